@@ -1,0 +1,6 @@
+/** The phases of a migration, in the field's own words and in order, and the ways it can end. */
+export const phases = ["begin", "prepare", "pre-copy", "stop-and-copy", "seal", "handover", "confirm"] as const;
+export type Phase = (typeof phases)[number];
+
+export const outcomes = ["completed", "cancelled", "failed"] as const;
+export type Outcome = (typeof outcomes)[number];

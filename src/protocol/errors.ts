@@ -1,0 +1,112 @@
+/**
+ * The one error type of the program, and the closed set of codes it may carry.
+ *
+ * A code is stable (scripts match on it), a message is one sentence a person can act on, a hint
+ * says what to do next. Only `code` and `message` ever cross the wire, so neither may hold a local
+ * path when it is made for the peer: `forPeer` is the only door.
+ */
+
+export type Side = "source" | "destination";
+
+/** Exit codes of the program, by what went wrong. */
+export const exitCodes = {
+  done: 0,
+  bug: 1,
+  usage: 2,
+  notTrusted: 3,
+  network: 4,
+  integrity: 5,
+  refused: 6,
+  inDoubt: 7,
+  interrupted: 130,
+} as const;
+
+/** Every error code with the exit code it ends the program with. */
+export const errorCodes = {
+  bug: exitCodes.bug,
+  usage: exitCodes.usage,
+  "vm-invalid": exitCodes.usage,
+  "vm-running": exitCodes.usage,
+  "vm-busy": exitCodes.usage,
+  "port-in-use": exitCodes.usage,
+  "store-unusable": exitCodes.usage,
+  "home-unusable": exitCodes.usage,
+  "passphrase-wrong": exitCodes.notTrusted,
+  "not-trusted": exitCodes.notTrusted,
+  "wrong-identity": exitCodes.notTrusted,
+  "ticket-invalid": exitCodes.notTrusted,
+  "ticket-used": exitCodes.notTrusted,
+  "ticket-expired": exitCodes.notTrusted,
+  "insecure-mismatch": exitCodes.notTrusted,
+  network: exitCodes.network,
+  integrity: exitCodes.integrity,
+  "source-changed": exitCodes.integrity,
+  io: exitCodes.integrity,
+  protocol: exitCodes.refused,
+  version: exitCodes.refused,
+  "name-invalid": exitCodes.refused,
+  "name-taken": exitCodes.refused,
+  "no-room": exitCodes.refused,
+  "store-failed": exitCodes.refused,
+  limit: exitCodes.refused,
+  policy: exitCodes.refused,
+  busy: exitCodes.refused,
+  cancelled: exitCodes.refused,
+  "unknown-session": exitCodes.refused,
+  "not-owner": exitCodes.inDoubt,
+  "in-doubt": exitCodes.inDoubt,
+  interrupted: exitCodes.interrupted,
+} as const;
+
+export type ErrorCode = keyof typeof errorCodes;
+
+export interface ErrorContext {
+  /** The side on which it arose, where that is known. */
+  side?: Side | undefined;
+  /** The phase in which it arose (see migration/phases.ts), where there is one. */
+  phase?: string | undefined;
+  /** What the person can do next. Never sent to the peer. */
+  hint?: string | undefined;
+  cause?: unknown;
+}
+
+export class MigrateError extends Error {
+  readonly code: ErrorCode;
+  readonly side: Side | undefined;
+  readonly phase: string | undefined;
+  readonly hint: string | undefined;
+
+  constructor(code: ErrorCode, message: string, context: ErrorContext = {}) {
+    super(message, context.cause === undefined ? undefined : { cause: context.cause });
+    this.name = "MigrateError";
+    this.code = code;
+    this.side = context.side;
+    this.phase = context.phase;
+    this.hint = context.hint;
+  }
+
+  get exitCode(): number {
+    return errorCodes[this.code];
+  }
+
+  /** The same error with the side and the phase filled in where it did not know them. */
+  within(context: { side?: Side; phase?: string }): MigrateError {
+    return new MigrateError(this.code, this.message, {
+      side: this.side ?? context.side,
+      phase: this.phase ?? context.phase,
+      hint: this.hint,
+      cause: this.cause,
+    });
+  }
+}
+
+export function isErrorCode(code: string): code is ErrorCode {
+  return Object.hasOwn(errorCodes, code);
+}
+
+/** Any thrown value as a MigrateError; what is none already is a bug of ours. */
+export function asMigrateError(thrown: unknown): MigrateError {
+  if (thrown instanceof MigrateError) return thrown;
+  const message = thrown instanceof Error ? thrown.message : String(thrown);
+  return new MigrateError("bug", message, { cause: thrown });
+}
