@@ -1,0 +1,186 @@
+/** A running test guest: QEMU (TCG, so that it runs anywhere), its monitor and its serial line. */
+import { createReadStream, createWriteStream, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pipeline } from "node:stream/promises";
+import { type Child, startChild } from "./child.ts";
+import { guestImage } from "./guest-image.ts";
+import { workDoneLine } from "./guest-init.ts";
+import { Qmp } from "./qmp.ts";
+import { SerialLine, ticksIn } from "./serial-line.ts";
+import { callSocket, expectCaller } from "./unix-socket.ts";
+
+export interface GuestDisk {
+  path: string;
+  format: "raw" | "qcow2";
+  /** The guest writes its ticks to every disk that is not read-only. */
+  readOnly?: boolean;
+}
+
+export interface GuestOptions {
+  ramMiB: number;
+  disks: GuestDisk[];
+  /** How much RAM the guest fills with work before its first tick (see guest-init.ts). */
+  workMiB?: number;
+  /**
+   * A saved RAM stream to go on from: the guest is then loaded and stands still until `cont`.
+   * "defer" starts QEMU with `-incoming defer` and leaves the loading to the caller.
+   */
+  incoming?: string;
+  /** A file in which the serial line's text is left when the guest ends. */
+  serialLog?: string;
+  /** More arguments for QEMU; the same must be given to a guest that goes on from this one's RAM. */
+  extraArgs?: string[];
+}
+
+/** Faster than any link: QEMU's default throttles a migration to 128 MiB/s. */
+const unlimitedBytesPerSec = 2 ** 40;
+
+export class Guest {
+  constructor(
+    readonly qmp: Qmp,
+    readonly serial: SerialLine,
+    private readonly qemu: Child,
+    private readonly folder: string,
+    private readonly options: GuestOptions,
+  ) {}
+
+  get pid(): number {
+    return this.qemu.pid;
+  }
+
+  /** The ticks that this QEMU printed so far, in order. */
+  ticks(): number[] {
+    return ticksIn(this.serial.text);
+  }
+
+  /** Waits for tick N or a later one. */
+  async waitForTick(n: number, deadlineMs = 60_000): Promise<void> {
+    await this.serial.waitUntil((text) => ticksIn(text).some((tick) => tick >= n), `tick ${n}`, deadlineMs);
+  }
+
+  /** Waits until the guest has filled its RAM. */
+  async waitForWork(deadlineMs = 300_000): Promise<void> {
+    await this.serial.waitUntil((text) => text.includes(workDoneLine), workDoneLine, deadlineMs);
+  }
+
+  /** Stops the guest's processors; its disks are then quiet and flushed. */
+  async stop(): Promise<void> {
+    await this.qmp.execute("stop");
+  }
+
+  async cont(): Promise<void> {
+    await this.qmp.execute("cont");
+  }
+
+  /** Writes RAM and device state to a file, as QEMU's migration stream. The guest should be stopped. */
+  async saveRam(path: string): Promise<void> {
+    const socketPath = join(this.folder, "save");
+    const caller = await expectCaller(socketPath);
+    const written = caller.socket.then(async (socket) => await pipeline(socket, createWriteStream(path)));
+    written.catch(() => {});
+    const ended = await this.#migrationEnd();
+    await this.qmp.execute("migrate-set-parameters", { "max-bandwidth": unlimitedBytesPerSec });
+    await this.qmp.execute("migrate", { uri: `unix:${socketPath}` });
+    await ended();
+    await written;
+  }
+
+  /** Loads a saved RAM stream into a QEMU that was started with `-incoming defer`. */
+  async loadRam(path: string): Promise<void> {
+    const socketPath = join(this.folder, "load");
+    const ended = await this.#migrationEnd();
+    await this.qmp.execute("migrate-incoming", { uri: `unix:${socketPath}` });
+    await pipeline(createReadStream(path, { highWaterMark: 1 << 20 }), await callSocket(socketPath));
+    await ended();
+  }
+
+  /** Writes the guest's physical memory, from 0 to its whole size, to a file: zero pages and all. */
+  async saveRamImage(path: string): Promise<void> {
+    await this.qmp.execute("pmemsave", { val: 0, size: this.options.ramMiB * 2 ** 20, filename: path });
+  }
+
+  /** Lets QEMU end in good order: its disk images are flushed and closed. */
+  async quit(): Promise<void> {
+    // QEMU may be gone before its answer is read.
+    await this.qmp.execute("quit").catch(() => {});
+    await this.#cleanUp();
+  }
+
+  /** Ends QEMU as a power cut would. Harmless when it has ended. */
+  async kill(): Promise<void> {
+    this.qemu.signal("SIGKILL");
+    await this.#cleanUp();
+  }
+
+  async #cleanUp(): Promise<void> {
+    await this.qemu.exit;
+    await this.serial.ended;
+    this.qmp.close();
+    if (this.options.serialLog !== undefined) writeFileSync(this.options.serialLog, this.serial.text);
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  /** Call before the migration begins; what it gives waits for the end, and throws where it failed. */
+  async #migrationEnd(): Promise<() => Promise<void>> {
+    await this.qmp.execute("migrate-set-capabilities", {
+      capabilities: [{ capability: "events", state: true }],
+    });
+    const isEnd = (status: unknown): boolean => status === "completed" || status === "failed";
+    const end = this.qmp.nextEvent("MIGRATION", ({ data }) => isEnd(data.status), 120_000);
+    return async () => {
+      const { data } = await end;
+      if (data.status === "completed") return;
+      const details = await this.qmp.execute("query-migrate");
+      throw new Error(`QEMU's migration failed: ${JSON.stringify(details)}; ${this.qemu.stderr()}`);
+    };
+  }
+}
+
+/**
+ * Starts a guest; it counts ticks from 1, or stands still where `incoming` tells what to go on from.
+ * It is killed with the test process; `kill` it in afterEach. Throws what QEMU wrote where it does not start.
+ */
+export async function startGuest(options: GuestOptions): Promise<Guest> {
+  const image = await guestImage();
+  const folder = mkdtempSync(join(tmpdir(), "guest-"));
+  const monitor = await expectCaller(join(folder, "qmp"));
+  const line = await expectCaller(join(folder, "serial"));
+  const drives = options.disks.flatMap(({ path, format, readOnly }) => [
+    "-drive",
+    `file=${path},format=${format},if=virtio,read-only=${readOnly ? "on" : "off"}`,
+  ]);
+  const qemu = startChild([
+    ...["qemu-system-x86_64", "-no-user-config", "-nodefaults", "-display", "none"],
+    ...["-machine", "pc", "-accel", "tcg", "-m", `${options.ramMiB}M`],
+    ...["-kernel", image.kernel, "-initrd", image.initrd],
+    ...["-append", `console=ttyS0 quiet panic=-1 work_mib=${options.workMiB ?? 0}`, "-no-reboot"],
+    ...["-qmp", `unix:${join(folder, "qmp")},server=off`],
+    ...[
+      "-chardev",
+      `socket,id=serial,path=${join(folder, "serial")},server=off`,
+      "-serial",
+      "chardev:serial",
+    ],
+    ...drives,
+    ...(options.incoming === undefined ? [] : ["-incoming", "defer"]),
+    ...(options.extraArgs ?? []),
+  ]);
+  const failed = qemu.exit.then(({ code, signal }): never => {
+    throw new Error(`QEMU ended with ${code ?? signal}: ${qemu.stderr().trim()}`);
+  });
+  failed.catch(() => {});
+  try {
+    const serial = new SerialLine(await Promise.race([line.socket, failed]));
+    const qmp = await Promise.race([monitor.socket.then((socket) => Qmp.negotiate(socket)), failed]);
+    const guest = new Guest(qmp, serial, qemu, folder, options);
+    if (options.incoming !== undefined && options.incoming !== "defer") await guest.loadRam(options.incoming);
+    return guest;
+  } catch (error) {
+    monitor.close();
+    line.close();
+    await qemu.kill();
+    rmSync(folder, { recursive: true, force: true });
+    throw error;
+  }
+}
