@@ -1,0 +1,146 @@
+/**
+ * The C library, opened once a thread, and its answers in the kernel's own form: a wrapper here gives
+ * a number that is zero or more, or minus the errno of errno(3). `systemError` turns that into an
+ * Error whose `code` reads like those of node:fs ("ENOSPC").
+ *
+ * The types are those of 64-bit Linux, the same on x86_64 and aarch64, glibc and musl. fcntl(2) and
+ * syscall(2) are variadic in C; on both machines variadic integers travel like any others.
+ */
+import { dlopen, type Pointer, read } from "bun:ffi";
+import { constants } from "node:os";
+
+/**
+ * glibc has this name loaded already, and musl answers every "libc.*" with itself, so that no file is
+ * searched for. That matters: a name that the loader does not find is looked up in the working
+ * directory next, and what lies there is not ours to load.
+ */
+const libraryName = "libc.so.6";
+
+const { symbols } = dlopen(libraryName, {
+  __errno_location: { args: [], returns: "ptr" },
+  lseek: { args: ["i32", "i64", "i32"], returns: "i64" },
+  fallocate: { args: ["i32", "i32", "i64", "i64"], returns: "i32" },
+  sync_file_range: { args: ["i32", "i64", "i64", "u32"], returns: "i32" },
+  flock: { args: ["i32", "i32"], returns: "i32" },
+  fcntl: { args: ["i32", "i32", "ptr"], returns: "i32" },
+  ioctl: { args: ["i32", "u64", "u64"], returns: "i32" },
+  close: { args: ["i32"], returns: "i32" },
+  getrusage: { args: ["i32", "ptr"], returns: "i32" },
+  clock_gettime: { args: ["i32", "ptr"], returns: "i32" },
+  adjtimex: { args: ["ptr"], returns: "i32" },
+  syscall: { args: ["i64", "i64", "ptr", "i64", "ptr", "u64"], returns: "i64" },
+});
+
+/** The errno numbers this program tells apart; one table for x86_64 and aarch64 (asm-generic/errno.h). */
+export const errno = {
+  ENOENT: constants.errno.ENOENT,
+  EINTR: constants.errno.EINTR,
+  ENXIO: constants.errno.ENXIO,
+  EAGAIN: constants.errno.EAGAIN,
+  EACCES: constants.errno.EACCES,
+  EEXIST: constants.errno.EEXIST,
+  EINVAL: constants.errno.EINVAL,
+  ESPIPE: constants.errno.ESPIPE,
+  ENOLCK: constants.errno.ENOLCK,
+  ENOSYS: constants.errno.ENOSYS,
+  EOPNOTSUPP: constants.errno.EOPNOTSUPP,
+} as const;
+
+/** Name of each errno. Where two names share a number, the one that node:fs uses. */
+const errnoNames = new Map<number, string>();
+for (const [name, number] of Object.entries(constants.errno)) {
+  if (!errnoNames.has(number)) errnoNames.set(number, name);
+}
+errnoNames.set(errno.EAGAIN, "EAGAIN");
+errnoNames.set(errno.EOPNOTSUPP, "EOPNOTSUPP");
+
+/** A system call that failed. `code` is the errno's name, as in node:fs. */
+export class SystemError extends Error {
+  readonly code: string;
+  readonly errno: number;
+  readonly syscall: string;
+
+  constructor(syscall: string, errnoNumber: number) {
+    const code = errnoNames.get(errnoNumber) ?? `errno ${errnoNumber}`;
+    super(`${code}: ${syscall}`);
+    this.name = "SystemError";
+    this.code = code;
+    this.errno = errnoNumber;
+    this.syscall = syscall;
+  }
+}
+
+/** The Error for a wrapper's negative answer (minus errno). */
+export function systemError(syscall: string, answer: number): SystemError {
+  return new SystemError(syscall, -answer);
+}
+
+/** The C result as it is, or minus errno where it is -1. Nothing may come between call and this. */
+function settle(result: number | bigint): number {
+  // errno is per thread, and __errno_location(3) gives its address, in glibc and musl alike.
+  if (result === -1 || result === -1n) return -read.i32(symbols.__errno_location() as Pointer, 0);
+  return Number(result);
+}
+
+/** lseek(2). Offset in bytes, below 2^53. Gives the new position. */
+export function lseek(fd: number, offset: number, whence: number): number {
+  return settle(symbols.lseek(fd, offset, whence));
+}
+
+/** fallocate(2). Offset and length in bytes, below 2^53. */
+export function fallocate(fd: number, mode: number, offset: number, length: number): number {
+  return settle(symbols.fallocate(fd, mode, offset, length));
+}
+
+/** sync_file_range(2). Offset and length in bytes, below 2^53. */
+export function syncFileRange(fd: number, offset: number, length: number, flags: number): number {
+  return settle(symbols.sync_file_range(fd, offset, length, flags));
+}
+
+/** flock(2). */
+export function flock(fd: number, operation: number): number {
+  return settle(symbols.flock(fd, operation));
+}
+
+/** fcntl(2) with a pointer to a structure as its argument, which the call may fill. */
+export function fcntl(fd: number, command: number, structure: Uint8Array): number {
+  return settle(symbols.fcntl(fd, command, structure));
+}
+
+/** ioctl(2) with a plain number as its argument. */
+export function ioctl(fd: number, request: number, argument: number): number {
+  return settle(symbols.ioctl(fd, request, argument));
+}
+
+/** close(2), for descriptors that a call here has made. */
+export function close(fd: number): number {
+  return settle(symbols.close(fd));
+}
+
+/** getrusage(2). The structure needs 144 bytes, 272 with musl. */
+export function getrusage(who: number, structure: Uint8Array): number {
+  return settle(symbols.getrusage(who, structure));
+}
+
+/** clock_gettime(2). The structure (seconds, nanoseconds) needs 16 bytes. */
+export function clockGettime(clock: number, structure: Uint8Array): number {
+  return settle(symbols.clock_gettime(clock, structure));
+}
+
+/** adjtimex(2). The structure needs 208 bytes; all zero means "tell, set nothing". */
+export function adjtimex(structure: Uint8Array): number {
+  return settle(symbols.adjtimex(structure));
+}
+
+/** syscall(2) number of renameat2(2) (asm/unistd.h); musl before 1.2.6 has no function for it. */
+const renameat2Number = process.arch === "arm64" ? 276 : 316;
+
+/** renameat2(2) relative to the working directory. */
+export function renameat2(from: string, to: string, flags: number): number {
+  const atWorkingDirectory = -100;
+  const fromPath = Buffer.from(`${from}\0`);
+  const toPath = Buffer.from(`${to}\0`);
+  return settle(
+    symbols.syscall(renameat2Number, atWorkingDirectory, fromPath, atWorkingDirectory, toPath, flags),
+  );
+}

@@ -1,0 +1,116 @@
+/**
+ * Locks between processes: flock(2) for our own, and the open file description locks of fcntl(2) with
+ * which QEMU guards its images.
+ *
+ * QEMU (block/file-posix.c, raw_apply_lock_bytes) speaks of five permissions by number; it takes a
+ * read lock on byte 100 + n for each that it uses, and on byte 200 + n for each that it does not share
+ * with others. Before it uses permission n it looks whether anybody holds byte 200 + n, and before it
+ * denies permission n to others whether anybody holds byte 100 + n. Taking read locks alone means that
+ * nobody ever waits and a descriptor open for reading suffices.
+ */
+import { errno, fcntl, flock, systemError } from "./libc.ts";
+
+const LOCK_EX = 2;
+const LOCK_NB = 4;
+
+const F_OFD_GETLK = 36;
+const F_OFD_SETLK = 37;
+const F_RDLCK = 0;
+const F_WRLCK = 1;
+const F_UNLCK = 2;
+
+const qemuUsesByte = 100;
+const qemuDeniesByte = 200;
+/** The permissions that change an image: bit 1 (write) and bit 3 (resize) of QEMU's BLK_PERM_ set. */
+const changingPermissions = [1, 3] as const;
+
+/**
+ * struct flock of 64-bit Linux (fcntl(2), asm-generic/fcntl.h): l_type i16 at 0, l_whence i16 at 2
+ * (0 is SEEK_SET), l_start i64 at 8, l_len i64 at 16 (0 is "to the end"), l_pid i32 at 24, which must
+ * be 0 for the calls used here.
+ */
+function flockStructure(type: number, start: number, length: number): Uint8Array {
+  const view = new DataView(new ArrayBuffer(32));
+  view.setInt16(0, type, true);
+  view.setBigInt64(8, BigInt(start), true);
+  view.setBigInt64(16, BigInt(length), true);
+  return new Uint8Array(view.buffer);
+}
+
+/** Does a lock of another open file description keep us from write-locking these bytes? */
+function isHeld(fd: number, start: number, length: number): boolean {
+  const structure = flockStructure(F_WRLCK, start, length);
+  const answer = fcntl(fd, F_OFD_GETLK, structure);
+  if (answer < 0) throw systemError("fcntl F_OFD_GETLK", answer);
+  return new DataView(structure.buffer).getInt16(0, true) !== F_UNLCK;
+}
+
+/**
+ * Takes an exclusive flock(2) on the whole file, for as long as the descriptor is open. True when we
+ * have it, false while another holds it. Throws a SystemError where the file system has no locks.
+ */
+export function tryFlock(fd: number): boolean {
+  const answer = flock(fd, LOCK_EX | LOCK_NB);
+  if (answer >= 0) return true;
+  if (answer === -errno.EAGAIN) return false;
+  throw systemError("flock", answer);
+}
+
+/** May a call to this file system's locks be answered by "there are none"? */
+function isUnsupported(thrown: unknown): boolean {
+  const code = (thrown as { code?: unknown }).code;
+  return code === "ENOLCK" || code === "EINVAL" || code === "EOPNOTSUPP" || code === "ENOSYS";
+}
+
+/**
+ * True where any process holds any fcntl(2) lock on the file, as a running swtpm does on the `.lock`
+ * of its state folder. False also where the file system has no such locks.
+ */
+export function isLocked(fd: number): boolean {
+  try {
+    return isHeld(fd, 0, 0);
+  } catch (thrown) {
+    if (isUnsupported(thrown)) return false;
+    throw thrown;
+  }
+}
+
+/**
+ * True where a running QEMU holds the image open for writing or resizing; one that has handed its
+ * images over, or was told `file.locking=off`, does not show. False also where the file system has no
+ * such locks. fcntl(2), F_OFD_GETLK; takes nothing itself.
+ */
+export function qemuHolds(fd: number): boolean {
+  try {
+    return changingPermissions.some((permission) => isHeld(fd, qemuUsesByte + permission, 1));
+  } catch (thrown) {
+    if (isUnsupported(thrown)) return false;
+    throw thrown;
+  }
+}
+
+/**
+ * Denies writing and resizing to every QEMU that starts from here on, until the descriptor (open for
+ * reading) is closed: it ends with `Failed to get "write" lock`. Readers, and others who hold the file
+ * this way, are not disturbed. False where somebody writes already, and then nothing is held. Throws a
+ * SystemError where the file system has no such locks (ENOLCK, EINVAL, EOPNOTSUPP). fcntl(2), F_OFD_SETLK.
+ */
+export function holdAgainstQemu(fd: number): boolean {
+  // Hold first, look second, as QEMU does: of two that come at once, at least one sees the other.
+  for (const permission of changingPermissions) {
+    const answer = fcntl(fd, F_OFD_SETLK, flockStructure(F_RDLCK, qemuDeniesByte + permission, 1));
+    if (answer >= 0) continue;
+    release(fd);
+    if (answer === -errno.EAGAIN || answer === -errno.EACCES) return false;
+    throw systemError("fcntl F_OFD_SETLK", answer);
+  }
+  if (!qemuHolds(fd)) return true;
+  release(fd);
+  return false;
+}
+
+function release(fd: number): void {
+  for (const permission of changingPermissions) {
+    fcntl(fd, F_OFD_SETLK, flockStructure(F_UNLCK, qemuDeniesByte + permission, 1));
+  }
+}
