@@ -1,0 +1,59 @@
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { freeBytes, supportsHoles } from "../../src/platform/filesystem.ts";
+import { startWriteback } from "../../src/platform/writeback.ts";
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "migrate-filesystem-"));
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+describe("a file system", () => {
+  test("tells its free room in bytes, as df does", async () => {
+    const df = await Bun.$`df --output=avail -B1 ${folder}`.text();
+    const free = freeBytes(folder);
+    const told = Number(df.trim().split("\n").at(-1));
+    // Others write at the same time.
+    expect(Math.abs(free - told)).toBeLessThan(Math.max(told / 10, 2 ** 30));
+    expect(() => freeBytes(join(folder, "none"))).toThrow(expect.objectContaining({ code: "ENOENT" }));
+  });
+
+  test("shows whether it keeps holes, and the probe leaves nothing behind", () => {
+    expect(supportsHoles(folder)).toBe(true);
+    expect(readdirSync(folder)).toEqual([]);
+  });
+
+  test("cannot be probed in a folder that is not there", () => {
+    expect(() => supportsHoles(join(folder, "none"))).toThrow(expect.objectContaining({ code: "ENOENT" }));
+  });
+});
+
+describe("write-back", () => {
+  test("leaves the bytes as they are", () => {
+    const path = join(folder, "file");
+    const bytes = Buffer.alloc(3 * 1024 * 1024, 5);
+    writeFileSync(path, bytes);
+    const fd = openSync(path, "r+");
+    try {
+      startWriteback(fd, 0, bytes.length);
+      startWriteback(fd, 1024 * 1024 + 7, 4096);
+      startWriteback(fd, 2 ** 41, 4096);
+    } finally {
+      closeSync(fd);
+    }
+    expect(readFileSync(path).equals(bytes)).toBe(true);
+  });
+
+  test("is silent where there is none, and speaks where the descriptor is wrong", () => {
+    const pipe = openSync("/dev/null", "r+");
+    try {
+      startWriteback(pipe, 0, 4096);
+    } finally {
+      closeSync(pipe);
+    }
+    expect(() => startWriteback(-1, 0, 4096)).toThrow(expect.objectContaining({ code: "EBADF" }));
+  });
+});
