@@ -1,0 +1,240 @@
+/**
+ * Whom this host trusts: `HOME/trust`, a text file that a person may edit, like known_hosts.
+ *
+ *     # comment
+ *     <fingerprint> <roles> <name> [# comment]
+ *     sha256:9f…64 hex digits…e1 source,destination web-2.example:7600 # the new rack
+ *
+ * `roles` is what the peer may be towards us: a `source` may send VMs to us, a `destination` may
+ * receive VMs from us; both are written with a comma and no blank. `name` is a label without blanks or
+ * `#`; for a destination it is the host:port under which we reach it. One fingerprint may stand under
+ * several names, but a name leads to one destination.
+ *
+ * A line that cannot be read is an error that names it, not a line passed over: whoever removed a host
+ * and slipped must not go on trusting it. Lines that we do not change are kept as they were written.
+ */
+import { statSync } from "node:fs";
+import { join } from "node:path";
+import { MigrateError } from "../protocol/errors.ts";
+import { parseFingerprint } from "./fingerprint.ts";
+import { readHomeFile, replaceHomeFile, withHomeLock } from "./home-file.ts";
+
+export type PeerRole = "source" | "destination";
+
+export interface Peer {
+  /** Canonical: sha256:<64 hex digits>. */
+  fingerprint: string;
+  /** At least one, `source` before `destination`. */
+  roles: PeerRole[];
+  name: string;
+  comment?: string;
+}
+
+/** A line of the file as it stands there, and the peer in it if it has one. */
+interface Line {
+  text: string;
+  peer: Peer | null;
+}
+
+const nameMaxChars = 255;
+
+/**
+ * The trust file of one home. It is read again whenever it changed, so that an edit takes effect in a
+ * running process: the questions below are asked of the file as it is now, and throw what load throws.
+ */
+export class TrustFile {
+  readonly #path: string;
+  #lines: Line[] = [];
+  #version = "";
+
+  private constructor(path: string) {
+    this.#path = path;
+  }
+
+  /**
+   * The trust file of an opened home (see openHome); a file that is absent trusts nobody.
+   * Throws MigrateError "not-trusted", naming file and line, where a line is malformed, and
+   * "home-unusable" where others could have written the file.
+   */
+  static load(home: string): TrustFile {
+    const file = new TrustFile(join(home, "trust"));
+    file.#refresh();
+    return file;
+  }
+
+  /** One entry a line, in the file's order. */
+  peers(): Peer[] {
+    this.#refresh();
+    return this.#lines.flatMap(({ peer }) => (peer === null ? [] : [structuredClone(peer)]));
+  }
+
+  /** Whether the peer may take this role towards us. */
+  allows(fingerprint: string, role: PeerRole): boolean {
+    return this.peers().some((peer) => peer.fingerprint === fingerprint && peer.roles.includes(role));
+  }
+
+  /** The name the peer has in the file (its first), or null. */
+  nameOf(fingerprint: string): string | null {
+    return this.peers().find((peer) => peer.fingerprint === fingerprint)?.name ?? null;
+  }
+
+  /** The fingerprint that the destination of this name (host:port, compared as it is written) must have, or null. */
+  knownDestination(name: string): string | null {
+    const isIt = (peer: Peer) => peer.name === name && peer.roles.includes("destination");
+    return this.peers().find(isIt)?.fingerprint ?? null;
+  }
+
+  /**
+   * Trusts a peer in this role, durably. A line with this fingerprint and name gets the role added (and
+   * the comment, if it has none); else a line is added.
+   *
+   * A name leads to one destination: a line that had it for another fingerprint loses that role, and
+   * is gone if it had no other. Gives the peers that were so displaced, as they were; who wants to warn
+   * of a changed fingerprint first asks knownDestination.
+   *
+   * Throws MigrateError "usage" for a fingerprint or name that cannot stand in the file, and what load throws.
+   */
+  async add(fingerprint: string, role: PeerRole, name: string, comment?: string): Promise<Peer[]> {
+    const canonical = parseFingerprint(fingerprint);
+    if (canonical === null)
+      throw new MigrateError("usage", "This is not a fingerprint.", { hint: fingerprintHint });
+    requireName(name);
+    // Control characters would end the line, or play tricks on the terminal that shows it.
+    const note = comment?.replace(/[\x00-\x1f\x7f-\x9f]+/g, " ").trim();
+    return this.#change((lines) => {
+      const displaced: Peer[] = [];
+      const kept = lines.flatMap((line) => {
+        const { peer } = line;
+        const clashes =
+          peer?.name === name && peer.fingerprint !== canonical && peer.roles.includes("destination");
+        if (peer === null || role !== "destination" || !clashes) return [line];
+        displaced.push(peer);
+        const roles = peer.roles.filter((other) => other !== "destination");
+        return roles.length === 0 ? [] : [lineOf({ ...peer, roles })];
+      });
+      const at = kept.findIndex(({ peer }) => peer?.fingerprint === canonical && peer.name === name);
+      const old = kept[at]?.peer;
+      const roles = sortRoles([role, ...(old?.roles ?? [])]);
+      const remark = old?.comment ?? note;
+      const line = lineOf({ fingerprint: canonical, roles, name, ...(remark ? { comment: remark } : {}) });
+      if (!old) kept.push(line);
+      else if (roles.length > old.roles.length || remark !== old.comment) kept[at] = line;
+      return { lines: kept, result: displaced };
+    });
+  }
+
+  /** Trusts no more whoever has this fingerprint (in any spelling) or this name; gives the peers removed. Throws what load throws. */
+  async remove(fingerprintOrName: string): Promise<Peer[]> {
+    const canonical = parseFingerprint(fingerprintOrName);
+    return this.#change((lines) => {
+      const goes = (peer: Peer) =>
+        canonical === null ? peer.name === fingerprintOrName : peer.fingerprint === canonical;
+      return {
+        lines: lines.filter(({ peer }) => peer === null || !goes(peer)),
+        result: lines.flatMap(({ peer }) => (peer !== null && goes(peer) ? [peer] : [])),
+      };
+    });
+  }
+
+  /** Two writers at once: each changes what the other wrote, not what it read before. */
+  #change<T>(edit: (lines: Line[]) => { lines: Line[]; result: T }): Promise<T> {
+    return withHomeLock(`${this.#path}.lock`, () => {
+      const before = this.#read();
+      const { lines, result } = edit(before);
+      const text = lines.map((line) => `${line.text}\n`).join("");
+      if (text !== before.map((line) => `${line.text}\n`).join("")) replaceHomeFile(this.#path, text);
+      this.#refresh();
+      return result;
+    });
+  }
+
+  #refresh(): void {
+    // Taken before the file is read: a change in between is then seen the next time.
+    const stat = statSync(this.#path, { bigint: true, throwIfNoEntry: false });
+    const version = stat ? `${stat.dev} ${stat.ino} ${stat.size} ${stat.mtimeNs} ${stat.ctimeNs}` : "absent";
+    if (version === this.#version) return;
+    this.#lines = this.#read();
+    this.#version = version;
+  }
+
+  #read(): Line[] {
+    return parseTrust(readHomeFile(this.#path, 0o022) ?? "", this.#path);
+  }
+}
+
+/** The file's lines; `path` is for the error alone. Throws MigrateError "not-trusted". */
+function parseTrust(text: string, path: string): Line[] {
+  const rows = text.split("\n");
+  if (rows.at(-1) === "") rows.pop();
+  const destinations = new Map<string, { number: number; fingerprint: string }>();
+  return rows.map((row, index) => {
+    const number = index + 1;
+    const parsed = parseLine(row);
+    if (typeof parsed === "string") throw malformed(path, number, parsed);
+    if (parsed?.roles.includes("destination")) {
+      const other = destinations.get(parsed.name);
+      if (other !== undefined && other.fingerprint !== parsed.fingerprint) {
+        throw malformed(
+          path,
+          number,
+          `line ${other.number} has another fingerprint for the same destination`,
+        );
+      }
+      destinations.set(parsed.name, { number, fingerprint: parsed.fingerprint });
+    }
+    return { text: row, peer: parsed };
+  });
+}
+
+/** A peer, null for a blank line or a comment, or what is wrong with the line. */
+function parseLine(row: string): Peer | null | string {
+  const hash = row.indexOf("#");
+  const comment = hash < 0 ? "" : row.slice(hash + 1).trim();
+  const fields = (hash < 0 ? row : row.slice(0, hash)).trim().split(/\s+/);
+  const [fingerprintText = "", rolesText, name, ...rest] = fields;
+  if (fingerprintText === "") return null;
+  const fingerprint = parseFingerprint(fingerprintText);
+  if (fingerprint === null) return "the first word is not a fingerprint";
+  const roles = parseRoles(rolesText ?? "");
+  if (roles === null) return "the second word must be source, destination or source,destination";
+  if (name === undefined) return "the name is missing";
+  const fault = nameFault(name);
+  if (fault !== null) return fault;
+  if (rest.length > 0) return "there is something behind the name that is not a # comment";
+  return { fingerprint, roles, name, ...(comment === "" ? {} : { comment }) };
+}
+
+function parseRoles(text: string): PeerRole[] | null {
+  const words = text.split(",");
+  const roles = words.filter((word): word is PeerRole => word === "source" || word === "destination");
+  return roles.length === words.length && new Set(roles).size === words.length ? sortRoles(roles) : null;
+}
+
+function sortRoles(roles: PeerRole[]): PeerRole[] {
+  return (["source", "destination"] as const).filter((role) => roles.includes(role));
+}
+
+function lineOf(peer: Peer): Line {
+  const comment = peer.comment === undefined ? "" : ` # ${peer.comment}`;
+  return { text: `${peer.fingerprint} ${peer.roles.join(",")} ${peer.name}${comment}`, peer };
+}
+
+function nameFault(name: string): string | null {
+  if (name.length === 0 || name.length > nameMaxChars) return `a name has 1 to ${nameMaxChars} characters`;
+  if (/[\s#\x00-\x1f\x7f-\x9f]/.test(name)) return "a name has no blanks, no # and no control characters";
+  if (parseFingerprint(name) !== null) return "a name is not a fingerprint";
+  return null;
+}
+
+function requireName(name: string): void {
+  const fault = nameFault(name);
+  if (fault !== null) throw new MigrateError("usage", `This cannot be a peer's name: ${fault}.`);
+}
+
+const fingerprintHint = "A fingerprint is sha256: and 64 hex digits; migrate id prints it.";
+
+function malformed(path: string, number: number, fault: string): MigrateError {
+  return new MigrateError("not-trusted", `${path}, line ${number}: ${fault}.`, {
+    hint: "Correct the line, or put a # before it; until then nobody is trusted.",
+  });
+}
