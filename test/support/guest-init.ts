@@ -54,16 +54,20 @@ if [ $work_mib -gt 0 ]; then
   n=0
   while [ $(used_mib) -lt $work_mib ]; do
     n=$((n + 1))
+    before=$(used_mib)
+    echo "work $before MiB"
     mkdir /work/$n
     if [ -n "$corpus" ] && [ $n -le 2 ]; then
       tar -x -f $corpus -C /work/$n
       find /work/$n -type f | sort | xargs md5sum > /work/$n.sums
       head -c 16m $corpus | gzip -1 > /work/$n.gz
     elif [ -n "$corpus" ]; then
-      dd if=$corpus of=/work/$n/piece bs=1M skip=$((n * 7)) count=8 status=none
+      dd if=$corpus of=/work/$n/piece bs=1M skip=$((n * 7 % 64)) count=8 status=none
     else
       cp /bin/busybox /modules/*.ko /work/$n
     fi
+    # A tmpfs that is full would keep it here for ever.
+    [ $(used_mib) -gt $before ] || break
   done
   echo "${workDoneLine}"
 fi
