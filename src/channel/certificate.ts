@@ -5,7 +5,7 @@
  * fingerprint alone. So every host has the same name in it, and it is valid at all times: a clock set
  * back or a host switched off for years must not lock its owner out.
  */
-import "reflect-metadata"; // @peculiar/x509 needs it, and needs it first.
+import "./reflect.ts"; // Before @peculiar/x509, which needs it.
 import { createHash, randomBytes } from "node:crypto";
 import {
   ExtendedKeyUsage,

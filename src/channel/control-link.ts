@@ -1,0 +1,182 @@
+/**
+ * A control connection: messages in order, errors as errors, and a heartbeat that tells a silent
+ * peer from a dead link. The same on both sides; only what carries the frames differs (a socket
+ * here, a door's Worker there).
+ */
+import { isErrorCode, MigrateError, type Side } from "../protocol/errors.ts";
+import type { FrameName } from "../protocol/frames.ts";
+import { deadlines } from "../protocol/limits.ts";
+import {
+  decodeMessage,
+  encodeError,
+  encodeMessage,
+  isMessageName,
+  type Message,
+  type MessageBody,
+  type MessageName,
+} from "../protocol/messages.ts";
+
+export interface ControlTransport {
+  send(frame: Buffer): void;
+  /** Closes after what was sent. */
+  finish(): void;
+  destroy(): void;
+}
+
+export interface HeartbeatTiming {
+  pingMs: number;
+  silenceMs: number;
+}
+
+/** More messages than this waiting to be looked at means a peer that does not keep to the protocol. */
+const mostWaiting = 64;
+
+export class ControlLink {
+  /** Called for each INVENTORY frame as it comes; the payload is valid during the call only. */
+  onInventory: ((payload: Buffer) => void) | undefined;
+  readonly #transport: ControlTransport;
+  readonly #peerSide: Side;
+  readonly #queue: Message[] = [];
+  readonly #heartbeat: Timer;
+  #waiting: { resolve: (message: Message) => void; reject: (error: MigrateError) => void } | undefined;
+  #error: MigrateError | undefined;
+  #lastHeardMs = performance.now();
+  #lastSaidMs = performance.now();
+  #closeListeners: ((error: MigrateError) => void)[] = [];
+
+  constructor(transport: ControlTransport, peerSide: Side, timing: HeartbeatTiming = deadlines) {
+    this.#transport = transport;
+    this.#peerSide = peerSide;
+    this.#heartbeat = setInterval(
+      () => {
+        const nowMs = performance.now();
+        if (nowMs - this.#lastHeardMs > timing.silenceMs) {
+          this.destroy(
+            new MigrateError("network", `heard nothing for ${Math.round(timing.silenceMs / 1000)} s`),
+          );
+        } else if (nowMs - this.#lastSaidMs >= timing.pingMs) {
+          this.send("ping", {});
+        }
+      },
+      Math.max(10, timing.pingMs / 2),
+    );
+  }
+
+  get closed(): boolean {
+    return this.#error !== undefined;
+  }
+
+  /** Called once when the link is gone; at once where it is gone already. */
+  onClosed(listener: (error: MigrateError) => void): void {
+    if (this.#error) listener(this.#error);
+    else this.#closeListeners.push(listener);
+  }
+
+  send<N extends MessageName>(name: N, body: MessageBody<N>): void {
+    this.sendFrame(encodeMessage(name, body));
+  }
+
+  sendFrame(frame: Buffer): void {
+    if (this.#error) return;
+    this.#lastSaidMs = performance.now();
+    this.#transport.send(frame);
+  }
+
+  /**
+   * The next message. Throws what the peer reported by ERROR, as an error of its side, or
+   * MigrateError "network" once the link is gone.
+   */
+  receive(): Promise<Message> {
+    const next = this.#queue.shift();
+    if (next) return Promise.resolve(next);
+    if (this.#error) return Promise.reject(this.#error);
+    return new Promise((resolve, reject) => {
+      this.#waiting = { resolve, reject };
+    });
+  }
+
+  /** The next message, which must be one of `names`; anything else breaks the protocol. */
+  async expect<N extends MessageName>(...names: N[]): Promise<Extract<Message, { name: N }>> {
+    const message = await this.receive();
+    if ((names as string[]).includes(message.name)) return message as Extract<Message, { name: N }>;
+    throw new MigrateError("protocol", `expected ${names.join(" or ")}, got ${message.name}`, {
+      side: this.#peerSide,
+    });
+  }
+
+  /** A frame that came. Throws MigrateError "protocol" where it breaks the protocol. */
+  deliver(name: FrameName, payload: Buffer): void {
+    if (this.#error) return;
+    this.#lastHeardMs = performance.now();
+    if (name === "inventory") {
+      if (this.onInventory === undefined) throw new MigrateError("protocol", "tags came unasked");
+      this.onInventory(payload);
+      return;
+    }
+    if (!isMessageName(name)) throw new MigrateError("protocol", `a ${name} frame on a control connection`);
+    const message = decodeMessage(name, payload);
+    switch (message.name) {
+      case "ping":
+        this.send("pong", {});
+        return;
+      case "pong":
+        return;
+      case "error":
+        this.#close(peerError(message.body, this.#peerSide));
+        this.#transport.destroy();
+        return;
+    }
+    if (this.#waiting) {
+      const { resolve } = this.#waiting;
+      this.#waiting = undefined;
+      resolve(message);
+    } else if (this.#queue.push(message) > mostWaiting) {
+      throw new MigrateError("protocol", "too many messages at once");
+    }
+  }
+
+  /** The transport lost the peer. */
+  lost(error?: MigrateError): void {
+    this.#close(error ?? new MigrateError("network", "the connection was closed by the other side"));
+  }
+
+  /** Tells the peer about `thrown` and closes. */
+  fail(thrown: unknown): void {
+    if (this.#error) return;
+    this.#transport.send(encodeError(thrown));
+    this.#transport.finish();
+    this.#close(
+      thrown instanceof MigrateError ? thrown : new MigrateError("bug", String(thrown), { cause: thrown }),
+    );
+  }
+
+  /** Closes after what was sent. */
+  finish(): void {
+    if (this.#error) return;
+    this.#transport.finish();
+    this.#close(new MigrateError("network", "the connection is closed"));
+  }
+
+  destroy(error: MigrateError): void {
+    if (this.#error) return;
+    this.#close(error);
+    this.#transport.destroy();
+  }
+
+  #close(error: MigrateError): void {
+    if (this.#error) return;
+    this.#error = error;
+    clearInterval(this.#heartbeat);
+    this.#waiting?.reject(error);
+    this.#waiting = undefined;
+    for (const listener of this.#closeListeners) listener(error);
+    this.#closeListeners = [];
+  }
+}
+
+/** What a peer reported, as an error on its side; a code that we do not know is a protocol error. */
+export function peerError(body: { code: string; message: string }, side: Side): MigrateError {
+  // A peer's text goes to a terminal: no control characters.
+  const message = body.message.replace(/[\u0000-\u001f\u007f-\u009f]/g, " ");
+  return new MigrateError(isErrorCode(body.code) ? body.code : "protocol", message, { side });
+}

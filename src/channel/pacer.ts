@@ -1,0 +1,37 @@
+/**
+ * A token bucket that lets bytes through at a steady rate. The clock is the process's monotonic one,
+ * so a wall clock that is set changes nothing.
+ */
+const burstMs = 50;
+
+export class Pacer {
+  /** What is admitted at a time: small enough to be smooth, large enough to be cheap. */
+  readonly sliceBytes: number;
+  readonly #bytesPerMs: number;
+  readonly #burstBytes: number;
+  #tokens: number;
+  #lastMs = performance.now();
+
+  /** Takes the rate in bytes per second. */
+  constructor(bandwidthBytesPerSec: number) {
+    this.#bytesPerMs = bandwidthBytesPerSec / 1000;
+    this.sliceBytes = Math.max(1024, Math.min(128 * 1024, Math.floor(this.#bytesPerMs * 20)));
+    this.#burstBytes = Math.max(this.sliceBytes, this.#bytesPerMs * burstMs);
+    this.#tokens = 0;
+  }
+
+  /** Waits until `bytes` more bytes may be sent. */
+  async admit(bytes: number): Promise<void> {
+    this.#refill();
+    this.#tokens -= bytes;
+    // Timers are late by a millisecond or so; the refill counts the time that really went by, so
+    // lateness is made up for and does not add up.
+    if (this.#tokens < 0) await Bun.sleep(-this.#tokens / this.#bytesPerMs);
+  }
+
+  #refill(): void {
+    const nowMs = performance.now();
+    this.#tokens = Math.min(this.#burstBytes, this.#tokens + (nowMs - this.#lastMs) * this.#bytesPerMs);
+    this.#lastMs = nowMs;
+  }
+}

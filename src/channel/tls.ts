@@ -1,0 +1,44 @@
+/**
+ * TLS as both sides use it: version 1.3 alone (RFC 8446), both sides show a certificate, and trust is
+ * the pin on its fingerprint, checked by hand once the handshake is over.
+ */
+import { MigrateError } from "../protocol/errors.ts";
+import { parseFingerprint } from "./fingerprint.ts";
+import type { RawSocket } from "./frame-socket.ts";
+
+/** The least a host needs to say who it is. */
+export interface Credentials {
+  certificatePem: string;
+  privateKeyPem: string;
+}
+
+/** Bun's TLS options for either side. */
+export const tlsOptions = (credentials: Credentials) => ({
+  cert: credentials.certificatePem,
+  key: credentials.privateKeyPem,
+  // No public CA is asked; the pin is checked by hand once the handshake is over, and the
+  // environment (NODE_TLS_REJECT_UNAUTHORIZED) has no say in it.
+  requestCert: true,
+  rejectUnauthorized: false,
+  minVersion: 0x0304,
+  maxVersion: 0x0304,
+});
+
+/** The fingerprint of the certificate that the peer showed; null where it showed none. */
+export function peerFingerprint(socket: RawSocket): string | null {
+  const certificate = socket.getPeerCertificate?.();
+  return certificate?.fingerprint256 ? parseFingerprint(certificate.fingerprint256) : null;
+}
+
+/** What a failed handshake means, in words. */
+export function handshakeFailure(place: string, error: Error | null | undefined): MigrateError {
+  const reason = error?.message ?? "no certificate was shown";
+  if (/HTTP_REQUEST|WRONG_VERSION_NUMBER/.test(reason)) {
+    return new MigrateError("insecure-mismatch", `${place} does not speak TLS on this connection`, {
+      hint: "a host that serves with --insecure is reached with --insecure only, and the other way round",
+    });
+  }
+  return new MigrateError("network", `the TLS handshake with ${place} failed: ${reason}`, {
+    cause: error ?? undefined,
+  });
+}

@@ -1,0 +1,21 @@
+/** Entry of a lane's Worker: see transfer/lane-sender.ts. */
+import type { FromLane, ToLane } from "./transfer/lane-messages.ts";
+import { LaneSender } from "./transfer/lane-sender.ts";
+
+let lane: LaneSender | undefined;
+
+addEventListener("message", (event) => {
+  const message = (event as MessageEvent<ToLane>).data;
+  switch (message.kind) {
+    case "start":
+      lane = new LaneSender(message, (reply: FromLane) => postMessage(reply));
+      void lane.run();
+      break;
+    case "work":
+      lane?.add(message);
+      break;
+    case "stop":
+      lane?.stop();
+      break;
+  }
+});

@@ -1,0 +1,307 @@
+/**
+ * The destination: greets who comes to its doors, decides whom to trust, and hands each request to
+ * the session that it is about.
+ */
+import { ControlLink, type HeartbeatTiming } from "../channel/control-link.ts";
+import type { TicketBook } from "../channel/ticket-book.ts";
+import type { TrustFile } from "../channel/trust.ts";
+import { asMigrateError, MigrateError } from "../protocol/errors.ts";
+import { limits } from "../protocol/limits.ts";
+import { encodeError, type Message, type RemoteSession, type WireState } from "../protocol/messages.ts";
+import type { DoorPool } from "../transfer/door-pool.ts";
+import type { FromDoor } from "../transfer/lane-messages.ts";
+import type { DestinationRequest } from "./destination-machine.ts";
+import { type Asker, DestinationSession, type SessionContext } from "./destination-session.ts";
+import type { SessionRecord } from "./journal.ts";
+import { software } from "./software.ts";
+
+export interface DestinationOptions extends Omit<SessionContext, "doors"> {
+  insecure: boolean;
+  tickets: TicketBook;
+  trust: () => TrustFile;
+  timing?: HeartbeatTiming | undefined;
+  /** A session is over: its VM is here and the source knows. */
+  completed: (session: string) => void;
+}
+
+type ControlOpened = Extract<FromDoor, { kind: "control" }>;
+
+const requestByMessage: Partial<Record<Message["name"], DestinationRequest>> = {
+  offer: "offer",
+  seal: "seal",
+  release: "release",
+  publish: "publish",
+  confirm: "confirm",
+  cancel: "cancel",
+};
+
+/** Connections that may be open and not yet trusted, over all doors. */
+const mostStrangers = 256;
+
+export class Destination {
+  readonly #options: DestinationOptions;
+  readonly #links = new Map<string, ControlLink>();
+  readonly #sessions = new Map<string, DestinationSession>();
+  #doors: DoorPool | undefined;
+  #strangers = 0;
+  #stopping = false;
+
+  constructor(options: DestinationOptions) {
+    this.#options = options;
+  }
+
+  /** The doors, once they are open. */
+  set doors(doors: DoorPool) {
+    this.#doors = doors;
+  }
+
+  /** What a crash left half done, done: called once before anybody is let in. */
+  recover(): void {
+    const { journal, store, observe } = this.#options;
+    for (const record of journal.open("destination").filter((candidate) => candidate.store === store)) {
+      if ((record.state === "owner" || record.state === "published") && !record.settled) {
+        try {
+          this.#session(record.session).publishFiles();
+          observe({
+            event: "notice",
+            message: `${record.name} was taken over before a restart; it is in the store now`,
+          });
+        } catch (thrown) {
+          observe({ event: "warning", message: `${record.name}: ${asMigrateError(thrown).message}` });
+        }
+      } else if (record.state === "ready") {
+        observe({
+          event: "warning",
+          message: `${record.name} is whole here, and the source has not said that it let go: session ${record.session.slice(0, 12)} waits for it`,
+        });
+      }
+    }
+  }
+
+  /** Everything that a door says. */
+  hear(door: number, message: FromDoor): void {
+    switch (message.kind) {
+      case "control":
+        void this.#control(door, message);
+        break;
+      case "lane":
+        this.#lane(door, message);
+        break;
+      case "frame": {
+        const link = this.#links.get(`${door}:${message.conn}`);
+        try {
+          link?.deliver(message.name, Buffer.from(message.payload));
+        } catch (thrown) {
+          link?.fail(thrown);
+        }
+        this.#doors!.post(door, { kind: "taken", conn: message.conn });
+        break;
+      }
+      case "closed": {
+        const { error } = message;
+        const link = this.#links.get(`${door}:${message.conn}`);
+        this.#links.delete(`${door}:${message.conn}`);
+        link?.lost(error ? new MigrateError(error.code, error.message) : undefined);
+        break;
+      }
+      case "chunks":
+        this.#sessions.get(message.session)?.chunks(message);
+        break;
+      case "lane-failed":
+        this.#options.observe({ event: "warning", message: `a lane was closed: ${message.error.message}` });
+        break;
+      case "rejected":
+        if (message.error.code !== "network") {
+          this.#options.observe({ event: "warning", message: `${message.remote}: ${message.error.message}` });
+        }
+        break;
+    }
+  }
+
+  /** No new requests; those under way are finished. Resolves when every session is at rest. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    await Promise.all(
+      [...this.#sessions.values()].map((session) => session.inTurn(() => session.linkLost())),
+    );
+  }
+
+  async #control(door: number, opened: ControlOpened): Promise<void> {
+    const doors = this.#doors!;
+    const { conn } = opened;
+    const link = new ControlLink(
+      {
+        send: (frame) => doors.post(door, { kind: "send", conn, bytes: frame }),
+        finish: () => doors.post(door, { kind: "finish", conn }),
+        destroy: () => doors.post(door, { kind: "destroy", conn }),
+      },
+      "source",
+      this.#options.timing,
+    );
+    this.#links.set(`${door}:${conn}`, link);
+    if (this.#strangers >= mostStrangers) {
+      link.fail(new MigrateError("busy", "too many connections at once"));
+      return;
+    }
+    const admit = () => doors.post(door, { kind: "admit", conn });
+    let bound: DestinationSession | undefined;
+    try {
+      const peer = await this.#welcome(link, opened, admit);
+      const asker: Asker = { link, peer, remote: opened.remote, attempt: opened.attempt };
+      for (;;) {
+        const message = await link.receive();
+        if (this.#stopping) throw new MigrateError("network", "the destination is shutting down");
+        const request = requestByMessage[message.name];
+        if (request !== undefined) {
+          bound ??= await this.#bind(opened, asker);
+          const session = bound;
+          await session.inTurn(() => {
+            if (link.closed) throw new MigrateError("network", "the connection is closed");
+            return session.request(request, asker, message.body);
+          });
+          if (session.record?.endedAtMs && request === "confirm") this.#options.completed(session.session);
+        } else {
+          this.#inquiry(asker, message);
+        }
+      }
+    } catch (thrown) {
+      const error = asMigrateError(thrown);
+      if (!link.closed) {
+        if (error.code !== "network") {
+          this.#options.observe({ event: "warning", message: `${opened.remote}: ${error.message}` });
+        }
+        link.fail(error);
+      }
+      if (error.code === "bug") console.error(error.stack);
+    } finally {
+      if (bound && bound.link === link) {
+        const session = bound;
+        await session.inTurn(() => session.linkLost());
+        const { record } = session;
+        if (record === null || record.endedAtMs !== null) this.#sessions.delete(session.session);
+      }
+    }
+  }
+
+  /** Says who we are, and lets the peer in: as one we know, or by a ticket. Gives the peer's name. */
+  async #welcome(link: ControlLink, opened: ControlOpened, admit: () => void): Promise<string> {
+    const { insecure, tickets, trust, observe } = this.#options;
+    const peer = opened.peer;
+    if (insecure || (peer !== null && trust().allows(peer, "source"))) {
+      admit();
+      link.send("welcome", { version: limits.version, software, trusted: true });
+      return peer ?? "insecure";
+    }
+    if (peer === null) throw new MigrateError("not-trusted", "the source showed no certificate");
+    this.#strangers++;
+    try {
+      link.send("welcome", { version: limits.version, software, trusted: false });
+      const { body } = await link.expect("pair");
+      tickets.redeem(
+        Buffer.from(body.ticket, "hex"),
+        Buffer.from(body.proof, "hex"),
+        Buffer.from(opened.exporter),
+        peer,
+      );
+      await trust().add(
+        peer,
+        "source",
+        opened.remote,
+        `paired ${new Date(this.#options.now()).toISOString()}`,
+      );
+      admit();
+      link.send("paired", {});
+      observe({ event: "paired", peer });
+      return peer;
+    } finally {
+      this.#strangers--;
+    }
+  }
+
+  /**
+   * Makes this connection the one that speaks for its session. An older connection of the same
+   * session never speaks again, even if its words arrive later.
+   */
+  async #bind(opened: ControlOpened, asker: Asker): Promise<DestinationSession> {
+    if (opened.session === null)
+      throw new MigrateError("protocol", "the connection named no session in its HELLO");
+    const session = this.#session(opened.session);
+    const { journal } = this.#options;
+    await session.inTurn(async () => {
+      const record = session.record;
+      if (record && (record.side !== "destination" || record.peer !== asker.peer)) {
+        throw new MigrateError(
+          "unknown-session",
+          "the destination has no record of this session for this source",
+        );
+      }
+      if (record && opened.attempt <= record.attempt) {
+        throw new MigrateError("busy", "a newer connection of this session has spoken already");
+      }
+      if (record) journal.write("attempt", () => journal.update(record.session, { attempt: opened.attempt }));
+      session.link?.destroy(new MigrateError("network", "a newer connection took over"));
+      session.link = asker.link;
+    });
+    return session;
+  }
+
+  #lane(door: number, { conn, peer, session, laneToken }: Extract<FromDoor, { kind: "lane" }>): void {
+    try {
+      const known = this.#sessions.get(session);
+      if (known === undefined) throw new MigrateError("unknown-session", "no such session is being received");
+      this.#doors!.post(door, {
+        kind: "open-lane",
+        conn,
+        lane: known.grantLane(laneToken, peer ?? "insecure"),
+      });
+    } catch (thrown) {
+      this.#doors!.post(door, { kind: "send", conn, bytes: encodeError(thrown) });
+      this.#doors!.post(door, { kind: "finish", conn });
+    }
+  }
+
+  /** Questions that change nothing; a peer hears of its own sessions only. */
+  #inquiry({ link, peer }: Asker, message: Message): void {
+    const { journal } = this.#options;
+    switch (message.name) {
+      case "query": {
+        const record = journal.find(message.body.session);
+        const known = record?.side === "destination" && record.peer === peer;
+        const state = known ? (record.state as WireState) : "unknown";
+        link.send("state", { session: message.body.session, state });
+        break;
+      }
+      case "list":
+        link.send("sessions", {
+          rows: journal.ofPeer("destination", peer, limits.sessionRows).map(remoteRow),
+        });
+        break;
+      default:
+        throw new MigrateError("protocol", `a ${message.name} message is not expected here`);
+    }
+  }
+
+  #session(id: string): DestinationSession {
+    let session = this.#sessions.get(id);
+    if (session === undefined) {
+      session = new DestinationSession(id, { ...this.#options, doors: this.#doors! });
+      this.#sessions.set(id, session);
+    }
+    return session;
+  }
+}
+
+function remoteRow(record: SessionRecord): RemoteSession {
+  const { session, name, mode, state, phase, bytes, doneBytes, createdAtMs, updatedAtMs } = record;
+  return {
+    session,
+    name,
+    mode,
+    state: state as WireState,
+    phase,
+    bytes,
+    doneBytes,
+    createdAtMs,
+    updatedAtMs,
+  };
+}

@@ -1,0 +1,225 @@
+/**
+ * `migrate resolve`: settles a session whose end is open, by asking the other side or, where that
+ * cannot be, by a person's explicit word.
+ *
+ * What the journal and the other side know goes first; a word is only taken where it cannot make two
+ * owners out of what this host knows. That a person has looked at the other host is the person's part.
+ */
+import { openHome } from "../channel/home.ts";
+import { loadIdentity } from "../channel/identity.ts";
+import { MigrateError } from "../protocol/errors.ts";
+import { Staging, stagingPath } from "../transfer/staging.ts";
+import { lockSession } from "./claim.ts";
+import type { Observer } from "./events.ts";
+import { Journal, type SessionRecord } from "./journal.ts";
+import { isPublishedBy, publishedManifest } from "./published-manifest.ts";
+import { retireFiles } from "./retire.ts";
+import { Source } from "./source.ts";
+import { openSourceLink, parseAddressText } from "./source-link.ts";
+import { type SessionRow, sessionRow } from "./status.ts";
+
+export interface ResolveOptions {
+  home: string;
+  /** A session's id or an unambiguous beginning of it. */
+  session: string;
+  /** A person's word: who owns the VM, or that the session is given up. */
+  word?: "source" | "destination" | "cancel" | undefined;
+  insecure: boolean;
+  passphrase: () => Promise<string>;
+  retryForMs: number;
+  signal: AbortSignal;
+}
+
+/**
+ * Settles the session and gives what the journal says of it then. Throws MigrateError: "usage" for
+ * a session that is not known, "in-doubt" where it is still open, "policy" where the word would
+ * contradict what is known.
+ */
+export async function resolveSession(options: ResolveOptions, observe: Observer): Promise<SessionRow> {
+  const home = openHome(options.home);
+  const journal = Journal.open(home);
+  try {
+    const record = findSession(journal, options.session);
+    if (record.side === "source") await resolveSource(journal, home, record, options, observe);
+    else resolveDestination(journal, record, options);
+    return sessionRow(journal.find(record.session)!);
+  } finally {
+    journal.close();
+  }
+}
+
+function findSession(journal: Journal, prefix: string): SessionRecord {
+  const found = journal.findByPrefix(prefix.toLowerCase());
+  if (found.length === 1) return found[0]!;
+  throw new MigrateError(
+    "usage",
+    found.length === 0 ? `no session begins with ${prefix}` : `${found.length} sessions begin with ${prefix}`,
+    { hint: "migrate status and migrate history list them" },
+  );
+}
+
+async function resolveSource(
+  journal: Journal,
+  home: string,
+  record: SessionRecord,
+  options: ResolveOptions,
+  observe: Observer,
+): Promise<void> {
+  const release = lockSession(home, record);
+  const now = Date.now();
+  const write = (label: string, change: Partial<SessionRecord>) =>
+    journal.write(label, () => journal.update(record.session, { ...change, updatedAtMs: now }));
+  try {
+    switch (options.word) {
+      case "cancel":
+        if (record.state === "released" || record.state === "confirmed") throw tooLate(record);
+        if (record.state === "sending") write("cancelled", { state: "cancelled", endedAtMs: now });
+        await tellCancelled(journal, home, record.session, options, observe);
+        return;
+      case "source":
+        if (record.state === "confirmed") throw tooLate(record);
+        if (record.state === "released") write("cancelled", { state: "cancelled", endedAtMs: now });
+        return;
+      case "destination":
+        if (record.state === "sending" || record.state === "cancelled") {
+          throw new MigrateError(
+            "policy",
+            `${record.name} was never released; the destination cannot own it`,
+            {
+              side: "source",
+              hint: "run migrate send again, or --cancel to give the session up",
+            },
+          );
+        }
+        if (record.state === "released") write("confirmed", { state: "confirmed", phase: "confirm" });
+        if (!record.settled) {
+          retireFiles(record);
+          write("retired", { settled: true, endedAtMs: now });
+        }
+        return;
+    }
+    if (record.state === "sending") {
+      throw new MigrateError("in-doubt", `${record.name} is being sent; this host owns it`, {
+        side: "source",
+        hint: "run migrate send again to go on, or give it up with --cancel",
+      });
+    }
+    if (record.state === "cancelled") {
+      await tellCancelled(journal, home, record.session, options, observe);
+      return;
+    }
+    if (record.endedAtMs !== null) return;
+    const identity =
+      record.peer === "insecure" ? null : await loadIdentity(home, { passphrase: options.passphrase });
+    await new Source({
+      home,
+      journal,
+      session: record.session,
+      vm: null,
+      quiet: null,
+      identity,
+      address: parseAddressText(record.address),
+      streams: 1,
+      retryForMs: options.retryForMs,
+      signal: options.signal,
+      observe,
+      now: () => Date.now(),
+    }).run();
+  } finally {
+    release();
+  }
+}
+
+/** Tells the destination that a session was given up, so that it lets go of name and room. */
+async function tellCancelled(
+  journal: Journal,
+  home: string,
+  session: string,
+  options: ResolveOptions,
+  observe: Observer,
+): Promise<void> {
+  const record = journal.find(session)!;
+  if (record.acknowledged || record.peer === "") return;
+  const attempt = record.attempt + 1;
+  journal.write("attempt", () => journal.update(session, { attempt }));
+  try {
+    const identity =
+      record.peer === "insecure" ? null : await loadIdentity(home, { passphrase: options.passphrase });
+    const { link } = await openSourceLink({
+      home,
+      address: parseAddressText(record.address),
+      identity,
+      knownPeer: record.peer,
+      session: { id: session, attempt },
+    });
+    link.send("cancel", {});
+    await link.expect("cancelled");
+    link.finish();
+    journal.write("acknowledged", () => journal.update(session, { acknowledged: true }));
+  } catch (thrown) {
+    observe({
+      event: "warning",
+      message: `given up here; the destination could not be told yet: ${(thrown as Error).message}`,
+    });
+  }
+}
+
+function resolveDestination(journal: Journal, record: SessionRecord, options: ResolveOptions): void {
+  const nowMs = Date.now();
+  const write = (label: string, change: Partial<SessionRecord>) =>
+    journal.write(label, () => journal.update(record.session, { ...change, updatedAtMs: nowMs }));
+  const staging = () => new Staging(record.store ?? ".", record.session, record.files);
+  switch (options.word) {
+    case "destination":
+      if (record.state !== "ready" && record.state !== "owner") {
+        throw new MigrateError(
+          "policy",
+          `${record.name} is ${record.state} here; only a VM that is whole can be owned`,
+          {
+            side: "destination",
+          },
+        );
+      }
+      if (record.state === "ready") write("owner", { state: "owner", phase: "handover" });
+      if (!record.settled) {
+        staging().publish(record.name, publishedManifest(record, nowMs), (folder) =>
+          isPublishedBy(folder, record.session),
+        );
+        write("published-files", { settled: true });
+      }
+      return;
+    case "source":
+    case "cancel":
+      if (record.state === "owner" || record.state === "closed" || record.state === "published")
+        throw tooLate(record);
+      // A VM that is whole may have been released already: then the word must be said outright.
+      if (record.state === "ready" && options.word === "cancel") {
+        throw new MigrateError(
+          "in-doubt",
+          `${record.name} is whole here, and the source may have let go of it`,
+          {
+            side: "destination",
+            hint: "ask on the source (migrate resolve there); --owner source, if you know that it has it",
+          },
+        );
+      }
+      if (record.state !== "cancelled") write("cancelled", { state: "cancelled", endedAtMs: nowMs });
+      staging().remove();
+      return;
+  }
+  if (record.endedAtMs !== null) return;
+  throw new MigrateError(
+    "in-doubt",
+    `${record.name} is ${record.state} here (${stagingPath(record.store ?? ".", record.session)})`,
+    {
+      side: "destination",
+      hint: `the source settles it: run migrate resolve ${record.session.slice(0, 12)} there, or say --owner source or --owner destination here`,
+    },
+  );
+}
+
+function tooLate(record: SessionRecord): MigrateError {
+  return new MigrateError("policy", `${record.name} is ${record.state}; that cannot be taken back`, {
+    side: record.side,
+  });
+}

@@ -1,0 +1,83 @@
+/**
+ * What becomes of the source's files once the destination owns the VM. Every step may be done again:
+ * only a file that is still the very one that was sent (device, inode, birth) is touched.
+ */
+import { existsSync, lstatSync, rmdirSync, unlinkSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { renameNoReplace, syncFolder } from "../platform/rename.ts";
+import type { SessionRecord } from "./journal.ts";
+
+/** "dev:ino:birthtimeNs": recognises a file under any name; null where there is none. */
+export function fileIdentity(path: string): string | null {
+  try {
+    const { dev, ino, birthtimeNs } = lstatSync(path, { bigint: true });
+    return `${dev}:${ino}:${birthtimeNs}`;
+  } catch {
+    return null;
+  }
+}
+
+/** Renames, deletes or keeps, as the session says. Gives the names under which the files are now. */
+export function retireFiles(record: SessionRecord): string[] {
+  switch (record.after) {
+    case "rename":
+      return record.folder === null ? renameEach(record) : renameFolder(record, record.folder);
+    case "delete":
+      deleteEach(record);
+      return [];
+    default:
+      return record.files.flatMap(({ path }) => (path === undefined ? [] : [path]));
+  }
+}
+
+function ours(record: SessionRecord): string[] {
+  return record.files.flatMap(({ path, identity }) =>
+    path !== undefined && identity !== undefined && fileIdentity(path) === identity ? [path] : [],
+  );
+}
+
+/** A folder is retired by one rename: it is there under the old name or under the new one. */
+function renameFolder(record: SessionRecord, folder: string): string[] {
+  if (ours(record).length === 0) return [];
+  return [renameAside(folder, record.session)];
+}
+
+function renameEach(record: SessionRecord): string[] {
+  return ours(record).map((path) => renameAside(path, record.session));
+}
+
+function renameAside(path: string, session: string): string {
+  const names = [`${path}.migrated`, `${path}.migrated-${session.slice(0, 8)}`];
+  for (const name of names) {
+    try {
+      renameNoReplace(path, name);
+      syncFolder(dirname(path));
+      return name;
+    } catch (thrown) {
+      if ((thrown as NodeJS.ErrnoException).code !== "EEXIST" || name === names.at(-1)) throw thrown;
+    }
+  }
+  return path;
+}
+
+function deleteEach(record: SessionRecord): void {
+  const folders = new Set<string>();
+  for (const path of ours(record)) {
+    unlinkSync(path);
+    folders.add(dirname(path));
+  }
+  if (record.folder !== null && record.files.every(({ path }) => path === undefined || !existsSync(path))) {
+    const manifest = join(record.folder, "vm.json");
+    if (existsSync(manifest)) unlinkSync(manifest);
+    // Only an empty folder goes; whatever else somebody put there stays.
+    for (const folder of [join(record.folder, "tpm"), record.folder]) {
+      try {
+        rmdirSync(folder);
+      } catch {
+        // Not there, or not empty.
+      }
+    }
+    folders.add(dirname(record.folder));
+  }
+  for (const folder of folders) if (existsSync(folder)) syncFolder(folder);
+}

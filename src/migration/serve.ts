@@ -1,0 +1,127 @@
+/** `migrate serve`: opens the doors and waits. */
+import { openSync } from "node:fs";
+import { hostname } from "node:os";
+import { join, resolve } from "node:path";
+import type { HeartbeatTiming } from "../channel/control-link.ts";
+import { openHome } from "../channel/home.ts";
+import { loadIdentity } from "../channel/identity.ts";
+import { TicketBook } from "../channel/ticket-book.ts";
+import { TrustFile } from "../channel/trust.ts";
+import { tryFlock } from "../platform/locks.ts";
+import { MigrateError } from "../protocol/errors.ts";
+import { DoorPool } from "../transfer/door-pool.ts";
+import { checkStore } from "../transfer/staging.ts";
+import { Destination } from "./destination.ts";
+import type { Observer } from "./events.ts";
+import { Journal, type WriteHook } from "./journal.ts";
+
+export interface ServeOptions {
+  home: string;
+  listen: { host: string; port: number };
+  store: string;
+  /** End after one VM. */
+  once: boolean;
+  /** Sessions that may be under way at once. */
+  maxSessions: number;
+  ticketTtlMs: number;
+  insecure: boolean;
+  /** Doors: Workers that receive. */
+  workers: number;
+  passphrase: () => Promise<string>;
+  signal: AbortSignal;
+  timing?: HeartbeatTiming;
+  /** Called around durable writes; for tests. */
+  onJournalWrite?: WriteHook;
+}
+
+/**
+ * Serves until the signal aborts or, with `once`, until one VM is over. Every session that is under
+ * way then can be taken up again by the next serve on the same home and store.
+ */
+export async function serve(options: ServeOptions, observe: Observer): Promise<void> {
+  const home = openHome(options.home);
+  const store = resolve(options.store);
+  checkStore(store);
+  lockStore(store);
+  const identity = options.insecure ? null : await loadIdentity(home, { passphrase: options.passphrase });
+  const tickets = new TicketBook(identity?.fingerprint ?? `sha256:${"0".repeat(64)}`, {
+    monotonicMs: () => performance.now(),
+  });
+  const journal = Journal.open(home, options.onJournalWrite);
+  const over = Promise.withResolvers<void>();
+  const destination = new Destination({
+    journal,
+    store,
+    maxSessions: options.maxSessions,
+    observe,
+    now: () => Date.now(),
+    insecure: options.insecure,
+    tickets,
+    trust: () => TrustFile.load(home),
+    timing: options.timing,
+    completed: () => {
+      if (options.once) over.resolve();
+    },
+  });
+  let doors: DoorPool | undefined;
+  try {
+    // Nobody is let in before what a crash left half done is done.
+    destination.recover();
+    doors = await DoorPool.open({
+      host: options.listen.host,
+      port: options.listen.port,
+      credentials: identity && {
+        certificatePem: identity.certificatePem,
+        privateKeyPem: identity.privateKeyPem,
+      },
+      workers: options.workers,
+      hear: (door, message) => destination.hear(door, message),
+      broken: (error) =>
+        over.reject(new MigrateError("bug", `a door died: ${error.message}`, { side: "destination" })),
+    });
+    destination.doors = doors;
+    announce(options, store, doors.port, identity?.fingerprint, tickets, observe);
+    if (options.signal.aborted) over.resolve();
+    options.signal.addEventListener("abort", () => over.resolve(), { once: true });
+    await over.promise;
+    await destination.stop();
+  } finally {
+    await doors?.stop();
+    journal.close();
+  }
+}
+
+function announce(
+  options: ServeOptions,
+  store: string,
+  port: number,
+  fingerprint: string | undefined,
+  tickets: TicketBook,
+  observe: Observer,
+): void {
+  const { host } = options.listen;
+  const shown = host.includes(":") ? `[${host}]` : host;
+  const address = `${shown}:${port}`;
+  // What to type at the other host: an address to listen on is none to connect to.
+  const reachable = host === "0.0.0.0" || host === "::" ? `${hostname()}:${port}` : address;
+  const ticket = options.insecure ? undefined : tickets.issue(options.ticketTtlMs).toText();
+  observe({
+    event: "listening",
+    address,
+    ...(fingerprint === undefined ? {} : { fingerprint }),
+    ...(ticket === undefined ? {} : { ticket }),
+    command: `migrate send VM ${reachable} ${ticket === undefined ? "--insecure" : `--ticket ${ticket}`}`,
+    store,
+    insecure: options.insecure,
+  });
+}
+
+/** One serve a store: two would not know of each other's names. Held until the process ends. */
+function lockStore(store: string): void {
+  const fd = openSync(join(store, ".migrate-lock"), "a", 0o600);
+  if (!tryFlock(fd)) {
+    throw new MigrateError("store-unusable", `another migrate serve uses the store ${store}`, {
+      side: "destination",
+    });
+  }
+}

@@ -1,0 +1,65 @@
+/**
+ * Every number a peer could try to exceed, in one place. A length is checked against these before
+ * anything is allocated (SPEC.md, Limits). All are pure constants.
+ */
+export const limits = {
+  /** Version of this protocol. */
+  version: 1,
+  /** Frame header: payload length (u32) and type (u8). */
+  frameHeaderBytes: 5,
+  /** Largest payload before the peer has been let in (HELLO, PAIR). */
+  strangerPayloadBytes: 4 * 1024,
+  /** Largest payload of a control message. */
+  controlPayloadBytes: 256 * 1024,
+  /** The unit of transfer. */
+  chunkBytes: 1024 * 1024,
+  /** The unit in which zeros are found; a guest's page. */
+  pageBytes: 4096,
+  /** Fixed part of a CHUNK payload. */
+  chunkHeaderBytes: 32,
+  /** Length of a chunk's tag (AES-128-GMAC, full length). */
+  tagBytes: 16,
+  /** Tags in one INVENTORY frame. */
+  inventoryTags: 4096,
+  /** Chunks in one ACK frame. */
+  ackChunks: 1024,
+  /** Files of one VM. */
+  files: 64,
+  /** Logical size of one VM, 8 TiB: its tags fit in 128 MiB. */
+  vmBytes: 8 * 1024 ** 4,
+  /** Lanes of one session. */
+  lanes: 16,
+  /** Rows in one SESSIONS message. */
+  sessionRows: 256,
+  /** Text of an error that a peer sends. */
+  errorTextBytes: 1024,
+} as const;
+
+/** Pages in a full chunk. */
+export const pagesPerChunk = limits.chunkBytes / limits.pageBytes;
+
+/** Most runs a chunk can have: every second page non-zero. */
+export const runsPerChunk = pagesPerChunk / 2;
+
+/** Largest body of a CHUNK: run count, runs and every page. */
+export const chunkBodyBytes = 2 + runsPerChunk * 4 + limits.chunkBytes;
+
+/** Chunks of a file of `bytes` bytes. */
+export function chunkCount(bytes: number): number {
+  return Math.ceil(bytes / limits.chunkBytes);
+}
+
+/** Length in bytes of chunk `index` of a file of `bytes` bytes: full but for the last one. */
+export function chunkLength(bytes: number, index: number): number {
+  return Math.min(limits.chunkBytes, bytes - index * limits.chunkBytes);
+}
+
+/** Deadlines in milliseconds, on whichever clock the caller measures them. */
+export const deadlines = {
+  /** From the connection to the end of the TLS handshake and HELLO. */
+  helloMs: 10_000,
+  /** A side that has nothing to say sends PING this often. */
+  pingMs: 5_000,
+  /** A side that has heard nothing for so long takes the link for dead. */
+  silenceMs: 20_000,
+} as const;

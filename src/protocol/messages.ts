@@ -1,0 +1,182 @@
+/**
+ * The control messages: what each may say, checked by a schema before anything looks at it
+ * (SPEC.md, Messages). The payload is JSON in UTF-8; unknown fields are dropped, so that a later
+ * version may add some.
+ */
+import * as v from "valibot";
+import { asMigrateError, MigrateError } from "./errors.ts";
+import { encodeFrame, type FrameName, frameTypes } from "./frames.ts";
+import { limits } from "./limits.ts";
+import { checkFileName, checkVmName } from "./names.ts";
+
+const hex = (digits: number) => v.pipe(v.string(), v.regex(new RegExp(`^[0-9a-f]{${digits}}$`)));
+const digest = v.pipe(v.string(), v.regex(/^sha256:[0-9a-f]{64}$/));
+const count = (most: number) => v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(most));
+const text = (most: number) => v.pipe(v.string(), v.maxLength(most));
+const named = (check: (name: string) => string | null) =>
+  v.pipe(
+    v.string(),
+    v.check(
+      (name) => check(name) === null,
+      (issue) => check(String(issue.input)) ?? "is not a name",
+    ),
+  );
+
+export const sessionId = hex(32);
+export const fileKinds = ["ram", "disk", "tpm"] as const;
+export type FileKind = (typeof fileKinds)[number];
+
+const file = v.object({
+  kind: v.picklist(fileKinds),
+  name: named(checkFileName),
+  bytes: count(limits.vmBytes),
+  /** Bytes that the file takes on the source's disk; a hint for the room it needs. */
+  allocatedBytes: count(limits.vmBytes * 2),
+});
+
+export const destinationStates = [
+  "unknown",
+  "receiving",
+  "ready",
+  "owner",
+  "published",
+  "closed",
+  "cancelled",
+] as const;
+export type WireState = (typeof destinationStates)[number];
+
+const sessionRow = v.object({
+  session: sessionId,
+  name: text(128),
+  mode: v.picklist(["move", "copy"]),
+  state: v.picklist(destinationStates),
+  phase: text(32),
+  bytes: count(limits.vmBytes),
+  doneBytes: count(limits.vmBytes),
+  createdAtMs: count(Number.MAX_SAFE_INTEGER),
+  updatedAtMs: count(Number.MAX_SAFE_INTEGER),
+});
+
+const nothing = v.object({});
+
+const schemas = {
+  hello: v.object({
+    version: count(0xffff),
+    role: v.picklist(["control", "lane"]),
+    software: text(64),
+    session: v.optional(sessionId),
+    /** Counts the source's connections of a session; an older one can never speak after a newer. */
+    attempt: v.optional(count(0xffff_ffff)),
+    laneToken: v.optional(hex(32)),
+  }),
+  welcome: v.object({
+    version: count(0xffff),
+    software: text(64),
+    /** True where the destination already takes VMs from this source. */
+    trusted: v.boolean(),
+  }),
+  error: v.object({ code: text(32), message: text(limits.errorTextBytes) }),
+  pair: v.object({ ticket: hex(16), proof: hex(64) }),
+  paired: nothing,
+  offer: v.object({
+    name: named(checkVmName),
+    vm: v.pipe(v.string(), v.regex(/^[0-9a-f-]{36}$/)),
+    mode: v.picklist(["move", "copy"]),
+    chunkBytes: v.literal(limits.chunkBytes),
+    tagKey: hex(32),
+    files: v.pipe(v.array(file), v.minLength(1), v.maxLength(limits.files)),
+  }),
+  accept: v.object({
+    state: v.picklist(["receiving", "owner", "published", "cancelled"]),
+    laneToken: hex(32),
+    /** True where INVENTORY frames follow, up to INVENTORY-END. */
+    inventory: v.boolean(),
+  }),
+  inventoryEnd: nothing,
+  seal: v.object({ digest, files: v.pipe(v.array(digest), v.minLength(1), v.maxLength(limits.files)) }),
+  ready: v.object({ digest }),
+  release: nothing,
+  owned: nothing,
+  publish: nothing,
+  published: nothing,
+  confirm: nothing,
+  closed: nothing,
+  cancel: nothing,
+  cancelled: nothing,
+  query: v.object({ session: sessionId }),
+  state: v.object({ session: sessionId, state: v.picklist(destinationStates) }),
+  list: nothing,
+  sessions: v.object({ rows: v.pipe(v.array(sessionRow), v.maxLength(limits.sessionRows)) }),
+  ping: nothing,
+  pong: nothing,
+} as const;
+
+export type MessageName = keyof typeof schemas;
+export type MessageBody<N extends MessageName> = v.InferOutput<(typeof schemas)[N]>;
+export type Offer = MessageBody<"offer">;
+export type OfferedFile = Offer["files"][number];
+export type RemoteSession = MessageBody<"sessions">["rows"][number];
+
+/** A control message, discriminated by its name. */
+export type Message = { [N in MessageName]: { name: N; body: MessageBody<N> } }[MessageName];
+
+const decoder = new TextDecoder("utf-8", { fatal: true });
+
+/** A message as a whole frame. */
+export function encodeMessage<N extends MessageName>(name: N, body: MessageBody<N>): Buffer {
+  return encodeFrame(frameTypes[name], Buffer.from(JSON.stringify(body)));
+}
+
+/** True where a frame carries a control message (and not chunks, acknowledgements or tags). */
+export function isMessageName(name: FrameName): name is MessageName {
+  return Object.hasOwn(schemas, name);
+}
+
+/**
+ * Reads the payload of a control frame. Throws MigrateError "protocol" (or "name-invalid" for a name
+ * that breaks the rules) with the field that is wrong; the text never repeats more than 80
+ * characters of what the peer sent.
+ */
+export function decodeMessage(name: MessageName, payload: Uint8Array): Message {
+  let json: unknown;
+  try {
+    json = JSON.parse(decoder.decode(payload));
+  } catch (cause) {
+    throw new MigrateError("protocol", `a ${name} message is not JSON`, { cause });
+  }
+  const result = v.safeParse(schemas[name] as v.GenericSchema, json);
+  if (result.success) {
+    if (name === "offer") checkOffer(result.output as Offer);
+    return { name, body: result.output } as Message;
+  }
+  const issue = result.issues[0];
+  const path = v.getDotPath(issue) ?? "";
+  const code = name === "offer" && /(^|\.)name$/.test(path) ? "name-invalid" : "protocol";
+  const bytesOff = name === "offer" && path.endsWith("ytes") && typeof issue.input === "number";
+  throw new MigrateError(
+    bytesOff ? "limit" : code,
+    `${name}.${path}: ${shorten(issue.message)}${bytesOff ? ` (a VM may have at most ${limits.vmBytes} bytes)` : ""}`,
+  );
+}
+
+function checkOffer(offer: Offer): void {
+  const total = offer.files.reduce((sum, { bytes }) => sum + bytes, 0);
+  if (total > limits.vmBytes) {
+    throw new MigrateError("limit", `the VM claims ${total} bytes; the limit is ${limits.vmBytes}`);
+  }
+  const names = new Set(offer.files.map(({ kind, name }) => `${kind === "tpm" ? "tpm/" : ""}${name}`));
+  if (names.size !== offer.files.length) {
+    throw new MigrateError("name-invalid", "two files of the VM have the same name");
+  }
+}
+
+function shorten(message: string): string {
+  return message.length > 160 ? `${message.slice(0, 160)}…` : message;
+}
+
+/** What is said to a peer about an error: its code and a short text, nothing of this host. */
+export function encodeError(thrown: unknown): Buffer {
+  const error = asMigrateError(thrown);
+  const message = error.code === "bug" ? "an internal error" : error.message;
+  return encodeMessage("error", { code: error.code, message: message.slice(0, limits.errorTextBytes) });
+}

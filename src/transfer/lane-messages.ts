@@ -1,0 +1,94 @@
+/**
+ * What the main thread and its Workers say to each other. Both are ours, so nothing here is checked;
+ * file contents never pass this way.
+ */
+import type { Credentials } from "../channel/tls.ts";
+import type { ErrorCode, Side } from "../protocol/errors.ts";
+import type { FrameName } from "../protocol/frames.ts";
+
+export interface WireError {
+  code: ErrorCode;
+  message: string;
+  side?: Side | undefined;
+}
+
+/** The main thread to a lane of the source. */
+export type ToLane =
+  | {
+      kind: "start";
+      host: string;
+      port: number;
+      credentials: Credentials | null;
+      /** The destination's fingerprint; null on an insecure link. */
+      peer: string | null;
+      session: string;
+      laneToken: string;
+      tagKey: Uint8Array;
+      files: { path: string; bytes: number }[];
+      bandwidthBytesPerSec: number | null;
+    }
+  /** Chunks to bring over; `have` are the tags of what the destination has, null for zeros. */
+  | { kind: "work"; file: number; first: number; count: number; have: Uint8Array | null }
+  | { kind: "stop" };
+
+/** A lane of the source to the main thread. */
+export type FromLane =
+  | { kind: "up" }
+  /** Chunks that are right at the destination now: places are pairs of (file, chunk). */
+  | { kind: "right"; places: Uint32Array; tags: Uint8Array; sentChunks: number; bytesSent: number }
+  | { kind: "failed"; error: WireError }
+  | { kind: "stopped"; bytesSent: number };
+
+/** The main thread to a door of the destination. */
+export type ToDoor =
+  | { kind: "listen"; host: string; port: number; credentials: Credentials | null; maxStrangers: number }
+  | { kind: "send"; conn: number; bytes: Uint8Array }
+  | { kind: "finish"; conn: number }
+  | { kind: "destroy"; conn: number }
+  /** A control frame has been looked at; the door may read on. */
+  | { kind: "taken"; conn: number }
+  /** The peer of a control connection is trusted now. */
+  | { kind: "admit"; conn: number }
+  | { kind: "open-lane"; conn: number; lane: LaneGrant }
+  | { kind: "drop-session"; session: string }
+  /** Answered by the same message once everything posted before it has been. */
+  | { kind: "barrier"; id: number }
+  | { kind: "stop" };
+
+/** What a lane of the destination needs to know about its session. */
+export interface LaneGrant {
+  session: string;
+  tagKey: Uint8Array;
+  files: { path: string; bytes: number }[];
+  /** True where the files may hold something already, so that zeros must be made. */
+  used: boolean;
+}
+
+/** A door of the destination to the main thread. */
+export type FromDoor =
+  | { kind: "listening"; port: number }
+  | { kind: "listen-failed"; code: string; message: string }
+  | {
+      kind: "control";
+      conn: number;
+      peer: string | null;
+      exporter: Uint8Array;
+      remote: string;
+      session: string | null;
+      attempt: number;
+    }
+  | {
+      kind: "lane";
+      conn: number;
+      peer: string | null;
+      remote: string;
+      session: string;
+      laneToken: string;
+    }
+  | { kind: "frame"; conn: number; name: FrameName; payload: Uint8Array }
+  | { kind: "closed"; conn: number; error: WireError | null }
+  | { kind: "chunks"; session: string; places: Uint32Array; tags: Uint8Array; bytesReceived: number }
+  | { kind: "lane-failed"; session: string; error: WireError }
+  | { kind: "barrier"; id: number }
+  | { kind: "rejected"; remote: string; error: WireError }
+  | { kind: "stopped" };
