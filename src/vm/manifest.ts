@@ -1,0 +1,170 @@
+/** `vm.json`: what a VM in a folder consists of, and what was last known of its digests and owner. */
+import { readFileSync, statSync } from "node:fs";
+import * as v from "valibot";
+import { MigrateError } from "../protocol/errors.ts";
+import { limits } from "../protocol/limits.ts";
+import { fileKinds } from "../protocol/messages.ts";
+import { checkFileName, checkVmName } from "../protocol/names.ts";
+
+/** Where the files of a virtual TPM are inside the VM's folder. */
+export const tpmFolder = "tpm";
+
+/** Far above what the files of one VM can fill. */
+const manifestBytes = 1024 * 1024;
+
+const digestRule = 'must be "sha256:" and 64 hex digits';
+const digest = v.pipe(v.string(digestRule), v.regex(/^sha256:[0-9a-f]{64}$/, digestRule));
+const objectRule = "must be an object";
+const bytesRule = "must be a whole number of bytes";
+const timeRule = "must be a time like 2030-01-31T12:00:00.000Z";
+const keyRule = "must be 32 hex digits";
+
+const file = v.pipe(
+  v.object(
+    {
+      kind: v.picklist(fileKinds, 'must be "ram", "disk" or "tpm"'),
+      /** Relative to the folder: a base name, or "tpm/" and a base name for kind tpm. */
+      file: v.string("must be a file's name"),
+      /** Size when this was written. A VM that has run since may have grown: the file itself counts. */
+      bytes: v.optional(v.pipe(v.number(bytesRule), v.safeInteger(bytesRule), v.minValue(0, bytesRule))),
+      digest: v.optional(digest),
+    },
+    objectRule,
+  ),
+  v.forward(
+    v.rawCheck(({ dataset, addIssue }) => {
+      if (!dataset.typed) return;
+      const wrong = checkManifestPath(dataset.value.kind, dataset.value.file);
+      if (wrong !== null) addIssue({ message: wrong });
+    }),
+    ["file"],
+  ),
+);
+
+const schema = v.object(
+  {
+    format: v.literal("migrate-vm/1", 'must be "migrate-vm/1"'),
+    name: v.pipe(
+      v.string("must be a text"),
+      v.check(
+        (name) => checkVmName(name) === null,
+        (issue) => `is no name for a VM: ${checkVmName(String(issue.input))}`,
+      ),
+    ),
+    /** The VM's own id; it survives moves. */
+    id: v.optional(
+      v.pipe(
+        v.string("must be a UUID"),
+        v.toLowerCase(),
+        v.regex(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/, "must be a UUID"),
+      ),
+    ),
+    files: v.pipe(
+      v.array(file, "must be a list of files"),
+      v.minLength(1, "must name at least one file"),
+      v.maxLength(limits.files, `must name at most ${limits.files} files`),
+    ),
+    /** How the digests were made; the key is the migration's own. */
+    digest: v.optional(
+      v.object(
+        {
+          algorithm: v.literal("aes-128-gmac-tree", 'must be "aes-128-gmac-tree"'),
+          chunkBytes: v.pipe(v.number(bytesRule), v.safeInteger(bytesRule), v.minValue(1, bytesRule)),
+          key: v.pipe(v.string(keyRule), v.regex(/^[0-9a-f]{32}$/, keyRule)),
+          vm: digest,
+        },
+        objectRule,
+      ),
+    ),
+    /** What the last migration made of it: its owner, or a copy beside the owner. */
+    ownership: v.optional(
+      v.object(
+        {
+          state: v.picklist(["owner", "copy"], 'must be "owner" or "copy"'),
+          session: v.string("must be a session's id"),
+          from: v.string("must be a text"),
+          since: v.pipe(v.string(timeRule), v.isoTimestamp(timeRule)),
+        },
+        objectRule,
+      ),
+    ),
+  },
+  objectRule,
+);
+
+export type Manifest = v.InferOutput<typeof schema>;
+export type ManifestFile = Manifest["files"][number];
+
+/** The file's name without the folder of its kind; null where it is not in that folder. */
+function baseIn(kind: ManifestFile["kind"], path: string): string | null {
+  if (kind !== "tpm") return path;
+  return path.startsWith(`${tpmFolder}/`) ? path.slice(tpmFolder.length + 1) : null;
+}
+
+/** What is wrong with a path in a vm.json, as a sentence; null where nothing is. */
+function checkManifestPath(kind: ManifestFile["kind"], path: string): string | null {
+  if (path.startsWith("/") || path.split("/").includes("..")) return "leaves the VM's folder";
+  const base = baseIn(kind, path);
+  if (base === null) return `must start with "${tpmFolder}/", as every file of a virtual TPM does`;
+  const wrong = checkFileName(base);
+  return wrong === null ? null : `is no file of a VM: ${wrong}`;
+}
+
+/** "files[0].kind", as a person would look for it. */
+function fieldOf(issue: v.BaseIssue<unknown>): string {
+  let field = "";
+  for (const { key } of issue.path ?? []) {
+    if (typeof key === "number") field += `[${key}]`;
+    else field += field === "" ? String(key) : `.${String(key)}`;
+  }
+  return field;
+}
+
+/**
+ * Parses the text of a vm.json; `path` is what the sentence of an error calls it. Unknown fields are
+ * dropped, so that a later version may add some. Throws MigrateError "vm-invalid".
+ */
+export function parseManifest(text: string, path: string): Manifest {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (thrown) {
+    throw new MigrateError("vm-invalid", `${path} is not JSON: ${(thrown as Error).message}`, {
+      cause: thrown,
+    });
+  }
+  const result = v.safeParse(schema, value, { abortEarly: true });
+  if (result.success) return result.output;
+  const [issue] = result.issues;
+  const field = fieldOf(issue);
+  // Absent is told apart from wrong: valibot reports both alike.
+  const wrong = issue.received === "undefined" ? "is missing" : issue.message;
+  throw new MigrateError("vm-invalid", field === "" ? `${path} ${wrong}` : `${path}: ${field} ${wrong}`);
+}
+
+/**
+ * Reads a vm.json. Throws MigrateError "vm-invalid" with a sentence that names the file and, where it
+ * is the content, the field.
+ */
+export function readManifest(path: string): Manifest {
+  let text: string;
+  try {
+    const stat = statSync(path);
+    if (!stat.isFile()) throw new MigrateError("vm-invalid", `${path} is not a regular file`);
+    if (stat.size > manifestBytes) {
+      throw new MigrateError("vm-invalid", `${path} is larger than ${manifestBytes} bytes`);
+    }
+    text = readFileSync(path, "utf8");
+  } catch (thrown) {
+    if (thrown instanceof MigrateError) throw thrown;
+    const code = (thrown as { code?: unknown }).code;
+    const why = code === "ENOENT" ? "there is none" : String(code);
+    throw new MigrateError("vm-invalid", `${path} cannot be read: ${why}`, { cause: thrown });
+  }
+  return parseManifest(text, path);
+}
+
+/** The text of a vm.json. The same manifest gives the same text. */
+export function serialiseManifest(manifest: Manifest): string {
+  return `${JSON.stringify(manifest, null, 2)}\n`;
+}

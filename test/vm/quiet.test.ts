@@ -1,0 +1,202 @@
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import {
+  appendFileSync,
+  chmodSync,
+  closeSync,
+  fstatSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  renameSync,
+  rmSync,
+  truncateSync,
+  unlinkSync,
+  utimesSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fcntl } from "../../src/platform/libc.ts";
+import { MigrateError } from "../../src/protocol/errors.ts";
+import { adHocVm, type Vm } from "../../src/vm/folder.ts";
+import { QuietFiles } from "../../src/vm/quiet.ts";
+
+let folder: string;
+let ram: string;
+let disk: string;
+let closers: (() => void)[];
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "migrate-quiet-"));
+  ram = join(folder, "a.ram");
+  disk = join(folder, "a.raw");
+  closers = [];
+  for (const path of [ram, disk]) {
+    writeFileSync(path, "x".repeat(5000));
+    // Long ago, so that a write in the same tick of the clock shows too.
+    utimesSync(path, 1_000_000_000, 1_000_000_000);
+  }
+});
+afterEach(() => {
+  for (const close of closers) close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const theVm = (): Vm => adHocVm({ name: "web1", ram, disks: [disk] });
+
+function openQuiet(vm = theVm()): QuietFiles {
+  const quiet = QuietFiles.open(vm);
+  closers.push(() => quiet.close());
+  return quiet;
+}
+
+function refusal(make: () => unknown): MigrateError {
+  try {
+    make();
+  } catch (thrown) {
+    if (thrown instanceof MigrateError) return thrown;
+    throw thrown;
+  }
+  throw new Error("it was not refused");
+}
+
+/** Locks one byte of a file through a description of its own, as another process would. */
+function lockByte(path: string, byte: number, type: "read" | "write"): boolean {
+  const fd = openSync(path, "r+");
+  closers.push(() => closeSync(fd));
+  const view = new DataView(new ArrayBuffer(32));
+  view.setInt16(0, type === "read" ? 0 : 1, true);
+  view.setBigInt64(8, BigInt(byte), true);
+  view.setBigInt64(16, 1n, true);
+  return fcntl(fd, 37, new Uint8Array(view.buffer)) === 0;
+}
+
+describe("quiet files", () => {
+  test("verify for as long as nobody touches them, reading included", () => {
+    const quiet = openQuiet();
+    expect(fstatSync(quiet.fd(0)).ino).toBe(fstatSync(openAndClose(ram)).ino);
+    quiet.verify();
+    quiet.verify();
+    expect(quiet.unguarded).toEqual([]);
+  });
+
+  test("give their descriptors back, once", () => {
+    const quiet = QuietFiles.open(theVm());
+    const fd = quiet.fd(0);
+    quiet.close();
+    expect(() => fstatSync(fd)).toThrow(expect.objectContaining({ code: "EBADF" }));
+    quiet.close();
+  });
+
+  const changes: [what: string, change: (path: string) => void, sentence: string][] = [
+    ["is written to", (path) => overwrite(path), "changed"],
+    [
+      "is written to and its time set back",
+      (path) => {
+        overwrite(path);
+        utimesSync(path, 1_000_000_000, 1_000_000_000);
+      },
+      "changed",
+    ],
+    ["grew", (path) => appendFileSync(path, "x"), "grew"],
+    ["shrank", (path) => truncateSync(path, 4999), "shrank"],
+    ["vanished", (path) => unlinkSync(path), "vanished"],
+    ["was renamed", (path) => renameSync(path, `${path}.old`), "vanished"],
+    [
+      "was replaced by one of the same size and time",
+      (path) => {
+        const other = `${path}.new`;
+        writeFileSync(other, "y".repeat(5000));
+        utimesSync(other, 1_000_000_000, 1_000_000_000);
+        renameSync(other, path);
+      },
+      "was replaced by another file",
+    ],
+    ["has got other rights", (path) => chmodSync(path, 0o400), "changed"],
+  ];
+  for (const [what, change, sentence] of changes) {
+    test(`do not verify once one ${what}`, () => {
+      for (const path of [ram, disk]) {
+        const quiet = openQuiet();
+        change(path);
+        const error = refusal(() => quiet.verify());
+        expect(error.code).toBe("source-changed");
+        // The peer may read this: no folder in it.
+        expect(error.message).toBe(
+          `${path === ram ? "a.ram" : "a.raw"} ${sentence} since the migration began`,
+        );
+        quiet.close();
+        writeFileSync(path, "x".repeat(5000));
+        utimesSync(path, 1_000_000_000, 1_000_000_000);
+      }
+    });
+  }
+
+  for (const [what, change, sentence] of changes.filter(([what]) => !/rights|set back/.test(what))) {
+    test(`are refused where one ${what} before they were opened`, () => {
+      const vm = theVm();
+      change(disk);
+      const error = refusal(() => openQuiet(vm));
+      expect(error.code).toBe("source-changed");
+      expect(error.message).toContain(sentence);
+    });
+  }
+});
+
+describe("files that somebody uses", () => {
+  for (const byte of [101, 103]) {
+    test(`are refused where QEMU's lock is on byte ${byte} of a disk, and nothing stays open or locked`, () => {
+      const other = join(folder, "b.raw");
+      writeFileSync(other, "x");
+      expect(lockByte(disk, byte, "read")).toBe(true);
+      const error = refusal(() => QuietFiles.open(adHocVm({ name: "web1", disks: [other, disk] })));
+      expect(error.code).toBe("vm-running");
+      expect(error.message).toContain(
+        "a.raw is in use by a running QEMU; suspend the VM and quit QEMU first",
+      );
+      expect(lockByte(other, 201, "write")).toBe(true);
+    });
+  }
+
+  test("are refused where QEMU's lock is on the RAM's file", () => {
+    expect(lockByte(ram, 101, "read")).toBe(true);
+    expect(refusal(() => openQuiet()).code).toBe("vm-running");
+  });
+
+  test("keep QEMU's bytes denied on the disks until they are closed", () => {
+    const quiet = openQuiet();
+    expect(lockByte(disk, 201, "write")).toBe(false);
+    expect(lockByte(disk, 203, "write")).toBe(false);
+    quiet.close();
+    expect(lockByte(disk, 201, "write")).toBe(true);
+  });
+
+  test("are refused where the lock of the TPM's state is taken, and not where it merely exists", () => {
+    const state = join(folder, "state");
+    mkdirSync(state);
+    writeFileSync(join(state, "tpm2-00.permall"), "state");
+    writeFileSync(join(state, ".lock"), "");
+    const vm = adHocVm({ name: "web1", disks: [], tpmStateDir: state });
+    openQuiet(vm);
+    expect(lockByte(join(state, ".lock"), 0, "write")).toBe(true);
+    const error = refusal(() => openQuiet(vm));
+    expect(error.code).toBe("vm-running");
+    expect(error.message).toContain("running swtpm");
+  });
+});
+
+function overwrite(path: string): void {
+  const fd = openSync(path, "r+");
+  try {
+    writeSync(fd, "y", 100);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function openAndClose(path: string): number {
+  const fd = openSync(path, "r");
+  closers.push(() => closeSync(fd));
+  return fd;
+}
