@@ -1,0 +1,80 @@
+/** What a command is given to work with: the world around it, so that it can be tested without one. */
+
+import { migrateHome, openHome } from "../channel/home.ts";
+import { isSealed } from "../channel/identity.ts";
+import type { Output } from "../terminal/output.ts";
+import { askNewSecret, askSecret, type KeyboardInput, readPassphraseFile } from "../terminal/prompt.ts";
+import type { Reporter } from "../terminal/reporter.ts";
+import { optional } from "./option.ts";
+
+/** The process as main.ts hands it down; nothing here ends it. */
+export interface World {
+  env: Record<string, string | undefined>;
+  stdin: KeyboardInput;
+  stdout: Output;
+  stderr: Output;
+  /** The size of the terminal behind standard error. */
+  size: () => { columns: number; rows: number };
+  /** A clock that is never set back. */
+  nowMs: () => number;
+  /** Begins to take SIGINT and SIGTERM: the signal is aborted with an Interruption. */
+  interrupts: () => AbortSignal;
+  /** How this very program is started again: the binary, or bun and main.ts. */
+  self: readonly string[];
+}
+
+/** The flag of all commands that may need the identity's key. */
+export const passphraseOptions = {
+  passphraseFile: optional("FILE", "Read the passphrase of a sealed identity from FILE's first line"),
+};
+
+export function homeOf(world: World): string {
+  return openHome(migrateHome(world.env));
+}
+
+/**
+ * Asks for the passphrase of the sealed identity: from the file where one is named, else on the
+ */
+export function passphraseFrom(world: World, file: string | undefined): () => Promise<string> {
+  let known: Promise<string> | undefined;
+  return () => {
+    known ??= ask();
+    return known;
+  };
+  async function ask(): Promise<string> {
+    if (file !== undefined) return readPassphraseFile(file);
+    return askSecret(prompt(world, "Passphrase of this host's identity: "));
+  }
+}
+
+/** A passphrase to be set: from the file, else asked twice. */
+export async function newPassphraseFrom(world: World, file: string | undefined): Promise<string> {
+  if (file !== undefined) return readPassphraseFile(file);
+  return askNewSecret(prompt(world, "New passphrase for this host's identity: "));
+}
+
+/**
+ * The passphrase for a migration, asked before the progress bars have the screen: at once where the
+ * identity is sealed, never where it is not.
+ */
+export async function passphraseBefore(
+  world: World,
+  home: string,
+  file: string | undefined,
+): Promise<() => Promise<string>> {
+  const passphrase = passphraseFrom(world, file);
+  if (isSealed(home)) await passphrase();
+  return passphrase;
+}
+
+/** Said each time by whoever is told --insecure. */
+export function warnInsecure(reporter: Reporter, insecure: boolean): void {
+  if (!insecure) return;
+  reporter.warn(
+    "--insecure: no authentication, no encryption; whoever is on the way can read and change the VM",
+  );
+}
+
+function prompt(world: World, question: string) {
+  return { input: world.stdin, write: (text: string) => world.stderr.write(text), question };
+}

@@ -1,0 +1,101 @@
+/** A process of this very program, with its `--json` events at hand. */
+import type { MigrationEvent } from "../migration/events.ts";
+import { MigrateError } from "../protocol/errors.ts";
+
+/** The longest line that a child of ours writes. */
+const longestLineChars = 1024 * 1024;
+
+export interface DemoChildOptions {
+  /** How this program is started: the binary, or bun and main.ts. */
+  self: readonly string[];
+  words: readonly string[];
+  home: string;
+  observe: (event: MigrationEvent) => void;
+}
+
+export class DemoChild {
+  readonly events: MigrationEvent[] = [];
+  readonly #process: Bun.Subprocess<"ignore", "pipe", "pipe">;
+  readonly #name: string;
+  readonly #read: Promise<void>;
+  readonly #stderr: Promise<string>;
+  #waiting: (() => void) | undefined;
+
+  constructor(options: DemoChildOptions) {
+    this.#name = options.words[0] ?? "";
+    // BUN_OPTIONS is honoured by a compiled binary: none of the caller's reach the children.
+    const { BUN_OPTIONS: _, ...env } = process.env;
+    this.#process = Bun.spawn([...options.self, ...options.words, "--json"], {
+      env: { ...env, MIGRATE_HOME: options.home },
+      stdin: "ignore",
+      stdout: "pipe",
+      stderr: "pipe",
+    });
+    this.#stderr = new Response(this.#process.stderr).text();
+    this.#read = this.#readEvents(options.observe);
+  }
+
+  /** The first event of this name; rejects with the child's own error where it ends without one. */
+  async waitFor<Name extends MigrationEvent["event"]>(
+    name: Name,
+  ): Promise<Extract<MigrationEvent, { event: Name }>> {
+    let ended = false;
+    const end = this.#read.then(() => {
+      ended = true;
+    });
+    for (;;) {
+      const found = this.events.find((event) => event.event === name);
+      if (found !== undefined) return found as Extract<MigrationEvent, { event: Name }>;
+      if (ended) throw await this.#failure(`ended without saying "${name}"`);
+      const told = new Promise<void>((resolve) => {
+        this.#waiting = resolve;
+      });
+      await Promise.race([told, end]);
+    }
+  }
+
+  /** Resolves when it has ended well; rejects with its error where it has not. */
+  async finished(): Promise<void> {
+    await this.#read;
+    if ((await this.#process.exited) !== 0) throw await this.#failure("failed");
+  }
+
+  /** Ends it, whatever it does. */
+  async kill(): Promise<void> {
+    this.#process.kill("SIGKILL");
+    await this.#process.exited;
+    await this.#read.catch(() => {});
+  }
+
+  async #failure(what: string): Promise<MigrateError> {
+    const error = this.events.find((event) => event.event === "error");
+    if (error !== undefined)
+      return new MigrateError(error.code, error.message, {
+        side: error.side,
+        phase: error.phase,
+        hint: error.hint,
+      });
+    const code = await this.#process.exited;
+    const told = (await this.#stderr).trim();
+    return new MigrateError(
+      "bug",
+      `migrate ${this.#name} ${what} (exit code ${code})${told === "" ? "" : `: ${told}`}`,
+    );
+  }
+
+  async #readEvents(observe: (event: MigrationEvent) => void): Promise<void> {
+    let rest = "";
+    for await (const text of this.#process.stdout.pipeThrough(new TextDecoderStream())) {
+      const lines = (rest + text).split("\n");
+      rest = lines.pop() ?? "";
+      if (rest.length > longestLineChars)
+        throw new MigrateError("bug", `migrate ${this.#name} writes no lines`);
+      for (const line of lines) {
+        const event = JSON.parse(line) as MigrationEvent;
+        this.events.push(event);
+        observe(event);
+      }
+      this.#waiting?.();
+    }
+  }
+}

@@ -1,0 +1,151 @@
+/** What `migrate doctor` looks at: one check each, with the sentence that helps where it is not well. */
+import { existsSync, statSync } from "node:fs";
+import { openHome } from "../channel/home.ts";
+import { isSealed, loadFingerprint } from "../channel/identity.ts";
+import { TrustFile } from "../channel/trust.ts";
+import { freeBytes, supportsHoles } from "../platform/filesystem.ts";
+import { clockOk, cpuHasAes, kernelVersion, kvmUsable, which } from "../platform/host.ts";
+import { asMigrateError } from "../protocol/errors.ts";
+import { formatBytes } from "../terminal/format.ts";
+
+/** `problem`: migrations fail. `warning`: they work, with less. */
+export type CheckState = "ok" | "warning" | "problem";
+
+export interface Check {
+  check: string;
+  state: CheckState;
+  message: string;
+  /** What to do. */
+  help?: string;
+}
+
+/** Less room than this holds no VM that is worth moving. */
+const littleRoomBytes = 1024 ** 3;
+
+/** The home's and this host's own checks, in the order in which they are shown. Never throws. */
+export async function hostChecks(home: string): Promise<Check[]> {
+  return [await homeCheck(home), await identityCheck(home), trustCheck(home), ...systemChecks()];
+}
+
+/** Checks of a folder that VMs are to arrive in. */
+export function storeChecks(store: string): Check[] {
+  const check = "store";
+  if (!existsSync(store))
+    return [
+      problem(check, `There is no folder ${store}`, "migrate serve makes it if its parent can be written."),
+    ];
+  if (!statSync(store).isDirectory())
+    return [problem(check, `${store} is not a folder`, "Name another one.")];
+  let holes: boolean;
+  try {
+    holes = supportsHoles(store);
+  } catch (thrown) {
+    const code = String((thrown as { code?: unknown }).code ?? thrown);
+    return [
+      problem(
+        check,
+        `${store} cannot be written (${code})`,
+        "Change its owner or mode, or name another folder.",
+      ),
+    ];
+  }
+  const free = freeBytes(store);
+  return [
+    ok(check, `${store} can be written`),
+    holes
+      ? ok("holes", "Its file system keeps sparse files sparse")
+      : warning(
+          "holes",
+          "Its file system has no holes: a sparse disk takes its whole size there",
+          "Use ext4, XFS or Btrfs for the store.",
+        ),
+    free < littleRoomBytes
+      ? warning("room", `${formatBytes(free)} are free there`, "Free some, or name a store with more room.")
+      : ok("room", `${formatBytes(free)} are free there`),
+  ];
+}
+
+async function homeCheck(home: string): Promise<Check> {
+  return tried("home", () => ok("home", `${openHome(home)} is this user's alone and can be written`));
+}
+
+async function identityCheck(home: string): Promise<Check> {
+  return tried("identity", async () => {
+    const fingerprint = await loadFingerprint(home);
+    return ok("identity", `${fingerprint}${isSealed(home) ? ", sealed with a passphrase" : ""}`);
+  });
+}
+
+function trustCheck(home: string): Check {
+  try {
+    const count = TrustFile.load(home).peers().length;
+    return ok("trust", count === 0 ? "No host is trusted yet; a ticket pairs two hosts" : `${count} trusted`);
+  } catch (thrown) {
+    const error = asMigrateError(thrown);
+    return problem("trust", error.message, error.hint);
+  }
+}
+
+function systemChecks(): Check[] {
+  const clock = clockOk();
+  const kvm = kvmUsable();
+  return [
+    ok("kernel", `Linux ${kernelVersion()}`),
+    cpuHasAes()
+      ? ok("aes", "The processor has AES instructions")
+      : warning(
+          "aes",
+          "The processor has no AES instructions: TLS will be slow",
+          "Nothing can be done but another host.",
+        ),
+    clock.ok
+      ? clockCheck(clock.synchronised)
+      : problem("clock", `The clock shows the year ${clock.year}`, "Set it: timedatectl set-ntp true."),
+    programCheck(
+      "qemu",
+      ["qemu-system-x86_64", "qemu-system-aarch64", "kvm"],
+      "VMs cannot run here, only be kept",
+      "apt install qemu-system-x86",
+    ),
+    kvm.usable
+      ? ok("kvm", "VMs run with KVM")
+      : warning("kvm", "VMs run here without KVM, which is slow", kvm.reason),
+    programCheck("swtpm", ["swtpm"], "VMs with a virtual TPM cannot run here", "apt install swtpm"),
+  ];
+}
+
+function clockCheck(synchronised: boolean | null): Check {
+  return synchronised === false
+    ? warning(
+        "clock",
+        "The clock is set, but nothing keeps it right",
+        "timedatectl set-ntp true; only ages and dates suffer.",
+      )
+    : ok("clock", synchronised ? "The clock is synchronised" : "The clock is set");
+}
+
+function programCheck(check: string, programs: readonly string[], lack: string, help: string): Check {
+  const found = programs.map(which).find((path) => path !== null);
+  return found ? ok(check, found) : warning(check, `${programs[0]} is not installed: ${lack}`, `${help}.`);
+}
+
+async function tried(check: string, look: () => Check | Promise<Check>): Promise<Check> {
+  try {
+    return await look();
+  } catch (thrown) {
+    const error = asMigrateError(thrown);
+    return problem(check, error.message, error.hint);
+  }
+}
+
+function ok(check: string, message: string): Check {
+  return { check, state: "ok", message };
+}
+
+function warning(check: string, message: string, help?: string): Check {
+  return { check, state: "warning", message, ...(help === undefined ? {} : { help }) };
+}
+
+function problem(check: string, message: string, help?: string): Check {
+  return { check, state: "problem", message, ...(help === undefined ? {} : { help }) };
+}

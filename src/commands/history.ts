@@ -1,0 +1,21 @@
+/** `migrate history`: the sessions that have ended on this host. */
+import { history } from "../migration/status.ts";
+import { homeOf } from "./context.ts";
+import { defineCommand } from "./define-command.ts";
+import { sessionColumns } from "./session-table.ts";
+
+export default defineCommand({
+  name: "migrate history",
+  summary: "show the sessions that have ended on this host",
+  options: {},
+  examples: [["migrate history --json", "all of them, one JSON object a line"]],
+  async run({ world, reporter }) {
+    reporter.table(
+      "history",
+      sessionColumns(Date.now(), true),
+      history(homeOf(world)),
+      "No session has ended here yet.",
+    );
+    return undefined;
+  },
+});

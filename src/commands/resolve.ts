@@ -1,0 +1,63 @@
+/** `migrate resolve`: settles who owns a VM whose session was cut at the wrong moment. */
+import { resolveSession } from "../migration/resolve.ts";
+import { MigrateError } from "../protocol/errors.ts";
+import { helpHint } from "./arguments.ts";
+import { homeOf, passphraseBefore, passphraseOptions, warnInsecure } from "./context.ts";
+import { defineCommand } from "./define-command.ts";
+import { duration, oneOf, optional, toggle, withDefault } from "./option.ts";
+import { sessionColumns } from "./session-table.ts";
+
+const name = "migrate resolve";
+
+export default defineCommand({
+  name,
+  summary: "settle a session whose owner is in doubt",
+  about:
+    "Asks the other side, which settles every doubt that two reachable hosts can have. Where the other host is gone for good, --owner takes a person's word instead: make sure first that the VM does not run, and never will, on the host that is not named.",
+  positionals: {
+    names: ["SESSION"],
+    least: 1,
+    about: ["Session as migrate status shows it, or the beginning of it"],
+  },
+  options: {
+    owner: optional(
+      "SIDE",
+      "Do not ask; source or destination owns the VM, on your word",
+      oneOf(["source", "destination"]),
+    ),
+    cancel: toggle("Give the session up, where the other side cannot own the VM"),
+    retryFor: withDefault(
+      "TIME",
+      "How long a lost link is tried again",
+      "10m",
+      duration(0, 7 * 24 * 3_600_000),
+    ),
+    insecure: toggle("The session was an insecure one"),
+    ...passphraseOptions,
+  },
+  examples: [
+    [`${name} 7c9e`, "ask the other side"],
+    [`${name} 7c9e --owner source`, "the destination is gone for good: the VM is this side's again"],
+  ],
+  async run({ options, positionals, world, reporter }) {
+    if (options.owner !== undefined && options.cancel)
+      throw new MigrateError("usage", "--owner and --cancel exclude each other", { hint: helpHint(name) });
+    const home = homeOf(world);
+    warnInsecure(reporter, options.insecure);
+    const word = options.cancel ? "cancel" : options.owner;
+    const row = await resolveSession(
+      {
+        home,
+        session: positionals[0] ?? "",
+        ...(word === undefined ? {} : { word }),
+        insecure: options.insecure,
+        passphrase: await passphraseBefore(world, home, options.passphraseFile),
+        retryForMs: options.retryFor,
+        signal: world.interrupts(),
+      },
+      reporter.observer,
+    );
+    reporter.table("resolved", sessionColumns(Date.now(), true), [row], "");
+    return undefined;
+  },
+});

@@ -1,0 +1,139 @@
+/** `migrate send`: moves a VM from this host to another. */
+import { availableParallelism } from "node:os";
+import { sendVm } from "../migration/send.ts";
+import { MigrateError } from "../protocol/errors.ts";
+import { limits } from "../protocol/limits.ts";
+import { helpHint, readValue } from "./arguments.ts";
+import { homeOf, passphraseBefore, passphraseOptions, warnInsecure } from "./context.ts";
+import { defineCommand } from "./define-command.ts";
+import {
+  address,
+  defaultPort,
+  duration,
+  list,
+  oneOf,
+  optional,
+  size,
+  toggle,
+  wholeNumber,
+  withDefault,
+} from "./option.ts";
+
+const name = "migrate send";
+/** More lanes than this help no disk or link that was measured; --streams goes further. */
+const usualLanes = 4;
+
+export default defineCommand({
+  name,
+  summary: "move a VM from this host to another one",
+  about:
+    "VM is a folder with a vm.json. Without one, name the files: --name, --ram, --disk, --tpm-state, and give HOST:PORT alone. A VM that is switched off has no RAM file.\n\nThe source lets go of the VM only after the destination has every byte durable and checked. Given again after a cut or a crash, the same command goes on where it stopped.",
+  usage: [
+    `${name} VM HOST:PORT [FLAGS]`,
+    `${name} --name NAME [--ram FILE] [--disk FILE]... [--tpm-state DIR] HOST:PORT [FLAGS]`,
+  ],
+  positionals: {
+    names: ["VM", "HOST:PORT"],
+    least: 1,
+    about: ["Folder of the VM", `Where migrate serve listens; the port is ${defaultPort} if left out`],
+  },
+  options: {
+    ticket: optional("TICKET", "The ticket that migrate serve printed; needed the first time only"),
+    name: optional("NAME", "Name of a VM given by its files"),
+    ram: optional("FILE", "Its saved RAM"),
+    disk: list("FILE", "A disk of it"),
+    tpmState: optional("DIR", "The state folder of its virtual TPM"),
+    streams: optional(
+      "N",
+      `Connections, each with a thread at both ends, 1 to ${limits.lanes} (default: one a core, at most ${usualLanes})`,
+      wholeNumber(1, limits.lanes),
+    ),
+    bandwidth: optional("RATE", "At most so many bytes a second; K, M, G, T are powers of 1024: 200M", size),
+    after: optional(
+      "WHAT",
+      "What becomes of the source's files: keep, rename (to *.migrated, the default) or delete",
+      oneOf(["keep", "rename", "delete"]),
+    ),
+    copy: toggle("Make a copy: the source keeps the VM and owns it still"),
+    retryFor: withDefault(
+      "TIME",
+      "How long a lost link is tried again",
+      "10m",
+      duration(0, 7 * 24 * 3_600_000),
+    ),
+    insecure: toggle("Plain TCP, nobody authenticated, nothing encrypted; serve must have it too"),
+    ...passphraseOptions,
+  },
+  examples: [
+    [
+      "migrate send /srv/vms/web1 192.0.2.7:7600 --ticket mt1-...",
+      "the first time, with the line that serve printed",
+    ],
+    [
+      "migrate send --name web1 --ram web1.ram --disk web1.qcow2 192.0.2.7",
+      "a VM given by its files, to a host already paired",
+    ],
+  ],
+  side: "source",
+  async run({ options, positionals, world, reporter }) {
+    const adHoc =
+      options.name !== undefined ||
+      options.ram !== undefined ||
+      options.disk.length > 0 ||
+      options.tpmState !== undefined;
+    const refuse = (message: string, hint?: string) =>
+      new MigrateError("usage", message, {
+        side: "source",
+        hint: [...(hint === undefined ? [] : [hint]), helpHint(name)].join("\n"),
+      });
+    const expected = adHoc ? 1 : 2;
+    if (positionals.length > expected)
+      throw refuse(
+        "A VM is given by its folder or by its files, not both",
+        "Leave out the folder, or --name, --ram, --disk and --tpm-state.",
+      );
+    if (positionals.length < expected)
+      throw refuse("HOST:PORT is missing", `Say where to: ${name} ${positionals[0]} HOST:PORT`);
+    if (adHoc && options.name === undefined)
+      throw refuse("--name is missing", "A VM given by its files needs a name.");
+    if (options.copy && options.after !== undefined)
+      throw refuse("--copy and --after exclude each other", "A copy leaves the source's files as they are.");
+    if (options.insecure && options.ticket !== undefined)
+      throw refuse(
+        "--insecure and --ticket exclude each other",
+        "A ticket proves who is there; --insecure asks nobody.",
+      );
+    const to = readValue("HOST:PORT", () => address(1, defaultPort)(positionals.at(-1) ?? ""), refuse);
+
+    const vm = adHoc
+      ? {
+          name: options.name ?? "",
+          ram: options.ram,
+          disks: options.disk,
+          tpmStateDir: options.tpmState,
+        }
+      : { folder: positionals[0] ?? "" };
+    const home = homeOf(world);
+    warnInsecure(reporter, options.insecure);
+    const passphrase = await passphraseBefore(world, home, options.passphraseFile);
+    // The report is the `done` event, which the observer has had.
+    await sendVm(
+      {
+        home,
+        vm,
+        address: to,
+        ...(options.ticket === undefined ? {} : { ticket: options.ticket }),
+        streams: options.streams ?? Math.max(1, Math.min(usualLanes, availableParallelism())),
+        ...(options.bandwidth === undefined ? {} : { bandwidthBytesPerSec: options.bandwidth }),
+        after: options.copy ? "keep" : (options.after ?? "rename"),
+        copy: options.copy,
+        retryForMs: options.retryFor,
+        insecure: options.insecure,
+        passphrase,
+        signal: world.interrupts(),
+      },
+      reporter.observer,
+    );
+    return undefined;
+  },
+});

@@ -1,0 +1,72 @@
+/** `migrate serve`: waits for VMs on the destination host. */
+import { availableParallelism } from "node:os";
+import { resolve } from "node:path";
+import { serve } from "../migration/serve.ts";
+import { exitCodes } from "../protocol/errors.ts";
+import { homeOf, passphraseBefore, passphraseOptions, warnInsecure } from "./context.ts";
+import { defineCommand } from "./define-command.ts";
+import { Interruption } from "./interruption.ts";
+import { address, defaultPort, duration, needed, toggle, wholeNumber, withDefault } from "./option.ts";
+
+/** Threads that take chunks; more than this have not been seen to help. */
+const mostWorkers = 8;
+
+export default defineCommand({
+  name: "migrate serve",
+  summary: "wait on this host for VMs and take them in",
+  about:
+    "Prints its address, its fingerprint and a migrate send line with a ticket, which pairs one source with this host. A VM ends in DIR under its own name, with a vm.json, once every byte of it is durable and checked.\n\nSIGTERM finishes the chunk in hand and leaves every session resumable.",
+  options: {
+    listen: withDefault(
+      "HOST:PORT",
+      "Where to listen; port 0 takes a free one",
+      `0.0.0.0:${defaultPort}`,
+      address(0, defaultPort),
+    ),
+    store: needed("DIR", "Folder that the VMs go to"),
+    once: toggle("End after one VM"),
+    maxSessions: withDefault("N", "VMs at the same time at most", "16", wholeNumber(1, 256)),
+    ticketTtl: withDefault(
+      "TIME",
+      "How long a ticket can be used",
+      "15m",
+      duration(1000, 7 * 24 * 3_600_000),
+    ),
+    insecure: toggle("Plain TCP, nobody authenticated, nothing encrypted; send must have it too"),
+    ...passphraseOptions,
+  },
+  examples: [
+    ["migrate serve --store /srv/vms", "listen on all addresses, port 7600"],
+    [
+      "migrate serve --listen 127.0.0.1:0 --store /srv/vms --once --json",
+      "one VM, on a free port, for a script",
+    ],
+  ],
+  side: "destination",
+  async run({ options, world, reporter }) {
+    const home = homeOf(world);
+    warnInsecure(reporter, options.insecure);
+    const passphrase = await passphraseBefore(world, home, options.passphraseFile);
+    const signal = world.interrupts();
+    await serve(
+      {
+        home,
+        listen: options.listen,
+        store: resolve(options.store),
+        once: options.once,
+        maxSessions: options.maxSessions,
+        ticketTtlMs: options.ticketTtl,
+        insecure: options.insecure,
+        workers: Math.max(1, Math.min(mostWorkers, availableParallelism())),
+        passphrase,
+        signal,
+      },
+      reporter.observer,
+    );
+    const { reason } = signal;
+    // SIGTERM is how a service is stopped, and all is as it should be; SIGINT is a person's Ctrl-C.
+    return reason instanceof Interruption && reason.signal === "SIGINT"
+      ? exitCodes.interrupted
+      : exitCodes.done;
+  },
+});

@@ -1,0 +1,26 @@
+/** How sessions look in a table; status, history and resolve share it. */
+import type { SessionRow } from "../migration/status.ts";
+import { formatAge, formatBytes, formatPercent } from "../terminal/format.ts";
+import type { Column } from "../terminal/table.ts";
+
+/** Digits of a fingerprint that fit a table; --json has them all. */
+const shortPeer = 19;
+
+/** `nowMs` is the wall clock's, as the rows' times are. */
+export function sessionColumns(nowMs: number, ended: boolean): Column<SessionRow>[] {
+  return [
+    { title: "SESSION", cell: (row) => row.session },
+    { title: "NAME", cell: (row) => row.name },
+    { title: "SIDE", cell: (row) => row.side },
+    { title: "MODE", cell: (row) => row.mode },
+    { title: "PHASE", cell: (row) => row.phase },
+    { title: "STATE", cell: (row) => row.state },
+    { title: "OWNER", cell: (row) => row.owner },
+    { title: "DONE", cell: (row) => formatPercent(row.doneBytes, row.bytes).trim(), align: "right" },
+    { title: "SIZE", cell: (row) => formatBytes(row.bytes), align: "right" },
+    { title: "PEER", cell: (row) => row.address || row.peer.slice(0, shortPeer) },
+    ended
+      ? { title: "ENDED", cell: (row) => formatAge(row.endedAtMs ?? row.updatedAtMs, nowMs) }
+      : { title: "BEGAN", cell: (row) => formatAge(row.createdAtMs, nowMs) },
+  ];
+}

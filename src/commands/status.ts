@@ -1,0 +1,46 @@
+/** `migrate status`: the sessions that have not ended, here and on another host. */
+import { localStatus, remoteStatus } from "../migration/status.ts";
+import { MigrateError } from "../protocol/errors.ts";
+import { helpHint, readValue } from "./arguments.ts";
+import { homeOf, passphraseFrom, passphraseOptions, warnInsecure } from "./context.ts";
+import { defineCommand } from "./define-command.ts";
+import { address, defaultPort, toggle } from "./option.ts";
+import { sessionColumns } from "./session-table.ts";
+
+const name = "migrate status";
+
+export default defineCommand({
+  name,
+  summary: "show the sessions under way: phase, owner, progress, age",
+  about:
+    "Without an address the sessions of this host; with one, those that the other host has with this one as well.",
+  positionals: { names: ["HOST:PORT"], least: 0, about: ["Another host, where migrate serve runs"] },
+  options: {
+    insecure: toggle("The other host serves with --insecure"),
+    ...passphraseOptions,
+  },
+  examples: [
+    [name, "what is under way here"],
+    [`${name} 192.0.2.7:7600`, "and over there"],
+  ],
+  async run({ options, positionals, world, reporter }) {
+    const [where] = positionals;
+    const refuse = (message: string) => new MigrateError("usage", message, { hint: helpHint(name) });
+    const to =
+      where === undefined ? undefined : readValue("HOST:PORT", () => address(1, defaultPort)(where), refuse);
+    if (to === undefined && options.insecure) throw refuse("--insecure needs a HOST:PORT");
+    const home = homeOf(world);
+    const columns = sessionColumns(Date.now(), false);
+    const here = localStatus(home).map((row) => ({ where: "here", ...row }));
+    if (to !== undefined && !reporter.json) reporter.note("Here:");
+    reporter.table("status", columns, here, "No session is under way here.");
+    if (to === undefined) return undefined;
+    warnInsecure(reporter, options.insecure);
+    const passphrase = passphraseFrom(world, options.passphraseFile);
+    const rows = await remoteStatus({ home, address: to, insecure: options.insecure, passphrase });
+    if (!reporter.json) reporter.note(`On ${where}:`);
+    const there = rows.map((row) => ({ where, ...row }));
+    reporter.table("status", columns, there, "No session is under way there.");
+    return undefined;
+  },
+});

@@ -1,0 +1,10 @@
+/** Which build this is. */
+import { version } from "../../package.json";
+
+/** Put in by scripts/build.ts; absent when run from the sources. */
+declare const MIGRATE_COMMIT: string | undefined;
+
+export const build = {
+  version,
+  commit: typeof MIGRATE_COMMIT === "string" ? MIGRATE_COMMIT : "not built",
+};

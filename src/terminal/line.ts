@@ -1,0 +1,81 @@
+/**
+ * One line of text on a terminal: made harmless, cut to a width, coloured. Names and messages come
+ * from the other side, so control characters never reach the terminal as they are. Pure.
+ */
+
+/** `text` with every control character (C0, C1, DEL, line separators, bidirectional overrides) replaced by "?". */
+export function printable(text: string): string {
+  return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, "?");
+}
+
+/** Columns that `text` takes; wide characters take two. */
+export function columnsOf(text: string): number {
+  return Bun.stringWidth(text);
+}
+
+/** `text` cut to at most `columns` columns, its cut marked with `mark`. */
+export function cut(text: string, columns: number, mark = "…"): string {
+  if (columnsOf(text) <= columns) return text;
+  const room = columns - columnsOf(mark);
+  if (room <= 0) return mark.slice(0, Math.max(0, columns));
+  let kept = "";
+  let used = 0;
+  for (const character of text) {
+    used += columnsOf(character);
+    if (used > room) break;
+    kept += character;
+  }
+  return kept + mark;
+}
+
+/** `text` padded with spaces on the right to `columns` columns. */
+export function padEnd(text: string, columns: number): string {
+  return text + " ".repeat(Math.max(0, columns - columnsOf(text)));
+}
+
+/** `text` padded with spaces on the left to `columns` columns. */
+export function padStart(text: string, columns: number): string {
+  return " ".repeat(Math.max(0, columns - columnsOf(text))) + text;
+}
+
+export type Colour = "bold" | "dim" | "red" | "green" | "yellow" | "cyan";
+
+const codes: Record<Colour, readonly [number, number]> = {
+  bold: [1, 22],
+  dim: [2, 22],
+  red: [31, 39],
+  green: [32, 39],
+  yellow: [33, 39],
+  cyan: [36, 39],
+};
+
+/** How lines may look: with colour or without, with characters beyond ASCII or without. */
+export interface Style {
+  colour: boolean;
+  unicode: boolean;
+}
+
+export const plainStyle: Style = { colour: false, unicode: false };
+
+/** `text` in `colour` (ECMA-48, SGR), or as it is where the style has no colours. */
+export function paint(style: Style, colour: Colour, text: string): string {
+  if (!style.colour || text === "") return text;
+  const [on, off] = codes[colour];
+  return `\u001b[${on}m${text}\u001b[${off}m`;
+}
+
+/**
+ * The style and whether lines may be redrawn in place, from the environment: NO_COLOR
+ * (no-color.org: set and not empty), TERM=dumb, and the locale's character set.
+ */
+export function styleFor(
+  env: Record<string, string | undefined>,
+  isTTY: boolean,
+): { style: Style; redraws: boolean } {
+  const dumb = !isTTY || env.TERM === "dumb" || env.TERM === undefined || env.TERM === "";
+  const locale = env.LC_ALL || env.LC_CTYPE || env.LANG || "";
+  return {
+    style: { colour: !dumb && !env.NO_COLOR, unicode: /utf-?8/i.test(locale) },
+    redraws: !dumb,
+  };
+}

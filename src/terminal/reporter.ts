@@ -1,0 +1,174 @@
+/**
+ * The one voice of a command. With `json`, each event is one object a line on standard output and
+ * nothing else is there; without, results go to standard output and progress, warnings and errors
+ * to standard error, below which the progress bars are kept when that is a terminal.
+ */
+import { createConsola, LogLevels } from "consola/basic";
+import type { MigrationEvent, Observer } from "../migration/events.ts";
+import type { MigrateError, Side } from "../protocol/errors.ts";
+import { ProgressDisplay } from "./display.ts";
+import { type Colour, paint, printable, styleFor } from "./line.ts";
+import type { Output } from "./output.ts";
+import { summaryOf } from "./progress.ts";
+import { noProgress, progressAfter } from "./progress-state.ts";
+import { doneText, failureOf, failureText, linkText, listeningText, sessionText } from "./sentences.ts";
+import { type Column, tableLines } from "./table.ts";
+
+export interface ReporterOptions {
+  json: boolean;
+  stdout: Output;
+  stderr: Output;
+  env: Record<string, string | undefined>;
+  /** The size of the terminal behind standard error. */
+  size: () => { columns: number; rows: number };
+  /** A clock that is never set back, in milliseconds. */
+  nowMs: () => number;
+}
+
+export interface Reporter {
+  readonly json: boolean;
+  /** Takes a migration's events. */
+  observer: Observer;
+  /** A result: `event` as a JSON line, or `text` on standard output. */
+  result(event: { event: string } & Record<string, unknown>, text: string): void;
+  /** Rows: each a JSON line with `event`, or together an aligned table (`empty` where there is none). */
+  table<Row extends object>(
+    event: string,
+    columns: readonly Column<Row>[],
+    rows: readonly Row[],
+    empty: string,
+  ): void;
+  /** Something worth knowing. */
+  note(message: string): void;
+  warn(message: string): void;
+  /** The failure that ends the command; told once, even where the observer has had it. */
+  fail(error: MigrateError, context?: { side?: Side; phase?: string }): void;
+  /** Takes the progress off the screen and waits until all is written. */
+  close(): Promise<void>;
+}
+
+/** Without a terminal one line of progress a session in so many milliseconds. */
+const plainLineMs = 5000;
+
+/** A reader of JSON that is so many bytes behind gets no progress events until it has caught up. */
+const jsonBacklogBytes = 1024 * 1024;
+
+const prefixes: Record<string, { text: string; colour: Colour } | undefined> = {
+  warn: { text: "warning: ", colour: "yellow" },
+  error: { text: "error: ", colour: "red" },
+  fatal: { text: "error: ", colour: "red" },
+};
+
+export function makeReporter(options: ReporterOptions): Reporter {
+  const { stdout, stderr, json, nowMs } = options;
+  const { style, redraws } = styleFor(options.env, stderr.isTTY);
+  const display =
+    redraws && !json ? new ProgressDisplay({ output: stderr, size: options.size, style, nowMs }) : undefined;
+  let state = noProgress;
+  let lastFailure = "";
+  const toldAtMs = new Map<string, number>();
+
+  const print = (output: Output, text: string) => {
+    const line = `${text}\n`;
+    if (display === undefined) output.write(line);
+    else display.above(() => output.write(line));
+  };
+  const printJson = (object: object) => stdout.write(`${JSON.stringify(object)}\n`);
+  const log = createConsola({
+    level: LogLevels.info,
+    // A line said many times over is said by us as often as it happens: the core decides how often.
+    throttle: 0,
+    reporters: [
+      {
+        log: (entry) => {
+          const prefix = prefixes[entry.type];
+          print(
+            stderr,
+            (prefix === undefined ? "" : paint(style, prefix.colour, prefix.text)) + entry.args.join(" "),
+          );
+        },
+      },
+    ],
+  });
+
+  const plainProgress = (session: string) => {
+    const view = state.get(session);
+    const now = nowMs();
+    // The first line comes after the pause as well: a short migration needs none.
+    const told = toldAtMs.get(session) ?? now;
+    if (view !== undefined && now - told >= plainLineMs) {
+      log.log(summaryOf(view, now));
+      toldAtMs.set(session, now);
+    } else toldAtMs.set(session, told);
+  };
+
+  const observeForPeople = (event: MigrationEvent) => {
+    const before = state;
+    state = progressAfter(state, event, nowMs());
+    switch (event.event) {
+      case "listening":
+        print(stdout, listeningText(event));
+        break;
+      case "session":
+        log.log(sessionText(event));
+        break;
+      case "paired":
+        log.log(`Paired with ${printable(event.peer)}; from now on no ticket is needed`);
+        break;
+      case "phase":
+        if (display === undefined && before.get(event.session)?.phase !== event.phase)
+          log.log(`${printable(event.name)}: ${event.phase}`);
+        break;
+      case "progress":
+        if (display === undefined) plainProgress(event.session);
+        break;
+      case "link":
+        if (event.state === "lost") log.warn(linkText(event));
+        else log.log(linkText(event));
+        break;
+      case "warning":
+        log.warn(printable(event.message));
+        break;
+      case "notice":
+        log.log(printable(event.message));
+        break;
+      case "done":
+        display?.update(state);
+        toldAtMs.delete(event.session);
+        print(stdout, doneText(event));
+        break;
+      case "error":
+        display?.update(state);
+        log.error(failureText(event));
+        break;
+    }
+    if (state !== before) display?.update(state);
+  };
+
+  return {
+    json,
+    observer: (event) => {
+      if (event.event === "error") lastFailure = `${event.code} ${event.message}`;
+      if (!json) observeForPeople(event);
+      else if (event.event !== "progress" || stdout.queuedBytes < jsonBacklogBytes) printJson(event);
+    },
+    result: (event, text) => (json ? printJson(event) : print(stdout, text)),
+    table: (event, columns, rows, empty) => {
+      if (json) for (const row of rows) printJson({ event, ...row });
+      else if (rows.length === 0) print(stdout, empty);
+      else print(stdout, tableLines(columns, rows, stdout.isTTY ? style : undefined).join("\n"));
+    },
+    note: (message) => (json ? printJson({ event: "notice", message }) : log.log(printable(message))),
+    warn: (message) => (json ? printJson({ event: "warning", message }) : log.warn(printable(message))),
+    fail: (error, context) => {
+      if (lastFailure === `${error.code} ${error.message}`) return;
+      const failure = failureOf(error, context);
+      if (json) printJson({ event: "error", ...failure });
+      else log.error(failureText(failure));
+    },
+    close: async () => {
+      display?.close();
+      await Promise.all([stdout.flush(), stderr.flush()]);
+    },
+  };
+}

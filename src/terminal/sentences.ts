@@ -1,0 +1,85 @@
+/** What events and errors say to a person. Pure; every string from the other side is made harmless. */
+import type { MigrationEvent } from "../migration/events.ts";
+import type { MigrateError, Side } from "../protocol/errors.ts";
+import { formatBytes, formatBytesExactly, formatDuration, formatRate } from "./format.ts";
+import { printable } from "./line.ts";
+
+type EventOf<Name extends MigrationEvent["event"]> = Extract<MigrationEvent, { event: Name }>;
+
+/** What `serve` says when it is ready; the command line stands alone so that it is easy to copy. */
+export function listeningText(event: EventOf<"listening">): string {
+  const lines = [`Listening on ${printable(event.address)}, store ${printable(event.store)}`];
+  if (event.fingerprint !== undefined) lines.push(`Fingerprint ${event.fingerprint}`);
+  lines.push("On the source run, with the VM's folder for VM:", "", `  ${printable(event.command)}`, "");
+  return lines.join("\n");
+}
+
+/** "Sending web1 (1.3 GiB) to sha256:…" as each side sees it. */
+export function sessionText(event: EventOf<"session">): string {
+  const verb = event.side === "source" ? "Sending" : "Receiving";
+  const towards = event.side === "source" ? "to" : "from";
+  const kind = event.mode === "copy" ? "a copy of " : "";
+  const resumed = event.resumed ? ", going on where it stopped" : "";
+  return `${verb} ${kind}${printable(event.name)} (${formatBytes(event.bytes)}) ${towards} ${printable(event.peer)}${resumed}`;
+}
+
+export function linkText(event: EventOf<"link">): string {
+  const name = printable(event.name);
+  if (event.state === "restored") return `${name}: the link is back`;
+  const wait = formatDuration(event.retryInMs);
+  return `${name}: link lost (${printable(event.message)}), trying again in ${wait} (attempt ${event.attempt})`;
+}
+
+const afterTexts: Record<EventOf<"done">["after"], string> = {
+  keep: "The source's files stay where they are; it will not send them as their owner again.",
+  rename: "The source's files now end in .migrated.",
+  delete: "The source's files are deleted.",
+  copy: "The source keeps the VM and owns it still.",
+};
+
+/** The closing summary of a session. */
+export function doneText(event: EventOf<"done">): string {
+  const name = printable(event.name);
+  const what = event.mode === "copy" ? "copied" : event.side === "source" ? "moved" : "received";
+  const rate = event.seconds > 0 ? ` (${formatRate(event.bytes / event.seconds)})` : "";
+  return [
+    `${name} ${what}. Its owner is the ${event.owner}.`,
+    `  ${formatBytesExactly(event.bytes)} in ${formatDuration(event.seconds * 1000)}${rate}`,
+    `  ${formatBytesExactly(event.wireBytes)} on the wire`,
+    `  digest ${printable(event.digest)}, checked by both sides`,
+    `  ${afterTexts[event.after]}`,
+    "",
+  ].join("\n");
+}
+
+export interface Failure {
+  message: string;
+  code: string;
+  side?: Side | undefined;
+  phase?: string | undefined;
+  hint?: string | undefined;
+}
+
+/** What happened, on which side and in which phase; then, on a line of its own, what to do. */
+export function failureText(failure: Failure): string {
+  const where = [
+    ...(failure.side === undefined ? [] : [`on the ${failure.side}`]),
+    ...(failure.phase === undefined ? [] : [`in ${printable(failure.phase)}`]),
+    `code ${failure.code}`,
+  ];
+  const hint =
+    failure.hint === undefined ? "" : `\n  ${failure.hint.split("\n").map(printable).join("\n  ")}`;
+  const lead = failure.code === "bug" ? "a bug in migrate: " : "";
+  return `${lead}${printable(failure.message)} (${where.join(", ")})${hint}`;
+}
+
+/** An error as the fields that are told; what neither it nor `context` knows is left out. */
+export function failureOf(error: MigrateError, context: { side?: Side; phase?: string } = {}): Failure {
+  return {
+    code: error.code,
+    side: error.side ?? context.side,
+    phase: error.phase ?? context.phase,
+    message: error.message,
+    hint: error.hint,
+  };
+}
