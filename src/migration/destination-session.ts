@@ -3,19 +3,14 @@
  * one request at a time, each durable step before the next.
  */
 import { randomBytes, timingSafeEqual } from "node:crypto";
-import { existsSync } from "node:fs";
-import { join } from "node:path";
 import type { ControlLink } from "../channel/control-link.ts";
-import { freeBytes } from "../platform/filesystem.ts";
 import { MigrateError } from "../protocol/errors.ts";
-import { encodeFrame, frameTypes } from "../protocol/frames.ts";
-import { chunkLength, limits } from "../protocol/limits.ts";
+import { limits } from "../protocol/limits.ts";
 import type { MessageBody, Offer } from "../protocol/messages.ts";
 import type { DoorPool } from "../transfer/door-pool.ts";
 import type { FromDoor, LaneGrant } from "../transfer/lane-messages.ts";
-import { storeFailure } from "../transfer/lane-receiver.ts";
-import { Staging } from "../transfer/staging.ts";
-import { type TagTable, vmDigest, zeroTag } from "../transfer/tag-table.ts";
+import { ReceivedFiles } from "../transfer/received-files.ts";
+import { storeFailure } from "../transfer/store-failure.ts";
 import { checkSelfContained } from "../vm/disk-format.ts";
 import {
   type DestinationAction,
@@ -25,8 +20,11 @@ import {
 } from "./destination-machine.ts";
 import type { Observer } from "./events.ts";
 import type { Journal, SessionRecord } from "./journal.ts";
+import { checkNewOffer, checkSameOffer } from "./offer-check.ts";
+import { recordOfOffer } from "./offer-record.ts";
 import { ProgressMeter } from "./progress-meter.ts";
 import { isPublishedBy, publishedManifest } from "./published-manifest.ts";
+import { reportOf } from "./report.ts";
 
 export interface SessionContext {
   journal: Journal;
@@ -49,11 +47,7 @@ export interface Asker {
 export class DestinationSession {
   readonly session: string;
   readonly #context: SessionContext;
-  #staging: Staging | undefined;
-  #tables: TagTable[] | undefined;
-  /** The staged files' stamp when nobody was writing; what was known then holds while it is the same. */
-  #stamp: string | undefined;
-  #used = false;
+  #received: ReceivedFiles | undefined;
   #laneToken: Buffer | undefined;
   #meter: ProgressMeter | undefined;
   #queue: Promise<void> = Promise.resolve();
@@ -86,7 +80,7 @@ export class DestinationSession {
     const record = this.record;
     const before = (record?.state ?? "none") as DestinationRecord;
     const mode = record?.mode ?? (request === "offer" ? (body as Offer).mode : "move");
-    if (record && request === "offer") this.#checkSameOffer(record, body as Offer);
+    if (record && request === "offer") checkSameOffer(record, body as Offer);
     for (const action of destinationStep(before, mode, request).actions) {
       await this.#perform(action, asker, body);
     }
@@ -131,8 +125,7 @@ export class DestinationSession {
         return this.#recordCancelled();
       case "remove-staging":
         await this.#quieten();
-        this.#tables = undefined;
-        this.#ownStaging().remove();
+        this.#files().remove();
         return;
       case "send-cancelled":
         return link.send("cancelled", {});
@@ -147,68 +140,15 @@ export class DestinationSession {
     }
   }
 
-  #checkSameOffer(record: SessionRecord, offer: Offer): void {
-    const files = (list: { kind: string; name: string; bytes: number }[]) =>
-      JSON.stringify(list.map(({ kind, name, bytes }) => [kind, name, bytes]));
-    if (
-      record.name !== offer.name ||
-      record.mode !== offer.mode ||
-      record.tagKey !== offer.tagKey ||
-      files(record.files) !== files(offer.files)
-    ) {
-      throw new MigrateError("policy", "the session was begun with other files than are offered now", {
-        side: "destination",
-      });
-    }
-  }
-
   #reserve(offer: Offer): void {
-    const { journal, store, maxSessions } = this.#context;
-    if (existsSync(join(store, offer.name))) {
-      throw new MigrateError("name-taken", `there is a VM named ${offer.name} in the destination's store`, {
-        side: "destination",
-      });
-    }
-    const open = journal.open("destination").filter((other) => other.store === store);
-    const rival = open.find(({ name, settled }) => name === offer.name && !settled);
-    if (rival) {
-      throw new MigrateError(
-        "name-taken",
-        `the name ${offer.name} is reserved at the destination by session ${rival.session.slice(0, 12)}, which is ${rival.state}`,
-        { side: "destination" },
-      );
-    }
-    if (open.length >= maxSessions) {
-      throw new MigrateError(
-        "busy",
-        `the destination has ${open.length} sessions already, which is its limit`,
-        {
-          side: "destination",
-        },
-      );
-    }
-    const needed = offer.files.reduce(
-      (sum, { allocatedBytes, bytes }) => sum + Math.min(allocatedBytes, bytes),
-      0,
+    checkNewOffer(this.#context, offer);
+    this.#received = new ReceivedFiles(
+      this.#context.store,
+      this.session,
+      offer.files,
+      Buffer.from(offer.tagKey, "hex"),
     );
-    const free = freeBytes(store);
-    if (needed > free) {
-      throw new MigrateError(
-        "no-room",
-        `the VM needs ${needed} bytes, the destination's store has ${free} free`,
-        {
-          side: "destination",
-        },
-      );
-    }
-    const staging = new Staging(store, this.session, offer.files);
-    try {
-      this.#used = staging.prepare();
-    } catch (thrown) {
-      staging.remove();
-      throw storeFailure(thrown);
-    }
-    this.#staging = staging;
+    this.#received.prepare();
   }
 
   #recordReceiving({ peer, remote, attempt }: Asker, offer: Offer): void {
@@ -226,91 +166,45 @@ export class DestinationSession {
       );
       return;
     }
-    journal.write("receiving", () =>
-      journal.insert({
-        session: this.session,
-        side: "destination",
-        name: offer.name,
-        vm: offer.vm,
-        mode: offer.mode,
-        peer,
-        address: remote,
-        state: "receiving",
-        phase: "prepare",
-        attempt,
-        tagKey: offer.tagKey,
-        files: offer.files.map(({ kind, name, bytes }) => ({ kind, name, bytes })),
-        folder: null,
-        store,
-        after: "keep",
-        digest: null,
-        bytes: offer.files.reduce((sum, { bytes }) => sum + bytes, 0),
-        doneBytes: 0,
-        wireBytes: 0,
-        settled: false,
-        acknowledged: true,
-        createdAtMs: nowMs,
-        updatedAtMs: nowMs,
-        endedAtMs: null,
-      }),
-    );
+    const record = recordOfOffer(this.session, offer, { peer, address: remote, attempt, store, nowMs });
+    journal.write("receiving", () => journal.insert(record));
   }
 
   /** Gets the staged files ready and says what is there already. */
   async #accept(link: ControlLink): Promise<void> {
     const record = this.record!;
-    const staging = this.#ownStaging();
+    const files = this.#files();
     await this.#quieten();
-    let fresh = this.#tables === undefined;
-    try {
-      if (this.#tables === undefined || this.#stamp !== staging.stamp()) {
-        // Nothing is believed of files that this process did not leave as they are: they are read.
-        this.#used = staging.prepare() || this.#used;
-        fresh = !this.#used;
-        this.#tables = await staging.readTags(Buffer.from(record.tagKey, "hex"));
-      }
-    } catch (thrown) {
-      throw storeFailure(thrown);
-    }
-    const done = doneBytes(this.#tables);
+    const resumed = await files.takeStock();
     this.#meter ??= new ProgressMeter(
       record,
       this.#context.observe,
       this.#context.journal,
       this.#context.now,
     );
-    this.#meter.begin(record.files, done);
+    this.#meter.begin(record.files, files.heldBytes());
     this.#laneToken = randomBytes(16);
     link.send("accept", {
       state: "receiving",
       laneToken: this.#laneToken.toString("hex"),
-      inventory: !fresh,
+      inventory: resumed,
     });
-    if (!fresh) this.#sendInventory(link);
+    if (resumed) {
+      for (const frame of files.inventory()) link.sendFrame(frame);
+      link.send("inventoryEnd", {});
+    }
+    const { name, mode, peer, bytes } = record;
     this.#context.observe({
       event: "session",
       session: this.session,
-      name: record.name,
+      name,
       side: "destination",
-      mode: record.mode,
-      peer: record.peer,
-      bytes: record.bytes,
-      resumed: !fresh,
+      mode,
+      peer,
+      bytes,
+      resumed,
     });
     this.#meter.phase("stop-and-copy");
-  }
-
-  #sendInventory(link: ControlLink): void {
-    for (const [file, table] of this.#tables!.entries()) {
-      for (const { first, count } of table.stretches()) {
-        const payload = Buffer.alloc(8 + count * limits.tagBytes);
-        payload.writeUInt32BE(file, 0);
-        payload.writeUInt32BE(first, 4);
-        table.range(first, count).copy(payload, 8);
-        link.sendFrame(encodeFrame(frameTypes.inventory, payload));
-      }
-    }
-    link.send("inventoryEnd", {});
   }
 
   /** Lets a lane in, or throws why not. */
@@ -329,24 +223,16 @@ export class DestinationSession {
         side: "destination",
       });
     }
-    return {
-      session: this.session,
-      tagKey: Buffer.from(record.tagKey, "hex"),
-      files: this.#ownStaging().paths.map((path, i) => ({ path, bytes: record.files[i]!.bytes })),
-      used: this.#used,
-    };
+    return this.#files().grant(this.session);
   }
 
   /** Chunks that a lane has checked and written. */
   chunks({ places, tags, bytesReceived }: Extract<FromDoor, { kind: "chunks" }>): void {
-    const tables = this.#tables;
-    if (tables === undefined) return;
     for (let i = 0; i < places.length / 2; i++) {
-      const table = tables[places[i * 2]!]!;
-      const chunk = places[i * 2 + 1]!;
-      const first = table.get(chunk).equals(zeroTag);
-      table.set(chunk, tags.subarray(i * limits.tagBytes, (i + 1) * limits.tagBytes));
-      if (first) this.#meter?.done(places[i * 2]!, chunkLength(table.bytes, chunk));
+      const file = places[i * 2]!;
+      const tag = tags.subarray(i * limits.tagBytes, (i + 1) * limits.tagBytes);
+      const bytes = this.#files().wrote(file, places[i * 2 + 1]!, tag);
+      if (bytes > 0) this.#meter?.done(file, bytes);
     }
     this.#meter?.wire(bytesReceived);
   }
@@ -356,33 +242,10 @@ export class DestinationSession {
     this.#laneToken = undefined;
     await this.#quieten();
     this.#meter?.phase("seal");
-    const staging = this.#ownStaging();
-    try {
-      // READY may be asked of a process that has not seen a chunk: then the disk is read.
-      this.#tables ??= await staging.readTags(Buffer.from(record.tagKey, "hex"));
-      const digests = this.#tables.map((table) => table.digest());
-      record.files.forEach((file, i) => {
-        if (digests[i] !== seal.files[i]) {
-          throw new MigrateError("integrity", `${file.name} differs between source and destination`, {
-            side: "destination",
-          });
-        }
-      });
-      const digest = vmDigest(
-        record.name,
-        record.files.map(({ kind, name }, i) => ({ kind, name, digest: digests[i]! })),
-      );
-      if (digest !== seal.digest || seal.files.length !== record.files.length) {
-        throw new MigrateError("integrity", "the VM's digest differs between source and destination", {
-          side: "destination",
-        });
-      }
-      await staging.sync();
-    } catch (thrown) {
-      throw storeFailure(thrown);
-    }
-    for (const [i, file] of record.files.entries()) {
-      if (file.kind === "disk") checkSelfContained(staging.paths[i]!, file.name);
+    const files = this.#files();
+    await files.seal(record.name, seal.digest, seal.files);
+    for (const [i, { kind, name }] of record.files.entries()) {
+      if (kind === "disk") checkSelfContained(files.staging.paths[i]!, name);
     }
   }
 
@@ -398,7 +261,7 @@ export class DestinationSession {
     this.#meter?.phase("handover");
     try {
       const manifest = publishedManifest(record, this.#context.now());
-      this.#ownStaging().publish(record.name, manifest, (folder) => isPublishedBy(folder, this.session));
+      this.#files().staging.publish(record.name, manifest, (folder) => isPublishedBy(folder, this.session));
     } catch (thrown) {
       throw storeFailure(thrown);
     }
@@ -415,20 +278,8 @@ export class DestinationSession {
     });
     const record = this.record!;
     this.#meter?.finish();
-    this.#context.observe({
-      event: "done",
-      session: this.session,
-      name: record.name,
-      side: "destination",
-      mode: record.mode,
-      bytes: record.bytes,
-      wireBytes: this.#meter?.wireBytes ?? record.wireBytes,
-      chunksSent: 0,
-      seconds: this.#meter?.seconds ?? 0,
-      digest: record.digest ?? "",
-      owner: record.mode === "move" ? "destination" : "source",
-      after: record.mode === "copy" ? "copy" : "keep",
-    });
+    const { wireBytes = record.wireBytes, seconds = 0 } = this.#meter ?? {};
+    this.#context.observe(reportOf(record, { wireBytes, seconds, chunksSent: 0 }));
   }
 
   #recordCancelled(): void {
@@ -448,9 +299,7 @@ export class DestinationSession {
     await this.#quieten();
     const record = this.record;
     if (record?.endedAtMs === null) this.#meter?.pause();
-    if (record?.state === "receiving" && this.#tables && existsSync(this.#ownStaging().folder)) {
-      this.#stamp = this.#ownStaging().stamp();
-    }
+    if (record?.state === "receiving") this.#files().rest();
   }
 
   /** No lane of this session writes any more, and all they wrote has been heard of. */
@@ -459,22 +308,14 @@ export class DestinationSession {
     await this.#context.doors.barrier();
   }
 
-  #ownStaging(): Staging {
+  #files(): ReceivedFiles {
     const record = this.record!;
-    this.#staging ??= new Staging(record.store ?? this.#context.store, this.session, record.files);
-    return this.#staging;
+    this.#received ??= new ReceivedFiles(
+      record.store ?? this.#context.store,
+      this.session,
+      record.files,
+      Buffer.from(record.tagKey, "hex"),
+    );
+    return this.#received;
   }
-}
-
-/** Bytes of each file whose chunks are known to hold data. */
-function doneBytes(tables: readonly TagTable[]): number[] {
-  return tables.map((table) => {
-    let bytes = 0;
-    for (const { first, count } of table.stretches()) {
-      for (let chunk = first; chunk < first + count; chunk++) {
-        if (!table.isZero(chunk)) bytes += chunkLength(table.bytes, chunk);
-      }
-    }
-    return bytes;
-  });
 }

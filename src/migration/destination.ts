@@ -7,12 +7,12 @@ import type { TicketBook } from "../channel/ticket-book.ts";
 import type { TrustFile } from "../channel/trust.ts";
 import { asMigrateError, MigrateError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
-import { encodeError, type Message, type RemoteSession, type WireState } from "../protocol/messages.ts";
+import { encodeError, type Message } from "../protocol/messages.ts";
 import type { DoorPool } from "../transfer/door-pool.ts";
 import type { FromDoor } from "../transfer/lane-messages.ts";
 import type { DestinationRequest } from "./destination-machine.ts";
 import { type Asker, DestinationSession, type SessionContext } from "./destination-session.ts";
-import type { SessionRecord } from "./journal.ts";
+import { answerInquiry } from "./inquiry.ts";
 import { software } from "./software.ts";
 
 export interface DestinationOptions extends Omit<SessionContext, "doors"> {
@@ -161,7 +161,7 @@ export class Destination {
           });
           if (session.record?.endedAtMs && request === "confirm") this.#options.completed(session.session);
         } else {
-          this.#inquiry(asker, message);
+          answerInquiry(this.#options.journal, asker, message);
         }
       }
     } catch (thrown) {
@@ -260,27 +260,6 @@ export class Destination {
     }
   }
 
-  /** Questions that change nothing; a peer hears of its own sessions only. */
-  #inquiry({ link, peer }: Asker, message: Message): void {
-    const { journal } = this.#options;
-    switch (message.name) {
-      case "query": {
-        const record = journal.find(message.body.session);
-        const known = record?.side === "destination" && record.peer === peer;
-        const state = known ? (record.state as WireState) : "unknown";
-        link.send("state", { session: message.body.session, state });
-        break;
-      }
-      case "list":
-        link.send("sessions", {
-          rows: journal.ofPeer("destination", peer, limits.sessionRows).map(remoteRow),
-        });
-        break;
-      default:
-        throw new MigrateError("protocol", `a ${message.name} message is not expected here`);
-    }
-  }
-
   #session(id: string): DestinationSession {
     let session = this.#sessions.get(id);
     if (session === undefined) {
@@ -289,19 +268,4 @@ export class Destination {
     }
     return session;
   }
-}
-
-function remoteRow(record: SessionRecord): RemoteSession {
-  const { session, name, mode, state, phase, bytes, doneBytes, createdAtMs, updatedAtMs } = record;
-  return {
-    session,
-    name,
-    mode,
-    state: state as WireState,
-    phase,
-    bytes,
-    doneBytes,
-    createdAtMs,
-    updatedAtMs,
-  };
 }

@@ -7,15 +7,16 @@
  */
 import { openHome } from "../channel/home.ts";
 import { loadIdentity } from "../channel/identity.ts";
-import { MigrateError } from "../protocol/errors.ts";
+import { asMigrateError, MigrateError } from "../protocol/errors.ts";
 import { Staging, stagingPath } from "../transfer/staging.ts";
+import { tellCancelled } from "./cancellation.ts";
 import { lockSession } from "./claim.ts";
 import type { Observer } from "./events.ts";
 import { Journal, type SessionRecord } from "./journal.ts";
 import { isPublishedBy, publishedManifest } from "./published-manifest.ts";
 import { retireFiles } from "./retire.ts";
 import { Source } from "./source.ts";
-import { openSourceLink, parseAddressText } from "./source-link.ts";
+import { parseAddressText } from "./source-link.ts";
 import { type SessionRow, sessionRow } from "./status.ts";
 
 export interface ResolveOptions {
@@ -74,7 +75,7 @@ async function resolveSource(
       case "cancel":
         if (record.state === "released" || record.state === "confirmed") throw tooLate(record);
         if (record.state === "sending") write("cancelled", { state: "cancelled", endedAtMs: now });
-        await tellCancelled(journal, home, record.session, options, observe);
+        await tellDestination(journal, home, record.session, options, observe);
         return;
       case "source":
         if (record.state === "confirmed") throw tooLate(record);
@@ -105,7 +106,7 @@ async function resolveSource(
       });
     }
     if (record.state === "cancelled") {
-      await tellCancelled(journal, home, record.session, options, observe);
+      await tellDestination(journal, home, record.session, options, observe);
       return;
     }
     if (record.endedAtMs !== null) return;
@@ -130,36 +131,24 @@ async function resolveSource(
   }
 }
 
-/** Tells the destination that a session was given up, so that it lets go of name and room. */
-async function tellCancelled(
+/** Tells the destination, where it can be reached, that a session was given up. */
+async function tellDestination(
   journal: Journal,
   home: string,
   session: string,
   options: ResolveOptions,
   observe: Observer,
 ): Promise<void> {
-  const record = journal.find(session)!;
-  if (record.acknowledged || record.peer === "") return;
-  const attempt = record.attempt + 1;
-  journal.write("attempt", () => journal.update(session, { attempt }));
+  const { peer, address, acknowledged } = journal.find(session)!;
+  if (acknowledged || peer === "") return;
   try {
     const identity =
-      record.peer === "insecure" ? null : await loadIdentity(home, { passphrase: options.passphrase });
-    const { link } = await openSourceLink({
-      home,
-      address: parseAddressText(record.address),
-      identity,
-      knownPeer: record.peer,
-      session: { id: session, attempt },
-    });
-    link.send("cancel", {});
-    await link.expect("cancelled");
-    link.finish();
-    journal.write("acknowledged", () => journal.update(session, { acknowledged: true }));
+      peer === "insecure" ? null : await loadIdentity(home, { passphrase: options.passphrase });
+    await tellCancelled({ home, journal, identity, peer, address: parseAddressText(address) });
   } catch (thrown) {
     observe({
       event: "warning",
-      message: `given up here; the destination could not be told yet: ${(thrown as Error).message}`,
+      message: `given up here; the destination could not be told yet: ${asMigrateError(thrown).message}`,
     });
   }
 }

@@ -8,7 +8,8 @@ import { QuietFiles } from "../vm/quiet.ts";
 import { claimSession, type VmSpec } from "./claim.ts";
 import type { Observer } from "./events.ts";
 import { Journal, type WriteHook } from "./journal.ts";
-import { type SendReport, Source } from "./source.ts";
+import type { Report } from "./report.ts";
+import { Source } from "./source.ts";
 import { type Address, addressText } from "./source-link.ts";
 
 export interface SendOptions {
@@ -35,7 +36,7 @@ export interface SendOptions {
  * Throws MigrateError, after which the source still owns the VM unless the code is "in-doubt" or
  * "not-owner".
  */
-export async function sendVm(options: SendOptions, observe: Observer): Promise<SendReport> {
+export async function sendVm(options: SendOptions, observe: Observer): Promise<Report> {
   const home = openHome(options.home);
   const ticket = options.ticket === undefined || options.insecure ? undefined : parseTicket(options.ticket);
   const identity = options.insecure ? null : await loadIdentity(home, { passphrase: options.passphrase });
@@ -73,5 +74,3 @@ export async function sendVm(options: SendOptions, observe: Observer): Promise<S
     journal.close();
   }
 }
-
-export type { SendReport } from "./source.ts";

@@ -1,5 +1,5 @@
 /** `migrate serve`: opens the doors and waits. */
-import { openSync } from "node:fs";
+import { closeSync, openSync } from "node:fs";
 import { hostname } from "node:os";
 import { join, resolve } from "node:path";
 import type { HeartbeatTiming } from "../channel/control-link.ts";
@@ -42,7 +42,20 @@ export async function serve(options: ServeOptions, observe: Observer): Promise<v
   const home = openHome(options.home);
   const store = resolve(options.store);
   checkStore(store);
-  lockStore(store);
+  const unlockStore = lockStore(store);
+  try {
+    await serveStore(options, home, store, observe);
+  } finally {
+    unlockStore();
+  }
+}
+
+async function serveStore(
+  options: ServeOptions,
+  home: string,
+  store: string,
+  observe: Observer,
+): Promise<void> {
   const identity = options.insecure ? null : await loadIdentity(home, { passphrase: options.passphrase });
   const tickets = new TicketBook(identity?.fingerprint ?? `sha256:${"0".repeat(64)}`, {
     monotonicMs: () => performance.now(),
@@ -116,12 +129,17 @@ function announce(
   });
 }
 
-/** One serve a store: two would not know of each other's names. Held until the process ends. */
-function lockStore(store: string): void {
+/**
+ * One serve a store: two would not know of each other's names. The lock is flock(2)'s, which the
+ * kernel takes back from a process that dies; gives what lets go of it earlier.
+ */
+function lockStore(store: string): () => void {
   const fd = openSync(join(store, ".migrate-lock"), "a", 0o600);
   if (!tryFlock(fd)) {
+    closeSync(fd);
     throw new MigrateError("store-unusable", `another migrate serve uses the store ${store}`, {
       side: "destination",
     });
   }
+  return () => closeSync(fd);
 }

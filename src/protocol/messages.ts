@@ -80,7 +80,7 @@ const schemas = {
   paired: nothing,
   offer: v.object({
     name: named(checkVmName),
-    vm: v.pipe(v.string(), v.regex(/^[0-9a-f-]{36}$/)),
+    vm: v.pipe(v.string(), v.regex(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/)),
     mode: v.picklist(["move", "copy"]),
     chunkBytes: v.literal(limits.chunkBytes),
     tagKey: hex(32),

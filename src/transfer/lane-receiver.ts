@@ -14,6 +14,7 @@ import { encodeFrame, frameTypes } from "../protocol/frames.ts";
 import { chunkLength, limits } from "../protocol/limits.ts";
 import { type Chunk, parseChunk, Tagger, tagHolds } from "./chunk.ts";
 import type { FromDoor, LaneGrant } from "./lane-messages.ts";
+import { storeFailure } from "./store-failure.ts";
 
 const { chunkBytes, pageBytes, tagBytes } = limits;
 const zeroPage = Buffer.alloc(pageBytes);
@@ -119,24 +120,4 @@ export class LaneReceiver {
 /** Writes all of `bytes` at `offset` (pwrite(2) may write less than it is asked to). */
 function writeFully(fd: number, bytes: Buffer, offset: number): void {
   for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at, bytes.length - at, offset + at);
-}
-
-/** A failure to write in words that name no path. */
-export function storeFailure(thrown: unknown): MigrateError {
-  if (thrown instanceof MigrateError) return thrown;
-  const code = (thrown as NodeJS.ErrnoException).code;
-  if (code === "ENOSPC" || code === "EDQUOT") {
-    return new MigrateError("no-room", "the destination's disk is full", {
-      side: "destination",
-      cause: thrown,
-    });
-  }
-  return new MigrateError(
-    "store-failed",
-    `the destination cannot write to its store (${code ?? "unknown error"})`,
-    {
-      side: "destination",
-      cause: thrown,
-    },
-  );
 }

@@ -1,0 +1,57 @@
+/** Whether what a source offers can be taken: the destination's own rules, before anything is made. */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { freeBytes } from "../platform/filesystem.ts";
+import { type ErrorCode, MigrateError } from "../protocol/errors.ts";
+import type { Offer } from "../protocol/messages.ts";
+import type { Journal, SessionRecord } from "./journal.ts";
+
+const refusal = (code: ErrorCode, message: string) =>
+  new MigrateError(code, message, { side: "destination" });
+
+/**
+ * Throws MigrateError "name-taken", "busy" or "no-room" where a new session cannot be begun. The room
+ * is what the source's files take there: holes need none, whatever the file's size.
+ */
+export function checkNewOffer(
+  { journal, store, maxSessions }: { journal: Journal; store: string; maxSessions: number },
+  offer: Offer,
+): void {
+  if (existsSync(join(store, offer.name))) {
+    throw refusal("name-taken", `there is a VM named ${offer.name} in the destination's store`);
+  }
+  const open = journal.open("destination").filter((other) => other.store === store);
+  const rival = open.find(({ name, settled }) => name === offer.name && !settled);
+  if (rival) {
+    const session = rival.session.slice(0, 12);
+    throw refusal(
+      "name-taken",
+      `the name ${offer.name} is reserved at the destination by session ${session}, which is ${rival.state}`,
+    );
+  }
+  if (open.length >= maxSessions) {
+    throw refusal("busy", `the destination has ${open.length} sessions already, which is its limit`);
+  }
+  const needed = offer.files.reduce(
+    (sum, { allocatedBytes, bytes }) => sum + Math.min(allocatedBytes, bytes),
+    0,
+  );
+  const free = freeBytes(store);
+  if (needed > free) {
+    throw refusal("no-room", `the VM needs ${needed} bytes, the destination's store has ${free} free`);
+  }
+}
+
+/** Throws MigrateError "policy" where a session's second offer is not about the same VM. */
+export function checkSameOffer(record: SessionRecord, offer: Offer): void {
+  const files = (list: readonly { kind: string; name: string; bytes: number }[]) =>
+    JSON.stringify(list.map(({ kind, name, bytes }) => [kind, name, bytes]));
+  if (
+    record.name !== offer.name ||
+    record.mode !== offer.mode ||
+    record.tagKey !== offer.tagKey ||
+    files(record.files) !== files(offer.files)
+  ) {
+    throw refusal("policy", "the session was begun with other files than are offered now");
+  }
+}

@@ -1,0 +1,26 @@
+/** The last event of a session, the same on both sides. */
+import type { MigrationEvent } from "./events.ts";
+import type { SessionRecord } from "./journal.ts";
+
+export type Report = Extract<MigrationEvent, { event: "done" }>;
+
+/** What was done, from the journal and the figures of this process. */
+export function reportOf(
+  record: SessionRecord,
+  figures: { wireBytes: number; chunksSent: number; seconds: number },
+): Report {
+  return {
+    event: "done",
+    session: record.session,
+    name: record.name,
+    side: record.side,
+    mode: record.mode,
+    bytes: record.bytes,
+    wireBytes: figures.wireBytes,
+    chunksSent: figures.chunksSent,
+    seconds: figures.seconds,
+    digest: record.digest ?? "",
+    owner: record.mode === "move" ? "destination" : "source",
+    after: record.mode === "copy" ? "copy" : record.after,
+  };
+}

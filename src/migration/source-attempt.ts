@@ -1,0 +1,296 @@
+/**
+ * One link of a source, from its first word to the end of the session or of the link: carries out
+ * what the machine (source-machine.ts) decides, one action after the other.
+ */
+import { MigrateError } from "../protocol/errors.ts";
+import { limits } from "../protocol/limits.ts";
+import type { Message } from "../protocol/messages.ts";
+import { LanePool } from "../transfer/lane-pool.ts";
+import { TagTable } from "../transfer/tag-table.ts";
+import { tellCancelled } from "./cancellation.ts";
+import { retireFiles } from "./retire.ts";
+import { openSourceLink, type SourceLink } from "./source-link.ts";
+import {
+  type SourceAction,
+  type SourceEvent,
+  type SourceRecord,
+  type SourceState,
+  sourceStart,
+  sourceStep,
+} from "./source-machine.ts";
+import { interrupted, type SourceSession } from "./source-session.ts";
+
+/** Bytes of VM that make another lane worth its connection. */
+const laneWorthBytes = 8 * limits.chunkBytes;
+
+export class SourceAttempt {
+  readonly #session: SourceSession;
+  #state: SourceState;
+  #current: SourceLink | undefined;
+  #pool: LanePool | undefined;
+  #aborted: MigrateError | undefined;
+  #laneToken = "";
+  /** What the destination has of each file; null where it has nothing. */
+  readonly #theirs: (TagTable | null)[];
+
+  constructor(session: SourceSession) {
+    this.#session = session;
+    const { state, mode, files } = session.record;
+    this.#state = sourceStart(state as SourceRecord, mode);
+    this.#theirs = files.map(() => null);
+  }
+
+  /** Ends the attempt; `run` rejects with `error`. */
+  abort(error: MigrateError): void {
+    this.#aborted = error;
+    this.#pool?.abort(error);
+    this.#current?.link.fail(error);
+  }
+
+  /** Resolves once the session is completed; throws what ended the attempt before that. */
+  async run(): Promise<void> {
+    const { link, socket } = await this.#open();
+    try {
+      if (this.#aborted) throw this.#aborted;
+      await this.#step({ type: "linked" });
+      while (this.#state.ended === undefined) await this.#step(this.#eventOf(await link.receive()));
+      if (this.#state.ended === "cancelled") {
+        throw new MigrateError("cancelled", "the migration was cancelled at the destination", {
+          side: "destination",
+        });
+      }
+    } catch (thrown) {
+      link.fail(thrown);
+      throw this.#aborted ?? thrown;
+    } finally {
+      this.#session.meter.wire(socket.bytesSent);
+      link.finish();
+    }
+  }
+
+  async #open(): Promise<SourceLink> {
+    const session = this.#session;
+    const { home, address, identity, ticket, timing, observe } = session.options;
+    session.write("attempt", { attempt: session.record.attempt + 1 });
+    const { session: id, name, mode, bytes, attempt, peer: knownPeer } = session.record;
+    const current = await openSourceLink({
+      home,
+      address,
+      identity,
+      ticket,
+      timing,
+      knownPeer: knownPeer === "" ? undefined : knownPeer,
+      session: { id, attempt },
+    });
+    this.#current = current;
+    const { peer } = current;
+    if (current.paired) observe({ event: "paired", peer });
+    if (knownPeer !== peer) session.write("peer", { peer });
+    if (session.linked) {
+      const message = "connected again";
+      observe({ event: "link", session: id, name, state: "restored", message, attempt, retryInMs: 0 });
+    } else {
+      observe({
+        event: "session",
+        session: id,
+        name,
+        side: "source",
+        mode,
+        peer,
+        bytes,
+        resumed: attempt > 1,
+      });
+    }
+    session.linked = true;
+    await tellCancelled({ ...session.options, peer });
+    return current;
+  }
+
+  #eventOf(message: Message): SourceEvent {
+    switch (message.name) {
+      case "ready":
+        if (message.body.digest !== this.#session.record.digest) {
+          throw new MigrateError("integrity", "the destination has other bytes than were sent", {
+            side: "source",
+          });
+        }
+        return { type: "ready" };
+      case "owned":
+      case "published":
+      case "closed":
+        return { type: message.name };
+      case "cancelled":
+        return { type: "destination-cancelled" };
+      default:
+        throw new MigrateError("protocol", `a ${message.name} message is not expected here`, {
+          side: "destination",
+        });
+    }
+  }
+
+  async #step(event: SourceEvent): Promise<void> {
+    const { state, actions } = sourceStep(this.#state, event);
+    if (actions.includes("refuse")) throw this.#refusal(event);
+    this.#state = state;
+    for (const action of actions) await this.#perform(action);
+  }
+
+  async #perform(action: SourceAction): Promise<void> {
+    const session = this.#session;
+    const { quiet, now } = session.options;
+    const { link } = this.#current!;
+    switch (action) {
+      case "send-offer":
+        return this.#offer();
+      case "transfer":
+        return this.#transfer();
+      case "send-seal":
+        return this.#seal();
+      case "record-released":
+        // The last look: what was sent is what is there, and nobody wants to stop.
+        quiet?.verify();
+        if (session.interrupted) throw interrupted(session.options.session);
+        session.meter.phase("handover");
+        return session.write("released", { state: "released", phase: "handover" });
+      case "send-release":
+        return link.send("release", {});
+      case "send-publish":
+        session.meter.phase("handover");
+        return link.send("publish", {});
+      case "record-confirmed":
+        return session.write("confirmed", {
+          state: "confirmed",
+          phase: "confirm",
+          doneBytes: session.record.bytes,
+        });
+      case "retire-files":
+        session.meter.phase("confirm");
+        quiet?.close();
+        if (session.record.settled) return;
+        retireFiles(session.record);
+        return session.write("retired", { settled: true });
+      case "send-confirm":
+        return link.send("confirm", {});
+      case "record-cancelled":
+        return session.write("cancelled", { state: "cancelled", endedAtMs: now(), acknowledged: true });
+      case "send-cancel":
+        return link.send("cancel", {});
+      case "refuse":
+        return;
+    }
+  }
+
+  /** Says what there is to move, and hears what the destination has of it. */
+  async #offer(): Promise<void> {
+    const { meter, record, options } = this.#session;
+    const { link } = this.#current!;
+    meter.phase("prepare");
+    link.onInventory = (payload) => this.#inventory(payload);
+    link.send("offer", {
+      name: record.name,
+      vm: record.vm,
+      mode: record.mode,
+      chunkBytes: limits.chunkBytes,
+      tagKey: record.tagKey,
+      files: record.files.map(({ kind, name, bytes }, i) => ({
+        kind,
+        name,
+        bytes,
+        allocatedBytes: options.vm?.files[i]?.allocatedBytes ?? 0,
+      })),
+    });
+    const { body } = await link.expect("accept");
+    if (body.inventory) await link.expect("inventoryEnd");
+    link.onInventory = undefined;
+    this.#laneToken = body.laneToken;
+    await this.#step({ type: "accepted", state: body.state });
+  }
+
+  #inventory(payload: Buffer): void {
+    const wrong = () =>
+      new MigrateError("protocol", "tags came for chunks that the VM does not have", { side: "destination" });
+    const count = (payload.length - 8) / limits.tagBytes;
+    if (!Number.isInteger(count) || count < 0) throw wrong();
+    const file = payload.readUInt32BE(0);
+    const first = payload.readUInt32BE(4);
+    const known = this.#session.tags[file];
+    if (known === undefined || first + count > known.chunks) throw wrong();
+    this.#theirs[file] ??= new TagTable(known.bytes);
+    for (let i = 0; i < count; i++) {
+      const at = 8 + i * limits.tagBytes;
+      this.#theirs[file].set(first + i, payload.subarray(at, at + limits.tagBytes));
+    }
+  }
+
+  async #transfer(): Promise<void> {
+    const session = this.#session;
+    const { address, identity, streams, bandwidthBytesPerSec, quiet } = session.options;
+    if (quiet === null) throw new MigrateError("bug", "there are no files to send");
+    const { link, peer } = this.#current!;
+    const { record, meter } = session;
+    quiet.verify();
+    meter.begin(record.files, []);
+    meter.phase("stop-and-copy");
+    const pool = new LanePool({
+      ...address,
+      credentials: identity && {
+        certificatePem: identity.certificatePem,
+        privateKeyPem: identity.privateKeyPem,
+      },
+      peer: identity ? peer : null,
+      session: record.session,
+      laneToken: this.#laneToken,
+      tagKey: Buffer.from(record.tagKey, "hex"),
+      streams: Math.max(1, Math.min(streams, Math.ceil(record.bytes / laneWorthBytes))),
+      bandwidthBytesPerSec: bandwidthBytesPerSec ?? null,
+      files: record.files.map((file, i) => ({
+        path: file.path!,
+        fd: quiet.fd(i),
+        tags: session.tags[i]!,
+        theirs: this.#theirs[i] ?? null,
+      })),
+      progress: (file, bytes) => meter.done(file, bytes),
+      sent: (bytes, chunks) => {
+        meter.wire(bytes);
+        session.chunksSent += chunks;
+      },
+    });
+    this.#pool = pool;
+    // Whatever ends the control connection ends the lanes.
+    link.onClosed((error) => pool.abort(error));
+    if (this.#aborted) pool.abort(this.#aborted);
+    await pool.run();
+    this.#pool = undefined;
+    await this.#step({ type: "transferred" });
+  }
+
+  #seal(): void {
+    const session = this.#session;
+    session.options.quiet?.verify();
+    session.meter.phase("seal");
+    const { vm: digest, files } = session.digests();
+    session.write("sealed", { digest, phase: "seal" });
+    this.#current!.link.send("seal", { digest, files });
+  }
+
+  #refusal(event: SourceEvent): MigrateError {
+    const { name, session } = this.#session.record;
+    if (event.type === "owned" || (event.type === "accepted" && event.state === "owner")) {
+      return new MigrateError(
+        "in-doubt",
+        `the destination says that it owns ${name}, which this host never released`,
+        {
+          side: "source",
+          hint: `start it nowhere before you have looked at both; session ${session.slice(0, 12)}`,
+        },
+      );
+    }
+    return new MigrateError(
+      "protocol",
+      `the destination said ${event.type} in the phase ${this.#state.phase}`,
+      {
+        side: "destination",
+      },
+    );
+  }
+}

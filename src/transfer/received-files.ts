@@ -1,0 +1,139 @@
+/**
+ * What a session has received: the staged files, the tags of what lies in them, and whether either
+ * can still be believed.
+ */
+import { existsSync } from "node:fs";
+import { MigrateError } from "../protocol/errors.ts";
+import { encodeFrame, frameTypes } from "../protocol/frames.ts";
+import { chunkLength, limits } from "../protocol/limits.ts";
+import type { LaneGrant } from "./lane-messages.ts";
+import { type StagedFile, Staging } from "./staging.ts";
+import { storeFailure } from "./store-failure.ts";
+import { type TagTable, vmDigest, zeroTag } from "./tag-table.ts";
+
+export class ReceivedFiles {
+  readonly staging: Staging;
+  readonly #files: readonly StagedFile[];
+  readonly #tagKey: Buffer;
+  #tables: TagTable[] | undefined;
+  /** The staged files' stamp when nobody was writing; what was known then holds while it is the same. */
+  #stamp: string | undefined;
+  /** True where the files may hold something that this session's chunks did not put there. */
+  #used = false;
+
+  constructor(store: string, session: string, files: readonly StagedFile[], tagKey: Buffer) {
+    this.staging = new Staging(store, session, files);
+    this.#files = files;
+    this.#tagKey = tagKey;
+  }
+
+  /** Makes folder and files. Throws MigrateError "no-room" or "store-failed"; nothing is left then. */
+  prepare(): void {
+    try {
+      this.#used = this.staging.prepare();
+    } catch (thrown) {
+      this.staging.remove();
+      throw storeFailure(thrown);
+    }
+  }
+
+  /**
+   * Gets ready to receive. Gives true where something is there already: then the tags say what.
+   * Nothing is believed of files that this process did not leave as they are now: they are read.
+   */
+  async takeStock(): Promise<boolean> {
+    try {
+      if (this.#tables !== undefined && this.#stamp === this.staging.stamp()) return true;
+      this.#used = this.staging.prepare() || this.#used;
+      this.#tables = await this.staging.readTags(this.#tagKey);
+      return this.#used;
+    } catch (thrown) {
+      throw storeFailure(thrown);
+    }
+  }
+
+  /** Remembers what the files look like now; to be called when no lane writes. */
+  rest(): void {
+    if (this.#tables && existsSync(this.staging.folder)) this.#stamp = this.staging.stamp();
+  }
+
+  forget(): void {
+    this.#tables = undefined;
+    this.#stamp = undefined;
+  }
+
+  remove(): void {
+    this.forget();
+    this.staging.remove();
+  }
+
+  /** What a lane needs to write into the files. */
+  grant(session: string): LaneGrant {
+    return {
+      session,
+      tagKey: this.#tagKey,
+      files: this.staging.paths.map((path, i) => ({ path, bytes: this.#files[i]!.bytes })),
+      used: this.#used,
+    };
+  }
+
+  /** A chunk that a lane has checked and written. Gives its bytes, 0 where it was here before. */
+  wrote(file: number, chunk: number, tag: Uint8Array): number {
+    const table = this.#tables?.[file];
+    if (table === undefined) return 0;
+    const first = table.get(chunk).equals(zeroTag);
+    table.set(chunk, tag);
+    return first ? chunkLength(table.bytes, chunk) : 0;
+  }
+
+  /** Bytes of each file in chunks that are known to hold data. */
+  heldBytes(): number[] {
+    return (this.#tables ?? []).map((table) => {
+      let bytes = 0;
+      for (const { first, count } of table.stretches()) {
+        for (let chunk = first; chunk < first + count; chunk++) {
+          if (!table.isZero(chunk)) bytes += chunkLength(table.bytes, chunk);
+        }
+      }
+      return bytes;
+    });
+  }
+
+  /** INVENTORY frames for all that is not zero (SPEC.md). */
+  *inventory(): Generator<Buffer> {
+    for (const [file, table] of (this.#tables ?? []).entries()) {
+      for (const { first, count } of table.stretches()) {
+        const payload = Buffer.alloc(8 + count * limits.tagBytes);
+        payload.writeUInt32BE(file, 0);
+        payload.writeUInt32BE(first, 4);
+        table.range(first, count).copy(payload, 8);
+        yield encodeFrame(frameTypes.inventory, payload);
+      }
+    }
+  }
+
+  /**
+   * Compares with the digests that the source computed over what it sent, then brings every byte to
+   * the disk. Throws MigrateError: "integrity" where they differ, "no-room" or
+   * "store-failed" where the disk fails.
+   */
+  async seal(name: string, digest: string, fileDigests: readonly string[]): Promise<void> {
+    const differs = (what: string) =>
+      new MigrateError("integrity", `${what} differs between source and destination`, {
+        side: "destination",
+      });
+    try {
+      this.#tables ??= await this.staging.readTags(this.#tagKey);
+      const digests = this.#tables.map((table) => table.digest());
+      for (const [i, file] of this.#files.entries()) {
+        if (digests[i] !== fileDigests[i]) throw differs(file.name);
+      }
+      const files = this.#files.map((file, i) => ({ kind: file.kind, name: file.name, digest: digests[i]! }));
+      if (fileDigests.length !== files.length || vmDigest(name, files) !== digest)
+        throw differs("the VM's digest");
+      await this.staging.sync();
+    } catch (thrown) {
+      throw storeFailure(thrown);
+    }
+  }
+}
