@@ -1,0 +1,256 @@
+import { describe, expect, test } from "bun:test";
+import type { MigrationEvent } from "../../src/migration/events.ts";
+import { MigrateError } from "../../src/protocol/errors.ts";
+import type { Output } from "../../src/terminal/output.ts";
+import { makeReporter, type Reporter } from "../../src/terminal/reporter.ts";
+import { Screen } from "./screen.ts";
+
+interface Stage {
+  reporter: Reporter;
+  stdout: () => string;
+  stderr: () => string;
+  screen: Screen;
+  writes: string[];
+  clock: { nowMs: number };
+  stalled: { bytes: number };
+}
+
+/** A reporter on a made-up process: both outputs are one screen where it is a terminal. */
+function stage(options: { json?: boolean; isTTY?: boolean; columns?: number } = {}): Stage {
+  const screen = new Screen(options.columns ?? 80);
+  const clock = { nowMs: 1000 };
+  const stalled = { bytes: 0 };
+  const texts = { stdout: "", stderr: "" };
+  const writes: string[] = [];
+  const output = (name: "stdout" | "stderr"): Output => ({
+    isTTY: options.isTTY ?? false,
+    get queuedBytes() {
+      return stalled.bytes;
+    },
+    write(text) {
+      texts[name] += text;
+      if (name === "stderr") writes.push(text);
+      screen.write(text);
+    },
+    flush: async () => {},
+  });
+  const reporter = makeReporter({
+    json: options.json ?? false,
+    stdout: output("stdout"),
+    stderr: output("stderr"),
+    env: { TERM: "xterm", NO_COLOR: "1" },
+    size: () => ({ columns: screen.columns, rows: 24 }),
+    nowMs: () => clock.nowMs,
+  });
+  return { reporter, screen, writes, clock, stalled, stdout: () => texts.stdout, stderr: () => texts.stderr };
+}
+
+function progress(doneBytes: number, more: object = {}): MigrationEvent {
+  const file = { file: "web1.ram", bytes: 1000, doneBytes };
+  return {
+    event: "progress",
+    session: "s1",
+    name: "web1",
+    phase: "pre-copy",
+    files: [file],
+    bytes: 1000,
+    doneBytes,
+    wireBytes: doneBytes,
+    savedBytes: 0,
+    seconds: 1,
+    ...more,
+  };
+}
+
+const done: MigrationEvent = {
+  event: "done",
+  session: "s1",
+  name: "web1",
+  side: "source",
+  mode: "move",
+  bytes: 1_342_177_280,
+  wireBytes: 2048,
+  chunksSent: 2,
+  seconds: 4.2,
+  digest: `sha256:${"ab".repeat(32)}`,
+  owner: "destination",
+  after: "rename",
+};
+
+describe("with --json", () => {
+  test("every line of standard output is an object with an event, and standard error stays empty", async () => {
+    const { reporter, stdout, stderr } = stage({ json: true, isTTY: true });
+    reporter.observer(progress(1));
+    reporter.observer(done);
+    reporter.warn("careful\nnow");
+    reporter.note("so");
+    reporter.result({ event: "id", fingerprint: "f" }, "text");
+    reporter.table("status", [{ title: "A", cell: () => "x" }], [{ a: 1 }, { a: 2 }], "none");
+    reporter.fail(
+      new MigrateError("no-room", "full", { side: "destination", phase: "prepare", hint: "free some" }),
+    );
+    await reporter.close();
+    const events = stdout()
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line));
+    expect(events.map((event) => event.event)).toEqual([
+      "progress",
+      "done",
+      "warning",
+      "notice",
+      "id",
+      "status",
+      "status",
+      "error",
+    ]);
+    expect(events.at(-1)).toEqual({
+      event: "error",
+      code: "no-room",
+      side: "destination",
+      phase: "prepare",
+      message: "full",
+      hint: "free some",
+    });
+    expect(events[1]).toEqual(done);
+    expect(stderr()).toBe("");
+  });
+
+  test("a failure that the observer has had is told once", () => {
+    const { reporter, stdout } = stage({ json: true });
+    reporter.observer({ event: "error", code: "network", side: "source", phase: "seal", message: "gone" });
+    reporter.fail(new MigrateError("network", "gone"));
+    expect(stdout().split("\n").length).toBe(2);
+    reporter.fail(new MigrateError("network", "another"), { side: "source", phase: "begin" });
+    expect(JSON.parse(stdout().split("\n")[1] ?? "")).toMatchObject({
+      side: "source",
+      phase: "begin",
+      message: "another",
+    });
+  });
+
+  test("a reader that does not keep up loses progress, and nothing else", () => {
+    const { reporter, stdout, stalled } = stage({ json: true });
+    stalled.bytes = 2 * 1024 * 1024;
+    reporter.observer(progress(1));
+    reporter.observer(done);
+    expect(stdout()).toBe(`${JSON.stringify(done)}\n`);
+  });
+});
+
+describe("without a terminal", () => {
+  test("phases, and progress every five seconds, are plain lines on standard error", () => {
+    const { reporter, stdout, stderr, clock } = stage();
+    reporter.observer({ event: "phase", session: "s1", name: "web1", phase: "pre-copy" });
+    for (let step = 0; step <= 100; step += 1) {
+      reporter.observer(progress(step, { seconds: step / 10 }));
+      clock.nowMs += 100;
+    }
+    reporter.observer({ event: "phase", session: "s1", name: "web1", phase: "seal" });
+    const lines = stderr().trimEnd().split("\n");
+    expect(lines.map((line) => line.split(",")[0])).toEqual([
+      "web1: pre-copy",
+      "web1: pre-copy",
+      "web1: pre-copy",
+      "web1: seal",
+    ]);
+    expect(stderr()).not.toContain("\u001b");
+    expect(stdout()).toBe("");
+  });
+
+  test("the result is on standard output, with what became of the VM", () => {
+    const { reporter, stdout } = stage();
+    reporter.observer(done);
+    expect(stdout()).toBe(
+      [
+        "web1 moved. Its owner is the destination.",
+        "  1.3 GiB (1,342,177,280 bytes) in 4.2 s (304.8 MiB/s)",
+        "  2.0 KiB (2,048 bytes) on the wire",
+        `  digest sha256:${"ab".repeat(32)}, checked by both sides`,
+        "  The source's files now end in .migrated.",
+        "",
+        "",
+      ].join("\n"),
+    );
+  });
+
+  test("an error says what happened, on which side, in which phase, and what to do", () => {
+    const { reporter, stderr } = stage();
+    const hint = "free some\nor ask";
+    reporter.fail(
+      new MigrateError("no-room", "no\u001b room", { side: "destination", phase: "prepare", hint }),
+    );
+    expect(stderr()).toBe(
+      "error: no? room (on the destination, in prepare, code no-room)\n  free some\n  or ask\n",
+    );
+  });
+
+  test("serve's command line stands alone on its line", () => {
+    const { reporter, stdout } = stage();
+    reporter.observer({
+      event: "listening",
+      address: "127.0.0.1:7",
+      fingerprint: "sha256:00",
+      ticket: "t",
+      command: "migrate send VM x",
+      store: "/srv",
+      insecure: false,
+    });
+    expect(stdout().split("\n")).toContain("  migrate send VM x");
+  });
+
+  test("a table with no rows says so", () => {
+    const { reporter, stdout } = stage();
+    reporter.table("status", [], [], "Nothing here.");
+    expect(stdout()).toBe("Nothing here.\n");
+  });
+});
+
+describe("on a terminal", () => {
+  const bars = (at: string) => [
+    "web1: pre-copy",
+    expect.stringContaining("web1.ram"),
+    expect.stringContaining(at),
+  ];
+
+  test("the bars are redrawn in place, at most ten times a second", () => {
+    const { reporter, screen, writes, clock } = stage({ isTTY: true });
+    for (let step = 0; step < 1000; step += 1) {
+      reporter.observer(progress(step));
+      clock.nowMs += 1;
+    }
+    expect(writes.length).toBeLessThanOrEqual(10);
+    expect(screen.seen()).toEqual(bars("900 B of 1000 B"));
+  });
+
+  test("lines are printed above the bars, whichever output they go to", async () => {
+    const { reporter, screen } = stage({ isTTY: true });
+    reporter.observer(progress(500));
+    reporter.warn("careful");
+    reporter.result({ event: "x" }, "a result");
+    expect(screen.seen()).toEqual(["warning: careful", "a result", ...bars("500 B of 1000 B")]);
+    await reporter.close();
+    expect(screen.seen()).toEqual(["warning: careful", "a result"]);
+  });
+
+  test("a terminal made narrower while bars are on it leaves no debris", () => {
+    const { reporter, screen, clock } = stage({ isTTY: true });
+    reporter.observer(progress(100));
+    screen.narrow(30);
+    clock.nowMs += 200;
+    reporter.observer(progress(200));
+    expect(screen.seen()).toEqual([
+      "web1: pre-copy",
+      expect.stringContaining("web1.ram"),
+      expect.stringContaining("total"),
+    ]);
+  });
+
+  test("bars go when the session is done, and the summary stays", () => {
+    const { reporter, screen } = stage({ isTTY: true });
+    reporter.observer(progress(1000));
+    reporter.observer(done);
+    expect(screen.seen()[0]).toBe("web1 moved. Its owner is the destination.");
+    expect(screen.seen().join("\n")).not.toContain("total");
+  });
+});
