@@ -4,6 +4,7 @@
  */
 import type { HeartbeatTiming } from "../channel/control-link.ts";
 import type { Identity } from "../channel/identity.ts";
+import type { Observer } from "./events.ts";
 import type { Journal } from "./journal.ts";
 import { type Address, openSourceLink } from "./source-link.ts";
 
@@ -15,6 +16,7 @@ export interface CancellationOptions {
   /** The destination's fingerprint, or "insecure": only its own sessions are spoken of. */
   peer: string;
   timing?: HeartbeatTiming | undefined;
+  observe: Observer;
 }
 
 /** Tells of every cancelled session that `peer` has not acknowledged. Throws where the link fails. */
@@ -36,7 +38,24 @@ export async function tellCancelled(options: CancellationOptions): Promise<void>
     });
     try {
       link.send("cancel", {});
-      await link.expect("cancelled");
+      const answer = await link.expect("cancelled", "published", "owned");
+      if (answer.name === "owned") {
+        // Only a person's word against the destination's record leads here; it is asked again each time.
+        options.observe({
+          event: "warning",
+          message: `the destination owns ${record.name}, which was given up here: run it in one place only (session ${record.session.slice(0, 12)})`,
+        });
+        continue;
+      }
+      if (answer.name === "published") {
+        // The cancellation came too late: the copy is there, and the destination may close its books.
+        link.send("confirm", {});
+        await link.expect("closed");
+        journal.write("acknowledged", () =>
+          journal.update(record.session, { state: "confirmed", phase: "confirm", acknowledged: true }),
+        );
+        continue;
+      }
       journal.write("acknowledged", () => journal.update(record.session, { acknowledged: true }));
     } finally {
       link.finish();

@@ -70,10 +70,16 @@ export function claimSession(journal: Journal, home: string, options: ClaimOptio
       return { record: journal.find(record.session)!, vm, resumed: true, release };
     }
     // Another destination, or other files: the old session can never be ended; nothing was released.
-    lockSession(home, record)();
-    journal.write("cancelled", () =>
-      journal.update(record.session, { state: "cancelled", updatedAtMs: now(), endedAtMs: now() }),
-    );
+    const letGo = lockSession(home, record);
+    try {
+      journal.write("cancelled", () => {
+        // Another process may have released it between the look and the lock.
+        if (journal.find(record.session)?.state !== "sending") throw busyElsewhere(record);
+        journal.update(record.session, { state: "cancelled", updatedAtMs: now(), endedAtMs: now() });
+      });
+    } finally {
+      letGo();
+    }
   }
   const gone = journal
     .all("source")
@@ -180,6 +186,13 @@ function releasedElsewhere(record: SessionRecord): MigrateError {
     `${record.name} was released to ${record.address}, which has not said yet that it owns it`,
     { side: "source", phase: "handover", hint: `migrate resolve ${record.session.slice(0, 12)} asks there` },
   );
+}
+
+function busyElsewhere(record: SessionRecord): MigrateError {
+  return new MigrateError("vm-busy", `${record.name} was being sent by another process until just now`, {
+    side: "source",
+    hint: `migrate status shows session ${record.session.slice(0, 12)}; then run the command again`,
+  });
 }
 
 /** Held by the kernel for as long as this process lives (flock(2)). */

@@ -87,7 +87,7 @@ export function destinationStep(
         case "receiving":
           return stay("send-accept-receiving");
         default:
-          return stay("send-accept-cancelled");
+          return stay("remove-staging", "send-accept-cancelled");
       }
 
     case "seal":
@@ -96,6 +96,8 @@ export function destinationStep(
           return { record: "ready", actions: ["check-seal", "record-ready", "send-ready"] };
         case "ready":
           return stay("check-seal", "send-ready");
+        case "cancelled":
+          return stay("remove-staging", "send-cancelled");
         case "none":
           return stay("refuse-unknown");
         default:
@@ -109,7 +111,7 @@ export function destinationStep(
         case "ready":
           return { record: "owner", actions: ["record-owner", "publish-files", "send-owned"] };
         case "cancelled":
-          return stay("send-cancelled");
+          return stay("remove-staging", "send-cancelled");
         case "none":
           return stay("refuse-unknown");
         default:
@@ -123,7 +125,7 @@ export function destinationStep(
         case "ready":
           return { record: "published", actions: ["record-published", "publish-files", "send-published"] };
         case "cancelled":
-          return stay("send-cancelled");
+          return stay("remove-staging", "send-cancelled");
         case "none":
           return stay("refuse-unknown");
         default:

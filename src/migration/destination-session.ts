@@ -51,6 +51,8 @@ export class DestinationSession {
   #laneToken: Buffer | undefined;
   #meter: ProgressMeter | undefined;
   #queue: Promise<void> = Promise.resolve();
+  /** The recorded state that the request under way was decided on; undefined between requests. */
+  #began: SessionRecord["state"] | undefined;
   link: ControlLink | undefined;
 
   constructor(session: string, context: SessionContext) {
@@ -81,8 +83,13 @@ export class DestinationSession {
     const before = (record?.state ?? "none") as DestinationRecord;
     const mode = record?.mode ?? (request === "offer" ? (body as Offer).mode : "move");
     if (record && request === "offer") checkSameOffer(record, body as Offer);
-    for (const action of destinationStep(before, mode, request).actions) {
-      await this.#perform(action, asker, body);
+    this.#began = record?.state;
+    try {
+      for (const action of destinationStep(before, mode, request).actions) {
+        await this.#perform(action, asker, body);
+      }
+    } finally {
+      this.#began = undefined;
     }
   }
 
@@ -156,14 +163,7 @@ export class DestinationSession {
     const nowMs = now();
     const existing = this.record;
     if (existing) {
-      journal.write("receiving", () =>
-        journal.update(this.session, {
-          state: "receiving",
-          phase: "prepare",
-          digest: null,
-          updatedAtMs: nowMs,
-        }),
-      );
+      this.#record("receiving", { state: "receiving", phase: "prepare", digest: null });
       return;
     }
     const record = recordOfOffer(this.session, offer, { peer, address: remote, attempt, store, nowMs });
@@ -290,7 +290,25 @@ export class DestinationSession {
 
   #record(label: string, change: Partial<SessionRecord>): void {
     const { journal, now } = this.#context;
-    journal.write(label, () => journal.update(this.session, { ...change, updatedAtMs: now() }));
+    journal.write(label, () => {
+      this.#checkUnchanged();
+      journal.update(this.session, { ...change, updatedAtMs: now() });
+    });
+    if (this.#began !== undefined && change.state !== undefined) this.#began = change.state;
+  }
+
+  /**
+   * Between two actions of a request a person may have settled the session (`migrate resolve`, another
+   * process): what was decided before that is not written over it. Only within a write.
+   */
+  #checkUnchanged(): void {
+    const state = this.record?.state;
+    if (this.#began === undefined || state === this.#began) return;
+    throw new MigrateError(
+      state === "cancelled" ? "cancelled" : "in-doubt",
+      `a person has settled the session at the destination meanwhile: it is ${state} there`,
+      { side: "destination" },
+    );
   }
 
   /** The link is gone: lanes are closed, and what they left is remembered. */

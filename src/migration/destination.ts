@@ -35,6 +35,9 @@ const requestByMessage: Partial<Record<Message["name"], DestinationRequest>> = {
   cancel: "cancel",
 };
 
+/** Sessions whose newest connection is remembered beside the journal. */
+const mostRemembered = 4096;
+
 /** Connections that may be open and not yet trusted, over all doors. */
 const mostStrangers = 256;
 
@@ -42,6 +45,8 @@ export class Destination {
   readonly #options: DestinationOptions;
   readonly #links = new Map<string, ControlLink>();
   readonly #sessions = new Map<string, DestinationSession>();
+  /** The newest connection that spoke for a session, by the source's count; oldest session first. */
+  readonly #newestAttempts = new Map<string, number>();
   #doors: DoorPool | undefined;
   #strangers = 0;
   #stopping = false;
@@ -235,14 +240,24 @@ export class Destination {
           "the destination has no record of this session for this source",
         );
       }
-      if (record && opened.attempt <= record.attempt) {
+      // The record knows of connections before a restart; where there is no record (no offer came, or
+      // the session was cancelled before one), a connection cannot have outlived this process.
+      if (opened.attempt <= (record?.attempt ?? this.#newestAttempts.get(opened.session!) ?? 0)) {
         throw new MigrateError("busy", "a newer connection of this session has spoken already");
       }
+      this.#remember(opened.session!, opened.attempt);
       if (record) journal.write("attempt", () => journal.update(record.session, { attempt: opened.attempt }));
       session.link?.destroy(new MigrateError("network", "a newer connection took over"));
       session.link = asker.link;
     });
     return session;
+  }
+
+  #remember(session: string, attempt: number): void {
+    this.#newestAttempts.delete(session);
+    this.#newestAttempts.set(session, attempt);
+    const [oldest] = this.#newestAttempts.keys();
+    if (this.#newestAttempts.size > mostRemembered) this.#newestAttempts.delete(oldest!);
   }
 
   #lane(door: number, { conn, peer, session, laneToken }: Extract<FromDoor, { kind: "lane" }>): void {

@@ -62,11 +62,13 @@ function findSession(journal: Journal, prefix: string): SessionRecord {
 async function resolveSource(
   journal: Journal,
   home: string,
-  record: SessionRecord,
+  found: SessionRecord,
   options: ResolveOptions,
   observe: Observer,
 ): Promise<void> {
-  const release = lockSession(home, record);
+  const release = lockSession(home, found);
+  // What was read before the lock was held may be out of date: a send may just have released the VM.
+  const record = journal.find(found.session)!;
   const now = Date.now();
   const write = (label: string, change: Partial<SessionRecord>) =>
     journal.write(label, () => journal.update(record.session, { ...change, updatedAtMs: now }));
@@ -144,7 +146,7 @@ async function tellDestination(
   try {
     const identity =
       peer === "insecure" ? null : await loadIdentity(home, { passphrase: options.passphrase });
-    await tellCancelled({ home, journal, identity, peer, address: parseAddressText(address) });
+    await tellCancelled({ home, journal, identity, peer, address: parseAddressText(address), observe });
   } catch (thrown) {
     observe({
       event: "warning",
@@ -155,11 +157,24 @@ async function tellDestination(
 
 function resolveDestination(journal: Journal, record: SessionRecord, options: ResolveOptions): void {
   const nowMs = Date.now();
-  const write = (label: string, change: Partial<SessionRecord>) =>
-    journal.write(label, () => journal.update(record.session, { ...change, updatedAtMs: nowMs }));
+  let believed = record.state;
+  // A serve may be at work on the session: a word holds only for the state that it was given for.
+  const write = (label: string, change: Partial<SessionRecord>) => {
+    journal.write(label, () => {
+      if (journal.find(record.session)?.state !== believed) throw movedOn(record);
+      journal.update(record.session, { ...change, updatedAtMs: nowMs });
+    });
+    believed = change.state ?? believed;
+  };
   const staging = () => new Staging(record.store ?? ".", record.session, record.files);
   switch (options.word) {
     case "destination":
+      if (record.mode === "copy") {
+        throw new MigrateError("policy", `${record.name} comes as a copy; there is no ownership to settle`, {
+          side: "destination",
+          hint: "run migrate send --copy again on the source, or give the session up with --cancel",
+        });
+      }
       if (record.state !== "ready" && record.state !== "owner") {
         throw new MigrateError(
           "policy",
@@ -182,7 +197,7 @@ function resolveDestination(journal: Journal, record: SessionRecord, options: Re
       if (record.state === "owner" || record.state === "closed" || record.state === "published")
         throw tooLate(record);
       // A VM that is whole may have been released already: then the word must be said outright.
-      if (record.state === "ready" && options.word === "cancel") {
+      if (record.state === "ready" && record.mode === "move" && options.word === "cancel") {
         throw new MigrateError(
           "in-doubt",
           `${record.name} is whole here, and the source may have let go of it`,
@@ -210,5 +225,12 @@ function resolveDestination(journal: Journal, record: SessionRecord, options: Re
 function tooLate(record: SessionRecord): MigrateError {
   return new MigrateError("policy", `${record.name} is ${record.state}; that cannot be taken back`, {
     side: record.side,
+  });
+}
+
+function movedOn(record: SessionRecord): MigrateError {
+  return new MigrateError("busy", `${record.name} is being received at this moment; its state has changed`, {
+    side: "destination",
+    hint: "look at it with migrate status, and say the word again if it still holds",
   });
 }

@@ -10,6 +10,8 @@
  *               └──────────────────▶ cancelled           that it never will own it, or a person does
  *
  * May the source's copy be started?  sending, cancelled: yes.  released, confirmed: never by us.
+ * A copy takes nothing from the source, so there the answer is always yes; and where it was published
+ * before a cancellation came, it was made (cancelled ──▶ confirmed).
  */
 import type { Mode } from "./events.ts";
 import type { Phase } from "./phases.ts";
@@ -68,8 +70,8 @@ export function sourceStart(record: SourceRecord, mode: Mode): SourceState {
 }
 
 /** True where this host may start the source's copy, or let it be started. */
-export function sourceMayRun(record: SourceRecord): boolean {
-  return record === "sending" || record === "cancelled";
+export function sourceMayRun(record: SourceRecord, mode: Mode = "move"): boolean {
+  return mode === "copy" || record === "sending" || record === "cancelled";
 }
 
 /** One step of the source. Total: every event in every state has an answer. */
@@ -99,6 +101,8 @@ export function sourceStep(state: SourceState, event: SourceEvent): SourceStep {
       return to("begin");
 
     case "accepted":
+      // What was asked before the person cancelled is answered before the cancellation is.
+      if (state.record === "cancelled") return stay();
       if (state.phase !== "prepare") return stay("refuse");
       switch (event.state) {
         case "receiving":
@@ -115,9 +119,11 @@ export function sourceStep(state: SourceState, event: SourceEvent): SourceStep {
       break;
 
     case "transferred":
+      if (state.record === "cancelled") return stay();
       return state.phase === "stop-and-copy" ? to("seal", "send-seal") : stay("refuse");
 
     case "ready":
+      if (state.record === "cancelled") return stay();
       if (state.phase !== "seal") return stay("refuse");
       return state.mode === "copy"
         ? to("handover", "send-publish")
@@ -130,7 +136,10 @@ export function sourceStep(state: SourceState, event: SourceEvent): SourceStep {
       return state.phase === "handover" && state.record === "released" ? confirmed(state) : stay("refuse");
 
     case "published":
-      return state.phase === "handover" && state.mode === "copy" ? confirmed(state) : stay("refuse");
+      if (state.mode !== "copy") return stay("refuse");
+      if (state.record === "confirmed") return stay();
+      // A cancellation that came too late is answered so, too: the copy is there.
+      return state.phase === "handover" || state.record === "cancelled" ? confirmed(state) : stay("refuse");
 
     case "destination-cancelled":
       if (state.record === "confirmed") return stay("refuse");
@@ -142,6 +151,7 @@ export function sourceStep(state: SourceState, event: SourceEvent): SourceStep {
         : stay("refuse");
 
     case "cancel":
+      if (state.record === "cancelled") return stay();
       // Once released, the answer is the destination's to give.
       if (state.record !== "sending") return stay("refuse");
       return { state: { ...state, record: "cancelled" }, actions: ["record-cancelled", "send-cancel"] };
