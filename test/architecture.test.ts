@@ -1,0 +1,240 @@
+/** The shape of the house, as a test: which folder may know of which, and what every file keeps to. */
+import { describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { builtinModules } from "node:module";
+import { dirname, join, relative, resolve } from "node:path";
+
+const root = resolve(import.meta.dir, "..");
+const longestFileLines = 300;
+
+/** What a folder of src/ may import besides itself. `protocol/` stands for the errors and the wire format. */
+const arrows: Readonly<Record<string, readonly string[]>> = {
+  protocol: [],
+  platform: ["protocol"],
+  channel: ["protocol", "platform"],
+  transfer: ["channel", "protocol", "platform"],
+  vm: ["channel", "protocol", "platform"],
+  migration: ["transfer", "vm", "channel", "protocol", "platform"],
+  profiler: ["transfer", "vm", "channel", "protocol", "platform"],
+  // Only what a migration tells; see the test below.
+  terminal: ["migration", "protocol"],
+  commands: ["migration", "profiler", "transfer", "vm", "channel", "protocol", "platform", "terminal"],
+};
+
+/** Files that read no clock, no socket, no file and no randomness. */
+const pure = (path: string) =>
+  path.startsWith("src/protocol/") ||
+  path === "src/migration/phases.ts" ||
+  /^src\/migration\/[\w-]+-machine\.ts$/.test(path);
+
+interface Import {
+  /** As it is written. */
+  specifier: string;
+  /** The file within the repository; undefined for packages. */
+  target: string | undefined;
+  typeOnly: boolean;
+}
+
+const sources = filesUnder("src");
+const tests = filesUnder("test");
+
+function filesUnder(folder: string): string[] {
+  return [...new Bun.Glob(`${folder}/**/*.ts`).scanSync({ cwd: root })].sort();
+}
+
+function read(path: string): string {
+  return readFileSync(join(root, path), "utf8");
+}
+
+/** The text without comments, so that a word in a sentence is not taken for code. */
+function codeOf(text: string): string {
+  return text.replace(/\/\*[\s\S]*?\*\//g, "").replace(/(^|\s)\/\/.*$/gm, "$1");
+}
+
+/** Every static, dynamic and re-exporting import, and the workers a file starts. */
+function importsOf(path: string): Import[] {
+  const code = codeOf(read(path));
+  const found = [
+    ...code.matchAll(/^\s*(?:import|export)\s+(type\s)?(?:[^"';]*?\sfrom\s+)?"([^"]+)"/gm),
+    ...code.matchAll(/\bimport\(\s*()"([^"]+)"/g),
+  ];
+  return found.map(([, type, specifier = ""]) => ({
+    specifier,
+    target: specifier.startsWith(".") ? relative(root, join(root, dirname(path), specifier)) : undefined,
+    typeOnly: type !== undefined && type !== "",
+  }));
+}
+
+const folderOf = (path: string) => path.split("/")[1] ?? "";
+
+/** Lines "file: what is wrong" for all files; a test expects none. */
+function faults(paths: readonly string[], find: (path: string) => readonly string[]): string[] {
+  return paths.flatMap((path) => find(path).map((fault) => `${path}: ${fault}`));
+}
+
+describe("imports", () => {
+  test("arrows point one way", () => {
+    const wrong = faults(sources, (path) => {
+      // main.ts and the workers stand above the folders and start what they need.
+      if (!path.slice("src/".length).includes("/")) return [];
+      const allowed = arrows[folderOf(path)];
+      if (allowed === undefined) return ["stands in a folder that has no arrows here"];
+      return importsOf(path)
+        .filter(({ target }) => target?.startsWith("src/") && folderOf(target) !== folderOf(path))
+        .filter(({ target = "" }) => !allowed.includes(folderOf(target)))
+        .map(({ target }) => `may not import ${target}`);
+    });
+    expect(wrong).toEqual([]);
+  });
+
+  test("the terminal draws from the events alone, and only commands and main.ts know it", () => {
+    const wrong = faults(sources, (path) =>
+      importsOf(path).flatMap(({ target, typeOnly }) => {
+        if (folderOf(path) === "terminal" && target?.startsWith("src/migration/"))
+          return target === "src/migration/events.ts" && typeOnly ? [] : [`draws from ${target}`];
+        const outside =
+          folderOf(path) !== "terminal" && folderOf(path) !== "commands" && path !== "src/main.ts";
+        return target?.startsWith("src/terminal/") && outside ? [`may not know ${target}`] : [];
+      }),
+    );
+    expect(wrong).toEqual([]);
+  });
+
+  test("commands take of the channel only who a host is and whom it trusts", () => {
+    const known = ["home", "identity", "trust", "ticket", "fingerprint", "reflect"].map(
+      (name) => `src/channel/${name}.ts`,
+    );
+    const wrong = faults(
+      sources.filter((path) => folderOf(path) === "commands"),
+      (path) =>
+        importsOf(path).flatMap(({ target }) =>
+          target?.startsWith("src/channel/") && !known.includes(target) ? [`may not import ${target}`] : [],
+        ),
+    );
+    expect(wrong).toEqual([]);
+  });
+
+  test("pure files import pure files and valibot alone", () => {
+    const wrong = faults(sources.filter(pure), (path) =>
+      importsOf(path).flatMap(({ specifier, target, typeOnly }) =>
+        typeOnly || specifier === "valibot" || (target !== undefined && pure(target))
+          ? []
+          : [`imports ${specifier}`],
+      ),
+    );
+    expect(wrong).toEqual([]);
+    expect(sources.filter(pure).length).toBeGreaterThan(4);
+  });
+
+  test("pure files read no clock, no randomness and nothing of the process", () => {
+    const impure =
+      /\b(?:Date\.now|new Date\(\)|performance\.|Math\.random|crypto\.|process\.|Bun\.|setTimeout|setInterval|fetch\()/;
+    const wrong = faults(sources.filter(pure), (path) => codeOf(read(path)).match(impure)?.slice(0, 1) ?? []);
+    expect(wrong).toEqual([]);
+  });
+
+  test("modules of the platform are named with node: or bun:, and files with their ending", () => {
+    const wrong = faults([...sources, ...tests], (path) =>
+      importsOf(path).flatMap(({ specifier, target }) => {
+        if (target !== undefined) return /\.(ts|json)$/.test(target) ? [] : [`${specifier} has no ending`];
+        return builtinModules.includes(specifier) && !/^(node|bun):/.test(specifier) && specifier !== "bun"
+          ? [`${specifier} has no prefix`]
+          : [];
+      }),
+    );
+    expect(wrong).toEqual([]);
+  });
+
+  test("there is no circle of imports between files", () => {
+    const targets = new Map(
+      sources.map((path) => [
+        path,
+        importsOf(path)
+          .filter(({ typeOnly }) => !typeOnly)
+          .flatMap(({ target }) => target ?? []),
+      ]),
+    );
+    const done = new Set<string>();
+    const circles: string[] = [];
+    const visit = (path: string, way: readonly string[]): void => {
+      if (way.includes(path)) circles.push([...way.slice(way.indexOf(path)), path].join(" -> "));
+      else if (!done.has(path)) for (const target of targets.get(path) ?? []) visit(target, [...way, path]);
+      done.add(path);
+    };
+    for (const path of sources) visit(path, []);
+    expect(circles).toEqual([]);
+  });
+});
+
+describe("files", () => {
+  test(`no file of the program has more than ${longestFileLines} lines`, () => {
+    const wrong = faults(sources, (path) => {
+      const lines = read(path).split("\n").length - 1;
+      return lines > longestFileLines ? [`${lines} lines`] : [];
+    });
+    expect(wrong).toEqual([]);
+  });
+
+  test("no file is a drawer for odds and ends", () => {
+    expect(
+      [...sources, ...tests].filter((path) => /\/(utils?|helpers?|misc|common)\.ts$/.test(path)),
+    ).toEqual([]);
+  });
+
+  test("only main.ts ends the process", () => {
+    const ends = faults(
+      sources,
+      (path) =>
+        codeOf(read(path))
+          .match(/\bprocess\s*\.\s*(?:exit|abort|reallyExit)\b/)
+          ?.slice(0, 1) ?? [],
+    );
+    expect(ends).toEqual(["src/main.ts: process.exit"]);
+  });
+
+  test("only what writes for people writes to standard output", () => {
+    const wrong = faults(
+      sources,
+      (path) => codeOf(read(path)).match(/\bconsole\.\w+|\bprocess\.std(?:out|err)\.write/g) ?? [],
+    );
+    expect(wrong).toEqual([]);
+  });
+
+  test("no test is left out", () => {
+    const word = new RegExp(
+      `\\.(?:${["only", "skip", "todo", "skipIf", "todoIf", "if"].join("|")})\\(|\\b(?:${["xtest", "xit"].join("|")})\\(`,
+    );
+    const files = tests.filter((path) => path.endsWith(".test.ts"));
+    const wrong = faults(files, (path) =>
+      codeOf(read(path))
+        .split("\n")
+        .filter((line) => /\b(?:test|it|describe)\b/.test(line) && word.test(line)),
+    );
+    expect(wrong).toEqual([]);
+    expect(files.length).toBeGreaterThan(10);
+  });
+});
+
+describe("the project", () => {
+  test("bun.lock names no registry: each machine has its own", () => {
+    expect(read("bun.lock").match(/https?:\/\/[^"]+/g) ?? []).toEqual([]);
+  });
+
+  test("every dependency is pinned to one version", () => {
+    const manifest = JSON.parse(read("package.json")) as Record<string, Record<string, string>>;
+    const versions = Object.entries({ ...manifest.dependencies, ...manifest.devDependencies });
+    expect(versions.filter(([, version]) => !/^\d+\.\d+\.\d+$/.test(version))).toEqual([]);
+    expect(versions.length).toBeGreaterThan(5);
+  });
+
+  test("each worker that is started is an entry point of the binary, and the other way round", () => {
+    const code = sources.map((path) => ({ path, code: codeOf(read(path)) }));
+    const started = code.flatMap((file) =>
+      [...file.code.matchAll(/\bspawnWorker\("(\w+)"\)/g)].map(([, name]) => name),
+    );
+    const entries = sources.filter((path) => path.endsWith(".worker.ts"));
+    expect([...new Set(started)].map((name) => `src/${name}.worker.ts`).sort()).toEqual(entries);
+    const makers = code.filter((file) => /\bnew Worker\(/.test(file.code)).map(({ path }) => path);
+    expect(makers).toEqual(["src/platform/worker.ts"]);
+  });
+});
