@@ -34,9 +34,10 @@ export async function askSecret(options: PromptOptions): Promise<string> {
     throw new MigrateError("usage", "A passphrase is needed, and there is no terminal to ask for it", {
       hint: "Give it in a file that only you can read: --passphrase-file FILE.",
     });
-  write(options.question);
+  // Raw before the question is there: who answers at once must not see it on the screen.
   input.setRawMode(true);
   try {
+    write(options.question);
     return await readSecretLine(input);
   } finally {
     input.setRawMode(false);

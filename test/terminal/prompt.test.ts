@@ -52,6 +52,13 @@ describe("asking", () => {
     expect(keyboard.listenerCount("data")).toBe(0);
   });
 
+  test("the echo is off before the question is on the screen", async () => {
+    const keyboard = new Keyboard("x\r");
+    const states: boolean[] = [];
+    await askSecret({ input: keyboard, write: () => states.push(keyboard.raw), question: "Secret: " });
+    expect(states).toEqual([true, false]);
+  });
+
   test("backspace and Ctrl-U correct, and characters of several bytes are one", async () => {
     expect(
       await askSecret(
