@@ -5,15 +5,7 @@
  * fingerprint alone. So every host has the same name in it, and it is valid at all times: a clock set
  * back or a host switched off for years must not lock its owner out.
  */
-import "./reflect.ts"; // Before @peculiar/x509, which needs it.
 import { createHash, randomBytes } from "node:crypto";
-import {
-  ExtendedKeyUsage,
-  ExtendedKeyUsageExtension,
-  KeyUsageFlags,
-  KeyUsagesExtension,
-  X509CertificateGenerator,
-} from "@peculiar/x509";
 import { MigrateError } from "../protocol/errors.ts";
 
 export interface CertificateWithKey {
@@ -28,6 +20,13 @@ const notAfter = new Date("9999-12-31T23:59:59Z");
 
 /** A new P-256 key and a self-signed certificate over it, with CN=migrate and a random serial number. */
 export async function makeCertificate(): Promise<CertificateWithKey> {
+  const {
+    ExtendedKeyUsage,
+    ExtendedKeyUsageExtension,
+    KeyUsageFlags,
+    KeyUsagesExtension,
+    X509CertificateGenerator,
+  } = await loadX509();
   const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
   const keys = await crypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
   // RFC 5280 section 4.1.2.2: positive and at most 20 octets, so the top bit is cleared; the next one
@@ -52,6 +51,16 @@ export async function makeCertificate(): Promise<CertificateWithKey> {
     certificatePem: pem("CERTIFICATE", Buffer.from(certificate.rawData)),
     privateKeyPem: pem("PRIVATE KEY", key),
   };
+}
+
+/**
+ * @peculiar/x509 needs the polyfill to be there when it is loaded. Both are CommonJS, which Bun may run
+ * in another order than static imports stand in, so the order is made here; it also spares every start
+ * but the first of a host the loading.
+ */
+async function loadX509(): Promise<typeof import("@peculiar/x509")> {
+  await import("reflect-metadata");
+  return import("@peculiar/x509");
 }
 
 /** "sha256:" and 64 lower-case hex digits over a certificate's DER, or over the first one in a PEM text. */
