@@ -1,0 +1,100 @@
+/**
+ * What a profile run measures, as it is kept (`samples.json`) and drawn again (`--replay`). The
+ * schema is the contract between the measuring and the telling half of the profiler; a file from a
+ * newer version is refused with a sentence, never guessed at.
+ */
+import * as v from "valibot";
+
+export const samplesVersion = 1;
+
+/** The suites, in the order in which tables and figures show them. */
+export const suiteNames = [
+  "insecure",
+  "tls",
+  "aes-128",
+  "rc4",
+  "3des",
+  "aes-128-gcm",
+  "chacha20-poly1305",
+] as const;
+export type SuiteName = (typeof suiteNames)[number];
+
+/** The operations whose CPU time is taken on either side; an operation a side does not do is 0. */
+export const operations = [
+  "file-read",
+  "encrypt",
+  "mac",
+  "socket-write",
+  "socket-read",
+  "verify",
+  "decrypt",
+  "file-write",
+  "rest",
+] as const;
+export type Operation = (typeof operations)[number];
+
+const milliseconds = v.pipe(v.number(), v.finite(), v.minValue(0));
+const bytes = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+
+const side = v.object({
+  /** CPU time of the process over the run, getrusage(2) RUSAGE_SELF. */
+  userMs: milliseconds,
+  systemMs: milliseconds,
+  /** CPU time by operation on the working thread's CPU clock; "rest" is what remains of the total. */
+  operationsMs: v.object(
+    Object.fromEntries(operations.map((operation) => [operation, milliseconds])) as Record<
+      Operation,
+      typeof milliseconds
+    >,
+  ),
+  /** What reading the clock itself cost, already subtracted from the operations. */
+  clockMs: milliseconds,
+  clockReads: bytes,
+});
+
+const sample = v.object({
+  /** Place in the shuffled order of the whole profile, from 0. */
+  order: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
+  suite: v.picklist(suiteNames),
+  /** "thesis": one thread, every byte sent. "full": the product's own engine on the same input. */
+  engine: v.picklist(["thesis", "full"]),
+  ramBytes: bytes,
+  /** 0 for a run without disk. */
+  diskBytes: bytes,
+  wireBytes: bytes,
+  /** Connection set-up: from the first SYN to keys on both sides. */
+  setup: v.object({ wallMs: milliseconds, sourceCpuMs: milliseconds, destinationCpuMs: milliseconds }),
+  source: side,
+  destination: side,
+  /** Source start to the destination's acknowledged end, on the source's clock, without the two below. */
+  totalMs: milliseconds,
+  suspendMs: milliseconds,
+  resumeMs: milliseconds,
+});
+
+export const samplesSchema = v.object({
+  format: v.literal("migrate-profile"),
+  version: v.literal(samplesVersion),
+  /** True where the run was cut short; what is here was measured all the same. */
+  partial: v.boolean(),
+  startedAt: v.string(),
+  seed: v.pipe(v.number(), v.safeInteger()),
+  environment: v.object({
+    cpu: v.string(),
+    cores: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
+    kernel: v.string(),
+    bun: v.string(),
+    migrate: v.string(),
+    /** "loopback", or the address that was measured to. */
+    link: v.string(),
+    /** Nanoseconds that one reading of the thread CPU clock costs. */
+    clockCostNs: v.pipe(v.number(), v.minValue(0)),
+  }),
+  /** True where zero bytes were sent like all others, as the thesis did. */
+  zeroBytesSent: v.boolean(),
+  samples: v.array(sample),
+});
+
+export type Samples = v.InferOutput<typeof samplesSchema>;
+export type Sample = Samples["samples"][number];
+export type SideFigures = Sample["source"];
