@@ -101,7 +101,7 @@ describe("imports", () => {
   });
 
   test("commands take of the channel only who a host is and whom it trusts", () => {
-    const known = ["home", "identity", "trust", "ticket", "fingerprint", "reflect"].map(
+    const known = ["home", "identity", "trust", "ticket", "fingerprint"].map(
       (name) => `src/channel/${name}.ts`,
     );
     const wrong = faults(

@@ -1,7 +1,4 @@
 /** From the command line to the command and its exit code. */
-// Loaded before any command is: Bun may run a CommonJS module that is reached through import() after
-// the modules that need it.
-import "../channel/reflect.ts";
 import { runCommand } from "citty";
 import { asMigrateError, exitCodes, MigrateError, type Side } from "../protocol/errors.ts";
 import { helpHint, type ParsedArguments, wantsJson } from "./arguments.ts";
