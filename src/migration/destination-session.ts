@@ -5,7 +5,6 @@
 import { randomBytes, timingSafeEqual } from "node:crypto";
 import type { ControlLink } from "../channel/control-link.ts";
 import { MigrateError } from "../protocol/errors.ts";
-import { limits } from "../protocol/limits.ts";
 import type { MessageBody, Offer } from "../protocol/messages.ts";
 import type { DoorPool } from "../transfer/door-pool.ts";
 import type { FromDoor, LaneGrant } from "../transfer/lane-messages.ts";
@@ -18,6 +17,7 @@ import {
   type DestinationRequest,
   destinationStep,
 } from "./destination-machine.ts";
+import { reply } from "./destination-replies.ts";
 import type { Observer } from "./events.ts";
 import type { Journal, SessionRecord } from "./journal.ts";
 import { checkNewOffer, checkSameOffer } from "./offer-check.ts";
@@ -94,56 +94,32 @@ export class DestinationSession {
   }
 
   async #perform(action: DestinationAction, asker: Asker, body: unknown): Promise<void> {
-    const { link } = asker;
+    if (reply(action, asker.link, body, this.record?.state ?? "none")) return;
     switch (action) {
       case "reserve":
         return this.#reserve(body as Offer);
       case "record-receiving":
         return this.#recordReceiving(asker, body as Offer);
       case "send-accept-receiving":
-        return this.#accept(link);
-      case "send-accept-owner":
-        return link.send("accept", { state: "owner", laneToken: "0".repeat(32), inventory: false });
-      case "send-accept-published":
-        return link.send("accept", { state: "published", laneToken: "0".repeat(32), inventory: false });
-      case "send-accept-cancelled":
-        return link.send("accept", { state: "cancelled", laneToken: "0".repeat(32), inventory: false });
+        return this.#accept(asker.link);
       case "check-seal":
         return this.#checkSeal(body as MessageBody<"seal">);
       case "record-ready":
         return this.#recordReady(body as MessageBody<"seal">);
-      case "send-ready":
-        return link.send("ready", { digest: (body as MessageBody<"seal">).digest });
       case "record-owner":
         return this.#record("owner", { state: "owner", phase: "handover" });
       case "record-published":
         return this.#record("published", { state: "published", phase: "handover" });
       case "publish-files":
         return this.publishFiles();
-      case "send-owned":
-        return link.send("owned", {});
-      case "send-published":
-        return link.send("published", {});
       case "record-closed":
         return this.#recordClosed();
-      case "send-closed":
-        return link.send("closed", {});
       case "record-cancelled":
         return this.#recordCancelled();
       case "remove-staging":
         await this.#quieten();
         this.#files().remove();
         return;
-      case "send-cancelled":
-        return link.send("cancelled", {});
-      case "refuse-unknown":
-        throw new MigrateError("unknown-session", "the destination has no record of this session", {
-          side: "destination",
-        });
-      case "refuse":
-        throw new MigrateError("in-doubt", `the session is ${this.record?.state} at the destination`, {
-          side: "destination",
-        });
     }
   }
 
@@ -161,8 +137,7 @@ export class DestinationSession {
   #recordReceiving({ peer, remote, attempt }: Asker, offer: Offer): void {
     const { journal, now, store } = this.#context;
     const nowMs = now();
-    const existing = this.record;
-    if (existing) {
+    if (this.record) {
       this.#record("receiving", { state: "receiving", phase: "prepare", digest: null });
       return;
     }
@@ -176,12 +151,8 @@ export class DestinationSession {
     const files = this.#files();
     await this.#quieten();
     const resumed = await files.takeStock();
-    this.#meter ??= new ProgressMeter(
-      record,
-      this.#context.observe,
-      this.#context.journal,
-      this.#context.now,
-    );
+    const { observe, journal, now } = this.#context;
+    this.#meter ??= new ProgressMeter(record, observe, journal, now);
     this.#meter.begin(record.files, files.heldBytes());
     this.#laneToken = randomBytes(16);
     link.send("accept", {
@@ -194,16 +165,8 @@ export class DestinationSession {
       link.send("inventoryEnd", {});
     }
     const { name, mode, peer, bytes } = record;
-    this.#context.observe({
-      event: "session",
-      session: this.session,
-      name,
-      side: "destination",
-      mode,
-      peer,
-      bytes,
-      resumed,
-    });
+    const told = { session: this.session, name, side: "destination", mode, peer, bytes, resumed } as const;
+    observe({ event: "session", ...told });
     this.#meter.phase("stop-and-copy");
   }
 
@@ -228,12 +191,7 @@ export class DestinationSession {
 
   /** Chunks that a lane has checked and written. */
   chunks({ places, tags, bytesReceived }: Extract<FromDoor, { kind: "chunks" }>): void {
-    for (let i = 0; i < places.length / 2; i++) {
-      const file = places[i * 2]!;
-      const tag = tags.subarray(i * limits.tagBytes, (i + 1) * limits.tagBytes);
-      const bytes = this.#files().wrote(file, places[i * 2 + 1]!, tag);
-      if (bytes > 0) this.#meter?.done(file, bytes);
-    }
+    this.#files().wrote(places, tags, (file, bytes) => this.#meter?.done(file, bytes));
     this.#meter?.wire(bytesReceived);
   }
 
@@ -276,8 +234,8 @@ export class DestinationSession {
       endedAtMs: nowMs,
       doneBytes: this.record!.bytes,
     });
-    const record = this.record!;
     this.#meter?.finish();
+    const record = this.record!;
     const { wireBytes = record.wireBytes, seconds = 0 } = this.#meter ?? {};
     this.#context.observe(reportOf(record, { wireBytes, seconds, chunksSent: 0 }));
   }
@@ -327,8 +285,9 @@ export class DestinationSession {
   }
 
   #files(): ReceivedFiles {
+    if (this.#received) return this.#received;
     const record = this.record!;
-    this.#received ??= new ReceivedFiles(
+    this.#received = new ReceivedFiles(
       record.store ?? this.#context.store,
       this.session,
       record.files,

@@ -177,7 +177,12 @@ export class Destination {
         }
         link.fail(error);
       }
-      if (error.code === "bug") console.error(error.stack);
+      if (error.code === "bug") {
+        this.#options.observe({
+          event: "warning",
+          message: `a bug of ours: ${error.stack ?? error.message}`,
+        });
+      }
     } finally {
       if (bound && bound.link === link) {
         const session = bound;

@@ -9,7 +9,7 @@ import { chunkLength, limits } from "../protocol/limits.ts";
 import type { LaneGrant } from "./lane-messages.ts";
 import { type StagedFile, Staging } from "./staging.ts";
 import { storeFailure } from "./store-failure.ts";
-import { type TagTable, vmDigest, zeroTag } from "./tag-table.ts";
+import { type TagTable, vmDigest } from "./tag-table.ts";
 
 export class ReceivedFiles {
   readonly staging: Staging;
@@ -77,13 +77,20 @@ export class ReceivedFiles {
     };
   }
 
-  /** A chunk that a lane has checked and written. Gives its bytes, 0 where it was here before. */
-  wrote(file: number, chunk: number, tag: Uint8Array): number {
-    const table = this.#tables?.[file];
-    if (table === undefined) return 0;
-    const first = table.get(chunk).equals(zeroTag);
-    table.set(chunk, tag);
-    return first ? chunkLength(table.bytes, chunk) : 0;
+  /**
+   * Chunks that a lane has checked and written: `places` are pairs of (file, chunk). Tells `arrived`
+   * the bytes of those that were not here before.
+   */
+  wrote(places: Uint32Array, tags: Uint8Array, arrived: (file: number, bytes: number) => void): void {
+    for (let i = 0; i < places.length / 2; i++) {
+      const file = places[i * 2]!;
+      const chunk = places[i * 2 + 1]!;
+      const table = this.#tables?.[file];
+      if (table === undefined) continue;
+      const first = table.isZero(chunk);
+      table.set(chunk, tags.subarray(i * limits.tagBytes, (i + 1) * limits.tagBytes));
+      if (first) arrived(file, chunkLength(table.bytes, chunk));
+    }
   }
 
   /** Bytes of each file in chunks that are known to hold data. */
