@@ -3,7 +3,13 @@ import { MigrateError } from "../protocol/errors.ts";
 import type { Standing } from "../protocol/frames.ts";
 import { deadlines } from "../protocol/limits.ts";
 import { FrameSocket, type RawSocket, socketCallbacks } from "./frame-socket.ts";
-import { type Credentials, handshakeFailure, peerFingerprint, tlsOptions } from "./tls.ts";
+import {
+  type Credentials,
+  handshakeFailure,
+  isHandshakeComplete,
+  peerFingerprint,
+  tlsOptions,
+} from "./tls.ts";
 
 export interface DialOptions {
   host: string;
@@ -66,7 +72,9 @@ export function dial(options: DialOptions): Promise<FrameSocket> {
         if (options.credentials === undefined) stands();
       },
       handshake(socket, _authorized, error) {
-        const fingerprint = peerFingerprint(socket as RawSocket);
+        // Without a complete handshake the peer has proven nothing, whatever certificate it sent along.
+        const complete = isHandshakeComplete(socket as RawSocket);
+        const fingerprint = complete ? peerFingerprint(socket as RawSocket) : null;
         if (fingerprint === null) {
           fail(handshakeFailure(place, error));
           return;

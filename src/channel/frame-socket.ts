@@ -14,7 +14,17 @@ export interface FrameHandler {
   frame(name: FrameName, payload: Buffer): void;
   /** The link is gone; called once. Without an error the peer closed it between two frames. */
   closed(error: MigrateError | undefined): void;
+  /**
+   * What came cannot be read on, or `frame` threw: the peer may still be told why. Nothing that comes
+   * after is looked at. Where this is absent the link is destroyed.
+   */
+  broken?(error: MigrateError): void;
 }
+
+/** More than this waiting to be written to a peer means that it does not read; then we do not either. */
+const cloggedBytes = 1024 * 1024;
+/** What a frame that waits costs beside its bytes, about. */
+const waitingBytes = 256;
 
 /** RFC 8446 section 7.5, RFC 9266: what binds a proof to this very TLS connection. */
 const exporterLabel = "EXPORTER-migrate-v1";
@@ -36,6 +46,9 @@ export class FrameSocket {
   #handler: FrameHandler | undefined;
   #socket: RawSocket | undefined;
   #pending: { bytes: Buffer; taken: () => void; failed: (error: MigrateError) => void }[] = [];
+  #pendingBytes = 0;
+  #holdsBack = false;
+  #clogged = false;
   #finishing = false;
   #muted = false;
   #closed = false;
@@ -52,6 +65,15 @@ export class FrameSocket {
 
   set handler(handler: FrameHandler) {
     this.#handler = handler;
+  }
+
+  /**
+   * Makes this end read nothing while the peer leaves unread what it was told, so that a flood of
+   * questions cannot pile up answers. Not for an end that sends in bulk: two such would wait for each
+   * other.
+   */
+  holdBack(): void {
+    this.#holdsBack = true;
   }
 
   get closed(): boolean {
@@ -83,6 +105,11 @@ export class FrameSocket {
       if (taken >= bytes.length) return undefined;
       rest = bytes.subarray(taken);
     }
+    this.#pendingBytes += rest.length + waitingBytes;
+    if (this.#holdsBack && !this.#clogged && this.#pendingBytes > cloggedBytes) {
+      this.#clogged = true;
+      this.#socket.pause();
+    }
     return new Promise((taken, failed) => this.#pending.push({ bytes: rest, taken, failed }));
   }
 
@@ -93,15 +120,6 @@ export class FrameSocket {
       await pacer.admit(slice.length);
       await this.send(slice);
     }
-  }
-
-  /** Reads no more until `resume`; the peer is held back by the kernel's buffers. */
-  pause(): void {
-    this.#socket?.pause();
-  }
-
-  resume(): void {
-    this.#socket?.resume();
   }
 
   /** What comes from now on is thrown away unread. */
@@ -138,7 +156,9 @@ export class FrameSocket {
     } catch (thrown) {
       const error =
         thrown instanceof MigrateError ? thrown : new MigrateError("bug", String(thrown), { cause: thrown });
-      this.destroy(error);
+      this.#muted = true;
+      if (this.#handler?.broken) this.#handler.broken(error);
+      else this.destroy(error);
     }
   }
 
@@ -147,12 +167,18 @@ export class FrameSocket {
     while (this.#pending.length > 0 && !this.#closed) {
       const first = this.#pending[0]!;
       const taken = Math.max(0, this.#socket!.write(first.bytes));
+      this.#pendingBytes -= taken;
       if (taken < first.bytes.length) {
         first.bytes = first.bytes.subarray(taken);
         return;
       }
+      this.#pendingBytes -= waitingBytes;
       this.#pending.shift();
       first.taken();
+    }
+    if (this.#clogged) {
+      this.#clogged = false;
+      if (!this.#closed) this.#socket?.resume();
     }
     if (this.#finishing && !this.#closed) this.#socket?.shutdown();
   }

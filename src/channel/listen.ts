@@ -1,20 +1,23 @@
 /** Listening for sources: each connection is handed on once its TLS handshake is complete. */
 import type { TCPSocketListener } from "bun";
 import { MigrateError } from "../protocol/errors.ts";
-import { deadlines } from "../protocol/limits.ts";
 import { FrameSocket, type RawSocket, socketCallbacks } from "./frame-socket.ts";
+import type { Strangers } from "./strangers.ts";
 import { type Credentials, handshakeFailure, peerFingerprint, tlsOptions } from "./tls.ts";
 
 export interface ListenOptions {
   host: string;
   port: number;
   credentials?: Credentials | undefined;
-  /** A peer whose handshake is complete (or who came on an insecure link); sets the handler. */
+  /**
+   * A peer whose handshake is complete (or who came on an insecure link); sets the handler. On a
+   * secure link `peer` is null where it showed no certificate: such a one may only be turned away.
+   */
   accept: (link: FrameSocket) => void;
   /** A connection that came to nothing, for the log. */
   rejected: (remoteAddress: string, error: MigrateError) => void;
-  /** Connections that have not said HELLO yet; more are closed. */
-  maxStrangers: number;
+  /** Every connection is one of these from its first moment on; whoever accepts it settles it. */
+  strangers: Strangers<FrameSocket>;
 }
 
 /**
@@ -22,15 +25,7 @@ export interface ListenOptions {
  * Throws what Bun.listen throws.
  */
 export function listen(options: ListenOptions): TCPSocketListener<FrameSocket> {
-  let shaking = 0;
-  const timers = new WeakMap<FrameSocket, Timer>();
-  const settle = (link: FrameSocket) => {
-    const timer = timers.get(link);
-    if (timer === undefined) return;
-    clearTimeout(timer);
-    timers.delete(link);
-    shaking--;
-  };
+  const { strangers } = options;
   return Bun.listen<FrameSocket>({
     hostname: options.host,
     port: options.port,
@@ -43,40 +38,31 @@ export function listen(options: ListenOptions): TCPSocketListener<FrameSocket> {
         const link = new FrameSocket("stranger");
         socket.data = link;
         link.attach(socket as RawSocket);
-        if (options.credentials === undefined) {
-          options.accept(link);
-          return;
-        }
-        const remote = socket.remoteAddress;
-        if (shaking >= options.maxStrangers) {
-          link.destroy(new MigrateError("busy", "too many connections at once"));
-          return;
-        }
-        shaking++;
-        timers.set(
-          link,
-          setTimeout(
-            () => link.destroy(new MigrateError("network", "no TLS handshake in time")),
-            deadlines.helloMs,
-          ),
-        );
+        link.holdBack();
+        const remote = link.remoteAddress;
         link.handler = {
           frame: () => {},
           closed: (error) => {
-            settle(link);
+            strangers.settle(link);
             options.rejected(remote, error ?? new MigrateError("network", "closed during the TLS handshake"));
           },
         };
+        strangers.add(link);
+        if (options.credentials === undefined) options.accept(link);
       },
-      handshake(socket, _authorized, error) {
+      handshake(socket, done, error) {
         const link = socket.data;
-        const fingerprint = peerFingerprint(socket as RawSocket);
-        if (fingerprint === null) {
+        // Without `done` the peer has proven nothing, whatever certificate it sent along.
+        if (!done) {
           link.destroy(handshakeFailure("the peer", error));
           return;
         }
-        settle(link);
-        link.peer = fingerprint;
+        try {
+          link.peer = peerFingerprint(socket as RawSocket);
+        } catch (cause) {
+          link.destroy(new MigrateError("not-trusted", "a certificate came that cannot be read", { cause }));
+          return;
+        }
         options.accept(link);
       },
     },

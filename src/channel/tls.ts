@@ -30,6 +30,20 @@ export function peerFingerprint(socket: RawSocket): string | null {
   return certificate?.fingerprint256 ? parseFingerprint(certificate.fingerprint256) : null;
 }
 
+/**
+ * Whether a client's handshake is over and the server has proven that it holds its certificate's key.
+ * Bun's `handshake` callback says false on a client whenever no public CA vouches for the server, and it
+ * shows a certificate although the signature over the handshake was wrong; BoringSSL gives keying
+ * material (RFC 8446 section 7.5) to a client only once all of that was right.
+ */
+export function isHandshakeComplete(socket: RawSocket): boolean {
+  try {
+    return socket.exportKeyingMaterial?.(1, "EXPORTER-migrate-complete", Buffer.alloc(0)) !== undefined;
+  } catch {
+    return false;
+  }
+}
+
 /** What a failed handshake means, in words. */
 export function handshakeFailure(place: string, error: Error | null | undefined): MigrateError {
   const reason = error?.message ?? "no certificate was shown";

@@ -98,6 +98,12 @@ export function writeFrameHeader(frame: Buffer, type: number, payloadBytes: numb
   frame.writeUInt8(type, 4);
 }
 
+/**
+ * How TLS records begin (RFC 8446 section 5.1: handshake or alert, then 3 and 0 to 4). As a length it is
+ * beyond every limit, so that a sentence can be said about it that helps.
+ */
+const tlsRecordStarts: ReadonlySet<number> = new Set([0x1603, 0x1503]);
+
 /** Takes a frame; the payload is valid only during the call. */
 export type FrameSink = (name: FrameName, payload: Buffer) => void;
 
@@ -172,6 +178,11 @@ export class FrameDecoder {
   #begin(): void {
     const type = this.#header.readUInt8(4);
     const length = this.#header.readUInt32BE(0);
+    if (tlsRecordStarts.has(length >>> 16)) {
+      throw new MigrateError("insecure-mismatch", "the other side speaks TLS, and this side does not", {
+        hint: "a host that serves with --insecure is reached with --insecure only, and the other way round",
+      });
+    }
     const name = frameName(type);
     if (name === undefined) throw new MigrateError("protocol", `unknown frame type ${type}`);
     const most = payloadLimit(name, this.standing);

@@ -6,6 +6,7 @@
 import type { TCPSocketListener } from "bun";
 import type { FrameSocket } from "../channel/frame-socket.ts";
 import { listen } from "../channel/listen.ts";
+import { Strangers } from "../channel/strangers.ts";
 import { asMigrateError, MigrateError } from "../protocol/errors.ts";
 import type { FrameName } from "../protocol/frames.ts";
 import { deadlines, limits } from "../protocol/limits.ts";
@@ -13,18 +14,27 @@ import { decodeMessage, encodeError, encodeMessage, type MessageBody } from "../
 import type { FromDoor, ToDoor, WireError } from "./lane-messages.ts";
 import { LaneReceiver } from "./lane-receiver.ts";
 
-/** Control frames that may wait for the main thread before the door stops reading. */
+/** Control frames that may wait for the main thread; no honest source has more than a few under way. */
 const mostUntaken = 32;
+/** Frames that a peer may send before it is let in: HELLO, PAIR, and signs of life between them. */
+const mostStrangerFrames = 16;
+/** How long a peer that was told to go may take to close its end as well. */
+const lingerMs = 1000;
 
 interface Visitor {
+  conn: number;
   link: FrameSocket;
   lane: LaneReceiver | undefined;
+  admitted: boolean;
+  frames: number;
+  /** Frames that the main thread has not looked at. */
   untaken: number;
 }
 
 export class Door {
   readonly #post: (message: FromDoor) => void;
   readonly #visitors = new Map<number, Visitor>();
+  #strangers: Strangers<FrameSocket> | undefined;
   #listener: TCPSocketListener<FrameSocket> | undefined;
   #nextConn = 1;
 
@@ -43,20 +53,25 @@ export class Door {
           ?.link.send(Buffer.from(message.bytes))
           ?.catch(() => {});
         break;
-      case "finish":
-        this.#visitors.get(message.conn)?.link.finish();
+      case "finish": {
+        const visitor = this.#visitors.get(message.conn);
+        if (visitor) part(visitor.link);
         break;
+      }
       case "destroy":
         this.#visitors.get(message.conn)?.link.destroy();
         break;
       case "taken": {
         const visitor = this.#visitors.get(message.conn);
-        if (visitor && visitor.untaken-- === mostUntaken) visitor.link.resume();
+        if (visitor) visitor.untaken--;
         break;
       }
       case "admit": {
         const visitor = this.#visitors.get(message.conn);
-        if (visitor) visitor.link.standing = "control";
+        if (visitor) {
+          visitor.admitted = true;
+          visitor.link.standing = "control";
+        }
         break;
       }
       case "open-lane":
@@ -80,13 +95,16 @@ export class Door {
   }
 
   #listen(message: Extract<ToDoor, { kind: "listen" }>): void {
+    const { host, port, credentials } = message;
+    const strangers = new Strangers<FrameSocket>(message.maxStrangers, deadlines.helloMs, "no HELLO in time");
+    this.#strangers = strangers;
     try {
       this.#listener = listen({
-        host: message.host,
-        port: message.port,
-        credentials: message.credentials ?? undefined,
-        maxStrangers: message.maxStrangers,
-        accept: (link) => this.#greet(link),
+        host,
+        port,
+        credentials: credentials ?? undefined,
+        strangers,
+        accept: (link) => this.#greet(link, credentials !== null),
         rejected: (remote, error) => this.#post({ kind: "rejected", remote, error: plain(error) }),
       });
       this.#post({ kind: "listening", port: this.#listener.port });
@@ -97,27 +115,29 @@ export class Door {
   }
 
   /** A peer is there; waits for its HELLO. */
-  #greet(link: FrameSocket): void {
+  #greet(link: FrameSocket, secure: boolean): void {
     const conn = this.#nextConn++;
     const remote = link.remoteAddress;
-    const timer = setTimeout(
-      () => link.destroy(new MigrateError("network", "no HELLO in time")),
-      deadlines.helloMs,
-    );
+    const rejected = (error: MigrateError) => this.#post({ kind: "rejected", remote, error: plain(error) });
+    const turnAway = (error: MigrateError) => {
+      this.#strangers?.settle(link);
+      rejected(error);
+      turnAwayFrom(link, error);
+    };
     link.handler = {
       frame: (name, payload) => {
-        clearTimeout(timer);
-        try {
-          this.#hello(conn, link, name, payload);
-        } catch (thrown) {
-          this.#turnAway(link, thrown);
-        }
+        this.#strangers?.settle(link);
+        this.#hello(conn, link, name, payload);
       },
+      broken: turnAway,
       closed: (error) => {
-        clearTimeout(timer);
-        if (error) this.#post({ kind: "rejected", remote, error: plain(error) });
+        this.#strangers?.settle(link);
+        if (error) rejected(error);
       },
     };
+    if (secure && link.peer === null) {
+      turnAway(new MigrateError("not-trusted", "the source showed no certificate"));
+    }
   }
 
   #hello(conn: number, link: FrameSocket, name: FrameName, payload: Buffer): void {
@@ -129,12 +149,23 @@ export class Door {
         `this host speaks version ${limits.version} of the protocol, not ${body.version}`,
       );
     }
-    const visitor: Visitor = { link, lane: undefined, untaken: 0 };
+    if (body.role === "lane" && (body.session === undefined || body.laneToken === undefined)) {
+      throw new MigrateError("protocol", "a lane names its session and its token");
+    }
+    const remote = link.remoteAddress;
+    const origin = { conn, peer: link.peer, remote };
+    const visitor: Visitor = { conn, link, lane: undefined, admitted: false, frames: 0, untaken: 0 };
     this.#visitors.set(conn, visitor);
-    const origin = { conn, peer: link.peer, remote: link.remoteAddress };
     link.handler = {
-      frame: (frame, bytes) => this.#frame(conn, visitor, frame, bytes),
-      closed: (error) => this.#closed(conn, visitor, error),
+      frame: (frame, bytes) => this.#frame(visitor, frame, bytes),
+      broken: (error) => {
+        if (visitor.lane)
+          this.#post({ kind: "lane-failed", session: visitor.lane.session, error: plain(error) });
+        else this.#post({ kind: "rejected", remote, error: plain(error) });
+        this.#closed(visitor, error);
+        turnAwayFrom(link, error);
+      },
+      closed: (error) => this.#closed(visitor, error),
     };
     if (body.role === "control") {
       // Short frames alone until the main thread has let the peer in.
@@ -146,11 +177,8 @@ export class Door {
         attempt: body.attempt ?? 0,
       });
     } else {
-      if (body.session === undefined || body.laneToken === undefined) {
-        throw new MigrateError("protocol", "a lane names its session and its token");
-      }
       // Nothing may come before the main thread has let the lane in; WELCOME says so.
-      this.#post({ kind: "lane", ...origin, session: body.session, laneToken: body.laneToken });
+      this.#post({ kind: "lane", ...origin, session: body.session!, laneToken: body.laneToken! });
     }
   }
 
@@ -163,36 +191,45 @@ export class Door {
     visitor.link.send(encodeMessage("welcome", welcome))?.catch(() => {});
   }
 
-  #frame(conn: number, visitor: Visitor, name: FrameName, payload: Buffer): void {
-    if (visitor.lane !== undefined) {
-      if (name === "ping") visitor.link.send(encodeMessage("pong", {}))?.catch(() => {});
-      if (name !== "chunk") return;
-      try {
-        visitor.lane.chunk(payload);
-      } catch (thrown) {
-        this.#post({ kind: "lane-failed", session: visitor.lane.session, error: plain(thrown) });
-        this.#turnAway(visitor.link, thrown);
-      }
+  /** Throws what is wrong with the frame; the peer is told and turned away. */
+  #frame(visitor: Visitor, name: FrameName, payload: Buffer): void {
+    const { conn, link, lane } = visitor;
+    if (lane !== undefined) {
+      if (name === "ping") link.send(encodeMessage("pong", {}))?.catch(() => {});
+      if (name === "chunk") lane.chunk(payload);
       return;
     }
+    if (!visitor.admitted && ++visitor.frames > mostStrangerFrames) {
+      throw new MigrateError("protocol", "too many messages from a source that was not let in");
+    }
+    if (visitor.untaken >= mostUntaken) {
+      // So many answers are on their way that this one is not missed.
+      if (name === "ping" || name === "pong") return;
+      throw new MigrateError("protocol", "too many messages at once");
+    }
+    visitor.untaken++;
     this.#post({ kind: "frame", conn, name, payload: new Uint8Array(payload) });
-    if (++visitor.untaken === mostUntaken) visitor.link.pause();
   }
 
-  #closed(conn: number, visitor: Visitor, error: MigrateError | undefined): void {
-    this.#visitors.delete(conn);
-    visitor.lane?.close();
+  #closed({ conn, lane }: Visitor, error: MigrateError | undefined): void {
+    if (!this.#visitors.delete(conn)) return;
+    lane?.close();
     this.#post({ kind: "closed", conn, error: error ? plain(error) : null });
   }
+}
 
-  /** Says why and closes; whatever else the peer still sends is not looked at. */
-  #turnAway(link: FrameSocket, thrown: unknown): void {
-    link.mute();
-    link.send(encodeError(thrown))?.catch(() => {});
-    link.finish();
-    // A peer that does not close in its turn is cut off.
-    setTimeout(() => link.destroy(asMigrateError(thrown)), 1000).unref();
-  }
+/** Says why and closes; whatever else the peer still sends is not looked at. */
+function turnAwayFrom(link: FrameSocket, error: MigrateError): void {
+  link.handler = { frame: () => {}, closed: () => {} };
+  link.send(encodeError(error))?.catch(() => {});
+  part(link);
+}
+
+/** Closes once all is said; a peer that does not close in its turn is cut off. */
+function part(link: FrameSocket): void {
+  link.mute();
+  link.finish();
+  setTimeout(() => link.destroy(), lingerMs).unref();
 }
 
 function plain(thrown: unknown): WireError {
