@@ -269,6 +269,11 @@ export class DestinationSession {
     );
   }
 
+  /** What the files hold is read again before it is believed: a lane failed in the middle of a chunk. */
+  distrustFiles(): void {
+    this.#received?.forget();
+  }
+
   /** The link is gone: lanes are closed, and what they left is remembered. */
   async linkLost(): Promise<void> {
     this.#laneToken = undefined;

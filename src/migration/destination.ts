@@ -3,15 +3,16 @@
  * the session that it is about.
  */
 import { ControlLink, type HeartbeatTiming } from "../channel/control-link.ts";
+import { Strangers } from "../channel/strangers.ts";
 import type { TicketBook } from "../channel/ticket-book.ts";
 import type { TrustFile } from "../channel/trust.ts";
 import { asMigrateError, MigrateError } from "../protocol/errors.ts";
-import { limits } from "../protocol/limits.ts";
+import { deadlines, limits } from "../protocol/limits.ts";
 import { encodeError, type Message } from "../protocol/messages.ts";
 import type { DoorPool } from "../transfer/door-pool.ts";
 import type { FromDoor } from "../transfer/lane-messages.ts";
 import type { DestinationRequest } from "./destination-machine.ts";
-import { type Asker, DestinationSession, type SessionContext } from "./destination-session.ts";
+import { type Asker, DestinationSession, laneRefused, type SessionContext } from "./destination-session.ts";
 import { answerInquiry } from "./inquiry.ts";
 import { software } from "./software.ts";
 
@@ -106,6 +107,7 @@ export class Destination {
         const { error } = message;
         const link = this.#links.get(`${door}:${message.conn}`);
         this.#links.delete(`${door}:${message.conn}`);
+        this.#lanes.delete(`${door}:${message.conn}`);
         link?.lost(error ? new MigrateError(error.code, error.message) : undefined);
         break;
       }
@@ -113,6 +115,10 @@ export class Destination {
         this.#sessions.get(message.session)?.chunks(message);
         break;
       case "lane-failed":
+        // A chunk that could not be written whole is neither the old one nor the new one.
+        if (message.error.code === "no-room" || message.error.code === "store-failed") {
+          this.#sessions.get(message.session)?.distrustFiles();
+        }
         this.#options.observe({ event: "warning", message: `a lane was closed: ${message.error.message}` });
         break;
       case "rejected":
@@ -144,10 +150,6 @@ export class Destination {
       this.#options.timing,
     );
     this.#links.set(`${door}:${conn}`, link);
-    if (this.#strangers >= mostStrangers) {
-      link.fail(new MigrateError("busy", "too many connections at once"));
-      return;
-    }
     const admit = () => doors.post(door, { kind: "admit", conn });
     let bound: DestinationSession | undefined;
     try {

@@ -58,6 +58,8 @@ export class LaneReceiver {
     }
     if (this.#arrived.length === 0) queueMicrotask(() => this.#acknowledge());
     this.#arrived.push({ file: chunk.file, chunk: chunk.chunk, tag: Buffer.from(chunk.tag) });
+    // Zero chunks are so short that thousands of them may come in one read.
+    if (this.#arrived.length === limits.ackChunks) this.#acknowledge();
   }
 
   close(): void {
