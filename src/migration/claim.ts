@@ -4,7 +4,7 @@
  */
 import { randomBytes, randomUUID } from "node:crypto";
 import { closeSync, mkdirSync, openSync, realpathSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { tryFlock } from "../platform/locks.ts";
 import { asMigrateError, MigrateError } from "../protocol/errors.ts";
 import { adHocVm, loadVm, type Vm } from "../vm/folder.ts";
@@ -160,7 +160,9 @@ function real(path: string): string {
   try {
     return realpathSync(path);
   } catch {
-    return resolve(path);
+    // Gone, as after a rename: its folder still tells what it was called.
+    const whole = resolve(path);
+    return dirname(whole) === whole ? whole : join(real(dirname(whole)), basename(whole));
   }
 }
 

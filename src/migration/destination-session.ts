@@ -20,7 +20,7 @@ import {
 import { reply } from "./destination-replies.ts";
 import type { Observer } from "./events.ts";
 import type { Journal, SessionRecord } from "./journal.ts";
-import { checkNewOffer, checkSameOffer } from "./offer-check.ts";
+import { checkNameFree, checkNewOffer, checkSameOffer } from "./offer-check.ts";
 import { recordOfOffer } from "./offer-record.ts";
 import { ProgressMeter } from "./progress-meter.ts";
 import { isPublishedBy, publishedManifest } from "./published-manifest.ts";
@@ -107,8 +107,10 @@ export class DestinationSession {
       case "record-ready":
         return this.#recordReady(body as MessageBody<"seal">);
       case "record-owner":
+        this.#files().checkPresent();
         return this.#record("owner", { state: "owner", phase: "handover" });
       case "record-published":
+        this.#files().checkPresent();
         return this.#record("published", { state: "published", phase: "handover" });
       case "publish-files":
         return this.publishFiles();
@@ -136,12 +138,12 @@ export class DestinationSession {
 
   #recordReceiving({ peer, remote, attempt }: Asker, offer: Offer): void {
     const { journal, now, store } = this.#context;
-    const nowMs = now();
     if (this.record) {
       this.#record("receiving", { state: "receiving", phase: "prepare", digest: null });
       return;
     }
-    const record = recordOfOffer(this.session, offer, { peer, address: remote, attempt, store, nowMs });
+    const origin = { peer, address: remote, attempt, store, nowMs: now() };
+    const record = recordOfOffer(this.session, offer, origin);
     journal.write("receiving", () => journal.insert(record));
   }
 
@@ -201,6 +203,7 @@ export class DestinationSession {
     await this.#quieten();
     this.#meter?.phase("seal");
     const files = this.#files();
+    checkNameFree(this.#context.store, record.name);
     await files.seal(record.name, seal.digest, seal.files);
     for (const [i, { kind, name }] of record.files.entries()) {
       if (kind === "disk") checkSelfContained(files.staging.paths[i]!, name);

@@ -48,8 +48,16 @@ export class Destination {
   readonly #sessions = new Map<string, DestinationSession>();
   /** The newest connection that spoke for a session, by the source's count; oldest session first. */
   readonly #newestAttempts = new Map<string, number>();
+  /** The sessions that lanes were let in for, by connection. */
+  readonly #lanes = new Map<string, string>();
+  readonly #strangers = new Strangers<ControlLink>(mostStrangers, deadlines.helloMs, (link, why) =>
+    link.fail(
+      why === "late"
+        ? new MigrateError("not-trusted", "no ticket was shown in time")
+        : new MigrateError("busy", "too many connections at once"),
+    ),
+  );
   #doors: DoorPool | undefined;
-  #strangers = 0;
   #stopping = false;
 
   constructor(options: DestinationOptions) {
@@ -197,15 +205,15 @@ export class Destination {
 
   /** Says who we are, and lets the peer in: as one we know, or by a ticket. Gives the peer's name. */
   async #welcome(link: ControlLink, opened: ControlOpened, admit: () => void): Promise<string> {
-    const { insecure, tickets, trust, observe } = this.#options;
+    const { insecure, tickets, observe } = this.#options;
     const peer = opened.peer;
-    if (insecure || (peer !== null && trust().allows(peer, "source"))) {
+    if (insecure || (peer !== null && (await this.#trust((file) => file.allows(peer, "source"))))) {
       admit();
       link.send("welcome", { version: limits.version, software, trusted: true });
       return peer ?? "insecure";
     }
     if (peer === null) throw new MigrateError("not-trusted", "the source showed no certificate");
-    this.#strangers++;
+    this.#strangers.add(link);
     try {
       link.send("welcome", { version: limits.version, software, trusted: false });
       const { body } = await link.expect("pair");
@@ -215,18 +223,27 @@ export class Destination {
         Buffer.from(opened.exporter),
         peer,
       );
-      await trust().add(
-        peer,
-        "source",
-        opened.remote,
-        `paired ${new Date(this.#options.now()).toISOString()}`,
-      );
+      const comment = `paired ${new Date(this.#options.now()).toISOString()}`;
+      await this.#trust((file) => file.add(peer, "source", opened.remote, comment));
       admit();
       link.send("paired", {});
       observe({ event: "paired", peer });
       return peer;
     } finally {
-      this.#strangers--;
+      this.#strangers.settle(link);
+    }
+  }
+
+  /** Asks or changes the trust file; what is wrong with it is for this host's own people. */
+  async #trust<T>(ask: (file: TrustFile) => T | Promise<T>): Promise<T> {
+    try {
+      return await ask(this.#options.trust());
+    } catch (thrown) {
+      this.#options.observe({ event: "warning", message: asMigrateError(thrown).message });
+      throw new MigrateError("not-trusted", "the destination cannot tell whom it trusts", {
+        side: "destination",
+        cause: thrown,
+      });
     }
   }
 

@@ -17,9 +17,7 @@ export function checkNewOffer(
   { journal, store, maxSessions }: { journal: Journal; store: string; maxSessions: number },
   offer: Offer,
 ): void {
-  if (existsSync(join(store, offer.name))) {
-    throw refusal("name-taken", `there is a VM named ${offer.name} in the destination's store`);
-  }
+  checkNameFree(store, offer.name);
   const open = journal.open("destination").filter((other) => other.store === store);
   const rival = open.find(({ name, settled }) => name === offer.name && !settled);
   if (rival) {
@@ -39,6 +37,16 @@ export function checkNewOffer(
   const free = freeBytes(store);
   if (needed > free) {
     throw refusal("no-room", `the VM needs ${needed} bytes, the destination's store has ${free} free`);
+  }
+}
+
+/**
+ * Throws MigrateError "name-taken" where the store has something of this name. Asked at the offer, and
+ * once more at the seal: after that the source lets go, and a clash would leave the VM with nobody.
+ */
+export function checkNameFree(store: string, name: string): void {
+  if (existsSync(join(store, name))) {
+    throw refusal("name-taken", `there is a VM named ${name} in the destination's store`);
   }
 }
 

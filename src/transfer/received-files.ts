@@ -2,7 +2,7 @@
  * What a session has received: the staged files, the tags of what lies in them, and whether either
  * can still be believed.
  */
-import { existsSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { MigrateError } from "../protocol/errors.ts";
 import { encodeFrame, frameTypes } from "../protocol/frames.ts";
 import { chunkLength, limits } from "../protocol/limits.ts";
@@ -50,6 +50,18 @@ export class ReceivedFiles {
     } catch (thrown) {
       throw storeFailure(thrown);
     }
+  }
+
+  /**
+   * Throws MigrateError "store-failed" where a file is not there in its full size: what is not there
+   * must not be owned, whatever was sealed before.
+   */
+  checkPresent(): void {
+    this.staging.paths.forEach((path, i) => {
+      if (existsSync(path) && statSync(path).size === this.#files[i]!.bytes) return;
+      const message = `${this.#files[i]!.name} is gone from the destination's store`;
+      throw new MigrateError("store-failed", message, { side: "destination" });
+    });
   }
 
   /** Remembers what the files look like now; to be called when no lane writes. */
