@@ -1,27 +1,25 @@
 /**
- * Connections that have not said who they are. Anybody who reaches the port can open them, so they
- * are limited in number and in time; where there are too many the one that has waited longest goes,
- * since an honest peer needs milliseconds and a squatter waits: those who idle cannot lock others out.
+ * Connections of those who have not said, or not proven, who they are. Anybody who reaches the port
+ * can open them, so they are limited in number and in time; where there are too many the one that has
+ * waited longest goes, since an honest peer needs milliseconds and a squatter waits: those who idle
+ * cannot lock others out.
  */
-import { MigrateError } from "../protocol/errors.ts";
 
-/** What can be turned away. */
-export interface Stranger {
-  destroy(error: MigrateError): void;
-}
+/** Why a stranger has to go. */
+export type Farewell = "crowded" | "late";
 
-export class Strangers<Link extends Stranger> {
+export class Strangers<Link> {
   readonly #most: number;
   readonly #patienceMs: number;
-  readonly #lateness: string;
+  readonly #away: (link: Link, why: Farewell) => void;
   /** In the order in which they came. */
   readonly #waiting = new Map<Link, Timer>();
 
-  /** Takes how many may wait at once, for how many milliseconds, and what is said of one who is late. */
-  constructor(most: number, patienceMs: number, lateness: string) {
+  /** Takes how many may wait at once, for how many milliseconds, and what turns one away. */
+  constructor(most: number, patienceMs: number, away: (link: Link, why: Farewell) => void) {
     this.#most = most;
     this.#patienceMs = patienceMs;
-    this.#lateness = lateness;
+    this.#away = away;
   }
 
   get count(): number {
@@ -31,11 +29,11 @@ export class Strangers<Link extends Stranger> {
   /** One more has come. */
   add(link: Link): void {
     const [oldest] = this.#waiting.keys();
-    if (this.#waiting.size >= this.#most && oldest !== undefined) {
-      this.#away(oldest, new MigrateError("network", "too many connections at once"));
-    }
-    const late = () => this.#away(link, new MigrateError("network", this.#lateness));
-    this.#waiting.set(link, setTimeout(late, this.#patienceMs));
+    if (this.#waiting.size >= this.#most && oldest !== undefined) this.#dismiss(oldest, "crowded");
+    this.#waiting.set(
+      link,
+      setTimeout(() => this.#dismiss(link, "late"), this.#patienceMs),
+    );
   }
 
   /** It is no stranger any more, or gone. Harmless when it was none. */
@@ -44,8 +42,8 @@ export class Strangers<Link extends Stranger> {
     this.#waiting.delete(link);
   }
 
-  #away(link: Link, error: MigrateError): void {
+  #dismiss(link: Link, why: Farewell): void {
     this.settle(link);
-    link.destroy(error);
+    this.#away(link, why);
   }
 }

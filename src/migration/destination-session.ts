@@ -184,9 +184,7 @@ export class DestinationSession {
       record.state !== "receiving" ||
       !timingSafeEqual(expected, given)
     ) {
-      throw new MigrateError("policy", "this lane belongs to no session that is being received", {
-        side: "destination",
-      });
+      throw laneRefused();
     }
     return this.#files().grant(this.session);
   }
@@ -303,4 +301,11 @@ export class DestinationSession {
     );
     return this.#received;
   }
+}
+
+/** What is said of a lane that may not be let in, whatever the reason. */
+export function laneRefused(): MigrateError {
+  return new MigrateError("policy", "this lane belongs to no session that is being received", {
+    side: "destination",
+  });
 }

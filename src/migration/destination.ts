@@ -168,7 +168,13 @@ export class Destination {
         if (this.#stopping) throw new MigrateError("network", "the destination is shutting down");
         const request = requestByMessage[message.name];
         if (request !== undefined) {
-          bound ??= await this.#bind(opened, asker);
+          bound ??= (await this.#bind(opened, asker)) ?? undefined;
+          if (bound === undefined) {
+            // Just what is said of a session that nobody has begun.
+            if (request !== "cancel") throw unknownSession();
+            link.send("cancelled", {});
+            continue;
+          }
           const session = bound;
           await session.inTurn(() => {
             if (link.closed) throw new MigrateError("network", "the connection is closed");
@@ -249,21 +255,19 @@ export class Destination {
 
   /**
    * Makes this connection the one that speaks for its session. An older connection of the same
-   * session never speaks again, even if its words arrive later.
+   * session never speaks again, even if its words arrive later. Null where the session is somebody else's.
    */
-  async #bind(opened: ControlOpened, asker: Asker): Promise<DestinationSession> {
+  async #bind(opened: ControlOpened, asker: Asker): Promise<DestinationSession | null> {
     if (opened.session === null)
       throw new MigrateError("protocol", "the connection named no session in its HELLO");
-    const session = this.#session(opened.session);
     const { journal } = this.#options;
+    const known = journal.find(opened.session);
+    // Asked before the session's turn: how long that takes would tell of somebody else's session.
+    if (known && (known.side !== "destination" || known.peer !== asker.peer)) return null;
+    const session = this.#session(opened.session);
     await session.inTurn(async () => {
       const record = session.record;
-      if (record && (record.side !== "destination" || record.peer !== asker.peer)) {
-        throw new MigrateError(
-          "unknown-session",
-          "the destination has no record of this session for this source",
-        );
-      }
+      if (record && record.peer !== asker.peer) throw unknownSession();
       // The record knows of connections before a restart; where there is no record (no offer came, or
       // the session was cancelled before one), a connection cannot have outlived this process.
       if (opened.attempt <= (record?.attempt ?? this.#newestAttempts.get(opened.session!) ?? 0)) {
@@ -286,13 +290,17 @@ export class Destination {
 
   #lane(door: number, { conn, peer, session, laneToken }: Extract<FromDoor, { kind: "lane" }>): void {
     try {
-      const known = this.#sessions.get(session);
-      if (known === undefined) throw new MigrateError("unknown-session", "no such session is being received");
-      this.#doors!.post(door, {
-        kind: "open-lane",
-        conn,
-        lane: known.grantLane(laneToken, peer ?? "insecure"),
-      });
+      // To one who may not have it, a session that is there and one that is not are the same.
+      const lane = this.#sessions.get(session)?.grantLane(laneToken, peer ?? "insecure");
+      if (lane === undefined) throw laneRefused();
+      const lanes = [...this.#lanes.values()].filter((other) => other === session);
+      if (lanes.length >= limits.lanes) {
+        throw new MigrateError("limit", `a session has at most ${limits.lanes} lanes`, {
+          side: "destination",
+        });
+      }
+      this.#lanes.set(`${door}:${conn}`, session);
+      this.#doors!.post(door, { kind: "open-lane", conn, lane });
     } catch (thrown) {
       this.#doors!.post(door, { kind: "send", conn, bytes: encodeError(thrown) });
       this.#doors!.post(door, { kind: "finish", conn });
@@ -307,4 +315,10 @@ export class Destination {
     }
     return session;
   }
+}
+
+function unknownSession(): MigrateError {
+  return new MigrateError("unknown-session", "the destination has no record of this session", {
+    side: "destination",
+  });
 }

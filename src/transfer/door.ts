@@ -96,7 +96,11 @@ export class Door {
 
   #listen(message: Extract<ToDoor, { kind: "listen" }>): void {
     const { host, port, credentials } = message;
-    const strangers = new Strangers<FrameSocket>(message.maxStrangers, deadlines.helloMs, "no HELLO in time");
+    const strangers = new Strangers<FrameSocket>(message.maxStrangers, deadlines.helloMs, (link, why) =>
+      link.destroy(
+        new MigrateError("network", why === "late" ? "no HELLO in time" : "too many connections at once"),
+      ),
+    );
     this.#strangers = strangers;
     try {
       this.#listener = listen({
