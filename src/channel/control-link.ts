@@ -14,6 +14,7 @@ import {
   type Message,
   type MessageBody,
   type MessageName,
+  plainText,
 } from "../protocol/messages.ts";
 
 export interface ControlTransport {
@@ -176,7 +177,7 @@ export class ControlLink {
 
 /** What a peer reported, as an error on its side; a code that we do not know is a protocol error. */
 export function peerError(body: { code: string; message: string }, side: Side): MigrateError {
-  // A peer's text goes to a terminal: no control characters.
-  const message = body.message.replace(/[\u0000-\u001f\u007f-\u009f]/g, " ");
+  // A peer's text goes to a terminal.
+  const message = plainText(body.message);
   return new MigrateError(isErrorCode(body.code) ? body.code : "protocol", message, { side });
 }

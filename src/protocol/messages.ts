@@ -12,7 +12,7 @@ import { checkFileName, checkVmName } from "./names.ts";
 const hex = (digits: number) => v.pipe(v.string(), v.regex(new RegExp(`^[0-9a-f]{${digits}}$`)));
 const digest = v.pipe(v.string(), v.regex(/^sha256:[0-9a-f]{64}$/));
 const count = (most: number) => v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(most));
-const text = (most: number) => v.pipe(v.string(), v.maxLength(most));
+const text = (mostBytes: number) => v.pipe(v.string(), v.maxBytes(mostBytes));
 const named = (check: (name: string) => string | null) =>
   v.pipe(
     v.string(),
@@ -133,9 +133,9 @@ export function isMessageName(name: FrameName): name is MessageName {
 }
 
 /**
- * Reads the payload of a control frame. Throws MigrateError "protocol" (or "name-invalid" for a name
- * that breaks the rules) with the field that is wrong; the text never repeats more than 80
- * characters of what the peer sent.
+ * Reads the payload of a control frame. Throws MigrateError "protocol" ("name-invalid" for a name
+ * that breaks the rules, "limit" for a size, "version" for another version) with the field that is
+ * wrong; the text has at most some 200 characters, whatever the peer sent.
  */
 export function decodeMessage(name: MessageName, payload: Uint8Array): Message {
   let json: unknown;
@@ -144,6 +144,7 @@ export function decodeMessage(name: MessageName, payload: Uint8Array): Message {
   } catch (cause) {
     throw new MigrateError("protocol", `a ${name} message is not JSON`, { cause });
   }
+  if (name === "hello" || name === "welcome") checkVersion(json);
   const result = v.safeParse(schemas[name] as v.GenericSchema, json);
   if (result.success) {
     if (name === "offer") checkOffer(result.output as Offer);
@@ -152,10 +153,21 @@ export function decodeMessage(name: MessageName, payload: Uint8Array): Message {
   const issue = result.issues[0];
   const path = v.getDotPath(issue) ?? "";
   const code = name === "offer" && /(^|\.)name$/.test(path) ? "name-invalid" : "protocol";
-  const bytesOff = name === "offer" && path.endsWith("ytes") && typeof issue.input === "number";
+  const isSize = name === "offer" && /\.(b|allocatedB)ytes$/.test(path);
+  const bytesOff = isSize && typeof issue.input === "number" && issue.input > limits.vmBytes;
   throw new MigrateError(
     bytesOff ? "limit" : code,
     `${name}.${path}: ${shorten(issue.message)}${bytesOff ? ` (a VM may have at most ${limits.vmBytes} bytes)` : ""}`,
+  );
+}
+
+/** Before any other field: another version may have other fields. */
+function checkVersion(json: unknown): void {
+  const version = (json as { version?: unknown } | null)?.version;
+  if (typeof version !== "number" || version === limits.version) return;
+  throw new MigrateError(
+    "version",
+    `this host speaks version ${limits.version} of the protocol, not ${version}`,
   );
 }
 
@@ -171,12 +183,19 @@ function checkOffer(offer: Offer): void {
 }
 
 function shorten(message: string): string {
-  return message.length > 160 ? `${message.slice(0, 160)}…` : message;
+  return plainText(message.length > 160 ? `${message.slice(0, 160)}…` : message);
+}
+
+/** Text of which a peer may have written a part, without what would move a terminal's cursor. */
+export function plainText(text: string): string {
+  return text.toWellFormed().replace(/[\p{Cc}\u2028-\u202e\u2066-\u2069]/gu, " ");
 }
 
 /** What is said to a peer about an error: its code and a short text, nothing of this host. */
 export function encodeError(thrown: unknown): Buffer {
   const error = asMigrateError(thrown);
-  const message = error.code === "bug" ? "an internal error" : error.message;
-  return encodeMessage("error", { code: error.code, message: message.slice(0, limits.errorTextBytes) });
+  const message = Buffer.from(error.code === "bug" ? "an internal error" : plainText(error.message));
+  // A character that the limit cuts in two is left out.
+  const short = new TextDecoder().decode(message.subarray(0, limits.errorTextBytes), { stream: true });
+  return encodeMessage("error", { code: error.code, message: short });
 }
