@@ -5,6 +5,7 @@
 import { MigrateError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
 import type { Message } from "../protocol/messages.ts";
+import { parseInventory } from "../transfer/inventory.ts";
 import { LanePool } from "../transfer/lane-pool.ts";
 import { TagTable } from "../transfer/tag-table.ts";
 import { tellCancelled } from "./cancellation.ts";
@@ -207,19 +208,13 @@ export class SourceAttempt {
   }
 
   #inventory(payload: Buffer): void {
-    const wrong = () =>
-      new MigrateError("protocol", "tags came for chunks that the VM does not have", { side: "destination" });
-    const count = (payload.length - 8) / limits.tagBytes;
-    if (!Number.isInteger(count) || count < 0) throw wrong();
-    const file = payload.readUInt32BE(0);
-    const first = payload.readUInt32BE(4);
-    const known = this.#session.tags[file];
-    if (known === undefined || first + count > known.chunks) throw wrong();
-    this.#theirs[file] ??= new TagTable(known.bytes);
-    for (let i = 0; i < count; i++) {
-      const at = 8 + i * limits.tagBytes;
-      this.#theirs[file].set(first + i, payload.subarray(at, at + limits.tagBytes));
-    }
+    const known = this.#session.tags;
+    const { file, firstChunk, tags } = parseInventory(
+      payload,
+      known.map(({ chunks }) => chunks),
+    );
+    const table = (this.#theirs[file] ??= new TagTable(known[file]!.bytes));
+    for (const [i, tag] of tags.entries()) table.set(firstChunk + i, tag);
   }
 
   async #transfer(): Promise<void> {

@@ -10,8 +10,8 @@ import type { FrameSocket } from "../channel/frame-socket.ts";
 import { punchHole } from "../platform/holes.ts";
 import { startWriteback } from "../platform/writeback.ts";
 import { MigrateError } from "../protocol/errors.ts";
-import { encodeFrame, frameTypes } from "../protocol/frames.ts";
 import { chunkLength, limits } from "../protocol/limits.ts";
+import { encodeAck } from "./ack.ts";
 import { type Chunk, parseChunk, Tagger, tagHolds } from "./chunk.ts";
 import type { FromDoor, LaneGrant } from "./lane-messages.ts";
 import { storeFailure } from "./store-failure.ts";
@@ -103,19 +103,16 @@ export class LaneReceiver {
     if (arrived.length === 0) return;
     const places = new Uint32Array(arrived.length * 2);
     const tags = new Uint8Array(arrived.length * tagBytes);
-    const payload = Buffer.allocUnsafe(arrived.length * 8);
     arrived.forEach(({ file, chunk, tag }, i) => {
       places[i * 2] = file;
       places[i * 2 + 1] = chunk;
       tags.set(tag, i * tagBytes);
-      payload.writeUInt32BE(file, i * 8);
-      payload.writeUInt32BE(chunk, i * 8 + 4);
     });
     // The main thread hears of it before the source does: SEAL can only come after this.
     const bytesReceived = this.#link.bytesReceived - this.#reportedBytes;
     this.#reportedBytes = this.#link.bytesReceived;
     this.#post({ kind: "chunks", session: this.session, places, tags, bytesReceived });
-    this.#link.send(encodeFrame(frameTypes.ack, payload))?.catch(() => {});
+    this.#link.send(encodeAck(arrived))?.catch(() => {});
   }
 }
 
