@@ -97,8 +97,12 @@ export class LaneSender {
     this.#failed = welcomed.reject;
     link.handler = {
       frame: (name, payload) => {
-        if (name === "welcome") welcomed.resolve();
-        else this.#frame(name, payload);
+        if (name === "welcome") {
+          this.#welcome = true;
+          welcomed.resolve();
+        } else {
+          this.#frame(name, payload);
+        }
       },
       closed: (error) =>
         this.#fail(error ?? new MigrateError("network", "the lane was closed by the other side")),
@@ -120,6 +124,18 @@ export class LaneSender {
     }, 1000);
   }
 
+  /**
+   * A lane that is not let in does not mean that the migration is refused, which is for the control
+   * connection to say: it means that this connection is gone for the destination, while we have not
+   * noticed yet. Another link gets another token.
+   */
+  #refusal(error: MigrateError): MigrateError {
+    const { code, message, side } = error;
+    if (this.#welcome || (code !== "policy" && code !== "unknown-session")) return error;
+    return new MigrateError("network", `a lane was turned away: ${message}`, { side, cause: error });
+  }
+
+  #welcome = false;
   #failed: (error: MigrateError) => void = () => {};
   #failure: MigrateError | undefined;
 
@@ -132,7 +148,7 @@ export class LaneSender {
   #frame(name: FrameName, payload: Buffer): void {
     if (name === "error") {
       const message = decodeMessage("error", payload);
-      if (message.name === "error") this.#fail(peerError(message.body, "destination"));
+      if (message.name === "error") this.#fail(this.#refusal(peerError(message.body, "destination")));
       return;
     }
     if (name !== "ack" || payload.length % 8 !== 0) {
