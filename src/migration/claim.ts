@@ -23,7 +23,6 @@ export interface ClaimOptions {
   address: string;
   mode: Mode;
   after: SessionRecord["after"];
-  insecure: boolean;
   now: () => number;
 }
 
@@ -98,7 +97,7 @@ export function claimSession(journal: Journal, home: string, options: ClaimOptio
   return { record, vm, resumed: false, release };
 }
 
-function newRecord(vm: Vm, { address, mode, after, insecure, now }: ClaimOptions): SessionRecord {
+function newRecord(vm: Vm, { address, mode, after, now }: ClaimOptions): SessionRecord {
   const nowMs = now();
   return {
     session: randomBytes(16).toString("hex"),
@@ -106,7 +105,7 @@ function newRecord(vm: Vm, { address, mode, after, insecure, now }: ClaimOptions
     name: vm.name,
     vm: vm.id ?? randomUUID(),
     mode,
-    peer: insecure ? "insecure" : "",
+    peer: "",
     address,
     state: "sending",
     phase: "begin",

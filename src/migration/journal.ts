@@ -161,6 +161,11 @@ export class Journal {
     this.#db.query(`UPDATE sessions SET ${sets} WHERE session = $session`).run(values as never);
   }
 
+  /** Forgets a session that never came to anything. Only within `write`. */
+  remove(session: string): void {
+    this.#db.query("DELETE FROM sessions WHERE session = $session").run({ session } as never);
+  }
+
   /**
    * Notes how far a session is, for `status` alone: nothing is decided by it, so it is no durable
    * step and runs past the hook.

@@ -48,7 +48,6 @@ export async function sendVm(options: SendOptions, observe: Observer): Promise<R
       address: addressText(options.address),
       mode: options.copy ? "copy" : "move",
       after: options.after,
-      insecure: options.insecure,
       now,
     });
     const quiet = claim.vm && QuietFiles.open(claim.vm);

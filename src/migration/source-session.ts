@@ -65,6 +65,13 @@ export class SourceSession {
     return this.interrupted && this.record.state === "sending";
   }
 
+  /** No destination has heard of the session: then there is nothing to take up again. */
+  forgetUnlessLinked(): void {
+    const { journal, session } = this.options;
+    if (this.record.state !== "sending" || this.record.peer !== "") return;
+    journal.write("forgotten", () => journal.remove(session));
+  }
+
   /** The digests of the files and of the VM, once every tag is known. */
   digests(): { files: string[]; vm: string } {
     const { name, files } = this.record;

@@ -36,6 +36,7 @@ export class Source {
       if (signal.aborted) interrupt();
       return await this.#attempts();
     } catch (thrown) {
+      this.#session.forgetUnlessLinked();
       throw asMigrateError(thrown).within({ side: "source", phase: this.#session.meter.currentPhase });
     } finally {
       signal.removeEventListener("abort", interrupt);
