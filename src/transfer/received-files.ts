@@ -4,12 +4,12 @@
  */
 import { existsSync, statSync } from "node:fs";
 import { MigrateError } from "../protocol/errors.ts";
-import { encodeFrame, frameTypes } from "../protocol/frames.ts";
-import { chunkLength, limits } from "../protocol/limits.ts";
+import { chunkCount, chunkLength, limits } from "../protocol/limits.ts";
+import { encodeInventory } from "./inventory.ts";
 import type { LaneGrant } from "./lane-messages.ts";
 import { type StagedFile, Staging } from "./staging.ts";
 import { storeFailure } from "./store-failure.ts";
-import { type TagTable, vmDigest } from "./tag-table.ts";
+import { TagTable, vmDigest } from "./tag-table.ts";
 
 export class ReceivedFiles {
   readonly staging: Staging;
@@ -18,8 +18,14 @@ export class ReceivedFiles {
   #tables: TagTable[] | undefined;
   /** The staged files' stamp when nobody was writing; what was known then holds while it is the same. */
   #stamp: string | undefined;
-  /** True where the files may hold something that this session's chunks did not put there. */
+  /** True where the files may hold something that no chunk since the last `takeStock` put there. */
   #used = false;
+  /** True between `prepare` and `takeStock` of files that were made just now. */
+  #fresh = false;
+  /** Per file, a bit for each chunk that came since `takeStock`. */
+  #came: Uint8Array[] = [];
+  /** True once a chunk came twice with different contents: then the disk alone knows what is there. */
+  #mixed = false;
 
   constructor(store: string, session: string, files: readonly StagedFile[], tagKey: Buffer) {
     this.staging = new Staging(store, session, files);
@@ -31,6 +37,8 @@ export class ReceivedFiles {
   prepare(): void {
     try {
       this.#used = this.staging.prepare();
+      this.#fresh = !this.#used;
+      if (this.#fresh) this.#tables = this.#files.map(({ bytes }) => new TagTable(bytes));
     } catch (thrown) {
       this.staging.remove();
       throw storeFailure(thrown);
@@ -42,11 +50,19 @@ export class ReceivedFiles {
    * Nothing is believed of files that this process did not leave as they are now: they are read.
    */
   async takeStock(): Promise<boolean> {
+    this.#came = this.#files.map(({ bytes }) => new Uint8Array(Math.ceil(chunkCount(bytes) / 8)));
+    this.#mixed = false;
+    if (this.#fresh) {
+      this.#fresh = false;
+      return false;
+    }
+    // What an earlier link's chunks left counts as well: a page that is zero now must be made zero.
+    this.#used = true;
     try {
       if (this.#tables !== undefined && this.#stamp === this.staging.stamp()) return true;
-      this.#used = this.staging.prepare() || this.#used;
+      this.staging.prepare();
       this.#tables = await this.staging.readTags(this.#tagKey);
-      return this.#used;
+      return true;
     } catch (thrown) {
       throw storeFailure(thrown);
     }
@@ -99,10 +115,20 @@ export class ReceivedFiles {
       const chunk = places[i * 2 + 1]!;
       const table = this.#tables?.[file];
       if (table === undefined) continue;
+      const tag = tags.subarray(i * limits.tagBytes, (i + 1) * limits.tagBytes);
       const first = table.isZero(chunk);
-      table.set(chunk, tags.subarray(i * limits.tagBytes, (i + 1) * limits.tagBytes));
+      if (this.#cameAgain(file, chunk) && !table.get(chunk).equals(tag)) this.#mixed = true;
+      table.set(chunk, tag);
       if (first) arrived(file, chunkLength(table.bytes, chunk));
     }
+  }
+
+  #cameAgain(file: number, chunk: number): boolean {
+    const bits = this.#came[file]!;
+    const bit = 1 << (chunk & 7);
+    const again = (bits[chunk >> 3]! & bit) !== 0;
+    bits[chunk >> 3]! |= bit;
+    return again;
   }
 
   /** Bytes of each file in chunks that are known to hold data. */
@@ -122,11 +148,7 @@ export class ReceivedFiles {
   *inventory(): Generator<Buffer> {
     for (const [file, table] of (this.#tables ?? []).entries()) {
       for (const { first, count } of table.stretches()) {
-        const payload = Buffer.alloc(8 + count * limits.tagBytes);
-        payload.writeUInt32BE(file, 0);
-        payload.writeUInt32BE(first, 4);
-        table.range(first, count).copy(payload, 8);
-        yield encodeFrame(frameTypes.inventory, payload);
+        yield encodeInventory(file, first, table.range(first, count));
       }
     }
   }
@@ -141,6 +163,7 @@ export class ReceivedFiles {
       new MigrateError("integrity", `${what} differs between source and destination`, {
         side: "destination",
       });
+    if (this.#mixed) this.forget();
     try {
       this.#tables ??= await this.staging.readTags(this.#tagKey);
       const digests = this.#tables.map((table) => table.digest());
