@@ -47,7 +47,8 @@ export function doneText(event: EventOf<"done">): string {
     `  ${formatBytesExactly(event.bytes)} in ${formatDuration(event.seconds * 1000)}${rate}`,
     `  ${formatBytesExactly(event.wireBytes)} on the wire`,
     `  digest ${printable(event.digest)}, checked by both sides`,
-    `  ${afterTexts[event.after]}`,
+    // What became of the source's files is the source's to say.
+    ...(event.side === "source" ? [`  ${afterTexts[event.after]}`] : []),
     "",
   ].join("\n");
 }
