@@ -33,6 +33,12 @@ export const frameTypes = {
   sessions: 23,
   ping: 24,
   pong: 25,
+  profile: 26,
+  profiling: 27,
+  run: 28,
+  runReady: 29,
+  runEnd: 30,
+  runDone: 31,
   chunk: 32,
   ack: 33,
 } as const;

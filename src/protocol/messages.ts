@@ -109,6 +109,35 @@ const schemas = {
   sessions: v.object({ rows: v.pipe(v.array(sessionRow), v.maxLength(limits.sessionRows)) }),
   ping: nothing,
   pong: nothing,
+  /** Asks the destination to be measured against: it starts a process that discards what it gets. */
+  profile: v.object({
+    /** Largest number of bytes that one run will send. */
+    bytes: count(limits.vmBytes),
+    /** Fingerprint of the certificate that the measuring source will show. */
+    source: digest,
+  }),
+  profiling: v.object({
+    /** Fingerprint of the certificate that the measuring destination will show. */
+    destination: digest,
+    port: count(0xffff),
+    plainPort: count(0xffff),
+    /** What a run is proven with on a connection without TLS. */
+    secret: hex(64),
+  }),
+  // Between the two measuring processes, on a connection of each run's own.
+  run: v.object({
+    number: count(0xffff_ffff),
+    proof: hex(64),
+    suite: text(32),
+    digestKey: hex(32),
+    fileBytes: v.pipe(v.array(count(limits.vmBytes)), v.minLength(1), v.maxLength(limits.files)),
+  }),
+  runReady: v.object({ lane: hex(32) }),
+  runEnd: v.object({ bytes: count(limits.vmBytes), digest: hex(32) }),
+  /** The destination's figures in milliseconds and counts, by name. */
+  runDone: v.object({
+    figures: v.record(text(32), v.pipe(v.number(), v.finite(), v.minValue(0))),
+  }),
 } as const;
 
 export type MessageName = keyof typeof schemas;
