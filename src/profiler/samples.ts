@@ -37,10 +37,20 @@ const milliseconds = v.pipe(v.number(), v.finite(), v.minValue(0));
 const bytes = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 
 const side = v.object({
-  /** CPU time of the process over the run, getrusage(2) RUSAGE_SELF. */
+  /**
+   * CPU time of the process over the transfer, getrusage(2) RUSAGE_SELF: from the lane standing to the
+   * end that both sides agree on. Connection set-up is apart, in `setup`.
+   */
   userMs: milliseconds,
   systemMs: milliseconds,
-  /** CPU time by operation on the working thread's CPU clock; "rest" is what remains of the total. */
+  /** The same for the working thread alone, RUSAGE_THREAD: what the share of `tls` is told from. */
+  threadUserMs: v.optional(milliseconds),
+  threadSystemMs: v.optional(milliseconds),
+  /**
+   * CPU time by operation on the working thread's CPU clock; "rest" is what remains of the total, so that
+   * all of them and `clockMs` together are userMs + systemMs. The event loop's waiting for the socket is
+   * part of socket-write on the source and of socket-read on the destination.
+   */
   operationsMs: v.object(
     Object.fromEntries(operations.map((operation) => [operation, milliseconds])) as Record<
       Operation,
@@ -62,14 +72,37 @@ const sample = v.object({
   /** 0 for a run without disk. */
   diskBytes: bytes,
   wireBytes: bytes,
-  /** Connection set-up: from the first SYN to keys on both sides. */
+  /** Connection set-up: from the first SYN to keys on both sides and the lane standing. */
   setup: v.object({ wallMs: milliseconds, sourceCpuMs: milliseconds, destinationCpuMs: milliseconds }),
   source: side,
   destination: side,
-  /** Source start to the destination's acknowledged end, on the source's clock, without the two below. */
+  /**
+   * Source start to the destination's acknowledged end, set-up included, on the source's clock, without
+   * the two below. They are 0 for files that are made up, as nothing is suspended.
+   */
   totalMs: milliseconds,
   suspendMs: milliseconds,
   resumeMs: milliseconds,
+});
+
+/** What was to be measured, so that a profile which was cut short can be taken up again. */
+const plan = v.object({
+  suites: v.array(v.picklist(suiteNames)),
+  engine: v.picklist(["thesis", "full"]),
+  /** One entry a RAM size; one for a VM's own files. */
+  ramBytes: v.array(bytes),
+  /** 0 for the runs without disk. */
+  diskBytes: v.array(bytes),
+  runs: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
+  /** The VM's folder; absent where files were made up. */
+  vm: v.optional(v.string()),
+});
+
+/** What part of the socket calls' CPU time was TLS's cryptography, and how far that may be off. */
+const tlsShare = v.object({
+  share: v.pipe(v.number(), v.minValue(0), v.maxValue(1)),
+  /** One standard error, in the same unit. */
+  error: v.pipe(v.number(), v.minValue(0)),
 });
 
 export const samplesSchema = v.object({
@@ -89,12 +122,20 @@ export const samplesSchema = v.object({
     link: v.string(),
     /** Nanoseconds that one reading of the thread CPU clock costs. */
     clockCostNs: v.pipe(v.number(), v.minValue(0)),
+    /**
+     * How the cryptography of `tls` was told from the system calls it runs inside of (tls-share.ts);
+     * absent where no run with it was measured, or none to compare it with.
+     */
+    tlsShare: v.optional(v.object({ source: tlsShare, destination: tlsShare })),
   }),
   /** True where zero bytes were sent like all others, as the thesis did. */
   zeroBytesSent: v.boolean(),
+  plan: v.optional(plan),
   samples: v.array(sample),
 });
 
 export type Samples = v.InferOutput<typeof samplesSchema>;
+export type Plan = v.InferOutput<typeof plan>;
+export type TlsShare = v.InferOutput<typeof tlsShare>;
 export type Sample = Samples["samples"][number];
 export type SideFigures = Sample["source"];
