@@ -52,6 +52,16 @@ export function handshakeFailure(place: string, error: Error | null | undefined)
       hint: "a host that serves with --insecure is reached with --insecure only, and the other way round",
     });
   }
+  if (/BAD_SIGNATURE/.test(reason)) {
+    const message = `${place} shows a certificate and does not hold its key`;
+    return new MigrateError("wrong-identity", message, {
+      cause: error ?? undefined,
+      hint: "somebody may be in between",
+    });
+  }
+  if (/UNSUPPORTED_PROTOCOL|PROTOCOL_VERSION/.test(reason)) {
+    return new MigrateError("version", `${place} does not speak TLS 1.3`, { cause: error ?? undefined });
+  }
   return new MigrateError("network", `the TLS handshake with ${place} failed: ${reason}`, {
     cause: error ?? undefined,
   });

@@ -33,12 +33,15 @@ export class SourceAttempt {
   #laneToken = "";
   /** What the destination has of each file; null where it has nothing. */
   readonly #theirs: (TagTable | null)[];
+  /** Tags that INVENTORY may still bring. */
+  #tagsLeft: number;
 
   constructor(session: SourceSession) {
     this.#session = session;
     const { state, mode, files } = session.record;
     this.#state = sourceStart(state as SourceRecord, mode);
     this.#theirs = files.map(() => null);
+    this.#tagsLeft = session.tags.reduce((sum, { chunks }) => sum + chunks, 0);
   }
 
   /** Ends the attempt; `run` rejects with `error`. */
@@ -73,7 +76,9 @@ export class SourceAttempt {
     const session = this.#session;
     const { home, address, identity, ticket, timing, observe } = session.options;
     session.write("attempt", { attempt: session.record.attempt + 1 });
-    const { session: id, name, mode, bytes, attempt, peer: knownPeer } = session.record;
+    const { session: id, name, mode, bytes, attempt, peer: knownPeer, state } = session.record;
+    // Whoever else says that it has the VM, or never had it, must not be believed.
+    if (state === "released" || state === "confirmed") this.#requireSamePeer(knownPeer);
     const current = await openSourceLink({
       home,
       address,
@@ -105,6 +110,24 @@ export class SourceAttempt {
     session.linked = true;
     await tellCancelled({ ...session.options, peer });
     return current;
+  }
+
+  /** The VM was released to one host, and only that host can say what became of it. */
+  #requireSamePeer(peer: string): void {
+    const { identity, ticket } = this.#session.options;
+    const asked = identity === null ? "insecure" : (ticket?.destinationFingerprint ?? peer);
+    if (asked === peer) return;
+    throw new MigrateError(
+      "wrong-identity",
+      `${this.#session.record.name} was released to ${peer}, and to nobody else`,
+      {
+        side: "source",
+        hint:
+          peer === "insecure"
+            ? "run the same command with --insecure"
+            : "run the same command without --insecure and without a ticket of another host",
+      },
+    );
   }
 
   #eventOf(message: Message): SourceEvent {
@@ -213,6 +236,11 @@ export class SourceAttempt {
       payload,
       known.map(({ chunks }) => chunks),
     );
+    // Each tag once: a list that begins again would never end.
+    this.#tagsLeft -= Math.max(1, tags.length);
+    if (this.#tagsLeft < 0) {
+      throw new MigrateError("protocol", "more tags came than the VM has chunks", { side: "destination" });
+    }
     const table = (this.#theirs[file] ??= new TagTable(known[file]!.bytes));
     for (const [i, tag] of tags.entries()) table.set(firstChunk + i, tag);
   }

@@ -10,7 +10,6 @@ import type { Ticket } from "../channel/ticket.ts";
 import { TrustFile } from "../channel/trust.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { deadlines, limits } from "../protocol/limits.ts";
-import { encodeMessage } from "../protocol/messages.ts";
 import { software } from "./software.ts";
 
 export interface Address {
@@ -68,6 +67,7 @@ export async function openSourceLink(options: SourceLinkOptions): Promise<Source
     checkPeer: (fingerprint) =>
       fingerprint === pinned ? null : wrongIdentity(place, fingerprint, ticket !== undefined),
   });
+  socket.holdBack();
   const link = new ControlLink(
     {
       send: (frame) => void socket.send(frame)?.catch(() => {}),
@@ -91,15 +91,15 @@ export async function openSourceLink(options: SourceLinkOptions): Promise<Source
     link.destroy(new MigrateError("network", `${place} accepted the connection and says nothing`));
   }, deadlines.helloMs);
   try {
-    socket.send(
-      encodeMessage("hello", {
-        version: limits.version,
-        role: "control",
-        software,
-        ...(options.session ? { session: options.session.id, attempt: options.session.attempt } : {}),
-      }),
-    );
-    const welcome = await link.expect("welcome");
+    link.send("hello", {
+      version: limits.version,
+      role: "control",
+      software,
+      ...(options.session ? { session: options.session.id, attempt: options.session.attempt } : {}),
+    });
+    const welcome = await link.expect("welcome").catch((thrown) => {
+      throw identity === null ? silentOnPlainTcp(place, thrown) : thrown;
+    });
     let paired = false;
     if (!welcome.body.trusted) {
       if (ticket === undefined || identity === null) {
@@ -125,6 +125,15 @@ export async function openSourceLink(options: SourceLinkOptions): Promise<Source
   } finally {
     clearTimeout(late);
   }
+}
+
+/** A TLS server that hears plain bytes often just hangs up. */
+function silentOnPlainTcp(place: string, thrown: unknown): unknown {
+  if (!(thrown instanceof MigrateError) || thrown.code !== "network") return thrown;
+  return new MigrateError("network", `${place} closed the connection before it said a word`, {
+    cause: thrown,
+    hint: "does it serve without --insecure? Then this host must send without it, too",
+  });
 }
 
 function wrongIdentity(place: string, fingerprint: string, byTicket: boolean): MigrateError {
