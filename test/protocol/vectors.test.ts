@@ -1,0 +1,148 @@
+/**
+ * The vectors were computed with another implementation of AES-GCM, SHA-256, HMAC and HKDF than the
+ * program uses; a second implementation of the protocol can be held against the same files.
+ *
+ * [FRAME-1] [FRAME-2] [FRAME-3] [FRAME-4] [FRAME-5] [STAND-2] [STAND-3] [STAND-4] [MSG-1] [MSG-2] [MSG-3]
+ * [MSG-4] [MSG-5] [CHUNK-1] [CHUNK-2] [CHUNK-3] [CHUNK-4] [ACK-1] [INV-1] [TAG-1] [TAG-2] [DIGEST-1]
+ * [DIGEST-2] [PAIR-1] [VER-1] [LIMIT-2] [LIMIT-3]
+ */
+import { describe, expect, test } from "bun:test";
+import { checkProof } from "../../src/channel/ticket.ts";
+import { MigrateError } from "../../src/protocol/errors.ts";
+import { FrameDecoder, type FrameName, type Standing } from "../../src/protocol/frames.ts";
+import { chunkCount, limits } from "../../src/protocol/limits.ts";
+import { decodeMessage, isMessageName } from "../../src/protocol/messages.ts";
+import { parseAck } from "../../src/transfer/ack.ts";
+import { parseChunk, Tagger, tagHolds } from "../../src/transfer/chunk.ts";
+import { parseInventory } from "../../src/transfer/inventory.ts";
+import { TagTable, vmDigest } from "../../src/transfer/tag-table.ts";
+import { kinds, type Outcome, outcomes, parseVector, type Vector, vectors } from "./vector.ts";
+
+/** Longer streams are split at the places that matter alone. */
+const splitEverywhereBytes = 4096;
+
+const all = vectors();
+
+interface Heard {
+  outcome: string;
+  frames: string;
+}
+
+/** What comes of a stream that arrives in these pieces. */
+function hear(vector: Vector, pieces: Iterable<Buffer>): Heard {
+  const files = (vector.optional("files") ?? "").split(" ").filter(Boolean).map(Number);
+  const tagger = new Tagger(Buffer.from(vector.optional("key") ?? "00".repeat(16), "hex"));
+  const frames: FrameName[] = [];
+  const take = (name: FrameName, payload: Buffer) => {
+    if (isMessageName(name)) decodeMessage(name, payload);
+    // What a message is, is known once it has been read; of the others the layout is looked at here.
+    frames.push(name);
+    if (name === "inventory") parseInventory(payload, files.map(chunkCount));
+    if (name === "ack") parseAck(payload);
+    if (name === "chunk" && !tagHolds(parseChunk(payload, files), tagger)) {
+      throw new MigrateError("integrity", "the tag is wrong");
+    }
+  };
+  const decoder = new FrameDecoder(vector.header("standing") as Standing, take);
+  const heard = (outcome: string) => ({ outcome, frames: frames.join(" ") });
+  try {
+    for (const piece of pieces) decoder.push(piece);
+  } catch (thrown) {
+    return heard(thrown instanceof MigrateError ? thrown.code : String(thrown));
+  }
+  return heard(decoder.atBoundary ? "ok" : "cut");
+}
+
+/** Every single byte as a buffer of its own, so that nothing can be kept of it. */
+function* bytes(body: Buffer): Generator<Buffer> {
+  for (const byte of body) yield Buffer.of(byte);
+}
+
+function splits(length: number): number[] {
+  if (length <= splitEverywhereBytes) return Array.from({ length }, (_, at) => at);
+  const near = Array.from({ length: 64 }, (_, at) => at);
+  return [...near, ...near.map((at) => length - 1 - at), 4096, 65_536, length >> 1].filter(
+    (at) => at < length,
+  );
+}
+
+function outcomeOf(vector: Vector): string {
+  switch (vector.kind) {
+    case "stream":
+      return hear(vector, [vector.body]).outcome;
+    case "tag": {
+      const [file = 0, chunk = 0] = vector.header("place").split(" ").map(Number);
+      const tag = new Tagger(Buffer.from(vector.header("key"), "hex")).tag(file, chunk, vector.body);
+      return tag.toString("hex") === vector.header("tag") ? "ok" : "integrity";
+    }
+    case "digest":
+      return digestOutcome(vector);
+    case "proof": {
+      const context = {
+        ticketId: Buffer.from(vector.header("ticket"), "hex"),
+        exporter: Buffer.from(vector.header("exporter"), "hex"),
+        sourceFingerprint: vector.header("source"),
+        destinationFingerprint: vector.header("destination"),
+      };
+      return checkProof(Buffer.from(vector.header("secret"), "hex"), context, vector.body)
+        ? "ok"
+        : "ticket-invalid";
+    }
+  }
+}
+
+function digestOutcome(vector: Vector): string {
+  let at = 0;
+  const files = vector
+    .header("files")
+    .split(", ")
+    .map((file) => {
+      const [kind = "", name = "", size] = file.split(" ");
+      const table = new TagTable(Number(size));
+      for (let chunk = 0; chunk < table.chunks; chunk++, at += limits.tagBytes) {
+        table.set(chunk, vector.body.subarray(at, at + limits.tagBytes));
+      }
+      return { kind, name, digest: table.digest() };
+    });
+  expect(at).toBe(vector.body.length);
+  expect(files.map(({ digest }) => digest).join(" ")).toBe(vector.header("digests"));
+  return vmDigest(vector.header("vm"), files) === vector.header("digest") ? "ok" : "integrity";
+}
+
+describe("the vectors of the protocol", () => {
+  test("are of every kind and every outcome, and of no other", () => {
+    expect(new Set(all.map(({ expect }) => expect))).toEqual(new Set<Outcome>(outcomes));
+    expect(new Set(all.map(({ kind }) => kind))).toEqual(new Set(kinds));
+    expect(all.length).toBeGreaterThanOrEqual(200);
+  });
+
+  for (const vector of all) {
+    test(`${vector.header("name")}: ${vector.header("comment")}`, () => {
+      expect(outcomeOf(vector)).toBe(vector.expect);
+      if (vector.kind !== "stream") return;
+      const { body } = vector;
+      const whole = hear(vector, [body]);
+      expect(whole).toEqual({ outcome: vector.expect, frames: vector.header("frames") });
+      expect(hear(vector, bytes(body))).toEqual(whole);
+      for (const at of splits(body.length)) {
+        expect(hear(vector, [body.subarray(0, at), body.subarray(at)])).toEqual(whole);
+      }
+    });
+  }
+});
+
+describe("a file that is no vector", () => {
+  const good = "name: x\nkind: stream\ncomment: c\nstanding: control\nframes: \nexpect: ok\n\n00";
+  for (const [what, text] of [
+    ["an unknown header", good.replace("comment:", "remark:")],
+    ["an unknown outcome", good.replace("ok", "fine")],
+    ["an unknown kind", good.replace("stream", "river")],
+    ["a body that is no hex", `${good}0`],
+    ["another name than its file", good.replace("name: x", "name: y")],
+  ] as const) {
+    test(`is refused: ${what}`, () => {
+      expect(() => parseVector("x.txt", good)).not.toThrow();
+      expect(() => parseVector("x.txt", text)).toThrow("x.txt");
+    });
+  }
+});
