@@ -11,6 +11,7 @@ import { asMigrateError, MigrateError } from "../protocol/errors.ts";
 import type { FrameName } from "../protocol/frames.ts";
 import { chunkLength, deadlines, limits } from "../protocol/limits.ts";
 import { decodeMessage, encodeMessage } from "../protocol/messages.ts";
+import { parseAck } from "./ack.ts";
 import { ChunkBuffer, Tagger } from "./chunk.ts";
 import type { FromLane, ToLane } from "./lane-messages.ts";
 import { zeroTag } from "./tag-table.ts";
@@ -151,12 +152,8 @@ export class LaneSender {
       if (message.name === "error") this.#fail(this.#refusal(peerError(message.body, "destination")));
       return;
     }
-    if (name !== "ack" || payload.length % 8 !== 0) {
-      throw new MigrateError("protocol", `a ${name} frame is not expected on a lane`);
-    }
-    for (let at = 0; at < payload.length; at += 8) {
-      const file = payload.readUInt32BE(at);
-      const chunk = payload.readUInt32BE(at + 4);
+    if (name !== "ack") throw new MigrateError("protocol", `a ${name} frame is not expected on a lane`);
+    for (const { file, chunk } of parseAck(payload)) {
       const tag = this.#unacknowledged.get(`${file}:${chunk}`);
       if (tag === undefined) throw new MigrateError("protocol", "a chunk was acknowledged that was not sent");
       this.#unacknowledged.delete(`${file}:${chunk}`);
