@@ -97,7 +97,7 @@ export class DestinationSession {
     if (reply(action, asker.link, body, this.record?.state ?? "none")) return;
     switch (action) {
       case "reserve":
-        return this.#reserve(body as Offer);
+        return this.#reserve(body as Offer, asker);
       case "record-receiving":
         return this.#recordReceiving(asker, body as Offer);
       case "send-accept-receiving":
@@ -125,8 +125,8 @@ export class DestinationSession {
     }
   }
 
-  #reserve(offer: Offer): void {
-    checkNewOffer(this.#context, offer);
+  #reserve(offer: Offer, { peer }: Asker): void {
+    checkNewOffer(this.#context, offer, peer);
     this.#received = new ReceivedFiles(
       this.#context.store,
       this.session,

@@ -1,5 +1,5 @@
 /** Whether what a source offers can be taken: the destination's own rules, before anything is made. */
-import { existsSync } from "node:fs";
+import { lstatSync } from "node:fs";
 import { join } from "node:path";
 import { freeBytes } from "../platform/filesystem.ts";
 import { type ErrorCode, MigrateError } from "../protocol/errors.ts";
@@ -16,16 +16,16 @@ const refusal = (code: ErrorCode, message: string) =>
 export function checkNewOffer(
   { journal, store, maxSessions }: { journal: Journal; store: string; maxSessions: number },
   offer: Offer,
+  peer: string,
 ): void {
   checkNameFree(store, offer.name);
   const open = journal.open("destination").filter((other) => other.store === store);
   const rival = open.find(({ name, settled }) => name === offer.name && !settled);
   if (rival) {
-    const session = rival.session.slice(0, 12);
-    throw refusal(
-      "name-taken",
-      `the name ${offer.name} is reserved at the destination by session ${session}, which is ${rival.state}`,
-    );
+    // Of somebody else's session a source hears no more than that the name is not free.
+    const whose =
+      rival.peer === peer ? `by session ${rival.session.slice(0, 12)}, which is ${rival.state}` : "already";
+    throw refusal("name-taken", `the name ${offer.name} is reserved at the destination ${whose}`);
   }
   if (open.length >= maxSessions) {
     throw refusal("busy", `the destination has ${open.length} sessions already, which is its limit`);
@@ -45,7 +45,8 @@ export function checkNewOffer(
  * once more at the seal: after that the source lets go, and a clash would leave the VM with nobody.
  */
 export function checkNameFree(store: string, name: string): void {
-  if (existsSync(join(store, name))) {
+  // Of whatever kind: a link that leads nowhere takes the name as well.
+  if (lstatSync(join(store, name), { throwIfNoEntry: false }) !== undefined) {
     throw refusal("name-taken", `there is a VM named ${name} in the destination's store`);
   }
 }

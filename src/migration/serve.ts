@@ -1,5 +1,5 @@
 /** `migrate serve`: opens the doors and waits. */
-import { closeSync, openSync } from "node:fs";
+import { closeSync, constants, openSync } from "node:fs";
 import { hostname } from "node:os";
 import { join, resolve } from "node:path";
 import type { HeartbeatTiming } from "../channel/control-link.ts";
@@ -134,7 +134,10 @@ function announce(
  * kernel takes back from a process that dies; gives what lets go of it earlier.
  */
 function lockStore(store: string): () => void {
-  const fd = openSync(join(store, ".migrate-lock"), "a", 0o600);
+  // Neither through a link nor into a pipe that another user of the store may have put there.
+  const { O_WRONLY, O_CREAT, O_APPEND, O_NOFOLLOW, O_NONBLOCK } = constants;
+  const flags = O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK;
+  const fd = openLock(join(store, ".migrate-lock"), flags);
   if (!tryFlock(fd)) {
     closeSync(fd);
     throw new MigrateError("store-unusable", `another migrate serve uses the store ${store}`, {
@@ -142,4 +145,20 @@ function lockStore(store: string): () => void {
     });
   }
   return () => closeSync(fd);
+}
+
+function openLock(path: string, flags: number): number {
+  try {
+    return openSync(path, flags, 0o600);
+  } catch (cause) {
+    throw new MigrateError(
+      "store-unusable",
+      `the store's lock ${path} cannot be opened: ${(cause as Error).message}`,
+      {
+        side: "destination",
+        cause,
+        hint: "see what it is, and remove it if no migrate serve uses the store",
+      },
+    );
+  }
 }

@@ -3,10 +3,10 @@
  * final name appears by one rename. Every step may be done again after a crash.
  */
 import {
-  chmodSync,
   closeSync,
   constants,
   existsSync,
+  fchmodSync,
   fstatSync,
   ftruncateSync,
   lstatSync,
@@ -64,11 +64,8 @@ export class Staging {
    * stays. Gives true where something was there before.
    */
   prepare(): boolean {
-    let used = existsSync(this.folder);
-    mkdirSync(this.folder, { recursive: true, mode: 0o700 });
-    chmodSync(this.folder, 0o700);
-    if (this.files.some(({ kind }) => kind === "tpm"))
-      mkdirSync(join(this.folder, "tpm"), { recursive: true, mode: 0o700 });
+    let used = !makeFolder(this.folder);
+    if (this.files.some(({ kind }) => kind === "tpm")) makeFolder(join(this.folder, "tpm"));
     for (const [i, path] of this.paths.entries()) {
       const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW;
       const fd = openSync(path, flags, 0o600);
@@ -163,10 +160,36 @@ export class Staging {
     return final;
   }
 
-  /** Removes the staged files. Done already: nothing happens. */
+  /** Removes the staged files. Done already, or somebody else's: nothing happens. */
   remove(): void {
+    const stat = lstatSync(this.folder, { throwIfNoEntry: false });
+    if (!stat?.isDirectory() || stat.uid !== process.geteuid?.()) return;
     rmSync(this.folder, { recursive: true, force: true });
   }
+}
+
+/**
+ * Makes a folder of ours that nobody else may enter; false where it is there already. What is there
+ * may be another user's doing, where the store is open to others: a link, or a folder of theirs, is
+ * not written into. Throws an error with code ELOOP, ENOTDIR or EACCES then, and as node:fs does.
+ */
+function makeFolder(path: string): boolean {
+  try {
+    mkdirSync(path, { mode: 0o700 });
+    return true;
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code !== "EEXIST") throw thrown;
+  }
+  const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  try {
+    if (fstatSync(fd).uid !== process.geteuid?.()) {
+      throw Object.assign(new Error("the folder belongs to another user"), { code: "EACCES" });
+    }
+    fchmodSync(fd, 0o700);
+  } finally {
+    closeSync(fd);
+  }
+  return false;
 }
 
 /** The tags of a file as it lies on the disk. */
@@ -216,7 +239,11 @@ export function checkStore(store: string): void {
   const probe = join(store, `.migrate-probe-${process.pid}`);
   try {
     mkdirSync(store, { recursive: true, mode: 0o700 });
-    if (!statSync(store).isDirectory()) throw new Error("it is not a folder");
+    const { mode } = statSync(store);
+    if ((mode & constants.S_IFMT) !== constants.S_IFDIR) throw new Error("it is not a folder");
+    // inode(7), the sticky bit: without it whoever may write here may put another folder in a VM's place.
+    if ((mode & 0o1002) === 0o002)
+      throw new Error("every user may rename what is in it; run chmod o-w on it");
     const fd = openSync(probe, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600);
     writeSync(fd, "x");
     closeSync(fd);
