@@ -175,9 +175,19 @@ export class ControlLink {
   }
 }
 
-/** What a peer reported, as an error on its side; a code that we do not know is a protocol error. */
+/** Codes that a host gives itself: from a peer they would say of this host, and by its exit code, what is not so. */
+const notForPeers: ReadonlySet<string> = new Set([
+  "usage",
+  "interrupted",
+  "passphrase-wrong",
+  "wrong-identity",
+  "not-owner",
+]);
+
+/** What a peer reported, as an error on its side; a code that no peer may use is a protocol error. */
 export function peerError(body: { code: string; message: string }, side: Side): MigrateError {
   // A peer's text goes to a terminal.
   const message = plainText(body.message);
-  return new MigrateError(isErrorCode(body.code) ? body.code : "protocol", message, { side });
+  const code = isErrorCode(body.code) && !notForPeers.has(body.code) ? body.code : "protocol";
+  return new MigrateError(code, message, { side });
 }

@@ -4,7 +4,7 @@
  * version may add some.
  */
 import * as v from "valibot";
-import { asMigrateError, MigrateError } from "./errors.ts";
+import { asMigrateError, type ErrorCode, MigrateError } from "./errors.ts";
 import { encodeFrame, type FrameName, frameTypes } from "./frames.ts";
 import { limits } from "./limits.ts";
 import { checkFileName, checkVmName } from "./names.ts";
@@ -205,8 +205,10 @@ function checkOffer(offer: Offer): void {
   if (total > limits.vmBytes) {
     throw new MigrateError("limit", `the VM claims ${total} bytes; the limit is ${limits.vmBytes}`);
   }
-  const names = new Set(offer.files.map(({ kind, name }) => `${kind === "tpm" ? "tpm/" : ""}${name}`));
-  if (names.size !== offer.files.length) {
+  // A TPM's files lie in a folder of that name beside the others.
+  const isTpm = ({ kind }: OfferedFile) => kind === "tpm";
+  const names = new Set(offer.files.map((file) => `${isTpm(file) ? "tpm/" : ""}${file.name}`));
+  if (names.size !== offer.files.length || (offer.files.some(isTpm) && names.has("tpm"))) {
     throw new MigrateError("name-invalid", "two files of the VM have the same name");
   }
 }
@@ -220,10 +222,22 @@ export function plainText(text: string): string {
   return text.toWellFormed().replace(/[\p{Cc}\u2028-\u202e\u2066-\u2069]/gu, " ");
 }
 
+/** Errors about this host's own affairs, whose sentences name its paths: a peer hears these words instead. */
+const ownAffairs: Partial<Record<ErrorCode, string>> = {
+  bug: "an internal error",
+  usage: "a mistake in how it was called",
+  io: "a file cannot be read",
+  "home-unusable": "its own folder cannot be used",
+  "store-unusable": "its store cannot be used",
+  "vm-running": "the VM is in use",
+  "vm-busy": "the VM is in use",
+  "source-changed": "a file of the VM has changed while it was sent",
+};
+
 /** What is said to a peer about an error: its code and a short text, nothing of this host. */
 export function encodeError(thrown: unknown): Buffer {
   const error = asMigrateError(thrown);
-  const message = Buffer.from(error.code === "bug" ? "an internal error" : plainText(error.message));
+  const message = Buffer.from(ownAffairs[error.code] ?? plainText(error.message));
   // A character that the limit cuts in two is left out.
   const short = new TextDecoder().decode(message.subarray(0, limits.errorTextBytes), { stream: true });
   return encodeMessage("error", { code: error.code, message: short });

@@ -108,16 +108,17 @@ export class LaneSender {
       closed: (error) =>
         this.#fail(error ?? new MigrateError("network", "the lane was closed by the other side")),
     };
-    await link.send(
-      encodeMessage("hello", {
-        version: limits.version,
-        role: "lane",
-        software: "migrate",
-        session,
-        laneToken,
-      }),
+    const hello = { version: limits.version, role: "lane" as const, software: "migrate", session, laneToken };
+    link.send(encodeMessage("hello", hello))?.catch(() => {});
+    const late = setTimeout(
+      () => this.#fail(new MigrateError("network", "a lane was accepted and never welcomed")),
+      deadlines.helloMs,
     );
-    await welcomed.promise;
+    try {
+      await welcomed.promise;
+    } finally {
+      clearTimeout(late);
+    }
     this.#watch = setInterval(() => {
       if (this.#unacknowledged.size > 0 && performance.now() - link.lastHeardMs > laneSilenceMs) {
         this.#fail(new MigrateError("network", "a lane heard nothing for too long"));
