@@ -7,7 +7,7 @@ import { createConsola, LogLevels } from "consola/basic";
 import type { MigrationEvent, Observer } from "../migration/events.ts";
 import type { MigrateError, Side } from "../protocol/errors.ts";
 import { ProgressDisplay } from "./display.ts";
-import { type Colour, paint, printable, styleFor } from "./line.ts";
+import { type Colour, jsonLine, paint, printable, styleFor } from "./line.ts";
 import type { Output } from "./output.ts";
 import { summaryOf } from "./progress.ts";
 import { noProgress, progressAfter } from "./progress-state.ts";
@@ -73,7 +73,7 @@ export function makeReporter(options: ReporterOptions): Reporter {
     if (display === undefined) output.write(line);
     else display.above(() => output.write(line));
   };
-  const printJson = (object: object) => stdout.write(`${JSON.stringify(object)}\n`);
+  const printJson = (object: object) => stdout.write(`${jsonLine(object)}\n`);
   const log = createConsola({
     level: LogLevels.info,
     // A line said many times over is said by us as often as it happens: the core decides how often.
