@@ -2,7 +2,7 @@
  * The vectors were computed with another implementation of AES-GCM, SHA-256, HMAC and HKDF than the
  * program uses; a second implementation of the protocol can be held against the same files.
  *
- * [FRAME-1] [FRAME-2] [FRAME-3] [FRAME-4] [FRAME-5] [STAND-2] [STAND-3] [STAND-4] [MSG-1] [MSG-2] [MSG-3]
+ * [FRAME-1] [FRAME-2] [FRAME-3] [FRAME-4] [FRAME-5] [STAND-2] [STAND-3] [STAND-4] [STAND-6] [MSG-1] [MSG-2] [MSG-3]
  * [MSG-4] [MSG-5] [CHUNK-1] [CHUNK-2] [CHUNK-3] [CHUNK-4] [ACK-1] [INV-1] [TAG-1] [TAG-2] [DIGEST-1]
  * [DIGEST-2] [PAIR-1] [VER-1] [LIMIT-2] [LIMIT-3]
  */

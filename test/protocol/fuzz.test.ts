@@ -1,0 +1,154 @@
+/** Whatever a peer sends, what comes of it is a frame, or one of a few errors. */
+import { expect, test } from "bun:test";
+import { readdirSync } from "node:fs";
+import { MigrateError } from "../../src/protocol/errors.ts";
+import { FrameDecoder, type FrameName, type Standing } from "../../src/protocol/frames.ts";
+import { chunkCount, limits } from "../../src/protocol/limits.ts";
+import { decodeMessage, isMessageName, plainText } from "../../src/protocol/messages.ts";
+import { parseAck } from "../../src/transfer/ack.ts";
+import { parseChunk, Tagger, tagHolds } from "../../src/transfer/chunk.ts";
+import { parseInventory } from "../../src/transfer/inventory.ts";
+import { type SeededRandom, seeded } from "../support/random.ts";
+import { folder, vectors } from "./vector.ts";
+
+const inputs = 300_000;
+/** After so many, it is seen whether memory has grown. */
+const lookEvery = 50_000;
+/** Vectors that are longer are left to their own test: the time goes into variety here. */
+const seedBytes = 20_000;
+
+const allowed = new Set(["protocol", "limit", "name-invalid", "version", "insecure-mismatch"]);
+const standings: readonly Standing[] = ["stranger", "control", "lane-source", "lane-destination"];
+const files = [8192, 2 * limits.chunkBytes, 6000, 0];
+const tagger = new Tagger(Buffer.from("000102030405060708090a0b0c0d0e0f", "hex"));
+
+interface Seed {
+  standing: Standing;
+  bytes: Buffer;
+}
+
+/** Takes everything apart as the two sides do. Gives the code of what it was refused with. */
+function feed(standing: Standing, pieces: Buffer[]): string {
+  let heardBytes = 0;
+  const sink = (name: FrameName, payload: Buffer) => {
+    heardBytes += payload.length + limits.frameHeaderBytes;
+    if (isMessageName(name)) decodeMessage(name, payload);
+    if (name === "inventory") parseInventory(payload, files.map(chunkCount));
+    if (name === "ack") parseAck(payload);
+    if (name === "chunk") tagHolds(parseChunk(payload, files), tagger);
+  };
+  const decoder = new FrameDecoder(standing, sink);
+  try {
+    for (const piece of pieces) decoder.push(piece);
+  } catch (thrown) {
+    if (!(thrown instanceof MigrateError)) throw thrown;
+    expect(allowed).toContain(thrown.code);
+    expect(thrown.message.length).toBeLessThan(300);
+    expect(thrown.message).toBe(plainText(thrown.message));
+    return thrown.code;
+  }
+  const sentBytes = pieces.reduce((sum, { length }) => sum + length, 0);
+  expect(decoder.atBoundary).toBe(heardBytes === sentBytes);
+  return decoder.atBoundary ? "ok" : "cut";
+}
+
+function split(bytes: Buffer, random: SeededRandom): Buffer[] {
+  const pieces: Buffer[] = [];
+  for (let at = 0; at < bytes.length; ) {
+    const length = random.chance(0.3) ? 1 + random.below(8) : 1 + random.below(bytes.length);
+    pieces.push(bytes.subarray(at, at + length));
+    at += length;
+  }
+  return pieces;
+}
+
+/** Numbers at which lengths and places go wrong. */
+const edges = [
+  0, 1, 2, 7, 8, 31, 32, 33, 255, 256, 4095, 4096, 4097, 0x7fff, 0x8000, 0xffff, 0x7fff_ffff, 0xffff_ffff,
+];
+const tokens = [
+  "null",
+  "-1",
+  "1e999",
+  '"',
+  "{",
+  "[",
+  "true",
+  "\\u0000",
+  "9223372036854775808",
+  '""',
+  "{}",
+  "[]",
+  "\\ud800",
+];
+
+function mutate(seed: Buffer, other: Buffer, random: SeededRandom): Buffer {
+  let bytes = Buffer.from(seed);
+  for (let changes = 1 + random.below(3); changes > 0; changes--) {
+    if (bytes.length === 0) return random.bytes(random.below(16));
+    const at = random.chance(0.5) ? random.below(Math.min(bytes.length, 64)) : random.below(bytes.length);
+    switch (random.below(8)) {
+      case 0:
+        bytes[at] = bytes[at]! ^ (1 << random.below(8));
+        break;
+      case 1:
+        bytes[at] = random.below(256);
+        break;
+      case 2:
+        bytes = bytes.subarray(0, at);
+        break;
+      case 3:
+        bytes = Buffer.concat([
+          bytes.subarray(0, at),
+          random.bytes(1 + random.below(16)),
+          bytes.subarray(at),
+        ]);
+        break;
+      case 4:
+        if (at + 4 <= bytes.length) bytes.writeUInt32BE(random.pick(edges), at);
+        break;
+      case 5:
+        if (at + 2 <= bytes.length) bytes.writeUInt16BE(random.pick(edges) & 0xffff, at);
+        break;
+      case 6: {
+        // A piece of something else.
+        const token = Buffer.from(random.pick(tokens));
+        bytes = Buffer.concat([bytes.subarray(0, at), token, bytes.subarray(at + random.below(8))]);
+        break;
+      }
+      default:
+        bytes = Buffer.concat([bytes.subarray(0, at), other.subarray(random.below(other.length + 1))]);
+    }
+  }
+  // With its length put right, what is wrong inside is what is looked at.
+  if (bytes.length >= limits.frameHeaderBytes && random.chance(0.6)) {
+    bytes.writeUInt32BE(bytes.length - limits.frameHeaderBytes, 0);
+  }
+  return bytes;
+}
+
+// [FRAME-2] [FRAME-3] [FRAME-4] [STAND-6] [MSG-3] [CHUNK-1] [INV-1]
+test(`${inputs} inputs that nobody honest sends do no harm to the decoder`, () => {
+  const random = seeded("the decoder's fuzz");
+  const seeds: Seed[] = vectors()
+    .filter(({ kind, body }) => kind === "stream" && body.length <= seedBytes)
+    .map((vector) => ({ standing: vector.header("standing") as Standing, bytes: vector.body }));
+  expect(readdirSync(folder).length).toBeGreaterThan(seeds.length);
+  expect(seeds.length).toBeGreaterThan(100);
+  const came = new Map<string, number>();
+  const before = process.memoryUsage().rss;
+  const startMs = performance.now();
+  for (let i = 1; i <= inputs; i++) {
+    const seed = random.pick(seeds);
+    const standing = random.chance(0.9) ? seed.standing : random.pick(standings);
+    const bytes = random.chance(0.85)
+      ? mutate(seed.bytes, random.pick(seeds).bytes, random)
+      : random.bytes(random.below(64));
+    const outcome = feed(standing, split(bytes, random));
+    came.set(outcome, (came.get(outcome) ?? 0) + 1);
+    if (i % lookEvery === 0) expect(process.memoryUsage().rss - before).toBeLessThan(200 * 1024 ** 2);
+  }
+  console.log(`${inputs} inputs in ${Math.round(performance.now() - startMs)} ms:`, Object.fromEntries(came));
+  // An input that never gets past the header proves little: every outcome must have come.
+  for (const outcome of ["ok", "cut", ...allowed]) expect(came.get(outcome) ?? 0).toBeGreaterThan(10);
+});
