@@ -74,6 +74,17 @@ export function cellAt(setting: Setting, ramBytes: number, suite: SuiteName): Ce
   return setting.cells.find((cell) => cell.ramBytes === ramBytes && cell.suite === suite);
 }
 
+/** "without disk", "with a disk of 1024 MiB"; the product's own engine is named, the thesis's goes without saying. */
+export function settingWords({ engine, diskBytes }: Setting): string {
+  const disk = diskBytes > 0 ? `with a disk of ${inMiB(diskBytes)} MiB` : "without disk";
+  return engine === "full" ? `${disk} (the product's own engine)` : disk;
+}
+
+/** The same for an identifier: "", "-1024", "-full", "-1024-full". */
+export function settingSuffix({ engine, diskBytes }: Setting): string {
+  return `${diskBytes > 0 ? `-${inMiB(diskBytes)}` : ""}${engine === "full" ? "-full" : ""}`;
+}
+
 /** CPU milliseconds of one side of one run, user and system, without what reading the clock cost. */
 export function cpuMs(side: SideFigures): number {
   return Math.max(0, side.userMs + side.systemMs - side.clockMs);

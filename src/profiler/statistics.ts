@@ -147,6 +147,21 @@ export function welchTest(a: readonly number[], b: readonly number[]): WelchTest
   return { p: Math.min(1, Math.max(0, 2 * (1 - jStat.studentt.cdf(t, freedom)))), freedom };
 }
 
+/**
+ * The p of many tests, each raised so that chance alone makes any of them small as seldom as it makes a single
+ * one (Holm, 1979); in the order given. Holds however the tests depend on each other.
+ */
+export function holm(ps: readonly number[]): number[] {
+  const raised = new Array<number>(ps.length);
+  let largest = 0;
+  const ascending = ps.map((p, index) => ({ p, index })).sort((a, b) => a.p - b.p);
+  for (const [rank, { p, index }] of ascending.entries()) {
+    largest = Math.max(largest, Math.min(1, p * (ps.length - rank)));
+    raised[index] = largest;
+  }
+  return raised;
+}
+
 export interface LineFit {
   slope: Estimate;
   intercept: Estimate;
