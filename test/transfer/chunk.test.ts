@@ -1,0 +1,171 @@
+import { describe, expect, test } from "bun:test";
+import { MigrateError } from "../../src/protocol/errors.ts";
+import { chunkBodyBytes, limits, runsPerChunk } from "../../src/protocol/limits.ts";
+import { ChunkBuffer, findRuns, parseChunk, Tagger, tagHolds } from "../../src/transfer/chunk.ts";
+import { zeroTag } from "../../src/transfer/tag-table.ts";
+import { type SeededRandom, seeded } from "../support/random.ts";
+import { slowBody, slowFrame, slowRuns, slowTag, slowUnpack } from "./slow-chunk.ts";
+
+const { chunkBytes, pageBytes, frameHeaderBytes } = limits;
+const key = Buffer.from("000102030405060708090a0b0c0d0e0f", "hex");
+
+/** Data of a few patterns that matter: zeros, single bytes at the ends of pages, stretches, noise. */
+function someData(random: SeededRandom, most: number): Buffer {
+  const length = random.chance(0.3)
+    ? random.pick([1, pageBytes - 1, pageBytes, pageBytes + 1, most].filter((bytes) => bytes <= most))
+    : 1 + random.below(most);
+  const data = Buffer.alloc(length);
+  for (let page = 0; page * pageBytes < length; page++) {
+    const at = page * pageBytes;
+    const bytes = Math.min(pageBytes, length - at);
+    switch (random.below(5)) {
+      case 0:
+        data[at] = 1;
+        break;
+      case 1:
+        data[at + bytes - 1] = 1;
+        break;
+      case 2:
+        data[at + random.below(bytes)] = 1 + random.below(255);
+        break;
+      default:
+        break;
+    }
+  }
+  return data;
+}
+
+function packed(data: Buffer, buffer = new ChunkBuffer()): Buffer {
+  data.copy(buffer.dataRoom(data.length));
+  return buffer.pack(data.length);
+}
+
+// [CHUNK-1] [CHUNK-3] [TAG-1] [TAG-2]
+test("runs, bodies, tags and frames are those of the slow twin, and come apart to the same data", () => {
+  const random = seeded("chunks against their twin");
+  const buffer = new ChunkBuffer();
+  const tagger = new Tagger(key);
+  for (let round = 0; round < 300; round++) {
+    const data = someData(random, round % 20 === 0 ? chunkBytes : 12 * pageBytes);
+    const [file, chunk] = [random.below(3), random.below(9)];
+    const runs = slowRuns(data).map(({ firstPage, pages }) => ({ firstPage, pages: pages.length }));
+    expect(findRuns(data)).toEqual(runs);
+    const body = packed(data, buffer);
+    expect(body.equals(slowBody(data))).toBe(true);
+    const tag = tagger.tag(file, chunk, body);
+    // The twin's cipher takes its time with a whole chunk.
+    if (body.length < 100_000) expect(tag).toEqual(slowTag(key, file, chunk, slowBody(data)));
+    const frame = buffer.frame(file, chunk, tag);
+    expect(frame.equals(slowFrame(file, chunk, tag, slowBody(data)))).toBe(true);
+    const sizes = [0, 1, 2].map(() => chunk * chunkBytes + data.length);
+    const parsed = parseChunk(frame.subarray(frameHeaderBytes), sizes);
+    expect(parsed).toMatchObject({ file, chunk, runs });
+    expect(tagHolds(parsed, tagger)).toBe(true);
+    expect(slowUnpack(parsed.body, data.length).equals(data)).toBe(true);
+  }
+});
+
+describe("a chunk buffer", () => {
+  test("holds the fullest chunk there can be, and every second page of one", () => {
+    const buffer = new ChunkBuffer();
+    expect(packed(Buffer.alloc(chunkBytes, 1), buffer).length).toBe(2 + 4 + chunkBytes);
+    const comb = Buffer.alloc(chunkBytes);
+    for (let page = 0; page < runsPerChunk; page++) comb[page * 2 * pageBytes] = 1;
+    const body = packed(comb, buffer);
+    expect(body.readUInt16BE(0)).toBe(runsPerChunk);
+    expect(body.length).toBeLessThanOrEqual(chunkBodyBytes);
+    expect(buffer.frame(0, 0, zeroTag).length).toBe(frameHeaderBytes + 32 + body.length);
+  });
+
+  test("forgets the chunk before", () => {
+    const buffer = new ChunkBuffer();
+    packed(Buffer.alloc(chunkBytes, 0xff), buffer);
+    const small = Buffer.alloc(pageBytes + 1);
+    small[pageBytes] = 7;
+    expect(packed(small, buffer).equals(slowBody(small))).toBe(true);
+    expect(packed(Buffer.alloc(3 * pageBytes), buffer)).toEqual(Buffer.alloc(2));
+  });
+});
+
+describe("a tag", () => {
+  const tagger = new Tagger(key);
+  const body = slowBody(Buffer.alloc(pageBytes, 0xaa));
+
+  test("differs by place, by key and by every bit of the body", () => {
+    const tags = new Set([
+      tagger.tag(0, 0, body).toString("hex"),
+      tagger.tag(1, 0, body).toString("hex"),
+      tagger.tag(0, 1, body).toString("hex"),
+      new Tagger(Buffer.alloc(16, 1)).tag(0, 0, body).toString("hex"),
+    ]);
+    expect(tags.size).toBe(4);
+    for (let bit = 0; bit < body.length * 8; bit += 61) {
+      const changed = Buffer.from(body);
+      changed[bit >> 3] = changed[bit >> 3]! ^ (1 << (bit & 7));
+      if (changed.readUInt16BE(0) === 0) continue;
+      tags.add(tagger.tag(0, 0, changed).toString("hex"));
+    }
+    expect(tags.size).toBeGreaterThan(530);
+  });
+
+  // [TAG-1]
+  test("of nothing but zeros is the marker, under any key and anywhere", () => {
+    expect(tagger.tag(5, 7, Buffer.alloc(2))).toEqual(Buffer.alloc(16));
+  });
+
+  test("needs a key of 16 bytes", () => {
+    expect(() => new Tagger(Buffer.alloc(15))).toThrow(RangeError);
+    expect(() => new Tagger(Buffer.alloc(32))).toThrow(RangeError);
+  });
+});
+
+describe("a chunk that a peer sent", () => {
+  const data = Buffer.alloc(2 * pageBytes + 100);
+  data[0] = 1;
+  data[2 * pageBytes + 99] = 2;
+  const body = slowBody(data);
+  const payload = slowFrame(1, 2, slowTag(key, 1, 2, body), body).subarray(frameHeaderBytes);
+  const sizes = [10, 2 * chunkBytes + data.length];
+
+  test("is taken where it is whole", () => {
+    expect(parseChunk(payload, sizes).runs).toEqual([
+      { firstPage: 0, pages: 1 },
+      { firstPage: 2, pages: 1 },
+    ]);
+  });
+
+  // [CHUNK-1]
+  test("is refused where a byte is missing or one too many, wherever", () => {
+    for (let length = 0; length < payload.length; length++) {
+      expect(() => parseChunk(payload.subarray(0, length), sizes)).toThrow(MigrateError);
+    }
+    expect(() => parseChunk(Buffer.concat([payload, Buffer.alloc(1)]), sizes)).toThrow(MigrateError);
+  });
+
+  // [CHUNK-1] [CHUNK-2] [CHUNK-3] [CHUNK-4] [CHUNK-5]
+  test("is refused with any bit changed, by its layout or by its tag", () => {
+    const tagger = new Tagger(key);
+    const parts = [...Array(32 + 2 + 8 + 64).keys(), payload.length - 1];
+    for (const at of parts) {
+      for (let bit = 0; bit < 8; bit++) {
+        const changed = Buffer.from(payload);
+        changed[at] = changed[at]! ^ (1 << bit);
+        let holds = false;
+        try {
+          holds = tagHolds(parseChunk(changed, sizes), tagger);
+        } catch (thrown) {
+          expect(thrown).toBeInstanceOf(MigrateError);
+          expect((thrown as MigrateError).code).toBe("protocol");
+        }
+        expect(holds).toBe(false);
+      }
+    }
+  });
+
+  // [CHUNK-2]
+  test("is refused outside of the session's files", () => {
+    for (const others of [[], [10], [10, 2 * chunkBytes], [10, 0], [10, chunkBytes]]) {
+      expect(() => parseChunk(payload, others)).toThrow("a chunk");
+    }
+  });
+});
