@@ -1,4 +1,4 @@
-/** The closing paragraph of a report: what security costs on these hosts, and what to choose. Pure. */
+/** The closing words of a report: what security costs on these hosts, and what to choose. Pure. */
 import {
   type Cell,
   cellAt,
@@ -20,10 +20,11 @@ export const cheapRatio = 1.5;
 export const cheapTimePart = 0.05;
 
 /**
- * A paragraph for someone who skips the tables. It speaks of the largest RAM size with the least disk of the
+ * For someone who skips the tables: one paragraph with the cost and the choice, and a second one with what else
+ * is to be known, where there is any. It speaks of the largest RAM size with the least disk of the
  * thesis's engine (or else of the product's own), and says what it does not know.
  */
-export function advice(samples: Samples): string {
+export function profileAdvice(samples: Samples): string[] {
   const spoken = settingsOf(samples.samples)
     .flatMap((setting) => setting.ramBytes.map((ramBytes) => ({ setting, ramBytes })))
     .filter(({ setting, ramBytes }) => pairAt(setting, ramBytes) !== undefined);
@@ -31,17 +32,22 @@ export function advice(samples: Samples): string {
   const place = spoken.findLast(({ setting }) => setting === first);
   const pair = place === undefined ? undefined : pairAt(place.setting, place.ramBytes);
   if (place === undefined || pair === undefined)
-    return "What security costs on these hosts cannot be said: it takes both tls and insecure at one size (`--suites insecure,tls`). `migrate send` encrypts and authenticates all the same; nothing here speaks for leaving that out.";
+    return [
+      "What security costs on these hosts cannot be said: it takes both tls and insecure at one size (`--suites insecure,tls`). `migrate send` encrypts and authenticates all the same; nothing here speaks for leaving that out.",
+    ];
   const { tls, insecure } = pair;
   const moved = `${inMiB(place.ramBytes)} MiB of RAM ${settingWords(place.setting)}`;
-  return [
+  const short = [
     cpuSentence(moved, tls, insecure),
     timeSentence(tls, insecure),
     linkSentence(tls, insecure),
     choice(tls, insecure, samples.environment.link === "loopback"),
+  ];
+  const besides = [
     ...otherSuites(place.setting, place.ramBytes, insecure),
     ...caveats(samples, tls, insecure),
-  ].join(" ");
+  ];
+  return [short, besides].filter(({ length }) => length > 0).map((sentences) => sentences.join(" "));
 }
 
 function cpuSentence(moved: string, tls: Cell, insecure: Cell): string {

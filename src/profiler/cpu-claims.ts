@@ -38,7 +38,7 @@ export const cpuQuestions: readonly Question[] = [
       "The CPU time of source and destination, and that of each single operation, grows in direct proportion to the RAM size.",
     rule: `Without disk, the cost per GiB at every smaller size is 0.8 to 1.25 times that at the largest, in total and for each operation with at least 5 % of it; the sizes span a factor of ${leastSpan} or more.`,
     observe: (samples) => withoutDisk(samples).flatMap(proportions),
-    missing: `it takes runs without disk whose RAM sizes span a factor of ${leastSpan}.`,
+    missing: `It takes runs without disk whose RAM sizes span a factor of ${leastSpan}.`,
     write: ratioText,
   },
   {
@@ -46,7 +46,7 @@ export const cpuQuestions: readonly Question[] = [
     claim: "Without encryption, reads and writes take most of the CPU time.",
     rule: "With insecure, reading and writing files and sockets takes more than half of the CPU time, on either side and at every size.",
     observe: (samples) => shares(samples, ["insecure"], readsAndWrites, { low: 0.5 }),
-    missing: "insecure was not measured.",
+    missing: "Insecure was not measured.",
     write: percent,
   },
   {
@@ -55,7 +55,7 @@ export const cpuQuestions: readonly Question[] = [
       "With encryption, cryptographic operations plus read and write calls take more than 90 percent of the CPU time.",
     rule: "With aes-128, rc4 and 3des, the named operations take more than 90 % of the CPU time, on either side and at every size.",
     observe: (samples) => shares(samples, thesisSecure, namedOperations, { low: 0.9 }),
-    missing: "none of the thesis's ciphers was measured.",
+    missing: "None of the thesis's ciphers was measured.",
     write: percent,
   },
   {
@@ -63,7 +63,7 @@ export const cpuQuestions: readonly Question[] = [
     claim: "RC4 costs over 50 percent more CPU than insecure.",
     rule: "rc4 costs at least 1.5 times the CPU of insecure, on either side and at every size.",
     observe: (samples) => ratios(samples, "rc4", "insecure", { low: 1.5 }),
-    missing: "it takes both rc4 and insecure.",
+    missing: "It takes both rc4 and insecure.",
     write: ratioText,
   },
   {
@@ -71,7 +71,7 @@ export const cpuQuestions: readonly Question[] = [
     claim: "128-bit AES costs nearly twice the CPU of insecure.",
     rule: "aes-128 costs as many times the CPU of insecure as somewhere in the thesis's own tables (1.76 to 2.39), on either side and at every size.",
     observe: (samples) => ratios(samples, "aes-128", "insecure", { ...thesisRatioRange("aes-128") }),
-    missing: "it takes both aes-128 and insecure.",
+    missing: "It takes both aes-128 and insecure.",
     write: ratioText,
   },
   {
@@ -79,7 +79,7 @@ export const cpuQuestions: readonly Question[] = [
     claim: "3DES costs far more CPU than 128-bit AES.",
     rule: "3des costs at least twice the CPU of aes-128 (in the thesis 2.4 to 3.1 times), on either side and at every size.",
     observe: (samples) => ratios(samples, "3des", "aes-128", { low: 2 }),
-    missing: "it takes both 3des and aes-128.",
+    missing: "It takes both 3des and aes-128.",
     write: ratioText,
   },
   {
@@ -95,7 +95,7 @@ export const cpuQuestions: readonly Question[] = [
           region: { high: largestDeviation },
         })),
       ),
-    missing: "no run of the thesis's engine was measured.",
+    missing: "No run of the thesis's engine was measured.",
     write: percent,
   },
 ];

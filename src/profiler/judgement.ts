@@ -46,7 +46,7 @@ export interface Judgement {
   verdict: Verdict;
   /** The figure that decided, with its interval and its place; undefined where there is none. */
   figure: string | undefined;
-  /** The verdict in plain words. */
+  /** Why, in plain words; the verdict itself is not repeated. */
   sentence: string;
 }
 
@@ -62,7 +62,7 @@ export function judge(question: Question, samples: Samples): Judgement {
     rule,
     verdict,
     figure,
-    sentence: figure === undefined ? `Cannot tell: ${missing}` : sentenceOf(verdict, figure, observations),
+    sentence: figure === undefined ? missing : sentenceOf(verdict, figure, observations),
   };
 }
 
@@ -85,16 +85,16 @@ export function decide(observations: readonly Observation[]): {
 }
 
 function sentenceOf(verdict: Verdict, figure: string, observations: readonly Observation[]): string {
-  const places = observations.length === 1 ? "the one place" : `all ${observations.length} places`;
-  if (verdict === "holds")
-    return `Holds in ${places} where it was measured; nearest to the limit: ${figure}.`;
+  const all = observations.length;
+  const places = all === 1 ? "the one place" : `all ${all} places`;
+  if (verdict === "holds") return `So in ${places} where it was measured. Nearest to the limit: ${figure}.`;
   if (verdict === "does not hold") {
     const count = observations.filter(isOutside).length;
-    return `Does not hold in ${count} of ${observations.length} ${observations.length === 1 ? "place" : "places"}; furthest off: ${figure}.`;
+    return `Not so in ${count === all ? places : `${count} of ${all} places`}${all === 1 ? "" : ". Furthest off"}: ${figure}.`;
   }
   return observations.some(({ estimate }) => estimate.interval !== undefined)
-    ? `Cannot tell: ${figure} may lie on either side of the limit.`
-    : `Cannot tell from this: ${figure} has no interval (that takes at least ${fewestRuns} runs, and a difference that stands out from the noise).`;
+    ? `It may lie on either side of the limit: ${figure}.`
+    : `A figure without an interval decides nothing (that takes at least ${fewestRuns} runs, and a difference that stands out from the noise): ${figure}.`;
 }
 
 function figureText({ where, estimate, region }: Observation, write: (value: number) => string): string {
