@@ -86,12 +86,12 @@ export class Staging {
     return this.paths.reduce((sum, path) => sum + (existsSync(path) ? statSync(path).blocks * 512 : 0), 0);
   }
 
-  /** Changes whenever somebody writes to a staged file or replaces it. */
+  /** Changes whenever somebody writes to a staged file, replaces it or takes it away. */
   stamp(): string {
     return this.paths
       .map((path) => {
-        const { ino, size, mtimeNs, ctimeNs } = lstatSync(path, { bigint: true });
-        return `${ino}:${size}:${mtimeNs}:${ctimeNs}`;
+        const stat = lstatSync(path, { bigint: true, throwIfNoEntry: false });
+        return stat === undefined ? "gone" : `${stat.ino}:${stat.size}:${stat.mtimeNs}:${stat.ctimeNs}`;
       })
       .join(" ");
   }
