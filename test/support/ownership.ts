@@ -18,7 +18,10 @@ export interface Hosts {
 }
 
 /** What is looked at of a session. */
-export type SeenSession = Pick<SessionRecord, "session" | "name" | "mode" | "state" | "digest"> & {
+export type SeenSession = Pick<
+  SessionRecord,
+  "session" | "name" | "mode" | "state" | "digest" | "doneBytes"
+> & {
   settled: number;
 };
 
@@ -32,7 +35,7 @@ export function sessionsIn(home: string, side: "source" | "destination"): SeenSe
   const database = new Database(path, { readwrite: true, strict: true });
   try {
     const sql =
-      "SELECT session, name, mode, state, digest, settled FROM sessions WHERE side = $side ORDER BY createdAtMs";
+      "SELECT session, name, mode, state, digest, settled, doneBytes FROM sessions WHERE side = $side ORDER BY createdAtMs";
     return database.query<SeenSession, { side: string }>(sql).all({ side });
   } catch (thrown) {
     // Killed before it had made its table.
