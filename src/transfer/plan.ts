@@ -10,6 +10,8 @@ import type { TagTable } from "./tag-table.ts";
 
 /** Chunks handed to a lane at a time. */
 const batchChunks = 8;
+/** Most chunks in one step that need nothing: 4 GiB. */
+const rightChunks = 4096;
 
 export interface PlannedFile {
   fd: number;
@@ -30,25 +32,29 @@ export function* plan(files: readonly PlannedFile[]): Generator<PlanStep> {
 }
 
 function* planFile(file: number, { fd, tags, theirs }: PlannedFile): Generator<PlanStep> {
-  let open: { first: number; count: number } | undefined;
+  let work: { first: number; count: number } | undefined;
+  let right = { chunks: 0, bytes: 0 };
   const flush = function* (): Generator<PlanStep> {
-    if (open === undefined) return;
-    const { first, count } = open;
-    open = undefined;
+    if (right.chunks > 0) yield { kind: "right", file, bytes: right.bytes };
+    right = { chunks: 0, bytes: 0 };
+    if (work === undefined) return;
+    const { first, count } = work;
+    work = undefined;
     yield { kind: "work", file, first, count, have: theirs ? theirs.range(first, count) : null };
   };
   for (const { chunk, data } of chunks(fd, tags)) {
     const needed = data
       ? !(tags.isKnown(chunk) && same(tags, theirs, chunk))
       : theirs?.isZero(chunk) === false;
-    if (!needed) {
-      yield { kind: "right", file, bytes: chunkLength(tags.bytes, chunk) };
-      continue;
+    if (needed) {
+      if (right.chunks > 0 || work?.count === batchChunks) yield* flush();
+      work ??= { first: chunk, count: 0 };
+      work.count++;
+    } else {
+      if (work !== undefined || right.chunks === rightChunks) yield* flush();
+      right.chunks++;
+      right.bytes += chunkLength(tags.bytes, chunk);
     }
-    if (open !== undefined && (open.first + open.count !== chunk || open.count === batchChunks))
-      yield* flush();
-    open ??= { first: chunk, count: 0 };
-    open.count++;
   }
   yield* flush();
 }

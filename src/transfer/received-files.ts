@@ -51,6 +51,7 @@ export class ReceivedFiles {
    */
   async takeStock(): Promise<boolean> {
     this.#came = this.#files.map(({ bytes }) => new Uint8Array(Math.ceil(chunkCount(bytes) / 8)));
+    if (this.#mixed) this.forget();
     this.#mixed = false;
     if (this.#fresh) {
       this.#fresh = false;
