@@ -14,6 +14,7 @@ import type { FromDoor } from "../transfer/lane-messages.ts";
 import type { DestinationRequest } from "./destination-machine.ts";
 import { type Asker, DestinationSession, laneRefused, type SessionContext } from "./destination-session.ts";
 import { answerInquiry } from "./inquiry.ts";
+import type { Measuring } from "./measuring.ts";
 import { software } from "./software.ts";
 
 export interface DestinationOptions extends Omit<SessionContext, "doors"> {
@@ -23,6 +24,7 @@ export interface DestinationOptions extends Omit<SessionContext, "doors"> {
   timing?: HeartbeatTiming | undefined;
   /** A session is over: its VM is here and the source knows. */
   completed: (session: string) => void;
+  measuring: Measuring;
 }
 
 type ControlOpened = Extract<FromDoor, { kind: "control" }>;
@@ -181,6 +183,8 @@ export class Destination {
             return session.request(request, asker, message.body);
           });
           if (session.record?.endedAtMs && request === "confirm") this.#options.completed(session.session);
+        } else if (message.name === "profile") {
+          await this.#options.measuring.begin(asker, message.body);
         } else {
           answerInquiry(this.#options.journal, asker, message);
         }

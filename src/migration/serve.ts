@@ -14,6 +14,7 @@ import { checkStore } from "../transfer/staging.ts";
 import { Destination } from "./destination.ts";
 import type { Observer } from "./events.ts";
 import { Journal, type WriteHook } from "./journal.ts";
+import { Measuring, type StartMeasuring } from "./measuring.ts";
 
 export interface ServeOptions {
   home: string;
@@ -30,6 +31,8 @@ export interface ServeOptions {
   passphrase: () => Promise<string>;
   signal: AbortSignal;
   timing?: HeartbeatTiming;
+  /** Starts what a trusted source measures against; absent where none may. */
+  measure?: StartMeasuring;
   /** Called around durable writes; for tests. */
   onJournalWrite?: WriteHook;
 }
@@ -62,6 +65,8 @@ async function serveStore(
   });
   const journal = Journal.open(home, options.onJournalWrite);
   const over = Promise.withResolvers<void>();
+  // On an insecure serve nobody is trusted, so nobody may ask.
+  const measuring = new Measuring(options.insecure ? undefined : options.measure, observe);
   const destination = new Destination({
     journal,
     store,
@@ -75,6 +80,7 @@ async function serveStore(
     completed: () => {
       if (options.once) over.resolve();
     },
+    measuring,
   });
   let doors: DoorPool | undefined;
   try {
@@ -99,7 +105,7 @@ async function serveStore(
     await over.promise;
     await destination.stop();
   } finally {
-    await doors?.stop();
+    await Promise.all([doors?.stop(), measuring.stop()]);
     journal.close();
   }
 }
