@@ -35,6 +35,8 @@ interface Relay {
 export class CuttingProxy {
   /** Frames that have passed whole, by name. Insecure links alone. */
   readonly frames = new Map<FrameName, number>();
+  /** Connections that came here, refused ones aside. */
+  connections = 0;
   /** Bytes that came here, by where they were going. */
   readonly bytes: Record<Direction, number> = { "to-destination": 0, "to-source": 0 };
   /** What ERROR frames said that have passed. */
@@ -100,6 +102,7 @@ export class CuttingProxy {
       source.resetAndDestroy();
       return;
     }
+    this.connections++;
     const destination = connect({ ...this.#target(), allowHalfOpen: true });
     const none = Buffer.alloc(0);
     const relay: Relay = {
