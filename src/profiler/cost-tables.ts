@@ -15,7 +15,15 @@ import {
   sideNames,
 } from "./cells.ts";
 import { meanMilliseconds, nothing, percent, preciseText, ratioText, withInterval } from "./notation.ts";
-import { type Operation, operations, type Sample, type SuiteName, suiteNames } from "./samples.ts";
+import {
+  type Operation,
+  operations,
+  type Sample,
+  type Samples,
+  type SuiteName,
+  suiteNames,
+  type TlsShare,
+} from "./samples.ts";
 import { fitLine, type LineFit, mean, summarise } from "./statistics.ts";
 import type { Table } from "./table.ts";
 import { thesisFit, thesisTwin } from "./thesis.ts";
@@ -23,15 +31,15 @@ import { thesisFit, thesisTwin } from "./thesis.ts";
 const gibibyte = 1024 ** 3;
 
 /** The tables of one setting: shares on either side, and lines where there are two sizes. */
-export function costTables(setting: Setting): Table[] {
+export function costTables(setting: Setting, environment: Samples["environment"]): Table[] {
   return [
-    ...sideNames.map((side) => shareTable(setting, side)),
+    ...sideNames.map((side) => shareTable(setting, side, environment.tlsShare?.[side])),
     ...(setting.ramBytes.length > 1 ? [lineTable(setting)] : []),
   ];
 }
 
-/** Each operation's part of a side's CPU time at the largest RAM size (means over the runs). */
-export function shareTable(setting: Setting, side: SideName): Table {
+/** Each operation's part of a side's CPU time at the largest RAM size (means over the runs). `tlsShare` is that side's. */
+export function shareTable(setting: Setting, side: SideName, tlsShare?: TlsShare): Table {
   const ramBytes = setting.ramBytes.at(-1) ?? 0;
   const samplesOf = (suite: SuiteName) =>
     setting.cells.find((cell) => cell.ramBytes === ramBytes && cell.suite === suite)?.samples ?? [];
@@ -58,9 +66,17 @@ export function shareTable(setting: Setting, side: SideName): Table {
     ],
     notes: [
       "The rest is what no named operation accounts for: other threads, garbage collection, the program around the calls.",
+      ...(setting.suites.includes("tls") ? [tlsNote(tlsShare)] : []),
       `Reading the CPU clock took ${percent(clockPart(setting, side))} of the CPU time and is subtracted.`,
     ],
   };
+}
+
+/** How the operations of tls were told apart, with the error of that. */
+function tlsNote(told: TlsShare | undefined): string {
+  return told === undefined
+    ? "The cryptography of tls runs inside its socket calls and could not be told apart from them here."
+    : `The cryptography of tls runs inside its socket calls: ${percent(told.share)} of their CPU time (standard error ${percent(told.error)}) was told to be cryptography.`;
 }
 
 /** The straight line of each suite's CPU time against RAM size, on either side, with the thesis's slope beside. */

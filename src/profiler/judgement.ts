@@ -56,13 +56,14 @@ export function judge(question: Question, samples: Samples): Judgement {
   const observations = question.observe(samples);
   const { verdict, deciding } = decide(observations);
   const figure = deciding === undefined ? undefined : figureText(deciding, write);
+  const certain = deciding?.estimate.interval !== undefined;
   return {
     id,
     claim,
     rule,
     verdict,
     figure,
-    sentence: figure === undefined ? missing : sentenceOf(verdict, figure, observations),
+    sentence: figure === undefined ? missing : sentenceOf(verdict, figure, certain, observations),
   };
 }
 
@@ -77,14 +78,19 @@ export function decide(observations: readonly Observation[]): {
   const outside = observations.filter(isOutside);
   if (outside.length > 0) return { verdict: "does not hold", deciding: nearestOf(outside) };
   const open = observations.filter((observation) => !isInside(observation));
-  // Among the undecided, one whose interval is known says more than one of too few runs.
+  // Among the undecided, one that lies across the edge says more than one of too few runs.
   const undecided = open.find(({ estimate }) => estimate.interval !== undefined) ?? open[0];
   if (undecided !== undefined || observations.length === 0)
     return { verdict: "cannot tell", deciding: undecided };
   return { verdict: "holds", deciding: nearestOf(observations) };
 }
 
-function sentenceOf(verdict: Verdict, figure: string, observations: readonly Observation[]): string {
+function sentenceOf(
+  verdict: Verdict,
+  figure: string,
+  certain: boolean,
+  observations: readonly Observation[],
+): string {
   const all = observations.length;
   const places = all === 1 ? "the one place" : `all ${all} places`;
   if (verdict === "holds") return `So in ${places} where it was measured. Nearest to the limit: ${figure}.`;
@@ -92,7 +98,7 @@ function sentenceOf(verdict: Verdict, figure: string, observations: readonly Obs
     const count = observations.filter(isOutside).length;
     return `Not so in ${count === all ? places : `${count} of ${all} places`}${all === 1 ? "" : ". Furthest off"}: ${figure}.`;
   }
-  return observations.some(({ estimate }) => estimate.interval !== undefined)
+  return certain
     ? `It may lie on either side of the limit: ${figure}.`
     : `A figure without an interval decides nothing (that takes at least ${fewestRuns} runs, and a difference that stands out from the noise): ${figure}.`;
 }

@@ -50,6 +50,7 @@ export function preciseText(value: number): string {
 
 /** A part as percent: 0.9 is "90 %", 0.041 is "4.1 %". */
 export function percent(part: number): string {
+  if (!Number.isFinite(part)) return nothing;
   return `${plainNumber(part * 100, Math.abs(part) >= 0.0995 ? 0 : 1)} %`;
 }
 

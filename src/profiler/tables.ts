@@ -18,7 +18,7 @@ import {
 } from "./cells.ts";
 import { costTables, setupTable } from "./cost-tables.ts";
 import { meanSeconds, nothing, percent, ratioText, seconds, withInterval } from "./notation.ts";
-import type { Sample, Samples, SuiteName, TlsShare } from "./samples.ts";
+import type { Sample, Samples, SuiteName } from "./samples.ts";
 import { difference, type Estimate, fewestRuns, mean, ratio, summarise } from "./statistics.ts";
 import type { Table } from "./table.ts";
 import { type ThesisPlace, thesisRatio, thesisRatioRange, thesisTwin } from "./thesis.ts";
@@ -37,7 +37,7 @@ export function profileTables(samples: Samples): Table[] {
       cpuTable(setting, "destination", common),
     ]),
     ...settings.map((setting) => totalTimeTable(setting, common)),
-    ...settings.flatMap(costTables),
+    ...settings.flatMap((setting) => costTables(setting, samples.environment)),
     ...[...Map.groupBy(settings, ({ engine }) => engine).values()].map(setupTable),
   ];
 }
@@ -207,7 +207,7 @@ function measureNotes(setting: Setting): string[] {
           `Warning: fewer than ${fewestRuns} runs give no interval; where "(n runs)" stands, the spread is not known.`,
         ]
       : []),
-    "Means ± 95 % Student intervals; ratios of means with Fieller's 95 % interval in square brackets; ~ no significant difference from insecure.",
+    "Means ± 95 % Student intervals; ratios of means with Fieller's 95 % interval in square brackets; ~ no significant difference from insecure (each ratio taken by itself).",
   ];
 }
 
@@ -217,21 +217,6 @@ function commonNotes(samples: Samples): string[] {
       ? "Zero bytes were sent like all others, as in the thesis."
       : "Zero bytes were not sent, unlike in the thesis: its ratios stand beside a lighter load here.",
     ...(samples.partial ? ["This profile was cut short: runs are missing."] : []),
-    ...tlsNotes(samples),
-  ];
-}
-
-/** How the operations of tls were told apart, with the error of that. */
-function tlsNotes({ environment, samples }: Samples): string[] {
-  const { tlsShare } = environment;
-  if (!samples.some(({ suite }) => suite === "tls")) return [];
-  if (tlsShare === undefined)
-    return [
-      "The cryptography of tls runs inside its socket calls and could not be told apart from them here.",
-    ];
-  const part = ({ share, error }: TlsShare) => `${percent(share)} (standard error ${percent(error)})`;
-  return [
-    `The cryptography of tls runs inside its socket calls: ${part(tlsShare.source)} of their CPU time on the source and ${part(tlsShare.destination)} on the destination was told to be cryptography.`,
   ];
 }
 

@@ -1,7 +1,7 @@
 /** What the thesis claims of total time and of threads, as questions to a run's data. See judgement.ts. Pure. */
 import { type Cell, cellAt, inMiB, type Setting, settingsOf, settingWords, sideNames } from "./cells.ts";
 import type { Observation, Question } from "./judgement.ts";
-import { percent, ratioText } from "./notation.ts";
+import { percent, ratioText, withInterval } from "./notation.ts";
 import type { Sample, Samples } from "./samples.ts";
 import { difference, type Estimate, mean, ratio, subtract, summarise } from "./statistics.ts";
 import { thesisAddedPart, thesisAddedSeconds } from "./thesis-figures.ts";
@@ -27,7 +27,7 @@ export const timeQuestions: readonly Question[] = [
         region: thesisAddedSeconds,
       })),
     missing: missingPair,
-    write: (value) => `${ratioText(value)} s`,
+    write: secondsText,
   },
   {
     id: "setup-share",
@@ -35,7 +35,7 @@ export const timeQuestions: readonly Question[] = [
     rule: "Set-up makes up at least half of the added time, at every size; that the added time is above 0 must be certain (the set-up's own spread is not counted: it is small).",
     observe: (samples) =>
       pairs(samples).map(({ where, secure, plain }) => ({
-        where,
+        where: `${where}, where rc4 adds ${withInterval(addedSeconds(secure, plain), secondsText)}`,
         estimate: setupPart(secure, plain),
         region: { low: muchOfIt },
       })),
@@ -100,6 +100,10 @@ export const timeQuestions: readonly Question[] = [
   },
 ];
 
+function secondsText(value: number): string {
+  return `${ratioText(value)} s`;
+}
+
 interface Pair {
   where: string;
   setting: Setting;
@@ -136,15 +140,16 @@ function overhead(secure: Cell, plain: Cell): Estimate {
   };
 }
 
-/** The part of the added time that is set-up; no interval where the added time may be 0 or less. */
+/** The part of the added time that is set-up; it has no value where the added time may be 0 or less. */
 function setupPart(secure: Cell, plain: Cell): Estimate {
   const setup = (cell: Cell) => mean(cell.samples.map((sample: Sample) => sample.setup.wallMs));
   const added = difference(total(secure), total(plain));
   const more = Math.max(0, setup(secure) - setup(plain));
-  const certain = added.interval !== undefined && added.interval.low > 0 ? added.interval : undefined;
+  if (added.interval === undefined || added.interval.low <= 0)
+    return { value: Number.NaN, interval: undefined };
   return {
     value: more / added.value,
-    interval: certain === undefined ? undefined : { low: more / certain.high, high: more / certain.low },
+    interval: { low: more / added.interval.high, high: more / added.interval.low },
   };
 }
 
