@@ -68,6 +68,7 @@ async function manInTheMiddle(): Promise<ManInTheMiddle> {
 }
 
 describe("a man in the middle", () => {
+  // [TLS-4] [PAIR-1]
   test("cannot relay a ticket's proof, even from a source that did not look whom it talks to", async () => {
     const man = await manInTheMiddle();
     const source = await makeIdentity();
@@ -86,6 +87,7 @@ describe("a man in the middle", () => {
     await direct.join({ ticket: ground.ticket });
   });
 
+  // [TLS-3]
   test("is recognised by the ticket's fingerprint before the source says a word", async () => {
     const man = await manInTheMiddle();
     await ground.withstands(async () => {
@@ -127,6 +129,7 @@ describe("a man in the middle", () => {
 });
 
 describe("a stolen certificate", () => {
+  // [TLS-2]
   test("opens the door with its own key alone", async () => {
     const known = await ground.trustedSource();
     const thief = await makeIdentity();
@@ -169,6 +172,7 @@ describe("a stolen certificate", () => {
 });
 
 describe("secure and insecure hosts", () => {
+  // [TLS-5]
   test("a send without --insecure to a host that serves with it ends with that sentence", async () => {
     const insecure = await ground.another({ home: join(ground.root, "insecure-home"), secure: false });
     closers.push(() => insecure.stop());
@@ -199,6 +203,7 @@ describe("secure and insecure hosts", () => {
     expect(error.hint).toContain("--insecure");
   });
 
+  // [TLS-1]
   test("a host that speaks TLS 1.2 alone is not spoken to", async () => {
     const { certificatePem, privateKeyPem } = await loadIdentity(ground.home);
     let heard = 0;

@@ -176,6 +176,7 @@ describe("an offer is not taken", () => {
     ["with a list in place of the files' list", { files: { length: 1 } }, "offer.files: "],
   ])("%s", (_what, change, message) => expectRefused(vm.offer(change), "protocol", message));
 
+  // [HELLO-2]
   test("of a session that HELLO did not name", async () => {
     await ground.withstands(async () => {
       const peer = await ground.connect({ identity: source });

@@ -55,6 +55,7 @@ describe("a source that the destination does not know", () => {
     });
   });
 
+  // [PAIR-2]
   test("cannot use a ticket twice, as itself or as somebody else", async () => {
     const serving = await ground.another();
     const first = await ground.connect({ identity: await makeIdentity(), port: serving.address.port });
@@ -71,6 +72,7 @@ describe("a source that the destination does not know", () => {
     await serving.stop();
   });
 
+  // [PAIR-2]
   test("cannot use a ticket that has expired", async () => {
     const serving = await ground.another({ ticketTtlMs: 1 });
     await ground.withstands(async () => {
@@ -131,6 +133,7 @@ describe("a source that the destination does not know", () => {
 });
 
 describe("a connection", () => {
+  // [TLS-2]
   test("without a certificate is told so", async () => {
     await ground.withstands(async () => {
       const peer = await ground.connect();
@@ -142,6 +145,7 @@ describe("a connection", () => {
     });
   });
 
+  // [TLS-1]
   test("of TLS 1.2 is refused by an alert that names the version", async () => {
     await ground.withstands(async () => {
       const attempt = ground.connect({ identity: stranger, maxVersion: "TLSv1.2" });
@@ -237,6 +241,7 @@ describe("the first message", () => {
       { code: "protocol", message: /^hello\.role: / },
     ],
   ];
+  // [STAND-1] [VER-1]
   test.each(first)("%s is answered with a sentence", async (_what, sent, { code, message }) => {
     await ground.withstands(async () => {
       const peer = await ground.connect({ identity: stranger });
@@ -279,6 +284,7 @@ describe("a stranger that talks too much", () => {
     await serving.stop();
   });
 
+  // [HELLO-4]
   test("cannot reach the store as a lane", async () => {
     await ground.withstands(async () => {
       const lane = await ground.connect({ identity: stranger });
