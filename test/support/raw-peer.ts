@@ -150,6 +150,13 @@ export class RawPeer {
     return this;
   }
 
+  /** An offer that is accepted; gives ACCEPT, and INVENTORY has been read to its end. */
+  async offer(body: unknown): Promise<MessageBody<"accept">> {
+    const accept = await this.sendJson("offer", body).expect("accept");
+    while (accept.inventory && (await this.next()).name !== "inventoryEnd");
+    return accept;
+  }
+
   /** PAIR with a proof that is right for this connection, or for what is put in its place. */
   pair(ticketText: string, exporter = this.exporter(), fingerprint = this.identity!.fingerprint): this {
     const ticket = parseTicket(ticketText);
