@@ -22,6 +22,8 @@ const tree: CommandGroup = {
     id: async () => (await import("./commands/id.ts")).default,
     trust: async () => (await import("./commands/trust.ts")).default,
     doctor: async () => (await import("./commands/doctor.ts")).default,
+    profile: async () => (await import("./commands/profile.ts")).default,
+    "profile-side": async () => (await import("./commands/profile-side.ts")).default,
     demo: async () => (await import("./commands/demo.ts")).default,
   },
 };

@@ -21,6 +21,8 @@ export interface CommandSpec<Given extends Options> {
   name: string;
   /** One sentence without its full stop. */
   summary: string;
+  /** True where it is for this program's own processes, and no help shows it. */
+  hidden?: boolean;
   /** More, where it is needed: paragraphs. */
   about?: string;
   /** The usage lines, where they cannot be told from positionals and options. */

@@ -102,12 +102,13 @@ function tellVersion(rest: readonly string[], world: World): number {
 }
 
 async function helpOf(group: CommandGroup, tree: CommandGroup): Promise<string> {
-  const rows = await Promise.all(
-    Object.entries(group.commands).map(async ([name, load]): Promise<[string, string]> => {
-      const entry = await load();
-      return [name, `${isGroup(entry) ? entry.summary : entry.spec.summary}`];
-    }),
+  const entries = await Promise.all(
+    Object.entries(group.commands).map(async ([name, load]) => ({ name, entry: await load() })),
   );
+  const rows = entries.flatMap(({ name, entry }): [string, string][] => {
+    if (isGroup(entry)) return [[name, entry.summary]];
+    return entry.spec.hidden === true ? [] : [[name, entry.spec.summary]];
+  });
   if (group !== tree) return groupHelp(group.name, group.summary, rows);
   const home =
     "MIGRATE_HOME names the folder that keeps this host's identity, trust file and journal\n(default: /var/lib/migrate for root, else $XDG_STATE_HOME/migrate or ~/.local/state/migrate).";

@@ -1,5 +1,4 @@
 /** `migrate send`: moves a VM from this host to another. */
-import { availableParallelism } from "node:os";
 import { sendVm } from "../migration/send.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
@@ -18,10 +17,9 @@ import {
   wholeNumber,
   withDefault,
 } from "./option.ts";
+import { mostUsualLanes, usualLanes } from "./threads.ts";
 
 const name = "migrate send";
-/** More lanes than this help no disk or link that was measured; --streams goes further. */
-const usualLanes = 4;
 
 export default defineCommand({
   name,
@@ -45,7 +43,7 @@ export default defineCommand({
     tpmState: optional("DIR", "The state folder of its virtual TPM"),
     streams: optional(
       "N",
-      `Connections, each with a thread at both ends, 1 to ${limits.lanes} (default: one a core, at most ${usualLanes})`,
+      `Connections, each with a thread at both ends, 1 to ${limits.lanes} (default: one a core, at most ${mostUsualLanes})`,
       wholeNumber(1, limits.lanes),
     ),
     bandwidth: optional("RATE", "At most so many bytes a second; K, M, G, T are powers of 1024: 200M", size),
@@ -123,7 +121,7 @@ export default defineCommand({
         vm,
         address: to,
         ...(options.ticket === undefined ? {} : { ticket: options.ticket }),
-        streams: options.streams ?? Math.max(1, Math.min(usualLanes, availableParallelism())),
+        streams: options.streams ?? usualLanes(),
         ...(options.bandwidth === undefined ? {} : { bandwidthBytesPerSec: options.bandwidth }),
         after: options.copy ? "keep" : (options.after ?? "rename"),
         copy: options.copy,

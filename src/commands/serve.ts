@@ -1,15 +1,13 @@
 /** `migrate serve`: waits for VMs on the destination host. */
-import { availableParallelism } from "node:os";
 import { resolve } from "node:path";
+import type { StartMeasuring } from "../migration/measuring.ts";
 import { serve } from "../migration/serve.ts";
-import { exitCodes } from "../protocol/errors.ts";
+import { exitCodes, MigrateError } from "../protocol/errors.ts";
 import { homeOf, passphraseBefore, passphraseOptions, warnInsecure } from "./context.ts";
 import { defineCommand } from "./define-command.ts";
 import { Interruption } from "./interruption.ts";
 import { address, defaultPort, duration, needed, toggle, wholeNumber, withDefault } from "./option.ts";
-
-/** Threads that take chunks; more than this have not been seen to help. */
-const mostWorkers = 8;
+import { usualDoors } from "./threads.ts";
 
 export default defineCommand({
   name: "migrate serve",
@@ -33,6 +31,12 @@ export default defineCommand({
       duration(1000, 7 * 24 * 3_600_000),
     ),
     insecure: toggle("Plain TCP, nobody authenticated, nothing encrypted; send must have it too"),
+    profilePort: withDefault(
+      "PORT",
+      "Where a paired source may measure (migrate profile --to): this port and the next; 0 takes free ones, off refuses",
+      "0",
+      portOrOff,
+    ),
     ...passphraseOptions,
   },
   examples: [
@@ -57,9 +61,12 @@ export default defineCommand({
         maxSessions: options.maxSessions,
         ticketTtlMs: options.ticketTtl,
         insecure: options.insecure,
-        workers: Math.max(1, Math.min(mostWorkers, availableParallelism())),
+        workers: usualDoors(),
         passphrase,
         signal,
+        ...(options.profilePort === null
+          ? {}
+          : { measure: measuring(world.self, options.listen.host, options.profilePort) }),
       },
       reporter.observer,
     );
@@ -70,3 +77,26 @@ export default defineCommand({
       : exitCodes.done;
   },
 });
+
+/** Largest number of bytes that one run may send: that they are discarded makes them no less work. */
+const mostProfileBytes = 1024 ** 4;
+
+/** Starts a process that discards what a source measures with. */
+function measuring(self: readonly string[], host: string, port: number): StartMeasuring {
+  return async ({ source, mostBytes }) => {
+    if (mostBytes > mostProfileBytes)
+      throw new MigrateError("limit", "the destination measures with 1 TiB a run at most", {
+        side: "destination",
+      });
+    // Loaded by those alone who are asked to measure.
+    const { openPeerProcess } = await import("../profiler/thesis-sides.ts");
+    const peer = await openPeerProcess({ self, host, port, source, folder: null, mostBytes, link: "" });
+    const { port: tlsPort, plainPort, destination, secret } = peer.address;
+    return { port: tlsPort, plainPort, destination, secret, close: peer.close };
+  };
+}
+
+/** A port whose next one is a port too, 0, or null for "off". */
+function portOrOff(text: string): number | null {
+  return text === "off" ? null : wholeNumber(0, 65_534)(text);
+}

@@ -1,0 +1,89 @@
+/** Measures a plan: input, sides, runs, and the end of all of them. */
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { availableParallelism, cpus, tmpdir } from "node:os";
+import { join } from "node:path";
+import { measureAt } from "../migration/measure-at.ts";
+import { addressText } from "../migration/source-link.ts";
+import { kernelVersion } from "../platform/host.ts";
+import { openFullSides } from "../profiler/full-sides.ts";
+import { makeInput } from "../profiler/profile-input.ts";
+import { type ProfileProgress, type ProfileResult, runProfile } from "../profiler/run-profile.ts";
+import type { Plan, Sample, Samples } from "../profiler/samples.ts";
+import type { Sides } from "../profiler/sides.ts";
+import { openLocalPeer, openThesisSides } from "../profiler/thesis-sides.ts";
+import type { Address } from "./option.ts";
+import { build } from "./version.ts";
+
+export interface MeasureOptions {
+  plan: Plan;
+  seed: number;
+  startedAt: string;
+  taken: readonly Sample[];
+  self: readonly string[];
+  /** Another host, or undefined for this one. */
+  to:
+    | { address: Address; home: string; ticket: string | undefined; passphrase: () => Promise<string> }
+    | undefined;
+  progress: (progress: ProfileProgress) => void;
+  keep: (samples: Samples) => void;
+  note: (message: string) => void;
+  signal: AbortSignal;
+}
+
+/**
+ * Makes the input in a temporary folder (TMPDIR), measures, and removes the folder. Throws MigrateError
+ * for what keeps it from beginning; what cuts it short later is in the result.
+ */
+export async function measurePlan(options: MeasureOptions): Promise<ProfileResult> {
+  const { plan, seed, to, signal } = options;
+  const folder = mkdtempSync(join(tmpdir(), "migrate-profile-"));
+  try {
+    const input = await makeInput(plan, { folder, seed, destinationHere: to === undefined, signal });
+    const sides = await openSides(options, folder);
+    return await runProfile({
+      plan,
+      seed,
+      environment: {
+        cpu: cpus()[0]?.model.trim() || "unknown",
+        cores: availableParallelism(),
+        kernel: kernelVersion(),
+        bun: Bun.version,
+        migrate: build.version,
+      },
+      sides,
+      filesOf: input.filesOf,
+      warmUp: input.warmUp,
+      taken: options.taken,
+      startedAt: options.startedAt,
+      progress: options.progress,
+      keep: options.keep,
+      signal,
+    });
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+async function openSides({ plan, self, to, note }: MeasureOptions, folder: string): Promise<Sides> {
+  const received = join(folder, "received");
+  mkdirSync(received, { mode: 0o700 });
+  if (plan.engine === "full") return openFullSides({ self, folder: received });
+  const mostBytes = Math.max(...plan.ramBytes) + Math.max(...plan.diskBytes);
+  return openThesisSides({
+    self,
+    // A VM's own bytes leave this host in no profile: half of the suites would not protect them.
+    hide: plan.vm !== undefined && to !== undefined,
+    destination: async (source) => {
+      if (to === undefined) return openLocalPeer({ self, source, folder: received, mostBytes });
+      const at = await measureAt({ ...to, request: { source, mostBytes } });
+      if (at.paired) note(`Paired with ${at.peer}; from now on no ticket is needed`);
+      const { port, plainPort, destination, secret } = at;
+      return {
+        address: { host: to.address.host, port, plainPort, destination, secret },
+        link: addressText(to.address),
+        lost: at.lost,
+        close: at.close,
+      };
+    },
+  });
+}

@@ -1,0 +1,297 @@
+/** `migrate profile`: what a secure migration costs, measured as the thesis did. */
+import { randomInt } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { compareSamples } from "../profiler/compare.ts";
+import { longestSamplesText, parseSamples } from "../profiler/parse-samples.ts";
+import { sizesOfVm } from "../profiler/profile-input.ts";
+import type { ProfileProgress } from "../profiler/run-profile.ts";
+import type { Plan, Sample, Samples } from "../profiler/samples.ts";
+import { suiteNames } from "../profiler/samples.ts";
+import { suiteOf } from "../profiler/suite.ts";
+import { MigrateError } from "../protocol/errors.ts";
+import { formatBytes } from "../terminal/format.ts";
+import type { Reporter } from "../terminal/reporter.ts";
+import { RunBar } from "../terminal/run-bar.ts";
+import { helpHint } from "./arguments.ts";
+import { homeOf, passphraseBefore, passphraseOptions, type World } from "./context.ts";
+import { defineCommand } from "./define-command.ts";
+import { address, defaultPort, oneOf, optional, toggle, wholeNumber, withDefault } from "./option.ts";
+import { ProfileFolder, profileText, tableText } from "./profile-output.ts";
+import { planFor, quick, sizeOrNone, sizes, suites, thesis } from "./profile-plan.ts";
+import { measurePlan } from "./profile-run.ts";
+
+const name = "migrate profile";
+const mostSeed = 2 ** 31 - 1;
+
+export default defineCommand({
+  name,
+  summary: "measure what security costs a migration, and say what to choose",
+  about: `Moves a made-up VM (or VM's own files) again and again between two processes, insecurely and secured in several ways, takes the CPU time of every operation on both sides, and draws tables, figures and a report beside those of the thesis this program comes from.
+
+Without --thesis it is quick: under a minute, small sizes, few runs. --thesis takes the thesis's sizes, with and without disk, and about 25 minutes. Every byte is sent, zeros too, as the thesis did; --engine full measures migrate's own engine instead, which spares zeros and compares CPU time by process alone.
+
+${suiteNames.map((suite) => `${suite}: ${aboutSuite(suite)}.`).join(" ")} The weak ones are here to be measured; migrate send knows none of them.
+
+With --to the destination is another host's migrate serve, which discards what it gets. Of a VM's own files nothing leaves this host then: they are read, and made-up bytes travel in their place.`,
+  usage: [
+    `${name} [VM] [--thesis] [--to HOST:PORT] [FLAGS]`,
+    `${name} --resume samples.json [--to HOST:PORT]`,
+    `${name} --replay samples.json [--out DIR]`,
+    `${name} --compare A B`,
+  ],
+  positionals: {
+    names: ["VM", "B"],
+    least: 0,
+    about: [
+      "Folder of a VM whose own files are measured; made-up ones if left out",
+      "With --compare: the other of two samples files",
+    ],
+  },
+  options: {
+    thesis: toggle(
+      "The thesis's evaluation: RAM of 128 to 1024 MiB, with and without disk, at least 5 runs each",
+    ),
+    ram: optional("SIZES", `RAM sizes: 128M,256M (default: ${listed(quick.ramBytes)})`, sizes),
+    disk: optional(
+      "SIZE",
+      `Disk of the runs that have one; 0 for none (default: ${formatBytes(quick.diskBytes)}, with --thesis ${formatBytes(thesis.diskBytes)})`,
+      sizeOrNone,
+    ),
+    suites: optional(
+      "NAMES",
+      "Suites to measure, with commas between (default: insecure, tls and the thesis's three)",
+      suites,
+    ),
+    runs: optional(
+      "N",
+      `Runs of each combination (default: ${quick.runs}, with --thesis ${thesis.runs})`,
+      wholeNumber(1, 1000),
+    ),
+    engine: withDefault(
+      "NAME",
+      "thesis: one thread, every byte; full: migrate's own engine",
+      "thesis",
+      oneOf(["thesis", "full"]),
+    ),
+    to: optional("HOST:PORT", "Measure to the migrate serve there", address(1, defaultPort)),
+    ticket: optional("TICKET", "The ticket that migrate serve printed; needed the first time only"),
+    out: optional("DIR", "Folder for samples.json, CSV, figures and report.html (default: a new one here)"),
+    seed: optional(
+      "N",
+      "Makes the order of runs and the made-up files the same again",
+      wholeNumber(0, mostSeed),
+    ),
+    resume: optional("FILE", "Go on with a profile that was cut short"),
+    replay: optional("FILE", "Measure nothing: tell and draw everything from raw samples again"),
+    compare: toggle("Measure nothing: tell two samples files apart"),
+    ...passphraseOptions,
+  },
+  examples: [
+    [name, "a first look, in under a minute"],
+    [`${name} --thesis --out evaluation`, "the whole evaluation on this host"],
+    [`${name} --to 192.0.2.7:7600 --ticket mt1-...`, "between two hosts"],
+    [`${name} --compare before.json after.json`, "what has changed, and what is chance"],
+  ],
+  async run({ options, positionals, world, reporter }) {
+    const refuse = (message: string, hint?: string) =>
+      new MigrateError("usage", message, {
+        hint: [...(hint === undefined ? [] : [hint]), helpHint(name)].join("\n"),
+      });
+    const [vm, other] = positionals;
+    if (options.compare) {
+      if (vm === undefined || other === undefined) throw refuse("--compare needs two samples files");
+      tellComparison(vm, other, reporter, world);
+      return undefined;
+    }
+    if (other !== undefined) throw refuse(`Unexpected argument "${other}"`);
+    if (options.replay !== undefined) {
+      if (vm !== undefined) throw refuse("--replay measures nothing, so it takes no VM");
+      const samples = readSamples(options.replay);
+      const folder = options.out === undefined ? undefined : new ProfileFolder(options.out);
+      await tell(samples, folder, reporter, world);
+      return undefined;
+    }
+    if (options.engine === "full" && options.to !== undefined)
+      throw refuse(
+        "--engine full measures on this host alone",
+        "A real send to the other host would leave a VM there.",
+      );
+    if (options.ticket !== undefined && options.to === undefined) throw refuse("--ticket belongs to --to");
+
+    const earlier = options.resume === undefined ? undefined : readSamples(options.resume);
+    let plan: Plan;
+    if (earlier === undefined) {
+      plan = planFor({ ...options, vm: vm === undefined ? undefined : { folder: vm, ...sizesOfVm(vm) } });
+    } else {
+      const given = [options.ram, options.disk, options.suites, options.runs, options.seed, vm];
+      if (options.thesis || options.engine === "full" || given.some((value) => value !== undefined))
+        throw refuse("--resume takes sizes, suites, runs and seed from the samples file");
+      plan = planOf(earlier, options.resume ?? "", options.to !== undefined);
+    }
+    const seed = earlier?.seed ?? options.seed ?? randomInt(mostSeed);
+    const startedAt = earlier?.startedAt ?? new Date().toISOString();
+    const folder = folderFor(options.out, options.resume, startedAt, reporter);
+    const home = options.to === undefined ? "" : homeOf(world);
+    const to = options.to && {
+      address: options.to,
+      home,
+      ticket: options.ticket,
+      passphrase: await passphraseBefore(world, home, options.passphraseFile),
+    };
+    announce(plan, seed, reporter);
+    const bar = reporter.json ? undefined : new RunBar({ ...world, output: world.stderr });
+    try {
+      const { samples, stopped } = await measurePlan({
+        plan,
+        seed,
+        startedAt,
+        taken: earlier?.samples ?? [],
+        self: world.self,
+        to,
+        progress: (progress) => showProgress(progress, bar, reporter),
+        keep: (all) => folder?.keepSamples(all),
+        note: (message) => reporter.note(message),
+        signal: world.interrupts(),
+      });
+      bar?.close();
+      if (samples.samples.length > 0) {
+        folder?.keepSamples(samples);
+        await tell(samples, folder, reporter, world);
+      }
+      if (stopped !== undefined) throw cutShort(stopped, samples, folder);
+      return undefined;
+    } finally {
+      bar?.close();
+    }
+  },
+});
+
+function aboutSuite(suite: (typeof suiteNames)[number]): string {
+  const { about, weakness } = suiteOf(suite);
+  return weakness === undefined ? about : `${about} (weak: ${weakness})`;
+}
+
+function listed(bytes: readonly number[]): string {
+  return bytes.map((size) => formatBytes(size)).join(", ");
+}
+
+/** Throws MigrateError "usage" for a file that cannot be read or is none. */
+function readSamples(path: string): Samples {
+  let text: string;
+  try {
+    const bytes = readFileSync(path);
+    if (bytes.length > longestSamplesText)
+      throw new MigrateError("usage", `${path} is too long to be a samples file`);
+    text = bytes.toString();
+  } catch (cause) {
+    if (cause instanceof MigrateError) throw cause;
+    const code = (cause as NodeJS.ErrnoException).code;
+    throw new MigrateError(
+      "usage",
+      code === "ENOENT" ? `${path} does not exist` : `${path} cannot be read: ${code}`,
+      { cause },
+    );
+  }
+  return parseSamples(text, path);
+}
+
+/** The plan of a profile that is taken up again. Throws MigrateError "usage" where that cannot be done. */
+function planOf(samples: Samples, path: string, remote: boolean): Plan {
+  if (samples.plan === undefined)
+    throw new MigrateError("usage", `${path} does not say what else was to be measured`);
+  if (!samples.partial)
+    throw new MigrateError("usage", `${path} is complete: there is nothing left to measure`);
+  const { link } = samples.environment;
+  if ((link === "loopback") === remote) {
+    throw new MigrateError("usage", `${path} was measured ${remote ? "on one host" : `to ${link}`}`, {
+      hint: remote ? "Leave out --to." : `Add --to ${link}.`,
+    });
+  }
+  return samples.plan;
+}
+
+/** Where files go: as told, beside what is taken up again, else a new folder; with --json only as told. */
+function folderFor(
+  out: string | undefined,
+  resume: string | undefined,
+  startedAt: string,
+  reporter: Reporter,
+): ProfileFolder | undefined {
+  if (out !== undefined) return new ProfileFolder(out);
+  if (resume?.endsWith("/samples.json")) return new ProfileFolder(resume.slice(0, -"/samples.json".length));
+  if (reporter.json) return undefined;
+  return new ProfileFolder(`migrate-profile-${startedAt.replace(/[-:]|\..*$/g, "").replace("T", "-")}`);
+}
+
+function announce(plan: Plan, seed: number, reporter: Reporter): void {
+  const { suites: chosen, ramBytes, diskBytes, runs, vm } = plan;
+  const disks = diskBytes.map((bytes) =>
+    bytes === 0 ? "without disk" : `with a disk of ${formatBytes(bytes)}`,
+  );
+  reporter.note(
+    `Measuring ${chosen.join(", ")}: RAM of ${listed(ramBytes)}, ${disks.join(" and ")}, ${runs} ${runs === 1 ? "run" : "runs"} each, shuffled with seed ${seed}`,
+  );
+  if (vm === undefined)
+    reporter.note("The VM is made up: nothing is suspended or resumed, and those times are 0");
+  if (runs < thesis.runs)
+    reporter.note("Few runs, for a first look: fewer than 5 give no intervals (--runs 5, or --thesis)");
+}
+
+function showProgress(progress: ProfileProgress, bar: RunBar | undefined, reporter: Reporter): void {
+  const { run, warmUp, doneRuns, allRuns, leftMs } = progress;
+  if (reporter.json) {
+    if (run !== null && !warmUp)
+      reporter.result({ event: "profile-run", ...run, doneRuns, allRuns, leftMs }, "");
+    return;
+  }
+  if (run === null) return;
+  const disk = run.diskBytes === 0 ? "" : ` and disk of ${formatBytes(run.diskBytes)}`;
+  const label = `${warmUp ? "warming up " : ""}${run.suite}, RAM of ${formatBytes(run.ramBytes)}${disk}`;
+  bar?.update({ done: doneRuns, all: allRuns, label, leftMs });
+}
+
+/** Tables for people, samples for programs, and files for both. */
+async function tell(
+  samples: Samples,
+  folder: ProfileFolder | undefined,
+  reporter: Reporter,
+  world: World,
+): Promise<void> {
+  reporter.result(
+    { event: "profile", ...samples },
+    profileText(samples, world.stdout.isTTY ? world.size().columns : 0),
+  );
+  if (folder === undefined) return;
+  folder.keepSamples(samples);
+  await folder.writeReport(samples);
+  reporter.note(
+    `Tables, figures and report.html are in ${folder.path}; samples.json there holds what was measured`,
+  );
+}
+
+/** The error that ended a profile early, with how to go on. */
+function cutShort(error: MigrateError, samples: Samples, folder: ProfileFolder | undefined): MigrateError {
+  const runs: readonly Sample[] = samples.samples;
+  const kept =
+    runs.length === 0
+      ? "Nothing had been measured yet."
+      : folder === undefined
+        ? `What was measured (${runs.length} runs) is in the event before this one: saved to a file, --resume FILE goes on.`
+        : `What was measured (${runs.length} runs) is kept; to go on: ${name} --resume ${folder.samplesPath}${samples.environment.link === "loopback" ? "" : ` --to ${samples.environment.link}`}`;
+  return new MigrateError(error.code, error.message, {
+    side: error.side,
+    cause: error,
+    hint: error.code === "interrupted" || error.hint === undefined ? kept : `${error.hint}\n${kept}`,
+  });
+}
+
+/** The two files' profiles against each other. */
+function tellComparison(a: string, b: string, reporter: Reporter, world: World): void {
+  const { figures, table, warnings } = compareSamples(
+    { name: a, samples: readSamples(a) },
+    { name: b, samples: readSamples(b) },
+  );
+  for (const warning of warnings) reporter.warn(warning);
+  const width = world.stdout.isTTY ? world.size().columns : 160;
+  reporter.result({ event: "comparison", figures, warnings }, tableText(table, width));
+}
