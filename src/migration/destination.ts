@@ -14,6 +14,7 @@ import type { FromDoor } from "../transfer/lane-messages.ts";
 import type { DestinationRequest } from "./destination-machine.ts";
 import { type Asker, DestinationSession, laneRefused, type SessionContext } from "./destination-session.ts";
 import { answerInquiry } from "./inquiry.ts";
+import { isJournalFull } from "./journal.ts";
 import type { Measuring } from "./measuring.ts";
 import { software } from "./software.ts";
 
@@ -195,7 +196,7 @@ export class Destination {
         if (error.code !== "network") {
           this.#options.observe({ event: "warning", message: `${opened.remote}: ${error.message}` });
         }
-        link.fail(error);
+        link.fail(forSource(error));
       }
       if (error.code === "bug") {
         this.#options.observe({
@@ -325,4 +326,13 @@ function unknownSession(): MigrateError {
   return new MigrateError("unknown-session", "the destination has no record of this session", {
     side: "destination",
   });
+}
+
+/** A journal that cannot be written is to the source what a store is that cannot: no fault of its own. */
+function forSource(error: MigrateError): MigrateError {
+  if (error.code !== "home-unusable") return error;
+  const [code, what] = isJournalFull(error)
+    ? (["no-room", "the destination's disk is full"] as const)
+    : (["store-failed", "the destination cannot write its journal"] as const);
+  return new MigrateError(code, what, { side: "destination", cause: error });
 }

@@ -110,6 +110,7 @@ export class Journal {
             hint: "use that version here, too",
           });
         }
+        if (version === schemaVersion) return;
         db.run(`CREATE TABLE IF NOT EXISTS sessions (${columns})`);
         db.run(`PRAGMA user_version = ${schemaVersion}`);
       }).immediate();
@@ -136,11 +137,17 @@ export class Journal {
 
   /**
    * One durable write: all that `change` does, or nothing, is on disk when this returns. The change
-   * runs inside an immediate transaction and so sees no other writer.
+   * runs inside an immediate transaction and so sees no other writer. Throws "home-unusable" where the
+   * disk does not take it, and what `change` throws.
    */
   write<T>(label: string, change: (journal: Journal) => T): T {
     this.#hook("before", label);
-    const result = this.#db.transaction(() => change(this)).immediate();
+    let result: T;
+    try {
+      result = this.#db.transaction(() => change(this)).immediate();
+    } catch (thrown) {
+      throw writeFailure(thrown);
+    }
     this.#hook("after", label);
     return result;
   }
@@ -168,13 +175,17 @@ export class Journal {
 
   /**
    * Notes how far a session is, for `status` alone: nothing is decided by it, so it is no durable
-   * step and runs past the hook.
+   * step, runs past the hook, and may be missing where the disk does not take it.
    */
   noteProgress(
     session: string,
     progress: Pick<SessionRecord, "phase" | "doneBytes" | "wireBytes" | "updatedAtMs">,
   ): void {
-    this.update(session, progress);
+    try {
+      this.update(session, progress);
+    } catch (thrown) {
+      if (sqliteCode(thrown) === undefined) throw thrown;
+    }
   }
 
   find(session: string): SessionRecord | null {
@@ -224,6 +235,28 @@ export class Journal {
       .all(values as never)
       .map((row) => fromRow(row)!);
   }
+}
+
+/** The code of an error that SQLite reported (sqlite.org/rescode.html). */
+function sqliteCode(thrown: unknown): string | undefined {
+  const code = (thrown as { code?: unknown } | null)?.code;
+  return typeof code === "string" && code.startsWith("SQLITE_") ? code : undefined;
+}
+
+function writeFailure(thrown: unknown): unknown {
+  const code = sqliteCode(thrown);
+  if (code === undefined) return thrown;
+  const full = code === "SQLITE_FULL";
+  return new MigrateError(
+    "home-unusable",
+    full ? "the disk that the journal is on is full" : `the journal cannot be written (${code})`,
+    { cause: thrown, hint: "make room on the disk of MIGRATE_HOME; the same command then goes on" },
+  );
+}
+
+/** True where the journal could not be written for want of room. */
+export function isJournalFull(error: MigrateError): boolean {
+  return sqliteCode(error.cause) === "SQLITE_FULL";
 }
 
 function toRow(record: SessionRecord): Row {

@@ -191,7 +191,7 @@ export class SourceAttempt {
         session.meter.phase("confirm");
         quiet?.close();
         if (session.record.settled) return;
-        retireFiles(session.record);
+        this.#retire();
         return session.write("retired", { settled: true });
       case "send-confirm":
         return link.send("confirm", {});
@@ -201,6 +201,17 @@ export class SourceAttempt {
         return link.send("cancel", {});
       case "refuse":
         return;
+    }
+  }
+
+  #retire(): void {
+    const { record } = this.#session;
+    try {
+      retireFiles(record);
+    } catch (cause) {
+      const what = record.after === "delete" ? "deleted" : "renamed";
+      const why = (cause as NodeJS.ErrnoException).code ?? String(cause);
+      throw new MigrateError("io", `its files here could not be ${what} (${why})`, { side: "source", cause });
     }
   }
 

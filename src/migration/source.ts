@@ -65,7 +65,7 @@ export class Source {
         const patienceMs = record.state === "confirmed" ? Math.min(confirmForMs, retryForMs) : retryForMs;
         const hopeless = !session.linked && record.attempt <= firstTries && tries >= firstTries;
         const over = hopeless || performance.now() - lostAtMs + delayMs > patienceMs;
-        if (record.state === "confirmed" && (over || error.code !== "network"))
+        if (record.state === "confirmed" && record.settled && (over || error.code !== "network"))
           return this.#unconfirmed(error);
         if (error.code !== "network" || session.mayStop || over) throw this.#final(error, record);
         observe({
@@ -89,7 +89,7 @@ export class Source {
   #unconfirmed(error: MigrateError): Report {
     this.#session.options.observe({
       event: "warning",
-      message: `the destination owns the VM, and could not be told that we know: ${error.message}`,
+      message: `the destination owns the VM; the session stays open, since its end failed: ${error.message}`,
     });
     return this.#session.report(false);
   }
@@ -121,6 +121,17 @@ export class Source {
           side: "source",
           cause: error,
           hint: `nothing runs it until this is settled: run the same command again, or migrate resolve ${id}`,
+        },
+      );
+    }
+    if (record.state === "confirmed") {
+      return new MigrateError(
+        error.code,
+        `${record.name} is the destination's now; what is left to do here failed: ${error.message}`,
+        {
+          side: error.side,
+          cause: error,
+          hint: "do not start it here; the same command goes on where this one stopped",
         },
       );
     }
