@@ -1,6 +1,7 @@
 /** Two hosts whose processes can be killed at any journal write, with a link between them that stays. */
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { planCrash } from "./crash-point.ts";
 import { CuttingProxy } from "./cutting-proxy.ts";
 import { expectMoved, expectOneOwner, type Hosts } from "./ownership.ts";
 import { type MigrateProcess, runMigrate } from "./process.ts";
@@ -24,7 +25,11 @@ export interface CrashVm {
   whileDead?: (vm: SmallVm) => void;
 }
 
-const program = (name: string) => [process.execPath, resolve(import.meta.dir, name)];
+/** The command that runs crash-send.ts or crash-serve.ts. */
+export const crashProgram = (name: "crash-send.ts" | "crash-serve.ts"): string[] => [
+  process.execPath,
+  resolve(import.meta.dir, name),
+];
 
 export class CrashHosts {
   readonly #folder: string;
@@ -33,7 +38,6 @@ export class CrashHosts {
   #serve: MigrateProcess | undefined;
   #port = 0;
   #cases = 0;
-  #plans = 0;
 
   /** Two hosts below `folder`, which must not be there yet. */
   constructor(folder: string) {
@@ -71,7 +75,7 @@ export class CrashHosts {
         [hosts.sourceHome, vm.folder, String(proxy.address.port), after, join(this.#folder, "source")],
         {
           home: hosts.sourceHome,
-          binary: program("crash-send.ts"),
+          binary: crashProgram("crash-send.ts"),
         },
       );
     try {
@@ -123,17 +127,17 @@ export class CrashHosts {
 
   async #startServe(): Promise<void> {
     const plan = join(this.#folder, "destination");
-    if (this.#serve === undefined) writeFileSync(plan, "");
+    if (this.#serve === undefined) planCrash(plan, {});
     this.#serve = runMigrate([this.#home, this.#store, plan], {
       home: this.#home,
-      binary: program("crash-serve.ts"),
+      binary: crashProgram("crash-serve.ts"),
     });
     const { address } = await this.#serve.waitFor("listening");
     this.#port = Number(address.split(":")[1]);
   }
 
   #plan(side: "source" | "destination", call: number): void {
-    writeFileSync(join(this.#folder, side), `${++this.#plans} ${call}`);
+    planCrash(join(this.#folder, side), { call });
   }
 }
 

@@ -4,7 +4,8 @@
  */
 import { Database } from "bun:sqlite";
 import { expect } from "bun:test";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type DestinationRecord, destinationMayRun } from "../../src/migration/destination-machine.ts";
 import type { SessionRecord } from "../../src/migration/journal.ts";
@@ -30,8 +31,25 @@ export type SeenSession = Pick<
  * reads, and so waits for nobody: a process that was stopped may hold the journal's lock.
  */
 export function sessionsIn(home: string, side: "source" | "destination"): SeenSession[] {
-  const path = join(home, "journal.sqlite");
-  if (!existsSync(path)) return [];
+  if (!existsSync(join(home, "journal.sqlite"))) return [];
+  // SQLite does not find its way through /proc/PID/root.
+  const copy = home.startsWith("/proc/") ? copyOfJournal(home) : undefined;
+  try {
+    return readSessions(join(copy ?? home, "journal.sqlite"), side);
+  } finally {
+    if (copy !== undefined) rmSync(copy, { recursive: true });
+  }
+}
+
+function copyOfJournal(home: string): string {
+  const copy = mkdtempSync(join(tmpdir(), "migrate-journal-"));
+  for (const name of ["journal.sqlite", "journal.sqlite-wal"]) {
+    if (existsSync(join(home, name))) copyFileSync(join(home, name), join(copy, name));
+  }
+  return copy;
+}
+
+function readSessions(path: string, side: "source" | "destination"): SeenSession[] {
   const database = new Database(path, { readwrite: true, strict: true });
   try {
     const sql =

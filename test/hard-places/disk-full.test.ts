@@ -1,0 +1,200 @@
+/** Disks that are full, at any moment: a clear refusal, the server goes on, and so does the session. */
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { killChildren } from "../support/child.ts";
+import { crashProgram } from "../support/crash-hosts.ts";
+import { planCrash } from "../support/crash-point.ts";
+import { expectMoved, expectOneOwner } from "../support/ownership.ts";
+import { builtBinary, runMigrate } from "../support/process.ts";
+import { sendOnce } from "../support/sending.ts";
+import { startServing, stopServing } from "../support/serving.ts";
+import { SmallDisk } from "../support/small-disk.ts";
+import { makeSmallVm, type SmallVm } from "../support/small-vm.ts";
+import { TwoHosts } from "../support/two-hosts.ts";
+
+const mebibyte = 1024 ** 2;
+let root: string;
+let vm: SmallVm;
+let hosts: TwoHosts;
+let disk: SmallDisk;
+
+/** 6 MiB of data. */
+const ram = { bytes: 6 * mebibyte + 99, extents: [{ at: 0, bytes: 6 * mebibyte + 99 }] };
+
+beforeEach(async () => {
+  root = mkdtempSync(join(tmpdir(), "migrate-full-"));
+  vm = makeSmallVm(join(root, "web1"), { ram, disks: [] });
+  hosts = await TwoHosts.make(join(root, "hosts"));
+  disk = await SmallDisk.make(join(root, "disk"), 8 * mebibyte);
+});
+afterEach(async () => {
+  await killChildren();
+  await stopServing();
+  await hosts.close();
+  await disk.close();
+  rmSync(root, { recursive: true, force: true });
+});
+
+/** `migrate serve` with its store on the small disk. */
+async function serveOnDisk() {
+  hosts.store = join(root, "disk", "store");
+  const serve = await hosts.serve({ binary: [...disk.enter, builtBinary] });
+  hosts.store = join(disk.path, "store");
+  return serve;
+}
+
+test("a VM that cannot fit is refused before a byte of it is sent, with exit code 6", async () => {
+  const serve = await serveOnDisk();
+  disk.fill(3 * mebibyte);
+  const send = hosts.send(vm.folder);
+  expect(await send.waitFor("error")).toMatchObject({
+    code: "no-room",
+    side: "destination",
+    phase: "prepare",
+  });
+  expect(await send.exit).toMatchObject({ code: 6 });
+  expect(hosts.proxy.bytes["to-destination"]).toBeLessThan(100_000);
+  expect(readdirSync(hosts.store)).toEqual([".migrate-lock"]);
+  expectOneOwner(vm, hosts, "refused");
+
+  disk.empty();
+  const again = hosts.send(vm.folder);
+  expect(await again.exit).toMatchObject({ code: 0 });
+  expectMoved(vm, hosts, "room again");
+  expect(await serve.kill("SIGTERM")).toMatchObject({ code: 0 });
+});
+
+test("a disk that fills up during the transfer ends send with 6 and leaves serve and the session as they are", async () => {
+  const serve = await serveOnDisk();
+  const flags = ["--bandwidth", "6M", "--streams", "2"];
+  const send = hosts.send(vm.folder, flags);
+  await send.waitFor("progress", { where: ({ doneBytes }) => doneBytes >= mebibyte });
+  disk.fill();
+  expect(await send.waitFor("error")).toMatchObject({
+    code: "no-room",
+    side: "destination",
+    phase: "stop-and-copy",
+    message: expect.stringContaining("full"),
+  });
+  expect(await send.exit).toMatchObject({ code: 6 });
+  expectOneOwner(vm, hosts, "full");
+
+  // Still full: the same, at once, and serve is still there.
+  expect(await hosts.send(vm.folder, flags).exit).toMatchObject({ code: 6 });
+  disk.empty();
+  const again = hosts.send(vm.folder);
+  const done = await again.waitFor("done");
+  expect(await again.exit).toMatchObject({ code: 0 });
+  expect(done.chunksSent).toBeLessThan(vm.dataChunks);
+  expectMoved(vm, hosts, "room again");
+  expect(await serve.kill("SIGTERM")).toMatchObject({ code: 0 });
+});
+
+test("a disk that is full when the VM is published leaves it released, owned by the destination and whole, and is settled by sending again", async () => {
+  const store = join(disk.path, "store");
+  const here = { sourceHome: join(root, "a"), destinationHome: join(root, "b"), store };
+  const serving = await startServing({
+    home: here.destinationHome,
+    store,
+    onJournalWrite: (when, label) => {
+      if (when === "after" && label === "owner") disk.fill();
+    },
+  });
+  const send = () => sendOnce({ home: here.sourceHome, vm: vm.spec, address: serving.address });
+  const { error } = await send();
+  expect(error).toMatchObject({ code: "in-doubt", exitCode: 7, message: expect.stringContaining("full") });
+  expectOneOwner(vm, here, "full at the end");
+  disk.empty();
+  const again = await send();
+  expect(again.error).toBeUndefined();
+  expect(again.done!.chunksSent).toBe(0);
+  expectMoved(vm, here, "room again");
+});
+
+const destinationWrites = ["receiving", "ready", "owner", "published-files", "closed"];
+for (const label of destinationWrites) {
+  test(`a destination whose journal has no room for "${label}" says so, goes on serving, and takes the session up again`, async () => {
+    const home = join(root, "disk", "home");
+    const here = {
+      sourceHome: join(root, "a"),
+      destinationHome: join(disk.path, "home"),
+      store: join(root, "store"),
+    };
+    const plan = join(root, "plan");
+    planCrash(plan, { at: `before ${label}`, fill: join(root, "disk") });
+    const serve = runMigrate([home, here.store, plan], {
+      home,
+      binary: [...disk.enter, ...crashProgram("crash-serve.ts")],
+    });
+    const { address } = await serve.waitFor("listening");
+    const to = { host: "127.0.0.1", port: Number(address.split(":")[1]) };
+    const send = () => sendOnce({ home: here.sourceHome, vm: vm.spec, address: to, retryForMs: 0 });
+    const first = await send();
+    if (label === "closed") {
+      // The source knows who owns it: that the destination could not close its record is a warning.
+      expect(first.error).toBeUndefined();
+      expect(first.events).toContainEqual(expect.objectContaining({ event: "warning" }));
+    } else {
+      const released = label === "owner" || label === "published-files";
+      expect(first.error).toMatchObject({ code: released ? "in-doubt" : "no-room" });
+      expect(first.error!.message).toContain("the destination's disk is full");
+    }
+    expectOneOwner(vm, here, `no room for ${label}`);
+    planCrash(plan, {});
+    disk.empty();
+    const again = await send();
+    expect(again.error).toBeUndefined();
+    expectMoved(vm, here, `room again for ${label}`);
+    expect(await serve.kill("SIGTERM")).toMatchObject({ code: 0 });
+  });
+}
+
+const sourceWrites = ["sending", "attempt", "peer", "sealed", "released", "confirmed", "retired", "ended"];
+for (const label of sourceWrites) {
+  test(`a source whose journal has no room for "${label}" stops there and goes on with the same command`, async () => {
+    const home = join(root, "disk", "home");
+    const here = {
+      sourceHome: join(disk.path, "home"),
+      destinationHome: join(root, "b"),
+      store: join(root, "store"),
+    };
+    const serving = await startServing({ home: here.destinationHome, store: here.store });
+    const plan = join(root, "plan");
+    const send = async () => {
+      const sending = runMigrate([home, vm.folder, String(serving.address.port), "rename", plan], {
+        home,
+        binary: [...disk.enter, ...crashProgram("crash-send.ts")],
+      });
+      return { exit: await sending.exit, events: sending.events };
+    };
+    planCrash(plan, { at: `before ${label}`, fill: join(root, "disk") });
+    const { exit, events } = await send();
+    if (label === "ended") {
+      // All is done but the last entry, which is as good as a warning.
+      expect(exit.code).toBe(0);
+      expect(events).toContainEqual(expect.objectContaining({ event: "warning" }));
+    } else {
+      const code = label === "confirmed" ? "in-doubt" : "home-unusable";
+      expect(events.at(-1)).toMatchObject({ event: "error", code, message: expect.stringContaining("full") });
+    }
+    expectOneOwner(vm, here, `no room for ${label}`);
+    disk.empty();
+    planCrash(plan, {});
+    expect(await send()).toMatchObject({ exit: { code: 0 } });
+    expectMoved(vm, here, `room again for ${label}`);
+  });
+}
+
+test("a home on a full disk is said to be that, with exit code 2, and can still be looked at", async () => {
+  hosts = await TwoHosts.make(join(root, "more"));
+  const binary = [...disk.enter, builtBinary];
+  const home = join(root, "disk", "home");
+  const look = () => hosts.source(["status"], { home, binary });
+  expect(await look().exit).toMatchObject({ code: 0 });
+  disk.fill();
+  const serve = hosts.startServe({ binary, env: { MIGRATE_HOME: home } });
+  expect(await serve.waitFor("error")).toMatchObject({ code: "home-unusable" });
+  expect(await serve.exit).toMatchObject({ code: 2 });
+});
