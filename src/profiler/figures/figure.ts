@@ -1,0 +1,50 @@
+/** A figure before it is drawn: what it shows as a chart, as sentences and as numbers. Pure. */
+import type { TopLevelSpec } from "vega-lite";
+import { inMiB } from "../cells.ts";
+import { nothing, seconds } from "../notation.ts";
+import type { Interval } from "../statistics.ts";
+import type { Table } from "../table.ts";
+
+export interface Figure {
+  /** Also its file's name without the ending; lower case letters, digits and hyphens. */
+  id: string;
+  title: string;
+  /** What there is to see, in words and numbers: the picture's text alternative. */
+  description: string;
+  /** What a reader must know to read the picture: scales that are cut, intervals that are missing. */
+  note: string;
+  /** The same numbers as in the picture; the first two columns name a row, an empty RAM size is that of the row above. */
+  table: Table;
+  spec: TopLevelSpec;
+}
+
+/** A figure that was drawn. */
+export interface Drawing {
+  figure: Figure;
+  /** An `<svg>` element for a page that has the rules of `figureStyle`. */
+  svg: string;
+  /** The same as a file of its own. */
+  file: string;
+  widthPx: number;
+  heightPx: number;
+}
+
+/** From this ratio of the dearest suite to the cheapest on, one straight scale shows nothing of the latter. */
+export const widestSpan = 10;
+
+/** A mean of milliseconds as figures say it: "0.483 s (95 % interval 0.471 to 0.495)". */
+export function meanText(meanMs: number, interval: Interval | undefined): string {
+  const between = interval === undefined ? "" : ` (95 % interval ${fromTo(interval, meanMs)})`;
+  return `${seconds(meanMs)} s${between}`;
+}
+
+/** The interval of a mean of milliseconds, in seconds: "0.471 to 0.495"; a dash where there is none. */
+export function fromTo(interval: Interval | undefined, meanMs: number): string {
+  if (interval === undefined) return nothing;
+  return `${seconds(interval.low, meanMs)} to ${seconds(interval.high, meanMs)}`;
+}
+
+/** RAM as figures name it: "128 MiB". */
+export function sizeText(ramBytes: number): string {
+  return `${inMiB(ramBytes)} MiB`;
+}
