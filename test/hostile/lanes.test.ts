@@ -1,0 +1,407 @@
+/** Lanes that are not let in, chunks that make no sense, and bytes that come too late to count. */
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { limits } from "../../src/protocol/limits.ts";
+import { HostileGround } from "../support/hostile-ground.ts";
+import type { RawIdentity, RawPeer } from "../support/raw-peer.ts";
+import { RawVm } from "../support/raw-vm.ts";
+
+const { pageBytes, chunkBytes } = limits;
+
+let ground: HostileGround;
+let source: RawIdentity;
+let count = 0;
+
+beforeAll(async () => {
+  ground = await HostileGround.make();
+  source = await ground.trustedSource();
+});
+afterEach(() => ground.leave());
+afterAll(() => ground.close());
+
+interface Begun {
+  vm: RawVm;
+  peer: RawPeer;
+  session: string;
+  laneToken: string;
+  path: string;
+}
+
+/** A session whose offer was accepted; `bytes` is the size of its one file. */
+async function begin(bytes = 3 * pageBytes + 100): Promise<Begun> {
+  const name = `vm${++count}`;
+  const vm = new RawVm(name, [{ kind: "ram", name: "ram", content: randomBytes(bytes) }]);
+  const peer = await ground.joined(source);
+  const { laneToken } = await peer.offer(vm.offer());
+  return { vm, peer, session: peer.session, laneToken, path: ground.staged(peer.session, "ram") };
+}
+
+/** A lane that said HELLO, let in or not. */
+async function lane({ session, laneToken }: Pick<Begun, "session" | "laneToken">, identity = source) {
+  const peer = await ground.connect({ identity });
+  return peer.hello({ role: "lane", session, laneToken });
+}
+
+async function openLane(begun: Begun): Promise<RawPeer> {
+  const peer = await lane(begun);
+  await peer.expect("welcome");
+  return peer;
+}
+
+const refused = { code: "policy", message: "this lane belongs to no session that is being received" };
+
+/** A body's runs, each (first page, pages), and its pages. */
+function body(runs: [number, number][], pages: Buffer): Buffer {
+  const head = Buffer.alloc(2 + runs.length * 4);
+  head.writeUInt16BE(runs.length, 0);
+  runs.forEach(([first, length], i) => {
+    head.writeUInt16BE(first, 2 + i * 4);
+    head.writeUInt16BE(length, 4 + i * 4);
+  });
+  return Buffer.concat([head, pages]);
+}
+
+describe("a lane is not let in", () => {
+  test("with a wrong token", async () => {
+    const begun = await begin();
+    await ground.withstands(async () => {
+      for (const laneToken of ["0".repeat(32), begun.vm.tagKey, begun.session]) {
+        const peer = await lane({ session: begun.session, laneToken });
+        expect(await peer.error()).toEqual(refused);
+        await peer.ended();
+      }
+    });
+  });
+
+  test("with another session's token", async () => {
+    const [one, other] = [await begin(), await begin()];
+    const peer = await lane({ session: one.session, laneToken: other.laneToken });
+    expect(await peer.error()).toEqual(refused);
+  });
+
+  test("once the VM is sealed, or cancelled", async () => {
+    const begun = await begin();
+    const open = await openLane(begun);
+    for (const frame of begun.vm.chunks()) open.sendBytes(frame);
+    expect((await open.next()).name).toBe("ack");
+    begun.peer.send("seal", begun.vm.seal());
+    await begun.peer.expect("ready");
+    expect(await (await lane(begun)).error()).toEqual(refused);
+    await begun.peer.send("cancel", {}).expect("cancelled");
+    expect(await (await lane(begun)).error()).toEqual(refused);
+  });
+
+  test("once its control connection is gone", async () => {
+    const begun = await begin();
+    const open = await openLane(begun);
+    begun.peer.close();
+    await open.ended();
+    expect(await (await lane(begun)).error()).toEqual(refused);
+  });
+
+  test("beyond the sixteenth", async () => {
+    const begun = await begin();
+    for (let i = 0; i < limits.lanes; i++) await openLane(begun);
+    const one = await lane(begun);
+    expect(await one.error()).toEqual({ code: "limit", message: "a session has at most 16 lanes" });
+    await ground.expectServing();
+  });
+
+  test("before which it sends", async () => {
+    const begun = await begin();
+    const peer = await ground.connect({ identity: source });
+    const { session, laneToken } = begun;
+    const hello = JSON.stringify({ version: 1, role: "lane", software: "x", session, laneToken });
+    const frame = Buffer.from(`\0\0\0\0\u0001${hello}`);
+    frame.writeUInt32BE(hello.length, 0);
+    peer.sendBytes(Buffer.concat([frame, ...begun.vm.chunks()]));
+    expect(await peer.error()).toEqual({ code: "protocol", message: "a chunk frame is not expected here" });
+    expect(readFileSync(begun.path).equals(Buffer.alloc(3 * pageBytes + 100))).toBe(true);
+  });
+});
+
+describe("a chunk is not written", () => {
+  const page = Buffer.alloc(pageBytes, "p");
+  const pages = (n: number) => Buffer.alloc(n * pageBytes, "p");
+  /** What is sent for a file of two full chunks and 100 bytes. */
+  const chunks: [string, (vm: RawVm) => Buffer, string | RegExp, string?][] = [
+    [
+      "of a file that the VM does not have",
+      (vm) => vm.rawChunk(body([[0, 1]], page), { file: 1 }),
+      "a chunk names file 1, which the VM does not have",
+    ],
+    [
+      "of file 2^32 - 1",
+      (vm) => vm.rawChunk(body([[0, 1]], page), { file: 2 ** 32 - 1 }),
+      /names file 4294967295/,
+    ],
+    [
+      "behind the end of its file",
+      (vm) => vm.rawChunk(body([[0, 1]], page), { chunk: 3 }),
+      "a chunk lies outside of its file (0, 3)",
+    ],
+    [
+      "at 2^52 bytes",
+      (vm) => vm.rawChunk(body([[0, 1]], page), { chunk: 2 ** 32 - 1 }),
+      /lies outside of its file/,
+    ],
+    [
+      "that reaches over the end of its file",
+      (vm) => vm.rawChunk(body([[0, 1]], page), { chunk: 2 }),
+      "a chunk has runs that do not fit its data",
+    ],
+    [
+      "whose run begins behind the file's end",
+      (vm) => vm.rawChunk(body([[1, 1]], page), { chunk: 2 }),
+      "a chunk has runs out of order or outside of it",
+    ],
+    [
+      "whose run goes on into the next chunk",
+      (vm) => vm.rawChunk(body([[255, 2]], pages(2))),
+      "a chunk has runs out of order or outside of it",
+    ],
+    [
+      "whose run has 65,535 pages",
+      (vm) => vm.rawChunk(body([[0, 65_535]], page)),
+      "a chunk has runs out of order or outside of it",
+    ],
+    [
+      "whose runs overlap",
+      (vm) =>
+        vm.rawChunk(
+          body(
+            [
+              [0, 3],
+              [2, 2],
+            ],
+            pages(5),
+          ),
+        ),
+      "a chunk has runs out of order or outside of it",
+    ],
+    [
+      "whose runs touch",
+      (vm) =>
+        vm.rawChunk(
+          body(
+            [
+              [0, 1],
+              [1, 1],
+            ],
+            pages(2),
+          ),
+        ),
+      "a chunk has runs out of order or outside of it",
+    ],
+    [
+      "whose runs go backwards",
+      (vm) =>
+        vm.rawChunk(
+          body(
+            [
+              [4, 1],
+              [0, 1],
+            ],
+            pages(2),
+          ),
+        ),
+      "a chunk has runs out of order or outside of it",
+    ],
+    [
+      "whose run is empty",
+      (vm) => vm.rawChunk(body([[0, 0]], Buffer.alloc(0))),
+      "a chunk has runs out of order or outside of it",
+    ],
+    [
+      "with more runs than pages",
+      (vm) =>
+        vm.rawChunk(
+          body(
+            Array.from({ length: 129 }, (_, i) => [i * 2, 1]),
+            pages(129),
+          ),
+        ),
+      "a chunk has too many runs",
+    ],
+    [
+      "with 65,535 runs and nothing else",
+      (vm) => vm.rawChunk(Buffer.from("ffff", "hex")),
+      "a chunk has too many runs",
+    ],
+    [
+      "with less data than its runs say",
+      (vm) => vm.rawChunk(body([[0, 2]], page)),
+      "a chunk has runs that do not fit its data",
+    ],
+    [
+      "with more data than its runs say",
+      (vm) => vm.rawChunk(body([[0, 1]], pages(2))),
+      "a chunk has runs that do not fit its data",
+    ],
+    [
+      "with data and no run",
+      (vm) => vm.rawChunk(body([], page)),
+      "a chunk has runs that do not fit its data",
+    ],
+    ["cut short", (vm) => vm.rawChunk(Buffer.alloc(1)), "a chunk is cut short"],
+    ["without anything", (vm) => vm.rawChunk(Buffer.alloc(0)), "a chunk is cut short"],
+    [
+      "that says another length",
+      (vm) => vm.rawChunk(body([[0, 1]], page), { bodyBytes: 2 ** 32 - 1 }),
+      "a chunk has the wrong length",
+    ],
+    [
+      "in an encoding that is not known",
+      (vm) => vm.rawChunk(body([[0, 1]], page), { encoding: 1 }),
+      "a chunk has an encoding that is not known",
+    ],
+    [
+      "with a wrong tag",
+      (vm) => vm.rawChunk(body([[0, 1]], page), { tag: randomBytes(16) }),
+      "chunk 0 of file 0 was damaged on its way",
+      "integrity",
+    ],
+    [
+      "with the tag of zeros",
+      (vm) => vm.rawChunk(body([[0, 1]], page), { tag: Buffer.alloc(16) }),
+      "chunk 0 of file 0 was damaged on its way",
+      "integrity",
+    ],
+    [
+      "of zeros with a tag",
+      (vm) => vm.rawChunk(body([], Buffer.alloc(0)), { tag: randomBytes(16) }),
+      "chunk 0 of file 0 was damaged on its way",
+      "integrity",
+    ],
+    [
+      "with another chunk's tag",
+      (vm) => {
+        const frame = vm.chunk(page, 0, 1);
+        frame.writeUInt32BE(0, 5 + 4);
+        return frame;
+      },
+      "chunk 0 of file 0 was damaged on its way",
+      "integrity",
+    ],
+    [
+      "longer than any chunk",
+      () => Buffer.from("0010023320", "hex"),
+      /^a chunk frame of 1049139 bytes exceeds the limit of 1049122$/,
+    ],
+    [
+      "of 2^32 - 1 bytes",
+      () => Buffer.from("ffffffff20", "hex"),
+      /^a chunk frame of 4294967295 bytes exceeds the limit/,
+    ],
+  ];
+  test.each(chunks)("%s", async (_what, make, message, code = "protocol") => {
+    const begun = await begin(2 * chunkBytes + 100);
+    const open = await openLane(begun);
+    await ground.withstands(async () => {
+      const error = await open.sendBytes(make(begun.vm)).error();
+      expect(error.code).toBe(code);
+      if (typeof message === "string") expect(error.message).toBe(message);
+      else expect(error.message).toMatch(message);
+      await open.ended();
+      expect(open.frames.some(({ name }) => name === "ack")).toBe(false);
+    });
+  });
+
+  test("of which half came", async () => {
+    const begun = await begin();
+    const open = await openLane(begun);
+    await ground.withstands(async () => {
+      const [frame] = begun.vm.chunks();
+      open.sendBytes(frame!.subarray(0, frame!.length - 1));
+      open.socket.end();
+      await open.ended();
+    });
+  });
+});
+
+describe("on a lane a source cannot", () => {
+  test.each([
+    "hello",
+    "welcome",
+    "pair",
+    "offer",
+    "seal",
+    "release",
+    "cancel",
+    "query",
+    "inventory",
+    "ack",
+  ] as const)("say %s", async (name) => {
+    const open = await openLane(await begin());
+    await ground.withstands(async () => {
+      expect(await open.sendFrame(name, Buffer.alloc(8)).error()).toEqual({
+        code: "protocol",
+        message: `a ${name} frame is not expected here`,
+      });
+    });
+  });
+});
+
+describe("bytes that come late", () => {
+  test("change nothing after READY: the lanes that were open are closed by the seal", async () => {
+    const begun = await begin();
+    const { vm, peer, path } = begun;
+    const lanes = [await openLane(begun), await openLane(begun), await openLane(begun)];
+    for (const frame of vm.chunks()) lanes[0]!.sendBytes(frame);
+    expect((await lanes[0]!.next()).name).toBe("ack");
+    peer.send("seal", vm.seal());
+    await peer.expect("ready");
+    const other = vm.chunk(randomBytes(3 * pageBytes + 100));
+    for (const open of lanes) open.sendBytes(other);
+    for (const open of lanes) await open.ended();
+    expect(readFileSync(path).equals(vm.files[0]!.content)).toBe(true);
+    await peer.send("release", {}).expect("owned");
+    expect(readFileSync(join(ground.store, vm.name, "ram")).equals(vm.files[0]!.content)).toBe(true);
+  });
+
+  test("never make READY a lie, however the seal and the chunks fall", async () => {
+    let readies = 0;
+    for (let round = 0; round < 12; round++) {
+      const begun = await begin(64 * pageBytes);
+      const { vm, peer, path } = begun;
+      const wrong = vm.chunk(randomBytes(64 * pageBytes));
+      const [one, other] = [await openLane(begun), await openLane(begun)];
+      // Wrong bytes before, between and behind the right ones and the seal; in every third round behind alone.
+      const early = round % 3 === 0;
+      const amid = round % 3 !== 2;
+      if (early) for (let i = 0; i < 4; i++) other.sendBytes(wrong);
+      one.sendBytes(vm.chunks()[0]!);
+      expect((await one.next()).name).toBe("ack");
+      if (early) for (let i = 0; i < 4; i++) other.sendBytes(wrong);
+      peer.send("seal", vm.seal());
+      if (amid) for (let i = 0; i < 8; i++) (i % 2 ? one : other).sendBytes(wrong);
+      const answer = await peer.next();
+      expect(["ready", "error"]).toContain(answer.name!);
+      if (answer.name !== "ready") continue;
+      readies++;
+      for (const open of [one, other]) open.sendBytes(wrong);
+      for (const open of [one, other]) await open.ended();
+      expect(readFileSync(path).equals(vm.files[0]!.content)).toBe(true);
+    }
+    expect(readies).toBeGreaterThanOrEqual(4);
+  });
+
+  test("that differ from what came before are found by the seal, since the disk is read again", async () => {
+    const begun = await begin(8 * pageBytes);
+    const { vm, peer, path } = begun;
+    const open = await openLane(begun);
+    // All pages first, then one page and zeros: what is on the disk afterwards is what was sent last.
+    const last = Buffer.alloc(8 * pageBytes);
+    randomBytes(pageBytes).copy(last, 0);
+    open.sendBytes(vm.chunks()[0]!);
+    expect((await open.next()).name).toBe("ack");
+    open.sendBytes(vm.chunk(last));
+    expect((await open.next()).name).toBe("ack");
+    peer.send("seal", vm.seal([last]));
+    const answer = await peer.next();
+    if (answer.name === "ready") expect(readFileSync(path).equals(last)).toBe(true);
+    else expect(answer.payload.toString()).toContain('"code":"integrity"');
+  });
+});
