@@ -108,6 +108,10 @@ export class HostileGround {
     await TrustFile.load(openHome(this.home)).add(fingerprint, "source", "a-source");
   }
 
+  async distrust(fingerprint: string): Promise<void> {
+    await TrustFile.load(this.home).remove(fingerprint);
+  }
+
   /** A host that the destination takes VMs from. */
   async trustedSource(): Promise<RawIdentity> {
     const identity = await makeIdentity();
