@@ -23,7 +23,7 @@ import { loadIdentity } from "../../src/channel/identity.ts";
 import { TrustFile } from "../../src/channel/trust.ts";
 import { Journal, type SessionRecord } from "../../src/migration/journal.ts";
 import { type RawConnectOptions, type RawIdentity, RawPeer } from "./raw-peer.ts";
-import { type Sent, sendOnce } from "./sending.ts";
+import { sendOnce } from "./sending.ts";
 import { type Serving, type ServingOptions, startServing } from "./serving.ts";
 
 /** What a server says to a peer. */
@@ -40,7 +40,7 @@ export class HostileGround {
   /** Of the honest source, which the destination trusts. */
   readonly sourceHome: string;
   readonly secure: boolean;
-  serving!: Serving;
+  serving!: Serving & { store: string };
   readonly #peers: RawPeer[] = [];
   #honestSends = 0;
   #stores = 1;
@@ -59,22 +59,17 @@ export class HostileGround {
     mkdirSync(ground.store);
     mkdirSync(join(ground.root, "outside"));
     writeFileSync(join(ground.root, "outside", "canary"), "nobody writes here");
-    ground.serving = await startServing({ home: ground.home, store: ground.store, ...options, secure });
+    const serving = await startServing({ home: ground.home, store: ground.store, ...options, secure });
+    ground.serving = Object.assign(serving, { store: ground.store });
     if (secure) {
       const { fingerprint } = await loadIdentity(openHome(ground.sourceHome));
       await ground.trust(fingerprint);
-      const here = await loadIdentity(openHome(ground.home));
-      await TrustFile.load(ground.sourceHome).add(here.fingerprint, "destination", ground.place);
     }
     return ground;
   }
 
   get port(): number {
     return this.serving.address.port;
-  }
-
-  get place(): string {
-    return `127.0.0.1:${this.port}`;
   }
 
   get ticket(): string {
@@ -97,10 +92,11 @@ export class HostileGround {
   }
 
   /** One more destination of the same host, with a ticket of its own and a store of its own. */
-  async another(options: Partial<ServingOptions> = {}): Promise<Serving> {
+  async another(options: Partial<ServingOptions> = {}): Promise<Serving & { store: string }> {
     const store = join(this.root, `store-${++this.#stores}`);
     mkdirSync(store);
-    return startServing({ home: this.home, store, secure: this.secure, ...options });
+    const serving = await startServing({ home: this.home, store, secure: this.secure, ...options });
+    return Object.assign(serving, { store });
   }
 
   /** Lets the destination take VMs from whoever has this fingerprint. */
@@ -174,28 +170,32 @@ export class HostileGround {
   }
 
   /** An honest source sends a VM, and it arrives whole. */
-  async expectServing(): Promise<void> {
+  async expectServing(serving = this.serving): Promise<void> {
+    const { address, store } = serving;
     const name = `honest${++this.#honestSends}`;
-    const path = join(this.root, `${name}.ram`);
+    const ram = join(this.root, `${name}.ram`);
     const bytes = createHash("sha512").update(name).digest();
-    writeFileSync(path, bytes);
-    const { error } = await this.sendHonestly({ name, ram: path, disks: [] });
-    expect(error).toBeUndefined();
-    expect(readFileSync(join(this.store, name, `${name}.ram`)).equals(bytes)).toBe(true);
-    rmSync(join(this.store, name), { recursive: true });
-    rmSync(`${path}.migrated`);
-  }
-
-  /** The honest source's send to this destination. */
-  sendHonestly(vm: { name: string; ram: string; disks: string[] }): Promise<Sent> {
-    return sendOnce({
+    writeFileSync(ram, bytes);
+    if (this.secure) {
+      const { fingerprint } = await loadIdentity(this.home);
+      await TrustFile.load(this.sourceHome).add(
+        fingerprint,
+        "destination",
+        `${address.host}:${address.port}`,
+      );
+    }
+    const { error } = await sendOnce({
       home: this.sourceHome,
-      vm,
-      address: this.serving.address,
+      vm: { name, ram, disks: [] },
+      address,
       secure: this.secure,
       streams: 1,
       retryForMs: 5000,
     });
+    expect(error).toBeUndefined();
+    expect(readFileSync(join(store, name, `${name}.ram`)).equals(bytes)).toBe(true);
+    rmSync(join(store, name), { recursive: true });
+    rmSync(`${ram}.migrated`);
   }
 
   /** Every file, folder and link below the root with what it holds, but for homes and `except`. */

@@ -39,6 +39,8 @@ export interface RawConnectOptions {
   /** Shown to the server; null shows none. */
   identity?: RawIdentity | null;
   maxVersion?: "TLSv1.2" | "TLSv1.3";
+  /** Goes on sending after the server has ended its half of the connection. */
+  allowHalfOpen?: boolean;
 }
 
 /** Five seconds: far beyond what any answer takes, and short of a test's own deadline. */
@@ -58,6 +60,7 @@ export class RawPeer {
   #error: Error | undefined;
   #gone = false;
   #wake: (() => void)[] = [];
+  readonly #destroyed = Promise.withResolvers<void>();
 
   /** Takes a socket that is connected, its TLS handshake done. */
   constructor(socket: Socket, identity: RawIdentity | null = null) {
@@ -78,13 +81,14 @@ export class RawPeer {
       socket.on("end", end);
       socket.on("close", end);
     });
+    socket.on("close", () => this.#destroyed.resolve());
   }
 
   /** Connects; rejects with the system's or BoringSSL's error where the handshake fails. */
   static async connect(options: RawConnectOptions): Promise<RawPeer> {
     const { host = "127.0.0.1", port, tls = true, identity = null } = options;
     if (!tls) {
-      const socket = connectTcp({ host, port });
+      const socket = connectTcp({ host, port, allowHalfOpen: options.allowHalfOpen ?? false });
       await untilReady(socket, "connect");
       return new RawPeer(socket, identity);
     }
@@ -92,6 +96,7 @@ export class RawPeer {
       host,
       port,
       rejectUnauthorized: false,
+      ...(options.allowHalfOpen ? { allowHalfOpen: true } : {}),
       ...(identity === null ? {} : { cert: identity.certificatePem, key: identity.privateKeyPem }),
       ...(options.maxVersion === undefined
         ? {}
@@ -191,6 +196,15 @@ export class RawPeer {
   /** Waits until the server has closed the connection. */
   async ended(deadlineMs = answerMs): Promise<void> {
     await withDeadline(this.closed, deadlineMs, () => `the end of the connection; so far ${this.describe()}`);
+  }
+
+  /** Waits until the connection is gone in both directions. */
+  async gone(deadlineMs = answerMs): Promise<void> {
+    await withDeadline(
+      this.#destroyed.promise,
+      deadlineMs,
+      () => `the connection to be cut; so far ${this.describe()}`,
+    );
   }
 
   get isClosed(): boolean {
