@@ -1,5 +1,5 @@
 /** What becomes of a profile: tables on the terminal, and files in a folder. */
-import { mkdirSync, renameSync, writeFileSync } from "node:fs";
+import { mkdirSync, renameSync, rmdirSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { profileAdvice } from "../profiler/advice.ts";
 import { claimsTable, judgeClaims } from "../profiler/claims.ts";
@@ -30,6 +30,15 @@ export class ProfileFolder {
 
   get samplesPath(): string {
     return join(this.path, "samples.json");
+  }
+
+  /** Nothing came of it: an empty folder is not left behind. */
+  removeIfEmpty(): void {
+    try {
+      rmdirSync(this.path);
+    } catch {
+      // It holds something, this profile's or another's.
+    }
   }
 
   /** Keeps the raw samples, whole at every moment. Throws MigrateError "usage". */

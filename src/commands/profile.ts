@@ -162,6 +162,7 @@ With --to the destination is another host's migrate serve, which discards what i
       return undefined;
     } finally {
       bar?.close();
+      folder?.removeIfEmpty();
     }
   },
 });

@@ -25,7 +25,8 @@ export interface DestinationOptions extends Omit<SessionContext, "doors"> {
   timing?: HeartbeatTiming | undefined;
   /** A session is over: its VM is here and the source knows. */
   completed: (session: string) => void;
-  measuring: Measuring;
+  /** Answers who wants to measure; absent where nobody may. */
+  measuring?: Measuring;
 }
 
 type ControlOpened = Extract<FromDoor, { kind: "control" }>;
@@ -184,7 +185,7 @@ export class Destination {
             return session.request(request, asker, message.body);
           });
           if (session.record?.endedAtMs && request === "confirm") this.#options.completed(session.session);
-        } else if (message.name === "profile") {
+        } else if (message.name === "profile" && this.#options.measuring !== undefined) {
           await this.#options.measuring.begin(asker, message.body);
         } else {
           answerInquiry(this.#options.journal, asker, message);

@@ -78,11 +78,20 @@ class FullSides implements Sides {
     });
     const after = await this.#usage();
     rmSync(join(this.#store(insecure), name), { recursive: true, force: true });
+    const { setup } = sent;
+    const linked = {
+      userMs: before.source.userMs + setup.userMs,
+      systemMs: before.source.systemMs + setup.systemMs,
+    };
     return {
       wireBytes: sent.wireBytes,
-      // The destination cannot be asked in the middle: its set-up is part of its account.
-      setup: { wallMs: sent.setupMs, sourceCpuMs: sent.setupCpuMs, destinationCpuMs: 0 },
-      source: figuresBetween(before.source, after.source),
+      setup: {
+        wallMs: setup.wallMs,
+        sourceCpuMs: setup.userMs + setup.systemMs,
+        // The destination cannot be asked in the middle: its set-up is part of its account.
+        destinationCpuMs: 0,
+      },
+      source: figuresBetween(linked, after.source),
       destination: figuresBetween(before.destination, after.destination),
       totalMs: sent.totalMs,
     };

@@ -4,31 +4,33 @@
  */
 import { createCipheriv, createHash } from "node:crypto";
 import { closeSync, openSync, writeSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { freeBytes } from "../platform/filesystem.ts";
 import { MigrateError } from "../protocol/errors.ts";
-import { inMiB } from "./cells.ts";
 
 const pageBytes = 4096;
 const pieceBytes = 1024 * 1024;
 /** Left free for everybody else. */
 const airBytes = 64 * 1024 * 1024;
 
-/**
- * Throws MigrateError "usage" where the folder's file system has not so much room. `what` begins the
- * sentence: "The measurement needs".
- */
+/** Throws MigrateError "usage" where the folder's file system has not so much room. */
 export function requireRoom(folder: string, bytes: number): void {
   const free = freeBytes(folder);
   if (bytes + airBytes <= free) return;
   throw new MigrateError(
     "usage",
-    `measuring with these sizes needs ${inMiB(bytes + airBytes)} MiB, and ${folder} has only ${inMiB(free)} MiB free`,
+    `measuring with these sizes takes ${sizeText(bytes + airBytes)} of room, and ${dirname(folder)} has only ${sizeText(free)} free`,
     {
       side: "source",
       hint: "Choose smaller sizes with --ram and --disk, or set TMPDIR to a folder with more room.",
     },
   );
+}
+
+/** "3.5 GiB" */
+function sizeText(bytes: number): string {
+  const gibibytes = bytes / 1024 ** 3;
+  return gibibytes < 1 ? `${Math.ceil(gibibytes * 1024)} MiB` : `${gibibytes.toFixed(1)} GiB`;
 }
 
 /**

@@ -28,9 +28,16 @@ export type Answer =
   | { answer: "run"; figures: RunFigures }
   | { answer: "be-destination"; fingerprint: string; port: number; plainPort: number }
   | ({ answer: "full-serve" } & FullServing)
-  | { answer: "full-send"; wireBytes: number; setupMs: number; totalMs: number; setupCpuMs: number }
+  | { answer: "full-send"; wireBytes: number; totalMs: number; setup: FullSetup }
   | { answer: "usage"; userMs: number; systemMs: number }
   | { answer: "error"; code: string; message: string; side?: Side; hint?: string };
+
+/** Until the connection stands. */
+export interface FullSetup {
+  wallMs: number;
+  userMs: number;
+  systemMs: number;
+}
 
 /**
  * Answers questions (lines) until there are no more. `full` is the product's engine, which this folder
@@ -105,22 +112,17 @@ class SideRole {
 
   async #fullSend(options: FullSend): Promise<Answer> {
     const startMs = performance.now();
-    const startCpuMs = cpuMs();
-    let setup: { wallMs: number; cpuMs: number } | undefined;
+    const start = usage("self");
+    let setup: FullSetup = { wallMs: 0, userMs: 0, systemMs: 0 };
     const { wireBytes } = await this.#full.send(options, () => {
-      setup ??= { wallMs: performance.now() - startMs, cpuMs: cpuMs() - startCpuMs };
+      if (setup.wallMs > 0) return;
+      const { userMs, systemMs } = usage("self");
+      setup = {
+        wallMs: performance.now() - startMs,
+        userMs: Math.max(0, userMs - start.userMs),
+        systemMs: Math.max(0, systemMs - start.systemMs),
+      };
     });
-    return {
-      answer: "full-send",
-      wireBytes,
-      setupMs: setup?.wallMs ?? 0,
-      setupCpuMs: setup?.cpuMs ?? 0,
-      totalMs: performance.now() - startMs,
-    };
+    return { answer: "full-send", wireBytes, setup, totalMs: performance.now() - startMs };
   }
-}
-
-function cpuMs(): number {
-  const { userMs, systemMs } = usage("self");
-  return userMs + systemMs;
 }
