@@ -3,6 +3,7 @@
  * and sends the rest over a connection of its own. Runs in a Worker (src/lane.worker.ts).
  */
 import { closeSync, openSync, readSync } from "node:fs";
+import { basename } from "node:path";
 import { peerError } from "../channel/control-link.ts";
 import { dial } from "../channel/dial.ts";
 import type { FrameSocket } from "../channel/frame-socket.ts";
@@ -213,21 +214,37 @@ export class LaneSender {
   }
 
   #read(file: number, chunk: number, room: Buffer): void {
-    const { path } = this.#start.files[file]!;
+    const name = basename(this.#start.files[file]!.path);
+    const changed = (how: string, cause?: unknown) =>
+      new MigrateError("source-changed", `${name} ${how} since the migration began`, {
+        side: "source",
+        cause,
+      });
+    try {
+      const fd = this.#open(file);
+      for (let at = 0; at < room.length; ) {
+        const taken = readSync(fd, room, at, room.length - at, chunk * limits.chunkBytes + at);
+        if (taken === 0) throw changed("shrank");
+        at += taken;
+      }
+    } catch (thrown) {
+      if (thrown instanceof MigrateError) throw thrown;
+      const { code } = thrown as NodeJS.ErrnoException;
+      if (code === "ENOENT") throw changed("vanished", thrown);
+      throw new MigrateError("io", `${name} cannot be read (${code ?? thrown})`, {
+        side: "source",
+        cause: thrown,
+      });
+    }
+  }
+
+  #open(file: number): number {
     let fd = this.#fds.get(file);
     if (fd === undefined) {
-      fd = openSync(path, "r");
+      fd = openSync(this.#start.files[file]!.path, "r");
       this.#fds.set(file, fd);
     }
-    for (let at = 0; at < room.length; ) {
-      const taken = readSync(fd, room, at, room.length - at, chunk * limits.chunkBytes + at);
-      if (taken === 0) {
-        throw new MigrateError("source-changed", `${path} became shorter while it was being sent`, {
-          side: "source",
-        });
-      }
-      at += taken;
-    }
+    return fd;
   }
 
   #report(): void {
