@@ -1,0 +1,194 @@
+/** A destination whose store, name or port is not to be had: a clear refusal, and nothing is overwritten. */
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { resolveSession } from "../../src/migration/resolve.ts";
+import { killChildren, runChild } from "../support/child.ts";
+import { MountNamespace } from "../support/mount-namespace.ts";
+import { expectMoved, expectOneOwner, sessionsIn, wholeAtSource } from "../support/ownership.ts";
+import { builtBinary, runMigrate } from "../support/process.ts";
+import { sendOnce } from "../support/sending.ts";
+import { startServing, stopServing } from "../support/serving.ts";
+import { makeSmallVm, type SmallVm } from "../support/small-vm.ts";
+import { TwoHosts } from "../support/two-hosts.ts";
+
+let root: string;
+let vm: SmallVm;
+let hosts: TwoHosts;
+const namespaces: MountNamespace[] = [];
+
+beforeEach(async () => {
+  root = mkdtempSync(join(tmpdir(), "migrate-store-"));
+  vm = makeSmallVm(join(root, "web1"));
+  hosts = await TwoHosts.make(join(root, "hosts"));
+});
+afterEach(async () => {
+  await killChildren();
+  await stopServing();
+  await hosts.close();
+  for (const namespace of namespaces.splice(0)) await namespace.close();
+  rmSync(root, { recursive: true, force: true });
+});
+
+test("a store on a read-only disk is refused at once, with exit code 2", async () => {
+  mkdirSync(hosts.store);
+  const namespace = await MountNamespace.make([
+    `mount --bind '${hosts.store}' '${hosts.store}'`,
+    `mount -o remount,ro,bind '${hosts.store}'`,
+  ]);
+  namespaces.push(namespace);
+  const serve = hosts.startServe({ binary: [...namespace.enter("/"), builtBinary] });
+  expect(await serve.waitFor("error")).toMatchObject({ code: "store-unusable", side: "destination" });
+  expect(await serve.exit).toMatchObject({ code: 2 });
+});
+
+test("a store that becomes read-only under serve ends send with 6; serve goes on and so does the session", async () => {
+  const namespace = await MountNamespace.make([]);
+  namespaces.push(namespace);
+  const inside = (...words: string[]) => runChild([...namespace.enter("/"), ...words]);
+  const serve = await hosts.serve({ binary: [...namespace.enter("/"), builtBinary] });
+  // Over what serve looks at by its path.
+  await inside("mount", "-t", "tmpfs", "-o", "ro", "tmpfs", hosts.store);
+  const send = hosts.send(vm.folder);
+  expect(await send.waitFor("error")).toMatchObject({ code: "store-failed", side: "destination" });
+  expect(await send.exit).toMatchObject({ code: 6 });
+  expectOneOwner(vm, hosts, "read-only");
+  await inside("umount", hosts.store);
+  expect(await hosts.send(vm.folder).exit).toMatchObject({ code: 0 });
+  expectMoved(vm, hosts, "writable again");
+  expect(await serve.kill("SIGTERM")).toMatchObject({ code: 0 });
+});
+
+test("a store that is a file, and one that another serve has, are refused with exit code 2", async () => {
+  writeFileSync(hosts.store, "");
+  const onFile = hosts.startServe();
+  expect(await onFile.waitFor("error")).toMatchObject({ code: "store-unusable" });
+  expect(await onFile.exit).toMatchObject({ code: 2 });
+  rmSync(hosts.store);
+  const first = await hosts.serve();
+  const second = hosts.startServe();
+  expect(await second.waitFor("error")).toMatchObject({
+    code: "store-unusable",
+    message: expect.stringContaining("another migrate serve"),
+  });
+  expect(await second.exit).toMatchObject({ code: 2 });
+  // The one that has it is unharmed.
+  expect(await hosts.send(vm.folder).exit).toMatchObject({ code: 0 });
+  expect(await first.kill("SIGTERM")).toMatchObject({ code: 0 });
+});
+
+test("a port that is in use is refused with exit code 2, be it another program's or another serve's", async () => {
+  const other = createServer();
+  await new Promise<void>((resolve) => other.listen(0, "127.0.0.1", resolve));
+  const { port } = other.address() as { port: number };
+  const serve = await hosts.serve();
+  const { address } = await serve.waitFor("listening");
+  for (const taken of [`127.0.0.1:${port}`, address]) {
+    const words = ["serve", "--listen", taken, "--store", join(root, "other-store"), "--json"];
+    const late = runMigrate(words, { home: join(root, "other-home") });
+    expect(await late.waitFor("error")).toMatchObject({
+      code: "port-in-use",
+      side: "destination",
+      message: expect.stringContaining("in use"),
+    });
+    expect(await late.exit).toMatchObject({ code: 2 });
+  }
+  other.close();
+});
+
+test("a name that is taken at the destination is refused with exit code 6, and what has it stays as it is", async () => {
+  mkdirSync(join(hosts.store, vm.name), { recursive: true });
+  writeFileSync(join(hosts.store, vm.name, "precious"), "precious");
+  await hosts.serve();
+  const send = hosts.send(vm.folder);
+  expect(await send.waitFor("error")).toMatchObject({
+    code: "name-taken",
+    side: "destination",
+    phase: "prepare",
+  });
+  expect(await send.exit).toMatchObject({ code: 6 });
+  expect(readdirSync(hosts.store).sort()).toEqual([".migrate-lock", vm.name]);
+  expect(readFileSync(join(hosts.store, vm.name, "precious"), "utf8")).toBe("precious");
+  expect(readdirSync(vm.folder).sort()).toEqual([...vm.files.map(({ base }) => base), "vm.json"].sort());
+
+  // It is the same command that goes through once the name is free.
+  rmSync(join(hosts.store, vm.name), { recursive: true });
+  expect(await hosts.send(vm.folder).exit).toMatchObject({ code: 0 });
+  expectMoved(vm, hosts, "name free");
+});
+
+test("a name that another source's session has reserved is refused, and comes free when that one is given up", async () => {
+  const here = { sourceHome: join(root, "a"), destinationHome: join(root, "d"), store: join(root, "s") };
+  const rival = makeSmallVm(join(root, "rival", vm.name), { seed: 2 });
+  const serving = await startServing({ home: here.destinationHome, store: here.store });
+  const stopped = new AbortController();
+  const first = await sendOnce({
+    home: join(root, "rival-home"),
+    vm: rival.spec,
+    address: serving.address,
+    signal: stopped.signal,
+    onJournalWrite: (when, label) => {
+      if (when === "before" && label === "sealed") stopped.abort();
+    },
+  });
+  expect(first.error?.code).toBe("interrupted");
+  const { error } = await sendOnce({ home: here.sourceHome, vm: vm.spec, address: serving.address });
+  expect(error).toMatchObject({ code: "name-taken", exitCode: 6 });
+  const given = await resolveSession(
+    {
+      home: join(root, "rival-home"),
+      session: sessionsIn(join(root, "rival-home"), "source")[0]!.session,
+      word: "cancel",
+      insecure: true,
+      passphrase: () => Promise.reject(new Error("there is none")),
+      retryForMs: 0,
+      signal: new AbortController().signal,
+    },
+    () => {},
+  );
+  expect(given).toMatchObject({ state: "cancelled", owner: "source" });
+  expect(wholeAtSource(rival)).toBe(rival.folder);
+  const again = await sendOnce({ home: here.sourceHome, vm: vm.spec, address: serving.address });
+  expect(again.error).toBeUndefined();
+  rmSync(join(root, "rival"), { recursive: true });
+  expect(readdirSync(here.store).sort()).toEqual([".migrate-lock", vm.name]);
+});
+
+test("a name that comes into being after READY is never overwritten: the VM waits, whole, and goes on once it is free", async () => {
+  const here = { sourceHome: join(root, "a"), destinationHome: join(root, "d"), store: join(root, "s") };
+  const taken = join(here.store, vm.name);
+  let once = true;
+  const serving = await startServing({
+    home: here.destinationHome,
+    store: here.store,
+    onJournalWrite: (when, label) => {
+      if (!once || when !== "after" || label !== "ready") return;
+      once = false;
+      mkdirSync(taken);
+      writeFileSync(join(taken, "precious"), "precious");
+    },
+  });
+  const send = () => sendOnce({ home: here.sourceHome, vm: vm.spec, address: serving.address });
+  const { error } = await send();
+  expect(error).toMatchObject({ code: "in-doubt", exitCode: 7, message: expect.stringContaining("store") });
+  expect(readdirSync(taken)).toEqual(["precious"]);
+  // Out of the way, by hand; then one owner, whole, and nothing sent again.
+  renameSync(taken, `${taken}-other`);
+  expectOneOwner(vm, here, "name taken late");
+  const again = await send();
+  expect(again.error).toBeUndefined();
+  expect(again.done!.chunksSent).toBe(0);
+  expectMoved(vm, here, "name free again");
+  expect(existsSync(join(`${taken}-other`, "precious"))).toBe(true);
+});
