@@ -47,7 +47,7 @@ function* planFile(file: number, { fd, tags, theirs }: PlannedFile): Generator<P
       ? !(tags.isKnown(chunk) && same(tags, theirs, chunk))
       : theirs?.isZero(chunk) === false;
     if (needed) {
-      if (right.chunks > 0 || work?.count === batchChunks) yield* flush();
+      if (work?.count === batchChunks) yield* flush();
       work ??= { first: chunk, count: 0 };
       work.count++;
     } else {

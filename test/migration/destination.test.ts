@@ -141,12 +141,14 @@ describe("a lane", () => {
 });
 
 describe("a person's word in the middle of a request", () => {
-  /** Says the word while the destination waits for its lanes, as part of what `request` started. */
-  const during = (word: "cancel" | "source" | "destination") => {
+  /** Says the word just before the destination writes `label`: what it decided on is out of date then. */
+  const before = (label: string, word: "cancel" | "source" | "destination") => {
     const said = Promise.withResolvers<void>();
-    played.atBarrier = async () => {
-      played.atBarrier = async () => {};
-      await says(word).then(() => said.resolve(), said.reject);
+    played.beforeWrite = (written) => {
+      if (written !== label) return;
+      played.beforeWrite = () => {};
+      // Done when this returns: nothing in it waits.
+      void says(word).then(() => said.resolve(), said.reject);
     };
     return said.promise;
   };
@@ -155,10 +157,10 @@ describe("a person's word in the middle of a request", () => {
   test("that gives the session up is not written over by READY", async () => {
     const visit = await played.visit(1);
     await visit.say("offer", emptyOffer).hearNames(1);
-    const said = during("cancel");
+    const said = before("ready", "cancel");
     visit.say("seal", seal);
     await said;
-    expect((await visit.hearNames(1))[0]).toStartWith("error");
+    expect(await visit.hearNames(1)).toEqual(["error cancelled"]);
     expect(played.record?.state).toBe("cancelled");
     const next = await played.visit(2);
     next.say("offer", emptyOffer);
@@ -170,15 +172,24 @@ describe("a person's word in the middle of a request", () => {
   test("that gives the VM to the destination stands against a new OFFER", async () => {
     const visit = await played.visit(1);
     await visit.say("offer", emptyOffer).say("seal", seal).hearNames(2);
-    // Between the check and the record of a second seal.
-    const said = during("destination");
-    visit.say("seal", seal);
-    await said;
-    await visit.hearNames(1);
-    expect(played.record).toMatchObject({ state: "owner", settled: true });
     const next = await played.visit(2);
+    const said = before("receiving", "destination");
     next.say("offer", emptyOffer);
-    expect((await next.hear()).body).toMatchObject({ state: "owner" });
+    await said;
+    expect(await next.hearNames(1)).toEqual(["error in-doubt"]);
+    expect(played.record).toMatchObject({ state: "owner", settled: true });
+  });
+
+  // [OWN-7]
+  test("that gives the VM back to the source stands against RELEASE", async () => {
+    const visit = await played.visit(1);
+    await visit.say("offer", emptyOffer).say("seal", seal).hearNames(2);
+    const said = before("owner", "source");
+    visit.say("release", {});
+    await said;
+    expect(await visit.hearNames(1)).toEqual(["error cancelled"]);
+    expect(played.record?.state).toBe("cancelled");
+    expect(existsSync(join(played.store, "web1"))).toBe(false);
   });
 });
 

@@ -95,10 +95,12 @@ export class PlayedDestination {
   readonly root = mkdtempSync(join(tmpdir(), "migrate-destination-"));
   readonly home = openHome(join(this.root, "home"));
   readonly store = join(this.root, "store");
-  readonly journal = Journal.open(this.home);
+  /** Called before each durable write with its label; what it throws or does, it does in between. */
+  beforeWrite: (label: string) => void = () => {};
+  readonly journal = Journal.open(this.home, (when, label) => {
+    if (when === "before") this.beforeWrite(label);
+  });
   readonly destination: Destination;
-  /** Called whenever the destination waits for its doors; what it resolves to is waited for. */
-  atBarrier: () => Promise<void> = async () => {};
   readonly #visits = new Map<number, Visit>();
 
   constructor() {
@@ -119,7 +121,7 @@ export class PlayedDestination {
     this.destination.doors = {
       post: (_door: number, message: ToDoor) => this.#post(message),
       postAll: () => {},
-      barrier: () => this.atBarrier(),
+      barrier: async () => {},
     } as unknown as DoorPool;
   }
 
