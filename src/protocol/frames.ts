@@ -159,6 +159,7 @@ export class FrameDecoder {
           continue;
         }
       }
+      if (at === bytes.length) return;
       const missing = this.#payloadBytes - this.#filled;
       if (this.#filled === 0 && bytes.length - at >= missing) {
         // The whole payload lies in this read: hand it on where it is.
