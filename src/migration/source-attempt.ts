@@ -30,6 +30,7 @@ export class SourceAttempt {
   #current: SourceLink | undefined;
   #pool: LanePool | undefined;
   #aborted: MigrateError | undefined;
+  readonly #abortion = Promise.withResolvers<never>();
   #laneToken = "";
   /** What the destination has of each file; null where it has nothing. */
   readonly #theirs: (TagTable | null)[];
@@ -47,15 +48,15 @@ export class SourceAttempt {
   /** Ends the attempt; `run` rejects with `error`. */
   abort(error: MigrateError): void {
     this.#aborted = error;
+    this.#abortion.reject(error);
     this.#pool?.abort(error);
     this.#current?.link.fail(error);
   }
 
   /** Resolves once the session is completed; throws what ended the attempt before that. */
   async run(): Promise<void> {
-    const { link, socket } = await this.#open();
+    const { link, socket } = await this.#openUnlessAborted();
     try {
-      if (this.#aborted) throw this.#aborted;
       await this.#step({ type: "linked" });
       while (this.#state.ended === undefined) await this.#step(this.#eventOf(await link.receive()));
       if (this.#state.ended === "cancelled") {
@@ -72,11 +73,19 @@ export class SourceAttempt {
     }
   }
 
+  /** As `#open`; an abortion does not wait for a destination that says nothing. */
+  async #openUnlessAborted(): Promise<SourceLink> {
+    const opening = this.#open();
+    // Whoever comes first is heard; the other one is not wanted any more.
+    opening.catch(() => {});
+    return Promise.race([opening, this.#abortion.promise]);
+  }
+
   async #open(): Promise<SourceLink> {
     const session = this.#session;
-    const { home, address, identity, ticket, timing, observe } = session.options;
+    const { home, address, identity, ticket, timing } = session.options;
     session.write("attempt", { attempt: session.record.attempt + 1 });
-    const { session: id, name, mode, bytes, attempt, peer: knownPeer, state } = session.record;
+    const { session: id, attempt, peer: knownPeer, state } = session.record;
     // Whoever else says that it has the VM, or never had it, must not be believed.
     if (state === "released" || state === "confirmed") this.#requireSamePeer(knownPeer);
     const current = await openSourceLink({
@@ -88,9 +97,26 @@ export class SourceAttempt {
       knownPeer: knownPeer === "" ? undefined : knownPeer,
       session: { id, attempt },
     });
+    if (this.#aborted) {
+      current.link.finish();
+      throw this.#aborted;
+    }
     this.#current = current;
-    const { peer } = current;
-    if (current.paired) observe({ event: "paired", peer });
+    try {
+      await this.#greeted(current);
+    } catch (thrown) {
+      current.link.fail(thrown);
+      throw thrown;
+    }
+    return current;
+  }
+
+  /** The destination is there and known: notes who it is, and tells it what it has missed. */
+  async #greeted({ peer, paired }: SourceLink): Promise<void> {
+    const session = this.#session;
+    const { observe } = session.options;
+    const { session: id, name, mode, bytes, attempt, peer: knownPeer } = session.record;
+    if (paired) observe({ event: "paired", peer });
     if (knownPeer !== peer) session.write("peer", { peer });
     if (session.linked) {
       const message = "connected again";
@@ -109,7 +135,6 @@ export class SourceAttempt {
     }
     session.linked = true;
     await tellCancelled({ ...session.options, peer });
-    return current;
   }
 
   /** The VM was released to one host, and only that host can say what became of it. */
