@@ -53,7 +53,7 @@ export class CuttingProxy {
   readonly #target: () => { host: string; port: number };
   readonly #relays = new Set<Relay>();
   readonly #counted = new Map<string, number>();
-  readonly #cut: Cut | undefined;
+  #cut: Cut | undefined;
   readonly #parseFrames: boolean;
 
   private constructor(options: ProxyOptions) {
@@ -83,6 +83,14 @@ export class CuttingProxy {
   /** How often a frame has passed whole. */
   passed(name: FrameName): number {
     return this.frames.get(name) ?? 0;
+  }
+
+  /** Plans the next cut; frames and bytes count from here. */
+  plan(cut: Cut): void {
+    this.#cut = cut;
+    this.cutMade = false;
+    this.#counted.clear();
+    this.bytes["to-destination"] = this.bytes["to-source"] = 0;
   }
 
   /** Breaks everything that goes through here now. */
