@@ -19,6 +19,7 @@ export const liveTools: readonly Tool[] = [
   { program: "swtpm_setup", package: "swtpm-tools" },
   { program: "cpio", package: "cpio" },
   { program: "ip", package: "iproute2" },
+  { program: "chromium", package: "chromium" },
 ];
 
 /** For the peers in test/bench; installing an SSH server is more than a test should do unasked. */
