@@ -115,6 +115,8 @@ export class RecordOpener {
     this.#room.set(bytes.subarray(at, at + taken), this.#filled);
     this.#meter.to("rest");
     this.#filled += taken;
+    // A claim that is too large is refused as soon as it stands there.
+    if (this.#filled === recordHeaderBytes) this.#bodyBytes(this.#room);
     if (this.#filled === wanted && wanted > recordHeaderBytes) {
       this.#filled = 0;
       this.#open(this.#room.subarray(0, wanted));
