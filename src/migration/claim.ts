@@ -80,6 +80,33 @@ export function claimSession(journal: Journal, home: string, options: ClaimOptio
       letGo();
     }
   }
+  requireNotMoved(journal, isIt, vm, mode);
+  if (vm === null) throw asMigrateError(problem);
+  const record = newRecord(vm, options);
+  // Taken before the session can be seen by another process.
+  const release = lockSession(home, record);
+  try {
+    journal.write("sending", () => {
+      // Another process may have begun since the look, or even ended: of two, one goes on.
+      const rival = journal.open("source").find(isIt);
+      if (rival !== undefined) throw busyElsewhere(rival);
+      requireNotMoved(journal, isIt, vm, mode);
+      journal.insert(record);
+    });
+  } catch (thrown) {
+    release();
+    throw thrown;
+  }
+  return { record, vm, resumed: false, release };
+}
+
+/** Throws "not-owner" where the journal says that this very VM was moved to another host. */
+function requireNotMoved(
+  journal: Journal,
+  isIt: (record: SessionRecord) => boolean,
+  vm: Vm | null,
+  mode: Mode,
+): void {
   const gone = journal
     .all("source")
     .find((record) => record.mode === "move" && record.state === "confirmed" && isIt(record));
@@ -89,12 +116,6 @@ export function claimSession(journal: Journal, home: string, options: ClaimOptio
       hint: `see \`migrate history\`; session ${gone.session.slice(0, 12)}`,
     });
   }
-  if (vm === null) throw asMigrateError(problem);
-  const record = newRecord(vm, options);
-  // Taken before the session can be seen by another process.
-  const release = lockSession(home, record);
-  journal.write("sending", () => journal.insert(record));
-  return { record, vm, resumed: false, release };
 }
 
 function newRecord(vm: Vm, { address, mode, after, now }: ClaimOptions): SessionRecord {

@@ -2,7 +2,7 @@
  * One session on the destination: carries out what the machine (destination-machine.ts) decides,
  * one request at a time, each durable step before the next.
  */
-import { randomBytes, timingSafeEqual } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import type { ControlLink } from "../channel/control-link.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import type { MessageBody, Offer } from "../protocol/messages.ts";
@@ -20,6 +20,7 @@ import {
 import { reply } from "./destination-replies.ts";
 import type { Observer } from "./events.ts";
 import type { Journal, SessionRecord } from "./journal.ts";
+import { checkLane } from "./lane-check.ts";
 import { checkNameFree, checkNewOffer, checkSameOffer } from "./offer-check.ts";
 import { recordOfOffer } from "./offer-record.ts";
 import { ProgressMeter } from "./progress-meter.ts";
@@ -174,18 +175,7 @@ export class DestinationSession {
 
   /** Lets a lane in, or throws why not. */
   grantLane(laneToken: string, peer: string): LaneGrant {
-    const record = this.record;
-    const expected = this.#laneToken;
-    const given = Buffer.from(laneToken, "hex");
-    if (
-      !record ||
-      !expected ||
-      record.peer !== peer ||
-      record.state !== "receiving" ||
-      !timingSafeEqual(expected, given)
-    ) {
-      throw laneRefused();
-    }
+    checkLane(this.record, this.#laneToken, laneToken, peer);
     return this.#files().grant(this.session);
   }
 
@@ -304,8 +294,3 @@ export class DestinationSession {
 }
 
 /** What is said of a lane that may not be let in, whatever the reason. */
-export function laneRefused(): MigrateError {
-  return new MigrateError("policy", "this lane belongs to no session that is being received", {
-    side: "destination",
-  });
-}

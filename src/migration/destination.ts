@@ -3,25 +3,20 @@
  * the session that it is about.
  */
 import { ControlLink, type HeartbeatTiming } from "../channel/control-link.ts";
-import { Strangers } from "../channel/strangers.ts";
-import type { TicketBook } from "../channel/ticket-book.ts";
-import type { TrustFile } from "../channel/trust.ts";
 import { asMigrateError, MigrateError } from "../protocol/errors.ts";
-import { deadlines, limits } from "../protocol/limits.ts";
+import { limits } from "../protocol/limits.ts";
 import { encodeError, type Message } from "../protocol/messages.ts";
 import type { DoorPool } from "../transfer/door-pool.ts";
 import type { FromDoor } from "../transfer/lane-messages.ts";
 import type { DestinationRequest } from "./destination-machine.ts";
-import { type Asker, DestinationSession, laneRefused, type SessionContext } from "./destination-session.ts";
+import { type Asker, DestinationSession, type SessionContext } from "./destination-session.ts";
 import { answerInquiry } from "./inquiry.ts";
 import { isJournalFull } from "./journal.ts";
+import { laneRefused } from "./lane-check.ts";
 import type { Measuring } from "./measuring.ts";
-import { software } from "./software.ts";
+import { Reception, type ReceptionOptions } from "./reception.ts";
 
-export interface DestinationOptions extends Omit<SessionContext, "doors"> {
-  insecure: boolean;
-  tickets: TicketBook;
-  trust: () => TrustFile;
+export interface DestinationOptions extends Omit<SessionContext, "doors">, ReceptionOptions {
   timing?: HeartbeatTiming | undefined;
   /** A session is over: its VM is here and the source knows. */
   completed: (session: string) => void;
@@ -43,9 +38,6 @@ const requestByMessage: Partial<Record<Message["name"], DestinationRequest>> = {
 /** Sessions whose newest connection is remembered beside the journal. */
 const mostRemembered = 4096;
 
-/** Connections that may be open and not yet trusted, over all doors. */
-const mostStrangers = 256;
-
 export class Destination {
   readonly #options: DestinationOptions;
   readonly #links = new Map<string, ControlLink>();
@@ -54,18 +46,13 @@ export class Destination {
   readonly #newestAttempts = new Map<string, number>();
   /** The sessions that lanes were let in for, by connection. */
   readonly #lanes = new Map<string, string>();
-  readonly #strangers = new Strangers<ControlLink>(mostStrangers, deadlines.helloMs, (link, why) =>
-    link.fail(
-      why === "late"
-        ? new MigrateError("not-trusted", "no ticket was shown in time")
-        : new MigrateError("busy", "too many connections at once"),
-    ),
-  );
+  readonly #reception: Reception;
   #doors: DoorPool | undefined;
   #stopping = false;
 
   constructor(options: DestinationOptions) {
     this.#options = options;
+    this.#reception = new Reception(options);
   }
 
   /** The doors, once they are open. */
@@ -86,6 +73,9 @@ export class Destination {
           });
         } catch (thrown) {
           observe({ event: "warning", message: `${record.name}: ${asMigrateError(thrown).message}` });
+        } finally {
+          // It was made before there were doors; who asks for it gets one that has them.
+          this.#sessions.delete(record.session);
         }
       } else if (record.state === "ready") {
         observe({
@@ -165,7 +155,7 @@ export class Destination {
     const admit = () => doors.post(door, { kind: "admit", conn });
     let bound: DestinationSession | undefined;
     try {
-      const peer = await this.#welcome(link, opened, admit);
+      const peer = await this.#reception.welcome(link, opened, admit);
       const asker: Asker = { link, peer, remote: opened.remote, attempt: opened.attempt };
       for (;;) {
         const message = await link.receive();
@@ -212,50 +202,6 @@ export class Destination {
         const { record } = session;
         if (record === null || record.endedAtMs !== null) this.#sessions.delete(session.session);
       }
-    }
-  }
-
-  /** Says who we are, and lets the peer in: as one we know, or by a ticket. Gives the peer's name. */
-  async #welcome(link: ControlLink, opened: ControlOpened, admit: () => void): Promise<string> {
-    const { insecure, tickets, observe } = this.#options;
-    const peer = opened.peer;
-    if (insecure || (peer !== null && (await this.#trust((file) => file.allows(peer, "source"))))) {
-      admit();
-      link.send("welcome", { version: limits.version, software, trusted: true });
-      return peer ?? "insecure";
-    }
-    if (peer === null) throw new MigrateError("not-trusted", "the source showed no certificate");
-    this.#strangers.add(link);
-    try {
-      link.send("welcome", { version: limits.version, software, trusted: false });
-      const { body } = await link.expect("pair");
-      tickets.redeem(
-        Buffer.from(body.ticket, "hex"),
-        Buffer.from(body.proof, "hex"),
-        Buffer.from(opened.exporter),
-        peer,
-      );
-      const comment = `paired ${new Date(this.#options.now()).toISOString()}`;
-      await this.#trust((file) => file.add(peer, "source", opened.remote, comment));
-      admit();
-      link.send("paired", {});
-      observe({ event: "paired", peer });
-      return peer;
-    } finally {
-      this.#strangers.settle(link);
-    }
-  }
-
-  /** Asks or changes the trust file; what is wrong with it is for this host's own people. */
-  async #trust<T>(ask: (file: TrustFile) => T | Promise<T>): Promise<T> {
-    try {
-      return await ask(this.#options.trust());
-    } catch (thrown) {
-      this.#options.observe({ event: "warning", message: asMigrateError(thrown).message });
-      throw new MigrateError("not-trusted", "the destination cannot tell whom it trusts", {
-        side: "destination",
-        cause: thrown,
-      });
     }
   }
 

@@ -5,11 +5,10 @@
 import { MigrateError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
 import type { Message } from "../protocol/messages.ts";
-import { parseInventory } from "../transfer/inventory.ts";
-import { LanePool } from "../transfer/lane-pool.ts";
-import { TagTable } from "../transfer/tag-table.ts";
+import type { LanePool } from "../transfer/lane-pool.ts";
 import { tellCancelled } from "./cancellation.ts";
 import { retireFiles } from "./retire.ts";
+import { SourceFiles } from "./source-files.ts";
 import { openSourceLink, type SourceLink } from "./source-link.ts";
 import {
   type SourceAction,
@@ -21,9 +20,6 @@ import {
 } from "./source-machine.ts";
 import { interrupted, type SourceSession } from "./source-session.ts";
 
-/** Bytes of VM that make another lane worth its connection. */
-const laneWorthBytes = 8 * limits.chunkBytes;
-
 export class SourceAttempt {
   readonly #session: SourceSession;
   #state: SourceState;
@@ -32,17 +28,13 @@ export class SourceAttempt {
   #aborted: MigrateError | undefined;
   readonly #abortion = Promise.withResolvers<never>();
   #laneToken = "";
-  /** What the destination has of each file; null where it has nothing. */
-  readonly #theirs: (TagTable | null)[];
-  /** Tags that INVENTORY may still bring. */
-  #tagsLeft: number;
+  readonly #files: SourceFiles;
 
   constructor(session: SourceSession) {
     this.#session = session;
-    const { state, mode, files } = session.record;
+    const { state, mode } = session.record;
     this.#state = sourceStart(state as SourceRecord, mode);
-    this.#theirs = files.map(() => null);
-    this.#tagsLeft = session.tags.reduce((sum, { chunks }) => sum + chunks, 0);
+    this.#files = new SourceFiles(session);
   }
 
   /** Ends the attempt; `run` rejects with `error`. */
@@ -60,9 +52,8 @@ export class SourceAttempt {
       await this.#step({ type: "linked" });
       while (this.#state.ended === undefined) await this.#step(this.#eventOf(await link.receive()));
       if (this.#state.ended === "cancelled") {
-        throw new MigrateError("cancelled", "the migration was cancelled at the destination", {
-          side: "destination",
-        });
+        const said = "the migration was cancelled at the destination";
+        throw new MigrateError("cancelled", said, { side: "destination" });
       }
     } catch (thrown) {
       link.fail(thrown);
@@ -245,7 +236,7 @@ export class SourceAttempt {
     const { meter, record, options } = this.#session;
     const { link } = this.#current!;
     meter.phase("prepare");
-    link.onInventory = (payload) => this.#inventory(payload);
+    link.onInventory = (payload) => this.#files.inventory(payload);
     link.send("offer", {
       name: record.name,
       vm: record.vm,
@@ -266,54 +257,13 @@ export class SourceAttempt {
     await this.#step({ type: "accepted", state: body.state });
   }
 
-  #inventory(payload: Buffer): void {
-    const known = this.#session.tags;
-    const { file, firstChunk, tags } = parseInventory(
-      payload,
-      known.map(({ chunks }) => chunks),
-    );
-    // Each tag once: a list that begins again would never end.
-    this.#tagsLeft -= Math.max(1, tags.length);
-    if (this.#tagsLeft < 0) {
-      throw new MigrateError("protocol", "more tags came than the VM has chunks", { side: "destination" });
-    }
-    const table = (this.#theirs[file] ??= new TagTable(known[file]!.bytes));
-    for (const [i, tag] of tags.entries()) table.set(firstChunk + i, tag);
-  }
-
   async #transfer(): Promise<void> {
     const session = this.#session;
-    const { address, identity, streams, bandwidthBytesPerSec, quiet } = session.options;
-    if (quiet === null) throw new MigrateError("bug", "there are no files to send");
     const { link, peer } = this.#current!;
-    const { record, meter } = session;
-    quiet.verify();
-    meter.begin(record.files, []);
-    meter.phase("stop-and-copy");
-    const pool = new LanePool({
-      ...address,
-      credentials: identity && {
-        certificatePem: identity.certificatePem,
-        privateKeyPem: identity.privateKeyPem,
-      },
-      peer: identity ? peer : null,
-      session: record.session,
-      laneToken: this.#laneToken,
-      tagKey: Buffer.from(record.tagKey, "hex"),
-      streams: Math.max(1, Math.min(streams, Math.ceil(record.bytes / laneWorthBytes))),
-      bandwidthBytesPerSec: bandwidthBytesPerSec ?? null,
-      files: record.files.map((file, i) => ({
-        path: file.path!,
-        fd: quiet.fd(i),
-        tags: session.tags[i]!,
-        theirs: this.#theirs[i] ?? null,
-      })),
-      progress: (file, bytes) => meter.done(file, bytes),
-      sent: (bytes, chunks) => {
-        meter.wire(bytes);
-        session.chunksSent += chunks;
-      },
-    });
+    session.options.quiet?.verify();
+    session.meter.begin(session.record.files, []);
+    session.meter.phase("stop-and-copy");
+    const pool = this.#files.lanes(peer, this.#laneToken);
     this.#pool = pool;
     // Whatever ends the control connection ends the lanes.
     link.onClosed((error) => pool.abort(error));
@@ -344,12 +294,7 @@ export class SourceAttempt {
         },
       );
     }
-    return new MigrateError(
-      "protocol",
-      `the destination said ${event.type} in the phase ${this.#state.phase}`,
-      {
-        side: "destination",
-      },
-    );
+    const said = `the destination said ${event.type} in the phase ${this.#state.phase}`;
+    return new MigrateError("protocol", said, { side: "destination" });
   }
 }

@@ -1,0 +1,72 @@
+/** One link's transfer: the source's files, what the destination has of them, and the lanes between. */
+import { MigrateError } from "../protocol/errors.ts";
+import { limits } from "../protocol/limits.ts";
+import { parseInventory } from "../transfer/inventory.ts";
+import { LanePool } from "../transfer/lane-pool.ts";
+import { TagTable } from "../transfer/tag-table.ts";
+import type { SourceSession } from "./source-session.ts";
+
+/** Bytes of VM that make another lane worth its connection. */
+const laneWorthBytes = 8 * limits.chunkBytes;
+
+export class SourceFiles {
+  readonly #session: SourceSession;
+  /** What the destination has of each file; null where it has nothing. */
+  readonly #theirs: (TagTable | null)[];
+  /** Tags that INVENTORY may still bring. */
+  #tagsLeft: number;
+
+  constructor(session: SourceSession) {
+    this.#session = session;
+    this.#theirs = session.tags.map(() => null);
+    this.#tagsLeft = session.tags.reduce((sum, { chunks }) => sum + chunks, 0);
+  }
+
+  /** Takes an INVENTORY payload. Throws MigrateError "protocol" for what the VM does not have. */
+  inventory(payload: Buffer): void {
+    const known = this.#session.tags;
+    const { file, firstChunk, tags } = parseInventory(
+      payload,
+      known.map(({ chunks }) => chunks),
+    );
+    // Each tag once: a list that begins again would never end.
+    this.#tagsLeft -= Math.max(1, tags.length);
+    if (this.#tagsLeft < 0) {
+      throw new MigrateError("protocol", "more tags came than the VM has chunks", { side: "destination" });
+    }
+    const table = (this.#theirs[file] ??= new TagTable(known[file]!.bytes));
+    for (const [i, tag] of tags.entries()) table.set(firstChunk + i, tag);
+  }
+
+  /** The lanes that bring over what the destination `peer` does not have. */
+  lanes(peer: string, laneToken: string): LanePool {
+    const session = this.#session;
+    const { address, identity, streams, bandwidthBytesPerSec, quiet } = session.options;
+    if (quiet === null) throw new MigrateError("bug", "there are no files to send");
+    const { record, meter } = session;
+    return new LanePool({
+      ...address,
+      credentials: identity && {
+        certificatePem: identity.certificatePem,
+        privateKeyPem: identity.privateKeyPem,
+      },
+      peer: identity ? peer : null,
+      session: record.session,
+      laneToken,
+      tagKey: Buffer.from(record.tagKey, "hex"),
+      streams: Math.max(1, Math.min(streams, Math.ceil(record.bytes / laneWorthBytes))),
+      bandwidthBytesPerSec: bandwidthBytesPerSec ?? null,
+      files: record.files.map((file, i) => ({
+        path: file.path!,
+        fd: quiet.fd(i),
+        tags: session.tags[i]!,
+        theirs: this.#theirs[i] ?? null,
+      })),
+      progress: (file, bytes) => meter.done(file, bytes),
+      sent: (bytes, chunks) => {
+        meter.wire(bytes);
+        session.chunksSent += chunks;
+      },
+    });
+  }
+}
