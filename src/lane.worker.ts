@@ -14,6 +14,9 @@ addEventListener("message", (event) => {
     case "work":
       lane?.add(message);
       break;
+    case "rate":
+      lane?.pace(message.bandwidthBytesPerSec);
+      break;
     case "stop":
       lane?.stop();
       break;

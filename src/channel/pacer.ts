@@ -7,17 +7,24 @@ const burstMs = 50;
 export class Pacer {
   /** What is admitted at a time: small enough to be smooth, large enough to be cheap. */
   readonly sliceBytes: number;
-  readonly #bytesPerMs: number;
-  readonly #burstBytes: number;
+  #bytesPerMs = 0;
+  #burstBytes = 0;
   #tokens: number;
   #lastMs = performance.now();
 
   /** Takes the rate in bytes per second. */
   constructor(bandwidthBytesPerSec: number) {
-    this.#bytesPerMs = bandwidthBytesPerSec / 1000;
-    this.sliceBytes = Math.max(1024, Math.min(128 * 1024, Math.floor(this.#bytesPerMs * 20)));
-    this.#burstBytes = Math.max(this.sliceBytes, this.#bytesPerMs * burstMs);
+    const bytesPerMs = bandwidthBytesPerSec / 1000;
+    this.sliceBytes = Math.max(1024, Math.min(128 * 1024, Math.floor(bytesPerMs * 20)));
     this.#tokens = 0;
+    this.bandwidthBytesPerSec = bandwidthBytesPerSec;
+  }
+
+  /** Another rate from now on. */
+  set bandwidthBytesPerSec(bandwidthBytesPerSec: number) {
+    this.#refill();
+    this.#bytesPerMs = bandwidthBytesPerSec / 1000;
+    this.#burstBytes = Math.max(this.sliceBytes, this.#bytesPerMs * burstMs);
   }
 
   /** Waits until `bytes` more bytes may be sent. */

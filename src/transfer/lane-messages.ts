@@ -29,6 +29,8 @@ export type ToLane =
     }
   /** Chunks to bring over; `have` are the tags of what the destination has, null for zeros. */
   | { kind: "work"; file: number; first: number; count: number; have: Uint8Array | null }
+  /** What this lane may send from now on. */
+  | { kind: "rate"; bandwidthBytesPerSec: number }
   | { kind: "stop" };
 
 /** A lane of the source to the main thread. */

@@ -47,6 +47,8 @@ export class LanePool {
   readonly #finished = Promise.withResolvers<void>();
   #planned = false;
   #over = false;
+  /** Lanes that have work, by which the bandwidth is divided. */
+  #busy = 0;
 
   constructor(options: TransferOptions) {
     this.#options = options;
@@ -98,10 +100,12 @@ export class LanePool {
         case "up":
           lane.up = true;
           this.#feed(lane);
+          this.#share();
           break;
         case "right":
           this.#right(lane, message);
           this.#feed(lane);
+          this.#share();
           break;
         case "failed":
           this.abort(
@@ -142,6 +146,17 @@ export class LanePool {
       }
     }
     if (this.#planned && this.#lanes.every(({ outstanding }) => outstanding === 0)) this.#finished.resolve();
+  }
+
+  /** Divides the bandwidth among those that have work: what an idle lane leaves is not lost. */
+  #share(): void {
+    const { bandwidthBytesPerSec } = this.#options;
+    const busy = this.#lanes.filter(({ outstanding }) => outstanding > 0);
+    if (bandwidthBytesPerSec === null || busy.length === this.#busy) return;
+    this.#busy = busy.length;
+    for (const lane of busy) {
+      this.#post(lane, { kind: "rate", bandwidthBytesPerSec: bandwidthBytesPerSec / busy.length });
+    }
   }
 
   #post(lane: Lane, message: ToLane): void {

@@ -74,6 +74,11 @@ export class LaneSender {
     this.#wake?.();
   }
 
+  /** Sends no faster than this from now on; for a lane that was started with a rate. */
+  pace(bandwidthBytesPerSec: number): void {
+    if (this.#pacer) this.#pacer.bandwidthBytesPerSec = bandwidthBytesPerSec;
+  }
+
   stop(): void {
     this.#stopped = true;
     this.#wake?.();
