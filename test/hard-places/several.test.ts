@@ -1,0 +1,168 @@
+/** More than one at a time: one VM sent twice, many VMs to one serve, and the limits that are set. */
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { claimSession } from "../../src/migration/claim.ts";
+import { Journal } from "../../src/migration/journal.ts";
+import { killChildren } from "../support/child.ts";
+import { expectMoved, expectOneOwner, sessionsIn } from "../support/ownership.ts";
+import { runMigrate } from "../support/process.ts";
+import { sendOnce } from "../support/sending.ts";
+import { startServing, stopServing } from "../support/serving.ts";
+import { makeSmallVm, type SmallVm } from "../support/small-vm.ts";
+import { TwoHosts } from "../support/two-hosts.ts";
+
+const mebibyte = 1024 ** 2;
+let root: string;
+let vm: SmallVm;
+let hosts: TwoHosts;
+
+beforeEach(async () => {
+  root = mkdtempSync(join(tmpdir(), "migrate-several-"));
+  vm = makeSmallVm(join(root, "web1"));
+  hosts = await TwoHosts.make(join(root, "hosts"));
+});
+afterEach(async () => {
+  await killChildren();
+  await stopServing();
+  await hosts.close();
+  rmSync(root, { recursive: true, force: true });
+});
+
+test("a second send of a VM, to the same destination or to another one, is refused with 2 and harms nothing", async () => {
+  await hosts.serve();
+  const first = hosts.send(vm.folder, ["--bandwidth", "2M"]);
+  await first.waitFor("progress", { where: ({ doneBytes }) => doneBytes > 0 });
+  const other = ["send", vm.folder, "127.0.0.1:9", "--insecure"];
+  const byFiles = hosts.sendFiles(["--name", "another-name", "--disk", vm.files[1]!.path]);
+  for (const second of [
+    hosts.send(vm.folder),
+    hosts.source(other),
+    hosts.send(vm.folder, ["--copy"]),
+    byFiles,
+  ]) {
+    expect(await second.waitFor("error")).toMatchObject({ code: "vm-busy", side: "source" });
+    expect(await second.exit).toEqual({ code: 2, signal: null });
+  }
+  expect(await first.exit).toEqual({ code: 0, signal: null });
+  expectMoved(vm, hosts, "the first one");
+});
+
+test("of two sends that begin in the same instant, one goes on: there is never a second session of one VM", async () => {
+  const home = join(root, "home");
+  const serving = await startServing({ home: join(root, "there"), store: join(root, "store") });
+  const rivals: unknown[] = [];
+  const { error } = await sendOnce({
+    home,
+    vm: vm.spec,
+    address: serving.address,
+    onJournalWrite: (when, label) => {
+      if (when !== "before" || label !== "sending" || rivals.length > 0) return;
+      // Between the look and the write, another process begins to send it elsewhere.
+      const journal = Journal.open(home);
+      const claim = claimSession(journal, home, {
+        spec: vm.spec,
+        address: "127.0.0.1:9",
+        mode: "move",
+        after: "rename",
+        now: () => Date.now(),
+      });
+      rivals.push(claim.record.session);
+      claim.release();
+      journal.close();
+    },
+  });
+  expect(error).toMatchObject({ code: "vm-busy", exitCode: 2 });
+  expect(sessionsIn(home, "source").map(({ session }) => session)).toEqual(rivals as string[]);
+  expect(sessionsIn(join(root, "there"), "destination")).toEqual([]);
+});
+
+test("sixteen sends of one VM at once move it once", async () => {
+  await hosts.serve();
+  // The one that comes first pairs the hosts.
+  const other = makeSmallVm(join(root, "other"), { seed: 2 });
+  expect(await hosts.send(other.folder).exit).toMatchObject({ code: 0 });
+  const sends = Array.from({ length: 16 }, () => hosts.send(vm.folder));
+  const codes = (await Promise.all(sends.map(({ exit }) => exit))).map(({ code }) => code);
+  expect(codes.filter((code) => code === 0)).toEqual([0]);
+  // Refused while it went on, or told afterwards that it is not the owner any more.
+  for (const code of codes) expect(code).toBeOneOf([0, 2, 7]);
+  expectMoved(vm, hosts, "sixteen");
+});
+
+test("eight VMs at once to one serve all arrive", async () => {
+  const serve = await hosts.serve();
+  expect(await hosts.send(vm.folder).exit).toMatchObject({ code: 0 });
+  const vms = Array.from({ length: 8 }, (_, i) => makeSmallVm(join(root, `vm${i}`), { seed: 10 + i }));
+  const sends = vms.map((each) => hosts.send(each.folder, ["--streams", "2"]));
+  for (const [i, send] of sends.entries()) {
+    expect(await send.exit, send.stdout()).toEqual({ code: 0, signal: null });
+    expectMoved(vms[i]!, hosts, `vm${i}`);
+  }
+  expect(readdirSync(hosts.store).sort()).toEqual(
+    [".migrate-lock", ...vms.map(({ name }) => name), vm.name].sort(),
+  );
+  expect(await serve.kill("SIGTERM")).toEqual({ code: 0, signal: null });
+});
+
+test("--max-sessions refuses one more with 6, and takes it once there is room", async () => {
+  await hosts.serve({ flags: ["--max-sessions", "1"] });
+  const first = hosts.send(vm.folder, ["--bandwidth", "1M"]);
+  await first.waitFor("progress", { where: ({ doneBytes }) => doneBytes > 0 });
+  const other = makeSmallVm(join(root, "other"), { seed: 2 });
+  const second = hosts.send(other.folder);
+  expect(await second.waitFor("error")).toMatchObject({ code: "busy", side: "destination" });
+  expect(await second.exit).toMatchObject({ code: 6 });
+  expectOneOwner(other, hosts, "no room");
+  expect(await first.exit).toMatchObject({ code: 0 });
+  expect(await hosts.send(other.folder).exit).toMatchObject({ code: 0 });
+  expectMoved(vm, hosts, "first");
+  expectMoved(other, hosts, "second");
+});
+
+test("--once ends serve with 0 after one VM, not after one connection", async () => {
+  const serve = await hosts.serve({ flags: ["--once"] });
+  const broken = hosts.send(vm.folder, ["--bandwidth", "1M"]);
+  await broken.waitFor("progress", { where: ({ doneBytes }) => doneBytes > 0 });
+  await broken.kill();
+  expect(await hosts.source(["status", hosts.proxy.addressText]).exit).toMatchObject({ code: 0 });
+  expect(await hosts.send(vm.folder).exit).toMatchObject({ code: 0 });
+  expect(await serve.exit).toEqual({ code: 0, signal: null });
+  expect(serve.events.at(-1)).toMatchObject({ event: "done", name: vm.name, side: "destination" });
+  expectMoved(vm, hosts, "once");
+});
+
+for (const streams of [1, 4]) {
+  test(`--bandwidth is kept within 5 %, over ${streams} lanes, and is never exceeded`, async () => {
+    const bytes = 40 * mebibyte;
+    const big = makeSmallVm(join(root, "big"), { ram: { bytes, extents: [{ at: 0, bytes }] }, disks: [] });
+    await hosts.serve();
+    const send = hosts.send(big.folder, ["--bandwidth", "10M", "--streams", String(streams)]);
+    let begunMs = 0;
+    await send.waitFor("phase", { where: ({ phase }) => phase === "stop-and-copy" });
+    begunMs = performance.now();
+    await send.waitFor("phase", { where: ({ phase }) => phase === "seal" });
+    const seconds = (performance.now() - begunMs) / 1000;
+    expect(await send.exit).toMatchObject({ code: 0 });
+    const wireBytes = statSync(join(hosts.store, "big", big.files[0]!.base)).size;
+    const expectedSeconds = wireBytes / (10 * mebibyte);
+    console.log(`${streams} lanes: ${(wireBytes / mebibyte / seconds).toFixed(2)} MiB/s of 10`);
+    // What a message takes from there to here is in it, a few milliseconds.
+    expect(seconds).toBeGreaterThan(expectedSeconds * 0.99);
+    expect(seconds).toBeLessThan(expectedSeconds * 1.05);
+  });
+}
+
+test("two serves on two stores of one host do not meddle with each other's sessions", async () => {
+  await hosts.serve();
+  const send = hosts.send(vm.folder, ["--bandwidth", "1M"]);
+  await send.waitFor("progress", { where: ({ doneBytes }) => doneBytes > 0 });
+  await send.kill();
+  const words = ["serve", "--listen", "127.0.0.1:0", "--store", join(root, "second"), "--insecure", "--json"];
+  const second = runMigrate(words, { home: hosts.destinationHome });
+  await second.waitFor("listening");
+  expect(await second.kill("SIGTERM")).toMatchObject({ code: 0 });
+  expect(await hosts.send(vm.folder).exit).toMatchObject({ code: 0 });
+  expectMoved(vm, hosts, "two serves");
+});
