@@ -92,7 +92,7 @@ export class LaneTamperer {
           flush(pair.toDownstream, downstream);
         },
         drain: (socket) => flush(pair.toUpstream, socket),
-        close: () => downstream.end(),
+        close: () => void downstream.end(),
         error: () => {},
       },
     });
