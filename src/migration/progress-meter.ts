@@ -40,6 +40,11 @@ export class ProgressMeter {
     return this.#phase;
   }
 
+  /** Bytes that are known to be right at the destination; never goes down. */
+  get doneBytes(): number {
+    return this.#doneBytes();
+  }
+
   /** A new attempt: what is right at the destination already, by file. What was shown never shrinks. */
   begin(files: readonly Pick<JournalFile, "name" | "bytes">[], doneBytes: readonly number[]): void {
     this.#files = files.map(({ name, bytes }, i) => ({

@@ -49,7 +49,7 @@ export class Source {
     let lostAtMs = performance.now();
     let delayMs = firstDelayMs;
     for (let tries = 1; ; tries++) {
-      const sentBefore = session.chunksSent;
+      const doneBefore = session.meter.doneBytes;
       try {
         if (session.mayStop) throw interrupted(session.options.session);
         this.#attempt = new SourceAttempt(session);
@@ -58,7 +58,8 @@ export class Source {
       } catch (thrown) {
         const error = asMigrateError(thrown);
         const record = session.record;
-        if (session.chunksSent > sentBefore) {
+        // Only what is new counts: a destination that forgets all each time would keep us for good.
+        if (session.meter.doneBytes > doneBefore) {
           lostAtMs = performance.now();
           delayMs = firstDelayMs;
         }
