@@ -95,10 +95,9 @@ async function resolveSource(
           );
         }
         if (record.state === "released") write("confirmed", { state: "confirmed", phase: "confirm" });
-        if (!record.settled) {
-          retireFiles(record);
-          write("retired", { settled: true, endedAtMs: now });
-        }
+        if (!record.settled) retireFiles(record);
+        // Nobody else needs to hear of it: the session is over here.
+        if (record.endedAtMs === null) write("retired", { settled: true, endedAtMs: now });
         return;
     }
     if (record.state === "sending") {
@@ -189,8 +188,9 @@ function resolveDestination(journal: Journal, record: SessionRecord, options: Re
         staging().publish(record.name, publishedManifest(record, nowMs), (folder) =>
           isPublishedBy(folder, record.session),
         );
-        write("published-files", { settled: true });
       }
+      // Over here, whether or not the source comes back to confirm it: it is answered in any case.
+      if (record.endedAtMs === null) write("published-files", { settled: true, endedAtMs: nowMs });
       return;
     case "source":
     case "cancel":
