@@ -6,7 +6,7 @@ import { measureAt } from "../migration/measure-at.ts";
 import { addressText } from "../migration/source-link.ts";
 import { kernelVersion } from "../platform/host.ts";
 import { openFullSides } from "../profiler/full-sides.ts";
-import { makeInput } from "../profiler/profile-input.ts";
+import { largestFiles, makeInput, type ProfileInput } from "../profiler/profile-input.ts";
 import { type ProfileProgress, type ProfileResult, runProfile } from "../profiler/run-profile.ts";
 import type { Plan, Sample, Samples } from "../profiler/samples.ts";
 import type { Sides } from "../profiler/sides.ts";
@@ -39,7 +39,7 @@ export async function measurePlan(options: MeasureOptions): Promise<ProfileResul
   const folder = mkdtempSync(join(tmpdir(), "migrate-profile-"));
   try {
     const input = await makeInput(plan, { folder, seed, destinationHere: to === undefined, signal });
-    const sides = await openSides(options, folder);
+    const sides = await openSides(options, folder, input);
     return await runProfile({
       plan,
       seed,
@@ -64,7 +64,11 @@ export async function measurePlan(options: MeasureOptions): Promise<ProfileResul
   }
 }
 
-async function openSides({ plan, self, to, note }: MeasureOptions, folder: string): Promise<Sides> {
+async function openSides(
+  { plan, self, to, note }: MeasureOptions,
+  folder: string,
+  input: ProfileInput,
+): Promise<Sides> {
   const received = join(folder, "received");
   mkdirSync(received, { mode: 0o700 });
   if (plan.engine === "full") return openFullSides({ self, folder: received });
@@ -74,7 +78,10 @@ async function openSides({ plan, self, to, note }: MeasureOptions, folder: strin
     // A VM's own bytes leave this host in no profile: half of the suites would not protect them.
     hide: plan.vm !== undefined && to !== undefined,
     destination: async (source) => {
-      if (to === undefined) return openLocalPeer({ self, source, folder: received, mostBytes });
+      if (to === undefined) {
+        const prepare = largestFiles(plan, input);
+        return openLocalPeer({ self, source, folder: received, mostBytes, prepare });
+      }
       const at = await measureAt({ ...to, request: { source, mostBytes } });
       if (at.paired) note(`Paired with ${at.peer}; from now on no ticket is needed`);
       const { port, plainPort, destination, secret } = at;

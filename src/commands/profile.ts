@@ -28,7 +28,7 @@ export default defineCommand({
   summary: "measure what security costs a migration, and say what to choose",
   about: `Moves a made-up VM (or VM's own files) again and again between two processes, insecurely and secured in several ways, takes the CPU time of every operation on both sides, and draws tables, figures and a report beside those of the thesis this program comes from.
 
-Without --thesis it is quick: under a minute, small sizes, few runs. --thesis takes the thesis's sizes, with and without disk, and about 25 minutes. Every byte is sent, zeros too, as the thesis did; --engine full measures migrate's own engine instead, which spares zeros and compares CPU time by process alone.
+Without --thesis it is quick: under a minute, small sizes, few runs. --thesis takes the thesis's sizes, with and without disk, and about 25 minutes. Every byte is sent, zeros too, as the thesis did; --engine full measures migrate's own engine instead, which spares zeros and compares CPU time by process alone. Files are read from the page cache and written over files that are there already, unflushed: no disk is measured.
 
 ${suiteNames.map((suite) => `${suite}: ${aboutSuite(suite)}.`).join(" ")} The weak ones are here to be measured; migrate send knows none of them.
 

@@ -90,7 +90,16 @@ function measuring(self: readonly string[], host: string, port: number): StartMe
       });
     // Loaded by those alone who are asked to measure.
     const { openPeerProcess } = await import("../profiler/thesis-sides.ts");
-    const peer = await openPeerProcess({ self, host, port, source, folder: null, mostBytes, link: "" });
+    const peer = await openPeerProcess({
+      self,
+      host,
+      port,
+      source,
+      folder: null,
+      mostBytes,
+      prepare: [],
+      link: "",
+    });
     const { port: tlsPort, plainPort, destination, secret } = peer.address;
     return { port: tlsPort, plainPort, destination, secret, close: peer.close };
   };

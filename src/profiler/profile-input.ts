@@ -39,6 +39,18 @@ export async function makeInput(
   return plan.engine === "full" ? fullInput(plan, options) : thesisInput(plan, options);
 }
 
+/** The sizes of the files of the largest run, in their order: what a destination here has to hold. */
+export function largestFiles(plan: Plan, input: ProfileInput): number[] {
+  const largest: number[] = [];
+  for (const ramBytes of plan.ramBytes) {
+    for (const diskBytes of plan.diskBytes) {
+      for (const [i, { bytes }] of input.filesOf({ ramBytes, diskBytes }).entries())
+        largest[i] = Math.max(largest[i] ?? 0, bytes);
+    }
+  }
+  return largest;
+}
+
 /** The RAM and the disks of a VM that is measured; a virtual TPM's few bytes are left out. */
 export function sizesOfVm(folder: string): { ramBytes: number; diskBytes: number } {
   const { files } = loadVm(folder);

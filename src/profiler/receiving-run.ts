@@ -97,14 +97,13 @@ export class ReceivingRun {
   fail(error: MigrateError): void {
     if (this.#settled) return;
     this.#end();
-    this.#output.remove();
+    this.#output.close();
     this.#done.reject(error);
   }
 
-  /** Closes what is received and keeps it, or removes it. */
-  close(keep: boolean): void {
-    if (keep) this.#output.close();
-    else this.#output.remove();
+  /** Closes what is received; `whole` leaves the files as long as they were sent. */
+  close(whole: boolean): void {
+    this.#output.close(whole);
   }
 
   #received(bytes: Buffer): void {

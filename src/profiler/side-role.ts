@@ -17,7 +17,7 @@ export type Question =
       secret: string;
       folder: string | null;
       mostBytes: number;
-      keep?: boolean;
+      prepare: readonly number[];
     }
   | { ask: "full-serve"; options: FullServe }
   | { ask: "full-send"; options: FullSend }

@@ -11,6 +11,7 @@ import { MigrateError } from "../protocol/errors.ts";
 import { deadlines } from "../protocol/limits.ts";
 import type { MessageBody } from "../protocol/messages.ts";
 import { listenMeasured, type MeasuredSocket } from "./measured-socket.ts";
+import { prepareOutput } from "./received-output.ts";
 import { ReceivingRun } from "./receiving-run.ts";
 import { openRunLink } from "./run-link.ts";
 import { isProofOf } from "./run-proof.ts";
@@ -31,7 +32,9 @@ export interface DestinationOptions {
   secret: Buffer;
   /** A folder of ours for what is received; null discards it. */
   folder: string | null;
-  /** Leaves the files of the last run in the folder. */
+  /** Sizes of the files of the largest run, which are made beforehand so that no run has to. */
+  prepare?: readonly number[];
+  /** Cuts the files to their right sizes after each run, for whoever wants to look at them. */
   keep?: boolean;
   /** Largest number of bytes of one run. */
   mostBytes: number;
@@ -68,8 +71,12 @@ export class ThesisDestination {
     this.#account.tidy();
   }
 
-  /** Opens the doors, with a certificate that lives as long as they. Throws MigrateError "port-in-use". */
+  /**
+   * Opens the doors, with a certificate that lives as long as they. Throws MigrateError "port-in-use",
+   * "no-room" or "store-failed".
+   */
   static async open(options: DestinationOptions): Promise<ThesisDestination> {
+    if (options.folder !== null) prepareOutput(options.folder, options.prepare ?? []);
     return new ThesisDestination(options, await makeCertificate());
   }
 
@@ -158,8 +165,10 @@ export class ThesisDestination {
     run.claim(body.bytes, body.digest);
     link.send("runDone", { figures: figuresOf(await run.result) });
     run.close(this.#options.keep === true);
-    // The source closes; what this run left behind is done away with before the next one begins.
+    // The next run is to find nothing of this one: the source waits for the end of this connection.
     this.#account.tidy();
+    this.#run = undefined;
+    link.finish();
   }
 }
 

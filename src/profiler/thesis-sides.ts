@@ -76,12 +76,16 @@ class ThesisSides implements Sides {
   }
 }
 
-/** A destination process on this host, which writes into `folder`, ours and empty. Throws MigrateError. */
+/**
+ * A destination process on this host, which writes into `folder`, ours and empty; `prepare` are the sizes
+ * of the files of the largest run. Throws MigrateError.
+ */
 export async function openLocalPeer(options: {
   self: readonly string[];
   source: string;
   folder: string;
   mostBytes: number;
+  prepare: readonly number[];
 }): Promise<MeasuringPeer> {
   return openPeerProcess({ ...options, host: "127.0.0.1", port: 0, link: "loopback" });
 }
@@ -97,6 +101,7 @@ export async function openPeerProcess(options: {
   source: string;
   folder: string | null;
   mostBytes: number;
+  prepare: readonly number[];
   link: string;
 }): Promise<MeasuringPeer> {
   const { self, host, link, ...rest } = options;

@@ -39,6 +39,9 @@ export interface SourceRun {
 /** What a run gives; the profile knows the rest of a sample. */
 export type RunFigures = Pick<Sample, "wireBytes" | "setup" | "source" | "destination" | "totalMs">;
 
+/** So long a destination may take to be ready for the next run. */
+const tidyMs = 10_000;
+
 /** After the destination closed the lane it may still say why; so long it is waited for. */
 const lastWordMs = 1000;
 
@@ -106,6 +109,7 @@ export class ThesisSource {
       const totalMs = performance.now() - startMs;
       const source = this.#account.end();
       const destination = resultOf(done.figures);
+      await ended(link);
       return {
         wireBytes: sending.wireBytes,
         setup: {
@@ -162,4 +166,15 @@ async function withLastWord(work: Promise<void>, link: ControlLink): Promise<voi
     ]);
     throw told instanceof MigrateError && told.code !== "network" ? told : thrown;
   }
+}
+
+/** The destination closes the connection when it is ready for the next run. */
+function ended(link: ControlLink): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, tidyMs);
+    link.onClosed(() => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
 }
