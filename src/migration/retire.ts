@@ -5,6 +5,7 @@
 import { existsSync, lstatSync, rmdirSync, unlinkSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { renameNoReplace, syncFolder } from "../platform/rename.ts";
+import { MigrateError } from "../protocol/errors.ts";
 import type { SessionRecord } from "./journal.ts";
 
 /** "dev:ino:birthtimeNs": recognises a file under any name; null where there is none. */
@@ -17,16 +18,18 @@ export function fileIdentity(path: string): string | null {
   }
 }
 
-/** Renames, deletes or keeps, as the session says. Gives the names under which the files are now. */
-export function retireFiles(record: SessionRecord): string[] {
-  switch (record.after) {
-    case "rename":
-      return record.folder === null ? renameEach(record) : renameFolder(record, record.folder);
-    case "delete":
-      deleteEach(record);
-      return [];
-    default:
-      return record.files.flatMap(({ path }) => (path === undefined ? [] : [path]));
+/** Renames, deletes or keeps, as the session says. Throws MigrateError "io" where the system does not let us. */
+export function retireFiles(record: SessionRecord): void {
+  try {
+    if (record.after === "delete") deleteEach(record);
+    else if (record.after === "rename") {
+      if (record.folder === null) renameEach(record);
+      else renameFolder(record, record.folder);
+    }
+  } catch (cause) {
+    const what = record.after === "delete" ? "deleted" : "renamed";
+    const why = (cause as NodeJS.ErrnoException).code ?? String(cause);
+    throw new MigrateError("io", `its files here could not be ${what} (${why})`, { side: "source", cause });
   }
 }
 
@@ -37,27 +40,25 @@ function ours(record: SessionRecord): string[] {
 }
 
 /** A folder is retired by one rename: it is there under the old name or under the new one. */
-function renameFolder(record: SessionRecord, folder: string): string[] {
-  if (ours(record).length === 0) return [];
-  return [renameAside(folder, record.session)];
+function renameFolder(record: SessionRecord, folder: string): void {
+  if (ours(record).length > 0) renameAside(folder, record.session);
 }
 
-function renameEach(record: SessionRecord): string[] {
-  return ours(record).map((path) => renameAside(path, record.session));
+function renameEach(record: SessionRecord): void {
+  for (const path of ours(record)) renameAside(path, record.session);
 }
 
-function renameAside(path: string, session: string): string {
+function renameAside(path: string, session: string): void {
   const names = [`${path}.migrated`, `${path}.migrated-${session.slice(0, 8)}`];
   for (const name of names) {
     try {
       renameNoReplace(path, name);
       syncFolder(dirname(path));
-      return name;
+      return;
     } catch (thrown) {
       if ((thrown as NodeJS.ErrnoException).code !== "EEXIST" || name === names.at(-1)) throw thrown;
     }
   }
-  return path;
 }
 
 function deleteEach(record: SessionRecord): void {

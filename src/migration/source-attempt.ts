@@ -207,7 +207,7 @@ export class SourceAttempt {
         session.meter.phase("confirm");
         quiet?.close();
         if (session.record.settled) return;
-        this.#retire();
+        retireFiles(session.record);
         return session.write("retired", { settled: true });
       case "send-confirm":
         return link.send("confirm", {});
@@ -217,17 +217,6 @@ export class SourceAttempt {
         return link.send("cancel", {});
       case "refuse":
         return;
-    }
-  }
-
-  #retire(): void {
-    const { record } = this.#session;
-    try {
-      retireFiles(record);
-    } catch (cause) {
-      const what = record.after === "delete" ? "deleted" : "renamed";
-      const why = (cause as NodeJS.ErrnoException).code ?? String(cause);
-      throw new MigrateError("io", `its files here could not be ${what} (${why})`, { side: "source", cause });
     }
   }
 
