@@ -12,8 +12,8 @@ export interface ServeOptions extends Pick<MigrateOptions, "env" | "binary" | "c
 
 export class TwoHosts implements Hosts {
   readonly folder: string;
-  readonly sourceHome: string;
-  readonly destinationHome: string;
+  sourceHome: string;
+  destinationHome: string;
   store: string;
   readonly proxy: CuttingProxy;
   readonly #insecure: boolean;
