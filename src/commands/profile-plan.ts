@@ -13,8 +13,8 @@ const MiB = 1024 ** 2;
 export const quick = { ramBytes: [16 * MiB, 32 * MiB, 64 * MiB], diskBytes: 16 * MiB, runs: 3 };
 
 /**
- * The thesis's RAM sizes and its number of runs. Its disk had about 1 GiB; with 128 MiB all runs of all
- * suites take about 25 minutes on two cores, of which 3DES takes 20 at its 28 MiB/s.
+ * The thesis's RAM sizes and its number of runs. Its disk had about 1 GiB; with 128 MiB all runs of
+ * all suites take about 23 minutes on two cores, of which 3DES takes 18 at its 28 MiB/s.
  */
 export const thesis = {
   ramBytes: [128 * MiB, 256 * MiB, 512 * MiB, 768 * MiB, 1024 * MiB],

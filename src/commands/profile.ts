@@ -1,11 +1,9 @@
 /** `migrate profile`: what a secure migration costs, measured as the thesis did. */
 import { randomInt } from "node:crypto";
-import { readFileSync } from "node:fs";
 import { compareSamples } from "../profiler/compare.ts";
-import { longestSamplesText, parseSamples } from "../profiler/parse-samples.ts";
 import { sizesOfVm } from "../profiler/profile-input.ts";
 import type { ProfileProgress } from "../profiler/run-profile.ts";
-import type { Plan, Sample, Samples } from "../profiler/samples.ts";
+import type { Plan, Samples } from "../profiler/samples.ts";
 import { suiteNames } from "../profiler/samples.ts";
 import { suiteOf } from "../profiler/suite.ts";
 import { MigrateError } from "../protocol/errors.ts";
@@ -18,6 +16,7 @@ import { defineCommand } from "./define-command.ts";
 import { address, defaultPort, oneOf, optional, toggle, wholeNumber, withDefault } from "./option.ts";
 import { ProfileFolder, profileText, tableText } from "./profile-output.ts";
 import { planFor, quick, sizeOrNone, sizes, suites, thesis } from "./profile-plan.ts";
+import { cutShort, planOf, readSamples } from "./profile-resume.ts";
 import { measurePlan } from "./profile-run.ts";
 
 const name = "migrate profile";
@@ -28,7 +27,7 @@ export default defineCommand({
   summary: "measure what security costs a migration, and say what to choose",
   about: `Moves a made-up VM (or VM's own files) again and again between two processes, insecurely and secured in several ways, takes the CPU time of every operation on both sides, and draws tables, figures and a report beside those of the thesis this program comes from.
 
-Without --thesis it is quick: under a minute, small sizes, few runs. --thesis takes the thesis's sizes, with and without disk, and about 25 minutes. Every byte is sent, zeros too, as the thesis did; --engine full measures migrate's own engine instead, which spares zeros and compares CPU time by process alone. Files are read from the page cache and written over files that are there already, unflushed: no disk is measured.
+Without --thesis it is quick: under a minute, small sizes, few runs. --thesis takes the thesis's sizes, with and without disk, and about 23 minutes. Every byte is sent, zeros too, as the thesis did; --engine full measures migrate's own engine instead, which spares zeros and compares CPU time by process alone. Files are read from the page cache and written over files that are there already, unflushed: no disk is measured.
 
 ${suiteNames.map((suite) => `${suite}: ${aboutSuite(suite)}.`).join(" ")} The weak ones are here to be measured; migrate send knows none of them.
 
@@ -158,7 +157,7 @@ With --to the destination is another host's migrate serve, which discards what i
         folder?.keepSamples(samples);
         await tell(samples, folder, reporter, world);
       }
-      if (stopped !== undefined) throw cutShort(stopped, samples, folder);
+      if (stopped !== undefined) throw cutShort(stopped, samples, folder?.samplesPath);
       return undefined;
     } finally {
       bar?.close();
@@ -174,41 +173,6 @@ function aboutSuite(suite: (typeof suiteNames)[number]): string {
 
 function listed(bytes: readonly number[]): string {
   return bytes.map((size) => formatBytes(size)).join(", ");
-}
-
-/** Throws MigrateError "usage" for a file that cannot be read or is none. */
-function readSamples(path: string): Samples {
-  let text: string;
-  try {
-    const bytes = readFileSync(path);
-    if (bytes.length > longestSamplesText)
-      throw new MigrateError("usage", `${path} is too long to be a samples file`);
-    text = bytes.toString();
-  } catch (cause) {
-    if (cause instanceof MigrateError) throw cause;
-    const code = (cause as NodeJS.ErrnoException).code;
-    throw new MigrateError(
-      "usage",
-      code === "ENOENT" ? `${path} does not exist` : `${path} cannot be read: ${code}`,
-      { cause },
-    );
-  }
-  return parseSamples(text, path);
-}
-
-/** The plan of a profile that is taken up again. Throws MigrateError "usage" where that cannot be done. */
-function planOf(samples: Samples, path: string, remote: boolean): Plan {
-  if (samples.plan === undefined)
-    throw new MigrateError("usage", `${path} does not say what else was to be measured`);
-  if (!samples.partial)
-    throw new MigrateError("usage", `${path} is complete: there is nothing left to measure`);
-  const { link } = samples.environment;
-  if ((link === "loopback") === remote) {
-    throw new MigrateError("usage", `${path} was measured ${remote ? "on one host" : `to ${link}`}`, {
-      hint: remote ? "Leave out --to." : `Add --to ${link}.`,
-    });
-  }
-  return samples.plan;
 }
 
 /** Where files go: as told, beside what is taken up again, else a new folder; with --json only as told. */
@@ -268,22 +232,6 @@ async function tell(
   reporter.note(
     `Tables, figures and report.html are in ${folder.path}; samples.json there holds what was measured`,
   );
-}
-
-/** The error that ended a profile early, with how to go on. */
-function cutShort(error: MigrateError, samples: Samples, folder: ProfileFolder | undefined): MigrateError {
-  const runs: readonly Sample[] = samples.samples;
-  const kept =
-    runs.length === 0
-      ? "Nothing had been measured yet."
-      : folder === undefined
-        ? `What was measured (${runs.length} runs) is in the event before this one: saved to a file, --resume FILE goes on.`
-        : `What was measured (${runs.length} runs) is kept; to go on: ${name} --resume ${folder.samplesPath}${samples.environment.link === "loopback" ? "" : ` --to ${samples.environment.link}`}`;
-  return new MigrateError(error.code, error.message, {
-    side: error.side,
-    cause: error,
-    hint: error.code === "interrupted" || error.hint === undefined ? kept : `${error.hint}\n${kept}`,
-  });
 }
 
 /** The two files' profiles against each other. */
