@@ -1,6 +1,6 @@
 /** Peers that send as fast as they can and read nothing: the server's memory stays what it was. */
 import { afterEach, expect, test } from "bun:test";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openHome } from "../../src/channel/home.ts";
@@ -8,6 +8,7 @@ import { TrustFile } from "../../src/channel/trust.ts";
 import { encodeFrame, frameTypes } from "../../src/protocol/frames.ts";
 import { encodeMessage } from "../../src/protocol/messages.ts";
 import { killChildren } from "../support/child.ts";
+import { HostileDestination, letIn } from "../support/hostile-destination.ts";
 import { makeIdentity, newSession } from "../support/hostile-ground.ts";
 import { runMigrate } from "../support/process.ts";
 import { type RawIdentity, RawPeer } from "../support/raw-peer.ts";
@@ -23,10 +24,11 @@ afterEach(async () => {
   for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
 });
 
-/** The largest resident size that a process has had, in bytes (proc(5), VmHWM). */
+/** The largest resident size that a process has had, in bytes (proc(5), VmHWM); 0 when it is gone. */
 function peakMemoryBytes(pid: number): number {
-  const status = readFileSync(`/proc/${pid}/status`, "utf8");
-  return Number(/VmHWM:\s+(\d+) kB/.exec(status)![1]) * 1024;
+  const path = `/proc/${pid}/status`;
+  const status = existsSync(path) ? readFileSync(path, "utf8") : "";
+  return Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1] ?? 0) * 1024;
 }
 
 /** The compiled destination, and a source that it trusts. */
@@ -90,6 +92,7 @@ test("a destination flooded by trusted sources that read nothing keeps its memor
       peers.push(...four);
       await Promise.all(four.map((peer) => flood(peer, frame, 12 * mebibyte)));
     }
+    expect(peakMemoryBytes(server.pid)).toBeGreaterThan(0);
     expect(peakMemoryBytes(server.pid)).toBeLessThan(mostMemoryBytes);
     const after = await connect(port, identity);
     peers.push(after);
@@ -126,4 +129,43 @@ test("a lane flooded with PING or with one chunk over and over keeps its memory,
     for (const peer of peers) peer.close();
   }
   expect((await server.kill("SIGTERM")).code).toBe(0);
+}, 60_000);
+
+test("a source flooded by a destination that reads nothing keeps its memory, and its VM", async () => {
+  const root = mkdtempSync(join(tmpdir(), "migrate-flood-"));
+  folders.push(root);
+  const destination = await HostileDestination.open({
+    identity: await makeIdentity(),
+    control: async (visit) => {
+      await letIn(visit);
+      await flood(visit.peer, encodeMessage("ping", {}), 16 * mebibyte);
+      // It heard nothing of our answers so far; now it may see that the source still listens.
+      visit.peer.socket.resume();
+      visit.peer.send("error", { code: "policy", message: "enough" });
+      await visit.peer.closed;
+    },
+  });
+  try {
+    const ram = join(root, "web1.ram");
+    writeFileSync(ram, "the VM's memory");
+    const to = `127.0.0.1:${destination.address.port}`;
+    const source = runMigrate(
+      ["send", "--name", "web1", "--ram", ram, to, "--ticket", destination.ticket!, "--json"],
+      {
+        home: join(root, "home"),
+      },
+    );
+    let peakBytes = 0;
+    const watch = setInterval(() => {
+      peakBytes = Math.max(peakBytes, peakMemoryBytes(source.pid));
+    }, 50);
+    const error = await source.waitFor("error").finally(() => clearInterval(watch));
+    expect(error).toMatchObject({ code: "policy", message: "enough" });
+    expect(peakBytes).toBeGreaterThan(0);
+    expect(peakBytes).toBeLessThan(mostMemoryBytes);
+    expect((await source.exit).code).toBe(6);
+    expect(readFileSync(ram, "utf8")).toBe("the VM's memory");
+  } finally {
+    await destination.close();
+  }
 }, 60_000);
