@@ -73,8 +73,9 @@ export function dial(options: DialOptions): Promise<FrameSocket> {
       },
       handshake(socket, _authorized, error) {
         // Without a complete handshake the peer has proven nothing, whatever certificate it sent along.
-        const complete = isHandshakeComplete(socket as RawSocket);
-        const fingerprint = complete ? peerFingerprint(socket as RawSocket) : null;
+        const fingerprint = isHandshakeComplete(socket as RawSocket)
+          ? peerFingerprint(socket as RawSocket)
+          : null;
         if (fingerprint === null) {
           fail(handshakeFailure(place, error));
           return;

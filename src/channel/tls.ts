@@ -24,10 +24,15 @@ export const tlsOptions = (credentials: Credentials) => ({
   maxVersion: 0x0304,
 });
 
-/** The fingerprint of the certificate that the peer showed; null where it showed none. */
+/** The fingerprint of the certificate that the peer showed; null where it showed none that can be read. */
 export function peerFingerprint(socket: RawSocket): string | null {
-  const certificate = socket.getPeerCertificate?.();
-  return certificate?.fingerprint256 ? parseFingerprint(certificate.fingerprint256) : null;
+  try {
+    const certificate = socket.getPeerCertificate?.();
+    return certificate?.fingerprint256 ? parseFingerprint(certificate.fingerprint256) : null;
+  } catch {
+    // All of a certificate is parsed for this, and it may say anything.
+    return null;
+  }
 }
 
 /**
