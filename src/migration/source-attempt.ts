@@ -241,6 +241,9 @@ export class SourceAttempt {
     });
     const { body } = await link.expect("accept");
     if (body.inventory) await link.expect("inventoryEnd");
+    else if (this.#files.heardTags) {
+      throw new MigrateError("protocol", "tags came unasked", { side: "destination" });
+    }
     link.onInventory = undefined;
     this.#laneToken = body.laneToken;
     await this.#step({ type: "accepted", state: body.state });

@@ -22,6 +22,11 @@ export class SourceFiles {
     this.#tagsLeft = session.tags.reduce((sum, { chunks }) => sum + chunks, 0);
   }
 
+  /** True once INVENTORY has brought a tag. */
+  get heardTags(): boolean {
+    return this.#theirs.some((table) => table !== null);
+  }
+
   /** Takes an INVENTORY payload. Throws MigrateError "protocol" for what the VM does not have. */
   inventory(payload: Buffer): void {
     const known = this.#session.tags;

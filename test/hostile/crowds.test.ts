@@ -1,4 +1,4 @@
-/** Many at once, and slow ones: those who hold a place without using it do not keep others out. */
+/** Many at once, and slow ones: those who hold a place without using it do not keep others out [STAND-7]. */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { deadlines } from "../../src/protocol/limits.ts";
 import { HostileGround, makeIdentity } from "../support/hostile-ground.ts";

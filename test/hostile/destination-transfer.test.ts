@@ -106,6 +106,18 @@ describe("an INVENTORY", () => {
     async (_what, control, message) => source.expectOwner(control, "protocol", message),
   );
 
+  test("that ACCEPT did not announce ends the send", () =>
+    source.expectOwner(
+      async (visit) => {
+        await letIn(visit);
+        accept(visit.peer);
+        visit.peer.sendFrame("inventory", tags(0, 0, 1));
+        await visit.peer.closed;
+      },
+      "protocol",
+      "tags came unasked",
+    ));
+
   test("that comes during the transfer ends the send", async () => {
     const transferring = Promise.withResolvers<void>();
     await source.expectOwner(

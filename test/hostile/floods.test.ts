@@ -1,4 +1,4 @@
-/** Peers that send as fast as they can and read nothing: the server's memory stays what it was. */
+/** Peers that send as fast as they can and read nothing: the other side's memory stays what it was [STAND-8]. */
 import { afterEach, expect, test } from "bun:test";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
