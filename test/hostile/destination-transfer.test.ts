@@ -70,6 +70,47 @@ describe("in answer to the offer", () => {
   });
 });
 
+describe("silence", () => {
+  const timing = { pingMs: 50, silenceMs: 300 };
+  test.each<[string, Script]>([
+    [
+      "in answer to the offer",
+      async (visit) => {
+        await letIn(visit);
+        await visit.peer.closed;
+      },
+    ],
+    [
+      "instead of the inventory's end",
+      async (visit) => {
+        await letIn(visit);
+        accept(visit.peer, { inventory: true });
+        await visit.peer.closed;
+      },
+    ],
+    [
+      "during the transfer",
+      async (visit) => {
+        await letIn(visit);
+        accept(visit.peer);
+        await visit.peer.closed;
+      },
+    ],
+  ])("%s is a lost link: tried again, and given up in time", async (_what, control) => {
+    const begun = performance.now();
+    const lane = async ({ peer }: Visit) => {
+      peer.send("welcome", { version: 1, software: "x", trusted: true });
+      await peer.closed;
+    };
+    const { error, destination, record } = await source.sendTo(control, { timing, lane });
+    expect(error.code).toBe("network");
+    expect(error.exitCode).toBe(exitCodes.network);
+    expect(destination.controls).toBeGreaterThan(1);
+    expect(record?.state).toBe("sending");
+    expect(performance.now() - begun).toBeLessThan(10_000);
+  });
+});
+
 describe("an INVENTORY", () => {
   const tags = (file: number, first: number, tagCount: number) => {
     const payload = Buffer.alloc(8 + tagCount * limits.tagBytes, 7);
