@@ -64,7 +64,7 @@ export default defineCommand({
   },
   examples: [
     [
-      "migrate send /srv/vms/web1 192.0.2.7:7600 --ticket mt1-...",
+      "migrate send /srv/vms/web1 192.0.2.7:7600 --ticket mig1-...",
       "the first time, with the line that serve printed",
     ],
     [
