@@ -22,7 +22,7 @@ export const workDoneLine = "work done";
  * that was printed is on the disks, and the disks are at most one tick ahead of what was printed.
  */
 export const guestInit = `#!/bin/busybox sh
-/bin/busybox mkdir -p /proc /sys /dev /work
+/bin/busybox mkdir -p /proc /sys /dev /busy
 /bin/busybox --install -s /bin
 export PATH=/bin
 mount -t proc proc /proc
@@ -46,25 +46,25 @@ for path in /sys/block/vd*; do
   if [ $(cat $path/ro) = 1 ]; then corpus=/dev/\${path##*/}; else disks="$disks /dev/\${path##*/}"; fi
 done
 
-used_mib() { set -- $(df -m /work | tail -n 1); echo $3; }
+used_mib() { set -- $(df -m /busy | tail -n 1); echo $3; }
 
 if [ $work_mib -gt 0 ]; then
-  mount -t tmpfs -o size=90% work /work
-  dd if=/dev/urandom of=/work/random bs=1M count=$((work_mib / 4)) status=none
+  mount -t tmpfs -o size=90% work /busy
+  dd if=/dev/urandom of=/busy/random bs=1M count=$((work_mib / 4)) status=none
   n=0
   while [ $(used_mib) -lt $work_mib ]; do
     n=$((n + 1))
     before=$(used_mib)
     echo "work $before MiB"
-    mkdir /work/$n
+    mkdir /busy/$n
     if [ -n "$corpus" ] && [ $n -le 2 ]; then
-      tar -x -f $corpus -C /work/$n
-      find /work/$n -type f | sort | xargs md5sum > /work/$n.sums
-      head -c 16m $corpus | gzip -1 > /work/$n.gz
+      tar -x -f $corpus -C /busy/$n
+      find /busy/$n -type f | sort | xargs md5sum > /busy/$n.sums
+      head -c 16m $corpus | gzip -1 > /busy/$n.gz
     elif [ -n "$corpus" ]; then
-      dd if=$corpus of=/work/$n/piece bs=1M skip=$((n * 7 % 64)) count=8 status=none
+      dd if=$corpus of=/busy/$n/piece bs=1M skip=$((n * 7 % 64)) count=8 status=none
     else
-      cp /bin/busybox /modules/*.ko /work/$n
+      cp /bin/busybox /modules/*.ko /busy/$n
     fi
     # A tmpfs that is full would keep it here for ever.
     [ $(used_mib) -gt $before ] || break
