@@ -11,7 +11,7 @@ import { operations, type Samples, suiteNames } from "../../src/profiler/samples
 import { expectGolden } from "../support/golden.ts";
 import { seededRandom, syntheticSamples } from "../support/synthetic-samples.ts";
 
-const recordedName = "golden/recorded.samples";
+const recordedName = "../../docs/thesis-run.json";
 const recorded = parseSamples(readFileSync(join(import.meta.dir, recordedName), "utf8"), recordedName);
 
 /** Two sizes, three suites of which one is far dearer, five runs. */

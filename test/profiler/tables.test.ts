@@ -15,8 +15,8 @@ import { expectGolden } from "../support/golden.ts";
 import { type SyntheticOptions, syntheticCosts, syntheticSamples } from "../support/synthetic-samples.ts";
 
 const recorded = parseSamples(
-  readFileSync(join(import.meta.dir, "golden/recorded.samples"), "utf8"),
-  "golden/recorded.samples",
+  readFileSync(join(import.meta.dir, "../../docs/thesis-run.json"), "utf8"),
+  "../../docs/thesis-run.json",
 );
 
 const small: SyntheticOptions = { ramMiB: [128, 1024], diskMiB: [0] };
