@@ -82,6 +82,13 @@ describe("the tree", () => {
     [["send", "vm", "h:1", "--insecure", "--ticket", "t"], "--insecure and --ticket exclude each other"],
     [["send", "vm", "h:x"], 'HOST:PORT must be HOST:PORT, not "h:x"'],
     [["serve"], "--store is missing"],
+    [
+      ["serve", "--store", "x", "--ticket-ttl", "soon"],
+      '--ticket-ttl cannot be read: "soon" is not a duration',
+    ],
+    [["serve", "--store", "x", "--ticket-ttl", "0s"], '--ticket-ttl must be from 1000 ms to 168 h, not "0s"'],
+    [["serve", "--store", "x", "--max-sessions", "0"], "--max-sessions must be a whole number from 1 to 256"],
+    [["serve", "--store", "x", "--profile-port", "y"], "--profile-port must be a whole number"],
     [["status", "--insecure"], "--insecure needs a HOST:PORT"],
     [["resolve", "x", "--cancel", "--owner", "source"], "--owner and --cancel exclude each other"],
     [["resolve", "x", "--owner", "me"], "--owner must be one of source, destination"],
