@@ -5,8 +5,9 @@
  * after a crash, it answers from there. Every message may come again.
  *
  *   none ──▶ receiving ⇄ ready ──▶ owner ──▶ closed       a move
+ *                │         │         │
  *                │         ├─────▶ published ──▶ closed    a copy
- *                └─────────┴─────▶ cancelled
+ *                └─────────┴─────────┴──▶ cancelled        from owner: a running VM that never ran here
  *
  * May the destination's copy be started?  owner, closed: yes (a copy's published, too, under the
  * copy's own account). Everything else: never by us.
@@ -39,6 +40,8 @@ export type DestinationAction =
   | "record-cancelled"
   /** Give the staging folder its final name. Idempotent. */
   | "publish-files"
+  /** Let a running VM go on here. Idempotent; nothing where the VM is files alone. */
+  | "run-vm"
   | "remove-staging"
   | "send-accept-receiving"
   | "send-accept-owner"
@@ -106,10 +109,12 @@ export function destinationStep(
 
     case "release":
       if (mode === "copy") return stay(record === "none" ? "refuse-unknown" : "refuse");
-      if (over) return stay("publish-files", "send-owned");
+      if (record === "owner") return stay("publish-files", "run-vm", "send-owned");
+      // Closed: what became of the VM since is no more the source's business.
+      if (over) return stay("send-owned");
       switch (record) {
         case "ready":
-          return { record: "owner", actions: ["record-owner", "publish-files", "send-owned"] };
+          return { record: "owner", actions: ["record-owner", "publish-files", "run-vm", "send-owned"] };
         case "cancelled":
           return stay("remove-staging", "send-cancelled");
         case "none":
@@ -151,4 +156,13 @@ export function destinationStep(
           return { record: "cancelled", actions: ["record-cancelled", "remove-staging", "send-cancelled"] };
       }
   }
+}
+
+/**
+ * What comes in place of the rest of a RELEASE where the running VM that was received certainly never ran
+ * here and never will, its QEMU being gone: it is the source's again. Not for one that may have run.
+ */
+export function giveBack(record: DestinationRecord, mode: Mode): DestinationStep {
+  if (mode === "copy" || (record !== "ready" && record !== "owner")) return { record, actions: ["refuse"] };
+  return { record: "cancelled", actions: ["record-cancelled", "remove-staging", "send-cancelled"] };
 }

@@ -5,7 +5,8 @@
 import { randomBytes } from "node:crypto";
 import type { ControlLink } from "../channel/control-link.ts";
 import { MigrateError } from "../protocol/errors.ts";
-import type { MessageBody, Offer } from "../protocol/messages.ts";
+import type { MessageBody } from "../protocol/messages.ts";
+import type { Offer } from "../protocol/offer.ts";
 import type { DoorPool } from "../transfer/door-pool.ts";
 import type { FromDoor, LaneGrant } from "../transfer/lane-messages.ts";
 import { ReceivedFiles } from "../transfer/received-files.ts";

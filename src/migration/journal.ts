@@ -9,7 +9,7 @@ import { Database } from "bun:sqlite";
 import { chmodSync } from "node:fs";
 import { join } from "node:path";
 import { MigrateError, type Side } from "../protocol/errors.ts";
-import type { FileKind } from "../protocol/messages.ts";
+import type { FileKind } from "../protocol/offer.ts";
 import type { DestinationRecord } from "./destination-machine.ts";
 import type { Mode } from "./events.ts";
 import type { SourceRecord } from "./source-machine.ts";

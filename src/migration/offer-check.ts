@@ -3,7 +3,7 @@ import { lstatSync } from "node:fs";
 import { join } from "node:path";
 import { freeBytes } from "../platform/filesystem.ts";
 import { type ErrorCode, MigrateError } from "../protocol/errors.ts";
-import type { Offer } from "../protocol/messages.ts";
+import type { Offer } from "../protocol/offer.ts";
 import type { Journal, SessionRecord } from "./journal.ts";
 
 const refusal = (code: ErrorCode, message: string) =>

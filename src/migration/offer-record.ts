@@ -1,5 +1,5 @@
 /** The journal's first entry of a session on the destination. */
-import type { Offer } from "../protocol/messages.ts";
+import type { Offer } from "../protocol/offer.ts";
 import type { SessionRecord } from "./journal.ts";
 
 export interface OfferOrigin {

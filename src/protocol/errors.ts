@@ -42,6 +42,7 @@ export const errorCodes = {
   integrity: exitCodes.integrity,
   "source-changed": exitCodes.integrity,
   io: exitCodes.integrity,
+  "qemu-failed": exitCodes.refused,
   protocol: exitCodes.refused,
   version: exitCodes.refused,
   "name-invalid": exitCodes.refused,

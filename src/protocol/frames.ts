@@ -41,6 +41,11 @@ export const frameTypes = {
   runDone: 31,
   chunk: 32,
   ack: 33,
+  start: 34,
+  started: 35,
+  data: 36,
+  dataAck: 37,
+  dataEnd: 38,
 } as const;
 
 export type FrameName = keyof typeof frameTypes;
@@ -55,7 +60,13 @@ export function frameName(type: number): FrameName | undefined {
 }
 
 /** Who the peer is to us so far; decides how long a frame may be and which types may come. */
-export type Standing = "stranger" | "control" | "lane-source" | "lane-destination";
+export type Standing =
+  | "stranger"
+  | "control"
+  | "lane-source"
+  | "lane-destination"
+  | "stream-source"
+  | "stream-destination";
 
 const strangerTypes: ReadonlySet<FrameName> = new Set([
   "hello",
@@ -68,7 +79,16 @@ const strangerTypes: ReadonlySet<FrameName> = new Set([
 ]);
 const laneDestinationTypes: ReadonlySet<FrameName> = new Set(["chunk", "error", "ping", "pong"]);
 const laneSourceTypes: ReadonlySet<FrameName> = new Set(["ack", "error", "ping", "pong", "welcome"]);
-const bulkTypes: ReadonlySet<FrameName> = new Set(["chunk", "ack"]);
+const streamDestinationTypes: ReadonlySet<FrameName> = new Set([
+  "data",
+  "dataAck",
+  "dataEnd",
+  "error",
+  "ping",
+  "pong",
+]);
+const streamSourceTypes: ReadonlySet<FrameName> = new Set([...streamDestinationTypes, "welcome"]);
+const bulkTypes: ReadonlySet<FrameName> = new Set(["chunk", "ack", "data", "dataAck", "dataEnd"]);
 
 /**
  * Largest payload in bytes that a frame of this type may have from a peer of this standing, or null
@@ -87,7 +107,15 @@ export function payloadLimit(name: FrameName, standing: Standing): number | null
     case "lane-source":
       if (!laneSourceTypes.has(name)) return null;
       return name === "ack" ? limits.ackChunks * 8 : limits.strangerPayloadBytes;
+    case "stream-destination":
+      return streamDestinationTypes.has(name) ? streamLimit(name) : null;
+    case "stream-source":
+      return streamSourceTypes.has(name) ? streamLimit(name) : null;
   }
+}
+
+function streamLimit(name: FrameName): number {
+  return name === "data" ? limits.dataHeaderBytes + limits.dataBytes : limits.strangerPayloadBytes;
 }
 
 /** A whole frame of `type` around `payload`. */

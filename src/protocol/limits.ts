@@ -29,6 +29,20 @@ export const limits = {
   vmBytes: 8 * 1024 ** 4,
   /** Lanes of one session. */
   lanes: 16,
+  /** Offset and tag of a DATA payload. */
+  dataHeaderBytes: 24,
+  /** Most bytes of a stream in one DATA frame. */
+  dataBytes: 512 * 1024,
+  /** Bytes of one direction of a stream that may be under way: sent and not acknowledged. */
+  streamWindowBytes: 8 * 1024 * 1024,
+  /** Channels of a running VM's RAM: the main one and those of multifd. */
+  ramStreams: 16,
+  /** Words of a running VM's command line. */
+  words: 512,
+  /** One of these words, in UTF-8. */
+  wordBytes: 16 * 1024,
+  /** All of them together. */
+  commandLineBytes: 128 * 1024,
   /** Rows in one SESSIONS message. */
   sessionRows: 256,
   /** Text of an error that a peer sends. */

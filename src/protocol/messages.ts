@@ -5,34 +5,12 @@
  */
 import * as v from "valibot";
 import { asMigrateError, type ErrorCode, MigrateError } from "./errors.ts";
+import { count, digest, hex, text } from "./fields.ts";
 import { encodeFrame, type FrameName, frameTypes } from "./frames.ts";
 import { limits } from "./limits.ts";
-import { checkFileName, checkVmName } from "./names.ts";
-
-const hex = (digits: number) => v.pipe(v.string(), v.regex(new RegExp(`^[0-9a-f]{${digits}}$`)));
-const digest = v.pipe(v.string(), v.regex(/^sha256:[0-9a-f]{64}$/));
-const count = (most: number) => v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(most));
-const text = (mostBytes: number) => v.pipe(v.string(), v.maxBytes(mostBytes));
-const named = (check: (name: string) => string | null) =>
-  v.pipe(
-    v.string(),
-    v.check(
-      (name) => check(name) === null,
-      (issue) => check(String(issue.input)) ?? "is not a name",
-    ),
-  );
+import { checkOffer, type Offer, offer } from "./offer.ts";
 
 export const sessionId = hex(32);
-export const fileKinds = ["ram", "disk", "tpm"] as const;
-export type FileKind = (typeof fileKinds)[number];
-
-const file = v.object({
-  kind: v.picklist(fileKinds),
-  name: named(checkFileName),
-  bytes: count(limits.vmBytes),
-  /** Bytes that the file takes on the source's disk; a hint for the room it needs. */
-  allocatedBytes: count(limits.vmBytes * 2),
-});
 
 export const destinationStates = [
   "unknown",
@@ -62,30 +40,28 @@ const nothing = v.object({});
 const schemas = {
   hello: v.object({
     version: count(0xffff),
-    role: v.picklist(["control", "lane"]),
+    role: v.picklist(["control", "lane", "stream"]),
     software: text(64),
     session: v.optional(sessionId),
     /** Counts the source's connections of a session; an older one can never speak after a newer. */
     attempt: v.optional(count(0xffff_ffff)),
     laneToken: v.optional(hex(32)),
+    /** Of a stream: which one, and what this side has of the other's bytes (see DATA-ACK). */
+    stream: v.optional(count(limits.ramStreams + limits.files - 1)),
+    received: v.optional(count(Number.MAX_SAFE_INTEGER)),
   }),
   welcome: v.object({
     version: count(0xffff),
     software: text(64),
     /** True where the destination already takes VMs from this source. */
     trusted: v.boolean(),
+    /** Of a stream: what the destination has of the source's bytes. */
+    received: v.optional(count(Number.MAX_SAFE_INTEGER)),
   }),
   error: v.object({ code: text(32), message: text(limits.errorTextBytes) }),
   pair: v.object({ ticket: hex(16), proof: hex(64) }),
   paired: nothing,
-  offer: v.object({
-    name: named(checkVmName),
-    vm: v.pipe(v.string(), v.regex(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/)),
-    mode: v.picklist(["move", "copy"]),
-    chunkBytes: v.literal(limits.chunkBytes),
-    tagKey: hex(32),
-    files: v.pipe(v.array(file), v.minLength(1), v.maxLength(limits.files)),
-  }),
+  offer,
   accept: v.object({
     state: v.picklist(["receiving", "owner", "published", "cancelled"]),
     laneToken: hex(32),
@@ -93,7 +69,23 @@ const schemas = {
     inventory: v.boolean(),
   }),
   inventoryEnd: nothing,
-  seal: v.object({ digest, files: v.pipe(v.array(digest), v.minLength(1), v.maxLength(limits.files)) }),
+  seal: v.object({
+    digest,
+    files: v.pipe(v.array(digest), v.maxLength(limits.files)),
+    /** Of a running VM: what went to the destination on each stream. */
+    streams: v.optional(
+      v.pipe(
+        v.array(
+          v.object({
+            stream: count(limits.ramStreams + limits.files - 1),
+            bytes: count(Number.MAX_SAFE_INTEGER),
+            digest,
+          }),
+        ),
+        v.maxLength(limits.ramStreams + limits.files),
+      ),
+    ),
+  }),
   ready: v.object({ digest }),
   release: nothing,
   owned: nothing,
@@ -132,6 +124,9 @@ const schemas = {
     digestKey: hex(32),
     fileBytes: v.pipe(v.array(count(limits.vmBytes)), v.minLength(1), v.maxLength(limits.files)),
   }),
+  /** Asks the destination to start its QEMU, which waits for the streams. */
+  start: nothing,
+  started: v.object({ instance: hex(32), streamToken: hex(32) }),
   runReady: v.object({ lane: hex(32) }),
   runEnd: v.object({ bytes: count(limits.vmBytes), digest: hex(32) }),
   /** The destination's figures in milliseconds and counts, by name. */
@@ -142,8 +137,6 @@ const schemas = {
 
 export type MessageName = keyof typeof schemas;
 export type MessageBody<N extends MessageName> = v.InferOutput<(typeof schemas)[N]>;
-export type Offer = MessageBody<"offer">;
-export type OfferedFile = Offer["files"][number];
 export type RemoteSession = MessageBody<"sessions">["rows"][number];
 
 /** A control message, discriminated by its name. */
@@ -198,19 +191,6 @@ function checkVersion(json: unknown): void {
     "version",
     `this host speaks version ${limits.version} of the protocol, not ${version}`,
   );
-}
-
-function checkOffer(offer: Offer): void {
-  const total = offer.files.reduce((sum, { bytes }) => sum + bytes, 0);
-  if (total > limits.vmBytes) {
-    throw new MigrateError("limit", `the VM claims ${total} bytes; the limit is ${limits.vmBytes}`);
-  }
-  // A TPM's files lie in a folder of that name beside the others.
-  const isTpm = ({ kind }: OfferedFile) => kind === "tpm";
-  const names = new Set(offer.files.map((file) => `${isTpm(file) ? "tpm/" : ""}${file.name}`));
-  if (names.size !== offer.files.length || (offer.files.some(isTpm) && names.has("tpm"))) {
-    throw new MigrateError("name-invalid", "two files of the VM have the same name");
-  }
 }
 
 function shorten(message: string): string {

@@ -25,7 +25,7 @@ import { nextData, nextHole } from "../platform/holes.ts";
 import { renameNoReplace, syncFolder } from "../platform/rename.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { chunkLength, limits } from "../protocol/limits.ts";
-import type { FileKind } from "../protocol/messages.ts";
+import type { FileKind } from "../protocol/offer.ts";
 import { ChunkBuffer, Tagger } from "./chunk.ts";
 import { TagTable } from "./tag-table.ts";
 

@@ -3,8 +3,8 @@ import { closeSync, existsSync, fstatSync, openSync, readdirSync, realpathSync, 
 import { basename, join, resolve, sep } from "node:path";
 import { MigrateError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
-import type { FileKind } from "../protocol/messages.ts";
 import { checkFileName, checkVmName, manifestName, migratedSuffix } from "../protocol/names.ts";
+import type { FileKind } from "../protocol/offer.ts";
 import { checkSelfContained } from "./disk-format.ts";
 import { type Manifest, readManifest, tpmFolder } from "./manifest.ts";
 

@@ -3,8 +3,8 @@ import { readFileSync, statSync } from "node:fs";
 import * as v from "valibot";
 import { MigrateError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
-import { fileKinds } from "../protocol/messages.ts";
 import { checkFileName, checkVmName } from "../protocol/names.ts";
+import { fileKinds } from "../protocol/offer.ts";
 
 /** Where the files of a virtual TPM are inside the VM's folder. */
 export const tpmFolder = "tpm";

@@ -22,11 +22,14 @@ const destinationEdges = [
   "receiving>cancelled",
   "ready>cancelled",
 ];
+/** Of a running VM whose QEMU is gone before it ever ran. */
+const givenBack = ["ready>cancelled", "owner>cancelled"];
 
 export function recordDestination(world: World, record: DestinationRecord): string | undefined {
   const edge = `${world.dstRecord}>${record}`;
   world.dstRecord = record;
-  return destinationEdges.includes(edge) ? undefined : `the destination's record went ${edge}`;
+  const allowed = world.guest === "gone" ? [...destinationEdges, ...givenBack] : destinationEdges;
+  return allowed.includes(edge) ? undefined : `the destination's record went ${edge}`;
 }
 
 export function destinationMoves(world: World, rules: Rules, add: Add): void {
@@ -84,6 +87,17 @@ function performDestination(world: World, rules: Rules, action: DestinationActio
   };
   world.destinationTodo.shift();
   let broke: string | undefined;
+  const lost = world.guest === "gone" || (rules.givesBackWhatRan && world.guest === "ran");
+  if (world.runs && lost && (action === "record-owner" || action === "run-vm")) {
+    if (action === "run-vm" && !world.published) {
+      // It may have run before this process began: that is for a person to settle.
+      world.doubt = world.guest === "gone";
+      fail();
+    } else {
+      world.destinationTodo = [...rules.giveBack(world.dstRecord, world.mode).actions];
+    }
+    return undefined;
+  }
   if (action.startsWith("record-")) {
     const record = action.slice("record-".length) as DestinationRecord;
     if (rules.comparesRecord && world.dstRecord !== world.began) {
@@ -100,13 +114,26 @@ function performDestination(world: World, rules: Rules, action: DestinationActio
     if (world.place === "none") world.place = "staging";
   } else if (action === "check-seal") {
     world.grant = 0;
-    if (world.place === "none" || (world.data !== "whole" && world.data !== "durable")) fail();
-    else world.data = "durable";
+    if (
+      world.place === "none" ||
+      world.guest === "gone" ||
+      (world.data !== "whole" && world.data !== "durable")
+    )
+      fail();
+    else {
+      world.data = "durable";
+      if (world.runs && world.guest === "none") world.guest = "waiting";
+    }
   } else if (action === "publish-files") {
     if (world.place === "none") fail();
-    else world.place = "final";
+    else if (world.place === "staging") {
+      world.place = "final";
+      world.published = true;
+    }
+  } else if (action === "run-vm") {
+    if (world.runs) world.guest = "ran";
   } else if (action === "remove-staging") {
-    if (world.place === "staging") removeStaging(world);
+    if (world.place === "staging" || world.guest === "gone") removeStaging(world);
   } else {
     fail();
   }
@@ -118,6 +145,7 @@ function performDestination(world: World, rules: Rules, action: DestinationActio
 }
 
 export function removeStaging(world: World): void {
+  world.guest = "none";
   world.place = "none";
   world.data = "none";
 }

@@ -11,8 +11,8 @@ export interface Explored {
 }
 
 /** Takes how many things may go wrong in one history. Breadth first, so that the way to what is wrong is a shortest one. */
-export function explore(mode: Mode, rules: Rules, most: number): Explored {
-  const first = begin(mode, most);
+export function explore(mode: Mode, rules: Rules, most: number, runs = false): Explored {
+  const first = begin(mode, most, runs);
   const indices = new Map<string, number>([[keyOf(first), 0]]);
   const queue: (World | undefined)[] = [first];
   const came: { from: number; by: string }[] = [{ from: -1, by: "" }];

@@ -1,5 +1,5 @@
 /** What may come of a world: what the two do by themselves, and what goes wrong (ownership.test.ts). */
-import { destinationStep } from "../../src/migration/destination-machine.ts";
+import { destinationStep, giveBack } from "../../src/migration/destination-machine.ts";
 import { sourceStep } from "../../src/migration/source-machine.ts";
 import { destinationMoves } from "./ownership-destination.ts";
 import { sourceMoves } from "./ownership-source.ts";
@@ -10,6 +10,9 @@ import { copyOf, type World } from "./ownership-world.ts";
 export interface Rules {
   sourceStep: typeof sourceStep;
   destinationStep: typeof destinationStep;
+  giveBack: typeof giveBack;
+  /** A broken one: what ran and is gone is taken for what never ran (arriving-vm.ts). */
+  givesBackWhatRan: boolean;
   /** Only the newest connection of a session is obeyed (destination.ts). */
   newestOnly: boolean;
   /** It is known, too, where the session has no record. */
@@ -21,6 +24,8 @@ export interface Rules {
 export const program: Rules = {
   sourceStep,
   destinationStep,
+  giveBack,
+  givesBackWhatRan: false,
   newestOnly: true,
   remembersAttempts: true,
   comparesRecord: true,

@@ -52,7 +52,8 @@ export function recordSource(world: World, record: SourceRecord): string | undef
 
 export function sourceMoves(world: World, rules: Rules, add: Add): void {
   if (world.link === 0) {
-    if (world.over) return;
+    // In doubt it is said and left to a person; asking again would give the same answer.
+    if (world.over || world.doubt) return;
     add("the source connects", true, (next) => {
       next.attempt++;
       next.link = next.attempt;
@@ -105,6 +106,10 @@ function performSource(world: World, rules: Rules, action: SourceAction): string
   if (action === "transfer") {
     if (link.cut || world.grant !== world.link || world.dstRecord !== "receiving") {
       unlink(world);
+    } else if (world.guest === "gone") {
+      // STARTED names another QEMU than before: what was sent to it is lost.
+      world.sourceTodo.shift();
+      stepSource(world, rules, { type: "cancel" });
     } else if (world.data !== "part") {
       world.data = "part";
     } else {

@@ -12,6 +12,7 @@ export function troubles(world: World, rules: Rules, add: Add): void {
   if (world.link !== 0) add("the source dies", false, unlink);
   add("the destination dies", false, (next) => {
     for (const link of next.links) shut(link);
+    next.published = false;
     next.newest = 0;
     next.grant = 0;
     next.current = 0;
@@ -20,6 +21,11 @@ export function troubles(world: World, rules: Rules, add: Add): void {
     // What was not brought to the disk may be gone.
     if (next.data === "whole") next.data = "part";
   });
+  if (world.guest === "waiting") {
+    add("the QEMU that waits at the destination dies", false, (next) => {
+      next.guest = "gone";
+    });
+  }
   if (world.link === 0 && world.srcRecord === "sending" && !world.over && world.content === 0) {
     add("the VM runs on the source for a while", false, (next) => (next.content = 1));
   }
@@ -60,16 +66,19 @@ function persons(world: World, rules: Rules, add: Add): void {
       return recordDestination(next, "cancelled");
     });
   }
-  if (dstRecord === "ready" && srcRecord === "released") {
+  // The word for a running VM lets it run, and is not taken where its QEMU is gone.
+  if (dstRecord === "ready" && srcRecord === "released" && world.guest !== "gone") {
     add("the person gives the VM to the destination, there", false, (next) => {
       next.place = "final";
+      if (next.runs) next.guest = "ran";
       return recordDestination(next, "owner");
     });
   }
   if (world.link === 0 && srcRecord === "released" && dstRecord === "cancelled") {
     add("the person gives the VM to the source, there", false, (next) => recordSource(next, "cancelled"));
   }
-  if (world.link === 0 && srcRecord === "released" && destinationMayRun(dstRecord, mode)) {
+  const isThere = destinationMayRun(dstRecord, mode) && (!world.runs || world.guest === "ran");
+  if (world.link === 0 && srcRecord === "released" && isThere) {
     add("the person gives the VM to the destination, at the source", false, (next) =>
       recordSource(next, "confirmed"),
     );

@@ -26,6 +26,8 @@ export interface Link {
 
 export interface World {
   mode: Mode;
+  /** A running VM: its RAM is in a QEMU at the destination, which may die. */
+  runs: boolean;
   faults: number;
   // The source. Durable: record, attempt, files, over. The VM's content changes when it runs here.
   srcRecord: SourceRecord;
@@ -45,7 +47,13 @@ export interface World {
   data: "none" | "part" | "whole" | "durable";
   dataContent: number;
   place: "none" | "staging" | "final";
+  /** The destination's QEMU: stopped with all of the VM in it, dead before it ever ran, or it has run. */
+  guest: "none" | "waiting" | "gone" | "ran";
+  /** Nobody knows whether the VM ran there before its QEMU was gone: a person is told, and decides. */
+  doubt: boolean;
   // The destination, forgotten in a crash.
+  /** It was this very process that published the files, and so knows that the VM has not run before. */
+  published: boolean;
   newest: number;
   grant: number;
   current: number;
@@ -54,9 +62,10 @@ export interface World {
   links: Link[];
 }
 
-export function begin(mode: Mode, faults: number): World {
+export function begin(mode: Mode, faults: number, runs = false): World {
   return {
     mode,
+    runs,
     faults,
     srcRecord: "sending",
     attempt: 0,
@@ -73,6 +82,9 @@ export function begin(mode: Mode, faults: number): World {
     data: "none",
     dataContent: 0,
     place: "none",
+    guest: "none",
+    doubt: false,
+    published: false,
     newest: 0,
     grant: 0,
     current: 0,
@@ -108,17 +120,22 @@ export function keyOf(world: World): string {
 
 /** What holds in every world, by itself; the first thing that does not, in words. */
 export function wrongIn(world: World): string | undefined {
-  const { mode, srcRecord, dstRecord, data, place, files, content, dataContent } = world;
+  const { mode, runs, srcRecord, dstRecord, data, place, guest, files, content, dataContent } = world;
   const source = sourceMayRun(srcRecord, mode);
   const destination = destinationMayRun(dstRecord, mode);
   const holds =
     dstRecord === "ready" || dstRecord === "owner" || dstRecord === "published" || dstRecord === "closed";
-  const whole = data === "durable" && place !== "none";
+  const whole = data === "durable" && place !== "none" && guest !== "gone";
+  if (guest === "ran" && source) return "the VM has run at the destination, and the source may run it";
+  if (guest === "ran" && !destination) return `the VM runs at the destination while that is ${dstRecord}`;
+  if (runs && srcRecord === "confirmed" && guest !== "ran") return "the source let go of what runs nowhere";
   if (mode === "move" && source && destination) return "both hosts may run the VM";
   if (mode === "move" && !source && !destination && srcRecord !== "released") {
     return "nobody may run the VM, and the source is not between released and confirmed";
   }
   if (!files && !(whole && holds)) return "no host has a complete copy";
+  // What died there is given back, or in doubt; the source still has it.
+  if (guest === "gone") return undefined;
   if (holds && !whole) return `the destination is ${dstRecord} without a complete, durable copy`;
   if (mode === "move" && holds && dstRecord !== "ready" && dataContent !== content) {
     return "the destination took another content than the source let go of";
@@ -133,7 +150,9 @@ export function wrongIn(world: World): string | undefined {
 
 /** The two have come to an end that both know, and nothing lies about. */
 export function isEnded(world: World): boolean {
-  const { mode, srcRecord, dstRecord, place, files, over } = world;
+  const { mode, srcRecord, dstRecord, place, files, over, doubt } = world;
+  // The VM stands still at the source, whole, and both hosts say so.
+  if (doubt) return srcRecord === "released" && files;
   if (!over) return false;
   if (srcRecord === "confirmed") {
     return dstRecord === "closed" && place === "final" && files === (mode === "copy");

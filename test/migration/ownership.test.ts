@@ -4,7 +4,11 @@
  * a person who changes their mind. Two owners, no copy, or a session that cannot end: none may exist.
  */
 import { describe, expect, test } from "bun:test";
-import { type DestinationAction, destinationStep } from "../../src/migration/destination-machine.ts";
+import {
+  type DestinationAction,
+  destinationStep,
+  giveBack,
+} from "../../src/migration/destination-machine.ts";
 import type { Mode } from "../../src/migration/events.ts";
 import { type SourceAction, sourceStep } from "../../src/migration/source-machine.ts";
 import { explore } from "./ownership-explore.ts";
@@ -15,13 +19,17 @@ const faults = 5;
 /** What is broken on purpose shows with fewer. */
 const faultsOfBroken = 3;
 
-for (const mode of ["move", "copy"] as const) {
-  // [OWN-1] [OWN-2] [OWN-3] [OWN-4] [OWN-5] [OWN-6] [HELLO-3]
-  test(`a ${mode} has one owner at most and one copy at least in every world, and ends from each`, () => {
+for (const [what, mode, runs] of [
+  ["move", "move", false],
+  ["copy", "copy", false],
+  ["move of a running VM", "move", true],
+] as const) {
+  // [OWN-1] [OWN-2] [OWN-3] [OWN-4] [OWN-5] [OWN-6] [HELLO-3] [VM-4]
+  test(`a ${what} has one owner at most and one copy at least in every world, and ends from each`, () => {
     const startMs = performance.now();
-    const { worlds, moves, wrong } = explore(mode, program, faults);
+    const { worlds, moves, wrong } = explore(mode, program, faults, runs);
     console.log(
-      `${mode}: ${worlds} worlds, ${moves} moves, ${faults} faults, ${Math.round(performance.now() - startMs)} ms`,
+      `${what}: ${worlds} worlds, ${moves} moves, ${faults} faults, ${Math.round(performance.now() - startMs)} ms`,
     );
     expect(wrong).toBeUndefined();
     // A world that is too small proves nothing.
@@ -66,7 +74,41 @@ function drop<T>(actions: T[], action: T): void {
 }
 
 describe("the exploration finds what is wrong with a program in which", () => {
-  const broken: [what: string, shows: string, rules: Rules, mode?: Mode][] = [
+  const broken: [what: string, shows: string, rules: Rules, mode?: Mode, runs?: boolean][] = [
+    [
+      "a running VM goes on before it is owned",
+      "the VM runs at the destination while that is ready",
+      destination(({ actions }) => swap<DestinationAction>(actions, "record-owner", "run-vm")),
+      "move",
+      true,
+    ],
+    [
+      "OWNED is said of a running VM that does not run",
+      "the source let go of what runs nowhere",
+      destination(({ actions }) => drop<DestinationAction>(actions, "run-vm")),
+      "move",
+      true,
+    ],
+    [
+      "a running VM is given back although it has run",
+      "the destination's record went owner>cancelled",
+      { ...program, givesBackWhatRan: true },
+      "move",
+      true,
+    ],
+    [
+      "a running VM is given back without a record",
+      "without a complete, durable copy",
+      {
+        ...program,
+        giveBack: (...asked) => {
+          const { record, actions } = giveBack(...asked);
+          return { record, actions: actions.filter((action) => action !== "record-cancelled") };
+        },
+      },
+      "move",
+      true,
+    ],
     [
       "the source says RELEASE before it is recorded",
       "both hosts may run the VM",
@@ -221,9 +263,9 @@ describe("the exploration finds what is wrong with a program in which", () => {
       { ...program, comparesRecord: false },
     ],
   ];
-  for (const [what, shows, rules, mode = "move"] of broken) {
+  for (const [what, shows, rules, mode = "move", runs = false] of broken) {
     test(what, () => {
-      expect(explore(mode, rules, faultsOfBroken).wrong).toContain(shows);
+      expect(explore(mode, rules, faultsOfBroken, runs).wrong).toContain(shows);
     });
   }
 });

@@ -15,8 +15,8 @@ import {
   type Message,
   type MessageBody,
   type MessageName,
-  type Offer,
 } from "../../src/protocol/messages.ts";
+import type { Offer } from "../../src/protocol/offer.ts";
 import type { DoorPool } from "../../src/transfer/door-pool.ts";
 import type { LaneGrant, ToDoor } from "../../src/transfer/lane-messages.ts";
 import { TagTable, vmDigest } from "../../src/transfer/tag-table.ts";

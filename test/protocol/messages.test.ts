@@ -9,9 +9,9 @@ import {
   isMessageName,
   type MessageBody,
   type MessageName,
-  type Offer,
   plainText,
 } from "../../src/protocol/messages.ts";
+import type { Offer } from "../../src/protocol/offer.ts";
 
 const digest = `sha256:${"ab".repeat(32)}`;
 const session = "0123456789abcdef".repeat(2);

@@ -15,7 +15,7 @@ import { basename, join } from "node:path";
 import type { VmSpec } from "../../src/migration/claim.ts";
 import { nextData } from "../../src/platform/holes.ts";
 import { chunkCount, limits } from "../../src/protocol/limits.ts";
-import type { FileKind } from "../../src/protocol/messages.ts";
+import type { FileKind } from "../../src/protocol/offer.ts";
 
 /** Data at one place of a file, in bytes; the rest of the file is a hole or zeros. */
 export interface Extent {

@@ -1,0 +1,87 @@
+/** OFFER: what a source says of a VM that it wants to move, and what of it can be checked without a store. Pure. */
+import * as v from "valibot";
+import { MigrateError } from "./errors.ts";
+import { count, hex, named, text } from "./fields.ts";
+import { limits } from "./limits.ts";
+import { checkFileName, checkVmName } from "./names.ts";
+
+/** `boot`: what a running VM was started from and never writes (kernel, firmware, a read-only image). */
+export const fileKinds = ["ram", "disk", "tpm", "boot"] as const;
+export type FileKind = (typeof fileKinds)[number];
+
+const file = v.object({
+  kind: v.picklist(fileKinds),
+  name: named(checkFileName),
+  bytes: count(limits.vmBytes),
+  /** Bytes that the file takes on the source's disk; a hint for the room it needs. */
+  allocatedBytes: count(limits.vmBytes * 2),
+});
+
+/** What a running VM is started from at the destination, and what of it comes on streams. */
+const machine = v.object({
+  /** True where the disks are mirrored while it runs; else they are among the files. */
+  live: v.boolean(),
+  /** The command line of its QEMU, taken apart and judged by vm/qemu/definition. */
+  words: v.pipe(v.array(text(limits.wordBytes)), v.minLength(1), v.maxLength(limits.words)),
+  /** The machine type that an alias in the words stands for. */
+  machineType: v.optional(v.pipe(v.string(), v.regex(/^[a-z0-9.-]{1,64}$/))),
+  /** The mirrored disks, in the order of the words. */
+  disks: v.pipe(
+    v.array(
+      v.object({
+        name: named(checkFileName),
+        format: v.picklist(["raw", "qcow2"]),
+        /** The size that the guest sees. */
+        bytes: count(limits.vmBytes),
+        allocatedBytes: count(limits.vmBytes * 2),
+      }),
+    ),
+    v.maxLength(limits.files),
+  ),
+  /** Channels of the RAM beside the main one (QEMU's multifd). */
+  channels: count(limits.ramStreams - 1),
+  /** The destination gives a session up that nobody has spoken for so long. */
+  patienceMs: count(0xffff_ffff),
+});
+export type OfferedMachine = v.InferOutput<typeof machine>;
+
+export const offer = v.object({
+  name: named(checkVmName),
+  vm: v.pipe(v.string(), v.regex(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/)),
+  mode: v.picklist(["move", "copy"]),
+  chunkBytes: v.literal(limits.chunkBytes),
+  tagKey: hex(32),
+  files: v.pipe(v.array(file), v.maxLength(limits.files)),
+  /** A VM that runs under QEMU; absent where it is files alone. */
+  machine: v.optional(machine),
+});
+export type Offer = v.InferOutput<typeof offer>;
+export type OfferedFile = Offer["files"][number];
+
+/**
+ * What the schema cannot say: throws MigrateError "limit" for a VM that is too large, "name-invalid" where two
+ * files would lie in one place, "protocol" for a VM of nothing.
+ */
+export function checkOffer(offer: Offer): void {
+  const { files, machine } = offer;
+  if (files.length === 0 && machine === undefined) {
+    throw new MigrateError("protocol", "offer.files: a VM has at least one file");
+  }
+  const disks = machine?.disks ?? [];
+  if (files.length + disks.length > limits.files) {
+    throw new MigrateError("limit", `a VM may have at most ${limits.files} files`);
+  }
+  const total = [...files, ...disks].reduce((sum, { bytes }) => sum + bytes, 0);
+  if (total > limits.vmBytes) {
+    throw new MigrateError("limit", `the VM claims ${total} bytes; the limit is ${limits.vmBytes}`);
+  }
+  // A TPM's files lie in a folder of that name beside the others.
+  const isTpm = ({ kind }: OfferedFile) => kind === "tpm";
+  const names = new Set(files.map((file) => `${isTpm(file) ? "tpm/" : ""}${file.name}`));
+  for (const { name } of disks) names.add(name);
+  // A running VM's TPM gets its folder at the destination, whatever is in the files.
+  const hasTpm = files.some(isTpm) || machine !== undefined;
+  if (names.size !== files.length + disks.length || (hasTpm && names.has("tpm"))) {
+    throw new MigrateError("name-invalid", "two files of the VM have the same name");
+  }
+}
