@@ -1,8 +1,10 @@
 /** `migrate send`: moves a VM from this host to another. */
+import { startGuard } from "../migration/guard.ts";
 import { sendVm } from "../migration/send.ts";
+import { sendRunningVm } from "../migration/send-running.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
-import { helpHint, readValue } from "./arguments.ts";
+import { flagOf, helpHint, readValue } from "./arguments.ts";
 import { homeOf, passphraseBefore, passphraseOptions, warnInsecure } from "./context.ts";
 import { defineCommand } from "./define-command.ts";
 import {
@@ -21,23 +23,33 @@ import { mostUsualLanes, usualLanes } from "./threads.ts";
 
 const name = "migrate send";
 
+/** What marks a VM that runs: the path of its QEMU's QMP socket follows. */
+const qmpPrefix = "qmp:";
+/** QEMU's own downtime limit is the same. */
+const usualDowntimeMs = 300;
+const notForStop: readonly string[] = ["downtimeLimit", "autoConverge"];
+
 export default defineCommand({
   name,
   summary: "move a VM from this host to another one",
   about:
-    "VM is a folder with a vm.json. Without one, name the files: --name, --ram, --disk, --tpm-state, and give HOST:PORT alone. A VM that is switched off has no RAM file.\n\nThe source lets go of the VM only after the destination has every byte durable and checked. Given again after a cut or a crash, the same command goes on where it stopped.",
+    "VM is qmp:PATH, the QMP socket of a QEMU that runs it, or a folder with a vm.json. Without one, name the files: --name, --ram, --disk, --tpm-state, and give HOST:PORT alone. A VM that is switched off has no RAM file.\n\nA VM that runs is moved with its disks and its virtual TPM while it runs, and is stopped for the last moment alone; --mode stop stops it first. The destination must serve with --qemu. Until it says that the VM runs there, the VM can go on here.\n\nThe source lets go of the VM only after the destination has every byte durable and checked. Given again after a cut or a crash, the same command goes on where it stopped.",
   usage: [
     `${name} VM HOST:PORT [FLAGS]`,
+    `${name} qmp:PATH HOST:PORT [--mode live|stop] [FLAGS]`,
     `${name} --name NAME [--ram FILE] [--disk FILE]... [--tpm-state DIR] HOST:PORT [FLAGS]`,
   ],
   positionals: {
     names: ["VM", "HOST:PORT"],
     least: 1,
-    about: ["Folder of the VM", `Where migrate serve listens; the port is ${defaultPort} if left out`],
+    about: [
+      "qmp:PATH of a VM that runs, or the folder of one that does not",
+      `Where migrate serve listens; the port is ${defaultPort} if left out`,
+    ],
   },
   options: {
     ticket: optional("TICKET", "The ticket that migrate serve printed; needed the first time only"),
-    name: optional("NAME", "Name of a VM given by its files"),
+    name: optional("NAME", "Name of a VM given by its files, or another one for a VM that runs"),
     ram: optional("FILE", "Its saved RAM"),
     disk: list("FILE", "A disk of it"),
     tpmState: optional("DIR", "The state folder of its virtual TPM"),
@@ -51,6 +63,26 @@ export default defineCommand({
       "WHAT",
       "What becomes of the source's files: keep, rename (to *.migrated, the default) or delete",
       oneOf(["keep", "rename", "delete"]),
+    ),
+    mode: optional(
+      "MODE",
+      "Of a VM that runs: live (the default), or stop, which stops it before anything is sent",
+      oneOf(["live", "stop"]),
+    ),
+    downtimeLimit: optional(
+      "TIME",
+      "Of a live move: how long the VM may stand still at its end (default: 300ms)",
+      duration(1, 60_000),
+    ),
+    autoConverge: optional(
+      "on|off",
+      "Of a live move: slow the VM down where it writes memory faster than the link carries it (default: on)",
+      oneOf(["on", "off"]),
+    ),
+    multifd: optional(
+      "N",
+      `Of a VM that runs: N more connections for its RAM, at most ${limits.ramStreams - 1}`,
+      wholeNumber(1, limits.ramStreams - 1),
     ),
     copy: toggle("Make a copy: the source keeps the VM and owns it still"),
     retryFor: withDefault(
@@ -67,6 +99,7 @@ export default defineCommand({
       "migrate send /srv/vms/web1 192.0.2.7:7600 --ticket mig1-...",
       "the first time, with the line that serve printed",
     ],
+    ["migrate send qmp:/run/web1.qmp 192.0.2.7", "a VM that runs, while it runs"],
     [
       "migrate send --name web1 --ram web1.ram --disk web1.qcow2 192.0.2.7",
       "a VM given by its files, to a host already paired",
@@ -74,11 +107,9 @@ export default defineCommand({
   ],
   side: "source",
   async run({ options, positionals, world, reporter }) {
-    const adHoc =
-      options.name !== undefined ||
-      options.ram !== undefined ||
-      options.disk.length > 0 ||
-      options.tpmState !== undefined;
+    const running = positionals[0]?.startsWith(qmpPrefix) === true;
+    const files = options.ram !== undefined || options.disk.length > 0 || options.tpmState !== undefined;
+    const adHoc = !running && (files || options.name !== undefined);
     const refuse = (message: string, hint?: string) =>
       new MigrateError("usage", message, {
         side: "source",
@@ -94,6 +125,22 @@ export default defineCommand({
       throw refuse("HOST:PORT is missing", `Say where to: ${name} ${positionals[0]} HOST:PORT`);
     if (adHoc && options.name === undefined)
       throw refuse("--name is missing", "A VM given by its files needs a name.");
+    if (running && files)
+      throw refuse(
+        "The files of a VM that runs are found by its QEMU",
+        "Leave out --ram, --disk and --tpm-state.",
+      );
+    if (running && options.copy) throw refuse("A VM that runs can be moved, not copied", "Leave out --copy.");
+    const liveFlag = (["mode", "multifd", "downtimeLimit", "autoConverge"] as const).find(
+      (flag) =>
+        options[flag] !== undefined && (!running || (options.mode === "stop" && notForStop.includes(flag))),
+    );
+    if (liveFlag !== undefined)
+      throw refuse(
+        running
+          ? `${flagOf(liveFlag)} is about a live move`
+          : `${flagOf(liveFlag)} is about a VM that runs, which is given as qmp:PATH`,
+      );
     if (options.copy && options.after !== undefined)
       throw refuse("--copy and --after exclude each other", "A copy leaves the source's files as they are.");
     if (options.insecure && options.ticket !== undefined)
@@ -114,24 +161,35 @@ export default defineCommand({
     const home = homeOf(world);
     warnInsecure(reporter, options.insecure);
     const passphrase = await passphraseBefore(world, home, options.passphraseFile);
+    const usual = {
+      home,
+      address: to,
+      ...(options.ticket === undefined ? {} : { ticket: options.ticket }),
+      ...(options.bandwidth === undefined ? {} : { bandwidthBytesPerSec: options.bandwidth }),
+      after: options.copy ? ("keep" as const) : (options.after ?? "rename"),
+      retryForMs: options.retryFor,
+      insecure: options.insecure,
+      passphrase,
+      signal: world.interrupts(),
+    };
+    const lanes = options.streams ?? usualLanes();
     // The report is the `done` event, which the observer has had.
-    await sendVm(
-      {
-        home,
-        vm,
-        address: to,
-        ...(options.ticket === undefined ? {} : { ticket: options.ticket }),
-        streams: options.streams ?? usualLanes(),
-        ...(options.bandwidth === undefined ? {} : { bandwidthBytesPerSec: options.bandwidth }),
-        after: options.copy ? "keep" : (options.after ?? "rename"),
-        copy: options.copy,
-        retryForMs: options.retryFor,
-        insecure: options.insecure,
-        passphrase,
-        signal: world.interrupts(),
-      },
-      reporter.observer,
-    );
+    if (running) {
+      await sendRunningVm(
+        {
+          ...usual,
+          vm: { qmp: positionals[0]!.slice(qmpPrefix.length), name: options.name },
+          live: options.mode !== "stop",
+          downtimeLimitMs: options.downtimeLimit ?? usualDowntimeMs,
+          autoConverge: options.autoConverge !== "off",
+          channels: options.multifd ?? 0,
+          lanes,
+          workers: usualLanes(),
+          guard: (session) => startGuard(world.self, home, session),
+        },
+        reporter.observer,
+      );
+    } else await sendVm({ ...usual, vm, streams: lanes, copy: options.copy }, reporter.observer);
     return undefined;
   },
 });

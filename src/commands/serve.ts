@@ -3,9 +3,11 @@ import { resolve } from "node:path";
 import type { StartMeasuring } from "../migration/measuring.ts";
 import { serve } from "../migration/serve.ts";
 import { exitCodes, MigrateError } from "../protocol/errors.ts";
+import { helpHint } from "./arguments.ts";
 import { homeOf, passphraseBefore, passphraseOptions, warnInsecure } from "./context.ts";
 import { defineCommand } from "./define-command.ts";
 import { Interruption } from "./interruption.ts";
+import { netPolicyForm, parseNetPolicy } from "./net-policy.ts";
 import { address, defaultPort, duration, needed, toggle, wholeNumber, withDefault } from "./option.ts";
 import { usualDoors } from "./threads.ts";
 
@@ -31,6 +33,14 @@ export default defineCommand({
       duration(1000, 7 * 24 * 3_600_000),
     ),
     insecure: toggle("Plain TCP, nobody authenticated, nothing encrypted; send must have it too"),
+    qemu: toggle("Take in VMs that run, and run them here"),
+    allowTcg: toggle("With --qemu: a VM that ran with KVM may run without it here, slowly"),
+    net: withDefault(
+      netPolicyForm,
+      "With --qemu: what is behind a VM's network cards here, whatever was at the source",
+      "user",
+      parseNetPolicy,
+    ),
     profilePort: withDefault(
       "PORT",
       "Where a paired source may measure (migrate profile --to): this port and the next; 0 takes free ones, off refuses",
@@ -41,6 +51,7 @@ export default defineCommand({
   },
   examples: [
     ["migrate serve --store /srv/vms", "listen on all addresses, port 7600"],
+    ["migrate serve --store /var/lib/vms --qemu", "take in VMs that run, too (migrate send qmp:PATH)"],
     [
       "migrate serve --listen 127.0.0.1:0 --store /srv/vms --once --json",
       "one VM, on a free port, for a script",
@@ -49,6 +60,10 @@ export default defineCommand({
   side: "destination",
   async run({ options, world, reporter }) {
     const home = homeOf(world);
+    if (!options.qemu && options.allowTcg)
+      throw new MigrateError("usage", "--allow-tcg is about VMs that run: it needs --qemu", {
+        hint: helpHint("migrate serve"),
+      });
     warnInsecure(reporter, options.insecure);
     const passphrase = await passphraseBefore(world, home, options.passphraseFile);
     const signal = world.interrupts();
@@ -61,6 +76,7 @@ export default defineCommand({
         maxSessions: options.maxSessions,
         ticketTtlMs: options.ticketTtl,
         insecure: options.insecure,
+        ...(options.qemu ? { qemu: { allowTcg: options.allowTcg, net: options.net } } : {}),
         workers: usualDoors(),
         passphrase,
         signal,

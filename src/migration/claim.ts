@@ -56,6 +56,7 @@ export function claimSession(journal: Journal, home: string, options: ClaimOptio
     });
   }
   const isIt = matcher(spec, vm);
+  const stillIs = (gone: SessionRecord) => vm === null || sameIdentity(gone, vm);
   for (const record of journal.open("source").filter(isIt)) {
     if (record.state === "released" || record.state === "confirmed") {
       if (record.address !== address) throw releasedElsewhere(record);
@@ -80,7 +81,7 @@ export function claimSession(journal: Journal, home: string, options: ClaimOptio
       letGo();
     }
   }
-  requireNotMoved(journal, isIt, vm, mode);
+  if (mode === "move") requireNotMoved(journal, isIt, stillIs);
   if (vm === null) throw asMigrateError(problem);
   const record = newRecord(vm, options);
   // Taken before the session can be seen by another process.
@@ -90,7 +91,7 @@ export function claimSession(journal: Journal, home: string, options: ClaimOptio
       // Another process may have begun since the look, or even ended: of two, one goes on.
       const rival = journal.open("source").find(isIt);
       if (rival !== undefined) throw busyElsewhere(rival);
-      requireNotMoved(journal, isIt, vm, mode);
+      if (mode === "move") requireNotMoved(journal, isIt, stillIs);
       journal.insert(record);
     });
   } catch (thrown) {
@@ -100,17 +101,19 @@ export function claimSession(journal: Journal, home: string, options: ClaimOptio
   return { record, vm, resumed: false, release };
 }
 
-/** Throws "not-owner" where the journal says that this very VM was moved to another host. */
-function requireNotMoved(
+/**
+ * Throws "not-owner" where the journal says that the VM which `isIt` recognises was moved to another host,
+ * and `stillIs` says that what is here is that very VM.
+ */
+export function requireNotMoved(
   journal: Journal,
   isIt: (record: SessionRecord) => boolean,
-  vm: Vm | null,
-  mode: Mode,
+  stillIs: (gone: SessionRecord) => boolean,
 ): void {
   const gone = journal
     .all("source")
     .find((record) => record.mode === "move" && record.state === "confirmed" && isIt(record));
-  if (gone && mode === "move" && (vm === null || sameIdentity(gone, vm))) {
+  if (gone && stillIs(gone)) {
     throw new MigrateError("not-owner", `${gone.name} was moved to ${gone.address} and is owned there`, {
       side: "source",
       hint: `see \`migrate history\`; session ${gone.session.slice(0, 12)}`,
@@ -146,6 +149,7 @@ function newRecord(vm: Vm, { address, mode, after, now }: ClaimOptions): Session
     bytes: vm.files.reduce((sum, { bytes }) => sum + bytes, 0),
     doneBytes: 0,
     wireBytes: 0,
+    machine: null,
     settled: false,
     acknowledged: false,
     createdAtMs: nowMs,
@@ -202,7 +206,8 @@ function sameIdentity(record: SessionRecord, vm: Vm): boolean {
   return vm.files.some(({ path }) => identities.has(fileIdentity(path) ?? ""));
 }
 
-function releasedElsewhere(record: SessionRecord): MigrateError {
+/** What is said of a VM that another destination may own by now. */
+export function releasedElsewhere(record: SessionRecord): MigrateError {
   return new MigrateError(
     "in-doubt",
     `${record.name} was released to ${record.address}, which has not said yet that it owns it`,

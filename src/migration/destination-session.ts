@@ -2,39 +2,32 @@
  * One session on the destination: carries out what the machine (destination-machine.ts) decides,
  * one request at a time, each durable step before the next.
  */
-import { randomBytes } from "node:crypto";
 import type { ControlLink } from "../channel/control-link.ts";
-import { MigrateError } from "../protocol/errors.ts";
+import { asMigrateError, MigrateError } from "../protocol/errors.ts";
 import type { MessageBody } from "../protocol/messages.ts";
 import type { Offer } from "../protocol/offer.ts";
-import type { DoorPool } from "../transfer/door-pool.ts";
+import type { ArrivingStreams } from "../transfer/arriving-streams.ts";
 import type { FromDoor, LaneGrant } from "../transfer/lane-messages.ts";
-import { ReceivedFiles } from "../transfer/received-files.ts";
-import { storeFailure } from "../transfer/store-failure.ts";
-import { checkSelfContained } from "../vm/disk-format.ts";
+import { checkMachine } from "./arriving-command.ts";
+import { NeverRan } from "./arriving-vm.ts";
 import {
   type DestinationAction,
   type DestinationRecord,
   type DestinationRequest,
   destinationStep,
+  giveBack,
 } from "./destination-machine.ts";
 import { reply } from "./destination-replies.ts";
-import type { Observer } from "./events.ts";
-import type { Journal, SessionRecord } from "./journal.ts";
-import { checkLane } from "./lane-check.ts";
+import type { SessionRecord } from "./journal.ts";
+import { laneRefused } from "./lane-check.ts";
 import { checkNameFree, checkNewOffer, checkSameOffer } from "./offer-check.ts";
 import { recordOfOffer } from "./offer-record.ts";
-import { ProgressMeter } from "./progress-meter.ts";
-import { isPublishedBy, publishedManifest } from "./published-manifest.ts";
+import { ReceivedVm, type ReceivedVmContext } from "./received-vm.ts";
 import { reportOf } from "./report.ts";
+import { SessionWriter } from "./session-writer.ts";
 
-export interface SessionContext {
-  journal: Journal;
-  doors: DoorPool;
-  store: string;
+export interface SessionContext extends Omit<ReceivedVmContext, "failed"> {
   maxSessions: number;
-  observe: Observer;
-  now: () => number;
 }
 
 /** Who asks, and what they sent along. */
@@ -49,21 +42,26 @@ export interface Asker {
 export class DestinationSession {
   readonly session: string;
   readonly #context: SessionContext;
-  #received: ReceivedFiles | undefined;
-  #laneToken: Buffer | undefined;
-  #meter: ProgressMeter | undefined;
+  readonly #writer: SessionWriter;
+  #received: ReceivedVm | undefined;
   #queue: Promise<void> = Promise.resolve();
-  /** The recorded state that the request under way was decided on; undefined between requests. */
-  #began: SessionRecord["state"] | undefined;
+  /** Runs while a running VM's QEMU waits for a source that is not there. */
+  #patience: Timer | undefined;
   link: ControlLink | undefined;
 
   constructor(session: string, context: SessionContext) {
     this.session = session;
     this.#context = context;
+    this.#writer = new SessionWriter(context.journal, session, context.now);
   }
 
   get record(): SessionRecord | null {
-    return this.#context.journal.find(this.session);
+    return this.#writer.record;
+  }
+
+  /** The streams of a running VM, once its QEMU waits for them. */
+  get streams(): ArrivingStreams | undefined {
+    return this.#received?.streams;
   }
 
   /** Runs `work` once everything asked of this session before has been done. */
@@ -85,14 +83,24 @@ export class DestinationSession {
     const before = (record?.state ?? "none") as DestinationRecord;
     const mode = record?.mode ?? (request === "offer" ? (body as Offer).mode : "move");
     if (record && request === "offer") checkSameOffer(record, body as Offer);
-    this.#began = record?.state;
+    clearTimeout(this.#patience);
+    this.#writer.begin();
     try {
-      for (const action of destinationStep(before, mode, request).actions) {
-        await this.#perform(action, asker, body);
-      }
+      await this.#carryOut(destinationStep(before, mode, request).actions, asker, body);
+    } catch (thrown) {
+      if (!(thrown instanceof NeverRan)) throw thrown;
+      this.#context.observe({
+        event: "warning",
+        message: `${this.record!.name}: ${thrown.message}; it is the source's again`,
+      });
+      await this.#carryOut(giveBack(this.record!.state as DestinationRecord, mode).actions, asker, body);
     } finally {
-      this.#began = undefined;
+      this.#writer.end();
     }
+  }
+
+  async #carryOut(actions: readonly DestinationAction[], asker: Asker, body: unknown): Promise<void> {
+    for (const action of actions) await this.#perform(action, asker, body);
   }
 
   async #perform(action: DestinationAction, asker: Asker, body: unknown): Promise<void> {
@@ -103,195 +111,165 @@ export class DestinationSession {
       case "record-receiving":
         return this.#recordReceiving(asker, body as Offer);
       case "send-accept-receiving":
-        return this.#accept(asker.link);
+        return this.#vm().accept(asker.link, this.record!);
       case "check-seal":
-        return this.#checkSeal(body as MessageBody<"seal">);
+        checkNameFree(this.#context.store, this.record!.name);
+        return this.#vm().seal(body as MessageBody<"seal">);
       case "record-ready":
         return this.#recordReady(body as MessageBody<"seal">);
       case "record-owner":
-        this.#files().checkPresent();
-        return this.#record("owner", { state: "owner", phase: "handover" });
+        await this.#vm().checkReady();
+        return this.#writer.write("owner", { state: "owner", phase: "handover" });
       case "record-published":
-        this.#files().checkPresent();
-        return this.#record("published", { state: "published", phase: "handover" });
+        await this.#vm().checkReady();
+        return this.#writer.write("published", { state: "published", phase: "handover" });
       case "publish-files":
         return this.publishFiles();
+      case "run-vm":
+        return this.#vm().run();
       case "record-closed":
         return this.#recordClosed();
       case "record-cancelled":
         return this.#recordCancelled();
       case "remove-staging":
-        await this.#quieten();
-        this.#files().remove();
-        return;
+        return this.#vm().remove();
     }
   }
 
-  #reserve(offer: Offer, { peer }: Asker): void {
-    checkNewOffer(this.#context, offer, peer);
-    this.#received = new ReceivedFiles(
-      this.#context.store,
-      this.session,
-      offer.files,
-      Buffer.from(offer.tagKey, "hex"),
-    );
-    this.#received.prepare();
+  #reserve(offer: Offer, asker: Asker): void {
+    checkNewOffer(this.#context, offer, asker.peer);
+    if (offer.machine !== undefined) checkMachine(offer, this.#context.qemu);
+    this.#received = this.#receive(this.#recordOf(offer, asker));
+    this.#received.files.prepare();
   }
 
-  #recordReceiving({ peer, remote, attempt }: Asker, offer: Offer): void {
-    const { journal, now, store } = this.#context;
+  #recordReceiving(asker: Asker, offer: Offer): void {
     if (this.record) {
-      this.#record("receiving", { state: "receiving", phase: "prepare", digest: null });
+      this.#writer.write("receiving", { state: "receiving", phase: "prepare", digest: null });
       return;
     }
-    const origin = { peer, address: remote, attempt, store, nowMs: now() };
-    const record = recordOfOffer(this.session, offer, origin);
-    journal.write("receiving", () => journal.insert(record));
+    this.#writer.insert("receiving", this.#recordOf(offer, asker));
   }
 
-  /** Gets the staged files ready and says what is there already. */
-  async #accept(link: ControlLink): Promise<void> {
-    const record = this.record!;
-    const files = this.#files();
-    await this.#quieten();
-    const resumed = await files.takeStock();
-    const { observe, journal, now } = this.#context;
-    this.#meter ??= new ProgressMeter(record, observe, journal, now);
-    this.#meter.begin(record.files, files.heldBytes());
-    this.#laneToken = randomBytes(16);
-    link.send("accept", {
-      state: "receiving",
-      laneToken: this.#laneToken.toString("hex"),
-      inventory: resumed,
+  #recordOf(offer: Offer, { peer, remote, attempt }: Asker): SessionRecord {
+    const { store, now, qemu } = this.#context;
+    const ramBytes = offer.machine === undefined ? 0 : checkMachine(offer, qemu).ramBytes;
+    return recordOfOffer(this.session, offer, {
+      peer,
+      address: remote,
+      attempt,
+      store,
+      nowMs: now(),
+      ramBytes,
     });
-    if (resumed) {
-      for (const frame of files.inventory()) link.sendFrame(frame);
-      link.send("inventoryEnd", {});
+  }
+
+  /** Starts the QEMU of a running VM, and says on which streams it waits. */
+  async start({ link }: Asker): Promise<void> {
+    const state = this.record?.state ?? "unknown";
+    if (state !== "receiving") {
+      throw new MigrateError("in-doubt", `the session is ${state} at the destination`, {
+        side: "destination",
+      });
     }
-    const { name, mode, peer, bytes } = record;
-    const told = { session: this.session, name, side: "destination", mode, peer, bytes, resumed } as const;
-    observe({ event: "session", ...told });
-    this.#meter.phase("stop-and-copy");
+    await this.#vm().start(link);
   }
 
   /** Lets a lane in, or throws why not. */
   grantLane(laneToken: string, peer: string): LaneGrant {
-    checkLane(this.record, this.#laneToken, laneToken, peer);
-    return this.#files().grant(this.session);
+    if (this.#received === undefined) throw laneRefused();
+    return this.#received.grantLane(this.record, laneToken, peer);
   }
 
-  /** Chunks that a lane has checked and written. */
-  chunks({ places, tags, bytesReceived }: Extract<FromDoor, { kind: "chunks" }>): void {
-    this.#files().wrote(places, tags, (file, bytes) => this.#meter?.done(file, bytes));
-    this.#meter?.wire(bytesReceived);
-  }
-
-  async #checkSeal(seal: MessageBody<"seal">): Promise<void> {
-    const record = this.record!;
-    this.#laneToken = undefined;
-    await this.#quieten();
-    this.#meter?.phase("seal");
-    const files = this.#files();
-    checkNameFree(this.#context.store, record.name);
-    await files.seal(record.name, seal.digest, seal.files);
-    for (const [i, { kind, name }] of record.files.entries()) {
-      if (kind === "disk") checkSelfContained(files.staging.paths[i]!, name);
-    }
+  chunks(message: Extract<FromDoor, { kind: "chunks" }>): void {
+    this.#received?.chunks(message);
   }
 
   #recordReady(seal: MessageBody<"seal">): void {
     const files = this.record!.files.map((file, i) => ({ ...file, digest: seal.files[i]! }));
-    this.#record("ready", { state: "ready", phase: "seal", digest: seal.digest, files });
+    this.#writer.write("ready", { state: "ready", phase: "seal", digest: seal.digest, files });
   }
 
   /** Gives the VM its final name; done already, nothing happens. */
   publishFiles(): void {
     const record = this.record!;
     if (record.settled) return;
-    this.#meter?.phase("handover");
-    try {
-      const manifest = publishedManifest(record, this.#context.now());
-      this.#files().staging.publish(record.name, manifest, (folder) => isPublishedBy(folder, this.session));
-    } catch (thrown) {
-      throw storeFailure(thrown);
-    }
-    this.#record("published-files", { settled: true });
+    this.#vm().publish(record);
+    this.#writer.write("published-files", { settled: true });
+  }
+
+  /** After a restart: a running VM that is owned goes on. Throws MigrateError where it cannot. */
+  async resumeVm(): Promise<void> {
+    await this.#vm().run();
   }
 
   #recordClosed(): void {
     const nowMs = this.#context.now();
-    this.#record("closed", {
+    this.#writer.write("closed", {
       state: "closed",
       phase: "confirm",
       endedAtMs: nowMs,
       doneBytes: this.record!.bytes,
     });
-    this.#meter?.finish();
+    this.#received?.leave();
     const record = this.record!;
-    const { wireBytes = record.wireBytes, seconds = 0 } = this.#meter ?? {};
+    const { wireBytes = record.wireBytes, seconds = 0 } = this.#received?.figures ?? {};
     this.#context.observe(reportOf(record, { wireBytes, seconds, chunksSent: 0 }));
   }
 
   #recordCancelled(): void {
-    this.#laneToken = undefined;
-    this.#record("cancelled", { state: "cancelled", endedAtMs: this.#context.now() });
+    this.#received?.closeLanes();
+    this.#writer.write("cancelled", { state: "cancelled", endedAtMs: this.#context.now() });
     this.#context.observe({ event: "notice", message: `session ${this.session.slice(0, 12)} was cancelled` });
-  }
-
-  #record(label: string, change: Partial<SessionRecord>): void {
-    const { journal, now } = this.#context;
-    journal.write(label, () => {
-      this.#checkUnchanged();
-      journal.update(this.session, { ...change, updatedAtMs: now() });
-    });
-    if (this.#began !== undefined && change.state !== undefined) this.#began = change.state;
-  }
-
-  /**
-   * Between two actions of a request a person may have settled the session (`migrate resolve`, another
-   * process): what was decided before that is not written over it. Only within a write.
-   */
-  #checkUnchanged(): void {
-    const state = this.record?.state;
-    if (this.#began === undefined || state === this.#began) return;
-    throw new MigrateError(
-      state === "cancelled" ? "cancelled" : "in-doubt",
-      `a person has settled the session at the destination meanwhile: it is ${state} there`,
-      { side: "destination" },
-    );
   }
 
   /** What the files hold is read again before it is believed: a lane failed in the middle of a chunk. */
   distrustFiles(): void {
-    this.#received?.forget();
+    this.#received?.files.forget();
   }
 
   /** The link is gone: lanes are closed, and what they left is remembered. */
   async linkLost(): Promise<void> {
-    this.#laneToken = undefined;
-    await this.#quieten();
+    const received = this.#received;
+    received?.closeLanes();
     const record = this.record;
-    if (record?.endedAtMs === null) this.#meter?.pause();
-    if (record?.state === "receiving") this.#files().rest();
+    if (received === undefined || record === null) return;
+    await received.quieten();
+    if (record.endedAtMs === null) received.pause();
+    if (record.state !== "receiving") return;
+    received.files.rest();
+    const { patienceMs } = received;
+    if (patienceMs === null) return;
+    const why = new MigrateError("cancelled", "the source has not been heard of for too long");
+    this.#patience = setTimeout(() => void this.giveUp(why), patienceMs);
+    this.#patience.unref();
   }
 
-  /** No lane of this session writes any more, and all they wrote has been heard of. */
-  async #quieten(): Promise<void> {
-    this.#context.doors.postAll({ kind: "drop-session", session: this.session });
-    await this.#context.doors.barrier();
+  /** A running VM cannot become whole here any more: its QEMU is ended, its files go. Never throws. */
+  async giveUp(why: MigrateError): Promise<void> {
+    await this.inTurn(async () => {
+      if (this.record?.state !== "receiving") return;
+      this.#context.observe({ event: "warning", message: `${this.record.name}: ${why.message}` });
+      this.#recordCancelled();
+      await this.#vm().remove();
+      this.link?.fail(why);
+    }).catch((thrown: unknown) => {
+      this.#context.observe({ event: "warning", message: asMigrateError(thrown).message });
+    });
   }
 
-  #files(): ReceivedFiles {
-    if (this.#received) return this.#received;
-    const record = this.record!;
-    this.#received = new ReceivedFiles(
-      record.store ?? this.#context.store,
-      this.session,
-      record.files,
-      Buffer.from(record.tagKey, "hex"),
-    );
+  /** Lets go of a running VM that is owned or ready: what serves next, or asks, takes it over. */
+  rest(): void {
+    clearTimeout(this.#patience);
+    if (this.record?.machine) this.#received?.letBe();
+  }
+
+  #vm(): ReceivedVm {
+    this.#received ??= this.#receive(this.record!);
     return this.#received;
   }
-}
 
-/** What is said of a lane that may not be let in, whatever the reason. */
+  #receive(record: SessionRecord): ReceivedVm {
+    return new ReceivedVm(record, { ...this.#context, failed: (error) => void this.giveUp(error) });
+  }
+}

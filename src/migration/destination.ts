@@ -6,6 +6,7 @@ import { ControlLink, type HeartbeatTiming } from "../channel/control-link.ts";
 import { asMigrateError, MigrateError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
 import { encodeError, type Message } from "../protocol/messages.ts";
+import type { ArrivingStreams } from "../transfer/arriving-streams.ts";
 import type { DoorPool } from "../transfer/door-pool.ts";
 import type { FromDoor } from "../transfer/lane-messages.ts";
 import type { DestinationRequest } from "./destination-machine.ts";
@@ -46,6 +47,8 @@ export class Destination {
   readonly #newestAttempts = new Map<string, number>();
   /** The sessions that lanes were let in for, by connection. */
   readonly #lanes = new Map<string, string>();
+  /** The sessions that streams were let in for, by connection. */
+  readonly #streams = new Map<string, string>();
   readonly #reception: Reception;
   #doors: DoorPool | undefined;
   #stopping = false;
@@ -58,32 +61,6 @@ export class Destination {
   /** The doors, once they are open. */
   set doors(doors: DoorPool) {
     this.#doors = doors;
-  }
-
-  /** What a crash left half done, done: called once before anybody is let in. */
-  recover(): void {
-    const { journal, store, observe } = this.#options;
-    for (const record of journal.open("destination").filter((candidate) => candidate.store === store)) {
-      if ((record.state === "owner" || record.state === "published") && !record.settled) {
-        try {
-          this.#session(record.session).publishFiles();
-          observe({
-            event: "notice",
-            message: `${record.name} was taken over before a restart; it is in the store now`,
-          });
-        } catch (thrown) {
-          observe({ event: "warning", message: `${record.name}: ${asMigrateError(thrown).message}` });
-        } finally {
-          // It was made before there were doors; who asks for it gets one that has them.
-          this.#sessions.delete(record.session);
-        }
-      } else if (record.state === "ready") {
-        observe({
-          event: "warning",
-          message: `${record.name} is whole here, and the source has not said that it let go: session ${record.session.slice(0, 12)} waits for it`,
-        });
-      }
-    }
   }
 
   /** Everything that a door says. */
@@ -110,9 +87,17 @@ export class Destination {
         const link = this.#links.get(`${door}:${message.conn}`);
         this.#links.delete(`${door}:${message.conn}`);
         this.#lanes.delete(`${door}:${message.conn}`);
+        this.#streamsOf(`${door}:${message.conn}`)?.connectionClosed(door, message.conn);
+        this.#streams.delete(`${door}:${message.conn}`);
         link?.lost(error ? new MigrateError(error.code, error.message) : undefined);
         break;
       }
+      case "stream":
+        this.#stream(door, message);
+        break;
+      case "stream-state":
+        this.#sessions.get(message.session)?.streams?.heard(door, message);
+        break;
       case "chunks":
         this.#sessions.get(message.session)?.chunks(message);
         break;
@@ -134,9 +119,7 @@ export class Destination {
   /** No new requests; those under way are finished. Resolves when every session is at rest. */
   async stop(): Promise<void> {
     this.#stopping = true;
-    await Promise.all(
-      [...this.#sessions.values()].map((session) => session.inTurn(() => session.linkLost())),
-    );
+    await Promise.all([...this.#sessions.values()].map((session) => stopped(session)));
   }
 
   async #control(door: number, opened: ControlOpened): Promise<void> {
@@ -175,6 +158,9 @@ export class Destination {
             return session.request(request, asker, message.body);
           });
           if (session.record?.endedAtMs && request === "confirm") this.#options.completed(session.session);
+        } else if (message.name === "start" && bound !== undefined) {
+          const session = bound;
+          await session.inTurn(() => session.start(asker));
         } else if (message.name === "profile" && this.#options.measuring !== undefined) {
           await this.#options.measuring.begin(asker, message.body);
         } else {
@@ -259,14 +245,40 @@ export class Destination {
     }
   }
 
+  #stream(door: number, message: Extract<FromDoor, { kind: "stream" }>): void {
+    const { conn, session, peer } = message;
+    const streams = this.#sessions.get(session)?.streams;
+    if (streams === undefined || (peer ?? "insecure") !== this.#sessions.get(session)?.record?.peer) {
+      this.#doors!.post(door, { kind: "send", conn, bytes: encodeError(laneRefused()) });
+      this.#doors!.post(door, { kind: "finish", conn });
+      return;
+    }
+    this.#streams.set(`${door}:${conn}`, session);
+    streams.admit(door, message);
+  }
+
+  #streamsOf(key: string): ArrivingStreams | undefined {
+    const session = this.#streams.get(key);
+    return session === undefined ? undefined : this.#sessions.get(session)?.streams;
+  }
+
   #session(id: string): DestinationSession {
     let session = this.#sessions.get(id);
     if (session === undefined) {
-      session = new DestinationSession(id, { ...this.#options, doors: this.#doors! });
+      session = new DestinationSession(id, { ...this.#options, doors: this.#doors });
       this.#sessions.set(id, session);
     }
     return session;
   }
+}
+
+/** A stream ends with this process, and with it what the QEMU of a running VM waits for. */
+async function stopped(session: DestinationSession): Promise<void> {
+  if (session.streams !== undefined) {
+    await session.giveUp(new MigrateError("cancelled", "the destination is shutting down"));
+  }
+  await session.inTurn(() => session.linkLost());
+  session.rest();
 }
 
 function unknownSession(): MigrateError {

@@ -59,6 +59,22 @@ export type MigrationEvent =
       seconds: number;
     }
   | {
+      /** RAM of a running VM on its way: QEMU's own figures. */
+      event: "ram";
+      session: string;
+      name: string;
+      /** Passes over the dirty memory, the first one counted. */
+      iteration: number;
+      remainingBytes: number;
+      transferredBytes: number;
+      totalBytes: number;
+      dirtyBytesPerSec: number;
+      bandwidthBytesPerSec: number;
+      expectedDowntimeMs: number;
+      /** How much of the guest's time is taken away so that it converges; 0 where none is. */
+      throttlePercent: number;
+    }
+  | {
       event: "link";
       session: string;
       name: string;
@@ -83,6 +99,8 @@ export type MigrationEvent =
       /** sha256:<64 hex digits> over the VM's files, checked by both sides. */
       digest: string;
       owner: Side;
+      /** Of a VM that ran: from its stop on the source to the destination's word that it runs, on the source's clock. */
+      downtimeMs?: number;
       /** What became of the source's files. */
       after: "keep" | "rename" | "delete" | "copy";
     }

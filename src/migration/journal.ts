@@ -12,9 +12,10 @@ import { MigrateError, type Side } from "../protocol/errors.ts";
 import type { FileKind } from "../protocol/offer.ts";
 import type { DestinationRecord } from "./destination-machine.ts";
 import type { Mode } from "./events.ts";
+import type { MachineRecord } from "./machine-record.ts";
 import type { SourceRecord } from "./source-machine.ts";
 
-const schemaVersion = 1;
+const schemaVersion = 2;
 
 export interface JournalFile {
   kind: FileKind;
@@ -54,6 +55,8 @@ export interface SessionRecord {
   bytes: number;
   doneBytes: number;
   wireBytes: number;
+  /** What is kept of a VM that runs; null where it is files alone. */
+  machine: MachineRecord | null;
   /** True once files are under their final name (destination) or dealt with (source). */
   settled: boolean;
   /** Source: true once the destination knows that the session is cancelled. */
@@ -69,12 +72,13 @@ const columns = `session TEXT PRIMARY KEY, side TEXT NOT NULL, name TEXT NOT NUL
   attempt INTEGER NOT NULL, tagKey TEXT NOT NULL, files TEXT NOT NULL, folder TEXT, store TEXT,
   after TEXT NOT NULL, digest TEXT, bytes INTEGER NOT NULL, doneBytes INTEGER NOT NULL,
   wireBytes INTEGER NOT NULL, settled INTEGER NOT NULL, acknowledged INTEGER NOT NULL,
-  createdAtMs INTEGER NOT NULL, updatedAtMs INTEGER NOT NULL, endedAtMs INTEGER`;
+  createdAtMs INTEGER NOT NULL, updatedAtMs INTEGER NOT NULL, endedAtMs INTEGER, machine TEXT`;
 
 const columnNames = [...columns.matchAll(/(?:^|,)\s*(\w+) (?:TEXT|INTEGER)/g)].map((match) => match[1]!);
 
-type Row = Omit<SessionRecord, "files" | "settled" | "acknowledged"> & {
+type Row = Omit<SessionRecord, "files" | "machine" | "settled" | "acknowledged"> & {
   files: string;
+  machine: string | null;
   settled: number;
   acknowledged: number;
 };
@@ -112,6 +116,8 @@ export class Journal {
         }
         if (version === schemaVersion) return;
         db.run(`CREATE TABLE IF NOT EXISTS sessions (${columns})`);
+        // Version 1 knew no running VMs.
+        if (version === 1) db.run("ALTER TABLE sessions ADD COLUMN machine TEXT");
         db.run(`PRAGMA user_version = ${schemaVersion}`);
       }).immediate();
       for (const suffix of ["", "-wal", "-shm"]) {
@@ -263,6 +269,7 @@ function toRow(record: SessionRecord): Row {
   return {
     ...record,
     files: JSON.stringify(record.files ?? []),
+    machine: record.machine ? JSON.stringify(record.machine) : null,
     settled: record.settled ? 1 : 0,
     acknowledged: record.acknowledged ? 1 : 0,
   };
@@ -270,10 +277,11 @@ function toRow(record: SessionRecord): Row {
 
 function fromRow(row: unknown): SessionRecord | null {
   if (row === null || row === undefined) return null;
-  const { files, settled, acknowledged, ...rest } = row as Row;
+  const { files, machine, settled, acknowledged, ...rest } = row as Row;
   return {
     ...rest,
     files: JSON.parse(files) as JournalFile[],
+    machine: machine === null ? null : (JSON.parse(machine) as MachineRecord),
     settled: settled === 1,
     acknowledged: acknowledged === 1,
   };

@@ -1,10 +1,12 @@
 /** Whether what a source offers can be taken: the destination's own rules, before anything is made. */
 import { lstatSync } from "node:fs";
 import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import { freeBytes } from "../platform/filesystem.ts";
 import { type ErrorCode, MigrateError } from "../protocol/errors.ts";
 import type { Offer } from "../protocol/offer.ts";
 import type { Journal, SessionRecord } from "./journal.ts";
+import { arrivingMachine } from "./machine-record.ts";
 
 const refusal = (code: ErrorCode, message: string) =>
   new MigrateError(code, message, { side: "destination" });
@@ -30,7 +32,7 @@ export function checkNewOffer(
   if (open.length >= maxSessions) {
     throw refusal("busy", `the destination has ${open.length} sessions already, which is its limit`);
   }
-  const needed = offer.files.reduce(
+  const needed = [...offer.files, ...(offer.machine?.disks ?? [])].reduce(
     (sum, { allocatedBytes, bytes }) => sum + Math.min(allocatedBytes, bytes),
     0,
   );
@@ -55,11 +57,14 @@ export function checkNameFree(store: string, name: string): void {
 export function checkSameOffer(record: SessionRecord, offer: Offer): void {
   const files = (list: readonly { kind: string; name: string; bytes: number }[]) =>
     JSON.stringify(list.map(({ kind, name, bytes }) => [kind, name, bytes]));
+  const machine = arrivingMachine(record.machine);
+  const offered = offer.machine === undefined ? null : { side: "destination", ...offer.machine };
   if (
     record.name !== offer.name ||
     record.mode !== offer.mode ||
     record.tagKey !== offer.tagKey ||
-    files(record.files) !== files(offer.files)
+    files(record.files) !== files(offer.files) ||
+    !isDeepStrictEqual(machine, offered)
   ) {
     throw refusal("policy", "the session was begun with other files than are offered now");
   }

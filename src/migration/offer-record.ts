@@ -10,10 +10,12 @@ export interface OfferOrigin {
   attempt: number;
   store: string;
   nowMs: number;
+  /** RAM of a running VM; 0 where it is files alone. */
+  ramBytes: number;
 }
 
 export function recordOfOffer(session: string, offer: Offer, origin: OfferOrigin): SessionRecord {
-  const { nowMs, ...rest } = origin;
+  const { nowMs, ramBytes, ...rest } = origin;
   return {
     ...rest,
     session,
@@ -28,9 +30,13 @@ export function recordOfOffer(session: string, offer: Offer, origin: OfferOrigin
     folder: null,
     after: "keep",
     digest: null,
-    bytes: offer.files.reduce((sum, { bytes }) => sum + bytes, 0),
+    bytes: [...offer.files, ...(offer.machine?.disks ?? [])].reduce(
+      (sum, { bytes }) => sum + bytes,
+      ramBytes,
+    ),
     doneBytes: 0,
     wireBytes: 0,
+    machine: offer.machine === undefined ? null : { side: "destination", ...offer.machine },
     settled: false,
     acknowledged: true,
     createdAtMs: nowMs,

@@ -15,6 +15,7 @@ export class ProgressMeter {
   #journalledAtMs = 0;
   #savedBytes = 0;
   readonly #startedAtMs = performance.now();
+  #streamBytes = 0;
   readonly #session: { session: string; name: string; bytes: number };
   readonly #observe: Observer;
   readonly #journal: Journal;
@@ -30,6 +31,10 @@ export class ProgressMeter {
     this.#observe = observe;
     this.#journal = journal;
     this.#now = now;
+  }
+
+  get session(): { session: string; name: string } {
+    return this.#session;
   }
 
   get seconds(): number {
@@ -74,6 +79,20 @@ export class ProgressMeter {
     this.#counted[file] = (this.#counted[file] ?? 0) + bytes;
     progress.doneBytes = Math.min(progress.bytes, Math.max(progress.doneBytes, this.#counted[file]!));
     this.#tell(false);
+  }
+
+  /** So many bytes of a file are right at the destination in all, as another program counts them. */
+  reached(file: number, bytes: number): void {
+    const progress = this.#files[file];
+    if (progress === undefined) return;
+    progress.doneBytes = Math.min(progress.bytes, Math.max(progress.doneBytes, bytes));
+    this.#tell(false);
+  }
+
+  /** Bytes that all streams together have sent so far. */
+  streams(bytes: number): void {
+    this.wireBytes += bytes - this.#streamBytes;
+    this.#streamBytes = bytes;
   }
 
   /** Bytes that went over the wire. */

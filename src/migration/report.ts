@@ -7,7 +7,7 @@ export type Report = Extract<MigrationEvent, { event: "done" }>;
 /** What was done, from the journal and the figures of this process. */
 export function reportOf(
   record: SessionRecord,
-  figures: { wireBytes: number; chunksSent: number; seconds: number },
+  figures: { wireBytes: number; chunksSent: number; seconds: number; downtimeMs?: number | undefined },
 ): Report {
   return {
     event: "done",
@@ -20,6 +20,7 @@ export function reportOf(
     chunksSent: figures.chunksSent,
     seconds: figures.seconds,
     digest: record.digest ?? "",
+    ...(figures.downtimeMs === undefined ? {} : { downtimeMs: figures.downtimeMs }),
     owner: record.mode === "move" ? "destination" : "source",
     after: record.mode === "copy" ? "copy" : record.after,
   };

@@ -2,11 +2,12 @@
  * What becomes of the source's files once the destination owns the VM. Every step may be done again:
  * only a file that is still the very one that was sent (device, inode, birth) is touched.
  */
-import { existsSync, lstatSync, rmdirSync, unlinkSync } from "node:fs";
+import { existsSync, lstatSync, rmdirSync, rmSync, unlinkSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { renameNoReplace, syncFolder } from "../platform/rename.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import type { SessionRecord } from "./journal.ts";
+import { sourceMachine } from "./machine-record.ts";
 
 /** "dev:ino:birthtimeNs": recognises a file under any name; null where there is none. */
 export function fileIdentity(path: string): string | null {
@@ -33,10 +34,17 @@ export function retireFiles(record: SessionRecord): void {
   }
 }
 
+/** What a VM was started from (kernels, firmware, read-only images) is not its own: others may use it. */
 function ours(record: SessionRecord): string[] {
-  return record.files.flatMap(({ path, identity }) =>
+  const files = [
+    ...record.files.filter(({ kind }) => kind !== "boot"),
+    ...(sourceMachine(record.machine)?.retire ?? []),
+  ];
+  const found = files.flatMap(({ path, identity }) =>
     path !== undefined && identity !== undefined && fileIdentity(path) === identity ? [path] : [],
   );
+  // The disks of a VM that ran stand in both lists where they went as files.
+  return [...new Set(found)];
 }
 
 /** A folder is retired by one rename: it is there under the old name or under the new one. */
@@ -64,7 +72,8 @@ function renameAside(path: string, session: string): void {
 function deleteEach(record: SessionRecord): void {
   const folders = new Set<string>();
   for (const path of ours(record)) {
-    unlinkSync(path);
+    if (lstatSync(path).isDirectory()) rmSync(path, { recursive: true });
+    else unlinkSync(path);
     folders.add(dirname(path));
   }
   if (record.folder !== null && record.files.every(({ path }) => path === undefined || !existsSync(path))) {

@@ -11,10 +11,12 @@ import { tryFlock } from "../platform/locks.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { DoorPool } from "../transfer/door-pool.ts";
 import { checkStore } from "../transfer/staging.ts";
+import type { QemuPolicy } from "./arriving-command.ts";
 import { Destination } from "./destination.ts";
 import type { Observer } from "./events.ts";
 import { Journal, type WriteHook } from "./journal.ts";
 import { Measuring, type StartMeasuring } from "./measuring.ts";
+import { recover } from "./recovery.ts";
 
 export interface ServeOptions {
   home: string;
@@ -26,6 +28,8 @@ export interface ServeOptions {
   maxSessions: number;
   ticketTtlMs: number;
   insecure: boolean;
+  /** What running VMs may have here; absent where none are taken. */
+  qemu?: QemuPolicy;
   /** Doors: Workers that receive. */
   workers: number;
   passphrase: () => Promise<string>;
@@ -67,12 +71,17 @@ async function serveStore(
   const over = Promise.withResolvers<void>();
   // On an insecure serve nobody is trusted, so nobody may ask.
   const measuring = new Measuring(options.insecure ? undefined : options.measure, observe);
-  const destination = new Destination({
+  const context = {
+    home,
+    qemu: options.qemu ?? null,
     journal,
     store,
     maxSessions: options.maxSessions,
     observe,
     now: () => Date.now(),
+  };
+  const destination = new Destination({
+    ...context,
     insecure: options.insecure,
     tickets,
     trust: () => TrustFile.load(home),
@@ -85,7 +94,7 @@ async function serveStore(
   let doors: DoorPool | undefined;
   try {
     // Nobody is let in before what a crash left half done is done.
-    destination.recover();
+    await recover(context);
     doors = await DoorPool.open({
       host: options.listen.host,
       port: options.listen.port,

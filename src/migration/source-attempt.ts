@@ -5,9 +5,8 @@
 import { MigrateError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
 import type { Message } from "../protocol/messages.ts";
-import type { LanePool } from "../transfer/lane-pool.ts";
 import { tellCancelled } from "./cancellation.ts";
-import { retireFiles } from "./retire.ts";
+import { retireVm } from "./retire-vm.ts";
 import { SourceFiles } from "./source-files.ts";
 import { openSourceLink, type SourceLink } from "./source-link.ts";
 import {
@@ -18,13 +17,14 @@ import {
   sourceStart,
   sourceStep,
 } from "./source-machine.ts";
-import { interrupted, type SourceSession } from "./source-session.ts";
+import type { SourceSession } from "./source-session.ts";
+import { SourceTransfer } from "./source-transfer.ts";
 
 export class SourceAttempt {
   readonly #session: SourceSession;
   #state: SourceState;
   #current: SourceLink | undefined;
-  #pool: LanePool | undefined;
+  #transferring: SourceTransfer | undefined;
   #aborted: MigrateError | undefined;
   readonly #abortion = Promise.withResolvers<never>();
   #laneToken = "";
@@ -41,7 +41,7 @@ export class SourceAttempt {
   abort(error: MigrateError): void {
     this.#aborted = error;
     this.#abortion.reject(error);
-    this.#pool?.abort(error);
+    this.#transferring?.abort(error);
     this.#current?.link.fail(error);
   }
 
@@ -156,6 +156,8 @@ export class SourceAttempt {
         }
         return { type: "ready" };
       case "owned":
+        this.#session.resumedThere();
+        return { type: "owned" };
       case "published":
       case "closed":
         return { type: message.name };
@@ -189,7 +191,7 @@ export class SourceAttempt {
       case "record-released":
         // The last look: what was sent is what is there, and nobody wants to stop.
         quiet?.verify();
-        if (session.interrupted) throw interrupted(session.options.session);
+        if (session.interrupted) throw session.interruption();
         session.meter.phase("handover");
         return session.write("released", { state: "released", phase: "handover" });
       case "send-release":
@@ -207,7 +209,7 @@ export class SourceAttempt {
         session.meter.phase("confirm");
         quiet?.close();
         if (session.record.settled) return;
-        retireFiles(session.record);
+        await retireVm(session.record, session.options.home, session.options.departing?.vm.qmp);
         return session.write("retired", { settled: true });
       case "send-confirm":
         return link.send("confirm", {});
@@ -232,6 +234,7 @@ export class SourceAttempt {
       mode: record.mode,
       chunkBytes: limits.chunkBytes,
       tagKey: record.tagKey,
+      ...(options.machine === undefined ? {} : { machine: options.machine }),
       files: record.files.map(({ kind, name, bytes }, i) => ({
         kind,
         name,
@@ -250,18 +253,15 @@ export class SourceAttempt {
   }
 
   async #transfer(): Promise<void> {
-    const session = this.#session;
     const { link, peer } = this.#current!;
-    session.options.quiet?.verify();
-    session.meter.begin(session.record.files, []);
-    session.meter.phase("stop-and-copy");
-    const pool = this.#files.lanes(peer, this.#laneToken);
-    this.#pool = pool;
-    // Whatever ends the control connection ends the lanes.
-    link.onClosed((error) => pool.abort(error));
-    if (this.#aborted) pool.abort(this.#aborted);
-    await pool.run();
-    this.#pool = undefined;
+    this.#transferring = new SourceTransfer(this.#session, this.#files, {
+      link,
+      peer,
+      laneToken: this.#laneToken,
+    });
+    if (this.#aborted) this.#transferring.abort(this.#aborted);
+    await this.#transferring.run();
+    this.#transferring = undefined;
     await this.#step({ type: "transferred" });
   }
 
@@ -271,7 +271,8 @@ export class SourceAttempt {
     session.meter.phase("seal");
     const { vm: digest, files } = session.digests();
     session.write("sealed", { digest, phase: "seal" });
-    this.#current!.link.send("seal", { digest, files });
+    const { streams } = session;
+    this.#current!.link.send("seal", { digest, files, ...(streams === undefined ? {} : { streams }) });
   }
 
   #refusal(event: SourceEvent): MigrateError {

@@ -3,6 +3,7 @@ import { MigrateError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
 import { parseInventory } from "../transfer/inventory.ts";
 import { LanePool } from "../transfer/lane-pool.ts";
+import { SourceTags } from "../transfer/source-tags.ts";
 import { TagTable } from "../transfer/tag-table.ts";
 import type { SourceSession } from "./source-session.ts";
 
@@ -41,6 +42,15 @@ export class SourceFiles {
     }
     const table = (this.#theirs[file] ??= new TagTable(known[file]!.bytes));
     for (const [i, tag] of tags.entries()) table.set(firstChunk + i, tag);
+  }
+
+  /** These files have changed since they were sent: the destination has what their tags say, and they are read anew. */
+  again(files: readonly number[]): void {
+    const { tags } = this.#session;
+    for (const file of files) {
+      this.#theirs[file] = tags[file]!;
+      tags[file] = new SourceTags(tags[file]!.bytes);
+    }
   }
 
   /** The lanes that bring over what the destination `peer` does not have. */

@@ -3,10 +3,13 @@ import type { HeartbeatTiming } from "../channel/control-link.ts";
 import type { Identity } from "../channel/identity.ts";
 import type { Ticket } from "../channel/ticket.ts";
 import { MigrateError } from "../protocol/errors.ts";
+import type { OfferedMachine } from "../protocol/offer.ts";
 import { SourceTags } from "../transfer/source-tags.ts";
-import { vmDigest } from "../transfer/tag-table.ts";
+import type { StreamResult } from "../transfer/stream-pool.ts";
+import { streamParts, vmDigest } from "../transfer/tag-table.ts";
 import type { Vm } from "../vm/folder.ts";
-import type { QuietFiles } from "../vm/quiet.ts";
+import type { OpenFiles } from "../vm/open-files.ts";
+import type { DepartingVm } from "./departing-vm.ts";
 import type { Observer } from "./events.ts";
 import type { Journal, SessionRecord } from "./journal.ts";
 import { ProgressMeter } from "./progress-meter.ts";
@@ -19,7 +22,11 @@ export interface SourceOptions {
   session: string;
   /** Null where the session was released before: only its end is left. */
   vm: Vm | null;
-  quiet: QuietFiles | null;
+  quiet: OpenFiles | null;
+  /** The VM itself, where it is one that runs and is still here. */
+  departing?: DepartingVm | undefined;
+  /** What is offered of it. */
+  machine?: OfferedMachine | undefined;
   identity: Identity | null;
   address: Address;
   ticket?: Ticket | undefined;
@@ -36,12 +43,14 @@ export class SourceSession {
   readonly options: SourceOptions;
   readonly meter: ProgressMeter;
   /** The tags of each file, as far as they have been computed. */
-  readonly tags: readonly SourceTags[];
+  readonly tags: SourceTags[];
   chunksSent = 0;
   /** True once a link has stood in this process. */
   linked = false;
   /** True once the person wants to stop. */
   interrupted = false;
+  /** How long the VM ran nowhere, once the destination has said that it runs there. */
+  downtimeMs: number | undefined;
 
   constructor(options: SourceOptions) {
     this.options = options;
@@ -58,6 +67,16 @@ export class SourceSession {
   write(label: string, change: Partial<SessionRecord>): void {
     const { journal, session, now } = this.options;
     journal.write(label, () => journal.update(session, { ...change, updatedAtMs: now() }));
+  }
+
+  /** What a person hears whose wish to stop was met. */
+  interruption(): MigrateError {
+    return new MigrateError("interrupted", "interrupted; the VM stays here", {
+      side: "source",
+      hint: this.options.departing
+        ? "it goes on here as before, and nothing of it stays at the destination"
+        : `the same command goes on where this one stopped; migrate resolve ${this.record.session.slice(0, 12)} --cancel gives it up`,
+    });
   }
 
   /** True where the person's wish to stop can be met: nothing has been released. */
@@ -77,7 +96,19 @@ export class SourceSession {
     const { name, files } = this.record;
     const digests = this.tags.map((tags) => tags.digest());
     const parts = files.map((file, i) => ({ kind: file.kind, name: file.name, digest: digests[i]! }));
-    return { files: digests, vm: vmDigest(name, parts) };
+    return { files: digests, vm: vmDigest(name, [...parts, ...streamParts(this.streams ?? [])]) };
+  }
+
+  /** What went over on streams; undefined where the VM is files alone. */
+  get streams(): StreamResult[] | undefined {
+    const { departing } = this.options;
+    return departing && [...departing.results];
+  }
+
+  /** The destination says that a VM that ran runs there now. */
+  resumedThere(): void {
+    const stoppedAtMs = this.options.departing?.stoppedAtMs;
+    if (stoppedAtMs !== undefined) this.downtimeMs ??= performance.now() - stoppedAtMs;
   }
 
   /** Ends the session in the journal where it has ended, and says so. */
@@ -86,16 +117,9 @@ export class SourceSession {
     const { wireBytes } = this.meter;
     if (ended) this.write("ended", { endedAtMs: now(), wireBytes });
     this.meter.finish();
-    const { chunksSent } = this;
-    const report = reportOf(this.record, { wireBytes, chunksSent, seconds: this.meter.seconds });
+    const { chunksSent, downtimeMs } = this;
+    const report = reportOf(this.record, { wireBytes, chunksSent, seconds: this.meter.seconds, downtimeMs });
     observe(report);
     return report;
   }
-}
-
-export function interrupted(session: string): MigrateError {
-  return new MigrateError("interrupted", "interrupted; the VM stays here", {
-    side: "source",
-    hint: `the same command goes on where this one stopped; migrate resolve ${session.slice(0, 12)} --cancel gives it up`,
-  });
 }

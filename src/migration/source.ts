@@ -2,10 +2,11 @@
  * The source: one link after another until the session has ended, or the person's patience has.
  */
 import { asMigrateError, MigrateError } from "../protocol/errors.ts";
+import { stoppedPatienceMs } from "./departing-vm.ts";
 import type { SessionRecord } from "./journal.ts";
 import type { Report } from "./report.ts";
 import { SourceAttempt } from "./source-attempt.ts";
-import { interrupted, type SourceOptions, SourceSession } from "./source-session.ts";
+import { type SourceOptions, SourceSession } from "./source-session.ts";
 
 /** How long the source tries to tell the destination that it knows: the VM has moved by then. */
 const confirmForMs = 30_000;
@@ -51,7 +52,7 @@ export class Source {
     for (let tries = 1; ; tries++) {
       const doneBefore = session.meter.doneBytes;
       try {
-        if (session.mayStop) throw interrupted(session.options.session);
+        if (session.mayStop) throw session.interruption();
         this.#attempt = new SourceAttempt(session);
         await this.#attempt.run();
         return session.report(true);
@@ -63,9 +64,12 @@ export class Source {
           lostAtMs = performance.now();
           delayMs = firstDelayMs;
         }
-        const patienceMs = record.state === "confirmed" ? Math.min(confirmForMs, retryForMs) : retryForMs;
+        const patienceMs = Math.min(retryForMs, this.#mostPatienceMs(record));
         const hopeless = !session.linked && record.attempt <= firstTries && tries >= firstTries;
-        const over = hopeless || performance.now() - lostAtMs + delayMs > patienceMs;
+        const over =
+          hopeless ||
+          session.options.departing?.failure !== undefined ||
+          performance.now() - lostAtMs + delayMs > patienceMs;
         if (record.state === "confirmed" && record.settled && (over || error.code !== "network"))
           return this.#unconfirmed(error);
         if (error.code !== "network" || session.mayStop || over) throw this.#final(error, record);
@@ -86,6 +90,16 @@ export class Source {
     }
   }
 
+  /** How long it makes sense to try again, whatever the person's patience. */
+  #mostPatienceMs(record: SessionRecord): number {
+    if (record.state === "confirmed") return confirmForMs;
+    const { departing, machine } = this.#session.options;
+    // A VM that stands still for nothing but its last part is better let go on here.
+    const waits =
+      machine?.live === true && departing?.stoppedAtMs !== undefined && record.state === "sending";
+    return waits ? stoppedPatienceMs : Number.POSITIVE_INFINITY;
+  }
+
   /** The VM has moved and our files are dealt with; only the destination's record stays open. */
   #unconfirmed(error: MigrateError): Report {
     this.#session.options.observe({
@@ -99,7 +113,7 @@ export class Source {
     const session = this.#session;
     session.interrupted = true;
     if (session.mayStop) {
-      this.#attempt?.abort(interrupted(session.options.session));
+      this.#attempt?.abort(session.interruption());
     } else {
       session.options.observe({
         event: "notice",
@@ -112,7 +126,7 @@ export class Source {
 
   /** The error as the person is to see it, given what the journal says now. */
   #final(error: MigrateError, record: SessionRecord): MigrateError {
-    if (this.#session.mayStop) return interrupted(record.session);
+    if (this.#session.mayStop) return this.#session.interruption();
     const id = record.session.slice(0, 12);
     if (record.state === "released") {
       return new MigrateError(
@@ -121,7 +135,7 @@ export class Source {
         {
           side: "source",
           cause: error,
-          hint: `nothing runs it until this is settled: run the same command again, or migrate resolve ${id}`,
+          hint: `nothing runs it here until this is settled: run the same command again, or migrate resolve ${id}`,
         },
       );
     }
@@ -136,6 +150,8 @@ export class Source {
         },
       );
     }
+    if (this.#session.options.departing !== undefined)
+      return this.#session.options.departing.failure ?? error;
     if (error.code === "network" && this.#session.linked && error.hint === undefined) {
       return new MigrateError("network", error.message, {
         side: error.side,

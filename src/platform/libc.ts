@@ -25,6 +25,12 @@ const { symbols } = dlopen(libraryName, {
   fcntl: { args: ["i32", "i32", "ptr"], returns: "i32" },
   ioctl: { args: ["i32", "u64", "u64"], returns: "i32" },
   close: { args: ["i32"], returns: "i32" },
+  bind: { args: ["i32", "ptr", "u32"], returns: "i32" },
+  listen: { args: ["i32", "i32"], returns: "i32" },
+  accept4: { args: ["i32", "ptr", "ptr", "i32"], returns: "i32" },
+  socket: { args: ["i32", "i32", "i32"], returns: "i32" },
+  connect: { args: ["i32", "ptr", "u32"], returns: "i32" },
+  getsockopt: { args: ["i32", "i32", "i32", "ptr", "ptr"], returns: "i32" },
   getrusage: { args: ["i32", "ptr"], returns: "i32" },
   clock_gettime: { args: ["i32", "ptr"], returns: "i32" },
   adjtimex: { args: ["ptr"], returns: "i32" },
@@ -34,8 +40,10 @@ const { symbols } = dlopen(libraryName, {
 /** The errno numbers this program tells apart; one table for x86_64 and aarch64 (asm-generic/errno.h). */
 export const errno = {
   ENOENT: constants.errno.ENOENT,
+  ESRCH: constants.errno.ESRCH,
   EINTR: constants.errno.EINTR,
   ENXIO: constants.errno.ENXIO,
+  E2BIG: constants.errno.E2BIG,
   EAGAIN: constants.errno.EAGAIN,
   EACCES: constants.errno.EACCES,
   EEXIST: constants.errno.EEXIST,
@@ -44,6 +52,10 @@ export const errno = {
   ENOLCK: constants.errno.ENOLCK,
   ENOSYS: constants.errno.ENOSYS,
   EOPNOTSUPP: constants.errno.EOPNOTSUPP,
+  ENAMETOOLONG: constants.errno.ENAMETOOLONG,
+  ECONNABORTED: constants.errno.ECONNABORTED,
+  ETIMEDOUT: constants.errno.ETIMEDOUT,
+  ECANCELED: constants.errno.ECANCELED,
 } as const;
 
 /** Name of each errno. Where two names share a number, the one that node:fs uses. */
@@ -117,6 +129,36 @@ export function close(fd: number): number {
   return settle(symbols.close(fd));
 }
 
+/** socket(2). Gives a descriptor, which `close` closes. */
+export function socket(domain: number, type: number, protocol: number): number {
+  return settle(symbols.socket(domain, type, protocol));
+}
+
+/** connect(2) to an address of that very length in bytes. */
+export function connect(fd: number, address: Uint8Array): number {
+  return settle(symbols.connect(fd, address, address.length));
+}
+
+/** getsockopt(2). Fills the structure, whose length must be that of the option's value. */
+export function getsockopt(fd: number, level: number, name: number, structure: Uint8Array): number {
+  return settle(symbols.getsockopt(fd, level, name, structure, Uint32Array.of(structure.length)));
+}
+
+/** bind(2). The structure is a whole sockaddr of the socket's family. */
+export function bind(fd: number, address: Uint8Array): number {
+  return settle(symbols.bind(fd, address, address.byteLength));
+}
+
+/** listen(2). */
+export function listen(fd: number, backlog: number): number {
+  return settle(symbols.listen(fd, backlog));
+}
+
+/** accept4(2); who calls is not asked. Gives the connection's descriptor. */
+export function accept4(fd: number, flags: number): number {
+  return settle(symbols.accept4(fd, null, null, flags));
+}
+
 /** getrusage(2). The structure needs 144 bytes, 272 with musl. */
 export function getrusage(who: number, structure: Uint8Array): number {
   return settle(symbols.getrusage(who, structure));
@@ -143,4 +185,19 @@ export function renameat2(from: string, to: string, flags: number): number {
   return settle(
     symbols.syscall(renameat2Number, atWorkingDirectory, fromPath, atWorkingDirectory, toPath, flags),
   );
+}
+
+/** syscall(2) numbers of pidfd_open(2) and pidfd_send_signal(2), the same on every architecture. */
+const pidfdSendSignalNumber = 424;
+const pidfdOpenNumber = 434;
+
+/** pidfd_open(2). Gives a descriptor for the process that has this pid now, which `close` closes. */
+export function pidfdOpen(pid: number): number {
+  return settle(symbols.syscall(pidfdOpenNumber, pid, null, 0, null, 0));
+}
+
+/** pidfd_send_signal(2): the signal goes to that process or, once it is gone, to nobody (ESRCH). */
+export function pidfdSendSignal(fd: number, signal: number): number {
+  // The signal's number travels where other calls have a pointer.
+  return settle(symbols.syscall(pidfdSendSignalNumber, fd, signal as Pointer, 0, null, 0));
 }

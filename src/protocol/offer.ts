@@ -21,6 +21,8 @@ const file = v.object({
 const machine = v.object({
   /** True where the disks are mirrored while it runs; else they are among the files. */
   live: v.boolean(),
+  /** True where it is paused, and is to stay so. */
+  paused: v.optional(v.boolean()),
   /** The command line of its QEMU, taken apart and judged by vm/qemu/definition. */
   words: v.pipe(v.array(text(limits.wordBytes)), v.minLength(1), v.maxLength(limits.words)),
   /** The machine type that an alias in the words stands for. */

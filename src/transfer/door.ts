@@ -1,6 +1,6 @@
 /**
  * A door of the destination: a Worker that listens on the shared port and does the TLS, the framing
- * and the bulk work of whatever connection the kernel gives it. A lane is served in place; a control
+ * and the bulk work of whatever connection the kernel gives it. Lanes and streams are served in place; a control
  * connection's frames are carried to the main thread, which alone decides.
  */
 import type { TCPSocketListener } from "bun";
@@ -10,21 +10,24 @@ import { Strangers } from "../channel/strangers.ts";
 import { asMigrateError, MigrateError } from "../protocol/errors.ts";
 import type { FrameName } from "../protocol/frames.ts";
 import { deadlines, limits } from "../protocol/limits.ts";
-import { decodeMessage, encodeError, encodeMessage, type MessageBody } from "../protocol/messages.ts";
+import { decodeMessage, encodeMessage, type MessageBody } from "../protocol/messages.ts";
 import type { FromDoor, ToDoor, WireError } from "./lane-messages.ts";
 import { LaneReceiver } from "./lane-receiver.ts";
+import { type HostedStream, StreamHost } from "./stream-host.ts";
+import { part, turnAway } from "./turn-away.ts";
 
 /** Control frames that may wait for the main thread; no honest source has more than a few under way. */
 const mostUntaken = 32;
 /** Frames that a peer may send before it is let in: HELLO, PAIR, and signs of life between them. */
 const mostStrangerFrames = 16;
-/** How long a peer that was told to go may take to close its end as well. */
-const lingerMs = 1000;
 
 interface Visitor {
   conn: number;
   link: FrameSocket;
   lane: LaneReceiver | undefined;
+  stream: HostedStream | undefined;
+  /** What a stream's HELLO said of our bytes. */
+  received: number;
   admitted: boolean;
   frames: number;
   /** Frames that the main thread has not looked at. */
@@ -36,10 +39,12 @@ export class Door {
   readonly #visitors = new Map<number, Visitor>();
   #strangers: Strangers<FrameSocket> | undefined;
   #listener: TCPSocketListener<FrameSocket> | undefined;
+  readonly #streams: StreamHost;
   #nextConn = 1;
 
   constructor(post: (message: FromDoor) => void) {
     this.#post = post;
+    this.#streams = new StreamHost(post);
   }
 
   handle(message: ToDoor): void {
@@ -82,12 +87,21 @@ export class Door {
           if (lane?.session === message.session) link.destroy();
         }
         break;
+      case "open-stream": {
+        const visitor = this.#visitors.get(message.conn);
+        if (visitor) visitor.stream = this.#streams.open(message.stream, visitor.link, visitor.received);
+        break;
+      }
+      case "drop-streams":
+        this.#streams.drop(message.session);
+        break;
       case "barrier":
         this.#post(message);
         break;
       case "stop":
         // Whatever chunk was in hand has been written: chunks are handled whole, in one go.
         this.#listener?.stop(false);
+        this.#streams.drop();
         for (const { link } of [...this.#visitors.values()]) link.finish();
         this.#post({ kind: "stopped" });
         break;
@@ -123,7 +137,7 @@ export class Door {
     const conn = this.#nextConn++;
     const remote = link.remoteAddress;
     const rejected = (error: MigrateError) => this.#post({ kind: "rejected", remote, error: plain(error) });
-    const turnAway = (error: MigrateError) => {
+    const refuse = (error: MigrateError) => {
       this.#strangers?.settle(link);
       rejected(error);
       turnAwayFrom(link, error);
@@ -133,14 +147,14 @@ export class Door {
         this.#strangers?.settle(link);
         this.#hello(conn, link, name, payload);
       },
-      broken: turnAway,
+      broken: refuse,
       closed: (error) => {
         this.#strangers?.settle(link);
         if (error) rejected(error);
       },
     };
     if (secure && link.peer === null) {
-      turnAway(new MigrateError("not-trusted", "the source showed no certificate"));
+      refuse(new MigrateError("not-trusted", "the source showed no certificate"));
     }
   }
 
@@ -156,13 +170,33 @@ export class Door {
     if (body.role === "lane" && (body.session === undefined || body.laneToken === undefined)) {
       throw new MigrateError("protocol", "a lane names its session and its token");
     }
+    if (
+      body.role === "stream" &&
+      [body.session, body.laneToken, body.stream, body.received].includes(undefined)
+    ) {
+      throw new MigrateError("protocol", "a stream names its session, its number, its token and what it has");
+    }
     const remote = link.remoteAddress;
     const origin = { conn, peer: link.peer, remote };
-    const visitor: Visitor = { conn, link, lane: undefined, admitted: false, frames: 0, untaken: 0 };
+    const visitor: Visitor = {
+      conn,
+      link,
+      lane: undefined,
+      stream: undefined,
+      received: body.received ?? 0,
+      admitted: false,
+      frames: 0,
+      untaken: 0,
+    };
     this.#visitors.set(conn, visitor);
     link.handler = {
       frame: (frame, bytes) => this.#frame(visitor, frame, bytes),
       broken: (error) => {
+        // A stream says so itself, and hears of the end of its connection after that.
+        if (visitor.stream) {
+          visitor.stream.broken(link, error);
+          return;
+        }
         if (visitor.lane)
           this.#post({ kind: "lane-failed", session: visitor.lane.session, error: plain(error) });
         else this.#post({ kind: "rejected", remote, error: plain(error) });
@@ -180,10 +214,12 @@ export class Door {
         session: body.session ?? null,
         attempt: body.attempt ?? 0,
       });
-    } else {
-      // Nothing may come before the main thread has let the lane in; WELCOME says so.
-      this.#post({ kind: "lane", ...origin, session: body.session!, laneToken: body.laneToken! });
+      return;
     }
+    // Nothing may come before the main thread has let a lane or a stream in; WELCOME says so.
+    const asked = { ...origin, session: body.session!, laneToken: body.laneToken! };
+    if (body.role === "lane") this.#post({ kind: "lane", ...asked });
+    else this.#post({ kind: "stream", ...asked, stream: body.stream! });
   }
 
   #openLane({ conn, lane }: Extract<ToDoor, { kind: "open-lane" }>): void {
@@ -197,7 +233,11 @@ export class Door {
 
   /** Throws what is wrong with the frame; the peer is told and turned away. */
   #frame(visitor: Visitor, name: FrameName, payload: Buffer): void {
-    const { conn, link, lane } = visitor;
+    const { conn, link, lane, stream } = visitor;
+    if (stream !== undefined) {
+      stream.frame(link, name, payload);
+      return;
+    }
     if (lane !== undefined) {
       if (name === "ping") link.send(encodeMessage("pong", {}))?.catch(() => {});
       if (name === "chunk") lane.chunk(payload);
@@ -215,25 +255,18 @@ export class Door {
     this.#post({ kind: "frame", conn, name, payload: new Uint8Array(payload) });
   }
 
-  #closed({ conn, lane }: Visitor, error: MigrateError | undefined): void {
+  #closed({ conn, link, lane, stream }: Visitor, error: MigrateError | undefined): void {
     if (!this.#visitors.delete(conn)) return;
     lane?.close();
+    stream?.closed(link);
     this.#post({ kind: "closed", conn, error: error ? plain(error) : null });
   }
 }
 
-/** Says why and closes; whatever else the peer still sends is not looked at. */
+/** Says why and closes; nobody here hears of the connection any more. */
 function turnAwayFrom(link: FrameSocket, error: MigrateError): void {
   link.handler = { frame: () => {}, closed: () => {} };
-  link.send(encodeError(error))?.catch(() => {});
-  part(link);
-}
-
-/** Closes once all is said; a peer that does not close in its turn is cut off. */
-function part(link: FrameSocket): void {
-  link.mute();
-  link.finish();
-  setTimeout(() => link.destroy(), lingerMs).unref();
+  turnAway(link, error);
 }
 
 function plain(thrown: unknown): WireError {

@@ -53,6 +53,9 @@ export type ToDoor =
   | { kind: "admit"; conn: number }
   | { kind: "open-lane"; conn: number; lane: LaneGrant }
   | { kind: "drop-session"; session: string }
+  | { kind: "open-stream"; conn: number; stream: StreamGrant }
+  /** Closes the streams of a session, and their programs' connections, and forgets them. */
+  | { kind: "drop-streams"; session: string }
   /** Answered by the same message once everything posted before it has been. */
   | { kind: "barrier"; id: number }
   | { kind: "stop" };
@@ -64,6 +67,17 @@ export interface LaneGrant {
   files: { path: string; bytes: number }[];
   /** True where the files may hold something already, so that zeros must be made. */
   used: boolean;
+}
+
+/** What a stream of the destination needs to know. */
+export interface StreamGrant {
+  session: string;
+  /** The QEMU that was started for the session (hex 32). */
+  instance: string;
+  stream: number;
+  tagKey: Uint8Array;
+  /** The unix socket on which the stream's program listens; connected to when the stream is first opened. */
+  path: string;
 }
 
 /** A door of the destination to the main thread. */
@@ -86,6 +100,29 @@ export type FromDoor =
       remote: string;
       session: string;
       laneToken: string;
+    }
+  /** A source asks for a stream; `laneToken` is the streamToken of STARTED. */
+  | {
+      kind: "stream";
+      conn: number;
+      peer: string | null;
+      remote: string;
+      session: string;
+      laneToken: string;
+      stream: number;
+    }
+  /** How a stream fares. Of the source's direction: what was handed on, and once it has ended its digest. */
+  | {
+      kind: "stream-state";
+      session: string;
+      instance: string;
+      stream: number;
+      state: "open" | "ended" | "failed";
+      bytes: number;
+      digest: string | null;
+      /** Bytes that came over the network since this was last said. */
+      bytesReceived: number;
+      error: WireError | null;
     }
   | { kind: "frame"; conn: number; name: FrameName; payload: Uint8Array }
   | { kind: "closed"; conn: number; error: WireError | null }

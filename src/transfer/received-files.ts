@@ -9,7 +9,7 @@ import { encodeInventory } from "./inventory.ts";
 import type { LaneGrant } from "./lane-messages.ts";
 import { type StagedFile, Staging } from "./staging.ts";
 import { storeFailure } from "./store-failure.ts";
-import { TagTable, vmDigest } from "./tag-table.ts";
+import { streamParts, TagTable, vmDigest } from "./tag-table.ts";
 
 export class ReceivedFiles {
   readonly staging: Staging;
@@ -156,10 +156,15 @@ export class ReceivedFiles {
 
   /**
    * Compares with the digests that the source computed over what it sent, then brings every byte to
-   * the disk. Throws MigrateError: "integrity" where they differ, "no-room" or
-   * "store-failed" where the disk fails.
+   * the disk. `streams` are a running VM's, which count in the VM's digest. Throws MigrateError:
+   * "integrity" where they differ, "no-room" or "store-failed" where the disk fails.
    */
-  async seal(name: string, digest: string, fileDigests: readonly string[]): Promise<void> {
+  async seal(
+    name: string,
+    digest: string,
+    fileDigests: readonly string[],
+    streams: readonly { stream: number; digest: string }[] = [],
+  ): Promise<void> {
     const differs = (what: string) =>
       new MigrateError("integrity", `${what} differs between source and destination`, {
         side: "destination",
@@ -172,7 +177,10 @@ export class ReceivedFiles {
         if (digests[i] !== fileDigests[i]) throw differs(file.name);
       }
       const files = this.#files.map((file, i) => ({ kind: file.kind, name: file.name, digest: digests[i]! }));
-      if (fileDigests.length !== files.length || vmDigest(name, files) !== digest)
+      if (
+        fileDigests.length !== files.length ||
+        vmDigest(name, [...files, ...streamParts(streams)]) !== digest
+      )
         throw differs("the VM's digest");
       await this.staging.sync();
     } catch (thrown) {

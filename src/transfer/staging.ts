@@ -162,10 +162,22 @@ export class Staging {
 
   /** Removes the staged files. Done already, or somebody else's: nothing happens. */
   remove(): void {
-    const stat = lstatSync(this.folder, { throwIfNoEntry: false });
-    if (!stat?.isDirectory() || stat.uid !== process.geteuid?.()) return;
-    rmSync(this.folder, { recursive: true, force: true });
+    removeOwn(this.folder);
   }
+
+  /** As `remove`, where the folder has its final name already; `isOurs` says whether it is this session's. */
+  unpublish(name: string, isOurs: (folder: string) => boolean): void {
+    const final = join(this.store, name);
+    if (!isOurs(final)) return;
+    removeOwn(final);
+    syncFolder(this.store);
+  }
+}
+
+function removeOwn(folder: string): void {
+  const stat = lstatSync(folder, { throwIfNoEntry: false });
+  if (!stat?.isDirectory() || stat.uid !== process.geteuid?.()) return;
+  rmSync(folder, { recursive: true, force: true });
 }
 
 /**
@@ -173,7 +185,7 @@ export class Staging {
  * may be another user's doing, where the store is open to others: a link, or a folder of theirs, is
  * not written into. Throws an error with code ELOOP, ENOTDIR or EACCES then, and as node:fs does.
  */
-function makeFolder(path: string): boolean {
+export function makeFolder(path: string): boolean {
   try {
     mkdirSync(path, { mode: 0o700 });
     return true;

@@ -101,3 +101,8 @@ export function vmDigest(name: string, files: DigestedFile[]): string {
   }
   return `sha256:${hash.digest("hex")}`;
 }
+
+/** A running VM's streams as parts of its digest, in their order. */
+export function streamParts(streams: readonly { stream: number; digest: string }[]): DigestedFile[] {
+  return streams.map(({ stream, digest }) => ({ kind: "stream", name: String(stream), digest }));
+}

@@ -4,6 +4,7 @@ import { dirname, join } from "node:path";
 import { holdAgainstQemu, isLocked, qemuHolds } from "../platform/locks.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import type { Vm, VmFile } from "./folder.ts";
+import type { OpenFiles } from "./open-files.ts";
 
 interface QuietFile {
   file: VmFile;
@@ -33,7 +34,7 @@ function running(file: VmFile): MigrateError {
  * All files of a VM, open for reading until `close`. While it is open, no QEMU can take one of the
  * disks for writing, where the file system has locks.
  */
-export class QuietFiles implements Disposable {
+export class QuietFiles implements OpenFiles, Disposable {
   readonly #files: QuietFile[] = [];
   readonly #unguarded: string[] = [];
 

@@ -1,5 +1,6 @@
 /**
- * The benchmark against what a user would pick instead: `bun run bench`.
+ * The benchmark against what a user would pick instead: `bun run bench`. With the word `qemu` behind
+ * it, VMs are moved as they run, against QEMU's own live migration; see qemu/run.ts.
  *
  * All contenders move the same inputs in one go. The order is shuffled anew in each round, so that
  * what else the machine does falls on all of them alike.
@@ -12,6 +13,8 @@ import { contenders } from "./contenders.ts";
 import { makeInputs, roomBytes } from "./inputs.ts";
 import { describeMachine, freeBytes } from "./machine.ts";
 import { type BenchOptions, readOptions, usage } from "./options.ts";
+import { usage as qemuUsage, readOptions as readQemuOptions } from "./qemu/options.ts";
+import { benchQemu } from "./qemu/run.ts";
 import { aimList, inputTable } from "./report.ts";
 import { type Sample, takeSample } from "./sample.ts";
 import { seededRandom, shuffled } from "./statistics.ts";
@@ -84,15 +87,25 @@ async function atHand(options: BenchOptions): Promise<Contender[]> {
   });
 }
 
-let options: BenchOptions;
+const words = process.argv.slice(2);
+const isQemu = words[0] === "qemu";
+let run: () => Promise<void>;
 try {
-  options = readOptions(process.argv.slice(2));
+  if (isQemu) {
+    const options = readQemuOptions(words.slice(1));
+    run = async () => await benchQemu(options, say);
+  } else {
+    const options = readOptions(words);
+    run = async () => await bench(options);
+  }
 } catch (error) {
-  say(`${error instanceof Error ? error.message : error}\n\n${usage}`);
+  say(
+    `${error instanceof Error ? error.message : error}\n\n${isQemu ? qemuUsage : `${usage}\n\n${qemuUsage}`}`,
+  );
   process.exit(2);
 }
 try {
-  await bench(options);
+  await run();
 } catch (error) {
   say(error instanceof Error ? error.message : String(error));
   process.exit(1);

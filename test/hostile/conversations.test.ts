@@ -227,6 +227,7 @@ test("a session that this host has as a source is none that it receives", async 
     attempt: 1,
     store: ground.store,
     nowMs: 1,
+    ramBytes: 0,
   });
   journal.write("test", () => journal.insert({ ...record, side: "source", state: "released" }));
   await ground.withstands(async () => {

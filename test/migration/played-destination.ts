@@ -106,6 +106,8 @@ export class PlayedDestination {
   constructor() {
     openHome(this.store);
     this.destination = new Destination({
+      home: this.home,
+      qemu: null,
       journal: this.journal,
       store: this.store,
       maxSessions: 8,

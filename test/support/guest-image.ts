@@ -18,6 +18,7 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { runChild } from "./child.ts";
 import { guestInit, guestModules } from "./guest-init.ts";
+import { tpmCommands } from "./tpm-guest.ts";
 
 export interface GuestImage {
   /** The kernel, as QEMU's -kernel takes it. */
@@ -60,7 +61,8 @@ async function findOrBuild(): Promise<GuestImage> {
   if (packages === undefined)
     throw new Error(`apt knows none of ${kernelPackages.join(", ")} and busybox-static`);
   const versions = packages.map(({ name, version }) => `${name}_${version}`).join("+");
-  const key = `${versions}-${Bun.hash(guestInit).toString(16)}`.replace(/[^A-Za-z0-9._+-]/g, "_");
+  const made = Bun.hash(JSON.stringify([guestInit, tpmCommands]));
+  const key = `${versions}-${made.toString(16)}`.replace(/[^A-Za-z0-9._+-]/g, "_");
   const folder = join(cacheFolder(), key);
   const image = {
     kernel: join(folder, "vmlinuz"),
@@ -168,8 +170,10 @@ async function build(packages: Package[], building: string, finished: string): P
   const tree = join(building, "tree");
   mkdirSync(join(tree, "bin"), { recursive: true });
   mkdirSync(join(tree, "modules"));
+  mkdirSync(join(tree, "tpm"));
   writeFileSync(join(tree, "init"), guestInit, { mode: 0o755 });
   renameSync(join(root, busybox), join(tree, "bin/busybox"));
+  for (const [name, bytes] of Object.entries(tpmCommands)) writeFileSync(join(tree, "tpm", name), bytes);
   for (const path of new Bun.Glob("**/kernel/drivers/**/virtio*.ko{,.xz,.zst}").scanSync(root)) {
     const [name = "", , packing] = basename(path).split(".");
     if (!(guestModules as readonly string[]).includes(name)) continue;

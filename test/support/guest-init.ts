@@ -1,4 +1,5 @@
 /** The first and only program of the test guest, and the kernel modules that it needs. */
+import { tpmFunctions } from "./tpm-guest.ts";
 
 /** In the order of loading (Linux 6.1); one that is built into the kernel is not in its package and left out. */
 export const guestModules = [
@@ -14,9 +15,18 @@ export const guestModules = [
 export const workDoneLine = "work done";
 
 /**
- * A script for busybox. The kernel command line may hold `work_mib=N`: then it first fills about N
- * MiB of RAM as work does (files unpacked from a read-only disk and copied, compressed data, random
- * bytes), in a tmpfs, which ends up in pages like those of any program.
+ * A script for busybox. Words on the kernel command line say what it does besides counting:
+ *
+ * - `work_mib=N`: before the first tick it fills about N MiB of RAM as work does (files unpacked from
+ *   a read-only disk and copied, compressed data, random bytes), in a tmpfs, which ends up in pages
+ *   like those of any program.
+ * - `random_mib=N`: before the first tick it fills N MiB of RAM with random bytes, in that tmpfs.
+ * - `check_ticks=N`: at every Nth tick it reads those random bytes again and prints `ram intact` or `ram damaged`.
+ * - `dirty_mib=N`: from the first tick on, N MiB of RAM (in whole 8 MiB) are written over and over, as
+ *   fast as the guest can, each time with other random bytes than before.
+ * - `tick_ms=N`: how long it sleeps between two ticks; 100 where it is absent.
+ * - `tpm=extend`: what tpm-guest.ts says, before the first tick and at every tenth one. `tpm=seal` leaves
+ *   the PCR as it is, so that the TPM must refuse to unseal.
  *
  * Each tick is written, synced, to sector N of every writable virtio disk, then printed, so a tick
  * that was printed is on the disks, and the disks are at most one tick ahead of what was printed.
@@ -36,8 +46,15 @@ for attempt in 1 2 3; do
 done
 
 work_mib=0
+random_mib=0
+dirty_mib=0
+check_ticks=0
+tick_ms=100
+tpm=
 for word in $(cat /proc/cmdline); do
-  case $word in work_mib=*) work_mib=\${word#work_mib=} ;; esac
+  case $word in
+    work_mib=* | random_mib=* | check_ticks=* | dirty_mib=* | tick_ms=* | tpm=*) export "$word" ;;
+  esac
 done
 disks=
 corpus=
@@ -47,10 +64,27 @@ for path in /sys/block/vd*; do
 done
 
 used_mib() { set -- $(df -m /busy | tail -n 1); echo $3; }
+random_file() { dd if=/dev/urandom of=$1 bs=1M count=$2 status=none; }
+
+# Pieces of a pattern twice as long, from another place in it on each pass.
+dirty() {
+  pass=0
+  while :; do
+    piece=0
+    while [ $piece -lt $(((dirty_mib + 7) / 8)) ]; do
+      dd if=/busy/pattern of=/busy/dirty bs=1M skip=$(((pass + piece) % 8)) seek=$((piece * 8)) \\
+        count=8 conv=notrunc status=none
+      piece=$((piece + 1))
+    done
+    pass=$((pass + 1))
+    [ $((pass % 10)) = 0 ] && echo "dirty pass $pass"
+  done
+}
+${tpmFunctions}
+if [ $((work_mib + random_mib + dirty_mib)) -gt 0 ]; then mount -t tmpfs -o size=90% work /busy; fi
 
 if [ $work_mib -gt 0 ]; then
-  mount -t tmpfs -o size=90% work /busy
-  dd if=/dev/urandom of=/busy/random bs=1M count=$((work_mib / 4)) status=none
+  random_file /busy/random $((work_mib / 4))
   n=0
   while [ $(used_mib) -lt $work_mib ]; do
     n=$((n + 1))
@@ -71,6 +105,10 @@ if [ $work_mib -gt 0 ]; then
   done
   echo "${workDoneLine}"
 fi
+if [ $random_mib -gt 0 ]; then random_file /busy/filling $random_mib; fi
+if [ $check_ticks -gt 0 ]; then sum=$(md5sum /busy/filling); fi
+if [ $dirty_mib -gt 0 ]; then random_file /busy/pattern 16; fi
+if [ -n "$tpm" ]; then tpm_seal; fi
 
 n=0
 while :; do
@@ -79,6 +117,11 @@ while :; do
     echo "tick $n" | dd of=$disk bs=512 seek=$n conv=sync,fsync,notrunc status=none
   done
   echo "tick $n"
-  usleep 100000
+  if [ $n = 1 ] && [ $dirty_mib -gt 0 ]; then dirty & fi
+  if [ -n "$tpm" ] && [ $((n % 10)) = 0 ]; then tpm_look; fi
+  if [ $check_ticks -gt 0 ] && [ $((n % check_ticks)) = 0 ]; then
+    if [ "$(md5sum /busy/filling)" = "$sum" ]; then echo "ram intact"; else echo "ram damaged"; fi
+  fi
+  usleep $((tick_ms * 1000))
 done
 `;

@@ -1,14 +1,14 @@
 /** A running test guest: QEMU (TCG, so that it runs anywhere), its monitor and its serial line. */
-import { createReadStream, createWriteStream, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { pipeline } from "node:stream/promises";
 import { type Child, startChild } from "./child.ts";
 import { guestImage } from "./guest-image.ts";
 import { workDoneLine } from "./guest-init.ts";
 import { Qmp } from "./qmp.ts";
+import { loadRam, saveRam } from "./saved-ram.ts";
 import { SerialLine, ticksIn } from "./serial-line.ts";
-import { callSocket, expectCaller } from "./unix-socket.ts";
+import { expectCaller } from "./unix-socket.ts";
 
 export interface GuestDisk {
   path: string;
@@ -32,9 +32,6 @@ export interface GuestOptions {
   /** More arguments for QEMU; the same must be given to a guest that goes on from this one's RAM. */
   extraArgs?: string[];
 }
-
-/** Faster than any link: QEMU's default throttles a migration to 128 MiB/s. */
-const unlimitedBytesPerSec = 2 ** 40;
 
 export class Guest {
   constructor(
@@ -75,24 +72,12 @@ export class Guest {
 
   /** Writes RAM and device state to a file, as QEMU's migration stream. The guest should be stopped. */
   async saveRam(path: string): Promise<void> {
-    const socketPath = join(this.folder, "save");
-    const caller = await expectCaller(socketPath);
-    const written = caller.socket.then(async (socket) => await pipeline(socket, createWriteStream(path)));
-    written.catch(() => {});
-    const ended = await this.#migrationEnd();
-    await this.qmp.execute("migrate-set-parameters", { "max-bandwidth": unlimitedBytesPerSec });
-    await this.qmp.execute("migrate", { uri: `unix:${socketPath}` });
-    await ended();
-    await written;
+    await this.#withLastWords(saveRam(this.qmp, this.folder, path));
   }
 
   /** Loads a saved RAM stream into a QEMU that was started with `-incoming defer`. */
   async loadRam(path: string): Promise<void> {
-    const socketPath = join(this.folder, "load");
-    const ended = await this.#migrationEnd();
-    await this.qmp.execute("migrate-incoming", { uri: `unix:${socketPath}` });
-    await pipeline(createReadStream(path, { highWaterMark: 1 << 20 }), await callSocket(socketPath));
-    await ended();
+    await this.#withLastWords(loadRam(this.qmp, this.folder, path));
   }
 
   /** Writes the guest's physical memory, from 0 to its whole size, to a file: zero pages and all. */
@@ -121,19 +106,13 @@ export class Guest {
     rmSync(this.folder, { recursive: true, force: true });
   }
 
-  /** Call before the migration begins; what it gives waits for the end, and throws where it failed. */
-  async #migrationEnd(): Promise<() => Promise<void>> {
-    await this.qmp.execute("migrate-set-capabilities", {
-      capabilities: [{ capability: "events", state: true }],
-    });
-    const isEnd = (status: unknown): boolean => status === "completed" || status === "failed";
-    const end = this.qmp.nextEvent("MIGRATION", ({ data }) => isEnd(data.status), 120_000);
-    return async () => {
-      const { data } = await end;
-      if (data.status === "completed") return;
-      const details = await this.qmp.execute("query-migrate");
-      throw new Error(`QEMU's migration failed: ${JSON.stringify(details)}; ${this.qemu.stderr()}`);
-    };
+  /** An error of QEMU's migration, with what QEMU wrote itself. */
+  async #withLastWords(work: Promise<void>): Promise<void> {
+    try {
+      await work;
+    } catch (error) {
+      throw new Error(`${error instanceof Error ? error.message : error}; ${this.qemu.stderr()}`);
+    }
   }
 }
 

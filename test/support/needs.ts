@@ -19,6 +19,7 @@ export const liveTools: readonly Tool[] = [
   { program: "swtpm_setup", package: "swtpm-tools" },
   { program: "cpio", package: "cpio" },
   { program: "ip", package: "iproute2" },
+  { program: "tc", package: "iproute2" },
   { program: "chromium", package: "chromium" },
 ];
 

@@ -1,0 +1,108 @@
+/** `migrate explain`: what a destination would start for a VM that runs here, and what it would refuse. */
+import { peerProcess } from "../platform/peer-process.ts";
+import { argumentsOf } from "../platform/process-id.ts";
+import { exitCodes, MigrateError } from "../protocol/errors.ts";
+import { printable } from "../terminal/line.ts";
+import { commandLine, type NetPolicy } from "../vm/qemu/definition/command-line.ts";
+import type { QemuDefinition } from "../vm/qemu/definition/definition.ts";
+import { explainDefinition } from "../vm/qemu/definition/explanation.ts";
+import { helpHint } from "./arguments.ts";
+import { defineCommand } from "./define-command.ts";
+import { netPolicyForm, parseNetPolicy } from "./net-policy.ts";
+import { toggle, withDefault } from "./option.ts";
+
+const name = "migrate explain";
+const scheme = "qmp:";
+
+export default defineCommand({
+  name,
+  summary: "show what a destination would start for a running VM, and what it would refuse",
+  about:
+    "Nothing is started and nobody is asked. A destination starts a VM from its QEMU's command line, of which it takes over what is on a list; files are its own (STORE), and so are sockets (RUN).",
+  positionals: {
+    names: ["qmp:PATH"],
+    least: 1,
+    about: ["QMP socket of the VM's QEMU, as migrate ls shows it"],
+  },
+  options: {
+    allowTcg: toggle("As at a destination that has no KVM and serves with --allow-tcg"),
+    net: withDefault(netPolicyForm, "What the destination puts behind network cards", "user", parseNetPolicy),
+  },
+  examples: [
+    [`${name} qmp:/run/web1.qmp`, "can this VM be moved, and as what?"],
+    [`${name} qmp:/run/web1.qmp --net bridge:br0`, "and to a host that serves with --net bridge:br0?"],
+  ],
+  async run({ options, positionals, reporter }) {
+    const words = wordsOfVm(positionals[0] ?? "");
+    const { definition, refused, notes } = explainDefinition(words);
+    const command = definition === null ? [] : started(definition, options, refused);
+    const vm = definition?.name ?? "the VM";
+    reporter.result(
+      { event: "explanation", name: definition?.name ?? null, command, notes, refused },
+      [
+        ...startText(vm, command),
+        ...listText("What is different there", notes),
+        ...listText("Refused", refused),
+      ].join("\n"),
+    );
+    return refused.length === 0 ? undefined : exitCodes.refused;
+  },
+});
+
+/** argv of the QEMU behind a QMP socket. @throws MigrateError "usage", "vm-invalid". */
+function wordsOfVm(where: string): string[] {
+  if (!where.startsWith(scheme) || where.length === scheme.length)
+    throw new MigrateError("usage", `qmp:PATH is expected, not "${where}"`, { hint: helpHint(name) });
+  let words: string[] | null;
+  try {
+    words = argumentsOf(peerProcess(where.slice(scheme.length)).pid);
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new MigrateError("vm-invalid", `The QEMU behind ${where} cannot be looked at: ${why}`, {
+      hint: "See migrate ls for the VMs that run here, and use root or the user that runs QEMU.",
+      cause,
+    });
+  }
+  if (words === null || words.length === 0)
+    throw new MigrateError("vm-invalid", `The QEMU behind ${where} has ended`);
+  return words;
+}
+
+/** The command line with names in place of what only the destination knows; adds to `refused` what that refuses. */
+function started(
+  definition: QemuDefinition,
+  { allowTcg, net }: { allowTcg: boolean; net: NetPolicy },
+  refused: string[],
+): string[] {
+  const folder = `STORE/${definition.name ?? "VM"}`;
+  try {
+    return commandLine(definition, {
+      binary: `qemu-system-${definition.system}`,
+      file: (file) => `${folder}/${file.name}`,
+      socketFolder: "RUN",
+      tpmSocket: "RUN/swtpm",
+      allowTcg,
+      kvmUsable: !allowTcg,
+      net,
+    });
+  } catch (thrown) {
+    if (!(thrown instanceof MigrateError)) throw thrown;
+    refused.push(thrown.hint === undefined ? thrown.message : `${thrown.message}. ${thrown.hint}`);
+    return [];
+  }
+}
+
+function startText(vm: string, command: readonly string[]): string[] {
+  if (command.length === 0) return ["The VM would not be started."];
+  const lines = [""];
+  for (const word of command) {
+    if (word.startsWith("-")) lines.push(word);
+    else lines[lines.length - 1] += lines.at(-1) === "" ? word : ` ${word}`;
+  }
+  return [`${printable(vm)} would be started as:`, ...lines.map((line) => `  ${printable(line)}`)];
+}
+
+function listText(title: string, sentences: readonly string[]): string[] {
+  if (sentences.length === 0) return [];
+  return ["", `${title}:`, ...sentences.map((sentence) => `  ${printable(sentence)}`)];
+}

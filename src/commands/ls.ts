@@ -1,0 +1,92 @@
+/** `migrate ls`: the VMs that run on this host, and those that lie in a store. */
+import { realpathSync } from "node:fs";
+import { basename, sep } from "node:path";
+import { formatBytes } from "../terminal/format.ts";
+import type { Column } from "../terminal/table.ts";
+import { type RunningVm, runningVms } from "../vm/qemu/running-vms.ts";
+import { type StoredVm, storedVms } from "../vm/stored-vms.ts";
+import { defineCommand } from "./define-command.ts";
+import { optional } from "./option.ts";
+
+interface VmRow {
+  name: string;
+  state: "running" | "stored" | "broken";
+  ramBytes: number | null;
+  /** Full paths. */
+  disks: readonly string[];
+  tpm: boolean;
+  /** What `migrate send` takes for it: "qmp:" and a socket's path, or a folder. */
+  where: string;
+  /** Of the QEMU that runs it. */
+  pid?: number;
+  /** Where it is broken: why. */
+  reason?: string;
+}
+
+const columns: Column<VmRow>[] = [
+  { title: "NAME", cell: (row) => row.name || "(none)" },
+  { title: "STATE", cell: (row) => row.state },
+  { title: "RAM", cell: (row) => (row.ramBytes === null ? "" : formatBytes(row.ramBytes)), align: "right" },
+  { title: "DISKS", cell: (row) => row.disks.map((path) => basename(path)).join(" ") },
+  { title: "TPM", cell: (row) => (row.tpm ? "yes" : "no") },
+  { title: "WHERE", cell: (row) => row.where },
+];
+
+export default defineCommand({
+  name: "migrate ls",
+  summary: "list the VMs that run on this host, and those in a store",
+  about:
+    "A VM runs here where a QEMU has a QMP socket that this user may see (-qmp unix:PATH,server=on). WHERE is what migrate send takes for it.",
+  options: { store: optional("DIR", "Also list the VMs that lie in this folder of migrate serve") },
+  examples: [
+    ["migrate ls", "what runs here"],
+    ["migrate ls --store /var/lib/vms", "and what has arrived here"],
+  ],
+  async run({ options, reporter }) {
+    const running = runningVms();
+    const stored = options.store === undefined ? [] : storedVms(options.store);
+    const idle = stored.filter((vm) => !running.some((other) => runsFrom(other, vm.folder)));
+    const rows = [...running.map(runningRow), ...idle.map(storedRow)];
+    reporter.table("vm", columns, rows, "No VM runs here, or none that this user may see.");
+    for (const { where, reason } of reporter.json ? [] : rows)
+      if (reason !== undefined) reporter.warn(`${where} is no VM that can be sent: ${reason}`);
+    return undefined;
+  },
+});
+
+/** Whether one of a running VM's disks lies in that folder: then the VM is shown as running alone. */
+function runsFrom(vm: RunningVm, folder: string): boolean {
+  return vm.disks.some((path) => realPath(path).startsWith(folder + sep));
+}
+
+function realPath(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return path;
+  }
+}
+
+function runningRow(vm: RunningVm): VmRow {
+  return {
+    name: vm.name ?? "",
+    state: "running",
+    ramBytes: vm.ramBytes,
+    disks: vm.disks,
+    tpm: vm.hasTpm,
+    where: `qmp:${vm.qmpPath}`,
+    pid: vm.process.pid,
+  };
+}
+
+function storedRow(vm: StoredVm): VmRow {
+  return {
+    name: vm.name,
+    state: vm.broken === undefined ? "stored" : "broken",
+    ramBytes: vm.ramBytes,
+    disks: vm.disks,
+    tpm: vm.hasTpm,
+    where: vm.folder,
+    ...(vm.broken === undefined ? {} : { reason: vm.broken }),
+  };
+}

@@ -1,0 +1,19 @@
+/** `migrate send-guard`: for this program's own use; see migration/guard.ts. */
+import { watchOver } from "../migration/guard.ts";
+import { homeOf } from "./context.ts";
+import { defineCommand } from "./define-command.ts";
+
+export default defineCommand({
+  name: "migrate send-guard",
+  summary: "let a running VM go on where the process that moves it dies",
+  hidden: true,
+  positionals: { names: ["SESSION"], least: 1, about: ["The session that is watched"] },
+  options: {},
+  examples: [["migrate send-guard 0123456789abcdef0123456789abcdef", "started by migrate send itself"]],
+  side: "source",
+  async run({ positionals, world, reporter }) {
+    const [session = ""] = positionals;
+    await watchOver({ home: homeOf(world), session, words: Bun.stdin.stream() }, reporter.observer);
+    return undefined;
+  },
+});

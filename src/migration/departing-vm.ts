@@ -1,0 +1,230 @@
+/**
+ * A running VM as it departs: stopped or mirrored, its RAM sent, let go on where nothing comes of it. Lives
+ * as long as its session in this process, through any number of links: what QEMU sends goes over streams,
+ * which outlive them.
+ */
+import type { ControlLink } from "../channel/control-link.ts";
+import { MigrateError } from "../protocol/errors.ts";
+import { limits } from "../protocol/limits.ts";
+import { StreamPool, type StreamResult, type StreamRoute } from "../transfer/stream-pool.ts";
+import { DiskMirror } from "../vm/qemu/disk-mirror.ts";
+import { qmpFailure } from "../vm/qemu/qmp-error.ts";
+import { RamMigration } from "../vm/qemu/ram-migration.ts";
+import type { RunningVm } from "../vm/qemu/running-vm.ts";
+import type { Observer } from "./events.ts";
+import { LinkGate } from "./link-gate.ts";
+import type { ProgressMeter } from "./progress-meter.ts";
+import { StreamSockets } from "./stream-sockets.ts";
+
+export interface DepartingOptions {
+  /** Mirror the disks while the VM runs; else it is stopped before anything is sent. */
+  live: boolean;
+  downtimeLimitMs: number;
+  /** Channels of the RAM beside the main one. */
+  channels: number;
+  autoConverge: boolean;
+  bandwidthBytesPerSec: number | null;
+  /** Threads that carry streams. */
+  workers: number;
+  /** A folder of this user's alone, for sockets. */
+  socketFolder: string;
+}
+
+/** Where the streams go, but for what STARTED says. */
+export type Route = Omit<StreamRoute, "instance" | "streamToken">;
+
+/** How long a VM may stand still for want of a link before it is let go on at the source. */
+export const stoppedPatienceMs = 15_000;
+const progressEveryMs = 200;
+/** QEMU may take its time to close a connection when it has said all. */
+const streamEndTimeoutMs = 30_000;
+
+export class DepartingVm {
+  readonly vm: RunningVm;
+  readonly #options: DepartingOptions;
+  readonly #gate = new LinkGate();
+  readonly #ram: RamMigration;
+  readonly #mirrors: DiskMirror[];
+  /** The rows of the meter behind those of the files that go as chunks: mirrored disks, then the RAM. */
+  readonly #firstRow: number;
+  #instance: string | undefined;
+  #pool: StreamPool | undefined;
+  #sockets: StreamSockets | undefined;
+  #sending: Promise<StreamResult[]> | undefined;
+  #results: StreamResult[] = [];
+  #stoppedAtMs: number | undefined;
+  #failure: MigrateError | undefined;
+  #ticker: Timer | undefined;
+
+  constructor(vm: RunningVm, options: DepartingOptions) {
+    this.vm = vm;
+    this.#options = options;
+    this.#ram = new RamMigration(vm.qmp);
+    this.#firstRow = vm.boot.length + (options.live ? 0 : vm.disks.length);
+    this.#mirrors = options.live ? vm.disks.map(({ node }, n) => new DiskMirror(vm.qmp, n, node)) : [];
+  }
+
+  /** What has gone over, once all has. */
+  get results(): readonly StreamResult[] {
+    return this.#results;
+  }
+
+  /** Why nothing can come of it any more, whatever the links do. */
+  get failure(): MigrateError | undefined {
+    return this.#failure;
+  }
+
+  /** Since when the VM does not run here, on the monotonic clock; undefined while it does, or where it never did. */
+  get stoppedAtMs(): number | undefined {
+    return this.vm.running ? (this.#stoppedAtMs ?? this.#ram.stoppedAtMs) : undefined;
+  }
+
+  /** Stops the VM, where it is to be stopped before its files are read. Idempotent. Throws MigrateError. */
+  async settle(): Promise<void> {
+    if (this.#options.live || this.#stoppedAtMs !== undefined) return;
+    const nowMs = performance.now();
+    try {
+      if (this.vm.running) await this.vm.qmp.execute("stop");
+    } catch (thrown) {
+      throw qmpFailure(thrown, "source");
+    }
+    this.#stoppedAtMs = nowMs;
+  }
+
+  /**
+   * Has all of the VM sent that does not go as chunks; may be called again on the next link, where this
+   * one is lost, and then goes on. Throws what ended the link, or MigrateError where the move has failed.
+   */
+  async transfer(link: ControlLink, route: Route, meter: ProgressMeter, observe: Observer): Promise<void> {
+    link.send("start", {});
+    const { body } = await link.expect("started");
+    if (this.#instance !== undefined && this.#instance !== body.instance) {
+      throw this.#fail(
+        new MigrateError("qemu-failed", "the destination's QEMU is another one than the VM was sent to", {
+          side: "destination",
+        }),
+      );
+    }
+    this.#instance = body.instance;
+    const lost = Promise.withResolvers<never>();
+    lost.promise.catch(() => {});
+    link.onClosed((error) => {
+      this.#gate.close();
+      lost.reject(error);
+    });
+    this.#gate.open();
+    this.#sending ??= this.#send({ ...route, ...body }, meter, observe);
+    this.#sending.catch(() => {});
+    this.#results = await Promise.race([this.#sending, lost.promise]);
+  }
+
+  async #send(route: StreamRoute, meter: ProgressMeter, observe: Observer): Promise<StreamResult[]> {
+    try {
+      return await this.#steps(route, meter, observe);
+    } catch (thrown) {
+      throw this.#fail(qmpFailure(thrown, "source"));
+    } finally {
+      clearInterval(this.#ticker);
+    }
+  }
+
+  async #steps(route: StreamRoute, meter: ProgressMeter, observe: Observer): Promise<StreamResult[]> {
+    const { live, workers, bandwidthBytesPerSec, channels, socketFolder } = this.#options;
+    const { session, name } = meter.session;
+    const pool = new StreamPool(route, {
+      workers,
+      bandwidthBytesPerSec,
+      link: (state, stream, message) => {
+        // The first stream speaks for all: they share the network.
+        if (stream !== 0 && stream !== limits.ramStreams) return;
+        observe({ event: "link", session, name, state, message, attempt: 0, retryInMs: 0 });
+      },
+    });
+    this.#pool = pool;
+    this.#sockets = new StreamSockets(socketFolder, pool);
+    this.#ticker = setInterval(() => void this.#tell(meter, observe), progressEveryMs);
+    if (live) meter.phase("pre-copy");
+    for (const mirror of this.#mirrors) await this.#mirror(mirror);
+    await this.#unlessFailing(Promise.all(this.#mirrors.map((mirror) => mirror.ready)));
+    await this.#unlessFailing(this.#sendRam(channels));
+    await this.#unlessFailing(this.#switchOver(meter));
+    await this.#tell(meter, observe);
+    for (const mirror of this.#mirrors) await mirror.detach();
+    return await this.#unlessFailing(this.#sockets.ended(route.retryForMs + streamEndTimeoutMs));
+  }
+
+  async #mirror(mirror: DiskMirror): Promise<void> {
+    const opened = this.#sockets!.expect(`disk-${mirror.number}`, [limits.ramStreams + mirror.number]);
+    await Promise.all([mirror.begin(opened.path), opened.open]);
+  }
+
+  async #sendRam(channels: number): Promise<void> {
+    const { downtimeLimitMs, autoConverge, bandwidthBytesPerSec, live } = this.#options;
+    const numbers = Array.from({ length: channels + 1 }, (_, channel) => channel);
+    const opened = this.#sockets!.expect("ram", numbers);
+    await this.#ram.begin(opened.path, {
+      downtimeLimitMs,
+      channels,
+      autoConverge: autoConverge && live,
+      bandwidthBytesPerSec,
+      pause: live,
+    });
+    // QEMU says why it broke off before a channel could be opened.
+    await Promise.race([opened.open, this.#ram.reaches("completed")]);
+  }
+
+  /** The guest stops, the disks get their last writes, and the rest of the RAM goes. */
+  async #switchOver(meter: ProgressMeter): Promise<void> {
+    if (this.#options.live) {
+      await this.#ram.reaches("pre-switchover");
+      meter.phase("stop-and-copy");
+      // A guest that is stopped while nobody can be told would stay so for as long as the link is away.
+      await this.#gate.passed(stoppedPatienceMs);
+      for (const mirror of this.#mirrors) await mirror.finish();
+      await this.#ram.proceed();
+    }
+    await this.#ram.reaches("completed");
+  }
+
+  /** `work`, unless a mirror breaks off or a stream fails meanwhile. */
+  async #unlessFailing<T>(work: Promise<T>): Promise<T> {
+    work.catch(() => {});
+    return await Promise.race([
+      work,
+      this.#sockets!.failed,
+      ...this.#mirrors.map((mirror) => mirror.ended.then(() => work)),
+    ]);
+  }
+
+  async #tell(meter: ProgressMeter, observe: Observer): Promise<void> {
+    try {
+      const { session, name } = meter.session;
+      meter.streams(this.#pool?.sentBytes ?? 0);
+      for (const mirror of this.#mirrors) {
+        const progress = await mirror.progress();
+        if (progress) meter.reached(this.#firstRow + mirror.number, progress.doneBytes);
+      }
+      const ram = await this.#ram.progress();
+      if (ram === null) return;
+      meter.reached(this.#firstRow + this.#mirrors.length, ram.totalBytes - ram.remainingBytes);
+      observe({ event: "ram", session, name, ...ram });
+    } catch {
+      // QEMU is gone: what waits for it says so.
+    }
+  }
+
+  /** Nothing goes on any more: sockets and streams are closed, and QEMU notices that. Idempotent. */
+  close(): void {
+    clearInterval(this.#ticker);
+    this.#gate.shut(
+      this.#failure ?? new MigrateError("cancelled", "the move was given up", { side: "source" }),
+    );
+    this.#sockets?.close();
+    this.#pool?.close();
+  }
+
+  #fail(error: MigrateError): MigrateError {
+    this.#failure ??= error;
+    return this.#failure;
+  }
+}

@@ -1,0 +1,220 @@
+/**
+ * What the destination has of one session's VM: its staged files, the QEMU that waits for it where it
+ * runs, the token that lets lanes in, and how far all of that is. Knows nothing of requests and records
+ * (destination-session.ts).
+ */
+import { randomBytes } from "node:crypto";
+import type { ControlLink } from "../channel/control-link.ts";
+import { MigrateError } from "../protocol/errors.ts";
+import type { MessageBody } from "../protocol/messages.ts";
+import type { ArrivingStreams } from "../transfer/arriving-streams.ts";
+import type { DoorPool } from "../transfer/door-pool.ts";
+import type { FromDoor, LaneGrant } from "../transfer/lane-messages.ts";
+import { ReceivedFiles } from "../transfer/received-files.ts";
+import { storeFailure } from "../transfer/store-failure.ts";
+import { checkSelfContained } from "../vm/disk-format.ts";
+import type { QemuPolicy } from "./arriving-command.ts";
+import { ArrivingVm } from "./arriving-vm.ts";
+import type { Observer } from "./events.ts";
+import type { Journal, SessionRecord } from "./journal.ts";
+import { checkLane } from "./lane-check.ts";
+import { arrivingMachine } from "./machine-record.ts";
+import type { Phase } from "./phases.ts";
+import { ProgressMeter } from "./progress-meter.ts";
+import { isPublishedBy, publishedManifest } from "./published-manifest.ts";
+
+export interface ReceivedVmContext {
+  home: string;
+  /** What running VMs may have here; null where none are taken. */
+  qemu: QemuPolicy | null;
+  journal: Journal;
+  /** Undefined while what a crash left is dealt with, before anybody is let in. */
+  doors: DoorPool | undefined;
+  store: string;
+  observe: Observer;
+  now: () => number;
+  /** The VM runs under QEMU and cannot become whole here any more. */
+  failed: (error: MigrateError) => void;
+}
+
+/** A record's half that never changes: what was offered. */
+export type Offered = Pick<
+  SessionRecord,
+  "session" | "name" | "peer" | "store" | "files" | "tagKey" | "machine"
+>;
+
+export class ReceivedVm {
+  readonly files: ReceivedFiles;
+  /** The VM's QEMU; undefined where the VM is files alone. */
+  readonly #arriving: ArrivingVm | undefined;
+  readonly #offered: Offered;
+  readonly #context: ReceivedVmContext;
+  #laneToken: Buffer | undefined;
+  #meter: ProgressMeter | undefined;
+  /** This process has seen the QEMU from its start on: what it has not seen has not been. */
+  #sure = false;
+
+  constructor(offered: Offered, context: ReceivedVmContext) {
+    this.#offered = offered;
+    this.#context = context;
+    const { session, name, peer, machine } = offered;
+    const tagKey = Buffer.from(offered.tagKey, "hex");
+    this.files = new ReceivedFiles(offered.store ?? context.store, session, offered.files, tagKey);
+    const arriving = arrivingMachine(machine);
+    if (arriving === null) return;
+    this.#arriving = new ArrivingVm({
+      session,
+      name,
+      peer,
+      machine: arriving,
+      tagKey,
+      staging: this.files.staging,
+      home: context.home,
+      policy: context.qemu ?? { allowTcg: false, net: { kind: "none" } },
+      doors: context.doors,
+      failed: context.failed,
+      received: (bytes) => this.#meter?.wire(bytes),
+    });
+  }
+
+  /** How long a source may be away before the VM's QEMU is ended; null where nothing waits for it. */
+  get patienceMs(): number | null {
+    return this.#sure ? (arrivingMachine(this.#offered.machine)?.patienceMs ?? null) : null;
+  }
+
+  get streams(): ArrivingStreams | undefined {
+    return this.#arriving?.streams;
+  }
+
+  get figures(): { wireBytes: number; seconds: number } | undefined {
+    return this.#meter && { wireBytes: this.#meter.wireBytes, seconds: this.#meter.seconds };
+  }
+
+  /** Gets the staged files ready and says what is there already. */
+  async accept(link: ControlLink, record: SessionRecord): Promise<void> {
+    await this.quieten();
+    const resumed = await this.files.takeStock();
+    const { observe, journal, now } = this.#context;
+    this.#meter ??= new ProgressMeter(record, observe, journal, now);
+    this.#meter.begin(record.files, this.files.heldBytes());
+    this.#laneToken = randomBytes(16);
+    link.send("accept", {
+      state: "receiving",
+      laneToken: this.#laneToken.toString("hex"),
+      inventory: resumed,
+    });
+    if (resumed) {
+      for (const frame of this.files.inventory()) link.sendFrame(frame);
+      link.send("inventoryEnd", {});
+    }
+    const { session, name, mode, peer, bytes } = record;
+    const told = { session, name, side: "destination", mode, peer, bytes, resumed } as const;
+    observe({ event: "session", ...told });
+    const live = arrivingMachine(record.machine)?.live === true;
+    this.#meter.phase(live ? "pre-copy" : "stop-and-copy");
+  }
+
+  /** Starts the QEMU of a running VM, and says that it waits. Throws MigrateError "in-doubt" where the VM is files alone. */
+  async start(link: ControlLink): Promise<void> {
+    if (this.#arriving === undefined) {
+      throw new MigrateError("in-doubt", "the VM of this session does not run", { side: "destination" });
+    }
+    this.#sure = true;
+    link.send("started", await this.#arriving.start());
+  }
+
+  /** Lets a lane in, or throws why not. */
+  grantLane(record: SessionRecord | null, laneToken: string, peer: string): LaneGrant {
+    checkLane(record, this.#laneToken, laneToken, peer);
+    return this.files.grant(this.#offered.session);
+  }
+
+  /** Chunks that a lane has checked and written. */
+  chunks({ places, tags, bytesReceived }: Extract<FromDoor, { kind: "chunks" }>): void {
+    this.files.wrote(places, tags, (file, bytes) => this.#meter?.done(file, bytes));
+    this.#meter?.wire(bytesReceived);
+  }
+
+  /** Makes all that was received durable and compares it. Throws what keeps it from being ready. */
+  async seal(seal: MessageBody<"seal">): Promise<void> {
+    const { name, files } = this.#offered;
+    const streams = seal.streams ?? [];
+    this.#laneToken = undefined;
+    await this.quieten();
+    this.phase("seal");
+    if (this.#arriving !== undefined) await this.#arriving.seal(streams);
+    else if (streams.length > 0) {
+      throw new MigrateError("protocol", "the seal names streams, and the VM does not run");
+    }
+    await this.files.seal(name, seal.digest, seal.files, streams);
+    for (const [i, { kind, name: file }] of files.entries()) {
+      if (kind === "disk") checkSelfContained(this.files.staging.paths[i]!, file);
+    }
+  }
+
+  /** What must be so for the VM to be owned. Throws MigrateError "store-failed" or NeverRan. */
+  async checkReady(): Promise<void> {
+    this.files.checkPresent();
+    await this.#arriving?.adopt();
+    this.#arriving?.checkWaiting();
+  }
+
+  /** Gives the VM its final name. Idempotent. Throws MigrateError. */
+  publish(record: SessionRecord): void {
+    this.phase("handover");
+    try {
+      const manifest = publishedManifest(record, this.#context.now());
+      const folder = this.files.staging.publish(record.name, manifest, this.#isOurs);
+      this.#arriving?.settle(folder);
+    } catch (thrown) {
+      throw storeFailure(thrown);
+    }
+  }
+
+  /** Lets a running VM go on, or sees that it does; nothing where it is files alone. Throws NeverRan, or "in-doubt". */
+  async run(): Promise<void> {
+    if (this.#arriving === undefined) return;
+    await this.#arriving.adopt();
+    await this.#arriving.letRun(this.#sure);
+  }
+
+  /** Ends what runs and removes what is there, under whichever name. Idempotent. */
+  async remove(): Promise<void> {
+    await this.quieten();
+    await this.#arriving?.end();
+    this.files.staging.unpublish(this.#offered.name, this.#isOurs);
+    this.files.remove();
+  }
+
+  /** No lane of this session writes any more, and all they wrote has been heard of. Streams go on. */
+  async quieten(): Promise<void> {
+    const { doors } = this.#context;
+    doors?.postAll({ kind: "drop-session", session: this.#offered.session });
+    await doors?.barrier();
+  }
+
+  closeLanes(): void {
+    this.#laneToken = undefined;
+  }
+
+  phase(phase: Phase): void {
+    this.#meter?.phase(phase);
+  }
+
+  pause(): void {
+    this.#meter?.pause();
+  }
+
+  /** The session is over: the VM is this host's own. */
+  leave(): void {
+    this.#arriving?.leave();
+    this.#meter?.finish();
+  }
+
+  /** A running VM's QEMU is left to itself; another part of this program may take it over. */
+  letBe(): void {
+    this.#arriving?.leave();
+  }
+
+  readonly #isOurs = (folder: string) => isPublishedBy(folder, this.#offered.session);
+}

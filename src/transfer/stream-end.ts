@@ -1,0 +1,290 @@
+/**
+ * One end of a stream: a program's connection on one side, and on the other whichever connection to the
+ * peer carries the stream now. Both hosts use it; who connects, and when again, is their own business.
+ */
+import { peerError } from "../channel/control-link.ts";
+import type { FrameSocket } from "../channel/frame-socket.ts";
+import { Pacer } from "../channel/pacer.ts";
+import { asMigrateError, MigrateError, type Side } from "../protocol/errors.ts";
+import type { FrameName } from "../protocol/frames.ts";
+import { deadlines, limits } from "../protocol/limits.ts";
+import { decodeMessage, encodeMessage, type MessageBody } from "../protocol/messages.ts";
+import { encodeDataAck, parseDataAck, streamKey } from "./stream-frame.ts";
+import { StreamInbox } from "./stream-inbox.ts";
+import { StreamLocal } from "./stream-local.ts";
+import { type StreamFrame, StreamOutbox } from "./stream-outbox.ts";
+import { part, turnAway } from "./turn-away.ts";
+
+/** How an end watches over its connection, in milliseconds. */
+export interface StreamTiming {
+  /** PING after so long without a word of ours. */
+  pingMs: number;
+  /** A peer that was not heard for so long is gone. */
+  silenceMs: number;
+}
+
+export const streamTiming: StreamTiming = { pingMs: deadlines.pingMs, silenceMs: deadlines.silenceMs };
+
+export interface StreamEndOptions {
+  /** Whose end this is. */
+  side: Side;
+  stream: number;
+  /** The session's tag key, and the QEMU at the destination (hex 32 of STARTED). */
+  tagKey: Uint8Array;
+  instance: string;
+  timing: StreamTiming;
+  bandwidthBytesPerSec: number | null;
+  /** The peer's direction has ended, checked and handed on; told before the peer hears of it. */
+  inboundEnded: () => void;
+  /** Both directions have ended, and the peer has ours. */
+  over: () => void;
+  /** It cannot go on; called once, and nothing after it. */
+  failed: (error: MigrateError) => void;
+}
+
+export class StreamEnd {
+  readonly inbox: StreamInbox;
+  readonly outbox: StreamOutbox;
+  readonly local: StreamLocal;
+  readonly #options: StreamEndOptions;
+  readonly #watch: Timer;
+  #link: FrameSocket | undefined;
+  /** Frames for this connection that were not given to it yet. */
+  #unsent: StreamFrame[] = [];
+  #pumping = false;
+  #pacer: Pacer | undefined;
+  #isNewsDue = false;
+  #isInboundEndTold = false;
+  #isClosed = false;
+  #isPongWaiting = false;
+  #saidBytes = 0;
+  #saidAtMs = 0;
+
+  constructor(options: StreamEndOptions) {
+    this.#options = options;
+    const { side, stream, tagKey, instance, timing } = options;
+    const other = side === "source" ? "destination" : "source";
+    this.local = new StreamLocal({
+      said: (bytes) => this.#said(bytes),
+      saidLast: () => this.#saidLast(),
+      gone: () => this.#guard(() => this.#gone()),
+      hearsAgain: () => this.#guard(() => this.inbox.drained()),
+    });
+    this.inbox = new StreamInbox(stream, streamKey(tagKey, instance, other), this.local);
+    this.outbox = new StreamOutbox(stream, streamKey(tagKey, instance, side));
+    if (options.bandwidthBytesPerSec !== null) this.pace(options.bandwidthBytesPerSec);
+    this.#watch = setInterval(() => this.#look(), Math.min(timing.pingMs, timing.silenceMs) / 4);
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  /**
+   * From now on `link` carries the stream, and the one before does not; the peer has `received` of ours,
+   * and was told `inbox.begin()`. Throws MigrateError "protocol" where `received` cannot be.
+   */
+  carry(link: FrameSocket, received: number): void {
+    this.outbox.acknowledge(received);
+    this.#replace(link);
+    this.#unsent = [...this.outbox.unacknowledged];
+    this.#saidBytes = link.bytesSent;
+    this.#saidAtMs = performance.now();
+    this.#relieve();
+    void this.#pump(link);
+    this.#news();
+  }
+
+  /** This connection is gone; nothing happens where it was not the one that carries the stream. */
+  uncarry(link: FrameSocket): void {
+    if (this.#link === link) this.#link = undefined;
+  }
+
+  /** A frame that came on `link`. Throws what is wrong with it, after which `fail` is to be called. */
+  frame(link: FrameSocket, name: FrameName, payload: Buffer): void {
+    if (this.#link !== link || this.#isClosed) return;
+    switch (name) {
+      case "data":
+        this.inbox.data(payload);
+        this.#news();
+        break;
+      case "dataAck":
+        this.outbox.acknowledge(parseDataAck(payload));
+        this.#relieve();
+        if (this.outbox.delivered) this.#news();
+        break;
+      case "dataEnd":
+        this.inbox.end(payload);
+        this.#news();
+        break;
+      case "ping":
+        this.#pong(link);
+        break;
+      case "pong":
+        break;
+      case "error": {
+        const { body } = decodeMessage("error", payload) as { body: MessageBody<"error"> };
+        const error = peerError(body, this.#options.side === "source" ? "destination" : "source");
+        if (error.code === "network") link.destroy(error);
+        else this.#end(error);
+        break;
+      }
+      default:
+        throw new MigrateError("protocol", `a ${name} frame is not expected on a stream`);
+    }
+  }
+
+  /** Sends no faster than this from now on. */
+  pace(bandwidthBytesPerSec: number): void {
+    if (this.#pacer) this.#pacer.bandwidthBytesPerSec = bandwidthBytesPerSec;
+    else this.#pacer = new Pacer(bandwidthBytesPerSec);
+  }
+
+  /** The stream has failed at this end: the peer is told, and the program's connection closed. */
+  fail(thrown: unknown): void {
+    const link = this.#link;
+    if (this.#isClosed) return;
+    this.#link = undefined;
+    if (link && !link.closed) turnAway(link, thrown);
+    this.#end(asMigrateError(thrown));
+  }
+
+  /** Nothing more is to come in either direction: lets out what was said last, and closes. */
+  finish(): void {
+    const link = this.#link;
+    this.#link = undefined;
+    if (link && !link.closed) part(link);
+    this.close();
+  }
+
+  /** Ends everything at once and says nothing. Idempotent. */
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    clearInterval(this.#watch);
+    this.#replace(undefined);
+    this.local.close();
+  }
+
+  #end(error: MigrateError): void {
+    this.close();
+    this.#options.failed(error);
+  }
+
+  #replace(link: FrameSocket | undefined): void {
+    const before = this.#link;
+    this.#link = link;
+    if (before !== link) before?.destroy(new MigrateError("network", "a newer connection took its place"));
+  }
+
+  #guard(act: () => void): void {
+    if (this.#isClosed) return;
+    try {
+      act();
+      this.#news();
+    } catch (thrown) {
+      this.fail(thrown);
+    }
+  }
+
+  #said(bytes: Buffer): void {
+    const most = this.#pacer ? this.#pacer.sliceBytes : limits.dataBytes;
+    for (let at = 0; at < bytes.length; at += most) {
+      this.#post(this.outbox.add(at === 0 && bytes.length <= most ? bytes : bytes.subarray(at, at + most)));
+    }
+    if (!this.outbox.hasRoom) this.local.pause();
+  }
+
+  #saidLast(): void {
+    if (!this.outbox.finished) this.#post(this.outbox.finish());
+  }
+
+  #gone(): void {
+    this.#saidLast();
+    this.inbox.broken();
+  }
+
+  #relieve(): void {
+    if (this.outbox.hasRoom) this.local.resume();
+  }
+
+  #post(frame: StreamFrame): void {
+    const link = this.#link;
+    if (link === undefined) return;
+    this.#unsent.push(frame);
+    if (!this.#pumping) void this.#pump(link);
+  }
+
+  /**
+   * Gives the connection what it is to carry, one frame at a time, so that what is said beside the data
+   * never waits behind more than one.
+   */
+  async #pump(link: FrameSocket): Promise<void> {
+    this.#pumping = true;
+    try {
+      while (this.#link === link) {
+        const frame = this.#unsent.shift();
+        if (frame === undefined) break;
+        if (this.#pacer) {
+          await this.#pacer.admit(frame.head.length + (frame.bytes?.length ?? 0));
+          if (this.#link !== link) return;
+        }
+        const head = link.send(frame.head);
+        const body = frame.bytes ? link.send(frame.bytes) : undefined;
+        head?.catch(() => {});
+        if (body ?? head) await (body ?? head);
+      }
+    } catch {
+      // The link is gone, and says so itself.
+    } finally {
+      if (this.#link === link) this.#pumping = false;
+    }
+  }
+
+  /** Tells the peer what has been handed on, once for everything that came in one read, and looks for the end. */
+  #news(): void {
+    if (this.#isNewsDue) return;
+    this.#isNewsDue = true;
+    queueMicrotask(() => {
+      this.#isNewsDue = false;
+      if (this.#isClosed) return;
+      if (this.inbox.ended && !this.#isInboundEndTold) {
+        this.#isInboundEndTold = true;
+        this.#options.inboundEnded();
+      }
+      if (this.#link && this.inbox.hasNews) {
+        this.#link.send(encodeDataAck(this.inbox.tell()))?.catch(() => {});
+      }
+      if (this.inbox.ended && this.outbox.delivered) this.#options.over();
+    });
+  }
+
+  #pong(link: FrameSocket): void {
+    // A peer that does not read what it asks for is not answered again.
+    if (this.#isPongWaiting) return;
+    const done = () => {
+      this.#isPongWaiting = false;
+    };
+    const sent = link.send(encodeMessage("pong", {}));
+    if (sent === undefined) return;
+    this.#isPongWaiting = true;
+    sent.then(done, done);
+  }
+
+  #look(): void {
+    const link = this.#link;
+    if (link === undefined) return;
+    const nowMs = performance.now();
+    const { pingMs, silenceMs } = this.#options.timing;
+    if (nowMs - link.lastHeardMs > silenceMs) {
+      link.destroy(new MigrateError("network", `nothing was heard for ${silenceMs / 1000} s`));
+      return;
+    }
+    if (link.bytesSent !== this.#saidBytes) {
+      this.#saidBytes = link.bytesSent;
+      this.#saidAtMs = nowMs;
+    } else if (nowMs - this.#saidAtMs >= pingMs) {
+      link.send(encodeMessage("ping", {}))?.catch(() => {});
+    }
+  }
+}

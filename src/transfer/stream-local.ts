@@ -1,0 +1,94 @@
+/**
+ * The program's end of a stream: a connection over a unix socket, whose half-closed states are told
+ * apart from its end.
+ */
+import type { Socket, SocketHandler } from "bun";
+
+export interface LocalProgram {
+  /** The program said this; the buffer is the caller's to keep. */
+  said(bytes: Buffer): void;
+  /** The program says nothing more; it may still listen. */
+  saidLast(): void;
+  /** The program is gone: it neither says nor hears anything any more. Not told after `close`. */
+  gone(): void;
+  /** The program takes bytes again. */
+  hearsAgain(): void;
+}
+
+export class StreamLocal {
+  readonly #program: LocalProgram;
+  #socket: Socket<undefined> | undefined;
+  #closed = false;
+  #paused = false;
+
+  constructor(program: LocalProgram) {
+    this.#program = program;
+  }
+
+  /** Connects to the unix socket `path`. Rejects with the system's error. */
+  async connect(path: string): Promise<void> {
+    await Bun.connect({ unix: path, allowHalfOpen: true, socket: this.#callbacks() });
+  }
+
+  /** Takes a connected descriptor over, which is closed with this. Rejects with the system's error. */
+  async adopt(fd: number): Promise<void> {
+    const options = { fd, allowHalfOpen: true, socket: this.#callbacks() };
+    // Bun's types leave out that connect takes a descriptor.
+    await Bun.connect(options as object as Bun.UnixSocketOptions<undefined>);
+  }
+
+  /** Hands bytes to the program; gives how many it took. The rest is for `hearsAgain`. */
+  write(bytes: Buffer): number {
+    // Bun gives -1 for a socket whose other end is gone, which `gone` tells of.
+    return Math.max(0, this.#socket?.write(bytes) ?? 0);
+  }
+
+  /** Nothing more will be said to the program. To be called once it has taken everything. */
+  shutdown(): void {
+    this.#socket?.shutdown();
+  }
+
+  pause(): void {
+    if (this.#paused) return;
+    this.#paused = true;
+    this.#socket?.pause();
+  }
+
+  resume(): void {
+    if (!this.#paused) return;
+    this.#paused = false;
+    this.#socket?.resume();
+  }
+
+  /** Closes at once; the program may still read what it was given. Idempotent. */
+  close(): void {
+    this.#closed = true;
+    this.#socket?.terminate();
+  }
+
+  #callbacks(): SocketHandler<undefined> {
+    return {
+      open: (socket) => {
+        this.#socket = socket;
+        if (this.#closed) socket.terminate();
+        else if (this.#paused) socket.pause();
+      },
+      data: (_, bytes) => {
+        if (!this.#closed) this.#program.said(bytes);
+      },
+      drain: () => {
+        if (!this.#closed) this.#program.hearsAgain();
+      },
+      end: () => {
+        if (!this.#closed) this.#program.saidLast();
+      },
+      // Bun closes a socket whose other end has closed, and one that both ends have shut down.
+      close: () => {
+        if (this.#closed) return;
+        this.#closed = true;
+        this.#program.gone();
+      },
+      error: () => {},
+    };
+  }
+}

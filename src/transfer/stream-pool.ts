@@ -1,0 +1,179 @@
+/**
+ * The streams of a source as the main thread sees them: Workers that carry programs' connections to the
+ * destination, and lose nothing when the network does.
+ */
+import { closeSync } from "node:fs";
+import { spawnWorker } from "../platform/worker.ts";
+import { MigrateError } from "../protocol/errors.ts";
+import { type StreamTiming, streamTiming } from "./stream-end.ts";
+import type { FromStreams, StreamResult, StreamRoute, ToStreams } from "./stream-messages.ts";
+
+export type { StreamResult, StreamRoute } from "./stream-messages.ts";
+
+export interface StreamPoolOptions {
+  workers: number;
+  /** For all streams together; null for as fast as it goes. */
+  bandwidthBytesPerSec: number | null;
+  /** A stream's connection was lost, or stands again. */
+  link: (state: "lost" | "restored", stream: number, message: string) => void;
+  timing?: StreamTiming;
+}
+
+interface OpenStream {
+  worker: Worker;
+  opened: PromiseWithResolvers<void>;
+  ended: PromiseWithResolvers<StreamResult>;
+  isOver: boolean;
+  sentBytes: number;
+  toDestination: number;
+  toSource: number;
+}
+
+export class StreamPool {
+  readonly #options: StreamPoolOptions;
+  readonly #workers: Worker[] = [];
+  readonly #streams = new Map<number, OpenStream>();
+  #bandwidthBytesPerSec: number | null;
+  #isClosed = false;
+
+  /** Starts the Workers; nothing is connected before the first stream is opened. */
+  constructor(route: StreamRoute, options: StreamPoolOptions) {
+    this.#options = options;
+    this.#bandwidthBytesPerSec = options.bandwidthBytesPerSec;
+    for (let i = 0; i < options.workers; i++) {
+      const worker = spawnWorker("stream");
+      this.#workers.push(worker);
+      worker.onerror = (event) => this.#died(worker, event.message);
+      worker.onmessage = ({ data }: MessageEvent<FromStreams>) => this.#hear(worker, data);
+      post(worker, { kind: "route", route, timing: options.timing ?? streamTiming });
+    }
+  }
+
+  /**
+   * Takes a connected, non-blocking descriptor over as the program's end of a stream; whatever comes of
+   * this, it is closed. Workers are used round robin. Resolves once the destination has let the stream in;
+   * rejects with the MigrateError that `ended` rejects with.
+   */
+  open(stream: number, fd: number): Promise<void> {
+    if (this.#isClosed || this.#streams.has(stream)) {
+      closeSync(fd);
+      return Promise.reject(this.#isClosed ? closed() : new MigrateError("bug", `stream ${stream} is open`));
+    }
+    const worker = this.#workers[this.#streams.size % this.#workers.length]!;
+    const opened = Promise.withResolvers<void>();
+    const ended = Promise.withResolvers<StreamResult>();
+    // Whoever does not ask how a stream ended must not be brought down by it.
+    opened.promise.catch(() => {});
+    ended.promise.catch(() => {});
+    const none = { isOver: false, sentBytes: 0, toDestination: 0, toSource: 0 };
+    this.#streams.set(stream, { worker, opened, ended, ...none });
+    post(worker, { kind: "open", stream, fd, bandwidthBytesPerSec: this.#share() });
+    this.#divide();
+    return opened.promise;
+  }
+
+  /** Resolves once the stream has ended on both sides; rejects with the MigrateError that it failed with. */
+  ended(stream: number): Promise<StreamResult> {
+    return (
+      this.#streams.get(stream)?.ended.promise ??
+      Promise.reject(new MigrateError("bug", `stream ${stream} was never opened`))
+    );
+  }
+
+  /** Bytes of frames sent so far, on all streams, those that had to be sent again among them. */
+  get sentBytes(): number {
+    return [...this.#streams.values()].reduce((sum, stream) => sum + stream.sentBytes, 0);
+  }
+
+  /** Bytes of the programs that have been handed on at the other end, by direction. */
+  carried(stream: number): { toDestination: number; toSource: number } {
+    const { toDestination = 0, toSource = 0 } = this.#streams.get(stream) ?? {};
+    return { toDestination, toSource };
+  }
+
+  /** Sends no faster than this from now on, on all streams together. */
+  pace(bandwidthBytesPerSec: number): void {
+    this.#bandwidthBytesPerSec = bandwidthBytesPerSec;
+    this.#divide();
+  }
+
+  /** Ends everything at once: Workers, connections, descriptors. What has not ended yet rejects. Idempotent. */
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    for (const stream of this.#streams.keys()) this.#fail(stream, closed());
+    // A Worker that is terminated leaves its descriptors open, so it is asked to close them first.
+    for (const worker of this.#workers) post(worker, { kind: "drop" });
+  }
+
+  #hear(worker: Worker, message: FromStreams): void {
+    if (message.kind === "dropped") {
+      worker.terminate();
+      return;
+    }
+    if (this.#isClosed) return;
+    const number = message.kind === "ended" ? message.result.stream : message.stream;
+    const stream = this.#streams.get(number);
+    if (stream === undefined || stream.isOver) return;
+    switch (message.kind) {
+      case "opened":
+        stream.opened.resolve();
+        break;
+      case "link":
+        this.#options.link(message.state, number, message.message);
+        break;
+      case "progress": {
+        const { sentBytes, toDestination, toSource } = message;
+        Object.assign(stream, { sentBytes, toDestination, toSource });
+        break;
+      }
+      case "ended":
+        stream.isOver = true;
+        stream.ended.resolve(message.result);
+        this.#divide();
+        break;
+      case "failed":
+        this.#fail(
+          number,
+          new MigrateError(message.error.code, message.error.message, { side: message.error.side }),
+        );
+        this.#divide();
+        break;
+    }
+  }
+
+  #fail(number: number, error: MigrateError): void {
+    const stream = this.#streams.get(number);
+    if (stream === undefined || stream.isOver) return;
+    stream.isOver = true;
+    stream.opened.reject(error);
+    stream.ended.reject(error);
+  }
+
+  #died(worker: Worker, message: string): void {
+    const error = new MigrateError("bug", `a Worker of streams died: ${message}`);
+    for (const [number, stream] of this.#streams) if (stream.worker === worker) this.#fail(number, error);
+  }
+
+  /** Divides the bandwidth among the streams that are open. */
+  #divide(): void {
+    const share = this.#share();
+    if (share === null) return;
+    for (const [stream, { worker, isOver }] of this.#streams) {
+      if (!isOver) post(worker, { kind: "rate", stream, bandwidthBytesPerSec: share });
+    }
+  }
+
+  #share(): number | null {
+    const open = [...this.#streams.values()].filter(({ isOver }) => !isOver).length;
+    return this.#bandwidthBytesPerSec === null ? null : this.#bandwidthBytesPerSec / Math.max(1, open);
+  }
+}
+
+function post(worker: Worker, message: ToStreams): void {
+  worker.postMessage(message);
+}
+
+function closed(): MigrateError {
+  return new MigrateError("cancelled", "the streams were closed", { side: "source" });
+}

@@ -1,0 +1,147 @@
+/**
+ * A process that runs a VM or a part of it and outlives the one that starts it: in a session of its
+ * own, without our descriptors, our environment or our working directory. What it says on its standard
+ * error goes to a log file, whose last words explain its end.
+ */
+import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
+import { basename } from "node:path";
+import {
+  isRunning,
+  type ProcessId,
+  processId,
+  signalProcess,
+  waitForEnd,
+} from "../../platform/process-id.ts";
+import { MigrateError } from "../../protocol/errors.ts";
+
+/** Longest last words, in characters. */
+const lastWordsChars = 300;
+/** How much of a log is read for them, in bytes. */
+const logTailBytes = 4096;
+/** At most that many of the last lines. */
+const lastLines = 3;
+/** How often is looked whether a process that is not our child still runs. */
+const pollMs = 50;
+/** How long a process may take to end after SIGKILL, in milliseconds. */
+const forcedMs = 15_000;
+
+/** All that it gets of an environment: no settings of ours, no secrets, messages in English. */
+const environment = { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", LANG: "C.UTF-8" };
+
+export interface Daemon {
+  process: ProcessId;
+  /** Resolves when the process is gone. */
+  ended: Promise<void>;
+  /** The last lines of its standard error, fit to be told to a peer; "" where it said nothing. */
+  lastWords(): string;
+}
+
+export interface DaemonOptions {
+  /** Its working directory. */
+  cwd: string;
+  /** Path of the log file, which is made (0600) or emptied. */
+  log: string;
+}
+
+/**
+ * Starts a program from its full argument list, without a shell. Throws MigrateError "qemu-failed"
+ * where there is no such program, and as node:fs does where the log cannot be made. One that ends at
+ * once is no error here: `ended` tells.
+ */
+export function startDaemon(argv: readonly string[], { cwd, log }: DaemonOptions): Daemon {
+  const program = basename(argv[0] ?? "");
+  const { O_WRONLY, O_CREAT, O_TRUNC, O_APPEND, O_NOFOLLOW } = constants;
+  const stderr = openSync(log, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW, 0o600);
+  try {
+    const child = Bun.spawn([...argv], {
+      cwd,
+      env: environment,
+      stdio: ["ignore", "ignore", stderr],
+      // setsid(2): what ends our session or our terminal does not reach it.
+      detached: true,
+    });
+    child.unref();
+    return {
+      // One that has ended already has no start time that we could know; 0 belongs to no process.
+      process: processId(child.pid) ?? { pid: child.pid, startTicks: 0 },
+      ended: child.exited.then(() => undefined),
+      lastWords: () => lastWordsOf(log),
+    };
+  } catch (cause) {
+    const absent = (cause as { code?: unknown }).code === "ENOENT";
+    throw new MigrateError("qemu-failed", `${program} ${absent ? "is not installed" : "does not start"}.`, {
+      side: "destination",
+      hint: "migrate doctor shows what is missing on this host.",
+      cause,
+    });
+  } finally {
+    closeSync(stderr);
+  }
+}
+
+/** One that somebody before us started. Looks every 50 ms whether it still runs. */
+export function adoptDaemon(process: ProcessId, log: string): Daemon {
+  const end = Promise.withResolvers<void>();
+  const timer = setInterval(() => {
+    if (isRunning(process)) return;
+    clearInterval(timer);
+    end.resolve();
+  }, pollMs);
+  // It may outlive us: nobody has to stay for it.
+  timer.unref();
+  return { process, ended: end.promise, lastWords: () => lastWordsOf(log) };
+}
+
+/**
+ * Ends a process and waits until it is gone; one that has ended is no error. With `politeMs` it gets
+ * a SIGTERM and that long before the SIGKILL. Throws MigrateError "qemu-failed" where it is still
+ * there after 15 seconds, as one that hangs in the kernel is, and a SystemError (EPERM).
+ */
+export async function endDaemon(process: ProcessId, { politeMs = 0 } = {}): Promise<void> {
+  if (politeMs > 0) {
+    if (!signalProcess(process, "SIGTERM")) return;
+    if (await waitForEnd(process, politeMs)) return;
+  }
+  if (!signalProcess(process, "SIGKILL")) return;
+  if (await waitForEnd(process, forcedMs)) return;
+  throw new MigrateError("qemu-failed", "A process of the VM does not end, not even when it is killed.", {
+    hint: `Its pid is ${process.pid}; a disk or a network file system that hangs can hold it.`,
+  });
+}
+
+function lastWordsOf(log: string): string {
+  let fd: number;
+  try {
+    fd = openSync(log, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  } catch {
+    return "";
+  }
+  try {
+    const { size } = fstatSync(fd);
+    const tail = Buffer.alloc(Math.min(size, logTailBytes));
+    const taken = readSync(fd, tail, 0, tail.length, size - tail.length);
+    return wordsForPeer(tail.toString("utf8", 0, taken));
+  } catch {
+    return "";
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Characters that draw nothing, and so may only deceive: control, format, unassigned; line ends. */
+const invisible = /[\p{C}\p{Zl}\p{Zp}]+/gu;
+/** A path, of which the last name is kept. A space ends it, so a name with one loses only what stood before. */
+const path = /[^\s'"`=:,;()<>[\]{}]*\/([^\s'"`=:,;()<>[\]{}]*)/g;
+
+/**
+ * The last lines of a text as one line that may be told to the peer and shown in a terminal: at most
+ * 300 characters, nothing invisible, and of each path only its last name.
+ */
+export function wordsForPeer(text: string): string {
+  const lines = text
+    .split("\n")
+    .map((line) => line.replace(path, "$1").replace(invisible, " ").trim())
+    .filter((line) => line !== "");
+  const words = lines.slice(-lastLines).join("; ");
+  return words.length <= lastWordsChars ? words : `${[...words].slice(0, lastWordsChars - 1).join("")}…`;
+}

@@ -1,0 +1,166 @@
+/**
+ * From the words with which a QEMU was started to the VM's definition. The words may come from another
+ * host and say anything: an option or a key is taken over only where it is on a list, everything else
+ * is refused with its name, and no file is looked at. Pure.
+ */
+import { MigrateError } from "../../../protocol/errors.ts";
+import { bindTpm, chardevOptions, nameSerialSockets, noteSockets, serialSocket } from "./chardevs.ts";
+import { deviceOptions } from "./devices.ts";
+import { addBareNodes, diskOptions } from "./disks.ts";
+import { Draft, type OptionReader } from "./draft.ts";
+import { machineOf, machineOptions, machineSwitches } from "./machine.ts";
+import type { QemuDefinition } from "./model.ts";
+import { networkOptions } from "./network.ts";
+import { leftOutOptions, leftOutSwitches, refusedOptions, refusedSwitches } from "./other-options.ts";
+import { plainOptions, plainSwitches } from "./plain-options.ts";
+import { refused, shown } from "./words.ts";
+
+export type { DefinitionFile, QemuDefinition } from "./model.ts";
+
+/** What a command line may have at most. Longer ones are refused unread. */
+export const wordLimits = { words: 512, wordBytes: 16 * 1024, bytes: 128 * 1024 } as const;
+
+/** Readers of options with a value, and of options without one. */
+const withValue: ReadonlyMap<string, OptionReader> = new Map(
+  Object.entries({
+    ...machineOptions,
+    ...diskOptions,
+    ...deviceOptions,
+    ...chardevOptions,
+    ...networkOptions,
+    ...plainOptions,
+    ...leftOutOptions,
+    ...refusedOptions,
+  }),
+);
+const withoutValue: ReadonlyMap<string, OptionReader> = new Map(
+  Object.entries({ ...machineSwitches, ...plainSwitches, ...leftOutSwitches, ...refusedSwitches }),
+);
+
+/**
+ * The definition of the VM whose QEMU was started with these words (argv, the program first).
+ * @throws MigrateError "limit" where they are too many or too long, "policy" for the first option that
+ *   cannot be taken over; the sentence names it and holds no value of it.
+ */
+export function parseDefinition(words: readonly string[]): QemuDefinition {
+  const { definition, refusals } = readDefinition(words);
+  if (definition === null) throw refusals[0]!;
+  return definition;
+}
+
+/**
+ * As parseDefinition, but reads on after the first refusal: at least one of the two is there. Never
+ * throws for what the words say.
+ */
+export function readDefinition(words: readonly string[]): {
+  definition: QemuDefinition | null;
+  refusals: MigrateError[];
+  notes: readonly string[];
+} {
+  const draft = new Draft();
+  const refusals: MigrateError[] = [];
+  const attempt = <Value>(read: () => Value): Value | undefined => {
+    try {
+      return read();
+    } catch (thrown) {
+      if (!(thrown instanceof MigrateError)) throw thrown;
+      refusals.push(thrown);
+      return undefined;
+    }
+  };
+  attempt(() => checkLimits(words));
+  const program = refusals.length > 0 ? undefined : attempt(() => programOf(words[0] ?? ""));
+  if (program === undefined) return { definition: null, refusals, notes: [] };
+  for (const [option, value, read] of optionsOf(words)) attempt(() => read(draft, value, option));
+  // What is missing because it was refused is no second mistake.
+  const definition = refusals.length > 0 ? undefined : attempt(() => finish(draft, program));
+  return { definition: refusals.length > 0 ? null : (definition ?? null), refusals, notes: draft.notes };
+}
+
+function checkLimits(words: readonly string[]): void {
+  const tooLong = (what: string) => new MigrateError("limit", `The VM's command line ${what}`);
+  if (words.length > wordLimits.words) throw tooLong(`has more than ${wordLimits.words} words`);
+  let bytes = 0;
+  for (const word of words) {
+    // UTF-8 has at least one byte for each UTF-16 unit: a huge word is not encoded to be measured.
+    const wordBytes = word.length > wordLimits.wordBytes ? word.length : Buffer.byteLength(word);
+    if (wordBytes > wordLimits.wordBytes)
+      throw tooLong(`has a word of more than ${wordLimits.wordBytes} bytes`);
+    bytes += wordBytes + 1;
+    if (bytes > wordLimits.bytes) throw tooLong(`has more than ${wordLimits.bytes} bytes`);
+    if (word.includes("\0") || !word.isWellFormed()) throw refused("A word", "it is not proper text");
+  }
+}
+
+interface Program {
+  system: QemuDefinition["system"];
+  /** Called kvm, and then QEMU prefers KVM. */
+  byKvm: boolean;
+}
+
+function programOf(path: string): Program {
+  const name = path.slice(path.lastIndexOf("/") + 1);
+  if (name === "kvm" || name === "qemu-kvm") return { system: "x86_64", byKvm: true };
+  const system = /^qemu-system-(x86_64|aarch64)$/.exec(name)?.[1];
+  if (system === undefined) throw refused(shown(name), "it is not a QEMU whose VMs can be moved");
+  return { system: system as Program["system"], byKvm: false };
+}
+
+/** The options in order, each with its value and what reads it. QEMU takes "--option" for "-option". */
+function* optionsOf(words: readonly string[]): Generator<[option: string, value: string, OptionReader]> {
+  for (let at = 1; at < words.length; at++) {
+    const word = words[at]!;
+    if (!word.startsWith("-")) {
+      // A word on its own is the first disk (softmmu/vl.c).
+      yield ["-hda", word, withValue.get("-hda")!];
+      continue;
+    }
+    const option = word.startsWith("--") ? word.slice(1) : word;
+    const bare = withoutValue.get(option);
+    if (bare !== undefined) {
+      yield [option, "", bare];
+      continue;
+    }
+    const next = words[at + 1];
+    const read = withValue.get(option);
+    if (read !== undefined && next !== undefined) {
+      at += 1;
+      yield [option, next, read];
+    } else if (read !== undefined) yield [option, "", refuseWith("its value is missing")];
+    else {
+      // Whether it takes a value is not known: what looks like one is not read as an option.
+      if (next !== undefined && !next.startsWith("-")) at += 1;
+      yield [option, "", refuseWith("it is not among what a VM may bring along")];
+    }
+  }
+}
+
+function refuseWith(why: string): OptionReader {
+  return (_, __, option) => {
+    throw refused(shown(option), why);
+  };
+}
+
+/** What can be said only once every word was read. */
+function finish(draft: Draft, { system, byKvm }: Program): QemuDefinition {
+  addBareNodes(draft);
+  if (draft.nographic && !draft.noDefaults && !draft.speaksOfSerial) serialSocket(draft);
+  nameSerialSockets(draft);
+  const [fault] = draft.faultyReferences();
+  if (fault !== undefined) throw fault;
+  const tpmSocket = bindTpm(draft);
+  noteSockets(draft);
+  return {
+    name: draft.name,
+    uuid: draft.uuid,
+    system,
+    ...machineOf(draft, system, byKvm),
+    files: draft.files,
+    hasTpm: tpmSocket !== null,
+    tpmSocket,
+    noDefaults: draft.noDefaults,
+    defaultNic: !draft.noDefaults && !draft.speaksOfNetwork,
+    parts: draft.parts.filter((part) => part !== null),
+    notes: draft.notes,
+  };
+}

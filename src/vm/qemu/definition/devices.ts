@@ -1,0 +1,164 @@
+/** -device, -global, -object and -audiodev: the parts of the VM, by the lists of device-rules.ts. */
+import { boardParts, drivers, properties, referring } from "./device-rules.ts";
+import type { OptionReader } from "./draft.ts";
+import type { Pair } from "./model.ts";
+import { type KeyRules, patterns, Settings } from "./settings.ts";
+import { refused, shown, writePairs } from "./words.ts";
+
+const { whole, size, flag, id, word } = patterns;
+
+/** Printable and no path: neither a slash nor a way up. */
+const harmless = /^(?!\.\.?$)[^\p{C}\u2028\u2029/\\]{0,256}$/u;
+
+/** Sources of randomness that every host has. */
+const randomDevice = /^\/dev\/u?random$/;
+
+const propertyRule = (key: string) => (properties.has(key) ? harmless : undefined);
+
+const readDevice: OptionReader = (draft, value, option) => {
+  const settings = Settings.read(option, value, { implied: "driver", json: true });
+  const driver = settings.need("driver", word);
+  if (!drivers.has(driver))
+    throw refused(`${option} ${shown(driver)}`, "it is not among the devices that a VM may bring along");
+  // A card whose ROM was taken away has none at the destination either; any other name is refused.
+  const romless = settings.take("romfile", /^$/) !== undefined;
+  const own = settings.take("id", id);
+  const references: Pair[] = [];
+  for (const [key, kind] of Object.entries(referring)) {
+    const to = settings.take(key, id);
+    if (to === undefined) continue;
+    draft.refer(`${option} ${driver} ${key}`, kind, to);
+    references.push({ key, value: to });
+  }
+  const pairs = settings.keptBy(propertyRule);
+  settings.end();
+  if (driver === "isa-serial") draft.speaksOfSerial = true;
+  draft.parts.push({
+    kind: "device",
+    driver,
+    json: settings.json,
+    pairs: [
+      ...(own === undefined ? [] : [{ key: "id", value: own }]),
+      ...references,
+      ...(romless ? [{ key: "romfile", value: "" }] : []),
+      ...pairs,
+    ],
+  });
+};
+
+/** "driver.property=value", as QEMU reads it (softmmu/qdev-monitor.c); the long form has three keys. */
+const shortGlobal = /^([^.=]{1,63})\.([^=]{1,63})=(.*)$/s;
+
+const readGlobal: OptionReader = (draft, value, option) => {
+  const [driver, property, text] = globalOf(value, option);
+  const dotted = `${driver}.${property}`;
+  if (!drivers.has(driver) && !boardParts.has(driver))
+    throw refused(`${option} ${shown(dotted)}`, "it is not among the devices that a VM may bring along");
+  if (!properties.has(property) || !harmless.test(text))
+    throw refused(`${option} ${shown(dotted)}`, "it is not among what a VM may bring along");
+  draft.plain(
+    option,
+    writePairs([
+      { key: "driver", value: driver },
+      { key: "property", value: property },
+      { key: "value", value: text },
+    ]),
+  );
+};
+
+function globalOf(value: string, option: string): [driver: string, property: string, value: string] {
+  const [, driver, property, text] = shortGlobal.exec(value) ?? [];
+  if (driver !== undefined && property !== undefined && text !== undefined) return [driver, property, text];
+  const settings = Settings.read(option, value);
+  const long: [string, string, string] = [
+    settings.need("driver", word),
+    settings.need("property", word),
+    settings.need("value", harmless),
+  ];
+  settings.end();
+  return long;
+}
+
+const memoryKeys: KeyRules = {
+  size,
+  share: flag,
+  prealloc: flag,
+  "prealloc-threads": whole,
+  merge: flag,
+  dump: flag,
+  reserve: flag,
+  "x-use-canonical-path-for-ramblock-id": flag,
+};
+
+/** Objects that stay within QEMU, with their keys. */
+const objects: Readonly<Record<string, KeyRules>> = {
+  "memory-backend-ram": memoryKeys,
+  "memory-backend-memfd": { ...memoryKeys, seal: flag, hugetlb: flag, hugetlbsize: size },
+  iothread: {
+    "poll-max-ns": whole,
+    "poll-grow": whole,
+    "poll-shrink": whole,
+    "aio-max-batch": whole,
+    "thread-pool-min": whole,
+    "thread-pool-max": whole,
+  },
+  "rng-builtin": {},
+  "rng-random": { filename: randomDevice },
+  "throttle-group": Object.fromEntries(
+    ["iops", "bps"].flatMap((what) =>
+      ["total", "read", "write"].flatMap((way) =>
+        ["", "-max", "-max-length"].map((end) => [`x-${what}-${way}${end}`, whole] as const),
+      ),
+    ),
+  ),
+};
+
+/** Why some objects are refused, for people who wonder. */
+const refusedObjects: Readonly<Record<string, string>> = {
+  "memory-backend-file": "its memory is a file of the host",
+  secret: "it is a secret of the source",
+};
+
+const readObject: OptionReader = (draft, value, option) => {
+  const settings = Settings.read(option, value, { implied: "qom-type", json: true });
+  const type = settings.need("qom-type", word);
+  const keys = Object.hasOwn(objects, type) ? objects[type] : undefined;
+  if (keys === undefined) {
+    const why = Object.hasOwn(refusedObjects, type) ? refusedObjects[type] : undefined;
+    throw refused(`${option} ${shown(type)}`, why ?? "it is not among the objects that a VM may bring along");
+  }
+  const own = settings.need("id", id);
+  const dropped = settings.drop(["host-nodes", "policy"]);
+  if (dropped.length > 0)
+    draft.note(`-object ${own}: which NUMA nodes of the host it lies on is left to the destination`);
+  const pairs = settings.kept(keys);
+  settings.end();
+  draft.define("object", own, option);
+  const words = [{ key: "qom-type", value: type }, { key: "id", value: own }, ...pairs];
+  draft.plain(option, writePairs(words, "qom-type"));
+};
+
+const readAudio: OptionReader = (draft, value, option) => {
+  const settings = Settings.read(option, value, { implied: "driver", json: true });
+  const driver = settings.need("driver", word);
+  if (driver !== "none") throw refused(`${option} ${shown(driver)}`, "only a silent one (none) can be moved");
+  const own = settings.need("id", id);
+  settings.end();
+  draft.define("audiodev", own, option);
+  draft.plain(option, `driver=none,id=${own}`);
+};
+
+/** Readers of the options that take a value. */
+export const deviceOptions: Readonly<Record<string, OptionReader>> = {
+  "-device": readDevice,
+  "-global": readGlobal,
+  "-object": readObject,
+  "-audiodev": readAudio,
+};
+
+/** A device as its option's value, in the form that it had. */
+export function deviceWord(driver: string, json: boolean, pairs: readonly Pair[]): string {
+  const all = [{ key: "driver", value: driver }, ...pairs];
+  if (!json) return writePairs(all, "driver");
+  return JSON.stringify(Object.fromEntries(all.map(({ key, value }) => [key, value])));
+}

@@ -1,0 +1,198 @@
+/** -machine, -accel, -cpu, -m and what belongs to them. */
+import { checkVmName } from "../../../protocol/names.ts";
+import type { Draft, OptionReader } from "./draft.ts";
+import type { Pair, QemuDefinition } from "./model.ts";
+import { type KeyRules, patterns, Settings } from "./settings.ts";
+import { refused, writePairs } from "./words.ts";
+
+const { whole, number, size, flag, id, node, word, uuid } = patterns;
+
+/** RAM of a VM without -m, hw/core/machine.c. */
+const defaultRamBytes = 128 * 2 ** 20;
+/** QEMU rounds RAM up to this, softmmu/vl.c. */
+const ramStepBytes = 8192;
+const unitPowers = "bkmgtpe";
+
+/** Machine types by system: the PC, which distributions give names of their own, and Arm's board for VMs. */
+const machineTypes = {
+  x86_64: /^(?:pc|q35|microvm|none|pc-(?:i440fx|q35)-[a-z\d.-]{1,40}|(?:ubuntu|rhel)(?:-[a-z\d.-]{1,40})?)$/,
+  aarch64: /^(?:virt|none|virt-[a-z\d.-]{1,40})$/,
+} as const;
+
+const machineKeys: KeyRules = {
+  usb: flag,
+  vmport: flag,
+  graphics: flag,
+  smm: flag,
+  hpet: flag,
+  acpi: flag,
+  pit: flag,
+  pic: flag,
+  rtc: flag,
+  sata: flag,
+  smbus: flag,
+  i8042: flag,
+  nvdimm: flag,
+  hmat: flag,
+  "mem-merge": flag,
+  "dump-guest-core": flag,
+  "suppress-vmdesc": flag,
+  "fd-bootchk": flag,
+  "isa-serial": flag,
+  "option-roms": flag,
+  pcie: flag,
+  ioapic2: flag,
+  "auto-kernel-cmdline": flag,
+  "default-bus-bypass-iommu": flag,
+  default_bus_bypass_iommu: flag,
+  "max-ram-below-4g": size,
+  "max-fw-size": size,
+  "smbios-entry-point-type": /^(?:32|64|auto)$/,
+  "x-oem-id": word,
+  "x-oem-table-id": word,
+  "kernel-irqchip": /^(?:on|off|split)$/,
+  kernel_irqchip: /^(?:on|off|split)$/,
+  "gic-version": /^(?:2|3|4|host|max)$/,
+  highmem: flag,
+  its: flag,
+  ras: flag,
+  mte: flag,
+  iommu: /^(?:none|smmuv3)$/,
+  secure: flag,
+  virtualization: flag,
+  pflash0: node,
+  pflash1: node,
+  "memory-backend": id,
+};
+
+const acceleratorKeys: Readonly<Record<"kvm" | "tcg", KeyRules>> = {
+  kvm: { "kernel-irqchip": /^(?:on|off|split)$/, "kvm-shadow-mem": number, "dirty-ring-size": whole },
+  tcg: { thread: /^(?:single|multi)$/, "tb-size": whole, "split-wx": flag, "one-insn-per-tb": flag },
+};
+
+const cpuModel = /^[A-Za-z\d][\w.-]{0,63}(?:,[+-]?[A-Za-z][\w.-]{0,63}(?:=[\w.: -]{0,64})?){0,200}$/;
+
+const readMachine: OptionReader = (draft, value, option) => {
+  const settings = Settings.read(option, value, { implied: "type" });
+  const type = settings.take("type", word);
+  const accel = settings.take("accel", /^[\w:]{1,64}$/);
+  const pairs = settings.kept(machineKeys);
+  settings.end();
+  if (type !== undefined) draft.machine.set("type", type);
+  if (accel !== undefined) for (const name of accel.split(":")) draft.accelerators.push({ name, pairs: [] });
+  for (const { key, value } of pairs) {
+    draft.machine.set(key.replaceAll("_", "-"), String(value));
+    if (key === "memory-backend") draft.refer(`${option} ${key}`, "object", String(value));
+    if (key.startsWith("pflash")) draft.refer(`${option} ${key}`, "drive", String(value));
+  }
+};
+
+const readAccel: OptionReader = (draft, value, option) => {
+  const settings = Settings.read(option, value, { implied: "accel" });
+  const name = settings.need("accel", word);
+  if (name !== "kvm" && name !== "tcg") throw refused(`${option} ${name}`, "only kvm and tcg can be moved");
+  const pairs = settings.kept(acceleratorKeys[name]);
+  settings.end();
+  draft.accelerators.push({ name, pairs });
+};
+
+const readCpu: OptionReader = (draft, value, option) => {
+  draft.once(option);
+  if (value.length > 4096 || !cpuModel.test(value))
+    throw refused(option, "its value is not one that a VM may bring along");
+  draft.cpu = value;
+};
+
+const readMemory: OptionReader = (draft, value, option) => {
+  draft.once(option);
+  const settings = Settings.read(option, value, { implied: "size" });
+  const pairs = settings.kept({ size, slots: whole, maxmem: size });
+  settings.end();
+  const given = pairs.find(({ key }) => key === "size")?.value;
+  if (given !== undefined) draft.ramBytes = bytesOf(String(given), option);
+  draft.plain(option, writePairs(pairs));
+};
+
+/** "1G" in bytes, in MiB where there is no unit, rounded up as QEMU does; nothing is as good as not given. */
+function bytesOf(text: string, option: string): number {
+  const unit = unitPowers.indexOf(text.at(-1)!.toLowerCase());
+  const count = Number(unit < 0 ? text : text.slice(0, -1));
+  const bytes = Math.ceil((count * 1024 ** (unit < 0 ? 2 : unit)) / ramStepBytes) * ramStepBytes;
+  if (!Number.isSafeInteger(bytes)) throw refused(option, "no host has that much memory");
+  return bytes === 0 ? defaultRamBytes : bytes;
+}
+
+const readName: OptionReader = (draft, value, option) => {
+  draft.once(option);
+  const settings = Settings.read(option, value, { implied: "guest" });
+  const name = settings.take("guest", patterns.text);
+  settings.drop(["process", "debug-threads"]);
+  settings.end();
+  const wrong = name === undefined ? null : checkVmName(name);
+  if (wrong !== null) throw refused(option, wrong);
+  draft.name = name ?? null;
+};
+
+const readUuid: OptionReader = (draft, value, option) => {
+  draft.once(option);
+  if (!uuid.test(value)) throw refused(option, "it is not a UUID");
+  draft.uuid = value;
+};
+
+const readOvercommit: OptionReader = (draft, value, option) => {
+  const settings = Settings.read(option, value);
+  const pairs = settings.kept({ "cpu-pm": flag });
+  if (settings.drop(["mem-lock"]).length > 0)
+    draft.note("-overcommit mem-lock is left out: the destination locks no memory for a VM");
+  settings.end();
+  if (pairs.length > 0) draft.plain(option, writePairs(pairs));
+};
+
+/** Readers of the options that take a value. */
+export const machineOptions: Readonly<Record<string, OptionReader>> = {
+  "-machine": readMachine,
+  "-M": (draft, value) => readMachine(draft, value, "-machine"),
+  "-accel": readAccel,
+  "-cpu": readCpu,
+  "-m": readMemory,
+  "-name": readName,
+  "-uuid": readUuid,
+  "-overcommit": readOvercommit,
+};
+
+/** Readers of those that take none. Newer versions of QEMU know the two latter as keys of -machine alone. */
+export const machineSwitches: Readonly<Record<string, OptionReader>> = {
+  "-enable-kvm": (draft) => void draft.accelerators.push({ name: "kvm", pairs: [] }),
+  "-no-acpi": (draft) => void draft.machine.set("acpi", "off"),
+  "-no-hpet": (draft) => void draft.machine.set("hpet", "off"),
+};
+
+type MachineModel = Pick<
+  QemuDefinition,
+  "machine" | "machinePairs" | "accel" | "accelPairs" | "cpu" | "ramBytes"
+>;
+
+/**
+ * The machine, once the whole command line is read. `byKvm` is true for a program called kvm, whose
+ * accelerator is KVM where none is named (accel/accel-system.c).
+ * @throws MigrateError "policy" where its type or its accelerator cannot be taken over.
+ */
+export function machineOf(draft: Draft, system: QemuDefinition["system"], byKvm: boolean): MachineModel {
+  const { type = system === "x86_64" ? "pc" : "", ...settings } = Object.fromEntries(draft.machine);
+  if (!machineTypes[system].test(type))
+    throw refused("-machine type", `only PCs and Arm's "virt" can be moved to a host of another make`);
+  const [first = { name: byKvm ? "kvm" : "tcg", pairs: [] }] = draft.accelerators;
+  if (first.name !== "kvm" && first.name !== "tcg")
+    throw refused("-machine accel", "only kvm and tcg can be moved");
+  const machinePairs: Pair[] = Object.entries(settings).map(([key, value]) => ({ key, value }));
+  if (draft.nographic && settings.graphics === undefined)
+    machinePairs.push({ key: "graphics", value: "off" });
+  return {
+    machine: type,
+    machinePairs,
+    accel: first.name,
+    accelPairs: first.pairs,
+    cpu: draft.cpu,
+    ramBytes: draft.ramBytes ?? defaultRamBytes,
+  };
+}

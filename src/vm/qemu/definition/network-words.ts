@@ -1,0 +1,101 @@
+/**
+ * What the destination puts behind a VM's network cards: its own policy, as far as the migration stream
+ * lets it. Checked with QEMU 7.2: the stream of a VM with the user network holds a section "slirp" that
+ * only a user network takes, and a virtio card that had a tap device behind it ("saved image requires
+ * vnet_hdr=on") only goes on with a tap device.
+ */
+import { MigrateError } from "../../../protocol/errors.ts";
+import type { NetworkPart, Pair, QemuDefinition } from "./model.ts";
+import { valueIn, writePairs } from "./words.ts";
+
+/** What the destination puts behind a VM's network cards. */
+export type NetPolicy = { kind: "user" } | { kind: "bridge"; bridge: string } | { kind: "none" };
+
+/** IFNAMSIZ of linux/if.h, less its end. */
+const bridgeName = /^[A-Za-z0-9._-]{1,15}$/;
+
+export class NetworkWords {
+  readonly #definition: QemuDefinition;
+  readonly #policy: NetPolicy;
+  #hubs = 0;
+
+  constructor(definition: QemuDefinition, policy: NetPolicy) {
+    if (policy.kind === "bridge" && !bridgeName.test(policy.bridge))
+      throw new MigrateError("usage", "A bridge's name has at most 15 letters, digits, dots and dashes");
+    this.#definition = definition;
+    this.#policy = policy;
+  }
+
+  /** Whether QEMU must start its helper for bridges. */
+  get usesBridge(): boolean {
+    return this.#policy.kind === "bridge" && this.#definition.parts.some(({ kind }) => kind === "network");
+  }
+
+  /** The value of a -netdev or -nic. @throws MigrateError "policy" where the policy does not fit the card's state. */
+  word(part: NetworkPart): string {
+    const id: Pair[] = part.id === null ? [] : [{ key: "id", value: part.id }];
+    const [first, ...more] = this.#backend(part);
+    return writePairs([first!, ...id, ...more, ...part.pairs], "type");
+  }
+
+  /** The card that QEMU adds to a VM without a word on networks: it is on a user network, and stays there. */
+  defaultNic(): string[] {
+    if (!this.#definition.defaultNic) return [];
+    if (this.#policy.kind === "user") return [];
+    return ["-nic", writePairs(this.#user("The VM's network card"), "type")];
+  }
+
+  #backend(part: NetworkPart): Pair[] {
+    const what = part.id === null ? "The VM's network card" : `The VM's network "${part.id}"`;
+    if (part.backend === "user") return this.#user(what);
+    if (this.#policy.kind === "bridge")
+      return [
+        { key: "type", value: "bridge" },
+        { key: "br", value: this.#policy.bridge },
+      ];
+    if (part.backend === "tap" && this.#isVirtio(part))
+      throw new MigrateError(
+        "policy",
+        `${what} is a virtio card on a tap device, and can go on only with one: the destination has ${this.#name()}`,
+        { hint: "Serve with --net bridge:NAME." },
+      );
+    if (this.#policy.kind === "user") return this.#user(what);
+    this.#hubs += 1;
+    // A hub without any other port: the card is there, and nothing it says gets anywhere.
+    return [
+      { key: "type", value: "hubport" },
+      { key: "hubid", value: this.#hubs },
+    ];
+  }
+
+  #user(what: string): Pair[] {
+    if (this.#policy.kind === "bridge")
+      throw new MigrateError(
+        "policy",
+        `${what} is on QEMU's user network, whose state is a part of the VM: the destination has ${this.#name()}`,
+        { hint: "Serve with --net user, or with --net none to cut it off from everything." },
+      );
+    return [
+      { key: "type", value: "user" },
+      { key: "restrict", value: this.#policy.kind === "none" },
+    ];
+  }
+
+  #name(): string {
+    const { kind } = this.#policy;
+    return kind === "bridge" ? "a bridge" : kind === "user" ? "a user network" : "no network";
+  }
+
+  #isVirtio(part: NetworkPart): boolean {
+    if (part.option === "-nic") {
+      const model = valueIn(part.pairs, "model");
+      return model === undefined ? this.#definition.system !== "x86_64" : model.startsWith("virtio");
+    }
+    return this.#definition.parts.some(
+      (other) =>
+        other.kind === "device" &&
+        other.driver.startsWith("virtio-net") &&
+        valueIn(other.pairs, "netdev") === part.id,
+    );
+  }
+}

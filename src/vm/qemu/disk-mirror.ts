@@ -1,0 +1,151 @@
+/**
+ * One disk of a running VM, mirrored into the destination's by the source's QEMU while the guest goes on
+ * writing (QEMU docs/interop/live-block-operations.rst; qapi/block-core.json, blockdev-mirror). The target is
+ * an NBD server behind a unix socket that this program carries.
+ */
+import { MigrateError } from "../../protocol/errors.ts";
+import type { Qmp } from "./qmp.ts";
+import { QmpError } from "./qmp-error.ts";
+import { mirrorJobPrefix, mirrorNodePrefix } from "./roll-back.ts";
+
+export interface MirrorProgress {
+  /** Bytes that are there, of how many there are to be; both grow while the guest writes. */
+  doneBytes: number;
+  bytes: number;
+}
+
+interface Job {
+  device: string;
+  offset: number;
+  len: number;
+}
+
+/** How long QEMU may take to end a job that was cancelled: it finishes the requests under way. */
+const endTimeoutMs = 60_000;
+
+export class DiskMirror {
+  readonly number: number;
+  readonly #qmp: Qmp;
+  readonly #node: string;
+  readonly #target: string;
+  readonly #job: string;
+  readonly #ready = Promise.withResolvers<void>();
+  readonly #ended = Promise.withResolvers<void>();
+  #isOver = false;
+  /** True from the moment in which its end is asked for: no end before that is wanted. */
+  #ending = false;
+  #unlisten: (() => void) | undefined;
+
+  /** Takes the disk's number among those of the offer, and the name of its uppermost node. */
+  constructor(qmp: Qmp, number: number, node: string) {
+    this.#qmp = qmp;
+    this.number = number;
+    this.#node = node;
+    this.#target = `${mirrorNodePrefix}${number}`;
+    this.#job = `${mirrorJobPrefix}${number}`;
+    this.#ready.promise.catch(() => {});
+    this.#ended.promise.catch(() => {});
+  }
+
+  /**
+   * Connects to the NBD server behind `socketPath` (export disk-N) and begins. QEMU stands still while
+   * it connects: somebody must be taking the connection already. Throws QmpError.
+   */
+  async begin(socketPath: string): Promise<void> {
+    this.#unlisten = this.#qmp.onEvent(({ event, data }) => {
+      if (data.device === this.#job) this.#heard(event, data);
+    });
+    void this.#qmp.closed.then((why) => this.#fail(String(why.message)));
+    await this.#qmp.execute(
+      "blockdev-add",
+      {
+        driver: "nbd",
+        "node-name": this.#target,
+        server: { type: "unix", path: socketPath },
+        export: `disk-${this.number}`,
+        // Zeros become holes there.
+        discard: "unmap",
+        "detect-zeroes": "unmap",
+      },
+      { timeoutMs: endTimeoutMs },
+    );
+    await this.#qmp.execute("blockdev-mirror", {
+      "job-id": this.#job,
+      device: this.#node,
+      target: this.#target,
+      sync: "full",
+      "on-source-error": "report",
+      "on-target-error": "report",
+    });
+  }
+
+  /** Resolves once both disks are the same, and from then on stay so. Rejects with MigrateError "qemu-failed". */
+  get ready(): Promise<void> {
+    return this.#ready.promise;
+  }
+
+  /** Rejects once the mirror broke off by itself; else never settles before it was ended. */
+  get ended(): Promise<void> {
+    return this.#ended.promise;
+  }
+
+  /** Null where it is over. Throws QmpError. */
+  async progress(): Promise<MirrorProgress | null> {
+    const jobs = await this.#qmp.execute<Job[]>("query-block-jobs");
+    const job = jobs.find(({ device }) => device === this.#job);
+    return job === undefined ? null : { doneBytes: job.offset, bytes: job.len };
+  }
+
+  /** Ends a mirror that is ready, with both disks the same. Throws MigrateError "qemu-failed" where they are not. */
+  async finish(): Promise<void> {
+    this.#ending = true;
+    // Cancelling a ready mirror without force ends it after a last flush, and leaves the guest on its own disk.
+    if (!this.#isOver) await this.#qmp.execute("block-job-cancel", { device: this.#job });
+    await withTimeout(this.#ended.promise, endTimeoutMs);
+  }
+
+  /** Closes the connection to the destination's disk. Throws QmpError. */
+  async detach(): Promise<void> {
+    this.#unlisten?.();
+    await this.#qmp.execute("blockdev-del", { "node-name": this.#target });
+  }
+
+  #heard(event: string, data: Record<string, unknown>): void {
+    if (event === "BLOCK_JOB_READY") this.#ready.resolve();
+    else if (event === "BLOCK_JOB_COMPLETED" || event === "BLOCK_JOB_CANCELLED") {
+      if (typeof data.error === "string") this.#fail(data.error);
+      else if (this.#ending) this.#over();
+      else this.#fail("it ended by itself");
+    }
+  }
+
+  #over(): void {
+    this.#isOver = true;
+    this.#ended.resolve();
+    this.#ready.reject(new MigrateError("cancelled", "the mirror was ended", { side: "source" }));
+  }
+
+  #fail(why: string): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    const error = new MigrateError("qemu-failed", "the mirror of a disk broke off", {
+      side: "source",
+      hint: `QEMU says: ${why}`,
+    });
+    this.#ready.reject(error);
+    this.#ended.reject(error);
+  }
+}
+
+async function withTimeout(promise: Promise<void>, timeoutMs: number): Promise<void> {
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(
+    () => late.reject(new QmpError("silent", "QEMU does not end the mirror of a disk")),
+    timeoutMs,
+  );
+  try {
+    await Promise.race([promise, late.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,111 @@
+/**
+ * What the destination says to its QEMU, which was started with `-S -incoming defer`: what to expect, and
+ * when to go on. QEMU docs/devel/migration/main.rst; qapi/migration.json, qapi/block-export.json.
+ */
+import { MigrateError } from "../../protocol/errors.ts";
+import type { Qmp } from "./qmp.ts";
+import { QmpError } from "./qmp-error.ts";
+
+export interface Incoming {
+  /** Unix socket on which QEMU is to take RAM and devices. */
+  ramPath: string;
+  /** Channels beside the main one. */
+  channels: number;
+  /** Unix socket of the NBD server, and the nodes that it offers as disk-0, disk-1, …; null where no disk is mirrored. */
+  nbd: { path: string; nodes: readonly string[] } | null;
+}
+
+/** Run states in which a VM that has been loaded waits for `cont`. */
+const waiting: readonly string[] = ["paused", "prelaunch", "postmigrate", "suspended"];
+/** Run states in which the VM goes on; "suspended" is the guest's own sleep, which `cont` leaves alone. */
+const going: readonly string[] = ["running"];
+
+interface Status {
+  status: string;
+  running: boolean;
+}
+
+/** Makes QEMU listen for the disks and for the RAM. Throws QmpError. */
+export async function expectIncoming(qmp: Qmp, { ramPath, channels, nbd }: Incoming): Promise<void> {
+  const capabilities = [
+    { capability: "events", state: true },
+    { capability: "multifd", state: channels > 0 },
+    // Disks that come as files are read when the VM goes on, and not a moment earlier.
+    { capability: "late-block-activate", state: nbd === null },
+  ];
+  await qmp.execute("migrate-set-capabilities", { capabilities });
+  if (channels > 0) await qmp.execute("migrate-set-parameters", { "multifd-channels": channels });
+  if (nbd !== null && nbd.nodes.length > 0) {
+    await qmp.execute("nbd-server-start", { addr: { type: "unix", data: { path: nbd.path } } });
+    for (const [n, node] of nbd.nodes.entries()) {
+      await qmp.execute("block-export-add", {
+        type: "nbd",
+        id: `migrate-export-${n}`,
+        "node-name": node,
+        name: `disk-${n}`,
+        writable: true,
+      });
+    }
+  }
+  await qmp.execute("migrate-incoming", { uri: `unix:${ramPath}` });
+}
+
+/**
+ * Resolves once QEMU has loaded RAM and devices and the disks are its own. Throws MigrateError
+ * "qemu-failed" where it could not load them, or is not done after `timeoutMs`; and QmpError.
+ */
+export async function loadedIncoming(
+  qmp: Qmp,
+  { nbd }: Pick<Incoming, "nbd">,
+  timeoutMs: number,
+): Promise<void> {
+  const end = qmp.nextEvent("MIGRATION", ({ data }) => isOver(data.status), { timeoutMs });
+  end.catch(() => {});
+  let status = (await qmp.execute<{ status?: string }>("query-migrate")).status;
+  if (!isOver(status)) {
+    try {
+      status = (await end).data.status as string;
+    } catch (thrown) {
+      if (thrown instanceof QmpError && thrown.kind === "silent") throw notLoaded("is still loading the VM");
+      throw thrown;
+    }
+  }
+  if (status !== "completed") throw notLoaded("could not load the VM");
+  // Between the last byte and this QEMU ends by itself where a device does not like its state.
+  const { status: state } = await qmp.execute<Status>("query-status");
+  if (!waiting.includes(state) && !going.includes(state)) throw notLoaded(`is ${state}`);
+  if (nbd !== null && nbd.nodes.length > 0) {
+    await qmp.execute("nbd-server-stop").catch((thrown) => {
+      // Asked again after a link was lost: then it has stopped.
+      if (!(thrown instanceof QmpError) || thrown.kind !== "refused") throw thrown;
+    });
+  }
+}
+
+/** Whether the VM goes on, or has gone on before. Throws QmpError. */
+export async function isGoing(qmp: Qmp): Promise<boolean> {
+  return going.includes((await qmp.execute<Status>("query-status")).status);
+}
+
+/**
+ * Lets the VM go on. Gives "runs"; or "refused" where QEMU said no and it stands still: it has not run.
+ * Throws QmpError where that cannot be told.
+ */
+export async function letGo(qmp: Qmp): Promise<{ outcome: "runs" } | { outcome: "refused"; why: QmpError }> {
+  if (await isGoing(qmp)) return { outcome: "runs" };
+  try {
+    await qmp.execute("cont");
+  } catch (thrown) {
+    if (!(thrown instanceof QmpError) || thrown.kind !== "refused") throw thrown;
+    if (!(await isGoing(qmp))) return { outcome: "refused", why: thrown };
+  }
+  return { outcome: "runs" };
+}
+
+function isOver(status: unknown): boolean {
+  return status === "completed" || status === "failed" || status === "cancelled";
+}
+
+function notLoaded(how: string): MigrateError {
+  return new MigrateError("qemu-failed", `the destination's QEMU ${how}`, { side: "destination" });
+}

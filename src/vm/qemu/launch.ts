@@ -1,0 +1,153 @@
+/** Starting QEMU for a VM that arrives, and taking over one that an earlier process of ours started. */
+import { existsSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { peerProcess } from "../../platform/peer-process.ts";
+import { isRunning, type ProcessId, waitForEnd } from "../../platform/process-id.ts";
+import { MigrateError } from "../../protocol/errors.ts";
+import { adoptDaemon, type Daemon, endDaemon, startDaemon } from "./daemon.ts";
+import { Qmp } from "./qmp.ts";
+import { qemuLogName, qmpSocketName, type RunFolder } from "./run-folder.ts";
+
+/** How long QEMU may take until it answers, in milliseconds; one with large memory to lock needs seconds. */
+const startTimeoutMs = 15_000;
+/** How often is looked for its socket. */
+const pollMs = 10;
+/** How long QEMU may take to quit when it is asked, in milliseconds: it flushes its disks. */
+const quitTimeoutMs = 10_000;
+
+export interface RunningQemu {
+  qmp: Qmp;
+  process: ProcessId;
+  /** Resolves when the process is gone. */
+  ended: Promise<void>;
+  /**
+   * The last lines of its standard error: at most 300 characters, fit to be told to the peer (no
+   * control characters, no folders). "" where it said nothing.
+   */
+  lastWords(): string;
+  /** SIGKILL, and waits until the process is gone. Idempotent. Throws as `endDaemon` does. */
+  kill(): Promise<void>;
+  /** Asks QEMU to quit, and kills it where it does not within ten seconds. Idempotent. Throws as `kill` does. */
+  quit(): Promise<void>;
+}
+
+/**
+ * Starts QEMU from a full argument list (the binary first), which must open a QMP server at
+ * `run.socket("qmp")`. It is in a session of its own with "/" as its working directory, inherits
+ * nothing of ours and is noted in the run folder. Resolves when it answers a command.
+ *
+ * Throws MigrateError "qemu-failed" with its last words where it ends before, or does not answer within
+ * `timeoutMs` (15 s), and "home-unusable" where it cannot be noted; nothing is left running then.
+ */
+export async function startQemu(
+  argv: readonly string[],
+  run: RunFolder,
+  { timeoutMs = startTimeoutMs } = {},
+): Promise<RunningQemu> {
+  // What lies there is of an earlier try; it must not be taken for this one's answer.
+  rmSync(run.socket(qmpSocketName), { force: true });
+  const daemon = startDaemon(argv, { cwd: "/", log: join(run.path, qemuLogName) });
+  try {
+    run.note("qemu", daemon.process);
+    return running(await firstAnswer(daemon, run, timeoutMs), daemon);
+  } catch (thrown) {
+    await endDaemon(daemon.process);
+    throw thrown;
+  }
+}
+
+/**
+ * Takes over the QEMU that an earlier process started in this run folder; null where it is gone. Throws
+ * MigrateError "vm-invalid" where it runs and does not answer, or another program holds its QMP socket:
+ * then it is left as it is.
+ */
+export async function adoptQemu(
+  run: RunFolder,
+  { timeoutMs = startTimeoutMs } = {},
+): Promise<RunningQemu | null> {
+  const process = noteUnnoted(run) ?? run.noted()?.qemu ?? null;
+  if (process === null || !isRunning(process)) return null;
+  try {
+    const qmp = await Qmp.connect(run.socket(qmpSocketName), { timeoutMs });
+    return running(qmp, adoptDaemon(process, join(run.path, qemuLogName)));
+  } catch (thrown) {
+    if (!isRunning(process)) return null;
+    throw thrown;
+  }
+}
+
+/**
+ * Its starter may have been killed between the start and the note. Then the process that listens on
+ * the QMP socket, which stands in a folder that only this user can enter, is the one.
+ */
+function noteUnnoted(run: RunFolder): ProcessId | null {
+  if (run.noted()?.qemu !== null) return null;
+  let process: ProcessId;
+  try {
+    process = peerProcess(run.socket(qmpSocketName));
+  } catch {
+    return null;
+  }
+  run.note("qemu", process);
+  return process;
+}
+
+/** The connection on which QEMU has answered a command. */
+async function firstAnswer(daemon: Daemon, run: RunFolder, timeoutMs: number): Promise<Qmp> {
+  const path = run.socket(qmpSocketName);
+  const lateAtMs = performance.now() + timeoutMs;
+  const left = () => Math.max(1, lateAtMs - performance.now());
+  let gone = false;
+  const ended = daemon.ended.then(() => {
+    gone = true;
+  });
+  for (;;) {
+    if (gone) throw failed("QEMU ended before the VM was there", daemon);
+    if (performance.now() >= lateAtMs) {
+      throw failed(`QEMU did not answer within ${timeoutMs / 1000} seconds`, daemon);
+    }
+    if (existsSync(path)) {
+      let qmp: Qmp | undefined;
+      try {
+        qmp = await Qmp.connect(path, { timeoutMs: left() });
+        // It greets before its devices are there; this is answered by its main loop.
+        await qmp.execute("query-status", undefined, { timeoutMs: left() });
+        if (!gone) return qmp;
+      } catch {
+        // Bound and not listening yet; or it is about to end, and has said why by then.
+      }
+      qmp?.close();
+    }
+    await Promise.race([ended, Bun.sleep(pollMs)]);
+  }
+}
+
+function failed(what: string, daemon: Daemon): MigrateError {
+  const words = daemon.lastWords();
+  return new MigrateError("qemu-failed", words === "" ? `${what}, without a word.` : `${what}: ${words}`, {
+    side: "destination",
+  });
+}
+
+function running(qmp: Qmp, daemon: Daemon): RunningQemu {
+  const kill = async () => {
+    qmp.close();
+    await endDaemon(daemon.process);
+    await daemon.ended;
+  };
+  return {
+    qmp,
+    process: daemon.process,
+    ended: daemon.ended,
+    lastWords: daemon.lastWords,
+    kill,
+    async quit() {
+      if (!qmp.isClosed) {
+        // Its socket may break off before the answer is there, which is as good as one.
+        qmp.execute("quit", undefined, { timeoutMs: quitTimeoutMs }).catch(() => {});
+        await waitForEnd(daemon.process, quitTimeoutMs);
+      }
+      await kill();
+    },
+  };
+}

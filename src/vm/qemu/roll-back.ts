@@ -1,0 +1,81 @@
+/**
+ * A move that came to nothing, taken back at the source's QEMU: whatever of it is under way ends, and the
+ * VM goes on. Asks QEMU what there is, so that any process may do it, after any death of the one before.
+ */
+import type { Qmp } from "./qmp.ts";
+import { QmpError } from "./qmp-error.ts";
+
+/** What this program calls its jobs and nodes in the source's QEMU, with the disk's number behind. */
+export const mirrorJobPrefix = "migrate-mirror-";
+export const mirrorNodePrefix = "migrate-target-";
+
+/** How long QEMU may take to break something off, in milliseconds. */
+const endTimeoutMs = 30_000;
+const pollMs = 20;
+
+/**
+ * Breaks off the migration and the mirrors of this program, and lets the VM go on where `wasRunning`.
+ * Idempotent. Throws QmpError, also where the VM does not go on.
+ */
+export async function rollBack(qmp: Qmp, wasRunning: boolean): Promise<void> {
+  await cancelMigration(qmp);
+  await endJobs(qmp);
+  const nodes = await qmp.execute<{ "node-name"?: string }[]>("query-named-block-nodes");
+  for (const { "node-name": node } of nodes) {
+    if (node?.startsWith(mirrorNodePrefix))
+      await unlessRefused(qmp.execute("blockdev-del", { "node-name": node }));
+  }
+  if (wasRunning) await goOn(qmp);
+}
+
+async function cancelMigration(qmp: Qmp): Promise<void> {
+  const isOver = async () => {
+    const { status = "none" } = await qmp.execute<{ status?: string }>("query-migrate");
+    return ["none", "completed", "failed", "cancelled"].includes(status);
+  };
+  if (await isOver()) return;
+  await unlessRefused(qmp.execute("migrate_cancel"));
+  await until(isOver, "the migration");
+}
+
+async function endJobs(qmp: Qmp): Promise<void> {
+  const jobs = async () =>
+    (await qmp.execute<{ device: string }[]>("query-block-jobs")).filter(({ device }) =>
+      device.startsWith(mirrorJobPrefix),
+    );
+  for (const { device } of await jobs()) {
+    await unlessRefused(qmp.execute("block-job-cancel", { device, force: true }));
+  }
+  await until(async () => (await jobs()).length === 0, "the mirror of a disk");
+}
+
+async function goOn(qmp: Qmp): Promise<void> {
+  const isRunning = async () => (await qmp.execute<{ running: boolean }>("query-status")).running;
+  if (await isRunning()) return;
+  try {
+    await qmp.execute("cont");
+  } catch (thrown) {
+    if (!isRefusal(thrown) || !(await isRunning())) throw thrown;
+  }
+}
+
+async function until(holds: () => Promise<boolean>, what: string): Promise<void> {
+  const lateAtMs = performance.now() + endTimeoutMs;
+  while (!(await holds())) {
+    if (performance.now() > lateAtMs) throw new QmpError("silent", `QEMU does not end ${what}`);
+    await Bun.sleep(pollMs);
+  }
+}
+
+/** Between the question and the command it may have ended by itself. */
+async function unlessRefused(done: Promise<unknown>): Promise<void> {
+  try {
+    await done;
+  } catch (thrown) {
+    if (!isRefusal(thrown)) throw thrown;
+  }
+}
+
+function isRefusal(thrown: unknown): boolean {
+  return thrown instanceof QmpError && thrown.kind === "refused";
+}

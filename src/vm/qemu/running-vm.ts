@@ -1,0 +1,190 @@
+/**
+ * A VM that runs under QEMU on this host, as its migration finds it: what its command line says, held
+ * against what QEMU itself says now. Where the two differ (a disk that was plugged in, a snapshot that was
+ * taken) the command line is not the VM any more, and the VM is refused.
+ */
+import { readlinkSync, realpathSync, statSync } from "node:fs";
+import { resolve } from "node:path";
+import * as v from "valibot";
+import { argumentsOf, type ProcessId } from "../../platform/process-id.ts";
+import { MigrateError } from "../../protocol/errors.ts";
+import { type DefinitionFile, parseDefinition, type QemuDefinition } from "./definition/definition.ts";
+import { Qmp } from "./qmp.ts";
+import { swtpmOf } from "./swtpm.ts";
+
+export interface RunningDisk {
+  file: DefinitionFile;
+  /** Absolute, with all links resolved. */
+  path: string;
+  /** The name of its uppermost node in QEMU. */
+  node: string;
+  /** The size that the guest sees. */
+  bytes: number;
+  /** Bytes that it takes on this host's disk. */
+  allocatedBytes: number;
+  /** Part of it is in other images. */
+  hasBacking: boolean;
+}
+
+export interface RunningVm {
+  qmpPath: string;
+  qmp: Qmp;
+  process: ProcessId;
+  words: string[];
+  definition: QemuDefinition;
+  /** What an alias such as "pc" stands for in this QEMU. */
+  machineType: string | undefined;
+  disks: RunningDisk[];
+  /** What it was started from and never writes: absolute paths. */
+  boot: { file: DefinitionFile; path: string }[];
+  tpm: { stateFolder: string; swtpm: ProcessId } | null;
+  /** False where it is paused. */
+  running: boolean;
+}
+
+const blockSchema = v.array(
+  v.object({
+    device: v.optional(v.string(), ""),
+    inserted: v.optional(
+      v.object({
+        "node-name": v.optional(v.string()),
+        file: v.string(),
+        drv: v.string(),
+        ro: v.boolean(),
+        image: v.object({
+          "virtual-size": v.number(),
+          "actual-size": v.optional(v.number()),
+          "backing-image": v.optional(v.unknown()),
+        }),
+      }),
+    ),
+  }),
+);
+type Inserted = NonNullable<v.InferOutput<typeof blockSchema>[number]["inserted"]>;
+
+const statusSchema = v.object({ running: v.boolean(), status: v.string() });
+const machinesSchema = v.array(v.object({ name: v.string(), alias: v.optional(v.string()) }));
+
+function invalid(message: string, hint?: string): MigrateError {
+  return new MigrateError("vm-invalid", message, { side: "source", hint });
+}
+
+/**
+ * Connects to the QEMU behind a QMP socket and looks at its VM; changes nothing. The caller closes
+ * `qmp`. Throws MigrateError "vm-invalid" where there is none, or it is not what its command line says,
+ * "policy" naming what of it cannot be moved; and QmpError.
+ */
+export async function openRunningVm(path: string): Promise<RunningVm> {
+  const qmpPath = resolve(path);
+  const qmp = await Qmp.connect(qmpPath);
+  try {
+    return await look(qmp, qmpPath);
+  } catch (thrown) {
+    qmp.close();
+    throw thrown;
+  }
+}
+
+async function look(qmp: Qmp, qmpPath: string): Promise<RunningVm> {
+  const process = qmp.peer;
+  const words = process && argumentsOf(process.pid);
+  if (process === null || words === null || words.length === 0) {
+    throw invalid(
+      "The command line of the VM's QEMU cannot be read",
+      "Run migrate as root, or as QEMU's user.",
+    );
+  }
+  const cwd = readlinkSync(`/proc/${process.pid}/cwd`);
+  const definition = parseDefinition(words);
+  const { status, running } = v.parse(statusSchema, await qmp.execute("query-status"));
+  if (status !== "running" && status !== "paused" && status !== "postmigrate" && status !== "suspended") {
+    throw invalid(`The VM is in the state "${status}", in which it cannot be moved`);
+  }
+  const disks = await disksOf(qmp, definition, cwd);
+  return {
+    qmpPath,
+    qmp,
+    process,
+    words,
+    definition,
+    machineType: await machineTypeOf(qmp, definition.machine),
+    disks,
+    boot: definition.files
+      .filter(({ kind }) => kind === "boot")
+      .map((file) => ({ file, path: realPath(file.path, cwd) })),
+    tpm: tpmOf(definition, cwd),
+    running,
+  };
+}
+
+async function disksOf(qmp: Qmp, definition: QemuDefinition, cwd: string): Promise<RunningDisk[]> {
+  const blocks = v.parse(blockSchema, await qmp.execute("query-block"));
+  const inserted = blocks.flatMap((block) => (block.inserted === undefined ? [] : [block.inserted]));
+  const byPath = new Map<string, Inserted>();
+  for (const image of inserted) byPath.set(realPath(image.file, cwd), image);
+  const known = new Set(definition.files.map(({ path }) => realPath(path, cwd)));
+  const foreign = [...byPath.keys()].find((path) => !known.has(path));
+  if (foreign !== undefined) {
+    throw invalid(
+      `The VM works on ${foreign}, which its command line does not name`,
+      "A disk was plugged in or a snapshot taken since it was started: its command line is not the VM any more. Restart it with what it has now.",
+    );
+  }
+  return definition.files
+    .filter(({ kind }) => kind === "disk")
+    .map((file): RunningDisk => {
+      const path = realPath(file.path, cwd);
+      const image = byPath.get(path);
+      const node = image?.["node-name"];
+      if (image === undefined || node === undefined) {
+        throw invalid(
+          `The disk ${file.path} of the VM's command line is in no device`,
+          "It was ejected or unplugged since the VM was started. Restart it with what it has now.",
+        );
+      }
+      if (image.drv !== file.format) {
+        throw invalid(`${file.path} is ${image.drv} for QEMU, and ${file.format} in its command line`);
+      }
+      return {
+        file,
+        path,
+        node,
+        bytes: image.image["virtual-size"],
+        allocatedBytes: image.image["actual-size"] ?? 0,
+        hasBacking: image.image["backing-image"] !== undefined,
+      };
+    });
+}
+
+/** The canonical name of a machine type; undefined where QEMU does not know it by that name. */
+async function machineTypeOf(qmp: Qmp, machine: string): Promise<string | undefined> {
+  const machines = v.parse(machinesSchema, await qmp.execute("query-machines"));
+  return machines.find(({ name, alias }) => name === machine || alias === machine)?.name;
+}
+
+function tpmOf(definition: QemuDefinition, cwd: string): RunningVm["tpm"] {
+  if (!definition.hasTpm) return null;
+  const socket = definition.tpmSocket === null ? null : resolve(cwd, definition.tpmSocket);
+  const found = socket === null ? null : swtpmOf(socket);
+  if (found === null) {
+    throw invalid(
+      "The swtpm behind the VM's virtual TPM cannot be found",
+      `Its control socket is ${socket ?? "not named"}; swtpm must keep its state in a folder (--tpmstate dir=DIR).`,
+    );
+  }
+  return { stateFolder: realPath(found.stateFolder, "/"), swtpm: found.process };
+}
+
+function realPath(path: string, cwd: string): string {
+  const whole = resolve(cwd, path.replace(/^file:/, ""));
+  try {
+    const real = realpathSync(whole);
+    if (!statSync(real).isFile() && !statSync(real).isDirectory()) {
+      throw invalid(`${path} is not a regular file`, "Only VMs on image files can be moved.");
+    }
+    return real;
+  } catch (thrown) {
+    if (thrown instanceof MigrateError) throw thrown;
+    throw invalid(`${path}, which the VM was started with, is gone`, "Has it been renamed or deleted?");
+  }
+}

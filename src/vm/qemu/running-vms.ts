@@ -1,0 +1,191 @@
+/**
+ * The VMs that run on this host under a QEMU with a QMP socket, as their command lines tell it. Read
+ * with tolerance, since it only shows: what is not understood is left out.
+ */
+import { readdirSync, readlinkSync } from "node:fs";
+import { basename, resolve } from "node:path";
+import { argumentsOf, type ProcessId, processId } from "../../platform/process-id.ts";
+
+export interface RunningVm {
+  process: ProcessId;
+  /** From -name; null where it has none. */
+  name: string | null;
+  /** Null where it cannot be told. */
+  ramBytes: number | null;
+  /** Paths of its disk images, without firmware; absolute where QEMU's working directory is known. */
+  disks: string[];
+  /** Path of its QMP socket, as `disks`. */
+  qmpPath: string;
+  hasTpm: boolean;
+}
+
+/** What QEMU takes where -m is absent. */
+const defaultRamBytes = 128 * 1024 * 1024;
+/** Processes are known by the name of their program: the same options may stand behind sudo or strace. */
+const qemuName = /^(?:qemu-system-[\w-]+|qemu-kvm|qemu|kvm)$/;
+
+/** The VMs that this user may look at, by their pids. Reads /proc (proc(5)); never throws for a process. */
+export function runningVms(): RunningVm[] {
+  const pids = readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number);
+  return pids.sort((a, b) => a - b).flatMap((pid) => runningVm(pid) ?? []);
+}
+
+function runningVm(pid: number): RunningVm | undefined {
+  const process = processId(pid);
+  const words = wordsOf(pid);
+  if (process === null || words === null || !qemuName.test(basename(words[0] ?? ""))) return undefined;
+  const looks = describeQemu(words.slice(1));
+  if (looks === undefined) return undefined;
+  const folder = workingFolder(pid);
+  const absolute = (path: string) => (folder === undefined ? path : resolve(folder, path));
+  return { process, ...looks, disks: looks.disks.map(absolute), qmpPath: absolute(looks.qmpPath) };
+}
+
+/** The arguments; null also where they are hidden from this user or longer than any VM's. */
+function wordsOf(pid: number): string[] | null {
+  try {
+    return argumentsOf(pid);
+  } catch {
+    return null;
+  }
+}
+
+function workingFolder(pid: number): string | undefined {
+  try {
+    return readlinkSync(`/proc/${pid}/cwd`);
+  } catch {
+    return undefined;
+  }
+}
+
+type Keys = ReadonlyMap<string, string>;
+
+/**
+ * What a QEMU's arguments (without its own name) say of its VM, paths as they stand there; undefined
+ * where it listens on no unix socket for QMP.
+ */
+export function describeQemu(words: readonly string[]): Omit<RunningVm, "process"> | undefined {
+  const options = optionsOf(words);
+  const all = (option: string) => options.get(option) ?? [];
+  const qmpPath = qmpPathOf(all);
+  if (qmpPath === undefined) return undefined;
+  const last = (option: string, implied: string) => keysOf(all(option).at(-1) ?? "", implied).get(implied);
+  const ram = last("m", "size");
+  return {
+    name: last("name", "guest") ?? null,
+    ramBytes: ram === undefined ? defaultRamBytes : bytesOf(ram),
+    disks: disksOf(all),
+    qmpPath,
+    hasTpm: options.has("tpmdev"),
+  };
+}
+
+/** Values by the option's name, without its dashes. */
+function optionsOf(words: readonly string[]): Map<string, string[]> {
+  const options = new Map<string, string[]>();
+  for (const [index, word] of words.entries()) {
+    const name = /^--?([a-z][\w-]*)$/.exec(word)?.[1];
+    const value = words[index + 1];
+    if (name !== undefined && value !== undefined) options.set(name, [...(options.get(name) ?? []), value]);
+  }
+  return options;
+}
+
+/**
+ * "implied,key=value,flag" as QEMU reads it (two commas stand for one that is meant), or JSON, whose
+ * nested keys are joined with points as in QEMU's own short form.
+ */
+function keysOf(text: string, implied: string): Keys {
+  const keys = new Map<string, string>();
+  if (text.startsWith("{")) {
+    try {
+      flatten("", JSON.parse(text), keys);
+    } catch {
+      // Not ours to judge.
+    }
+    return keys;
+  }
+  // The first comma of a pair is taken with the text before it.
+  const parts = text.match(/(?:[^,]|,,)+/g) ?? [];
+  for (const [index, part] of parts.map((part) => part.replaceAll(",,", ",")).entries()) {
+    const at = part.indexOf("=");
+    if (at > 0) keys.set(part.slice(0, at), part.slice(at + 1));
+    else keys.set(index === 0 ? implied : part, index === 0 ? part : "on");
+  }
+  return keys;
+}
+
+function flatten(prefix: string, value: unknown, into: Map<string, string>): void {
+  if (typeof value !== "object" || value === null) {
+    into.set(prefix, value === true ? "on" : value === false ? "off" : String(value));
+    return;
+  }
+  for (const [key, inner] of Object.entries(value))
+    flatten(prefix === "" ? key : `${prefix}.${key}`, inner, into);
+}
+
+function qmpPathOf(all: (option: string) => string[]): string | undefined {
+  for (const value of all("qmp")) {
+    if (!value.startsWith("unix:")) continue;
+    const keys = keysOf(`path=${value.slice("unix:".length)}`, "path");
+    const path = keys.get("path");
+    if (path && isServer(keys)) return path;
+  }
+  const sockets = new Map(all("chardev").map((value) => [keysOf(value, "backend").get("id"), value]));
+  for (const value of all("mon")) {
+    const monitor = keysOf(value, "chardev");
+    if (monitor.get("mode") !== "control") continue;
+    const keys = keysOf(sockets.get(monitor.get("chardev")) ?? "", "backend");
+    const path = keys.get("path");
+    if (keys.get("backend") === "socket" && path !== undefined && isServer(keys)) return path;
+  }
+  return undefined;
+}
+
+/** A QEMU that calls somebody else's socket has nothing to connect to. */
+function isServer(keys: Keys): boolean {
+  return keys.has("server") && keys.get("server") !== "off";
+}
+
+function disksOf(all: (option: string) => string[]): string[] {
+  const nodes = all("blockdev").map((value) => keysOf(value, "driver"));
+  const firmware = firmwareNodes(all, nodes);
+  const drives = all("drive")
+    .map((value) => keysOf(value, "file"))
+    .filter((keys) => keys.get("if") !== "pflash")
+    .map((keys) => keys.get("file") ?? filenameOf(keys));
+  const files = nodes.filter((keys) => !firmware.has(keys.get("node-name") ?? "")).map(filenameOf);
+  const old = ["hda", "hdb", "hdc", "hdd"].flatMap(all);
+  return [...new Set([...drives, ...files, ...old].flatMap((path) => path || []))];
+}
+
+/** The image's own file: "filename", or "file.filename" where format and file are one node. */
+function filenameOf(keys: Keys): string | undefined {
+  for (const [key, value] of keys) if (/^(?:file\.)*filename$/.test(key)) return value;
+  return undefined;
+}
+
+/** Nodes that -machine pflash0=… names, and those they stand on. */
+function firmwareNodes(all: (option: string) => string[], nodes: readonly Keys[]): Set<string> {
+  const machines = [...all("machine"), ...all("M")].map((value) => keysOf(value, "type"));
+  const firmware = new Set(
+    machines.flatMap((keys) => [keys.get("pflash0") ?? [], keys.get("pflash1") ?? []].flat()),
+  );
+  // A set that grows is walked to its end.
+  for (const name of firmware) {
+    const below = nodes.find((keys) => keys.get("node-name") === name)?.get("file");
+    if (below !== undefined) firmware.add(below);
+  }
+  return firmware;
+}
+
+/** -m: a number of MiB, or one with its unit; null for anything else. */
+function bytesOf(text: string): number | null {
+  const match = /^(\d+(?:\.\d+)?)([BKMGT]?)(?:i?B)?$/i.exec(text);
+  if (match === null) return null;
+  const unit = match[2]?.toUpperCase() || "M";
+  const bytes = Number(match[1]) * (unit === "B" ? 1 : 1024 ** ("KMGT".indexOf(unit) + 1));
+  return Number.isSafeInteger(Math.round(bytes)) ? Math.round(bytes) : null;
+}

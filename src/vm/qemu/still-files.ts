@@ -1,0 +1,69 @@
+/**
+ * The files of a VM whose QEMU has them open: those that it never writes, and the disks of one that stands
+ * still. QEMU's own locks keep others away; what it writes nevertheless shows in their times.
+ */
+import { type BigIntStats, closeSync, fstatSync, openSync } from "node:fs";
+import { MigrateError } from "../../protocol/errors.ts";
+import type { VmFile } from "../folder.ts";
+import type { OpenFiles } from "../open-files.ts";
+
+interface StillFile {
+  file: VmFile;
+  fd: number;
+  before: BigIntStats;
+}
+
+export class StillFiles implements OpenFiles {
+  readonly #files: StillFile[] = [];
+
+  /** Opens every file for reading. Throws MigrateError "source-changed" where one cannot be opened any more. */
+  static open(files: readonly VmFile[]): StillFiles {
+    const still = new StillFiles();
+    try {
+      for (const file of files) {
+        const fd = openSync(file.path, "r");
+        still.#files.push({ file, fd, before: fstatSync(fd, { bigint: true }) });
+      }
+      return still;
+    } catch (cause) {
+      still.close();
+      const code = String((cause as { code?: unknown }).code);
+      throw new MigrateError("source-changed", `a file of the VM cannot be opened (${code})`, {
+        side: "source",
+        cause,
+      });
+    }
+  }
+
+  fd(index: number): number {
+    return this.#files[index]!.fd;
+  }
+
+  verify(): void {
+    for (const { file, fd, before } of this.#files) {
+      if (!hasChanged(before, fstatSync(fd, { bigint: true }))) continue;
+      throw new MigrateError("source-changed", `${file.base} changed since the migration began`, {
+        side: "source",
+        hint: "Something writes to it beside QEMU.",
+      });
+    }
+  }
+
+  /** Numbers of the files that were written since they were last looked at; from here on they count as unchanged. */
+  changed(): number[] {
+    return this.#files.flatMap((still, index) => {
+      const now = fstatSync(still.fd, { bigint: true });
+      if (!hasChanged(still.before, now)) return [];
+      still.before = now;
+      return [index];
+    });
+  }
+
+  close(): void {
+    for (const { fd } of this.#files.splice(0)) closeSync(fd);
+  }
+}
+
+function hasChanged(before: BigIntStats, now: BigIntStats): boolean {
+  return now.size !== before.size || now.mtimeNs !== before.mtimeNs || now.ctimeNs !== before.ctimeNs;
+}

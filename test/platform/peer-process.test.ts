@@ -1,0 +1,98 @@
+/** Whose socket a path is. */
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { createServer, type Server } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { bind, close, listen, socket } from "../../src/platform/libc.ts";
+import { peerProcess } from "../../src/platform/peer-process.ts";
+import { processId } from "../../src/platform/process-id.ts";
+import { killChildren, startChild } from "../support/child.ts";
+import { until } from "../support/until.ts";
+
+let folder: string;
+let path: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "migrate-peer-"));
+  path = join(folder, "socket");
+});
+afterEach(async () => {
+  await killChildren();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+async function listening(at: string, onCall = () => {}): Promise<Server> {
+  const ready = Promise.withResolvers<void>();
+  const server = createServer((call) => {
+    call.on("end", onCall).resume();
+  });
+  server.listen(at, ready.resolve);
+  await ready.promise;
+  return server;
+}
+
+const code = (expected: string) => expect.objectContaining({ code: expected });
+
+test("a socket of ours is ours; who listens sees a call that ends without a word", async () => {
+  const ended = Promise.withResolvers<void>();
+  const server = await listening(path, ended.resolve);
+  try {
+    expect(peerProcess(path)).toEqual(processId(process.pid)!);
+    await ended.promise;
+  } finally {
+    server.close();
+  }
+});
+
+test("a socket of another process is that one's", async () => {
+  const program = `Bun.listen({ unix: ${JSON.stringify(path)}, socket: { data() {} } }); console.log("up")`;
+  const child = startChild([process.execPath, "-e", program]);
+  await until(() => child.stdout().includes("up"), "that it listens");
+  expect(peerProcess(path)).toEqual(processId(child.pid)!);
+});
+
+test("no descriptor is left open, whatever comes of it", async () => {
+  const server = await listening(path);
+  try {
+    const open = () => readdirSync("/proc/self/fd").length;
+    const before = open();
+    for (let count = 0; count < 20; count++) expect(() => peerProcess(join(folder, "none"))).toThrow();
+    expect(open()).toBe(before);
+    for (let count = 0; count < 20; count++) peerProcess(path);
+    // Those at the server's end come on top, once it has looked.
+    expect(open()).toBe(before);
+  } finally {
+    server.close();
+  }
+});
+
+test("what is no socket that somebody listens on is told apart", () => {
+  expect(() => peerProcess(path)).toThrow(code("ENOENT"));
+  writeFileSync(path, "");
+  expect(() => peerProcess(path)).toThrow(code("ECONNREFUSED"));
+  expect(() => peerProcess("")).toThrow(code("EINVAL"));
+  expect(() => peerProcess(`${path}\0x`)).toThrow(code("EINVAL"));
+});
+
+test("a full queue of callers is an answer, not a wait", () => {
+  const fd = socket(1, 1, 0);
+  try {
+    bind(fd, Buffer.concat([Uint8Array.of(1, 0), Buffer.from(`${path}\0`)]));
+    expect(listen(fd, 0)).toBe(0);
+    expect(peerProcess(path)).toEqual(processId(process.pid)!);
+    expect(() => peerProcess(path)).toThrow(code("EAGAIN"));
+  } finally {
+    close(fd);
+  }
+});
+
+test("a path of 107 bytes is the longest", async () => {
+  const longest = join(folder, "x".repeat(107 - folder.length - 1));
+  const server = await listening(longest);
+  try {
+    expect(peerProcess(longest).pid).toBe(process.pid);
+    expect(() => peerProcess(`${longest}x`)).toThrow(code("ENAMETOOLONG"));
+  } finally {
+    server.close();
+  }
+});
