@@ -110,6 +110,12 @@ function systemChecks(): Check[] {
     kvm.usable
       ? ok("kvm", "VMs run with KVM")
       : warning("kvm", "VMs run here without KVM, which is slow", kvm.reason),
+    programCheck(
+      "qemu-img",
+      ["qemu-img"],
+      "running VMs with qcow2 disks cannot come here",
+      "apt install qemu-utils",
+    ),
     programCheck("swtpm", ["swtpm"], "VMs with a virtual TPM cannot run here", "apt install swtpm"),
   ];
 }

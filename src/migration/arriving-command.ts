@@ -35,6 +35,7 @@ export function checkMachine(offer: Offer, policy: QemuPolicy | null): QemuDefin
   }
   if (offer.mode !== "move") throw refusal("a VM that runs can be moved, not copied");
   const definition = parseDefinition(machine.words);
+  if (definition.files.length === 0) throw refusal("the VM has no file at all");
   const disks = definition.files.filter(({ kind }) => kind === "disk");
   const asFiles = machine.live ? definition.files.filter(({ kind }) => kind === "boot") : definition.files;
   const mirrored = machine.live ? disks : [];

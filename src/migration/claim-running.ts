@@ -140,6 +140,12 @@ function filesOf(vm: RunningVm, asked: string | undefined, live: boolean): Vm {
       hint: "--mode live flattens it on the way.",
     });
   }
+  if (vm.definition.files.length === 0) {
+    throw new MigrateError("vm-invalid", "The VM has no file at all: neither disk nor kernel nor image", {
+      side: "source",
+      hint: "There is nothing of it that a store could keep.",
+    });
+  }
   const paths = new Map([...vm.disks, ...vm.boot].map(({ file, path }) => [file, path]));
   const files = vm.definition.files
     .filter(({ kind }) => kind === "boot" || !live)

@@ -29,6 +29,8 @@ export type MigrationEvent =
       command: string;
       store: string;
       insecure: boolean;
+      /** VMs that run are taken in as well. */
+      qemu: boolean;
     }
   | {
       event: "session";
@@ -101,6 +103,8 @@ export type MigrationEvent =
       owner: Side;
       /** Of a VM that ran: from its stop on the source to the destination's word that it runs, on the source's clock. */
       downtimeMs?: number;
+      /** Of a VM that came as one under QEMU: whether it runs there now, or is paused as it was before. */
+      runs?: boolean;
       /** What became of the source's files. */
       after: "keep" | "rename" | "delete" | "copy";
     }

@@ -4,20 +4,27 @@ import { limits } from "../protocol/limits.ts";
 import { relativePath } from "../transfer/staging.ts";
 import { type Manifest, readManifest, serialiseManifest } from "../vm/manifest.ts";
 import type { SessionRecord } from "./journal.ts";
+import { arrivingMachine } from "./machine-record.ts";
 
 /** The text of vm.json for a session that is sealed. The same record gives the same text but for the time. */
 export function publishedManifest(record: SessionRecord, nowMs: number): string {
+  // The disks of a VM that runs change from its first moment on: a digest would be a false alarm.
+  const disks = arrivingMachine(record.machine)?.disks ?? [];
+  const runs = record.machine !== null;
   const manifest: Manifest = {
     format: "migrate-vm/1",
     name: record.name,
     id: record.vm,
-    files: record.files.map((file) => ({
-      kind: file.kind,
-      file: relativePath(file),
-      bytes: file.bytes,
-      ...(file.digest === undefined ? {} : { digest: file.digest }),
-    })),
-    ...(record.digest === null
+    files: [
+      ...disks.map(({ name }) => ({ kind: "disk" as const, file: name })),
+      ...record.files.map((file) => ({
+        kind: file.kind,
+        file: relativePath(file),
+        bytes: file.bytes,
+        ...(file.digest === undefined || runs ? {} : { digest: file.digest }),
+      })),
+    ],
+    ...(record.digest === null || runs
       ? {}
       : {
           digest: {

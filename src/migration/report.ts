@@ -1,6 +1,7 @@
 /** The last event of a session, the same on both sides. */
 import type { MigrationEvent } from "./events.ts";
 import type { SessionRecord } from "./journal.ts";
+import type { MachineRecord } from "./machine-record.ts";
 
 export type Report = Extract<MigrationEvent, { event: "done" }>;
 
@@ -21,7 +22,12 @@ export function reportOf(
     seconds: figures.seconds,
     digest: record.digest ?? "",
     ...(figures.downtimeMs === undefined ? {} : { downtimeMs: figures.downtimeMs }),
+    ...(record.machine === null ? {} : { runs: wasRunning(record.machine) }),
     owner: record.mode === "move" ? "destination" : "source",
     after: record.mode === "copy" ? "copy" : record.after,
   };
+}
+
+function wasRunning(machine: MachineRecord): boolean {
+  return machine.side === "source" ? machine.wasRunning : machine.paused !== true;
 }

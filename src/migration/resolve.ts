@@ -5,16 +5,21 @@
  * What the journal and the other side know goes first; a word is only taken where it cannot make two
  * owners out of what this host knows. That a person has looked at the other host is the person's part.
  */
+import { join } from "node:path";
 import { openHome } from "../channel/home.ts";
 import { loadIdentity } from "../channel/identity.ts";
+import { renameNoReplace, syncFolder } from "../platform/rename.ts";
 import { asMigrateError, MigrateError } from "../protocol/errors.ts";
+import { migratedSuffix } from "../protocol/names.ts";
 import { Staging, stagingPath } from "../transfer/staging.ts";
 import { tellCancelled } from "./cancellation.ts";
 import { lockSession } from "./claim.ts";
 import type { Observer } from "./events.ts";
+import { type GivingUp, giveUpRunning, isToGoOnHere } from "./give-up.ts";
 import { Journal, type SessionRecord } from "./journal.ts";
 import { isPublishedBy, publishedManifest } from "./published-manifest.ts";
-import { retireFiles } from "./retire.ts";
+import { endResident, isResident, letResidentRun, requireResident, settleResident } from "./resident-vm.ts";
+import { retireVm } from "./retire-vm.ts";
 import { Source } from "./source.ts";
 import { parseAddressText } from "./source-link.ts";
 import { type SessionRow, sessionRow } from "./status.ts";
@@ -42,7 +47,7 @@ export async function resolveSession(options: ResolveOptions, observe: Observer)
   try {
     const record = findSession(journal, options.session);
     if (record.side === "source") await resolveSource(journal, home, record, options, observe);
-    else resolveDestination(journal, record, options);
+    else await resolveDestination(journal, home, record, options);
     return sessionRow(journal.find(record.session)!);
   } finally {
     journal.close();
@@ -72,16 +77,26 @@ async function resolveSource(
   const now = Date.now();
   const write = (label: string, change: Partial<SessionRecord>) =>
     journal.write(label, () => journal.update(record.session, { ...change, updatedAtMs: now }));
+  const givingUp = async (): Promise<GivingUp> => {
+    const insecure = record.peer === "insecure" || record.peer === "";
+    const identity = insecure ? null : await loadIdentity(home, { passphrase: options.passphrase });
+    return { home, journal, identity, observe, now: () => Date.now() };
+  };
   try {
     switch (options.word) {
       case "cancel":
         if (record.state === "released" || record.state === "confirmed") throw tooLate(record);
+        if (isToGoOnHere(record)) return await giveUpRunning(record.session, await givingUp());
         if (record.state === "sending") write("cancelled", { state: "cancelled", endedAtMs: now });
         await tellDestination(journal, home, record.session, options, observe);
         return;
       case "source":
         if (record.state === "confirmed") throw tooLate(record);
         if (record.state === "released") write("cancelled", { state: "cancelled", endedAtMs: now });
+        // A VM that ran stands still: it goes on now.
+        if (isToGoOnHere(journal.find(record.session)!)) {
+          await giveUpRunning(record.session, await givingUp());
+        }
         return;
       case "destination":
         if (record.state === "sending" || record.state === "cancelled") {
@@ -95,11 +110,12 @@ async function resolveSource(
           );
         }
         if (record.state === "released") write("confirmed", { state: "confirmed", phase: "confirm" });
-        if (!record.settled) retireFiles(record);
+        if (!record.settled) await retireVm(record, home);
         // Nobody else needs to hear of it: the session is over here.
         if (record.endedAtMs === null) write("retired", { settled: true, endedAtMs: now });
         return;
     }
+    if (isToGoOnHere(record)) return await giveUpRunning(record.session, await givingUp());
     if (record.state === "sending") {
       throw new MigrateError("in-doubt", `${record.name} is being sent; this host owns it`, {
         side: "source",
@@ -154,7 +170,12 @@ async function tellDestination(
   }
 }
 
-function resolveDestination(journal: Journal, record: SessionRecord, options: ResolveOptions): void {
+async function resolveDestination(
+  journal: Journal,
+  home: string,
+  record: SessionRecord,
+  options: ResolveOptions,
+): Promise<void> {
   const nowMs = Date.now();
   let believed = record.state;
   // A serve may be at work on the session: a word holds only for the state that it was given for.
@@ -183,17 +204,27 @@ function resolveDestination(journal: Journal, record: SessionRecord, options: Re
           },
         );
       }
+      requireResident(record, home);
       if (record.state === "ready") write("owner", { state: "owner", phase: "handover" });
       if (!record.settled) {
-        staging().publish(record.name, publishedManifest(record, nowMs), (folder) =>
+        const folder = staging().publish(record.name, publishedManifest(record, nowMs), (folder) =>
           isPublishedBy(folder, record.session),
         );
+        settleResident(record, home, folder);
       }
+      if (record.machine !== null) await letResidentRun(record, home);
       // Over here, whether or not the source comes back to confirm it: it is answered in any case.
       if (record.endedAtMs === null) write("published-files", { settled: true, endedAtMs: nowMs });
       return;
     case "source":
     case "cancel":
+      if (isLost(record, home)) {
+        write("cancelled", { state: "cancelled", endedAtMs: nowMs });
+        await endResident(record, home);
+        // It may have run here and written to its disks: what is there is kept, under another name.
+        setAside(record);
+        return;
+      }
       if (record.state === "owner" || record.state === "closed" || record.state === "published")
         throw tooLate(record);
       // A VM that is whole may have been released already: then the word must be said outright.
@@ -208,6 +239,7 @@ function resolveDestination(journal: Journal, record: SessionRecord, options: Re
         );
       }
       if (record.state !== "cancelled") write("cancelled", { state: "cancelled", endedAtMs: nowMs });
+      await endResident(record, home);
       staging().remove();
       return;
   }
@@ -220,6 +252,18 @@ function resolveDestination(journal: Journal, record: SessionRecord, options: Re
       hint: `the source settles it: run migrate resolve ${record.session.slice(0, 12)} there, or say --owner source or --owner destination here`,
     },
   );
+}
+
+/** A running VM that came here, and whose QEMU is gone before the source was told that it runs. */
+function isLost(record: SessionRecord, home: string): boolean {
+  return record.machine !== null && record.state === "owner" && !isResident(record, home);
+}
+
+function setAside(record: SessionRecord): void {
+  const folder = join(record.store ?? ".", record.name);
+  if (!isPublishedBy(folder, record.session)) return;
+  renameNoReplace(folder, `${folder}${migratedSuffix}-${record.session.slice(0, 8)}`);
+  syncFolder(record.store ?? ".");
 }
 
 function tooLate(record: SessionRecord): MigrateError {

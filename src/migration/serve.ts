@@ -141,6 +141,7 @@ function announce(
     command: `migrate send VM ${reachable} ${ticket === undefined ? "--insecure" : `--ticket ${ticket}`}`,
     store,
     insecure: options.insecure,
+    qemu: options.qemu !== undefined,
   });
 }
 

@@ -1,5 +1,5 @@
 /** The unix sockets on which the source's QEMU finds the streams: each connection becomes one, in order. */
-import { mkdirSync } from "node:fs";
+import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { UnixListener } from "../platform/unix-listener.ts";
 import { MigrateError } from "../protocol/errors.ts";
@@ -64,6 +64,7 @@ export class StreamSockets {
 
   close(): void {
     for (const listener of this.#listeners) listener.close();
+    rmSync(this.#folder, { recursive: true, force: true });
   }
 
   async #accept(listener: UnixListener, numbers: readonly number[]): Promise<void> {

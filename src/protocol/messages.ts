@@ -37,6 +37,12 @@ const sessionRow = v.object({
 
 const nothing = v.object({});
 
+const sealedStream = v.object({
+  stream: count(limits.ramStreams + limits.files - 1),
+  bytes: count(Number.MAX_SAFE_INTEGER),
+  digest,
+});
+
 const schemas = {
   hello: v.object({
     version: count(0xffff),
@@ -69,23 +75,15 @@ const schemas = {
     inventory: v.boolean(),
   }),
   inventoryEnd: nothing,
-  seal: v.object({
-    digest,
-    files: v.pipe(v.array(digest), v.maxLength(limits.files)),
-    /** Of a running VM: what went to the destination on each stream. */
-    streams: v.optional(
-      v.pipe(
-        v.array(
-          v.object({
-            stream: count(limits.ramStreams + limits.files - 1),
-            bytes: count(Number.MAX_SAFE_INTEGER),
-            digest,
-          }),
-        ),
-        v.maxLength(limits.ramStreams + limits.files),
-      ),
-    ),
-  }),
+  seal: v.pipe(
+    v.object({
+      digest,
+      files: v.pipe(v.array(digest), v.maxLength(limits.files)),
+      /** Of a running VM: what went to the destination on each stream. */
+      streams: v.optional(v.pipe(v.array(sealedStream), v.maxLength(limits.ramStreams + limits.files))),
+    }),
+    v.check(({ files, streams }) => files.length > 0 || streams !== undefined, "a VM has at least one file"),
+  ),
   ready: v.object({ digest }),
   release: nothing,
   owned: nothing,
