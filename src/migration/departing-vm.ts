@@ -55,11 +55,13 @@ export class DepartingVm {
   #stoppedAtMs: number | undefined;
   #failure: MigrateError | undefined;
   #ticker: Timer | undefined;
+  readonly #halted = Promise.withResolvers<never>();
 
   constructor(vm: RunningVm, options: DepartingOptions) {
     this.vm = vm;
     this.#options = options;
     this.#ram = new RamMigration(vm.qmp);
+    this.#halted.promise.catch(() => {});
     this.#firstRow = vm.boot.length + (options.live ? 0 : vm.disks.length);
     this.#mirrors = options.live ? vm.disks.map(({ node }, n) => new DiskMirror(vm.qmp, n, node)) : [];
   }
@@ -145,15 +147,16 @@ export class DepartingVm {
     this.#ticker = setInterval(() => void this.#tell(meter, observe), progressEveryMs);
     if (live) meter.phase("pre-copy");
     for (const mirror of this.#mirrors) await this.#mirror(mirror);
-    await this.#unlessFailing(Promise.all(this.#mirrors.map((mirror) => mirror.ready)));
-    await this.#unlessFailing(this.#sendRam(channels));
-    await this.#unlessFailing(this.#switchOver(meter));
+    await this.#until(Promise.all(this.#mirrors.map((mirror) => mirror.ready)));
+    await this.#sendRam(channels);
+    await this.#switchOver(meter);
     await this.#tell(meter, observe);
     for (const mirror of this.#mirrors) await mirror.detach();
-    return await this.#unlessFailing(this.#sockets.ended(route.retryForMs + streamEndTimeoutMs));
+    return await this.#until(this.#sockets.ended(route.retryForMs + streamEndTimeoutMs));
   }
 
   async #mirror(mirror: DiskMirror): Promise<void> {
+    await this.#until();
     const opened = this.#sockets!.expect(`disk-${mirror.number}`, [limits.ramStreams + mirror.number]);
     await Promise.all([mirror.begin(opened.path), opened.open]);
   }
@@ -161,6 +164,7 @@ export class DepartingVm {
   async #sendRam(channels: number): Promise<void> {
     const { downtimeLimitMs, autoConverge, bandwidthBytesPerSec, live } = this.#options;
     const numbers = Array.from({ length: channels + 1 }, (_, channel) => channel);
+    await this.#until();
     const opened = this.#sockets!.expect("ram", numbers);
     await this.#ram.begin(opened.path, {
       downtimeLimitMs,
@@ -170,29 +174,35 @@ export class DepartingVm {
       pause: live,
     });
     // QEMU says why it broke off before a channel could be opened.
-    await Promise.race([opened.open, this.#ram.reaches("completed")]);
+    await this.#until(Promise.race([opened.open, this.#ram.reaches("completed")]));
   }
 
   /** The guest stops, the disks get their last writes, and the rest of the RAM goes. */
   async #switchOver(meter: ProgressMeter): Promise<void> {
     if (this.#options.live) {
-      await this.#ram.reaches("pre-switchover");
+      await this.#until(this.#ram.reaches("pre-switchover"));
       meter.phase("stop-and-copy");
       // A guest that is stopped while nobody can be told would stay so for as long as the link is away.
-      await this.#gate.passed(stoppedPatienceMs);
+      await this.#until(this.#gate.passed(stoppedPatienceMs));
       for (const mirror of this.#mirrors) await mirror.finish();
+      await this.#until();
       await this.#ram.proceed();
     }
-    await this.#ram.reaches("completed");
+    await this.#until(this.#ram.reaches("completed"));
   }
 
-  /** `work`, unless a mirror breaks off or a stream fails meanwhile. */
-  async #unlessFailing<T>(work: Promise<T>): Promise<T> {
-    work.catch(() => {});
+  /**
+   * Waits for `work`, unless a mirror breaks off, a stream fails or all is halted. Every wait goes through
+   * here, and no command to QEMU does: one that was given is always seen to its answer.
+   */
+  async #until<T>(work?: Promise<T>): Promise<T> {
+    const awaited = work ?? (Promise.resolve() as Promise<T>);
+    awaited.catch(() => {});
     return await Promise.race([
-      work,
+      this.#halted.promise,
       this.#sockets!.failed,
-      ...this.#mirrors.map((mirror) => mirror.ended.then(() => work)),
+      ...this.#mirrors.map((mirror) => mirror.ended.then(() => awaited)),
+      awaited,
     ]);
   }
 
@@ -213,14 +223,18 @@ export class DepartingVm {
     }
   }
 
-  /** Nothing goes on any more: sockets and streams are closed, and QEMU notices that. Idempotent. */
-  close(): void {
+  /**
+   * Ends what is under way: when this resolves, no command of ours to QEMU is left, and it may be asked to
+   * take everything back. Idempotent; never rejects.
+   */
+  async halt(): Promise<void> {
+    const given = new MigrateError("cancelled", "the move was given up", { side: "source" });
     clearInterval(this.#ticker);
-    this.#gate.shut(
-      this.#failure ?? new MigrateError("cancelled", "the move was given up", { side: "source" }),
-    );
+    this.#halted.reject(this.#failure ?? given);
+    this.#gate.shut(this.#failure ?? given);
     this.#sockets?.close();
     this.#pool?.close();
+    await this.#sending?.catch(() => {});
   }
 
   #fail(error: MigrateError): MigrateError {

@@ -157,6 +157,8 @@ export class ReceivedVm {
     this.files.checkPresent();
     await this.#arriving?.adopt();
     this.#arriving?.checkWaiting();
+    // Nobody lets a VM go on before it is owned.
+    this.#sure = true;
   }
 
   /** Gives the VM its final name. Idempotent. Throws MigrateError. */

@@ -97,13 +97,13 @@ async function sendClaimed(
       now,
     }).run();
   } catch (thrown) {
-    vm?.close();
+    await vm?.halt();
     // Forgotten where no destination ever heard of it; else it is taken back, and that is said.
     if (journal.find(session) !== null) await giveUpRunning(session, givingUp, vm?.vm.qmp);
     throw thrown instanceof MigrateError && thrown.code === "cancelled" ? givenBack(thrown) : thrown;
   } finally {
     files?.close();
-    vm?.close();
+    await vm?.halt();
     vm?.vm.qmp.close();
   }
 }
