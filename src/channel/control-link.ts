@@ -27,6 +27,8 @@ export interface ControlTransport {
 export interface HeartbeatTiming {
   pingMs: number;
   silenceMs: number;
+  /** How long the peer may take over an answer, in place of what `answerMs` of the link says. */
+  answerMs?: number;
 }
 
 /** More messages than this waiting to be looked at means a peer that does not keep to the protocol. */
@@ -35,8 +37,11 @@ const mostWaiting = 64;
 export class ControlLink {
   /** Called for each INVENTORY frame as it comes; the payload is valid during the call only. */
   onInventory: ((payload: Buffer) => void) | undefined;
+  /** How long the peer may take over an answer, in milliseconds; as long as it shows life where it is undefined. */
+  answerMs: number | undefined;
   readonly #transport: ControlTransport;
   readonly #peerSide: Side;
+  readonly #timing: HeartbeatTiming;
   readonly #queue: Message[] = [];
   readonly #heartbeat: Timer;
   #waiting: { resolve: (message: Message) => void; reject: (error: MigrateError) => void } | undefined;
@@ -48,6 +53,7 @@ export class ControlLink {
   constructor(transport: ControlTransport, peerSide: Side, timing: HeartbeatTiming = deadlines) {
     this.#transport = transport;
     this.#peerSide = peerSide;
+    this.#timing = timing;
     this.#heartbeat = setInterval(
       () => {
         const nowMs = performance.now();
@@ -85,15 +91,15 @@ export class ControlLink {
 
   /**
    * The next message. Throws what the peer reported by ERROR, as an error of its side, or
-   * MigrateError "network" once the link is gone.
+   * MigrateError "network" once the link is gone, or no answer came in time (`answerMs`).
    */
   receive(): Promise<Message> {
     const next = this.#queue.shift();
     if (next) return Promise.resolve(next);
     if (this.#error) return Promise.reject(this.#error);
-    return new Promise((resolve, reject) => {
-      this.#waiting = { resolve, reject };
-    });
+    const answer = Promise.withResolvers<Message>();
+    this.#waiting = answer;
+    return this.#inTime(answer.promise);
   }
 
   /** The next message, which must be one of `names`; anything else breaks the protocol. */
@@ -133,6 +139,19 @@ export class ControlLink {
       resolve(message);
     } else if (this.#queue.push(message) > mostWaiting) {
       throw new MigrateError("protocol", "too many messages at once");
+    }
+  }
+
+  async #inTime(answer: Promise<Message>): Promise<Message> {
+    const ms = this.#timing.answerMs ?? this.answerMs;
+    if (this.answerMs === undefined || ms === undefined) return await answer;
+    const late = setTimeout(() => {
+      this.destroy(new MigrateError("network", `no answer came within ${Math.round(ms / 1000)} s`));
+    }, ms);
+    try {
+      return await answer;
+    } finally {
+      clearTimeout(late);
     }
   }
 

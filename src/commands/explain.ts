@@ -13,6 +13,8 @@ import { toggle, withDefault } from "./option.ts";
 
 const name = "migrate explain";
 const scheme = "qmp:";
+const busyMs = 3000;
+const busyPollMs = 20;
 
 export default defineCommand({
   name,
@@ -33,7 +35,7 @@ export default defineCommand({
     [`${name} qmp:/run/web1.qmp --net bridge:br0`, "and to a host that serves with --net bridge:br0?"],
   ],
   async run({ options, positionals, reporter }) {
-    const words = wordsOfVm(positionals[0] ?? "");
+    const words = await wordsOfVm(positionals[0] ?? "");
     const { definition, refused, notes } = explainDefinition(words);
     const command = definition === null ? [] : started(definition, options, refused);
     const vm = definition?.name ?? "the VM";
@@ -50,12 +52,12 @@ export default defineCommand({
 });
 
 /** argv of the QEMU behind a QMP socket. @throws MigrateError "usage", "vm-invalid". */
-function wordsOfVm(where: string): string[] {
+async function wordsOfVm(where: string): Promise<string[]> {
   if (!where.startsWith(scheme) || where.length === scheme.length)
     throw new MigrateError("usage", `qmp:PATH is expected, not "${where}"`, { hint: helpHint(name) });
   let words: string[] | null;
   try {
-    words = argumentsOf(peerProcess(where.slice(scheme.length)).pid);
+    words = argumentsOf(await pidBehind(where.slice(scheme.length)));
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause);
     throw new MigrateError("vm-invalid", `The QEMU behind ${where} cannot be looked at: ${why}`, {
@@ -66,6 +68,17 @@ function wordsOfVm(where: string): string[] {
   if (words === null || words.length === 0)
     throw new MigrateError("vm-invalid", `The QEMU behind ${where} has ended`);
   return words;
+}
+
+/** QEMU takes one caller at a time and lets few wait: the next ones are turned away for a moment. */
+async function pidBehind(socket: string): Promise<number> {
+  for (const lateAtMs = performance.now() + busyMs; ; await Bun.sleep(busyPollMs)) {
+    try {
+      return peerProcess(socket).pid;
+    } catch (thrown) {
+      if ((thrown as { code?: unknown }).code !== "EAGAIN" || performance.now() > lateAtMs) throw thrown;
+    }
+  }
 }
 
 /** The command line with names in place of what only the destination knows; adds to `refused` what that refuses. */

@@ -1,6 +1,7 @@
 /** `migrate ls`: the VMs that run on this host, and those that lie in a store. */
 import { realpathSync } from "node:fs";
-import { basename, sep } from "node:path";
+import { basename, dirname, join, sep } from "node:path";
+import { vmLinkName } from "../migration/arriving-command.ts";
 import { formatBytes } from "../terminal/format.ts";
 import type { Column } from "../terminal/table.ts";
 import { type RunningVm, runningVms } from "../vm/qemu/running-vms.ts";
@@ -54,9 +55,13 @@ export default defineCommand({
   },
 });
 
-/** Whether one of a running VM's disks lies in that folder: then the VM is shown as running alone. */
+/**
+ * Whether a running VM is the one of that folder, which is then shown as running alone: a disk of it lies
+ * there, or the link beside its QMP socket, which every VM that arrived has, leads there.
+ */
 function runsFrom(vm: RunningVm, folder: string): boolean {
-  return vm.disks.some((path) => realPath(path).startsWith(folder + sep));
+  const arrivedFrom = realPath(join(dirname(vm.qmpPath), vmLinkName));
+  return arrivedFrom === folder || vm.disks.some((path) => realPath(path).startsWith(folder + sep));
 }
 
 function realPath(path: string): string {

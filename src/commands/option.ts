@@ -108,9 +108,14 @@ export function duration(leastMs: number, mostMs: number): Parse<number> {
   return (text) => {
     const ms = reworded(() => parseDuration(text));
     if (ms < leastMs || ms > mostMs)
-      throw new MigrateError("usage", `must be from ${leastMs} ms to ${mostMs / 3_600_000} h, not "${text}"`);
+      throw new MigrateError("usage", `must be from ${leastMs} ms to ${longest(mostMs)}, not "${text}"`);
     return ms;
   };
+}
+
+/** A bound in one unit, as whole as it is. */
+function longest(ms: number): string {
+  return ms % 3_600_000 === 0 ? `${ms / 3_600_000} h` : `${ms / 1000} s`;
 }
 
 /** A size or a rate in bytes (a second); see parseSize. */

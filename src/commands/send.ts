@@ -33,7 +33,7 @@ export default defineCommand({
   name,
   summary: "move a VM from this host to another one",
   about:
-    "VM is qmp:PATH, the QMP socket of a QEMU that runs it, or a folder with a vm.json. Without one, name the files: --name, --ram, --disk, --tpm-state, and give HOST:PORT alone. A VM that is switched off has no RAM file.\n\nA VM that runs is moved with its disks and its virtual TPM while it runs, and is stopped for the last moment alone; --mode stop stops it first. The destination must serve with --qemu. Until it says that the VM runs there, the VM can go on here.\n\nThe source lets go of the VM only after the destination has every byte durable and checked. Given again after a cut or a crash, the same command goes on where it stopped.",
+    "VM is qmp:PATH, the QMP socket of a QEMU that runs it, or a folder with a vm.json. Without one, name the files: --name, --ram, --disk, --tpm-state, and give HOST:PORT alone. A VM that is switched off has no RAM file.\n\nA VM that runs is moved with its disks and its virtual TPM while it runs, and is stopped for the last moment alone; --mode stop stops it first. The destination must serve with --qemu. Until it says that the VM runs there, the VM can go on here.\n\nThe source lets go of the VM only after the destination has every byte durable and checked. Given again after a cut or a crash, the same command goes on where it stopped; a VM that runs and was not released is moved anew.",
   usage: [
     `${name} VM HOST:PORT [FLAGS]`,
     `${name} qmp:PATH HOST:PORT [--mode live|stop] [FLAGS]`,
@@ -130,6 +130,8 @@ export default defineCommand({
         "The files of a VM that runs are found by its QEMU",
         "Leave out --ram, --disk and --tpm-state.",
       );
+    if (running && positionals[0] === qmpPrefix)
+      throw refuse("The path of the QMP socket is missing", "Write it behind the colon: qmp:/run/web1.qmp");
     if (running && options.copy) throw refuse("A VM that runs can be moved, not copied", "Leave out --copy.");
     const liveFlag = (["mode", "multifd", "downtimeLimit", "autoConverge"] as const).find(
       (flag) =>

@@ -8,7 +8,16 @@ import { homeOf, passphraseBefore, passphraseOptions, warnInsecure } from "./con
 import { defineCommand } from "./define-command.ts";
 import { Interruption } from "./interruption.ts";
 import { netPolicyForm, parseNetPolicy } from "./net-policy.ts";
-import { address, defaultPort, duration, needed, toggle, wholeNumber, withDefault } from "./option.ts";
+import {
+  address,
+  defaultPort,
+  duration,
+  needed,
+  optional,
+  toggle,
+  wholeNumber,
+  withDefault,
+} from "./option.ts";
 import { usualDoors } from "./threads.ts";
 
 export default defineCommand({
@@ -35,10 +44,9 @@ export default defineCommand({
     insecure: toggle("Plain TCP, nobody authenticated, nothing encrypted; send must have it too"),
     qemu: toggle("Take in VMs that run, and run them here"),
     allowTcg: toggle("With --qemu: a VM that ran with KVM may run without it here, slowly"),
-    net: withDefault(
+    net: optional(
       netPolicyForm,
-      "With --qemu: what is behind a VM's network cards here, whatever was at the source",
-      "user",
+      "With --qemu: what is behind a VM's network cards here, whatever was at the source (default: user)",
       parseNetPolicy,
     ),
     profilePort: withDefault(
@@ -59,11 +67,12 @@ export default defineCommand({
   ],
   side: "destination",
   async run({ options, world, reporter }) {
-    const home = homeOf(world);
-    if (!options.qemu && options.allowTcg)
-      throw new MigrateError("usage", "--allow-tcg is about VMs that run: it needs --qemu", {
+    const needsQemu = options.allowTcg ? "--allow-tcg" : options.net && "--net";
+    if (!options.qemu && needsQemu !== undefined)
+      throw new MigrateError("usage", `${needsQemu} is about VMs that run: it needs --qemu`, {
         hint: helpHint("migrate serve"),
       });
+    const home = homeOf(world);
     warnInsecure(reporter, options.insecure);
     const passphrase = await passphraseBefore(world, home, options.passphraseFile);
     const signal = world.interrupts();
@@ -76,7 +85,9 @@ export default defineCommand({
         maxSessions: options.maxSessions,
         ticketTtlMs: options.ticketTtl,
         insecure: options.insecure,
-        ...(options.qemu ? { qemu: { allowTcg: options.allowTcg, net: options.net } } : {}),
+        ...(options.qemu
+          ? { qemu: { allowTcg: options.allowTcg, net: options.net ?? { kind: "user" } } }
+          : {}),
         workers: usualDoors(),
         passphrase,
         signal,

@@ -1,10 +1,11 @@
 /** From what a source offers of a running VM to the command line that the destination starts: its own. */
+import { basename } from "node:path";
 import { kvmUsable, which } from "../platform/host.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import type { Offer, OfferedMachine } from "../protocol/offer.ts";
 import { commandLine, type NetPolicy } from "../vm/qemu/definition/command-line.ts";
 import { parseDefinition, type QemuDefinition } from "../vm/qemu/definition/definition.ts";
-import type { RunFolder } from "../vm/qemu/run-folder.ts";
+import { RunFolder } from "../vm/qemu/run-folder.ts";
 import { tpmSocketName } from "../vm/qemu/swtpm.ts";
 
 /** What this destination lets a running VM have. */
@@ -50,11 +51,28 @@ export function checkMachine(offer: Offer, policy: QemuPolicy | null): QemuDefin
   // Everything that the command line itself may refuse, before a byte has moved.
   commandLine(definition, {
     ...place(definition, machine, policy),
-    file: ({ name }) => `/${name}`,
+    file: ({ name }) => `/${offer.name}/${vmLinkName}/${name}`,
     socketFolder: "/",
     tpmSocket: "/",
   });
   return definition;
+}
+
+/**
+ * The run folder of a VM that arrives. Throws MigrateError "name-invalid" for a name with which the paths of
+ * its sockets would be longer than the system allows.
+ */
+export function arrivingFolder(home: string, name: string): RunFolder {
+  try {
+    return RunFolder.at(home, name);
+  } catch (thrown) {
+    if (!(thrown instanceof MigrateError) || thrown.code !== "home-unusable") throw thrown;
+    throw new MigrateError(
+      "name-invalid",
+      "the VM's name is too long for the sockets that it would have at the destination",
+      { side: "destination", hint: thrown.hint, cause: thrown },
+    );
+  }
 }
 
 /** The command line of the destination's own QEMU, and what has to be known of it. */
@@ -63,7 +81,8 @@ export function commandLineOf(
   policy: QemuPolicy,
   run: RunFolder,
 ): { words: string[]; nodes: string[]; hasTpm: boolean } {
-  const definition = parseDefinition(machine.words);
+  // Its name here is the one that it was sent under.
+  const definition = { ...parseDefinition(machine.words), name: basename(run.path) };
   const words = commandLine(definition, {
     ...place(definition, machine, policy),
     file: ({ name }) => `${run.path}/${vmLinkName}/${name}`,

@@ -5,25 +5,29 @@
  * The QEMU is a process of its own and outlives us: whoever serves next takes it over (`adopt`).
  */
 import { randomBytes } from "node:crypto";
-import { constants, existsSync, readdirSync, rmSync } from "node:fs";
-import { open } from "node:fs/promises";
 import { join } from "node:path";
-import { syncFolder } from "../platform/rename.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
 import type { MessageBody } from "../protocol/messages.ts";
 import { ArrivingStreams } from "../transfer/arriving-streams.ts";
 import type { DoorPool } from "../transfer/door-pool.ts";
-import { makeFolder, type Staging } from "../transfer/staging.ts";
+import type { Staging } from "../transfer/staging.ts";
 import { storeFailure } from "../transfer/store-failure.ts";
-import { makeBlankImage } from "../vm/qemu/blank-image.ts";
 import { endDaemon } from "../vm/qemu/daemon.ts";
 import { expectIncoming, letGo, loadedIncoming } from "../vm/qemu/incoming.ts";
-import { adoptQemu, type RunningQemu, startQemu } from "../vm/qemu/launch.ts";
-import { qmpFailure } from "../vm/qemu/qmp-error.ts";
-import { RunFolder } from "../vm/qemu/run-folder.ts";
+import { adoptQemu, endOf, failureBehind, type RunningQemu, startQemu } from "../vm/qemu/launch.ts";
+import { QmpError, qmpFailure } from "../vm/qemu/qmp-error.ts";
+import type { RunFolder } from "../vm/qemu/run-folder.ts";
 import { endSwtpm, startSwtpm, tpmStateName } from "../vm/qemu/swtpm.ts";
-import { commandLineOf, incomingName, nbdName, type QemuPolicy, vmLinkName } from "./arriving-command.ts";
+import {
+  arrivingFolder,
+  commandLineOf,
+  incomingName,
+  nbdName,
+  type QemuPolicy,
+  vmLinkName,
+} from "./arriving-command.ts";
+import { makeImages, syncImages } from "./arriving-images.ts";
 import type { ArrivingMachine } from "./machine-record.ts";
 
 /** How long QEMU may take from the last byte until it has loaded the devices. */
@@ -62,10 +66,12 @@ export class ArrivingVm {
   /** True once all of the VM is in the QEMU. */
   #whole = false;
   #over = false;
+  /** Whether the VM went on here under our eyes; "maybe" where it was told to, and no answer came. */
+  #ran: "no" | "maybe" | "yes" = "no";
 
   constructor(options: ArrivingVmOptions) {
     this.#options = options;
-    this.#run = RunFolder.at(options.home, options.name);
+    this.#run = arrivingFolder(options.home, options.name);
   }
 
   get streams(): ArrivingStreams | undefined {
@@ -96,11 +102,12 @@ export class ArrivingVm {
     run.make(session);
     run.link(vmLinkName, staging.folder);
     const { words, nodes, hasTpm } = commandLineOf(machine, policy, run);
-    await this.#makeRoom(hasTpm);
+    await makeImages(machine, staging, hasTpm);
     if (hasTpm) await startSwtpm({ stateFolder: join(staging.folder, "tpm"), run });
     const qemu = await startQemu(words, run);
     this.#qemu = qemu;
     void qemu.ended.then(() => this.#lost(qemu));
+    this.#forbidRun(qemu);
     const paths = { ram: run.socket(incomingName), nbd: run.socket(nbdName) };
     const nbd = machine.live ? { path: paths.nbd, nodes } : null;
     await expectIncoming(qemu.qmp, { ramPath: paths.ram, channels: machine.channels, nbd });
@@ -119,49 +126,28 @@ export class ArrivingVm {
           ? paths.nbd
           : null;
       },
-      failed: (error) => this.#options.failed(error),
+      failed: (error) => void failureBehind(qemu, error).then(this.#options.failed),
       received: this.#options.received,
     });
-  }
-
-  /** What QEMU and the TPM write into, blank: what an earlier instance left is worth nothing. */
-  async #makeRoom(hasTpm: boolean): Promise<void> {
-    const { machine, staging } = this.#options;
-    for (const { name, format, bytes } of machine.disks) {
-      const path = join(staging.folder, name);
-      rmSync(path, { force: true });
-      await makeBlankImage(path, format, bytes);
-    }
-    if (!hasTpm) return;
-    rmSync(join(staging.folder, "tpm"), { recursive: true, force: true });
-    makeFolder(join(staging.folder, "tpm"));
-  }
-
-  /** All that QEMU and the TPM have written so far is on the disk when this resolves (fsync(2)). */
-  async #sync(): Promise<void> {
-    const { machine, staging } = this.#options;
-    const tpm = join(staging.folder, "tpm");
-    const states = existsSync(tpm) ? readdirSync(tpm).map((name) => join(tpm, name)) : [];
-    for (const path of [...machine.disks.map(({ name }) => join(staging.folder, name)), ...states]) {
-      const file = await open(path, constants.O_RDWR | constants.O_NOFOLLOW);
-      try {
-        await file.sync();
-      } finally {
-        await file.close();
-      }
-    }
-    if (existsSync(tpm)) syncFolder(tpm);
   }
 
   /** The QEMU has gone while the VM was not yet whole, or waited; the latter shows when it is to go on. */
   #lost(qemu: RunningQemu): void {
     if (this.#qemu !== qemu || this.#over || this.#whole) return;
-    const words = qemu.lastWords();
-    this.#options.failed(
-      new MigrateError("qemu-failed", `the destination's QEMU ended${words === "" ? "" : `: ${words}`}`, {
-        side: "destination",
-      }),
-    );
+    this.#options.failed(endOf(qemu));
+  }
+
+  /** What comes in the stream has no say in when the VM goes on: one that does so by itself is ended. */
+  #forbidRun(qemu: RunningQemu): void {
+    qemu.qmp.onEvent(({ event }) => {
+      if (event !== "RESUME" || this.#ran !== "no" || this.#qemu !== qemu) return;
+      void qemu.kill();
+      this.#options.failed(
+        new MigrateError("qemu-failed", "the VM went on by itself before it was owned, and was ended", {
+          side: "destination",
+        }),
+      );
+    });
   }
 
   /**
@@ -177,33 +163,28 @@ export class ArrivingVm {
       ...Array.from({ length: machine.channels + 1 }, (_, channel) => channel),
       ...machine.disks.map((_, disk) => limits.ramStreams + disk),
     ];
-    if (!this.#whole) {
-      await streams.allEnded(expected, loadTimeoutMs);
-      const got = new Map(streams.results().map((result) => [result.stream, result]));
-      const same =
-        sent.length === expected.length && new Set(sent.map(({ stream }) => stream)).size === sent.length;
-      for (const { stream, bytes, digest } of sent) {
-        const result = got.get(stream);
-        if (result?.bytes === bytes && result.digest === digest && same) continue;
-        throw new MigrateError(
-          "integrity",
-          "a stream of the running VM differs between source and destination",
-          {
-            side: "destination",
-          },
-        );
-      }
-      if (!same) throw new MigrateError("protocol", "the seal names other streams than there are");
+    await streams.allEnded(expected, loadTimeoutMs).catch(async (thrown: unknown) => {
+      throw await failureBehind(qemu, thrown);
+    });
+    const got = new Map(streams.results().map((result) => [result.stream, result]));
+    const same =
+      sent.length === expected.length && new Set(sent.map(({ stream }) => stream)).size === sent.length;
+    for (const { stream, bytes, digest } of sent) {
+      const result = got.get(stream);
+      if (result?.bytes === bytes && result.digest === digest && same) continue;
+      const differs = "a stream of the running VM differs between source and destination";
+      throw new MigrateError("integrity", differs, { side: "destination" });
     }
+    if (!same) throw new MigrateError("protocol", "the seal names other streams than there are");
     try {
       await loadedIncoming(
         qemu.qmp,
         { nbd: machine.live ? { path: "", nodes: machine.disks.map(({ name }) => name) } : null },
         loadTimeoutMs,
       );
-      await this.#sync();
+      await syncImages(machine, this.#options.staging);
     } catch (thrown) {
-      throw qmpFailure(storeFailure(thrown), "destination");
+      throw await failureBehind(qemu, thrown instanceof QmpError ? thrown : storeFailure(thrown));
     }
     this.#whole = true;
   }
@@ -222,31 +203,34 @@ export class ArrivingVm {
 
   /**
    * Lets the VM go on, or sees that it does. `sure` where this process has seen all that came before: it
-   * knows then that the VM has not run. Throws NeverRan where it certainly did not and will not, and
+   * knows then whether the VM has run. Throws NeverRan where it certainly did not and will not, and
    * MigrateError "in-doubt" where that cannot be told.
    */
   async letRun(sure: boolean): Promise<void> {
-    const qemu = this.#qemu;
-    const doubt = (cause: unknown) =>
-      new MigrateError("in-doubt", "the destination's QEMU is gone, and the VM may have run in it", {
-        side: "destination",
-        cause,
-      });
-    if (qemu === undefined || qemu.qmp.isClosed) {
-      if (sure) throw new NeverRan("the destination's QEMU ended before the VM went on");
-      throw doubt(undefined);
-    }
+    // What becomes of it once it ran here is this host's own affair.
+    if (this.#ran === "yes") return;
+    const neverRan = sure && this.#ran === "no";
+    const failed = (how: string, cause?: unknown) =>
+      this.#ran === "no" && neverRan
+        ? new NeverRan(`the destination's QEMU ${how} before the VM went on`, cause)
+        : new MigrateError("in-doubt", `the destination's QEMU ${how}, and the VM may have run in it`, {
+            side: "destination",
+            cause,
+          });
+    const qmp = this.#qemu?.qmp;
+    if (qmp === undefined || qmp.isClosed) throw failed("ended");
     try {
-      if (this.#options.machine.paused === true) {
-        await qemu.qmp.execute("query-status");
-        return;
+      if (this.#options.machine.paused === true) await qmp.execute("query-status");
+      else {
+        const answer = await letGo(qmp, () => {
+          this.#ran = "maybe";
+        });
+        if (answer.outcome === "refused" && neverRan) this.#ran = "no";
+        if (answer.outcome === "refused") throw failed("refused to go on", answer.why);
       }
-      const answer = await letGo(qemu.qmp);
-      if (answer.outcome === "refused") {
-        throw new NeverRan("the destination's QEMU refused to let the VM go on", answer.why);
-      }
+      this.#ran = "yes";
     } catch (thrown) {
-      throw thrown instanceof NeverRan ? thrown : doubt(thrown);
+      throw thrown instanceof MigrateError ? thrown : failed("ended", thrown);
     }
   }
 

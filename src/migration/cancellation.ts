@@ -8,6 +8,9 @@ import type { Observer } from "./events.ts";
 import type { Journal } from "./journal.ts";
 import { type Address, openSourceLink } from "./source-link.ts";
 
+/** A destination removes files before it answers. */
+const answerMs = 30_000;
+
 export interface CancellationOptions {
   home: string;
   journal: Journal;
@@ -36,6 +39,7 @@ export async function tellCancelled(options: CancellationOptions): Promise<void>
       knownPeer: peer,
       session: { id: record.session, attempt },
     });
+    link.answerMs = answerMs;
     try {
       link.send("cancel", {});
       const answer = await link.expect("cancelled", "published", "owned");

@@ -13,7 +13,9 @@ import { RamMigration } from "../vm/qemu/ram-migration.ts";
 import type { RunningVm } from "../vm/qemu/running-vm.ts";
 import type { Observer } from "./events.ts";
 import { LinkGate } from "./link-gate.ts";
+import type { Phase } from "./phases.ts";
 import type { ProgressMeter } from "./progress-meter.ts";
+import { type StallLimits, StallWatch } from "./stall-watch.ts";
 import { StreamSockets } from "./stream-sockets.ts";
 
 export interface DepartingOptions {
@@ -28,6 +30,8 @@ export interface DepartingOptions {
   workers: number;
   /** A folder of this user's alone, for sockets. */
   socketFolder: string;
+  /** In place of the usual ones. */
+  stallLimits?: StallLimits | undefined;
 }
 
 /** Where the streams go, but for what STARTED says. */
@@ -55,12 +59,16 @@ export class DepartingVm {
   #stoppedAtMs: number | undefined;
   #failure: MigrateError | undefined;
   #ticker: Timer | undefined;
+  /** How far a live move has come; the links have phases of their own. */
+  #phase: Phase | undefined;
+  readonly #stall: StallWatch;
   readonly #halted = Promise.withResolvers<never>();
 
   constructor(vm: RunningVm, options: DepartingOptions) {
     this.vm = vm;
     this.#options = options;
     this.#ram = new RamMigration(vm.qmp);
+    this.#stall = new StallWatch(options.stallLimits);
     this.#halted.promise.catch(() => {});
     this.#firstRow = vm.boot.length + (options.live ? 0 : vm.disks.length);
     this.#mirrors = options.live ? vm.disks.map(({ node }, n) => new DiskMirror(vm.qmp, n, node)) : [];
@@ -114,10 +122,17 @@ export class DepartingVm {
       this.#gate.close();
       lost.reject(error);
     });
+    // A new link begins with an offer, and finds the VM as far on its way as it was.
+    if (this.#phase !== undefined) meter.phase(this.#phase);
     this.#gate.open();
     this.#sending ??= this.#send({ ...route, ...body }, meter, observe);
     this.#sending.catch(() => {});
     this.#results = await Promise.race([this.#sending, lost.promise]);
+  }
+
+  #enter(phase: Phase, meter: ProgressMeter): void {
+    this.#phase = phase;
+    meter.phase(phase);
   }
 
   async #send(route: StreamRoute, meter: ProgressMeter, observe: Observer): Promise<StreamResult[]> {
@@ -144,9 +159,14 @@ export class DepartingVm {
     });
     this.#pool = pool;
     this.#sockets = new StreamSockets(socketFolder, pool);
-    this.#ticker = setInterval(() => void this.#tell(meter, observe), progressEveryMs);
-    if (live) meter.phase("pre-copy");
-    for (const mirror of this.#mirrors) await this.#mirror(mirror);
+    this.#ticker = setInterval(() => {
+      this.#lookForStall();
+      void this.#tell(meter, observe);
+    }, progressEveryMs);
+    if (live) this.#enter("pre-copy", meter);
+    // All greet before the first begins: the guest stands still meanwhile, and bulk data would be in the way.
+    for (const mirror of this.#mirrors) await this.#connect(mirror);
+    for (const mirror of this.#mirrors) await mirror.begin();
     await this.#until(Promise.all(this.#mirrors.map((mirror) => mirror.ready)));
     await this.#sendRam(channels);
     await this.#switchOver(meter);
@@ -155,10 +175,10 @@ export class DepartingVm {
     return await this.#until(this.#sockets.ended(route.retryForMs + streamEndTimeoutMs));
   }
 
-  async #mirror(mirror: DiskMirror): Promise<void> {
+  async #connect(mirror: DiskMirror): Promise<void> {
     await this.#until();
     const opened = this.#sockets!.expect(`disk-${mirror.number}`, [limits.ramStreams + mirror.number]);
-    await Promise.all([mirror.begin(opened.path), opened.open]);
+    await Promise.all([mirror.connect(opened.path), opened.open]);
   }
 
   async #sendRam(channels: number): Promise<void> {
@@ -181,7 +201,7 @@ export class DepartingVm {
   async #switchOver(meter: ProgressMeter): Promise<void> {
     if (this.#options.live) {
       await this.#until(this.#ram.reaches("pre-switchover"));
-      meter.phase("stop-and-copy");
+      this.#enter("stop-and-copy", meter);
       // A guest that is stopped while nobody can be told would stay so for as long as the link is away.
       await this.#until(this.#gate.passed(stoppedPatienceMs));
       for (const mirror of this.#mirrors) await mirror.finish();
@@ -206,13 +226,37 @@ export class DepartingVm {
     ]);
   }
 
+  /** Asks nothing of QEMU, which answers nothing while it sends the last part. */
+  #lookForStall(): void {
+    const bytes = this.#streams().reduce((sum, stream) => {
+      return sum + this.#pool!.carried(stream).toDestination;
+    }, 0);
+    const stopped = this.stoppedAtMs !== undefined;
+    const stalledMs = this.#stall.look({ bytes, stopped, linked: this.#gate.isOpen }, performance.now());
+    if (stalledMs === null) return;
+    const said = `the destination took nothing of the VM for ${Math.round(stalledMs / 1000)} s`;
+    this.#halted.reject(this.#fail(new MigrateError("network", said, { side: "destination" })));
+  }
+
+  #streams(): number[] {
+    const { channels } = this.#options;
+    return [
+      ...Array.from({ length: channels + 1 }, (_, channel) => channel),
+      ...this.#mirrors.map(({ number }) => limits.ramStreams + number),
+    ];
+  }
+
   async #tell(meter: ProgressMeter, observe: Observer): Promise<void> {
     try {
       const { session, name } = meter.session;
       meter.streams(this.#pool?.sentBytes ?? 0);
       for (const mirror of this.#mirrors) {
         const progress = await mirror.progress();
-        if (progress) meter.reached(this.#firstRow + mirror.number, progress.doneBytes);
+        // QEMU counts what it has to copy, of which holes are no part; before it has looked there is nothing.
+        if (progress === null || progress.bytes === 0) continue;
+        const { bytes } = this.vm.disks[mirror.number]!;
+        const leftBytes = progress.bytes - progress.doneBytes;
+        meter.reached(this.#firstRow + mirror.number, Math.max(0, bytes - leftBytes));
       }
       const ram = await this.#ram.progress();
       if (ram === null) return;

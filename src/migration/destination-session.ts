@@ -8,6 +8,7 @@ import type { MessageBody } from "../protocol/messages.ts";
 import type { Offer } from "../protocol/offer.ts";
 import type { ArrivingStreams } from "../transfer/arriving-streams.ts";
 import type { FromDoor, LaneGrant } from "../transfer/lane-messages.ts";
+import { laneRefused } from "../transfer/lane-refusal.ts";
 import { checkMachine } from "./arriving-command.ts";
 import { NeverRan } from "./arriving-vm.ts";
 import {
@@ -19,12 +20,14 @@ import {
 } from "./destination-machine.ts";
 import { reply } from "./destination-replies.ts";
 import type { SessionRecord } from "./journal.ts";
-import { laneRefused } from "./lane-check.ts";
 import { checkNameFree, checkNewOffer, checkSameOffer } from "./offer-check.ts";
 import { recordOfOffer } from "./offer-record.ts";
 import { ReceivedVm, type ReceivedVmContext } from "./received-vm.ts";
 import { reportOf } from "./report.ts";
 import { SessionWriter } from "./session-writer.ts";
+
+/** A timer of more milliseconds than this would go off at once. */
+const mostTimerMs = 2 ** 31 - 1;
 
 export interface SessionContext extends Omit<ReceivedVmContext, "failed"> {
   maxSessions: number;
@@ -241,7 +244,7 @@ export class DestinationSession {
     const { patienceMs } = received;
     if (patienceMs === null) return;
     const why = new MigrateError("cancelled", "the source has not been heard of for too long");
-    this.#patience = setTimeout(() => void this.giveUp(why), patienceMs);
+    this.#patience = setTimeout(() => void this.giveUp(why), Math.min(patienceMs, mostTimerMs));
     this.#patience.unref();
   }
 

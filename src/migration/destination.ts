@@ -6,14 +6,13 @@ import { ControlLink, type HeartbeatTiming } from "../channel/control-link.ts";
 import { asMigrateError, MigrateError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
 import { encodeError, type Message } from "../protocol/messages.ts";
-import type { ArrivingStreams } from "../transfer/arriving-streams.ts";
 import type { DoorPool } from "../transfer/door-pool.ts";
 import type { FromDoor } from "../transfer/lane-messages.ts";
+import { laneRefused } from "../transfer/lane-refusal.ts";
 import type { DestinationRequest } from "./destination-machine.ts";
 import { type Asker, DestinationSession, type SessionContext } from "./destination-session.ts";
 import { answerInquiry } from "./inquiry.ts";
 import { isJournalFull } from "./journal.ts";
-import { laneRefused } from "./lane-check.ts";
 import type { Measuring } from "./measuring.ts";
 import { Reception, type ReceptionOptions } from "./reception.ts";
 
@@ -47,8 +46,6 @@ export class Destination {
   readonly #newestAttempts = new Map<string, number>();
   /** The sessions that lanes were let in for, by connection. */
   readonly #lanes = new Map<string, string>();
-  /** The sessions that streams were let in for, by connection. */
-  readonly #streams = new Map<string, string>();
   readonly #reception: Reception;
   #doors: DoorPool | undefined;
   #stopping = false;
@@ -87,8 +84,6 @@ export class Destination {
         const link = this.#links.get(`${door}:${message.conn}`);
         this.#links.delete(`${door}:${message.conn}`);
         this.#lanes.delete(`${door}:${message.conn}`);
-        this.#streamsOf(`${door}:${message.conn}`)?.connectionClosed(door, message.conn);
-        this.#streams.delete(`${door}:${message.conn}`);
         link?.lost(error ? new MigrateError(error.code, error.message) : undefined);
         break;
       }
@@ -253,13 +248,7 @@ export class Destination {
       this.#doors!.post(door, { kind: "finish", conn });
       return;
     }
-    this.#streams.set(`${door}:${conn}`, session);
     streams.admit(door, message);
-  }
-
-  #streamsOf(key: string): ArrivingStreams | undefined {
-    const session = this.#streams.get(key);
-    return session === undefined ? undefined : this.#sessions.get(session)?.streams;
   }
 
   #session(id: string): DestinationSession {

@@ -14,6 +14,8 @@ export interface FileProgress {
   bytes: number;
   /** Bytes of it that are known to be right at the destination; never goes down within a session. */
   doneBytes: number;
+  /** `bytes` is a bound: what of it will come, and how often, is not known. */
+  atMost?: true;
 }
 
 export type MigrationEvent =

@@ -2,6 +2,7 @@
  * The move of a running VM, given up before it was released: the VM goes on at the source, the record says
  * so, and the destination hears of it. Each step may be done again, by any process.
  */
+import type { HeartbeatTiming } from "../channel/control-link.ts";
 import type { Identity } from "../channel/identity.ts";
 import { isRunning } from "../platform/process-id.ts";
 import { asMigrateError, MigrateError } from "../protocol/errors.ts";
@@ -21,6 +22,7 @@ export interface GivingUp {
   identity: Identity | null;
   observe: Observer;
   now: () => number;
+  timing?: HeartbeatTiming | undefined;
 }
 
 /**
@@ -78,13 +80,21 @@ async function letGoOn(record: SessionRecord, known: Qmp | undefined): Promise<v
 }
 
 async function tellDestination(record: SessionRecord, options: GivingUp): Promise<void> {
-  const { home, journal, identity, observe } = options;
+  const { home, journal, identity, observe, timing } = options;
   const { peer, address, acknowledged } = record;
   if (peer === "" || acknowledged) return;
   try {
     if (identity === null && peer !== "insecure")
       throw new MigrateError("passphrase-wrong", "no key to prove who asks");
-    await tellCancelled({ home, journal, identity, peer, address: parseAddressText(address), observe });
+    await tellCancelled({
+      home,
+      journal,
+      identity,
+      peer,
+      address: parseAddressText(address),
+      observe,
+      timing,
+    });
   } catch (thrown) {
     observe({
       event: "warning",

@@ -1,6 +1,6 @@
 /** Who may open a lane. */
 import { timingSafeEqual } from "node:crypto";
-import { MigrateError } from "../protocol/errors.ts";
+import { laneRefused } from "../transfer/lane-refusal.ts";
 import type { SessionRecord } from "./journal.ts";
 
 /**
@@ -18,11 +18,4 @@ export function checkLane(
   if (record.peer !== peer || record.state !== "receiving" || !timingSafeEqual(expected, given)) {
     throw laneRefused();
   }
-}
-
-/** To one who may not have it, a session that is there and one that is not are the same. */
-export function laneRefused(): MigrateError {
-  return new MigrateError("policy", "this lane belongs to no session that is being received", {
-    side: "destination",
-  });
 }

@@ -6,6 +6,10 @@ export class LinkGate {
   #shut: MigrateError | undefined;
   #waiting: { resolve: () => void; reject: (error: MigrateError) => void }[] = [];
 
+  get isOpen(): boolean {
+    return this.#isOpen;
+  }
+
   open(): void {
     this.#isOpen = true;
     for (const { resolve } of this.#waiting.splice(0)) resolve();

@@ -51,11 +51,15 @@ export class ProgressMeter {
   }
 
   /** A new attempt: what is right at the destination already, by file. What was shown never shrinks. */
-  begin(files: readonly Pick<JournalFile, "name" | "bytes">[], doneBytes: readonly number[]): void {
-    this.#files = files.map(({ name, bytes }, i) => ({
+  begin(
+    files: readonly (Pick<JournalFile, "name" | "bytes"> & Pick<FileProgress, "atMost">)[],
+    doneBytes: readonly number[],
+  ): void {
+    this.#files = files.map(({ name, bytes, atMost }, i) => ({
       file: name,
       bytes,
       doneBytes: Math.max(this.#files[i]?.doneBytes ?? 0, doneBytes[i] ?? 0),
+      ...(atMost === undefined ? {} : { atMost }),
     }));
     this.#counted = [...doneBytes];
     this.#savedBytes = 0;

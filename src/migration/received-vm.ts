@@ -51,6 +51,8 @@ export class ReceivedVm {
   readonly #context: ReceivedVmContext;
   #laneToken: Buffer | undefined;
   #meter: ProgressMeter | undefined;
+  /** Bytes that came on streams. */
+  #streamBytes = 0;
   /** This process has seen the QEMU from its start on: what it has not seen has not been. */
   #sure = false;
 
@@ -73,13 +75,13 @@ export class ReceivedVm {
       policy: context.qemu ?? { allowTcg: false, net: { kind: "none" } },
       doors: context.doors,
       failed: context.failed,
-      received: (bytes) => this.#meter?.wire(bytes),
+      received: (bytes) => this.#received(bytes),
     });
   }
 
-  /** How long a source may be away before the VM's QEMU is ended; null where nothing waits for it. */
+  /** How long the source of a running VM may be away before what came of it is removed; null for files alone. */
   get patienceMs(): number | null {
-    return this.#sure ? (arrivingMachine(this.#offered.machine)?.patienceMs ?? null) : null;
+    return arrivingMachine(this.#offered.machine)?.patienceMs ?? null;
   }
 
   get streams(): ArrivingStreams | undefined {
@@ -96,7 +98,10 @@ export class ReceivedVm {
     const resumed = await this.files.takeStock();
     const { observe, journal, now } = this.#context;
     this.#meter ??= new ProgressMeter(record, observe, journal, now);
-    this.#meter.begin(record.files, this.files.heldBytes());
+    this.#meter.begin(
+      [...record.files, ...this.#streamed(record)],
+      [...this.files.heldBytes(), this.#streamBytes],
+    );
     this.#laneToken = randomBytes(16);
     link.send("accept", {
       state: "receiving",
@@ -114,13 +119,36 @@ export class ReceivedVm {
     this.#meter.phase(live ? "pre-copy" : "stop-and-copy");
   }
 
-  /** Starts the QEMU of a running VM, and says that it waits. Throws MigrateError "in-doubt" where the VM is files alone. */
+  /**
+   * Starts the QEMU of a running VM, and says that it waits. Throws MigrateError "in-doubt" where the VM is
+   * files alone, and "vm-invalid" where one of them is an image that names others.
+   */
   async start(link: ControlLink): Promise<void> {
     if (this.#arriving === undefined) {
       throw new MigrateError("in-doubt", "the VM of this session does not run", { side: "destination" });
     }
     this.#sure = true;
+    const laneToken = this.#laneToken;
+    this.#laneToken = undefined;
+    // QEMU reads the heads of the images as it starts: nobody writes to them between our look and its own.
+    await this.quieten();
+    this.#checkImages();
     link.send("started", await this.#arriving.start());
+    this.#laneToken = laneToken;
+  }
+
+  /** What does not come as files is one row: only the source knows what is in it. */
+  #streamed({ files, bytes, machine }: SessionRecord): { name: string; bytes: number; atMost: true }[] {
+    const arriving = arrivingMachine(machine);
+    if (arriving === null) return [];
+    const name = arriving.disks.length > 0 ? "disks, RAM" : "RAM";
+    return [{ name, bytes: files.reduce((rest, file) => rest - file.bytes, bytes), atMost: true }];
+  }
+
+  #received(bytes: number): void {
+    this.#streamBytes += bytes;
+    this.#meter?.wire(bytes);
+    this.#meter?.done(this.#offered.files.length, bytes);
   }
 
   /** Lets a lane in, or throws why not. */
@@ -137,7 +165,7 @@ export class ReceivedVm {
 
   /** Makes all that was received durable and compares it. Throws what keeps it from being ready. */
   async seal(seal: MessageBody<"seal">): Promise<void> {
-    const { name, files } = this.#offered;
+    const { name } = this.#offered;
     const streams = seal.streams ?? [];
     this.#laneToken = undefined;
     await this.quieten();
@@ -147,8 +175,13 @@ export class ReceivedVm {
       throw new MigrateError("protocol", "the seal names streams, and the VM does not run");
     }
     await this.files.seal(name, seal.digest, seal.files, streams);
-    for (const [i, { kind, name: file }] of files.entries()) {
-      if (kind === "disk") checkSelfContained(this.files.staging.paths[i]!, file);
+    this.#checkImages();
+  }
+
+  /** An image may name other files, which QEMU would open: none that does is let near it. Throws MigrateError "vm-invalid". */
+  #checkImages(): void {
+    for (const [i, { kind, name }] of this.#offered.files.entries()) {
+      if (kind === "disk" || kind === "boot") checkSelfContained(this.files.staging.paths[i]!, name);
     }
   }
 

@@ -14,6 +14,7 @@ import type { Report } from "./report.ts";
 import type { SendOptions } from "./send.ts";
 import { Source } from "./source.ts";
 import { addressText } from "./source-link.ts";
+import type { StallLimits } from "./stall-watch.ts";
 
 export interface SendRunningOptions extends Omit<SendOptions, "vm" | "copy" | "streams"> {
   vm: RunningSpec;
@@ -28,6 +29,8 @@ export interface SendRunningOptions extends Omit<SendOptions, "vm" | "copy" | "s
   lanes: number;
   /** Threads that carry streams. */
   workers: number;
+  /** How long nothing may go forward, in place of the usual. */
+  stallLimits?: StallLimits;
   /** Watches over this process: lets the VM go on where it dies. Gives what ends the watch. */
   guard: (session: string) => () => Promise<void>;
 }
@@ -40,7 +43,8 @@ export async function sendRunningVm(options: SendRunningOptions, observe: Observ
   const home = openHome(options.home);
   const identity = options.insecure ? null : await loadIdentity(home, { passphrase: options.passphrase });
   const journal = Journal.open(home, options.onJournalWrite);
-  const givingUp: GivingUp = { home, journal, identity, observe, now: () => Date.now() };
+  const { timing } = options;
+  const givingUp: GivingUp = { home, journal, identity, observe, now: () => Date.now(), timing };
   try {
     const claim = await claimRunning(
       journal,
@@ -78,6 +82,7 @@ async function sendClaimed(
       bandwidthBytesPerSec: options.bandwidthBytesPerSec ?? null,
       workers: options.workers,
       socketFolder: join(home, "sessions", session.slice(0, 16)),
+      stallLimits: options.stallLimits,
     });
   let files: StillFiles | null = null;
   try {

@@ -93,6 +93,7 @@ export class SourceAttempt {
       throw this.#aborted;
     }
     this.#current = current;
+    current.link.answerMs = session.answerMs;
     try {
       await this.#greeted(current);
     } catch (thrown) {

@@ -39,6 +39,10 @@ export interface SourceOptions {
   now: () => number;
 }
 
+/** A destination starts a QEMU, or brings a whole VM to its disk, before it answers. */
+const leastAnswerMs = 120_000;
+const slowestDiskBytesPerMs = 32 * 1024;
+
 export class SourceSession {
   readonly options: SourceOptions;
   readonly meter: ProgressMeter;
@@ -61,6 +65,16 @@ export class SourceSession {
   /** As the journal has it now. */
   get record(): SessionRecord {
     return this.options.journal.find(this.options.session)!;
+  }
+
+  /**
+   * How long the destination may take over an answer: one that is alive and never gives it would let a VM
+   * that runs under QEMU stand still for ever. Undefined for a VM that is files alone.
+   */
+  get answerMs(): number | undefined {
+    const { machine, files } = this.record;
+    if (machine === null) return undefined;
+    return leastAnswerMs + files.reduce((sum, { bytes }) => sum + bytes, 0) / slowestDiskBytesPerMs;
   }
 
   /** One durable step. */

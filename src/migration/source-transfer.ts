@@ -40,7 +40,7 @@ export class SourceTransfer {
     const { departing, machine } = session.options;
     session.meter.begin(session.record.files, []);
     if (departing !== undefined) {
-      const ram = { name: "RAM", bytes: departing.vm.definition.ramBytes };
+      const ram = { name: "RAM", bytes: departing.vm.definition.ramBytes, atMost: true } as const;
       session.meter.begin([...session.record.files, ...(machine?.disks ?? []), ram], []);
       await departing.settle();
       // What QEMU wrote until it stood still is what is sent.

@@ -23,6 +23,7 @@ const pollMs = 10;
 interface Stat extends ProcessId {
   /** One letter: "R" running, "S" sleeping, "Z" a zombie, "X" dead. */
   state: string;
+  threads: number;
 }
 
 /** The process that has this pid now; null where none has, or where proc(5) hides it from this user. */
@@ -31,10 +32,14 @@ export function processId(pid: number): ProcessId | null {
   return stat === null ? null : { pid: stat.pid, startTicks: stat.startTicks };
 }
 
-/** Whether that very process still runs. One that has ended and waits for its parent (a zombie) does not. */
+/**
+ * Whether that very process still runs. One that has ended and waits for its parent (a zombie) does not; one
+ * whose first thread alone has ended does: the others hold its files, and may be writing to them.
+ */
 export function isRunning({ pid, startTicks }: ProcessId): boolean {
   const stat = readStat(pid);
-  return stat !== null && stat.startTicks === startTicks && stat.state !== "Z" && stat.state !== "X";
+  if (stat === null || stat.startTicks !== startTicks) return false;
+  return (stat.state !== "Z" && stat.state !== "X") || stat.threads > 1;
 }
 
 /**
@@ -106,7 +111,10 @@ function readStat(pid: number): Stat | null {
   const [state] = fields;
   // Field 3 is the first one here.
   const startTicks = Number(fields[22 - 3]);
-  return state === undefined || !Number.isSafeInteger(startTicks) ? null : { pid, startTicks, state };
+  const threads = Number(fields[20 - 3]);
+  return state === undefined || !Number.isSafeInteger(startTicks)
+    ? null
+    : { pid, startTicks, state, threads };
 }
 
 /** At most `limitBytes` of a file of a process; null where it is gone. Its stat(2) gives no size. */

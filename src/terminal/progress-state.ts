@@ -6,10 +6,17 @@ import type { FileProgress, MigrationEvent } from "../migration/events.ts";
 
 export interface LinkTrouble {
   message: string;
+  /** Which attempt was lost; 0 where it is a stream, which connects again by itself. */
   attempt: number;
   /** When the next attempt begins, on the drawer's clock in milliseconds. */
   retryAtMs: number;
 }
+
+/** How the RAM of a VM that runs gets on; see the event. */
+export type RamView = Pick<
+  Extract<MigrationEvent, { event: "ram" }>,
+  "iteration" | "remainingBytes" | "dirtyBytesPerSec" | "expectedDowntimeMs" | "throttlePercent"
+>;
 
 export interface SessionView {
   name: string;
@@ -24,6 +31,8 @@ export interface SessionView {
   /** The last sample; undefined before the first and after a cut, so that an outage is no slow transfer. */
   sample: { seconds: number; doneBytes: number; wireBytes: number } | undefined;
   link: LinkTrouble | undefined;
+  /** Undefined where no RAM of a VM that runs is on its way (yet). */
+  ram: RamView | undefined;
 }
 
 /** Sessions by id, in the order in which they began. */
@@ -49,7 +58,14 @@ export function progressAfter(state: ProgressState, event: MigrationEvent, nowMs
         event.session,
         withProgress(state.get(event.session) ?? newView(event.name), event),
       );
+    case "ram": {
+      const { iteration, remainingBytes, dirtyBytesPerSec, expectedDowntimeMs, throttlePercent } = event;
+      const ram = { iteration, remainingBytes, dirtyBytesPerSec, expectedDowntimeMs, throttlePercent };
+      return changed(state, event.session, { name: event.name, ram });
+    }
     case "link": {
+      // Of all that goes over one network, the connection that says when it tries again is shown.
+      if (event.state === "lost" && event.attempt === 0 && state.get(event.session)?.link) return state;
       const link =
         event.state === "lost"
           ? { message: event.message, attempt: event.attempt, retryAtMs: nowMs + event.retryInMs }
@@ -72,6 +88,8 @@ export function progressAfter(state: ProgressState, event: MigrationEvent, nowMs
 export function timeLeftMs(view: SessionView): number | undefined {
   if (view.link !== undefined || view.rateBytesPerSec === undefined || view.rateBytesPerSec < 1)
     return undefined;
+  // Of a VM that runs nobody knows how much there is to come.
+  if (view.files.some(({ atMost }) => atMost === true)) return undefined;
   const left = view.bytes - view.doneBytes;
   return left <= 0 ? undefined : (left / view.rateBytesPerSec) * 1000;
 }
@@ -88,6 +106,7 @@ function newView(name: string): SessionView {
     wireRateBytesPerSec: undefined,
     sample: undefined,
     link: undefined,
+    ram: undefined,
   };
 }
 
@@ -114,8 +133,9 @@ function withProgress(view: SessionView, event: Extract<MigrationEvent, { event:
     bytes: event.bytes,
     doneBytes: Math.max(view.doneBytes, event.doneBytes),
     savedBytes: Math.max(view.savedBytes, event.savedBytes),
-    link: undefined,
   };
+  // What QEMU has left to send goes on being counted while the link is away; that is no pace of the link.
+  if (view.link !== undefined) return { ...next, sample: undefined };
   const sample = { seconds: event.seconds, doneBytes: next.doneBytes, wireBytes: event.wireBytes };
   const last = view.sample;
   if (last === undefined) return { ...next, sample };

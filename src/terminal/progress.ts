@@ -40,7 +40,13 @@ export function drawProgress(state: ProgressState, canvas: Canvas, nowMs: number
 export function summaryOf(view: SessionView, nowMs: number): string {
   const amount = `${formatBytes(view.doneBytes)} of ${formatBytes(view.bytes)}`;
   const percent = formatPercent(view.doneBytes, view.bytes).trim();
-  return [`${printable(view.name)}: ${view.phase}`, percent, amount, ...factsOf(view, nowMs)].join(", ");
+  return [
+    `${printable(view.name)}: ${view.phase}`,
+    percent,
+    amount,
+    ...factsOf(view, nowMs),
+    ...ramFactsOf(view),
+  ].join(", ");
 }
 
 function sessionLines(view: SessionView, canvas: Canvas, mostBars: number, nowMs: number): string[] {
@@ -59,13 +65,27 @@ function sessionLines(view: SessionView, canvas: Canvas, mostBars: number, nowMs
   const total = barLine({ name: "total", done: view.doneBytes, whole: view.bytes, label, width, style });
   const facts = factsOf(view, nowMs);
   const heading = cut(`${printable(view.name)}: ${view.phase}`, width, mark);
-  const footer = cut(`  ${facts.join(", ")}`, width, mark);
+  const footer = flow(facts, width, mark);
   return [
     paint(style, "bold", heading),
     ...bars,
     total,
-    ...(facts.length === 0 ? [] : [view.link === undefined ? footer : paint(style, "yellow", footer)]),
+    ...flow(ramFactsOf(view), width, mark),
+    ...(view.link === undefined ? footer : footer.map((line) => paint(style, "yellow", line))),
   ];
+}
+
+/** Facts in as many indented lines as they need, each cut where one fact alone is wider. */
+function flow(facts: readonly string[], width: number, mark: string): string[] {
+  const lines: string[] = [];
+  for (const [at, fact] of facts.entries()) {
+    const text = at < facts.length - 1 ? `${fact},` : fact;
+    const last = lines.at(-1);
+    if (last !== undefined && columnsOf(last) + 1 + columnsOf(text) <= width)
+      lines[lines.length - 1] = `${last} ${text}`;
+    else lines.push(`  ${text}`);
+  }
+  return lines.map((line) => cut(line, width, mark));
 }
 
 /** All files in order where they fit; otherwise those that are not through yet come first. */
@@ -106,15 +126,32 @@ function factsOf(view: SessionView, nowMs: number): string[] {
     const inMs = view.link.retryAtMs - nowMs;
     const when =
       inMs > 0 ? `trying again in ${formatDuration(Math.ceil(inMs / 1000) * 1000)}` : "trying again";
-    return [`link lost (${printable(view.link.message)})`, `${when} (attempt ${view.link.attempt})`];
+    const attempt = view.link.attempt > 0 ? ` (attempt ${view.link.attempt})` : "";
+    return [`link lost (${printable(view.link.message)})`, `${when}${attempt}`];
   }
   const facts: string[] = [];
-  if (view.rateBytesPerSec !== undefined) facts.push(formatRate(view.rateBytesPerSec));
+  // Of RAM nobody knows how often it will be sent: what goes over the wire is all that can be said.
+  const isRam = ramFactsOf(view).length > 0;
+  if (view.rateBytesPerSec !== undefined && !isRam) facts.push(formatRate(view.rateBytesPerSec));
   if (view.wireRateBytesPerSec !== undefined)
     facts.push(`on the wire ${formatRate(view.wireRateBytesPerSec)}`);
   if (view.savedBytes > 0) facts.push(`saved ${formatBytes(view.savedBytes)}`);
   const left = timeLeftMs(view);
   if (left !== undefined) facts.push(formatTimeLeft(left));
+  return facts;
+}
+
+/** What QEMU says of the RAM; what it expects while the guest runs says nothing once it stands still. */
+function ramFactsOf({ ram, phase }: SessionView): string[] {
+  if (ram === undefined || (phase !== "pre-copy" && phase !== "stop-and-copy")) return [];
+  const facts = [`iteration ${ram.iteration}`, `${formatBytes(ram.remainingBytes)} left`];
+  if (phase === "stop-and-copy") return facts;
+  if (ram.dirtyBytesPerSec > 0)
+    facts.push(
+      `dirtying ${formatRate(ram.dirtyBytesPerSec)}`,
+      `downtime expected ${formatDuration(ram.expectedDowntimeMs)}`,
+    );
+  if (ram.throttlePercent > 0) facts.push(`slowed by ${ram.throttlePercent} %`);
   return facts;
 }
 

@@ -50,8 +50,11 @@ export interface Reporter {
 /** Without a terminal one line of progress a session in so many milliseconds. */
 const plainLineMs = 5000;
 
-/** A reader of JSON that is so many bytes behind gets no progress events until it has caught up. */
+/** A reader of JSON that is so many bytes behind gets no events of progress until it has caught up. */
 const jsonBacklogBytes = 1024 * 1024;
+
+/** Events that the next one of their kind makes worthless. */
+const passing: readonly MigrationEvent["event"][] = ["progress", "ram"];
 
 const prefixes: Record<string, { text: string; colour: Colour } | undefined> = {
   warn: { text: "warning: ", colour: "yellow" },
@@ -123,8 +126,10 @@ export function makeReporter(options: ReporterOptions): Reporter {
         if (display === undefined) plainProgress(event.session);
         break;
       case "link":
-        if (event.state === "lost") log.warn(linkText(event));
-        else log.log(linkText(event));
+        // A stream's trouble is told once, and not again where the network's is known.
+        if (event.state === "lost") {
+          if (event.attempt > 0 || !before.get(event.session)?.link) log.warn(linkText(event));
+        } else if (before.get(event.session)?.link) log.log(linkText(event));
         break;
       case "warning":
         log.warn(printable(event.message));
@@ -150,7 +155,7 @@ export function makeReporter(options: ReporterOptions): Reporter {
     observer: (event) => {
       if (event.event === "error") lastFailure = `${event.code} ${event.message}`;
       if (!json) observeForPeople(event);
-      else if (event.event !== "progress" || stdout.queuedBytes < jsonBacklogBytes) printJson(event);
+      else if (!passing.includes(event.event) || stdout.queuedBytes < jsonBacklogBytes) printJson(event);
     },
     result: (event, text) => (json ? printJson(event) : print(stdout, text)),
     table: (event, columns, rows, empty) => {

@@ -10,7 +10,10 @@ type EventOf<Name extends MigrationEvent["event"]> = Extract<MigrationEvent, { e
 export function listeningText(event: EventOf<"listening">): string {
   const lines = [`Listening on ${printable(event.address)}, store ${printable(event.store)}`];
   if (event.fingerprint !== undefined) lines.push(`Fingerprint ${event.fingerprint}`);
-  lines.push("On the source run, with the VM's folder for VM:", "", `  ${printable(event.command)}`, "");
+  const vm = event.qemu
+    ? "qmp:PATH of a VM that runs, or the folder of one that does not,"
+    : "the VM's folder";
+  lines.push(`On the source run, with ${vm} for VM:`, "", `  ${printable(event.command)}`, "");
   return lines.join("\n");
 }
 
@@ -26,8 +29,9 @@ export function sessionText(event: EventOf<"session">): string {
 export function linkText(event: EventOf<"link">): string {
   const name = printable(event.name);
   if (event.state === "restored") return `${name}: the link is back`;
-  const wait = formatDuration(event.retryInMs);
-  return `${name}: link lost (${printable(event.message)}), trying again in ${wait} (attempt ${event.attempt})`;
+  const lost = `${name}: link lost (${printable(event.message)}), trying again`;
+  if (event.attempt === 0) return lost;
+  return `${lost} in ${formatDuration(event.retryInMs)} (attempt ${event.attempt})`;
 }
 
 const afterTexts: Record<EventOf<"done">["after"], string> = {
@@ -37,18 +41,39 @@ const afterTexts: Record<EventOf<"done">["after"], string> = {
   copy: "The source keeps the VM and owns it still.",
 };
 
+/** The same of a VM that came as one under QEMU; such a VM is moved, never copied. */
+const afterRunningTexts: typeof afterTexts = {
+  ...afterTexts,
+  keep: `Its QEMU here has ended. ${afterTexts.keep}`,
+  rename: "Its QEMU here has ended, and its files here now end in .migrated.",
+  delete: "Its QEMU here has ended, and its files here are deleted.",
+};
+
+/** What was done, in a sentence or two. */
+function outcomeText({ name, side, mode, owner, runs, downtimeMs }: EventOf<"done">): string {
+  const vm = printable(name);
+  if (runs === undefined) {
+    const what = mode === "copy" ? "copied" : side === "source" ? "moved" : "received";
+    return `${vm} ${what}. Its owner is the ${owner}.`;
+  }
+  const where = side === "source" ? "on the destination" : "here";
+  if (!runs) return `${vm} is ${where} now, paused as it was.`;
+  // In milliseconds, and whole seconds of them too: this is the figure that a live move is judged by.
+  const still = downtimeMs === undefined ? "" : ` It stood still for ${Math.round(downtimeMs)} ms.`;
+  return `${vm} runs ${where} now.${still}`;
+}
+
 /** The closing summary of a session. */
 export function doneText(event: EventOf<"done">): string {
-  const name = printable(event.name);
-  const what = event.mode === "copy" ? "copied" : event.side === "source" ? "moved" : "received";
   const rate = event.seconds > 0 ? ` (${formatRate(event.bytes / event.seconds)})` : "";
+  const afters = event.runs === undefined ? afterTexts : afterRunningTexts;
   return [
-    `${name} ${what}. Its owner is the ${event.owner}.`,
+    outcomeText(event),
     `  ${formatBytesExactly(event.bytes)} in ${formatDuration(event.seconds * 1000)}${rate}`,
     `  ${formatBytesExactly(event.wireBytes)} on the wire`,
     `  digest ${printable(event.digest)}, checked by both sides`,
     // What became of the source's files is the source's to say.
-    ...(event.side === "source" ? [`  ${afterTexts[event.after]}`] : []),
+    ...(event.side === "source" ? [`  ${afters[event.after]}`] : []),
     "",
   ].join("\n");
 }

@@ -23,9 +23,10 @@ export function encodeAck(places: readonly Place[]): Buffer {
   return encodeFrame(frameTypes.ack, payload);
 }
 
-/** Reads an ACK payload. Throws MigrateError "protocol" for one that is cut short. */
+/** Reads an ACK payload. Throws MigrateError "protocol" for one that is cut short, or acknowledges nothing. */
 export function parseAck(payload: Buffer): Place[] {
-  if (payload.length % placeBytes !== 0) throw new MigrateError("protocol", "an ack frame is cut short");
+  if (payload.length === 0 || payload.length % placeBytes !== 0)
+    throw new MigrateError("protocol", "an ack frame is cut short");
   return Array.from({ length: payload.length / placeBytes }, (_, i) => ({
     file: payload.readUInt32BE(i * placeBytes),
     chunk: payload.readUInt32BE(i * placeBytes + 4),

@@ -75,9 +75,6 @@ export class ArrivingStreams {
     }
   }
 
-  /** A connection is gone: its stream stays where it is, and waits for the next one. */
-  connectionClosed(_door: number, _conn: number): void {}
-
   /** What a door says of a stream; what it says of another QEMU's is passed over. */
   heard(door: number, message: State): void {
     const { session, instance } = this.#options;

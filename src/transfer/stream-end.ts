@@ -7,23 +7,21 @@ import type { FrameSocket } from "../channel/frame-socket.ts";
 import { Pacer } from "../channel/pacer.ts";
 import { asMigrateError, MigrateError, type Side } from "../protocol/errors.ts";
 import type { FrameName } from "../protocol/frames.ts";
-import { deadlines, limits } from "../protocol/limits.ts";
-import { decodeMessage, encodeMessage, type MessageBody } from "../protocol/messages.ts";
+import { limits } from "../protocol/limits.ts";
+import { decodeMessage, type MessageBody } from "../protocol/messages.ts";
 import { encodeDataAck, parseDataAck, streamKey } from "./stream-frame.ts";
 import { StreamInbox } from "./stream-inbox.ts";
 import { StreamLocal } from "./stream-local.ts";
 import { type StreamFrame, StreamOutbox } from "./stream-outbox.ts";
+import { type StreamTiming, StreamWatch } from "./stream-watch.ts";
 import { part, turnAway } from "./turn-away.ts";
 
-/** How an end watches over its connection, in milliseconds. */
-export interface StreamTiming {
-  /** PING after so long without a word of ours. */
-  pingMs: number;
-  /** A peer that was not heard for so long is gone. */
-  silenceMs: number;
-}
+/** So much is acknowledged at once, less after a moment: an acknowledgement costs both hosts a wake-up. */
+const ackBytes = limits.streamWindowBytes / 8;
+const ackMs = 2;
 
-export const streamTiming: StreamTiming = { pingMs: deadlines.pingMs, silenceMs: deadlines.silenceMs };
+/** A frame's bytes up to so many are copied behind its head. */
+const copiedBytes = 16 * 1024;
 
 export interface StreamEndOptions {
   /** Whose end this is. */
@@ -47,7 +45,7 @@ export class StreamEnd {
   readonly outbox: StreamOutbox;
   readonly local: StreamLocal;
   readonly #options: StreamEndOptions;
-  readonly #watch: Timer;
+  readonly #watch: StreamWatch;
   #link: FrameSocket | undefined;
   /** Frames for this connection that were not given to it yet. */
   #unsent: StreamFrame[] = [];
@@ -56,9 +54,8 @@ export class StreamEnd {
   #isNewsDue = false;
   #isInboundEndTold = false;
   #isClosed = false;
-  #isPongWaiting = false;
-  #saidBytes = 0;
-  #saidAtMs = 0;
+  #isAckWaiting = false;
+  #ackTimer: Timer | undefined;
 
   constructor(options: StreamEndOptions) {
     this.#options = options;
@@ -73,7 +70,7 @@ export class StreamEnd {
     this.inbox = new StreamInbox(stream, streamKey(tagKey, instance, other), this.local);
     this.outbox = new StreamOutbox(stream, streamKey(tagKey, instance, side));
     if (options.bandwidthBytesPerSec !== null) this.pace(options.bandwidthBytesPerSec);
-    this.#watch = setInterval(() => this.#look(), Math.min(timing.pingMs, timing.silenceMs) / 4);
+    this.#watch = new StreamWatch(timing);
   }
 
   get isClosed(): boolean {
@@ -88,8 +85,7 @@ export class StreamEnd {
     this.outbox.acknowledge(received);
     this.#replace(link);
     this.#unsent = [...this.outbox.unacknowledged];
-    this.#saidBytes = link.bytesSent;
-    this.#saidAtMs = performance.now();
+    this.#watch.begin(link);
     this.#relieve();
     void this.#pump(link);
     this.#news();
@@ -97,7 +93,9 @@ export class StreamEnd {
 
   /** This connection is gone; nothing happens where it was not the one that carries the stream. */
   uncarry(link: FrameSocket): void {
-    if (this.#link === link) this.#link = undefined;
+    if (this.#link !== link) return;
+    this.#link = undefined;
+    this.#watch.end();
   }
 
   /** A frame that came on `link`. Throws what is wrong with it, after which `fail` is to be called. */
@@ -118,7 +116,7 @@ export class StreamEnd {
         this.#news();
         break;
       case "ping":
-        this.#pong(link);
+        this.#watch.answer(link);
         break;
       case "pong":
         break;
@@ -161,7 +159,8 @@ export class StreamEnd {
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    clearInterval(this.#watch);
+    this.#watch.end();
+    clearTimeout(this.#ackTimer);
     this.#replace(undefined);
     this.local.close();
   }
@@ -229,10 +228,8 @@ export class StreamEnd {
           await this.#pacer.admit(frame.head.length + (frame.bytes?.length ?? 0));
           if (this.#link !== link) return;
         }
-        const head = link.send(frame.head);
-        const body = frame.bytes ? link.send(frame.bytes) : undefined;
-        head?.catch(() => {});
-        if (body ?? head) await (body ?? head);
+        const sent = send(link, frame);
+        if (sent) await sent;
       }
     } catch {
       // The link is gone, and says so itself.
@@ -241,7 +238,7 @@ export class StreamEnd {
     }
   }
 
-  /** Tells the peer what has been handed on, once for everything that came in one read, and looks for the end. */
+  /** Looks, once for everything that came in one read, at what is to be acknowledged and what has ended. */
   #news(): void {
     if (this.#isNewsDue) return;
     this.#isNewsDue = true;
@@ -252,39 +249,34 @@ export class StreamEnd {
         this.#isInboundEndTold = true;
         this.#options.inboundEnded();
       }
-      if (this.#link && this.inbox.hasNews) {
-        this.#link.send(encodeDataAck(this.inbox.tell()))?.catch(() => {});
-      }
+      const { untold } = this.inbox;
+      if (this.inbox.ended || untold >= ackBytes) this.#acknowledge();
+      else if (untold > 0) this.#ackTimer ??= setTimeout(() => this.#acknowledge(), ackMs);
       if (this.inbox.ended && this.outbox.delivered) this.#options.over();
     });
   }
 
-  #pong(link: FrameSocket): void {
-    // A peer that does not read what it asks for is not answered again.
-    if (this.#isPongWaiting) return;
-    const done = () => {
-      this.#isPongWaiting = false;
-    };
-    const sent = link.send(encodeMessage("pong", {}));
+  #acknowledge(): void {
+    clearTimeout(this.#ackTimer);
+    this.#ackTimer = undefined;
+    // A peer that does not read what it is told is told it later, in one.
+    if (this.#link === undefined || this.inbox.untold === 0 || this.#isAckWaiting) return;
+    const sent = this.#link.send(encodeDataAck(this.inbox.tell()));
     if (sent === undefined) return;
-    this.#isPongWaiting = true;
+    this.#isAckWaiting = true;
+    const done = () => {
+      this.#isAckWaiting = false;
+      this.#news();
+    };
     sent.then(done, done);
   }
+}
 
-  #look(): void {
-    const link = this.#link;
-    if (link === undefined) return;
-    const nowMs = performance.now();
-    const { pingMs, silenceMs } = this.#options.timing;
-    if (nowMs - link.lastHeardMs > silenceMs) {
-      link.destroy(new MigrateError("network", `nothing was heard for ${silenceMs / 1000} s`));
-      return;
-    }
-    if (link.bytesSent !== this.#saidBytes) {
-      this.#saidBytes = link.bytesSent;
-      this.#saidAtMs = nowMs;
-    } else if (nowMs - this.#saidAtMs >= pingMs) {
-      link.send(encodeMessage("ping", {}))?.catch(() => {});
-    }
-  }
+/** Gives a frame to a connection; the promise, where there is one, is of its last byte. */
+function send(link: FrameSocket, { head, bytes }: StreamFrame): Promise<void> | undefined {
+  if (bytes === null) return link.send(head);
+  // Two writes are two records and two packets; for a few bytes that costs more than to copy them.
+  if (bytes.length <= copiedBytes) return link.send(Buffer.concat([head, bytes]));
+  link.send(head)?.catch(() => {});
+  return link.send(bytes);
 }

@@ -8,7 +8,8 @@ import type { FrameName } from "../protocol/frames.ts";
 import { limits } from "../protocol/limits.ts";
 import { encodeMessage } from "../protocol/messages.ts";
 import type { FromDoor, StreamGrant } from "./lane-messages.ts";
-import { StreamEnd, streamTiming } from "./stream-end.ts";
+import { StreamEnd } from "./stream-end.ts";
+import { streamTiming } from "./stream-watch.ts";
 import { turnAway } from "./turn-away.ts";
 
 /** How often is said how much has come. */

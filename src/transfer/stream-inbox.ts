@@ -58,9 +58,9 @@ export class StreamInbox {
     return this.#handedOn + (this.#ended ? 1 : 0);
   }
 
-  /** True where the peer was not told everything yet. */
-  get hasNews(): boolean {
-    return this.received > this.#told;
+  /** What the peer was not told yet. */
+  get untold(): number {
+    return this.received - this.#told;
   }
 
   /** True once everything, the end included, was checked and handed on. */
@@ -96,7 +96,6 @@ export class StreamInbox {
    */
   data(payload: Buffer): void {
     const { offset, tag, bytes } = parseData(payload);
-    if (this.#endHeard) throw wrong("goes on behind its end");
     if (offset !== this.#next) throw wrong(`went on at ${offset} and not at ${this.#next}`);
     const end = offset + bytes.length;
     if (end - this.#told > limits.streamWindowBytes + limits.dataBytes) throw wrong("did not wait");

@@ -1,7 +1,7 @@
 /** What the main thread of a source and the Workers of its streams say to each other; the bytes never pass this way. */
 import type { Credentials } from "../channel/tls.ts";
 import type { WireError } from "./lane-messages.ts";
-import type { StreamTiming } from "./stream-end.ts";
+import type { StreamTiming } from "./stream-watch.ts";
 
 /** Where a source's streams go, and how they get in. */
 export interface StreamRoute {

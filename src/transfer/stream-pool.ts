@@ -5,8 +5,9 @@
 import { closeSync } from "node:fs";
 import { spawnWorker } from "../platform/worker.ts";
 import { MigrateError } from "../protocol/errors.ts";
-import { type StreamTiming, streamTiming } from "./stream-end.ts";
+import { bandwidthShares } from "./bandwidth-share.ts";
 import type { FromStreams, StreamResult, StreamRoute, ToStreams } from "./stream-messages.ts";
+import { type StreamTiming, streamTiming } from "./stream-watch.ts";
 
 export type { StreamResult, StreamRoute } from "./stream-messages.ts";
 
@@ -19,6 +20,9 @@ export interface StreamPoolOptions {
   timing?: StreamTiming;
 }
 
+/** How often the bandwidth is divided anew by what the streams have sent. */
+const divideMs = 500;
+
 interface OpenStream {
   worker: Worker;
   opened: PromiseWithResolvers<void>;
@@ -27,6 +31,9 @@ interface OpenStream {
   sentBytes: number;
   toDestination: number;
   toSource: number;
+  /** What it may send, and what of `sentBytes` was there when that was last looked at. */
+  shareBytesPerSec: number;
+  countedBytes: number;
 }
 
 export class StreamPool {
@@ -35,6 +42,7 @@ export class StreamPool {
   readonly #streams = new Map<number, OpenStream>();
   #bandwidthBytesPerSec: number | null;
   #isClosed = false;
+  #divider: Timer | undefined;
 
   /** Starts the Workers; nothing is connected before the first stream is opened. */
   constructor(route: StreamRoute, options: StreamPoolOptions) {
@@ -65,9 +73,9 @@ export class StreamPool {
     // Whoever does not ask how a stream ended must not be brought down by it.
     opened.promise.catch(() => {});
     ended.promise.catch(() => {});
-    const none = { isOver: false, sentBytes: 0, toDestination: 0, toSource: 0 };
-    this.#streams.set(stream, { worker, opened, ended, ...none });
-    post(worker, { kind: "open", stream, fd, bandwidthBytesPerSec: this.#share() });
+    const none = { isOver: false, sentBytes: 0, toDestination: 0, toSource: 0, countedBytes: 0 };
+    this.#streams.set(stream, { worker, opened, ended, ...none, shareBytesPerSec: 0 });
+    post(worker, { kind: "open", stream, fd, bandwidthBytesPerSec: this.#bandwidthBytesPerSec });
     this.#divide();
     return opened.promise;
   }
@@ -101,8 +109,9 @@ export class StreamPool {
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    clearInterval(this.#divider);
     for (const stream of this.#streams.keys()) this.#fail(stream, closed());
-    // A Worker that is terminated leaves its descriptors open, so it is asked to close them first.
+    // A Worker that is terminated leaves a descriptor open that it has not taken over yet, so it is asked first.
     for (const worker of this.#workers) post(worker, { kind: "drop" });
   }
 
@@ -155,18 +164,34 @@ export class StreamPool {
     for (const [number, stream] of this.#streams) if (stream.worker === worker) this.#fail(number, error);
   }
 
-  /** Divides the bandwidth among the streams that are open. */
+  /** Divides the bandwidth among the streams that are open: evenly for now, soon by what they have to say. */
   #divide(): void {
-    const share = this.#share();
-    if (share === null) return;
-    for (const [stream, { worker, isOver }] of this.#streams) {
-      if (!isOver) post(worker, { kind: "rate", stream, bandwidthBytesPerSec: share });
-    }
+    const bandwidth = this.#bandwidthBytesPerSec;
+    if (bandwidth === null || this.#isClosed) return;
+    clearInterval(this.#divider);
+    this.#divider = setInterval(() => this.#divideByUse(bandwidth), divideMs).unref();
+    const open = this.#unended();
+    for (const [number, stream] of open) this.#allow(number, stream, bandwidth / open.length);
   }
 
-  #share(): number | null {
-    const open = [...this.#streams.values()].filter(({ isOver }) => !isOver).length;
-    return this.#bandwidthBytesPerSec === null ? null : this.#bandwidthBytesPerSec / Math.max(1, open);
+  #divideByUse(bandwidthBytesPerSec: number): void {
+    const open = this.#unended();
+    const uses = open.map(([, { shareBytesPerSec, sentBytes, countedBytes }]) => ({
+      shareBytesPerSec,
+      usedBytesPerSec: ((sentBytes - countedBytes) * 1000) / divideMs,
+    }));
+    const shares = bandwidthShares(bandwidthBytesPerSec, uses);
+    for (const [at, [number, stream]] of open.entries()) this.#allow(number, stream, shares[at]!);
+  }
+
+  #allow(number: number, stream: OpenStream, shareBytesPerSec: number): void {
+    stream.countedBytes = stream.sentBytes;
+    stream.shareBytesPerSec = shareBytesPerSec;
+    post(stream.worker, { kind: "rate", stream: number, bandwidthBytesPerSec: shareBytesPerSec });
+  }
+
+  #unended(): [number, OpenStream][] {
+    return [...this.#streams].filter(([, { isOver }]) => !isOver);
   }
 }
 

@@ -10,8 +10,9 @@ import type { FrameSocket } from "../channel/frame-socket.ts";
 import { asMigrateError, MigrateError } from "../protocol/errors.ts";
 import { deadlines, limits } from "../protocol/limits.ts";
 import { decodeMessage, encodeMessage, type MessageBody } from "../protocol/messages.ts";
-import { StreamEnd, type StreamTiming } from "./stream-end.ts";
+import { StreamEnd } from "./stream-end.ts";
 import type { FromStreams, StreamRoute } from "./stream-messages.ts";
+import type { StreamTiming } from "./stream-watch.ts";
 
 /** How long is waited before connecting again: the first time, and at most. */
 const firstDelayMs = 100;
@@ -99,6 +100,7 @@ export class StreamSender {
     while (!this.#end.isClosed) {
       try {
         const { lost } = await this.#connect(dialMs);
+        if (this.#end.isClosed) return;
         if (opened) this.#post({ kind: "link", stream: this.#stream, state: "restored", message: "" });
         else this.#post({ kind: "opened", stream: this.#stream });
         opened = true;

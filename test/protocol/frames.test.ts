@@ -15,6 +15,15 @@ import { allocations } from "./allocations.ts";
 
 afterEach(() => mock.restore());
 
+const standings: readonly Standing[] = [
+  "stranger",
+  "control",
+  "lane-source",
+  "lane-destination",
+  "stream-source",
+  "stream-destination",
+];
+
 function collecting(standing: Standing): { decoder: FrameDecoder; heard: [FrameName, string][] } {
   const heard: [FrameName, string][] = [];
   const decoder = new FrameDecoder(standing, (name, payload) => heard.push([name, payload.toString()]));
@@ -31,20 +40,21 @@ describe("frame types", () => {
   test("have a number and a name each, and numbers without a name are none", () => {
     for (const [name, type] of Object.entries(frameTypes)) expect(frameName(type)).toBe(name as FrameName);
     expect(new Set(Object.values(frameTypes)).size).toBe(Object.keys(frameTypes).length);
-    for (const type of [0, 34, 255, 256, -1, 1.5]) expect(frameName(type)).toBeUndefined();
+    for (const type of [0, 39, 255, 256, -1, 1.5]) expect(frameName(type)).toBeUndefined();
   });
 
   // [FRAME-3] [STAND-6]
   test("may come from nobody in more bytes than the largest chunk has", () => {
     const most = limits.chunkHeaderBytes + chunkBodyBytes;
     for (const name of Object.keys(frameTypes) as FrameName[]) {
-      for (const standing of ["stranger", "control", "lane-source", "lane-destination"] as const) {
+      for (const standing of standings) {
         expect(payloadLimit(name, standing) ?? 0).toBeLessThanOrEqual(most);
       }
     }
   });
 
-  test("that decide about a VM may not come from a stranger or on a lane", () => {
+  // [STAND-3]
+  test("that decide about a VM come on a control connection alone, and those with its bytes never there", () => {
     for (const name of [
       "offer",
       "seal",
@@ -54,10 +64,16 @@ describe("frame types", () => {
       "cancel",
       "owned",
       "ready",
+      "start",
+      "started",
     ] as const) {
+      for (const standing of standings) {
+        if (standing !== "control") expect(payloadLimit(name, standing)).toBeNull();
+      }
+    }
+    for (const name of ["chunk", "ack", "data", "dataAck", "dataEnd"] as const) {
+      expect(payloadLimit(name, "control")).toBeNull();
       expect(payloadLimit(name, "stranger")).toBeNull();
-      expect(payloadLimit(name, "lane-source")).toBeNull();
-      expect(payloadLimit(name, "lane-destination")).toBeNull();
     }
   });
 });

@@ -14,6 +14,8 @@ import { decodeMessage, isMessageName, plainText } from "../../src/protocol/mess
 import { parseAck } from "../../src/transfer/ack.ts";
 import { parseChunk, Tagger, tagHolds } from "../../src/transfer/chunk.ts";
 import { parseInventory } from "../../src/transfer/inventory.ts";
+import { parseDataAck } from "../../src/transfer/stream-frame.ts";
+import { StreamInbox } from "../../src/transfer/stream-inbox.ts";
 import { type SeededRandom, seeded } from "../support/random.ts";
 import { allocations } from "./allocations.ts";
 import { folder, vectors } from "./vector.ts";
@@ -22,10 +24,19 @@ const inputs = 300_000;
 /** Vectors that are longer are left to their own test: the time goes into variety here. */
 const seedBytes = 20_000;
 
-const allowed = new Set(["protocol", "limit", "name-invalid", "version", "insecure-mismatch"]);
-const standings: readonly Standing[] = ["stranger", "control", "lane-source", "lane-destination"];
+const allowed = new Set(["protocol", "limit", "name-invalid", "version", "insecure-mismatch", "integrity"]);
+const standings: readonly Standing[] = [
+  "stranger",
+  "control",
+  "lane-source",
+  "lane-destination",
+  "stream-source",
+  "stream-destination",
+];
 const files = [8192, 2 * limits.chunkBytes, 6000, 0];
-const tagger = new Tagger(Buffer.from("000102030405060708090a0b0c0d0e0f", "hex"));
+const key = Buffer.from("000102030405060708090a0b0c0d0e0f", "hex");
+const tagger = new Tagger(key);
+const program = { write: ({ length }: Buffer) => length, shutdown: () => {} };
 
 afterEach(() => mock.restore());
 
@@ -37,11 +48,15 @@ interface Seed {
 /** Takes everything apart as the two sides do. Gives the code of what it was refused with. */
 function feed(standing: Standing, pieces: Buffer[]): string {
   let heardBytes = 0;
+  let inbox: StreamInbox | undefined;
   const sink = (name: FrameName, payload: Buffer) => {
     heardBytes += payload.length + limits.frameHeaderBytes;
     if (isMessageName(name)) decodeMessage(name, payload);
     if (name === "inventory") parseInventory(payload, files.map(chunkCount));
     if (name === "ack") parseAck(payload);
+    if (name === "data") (inbox ??= new StreamInbox(0, key, program)).data(payload);
+    if (name === "dataAck") parseDataAck(payload);
+    if (name === "dataEnd") (inbox ??= new StreamInbox(0, key, program)).end(payload);
     if (name === "chunk") tagHolds(parseChunk(payload, files), tagger);
   };
   const decoder = new FrameDecoder(standing, sink);
@@ -166,4 +181,4 @@ test(`${inputs} inputs that nobody honest sends do no harm to the decoder`, () =
   console.log(`${inputs} inputs in ${Math.round(performance.now() - startMs)} ms:`, Object.fromEntries(came));
   // An input that never gets past the header proves little: every outcome must have come.
   for (const outcome of ["ok", "cut", ...allowed]) expect(came.get(outcome) ?? 0).toBeGreaterThan(10);
-});
+}, 60_000);

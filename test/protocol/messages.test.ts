@@ -11,7 +11,7 @@ import {
   type MessageName,
   plainText,
 } from "../../src/protocol/messages.ts";
-import type { Offer } from "../../src/protocol/offer.ts";
+import type { Offer, OfferedMachine } from "../../src/protocol/offer.ts";
 
 const digest = `sha256:${"ab".repeat(32)}`;
 const session = "0123456789abcdef".repeat(2);
@@ -67,9 +67,20 @@ const samples: { [N in MessageName]: MessageBody<N> } = {
   profile: { bytes: 1, source: digest },
   profiling: { destination: digest, port: 1, plainPort: 2, secret: "33".repeat(32) },
   run: { number: 1, proof: "44".repeat(32), suite: "none", digestKey: "55".repeat(16), fileBytes: [1] },
+  start: {},
+  started: { instance: "88".repeat(16), streamToken: "99".repeat(16) },
   runReady: { lane: "66".repeat(16) },
   runEnd: { bytes: 1, digest: "77".repeat(16) },
   runDone: { figures: { cpuMs: 1.5 } },
+};
+
+const machine: OfferedMachine = {
+  live: true,
+  words: ["qemu-system-x86_64", "-m", "256"],
+  machineType: "pc-q35-7.2",
+  disks: [{ name: "web1.qcow2", format: "qcow2", bytes: 4096, allocatedBytes: 0 }],
+  channels: 2,
+  patienceMs: 60_000,
 };
 
 const payloadOf = (frame: Buffer) => frame.subarray(limits.frameHeaderBytes);
@@ -106,7 +117,8 @@ describe("each message", () => {
   }
 
   test("that is none is told from those that are", () => {
-    for (const name of ["chunk", "ack", "inventory"] as const) expect(isMessageName(name)).toBe(false);
+    for (const name of ["chunk", "ack", "inventory", "data", "dataAck", "dataEnd"] as const)
+      expect(isMessageName(name)).toBe(false);
     for (const name of Object.keys(samples)) expect(isMessageName(name as MessageName)).toBe(true);
   });
 
@@ -123,6 +135,48 @@ describe("each message", () => {
     expect(refusal("offer", deep).code).toBe("protocol");
     const object = Buffer.from('{"a":'.repeat(limits.controlPayloadBytes / 5));
     expect(refusal("offer", object).code).toBe("protocol");
+  });
+});
+
+describe("what running VMs need", () => {
+  // [STREAM-1]
+  test("is read back as it was written: HELLO and WELCOME of a stream, SEAL of streams", () => {
+    const hello = { version: limits.version, role: "stream", software: "test", session } as const;
+    const stream = { ...hello, laneToken: "aa".repeat(16), stream: 79, received: 2 ** 40 };
+    expect(decodeMessage("hello", payloadOf(encodeMessage("hello", stream))).body).toEqual(stream);
+    const welcome = { ...samples.welcome, received: 7 };
+    expect(decodeMessage("welcome", payloadOf(encodeMessage("welcome", welcome))).body).toEqual(welcome);
+    const seal = { digest, files: [], streams: [{ stream: 0, bytes: 5, digest }] };
+    expect(decodeMessage("seal", payloadOf(encodeMessage("seal", seal))).body).toEqual(seal);
+    for (const wrong of [{ stream: 80 }, { stream: 0.5 }, { received: -1 }, { received: 2 ** 53 }]) {
+      expect(refusal("hello", json({ ...stream, ...wrong })).code).toBe("protocol");
+    }
+    expect(refusal("seal", json({ ...seal, streams: [{ stream: 0, digest }] })).code).toBe("protocol");
+  });
+
+  // [LIMIT-3]
+  test("is a machine in OFFER, each of whose fields is looked at, with or without files", () => {
+    for (const files of [[], offer.files.map((file) => ({ ...file, name: "kernel" }))]) {
+      const body = { ...offer, files, machine };
+      expect(decodeMessage("offer", payloadOf(encodeMessage("offer", body))).body).toEqual(body);
+    }
+    const refused = (change: Record<string, unknown>) =>
+      refusal("offer", json({ ...offer, files: [], machine: { ...machine, ...change } }));
+    for (const field of Object.keys(machine)) {
+      if (field === "machineType") continue;
+      expect(refused({ [field]: undefined }).message).toContain(`offer.machine.${field}`);
+      expect(refused({ [field]: null }).code).toBe("protocol");
+    }
+    expect(refused({ words: [] }).code).toBe("protocol");
+    expect(refused({ words: ["x".repeat(limits.wordBytes + 1)] }).code).toBe("protocol");
+    expect(refused({ channels: limits.ramStreams }).code).toBe("protocol");
+    expect(refused({ machineType: "pc,accel=kvm" }).code).toBe("protocol");
+    const [disk] = machine.disks;
+    expect(refused({ disks: [{ ...disk, name: "../web1" }] }).code).toBe("name-invalid");
+    expect(refused({ disks: [{ ...disk, bytes: limits.vmBytes + 1 }] }).code).toBe("limit");
+    expect(refused({ disks: [disk, disk] }).code).toBe("name-invalid");
+    expect(refused({ disks: [{ ...disk, name: "tpm" }] }).code).toBe("name-invalid");
+    expect(refusal("offer", json({ ...offer, files: [] })).code).toBe("protocol");
   });
 });
 

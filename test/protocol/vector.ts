@@ -25,9 +25,9 @@ export const kinds = ["stream", "tag", "digest", "proof"] as const;
 export type Kind = (typeof kinds)[number];
 
 const headerNames: Record<Kind, readonly string[]> = {
-  stream: ["standing", "files", "key", "frames"],
+  stream: ["standing", "files", "key", "instance", "stream", "frames"],
   tag: ["key", "place", "tag"],
-  digest: ["vm", "files", "digests", "digest"],
+  digest: ["vm", "files", "digests", "streams", "digest"],
   proof: ["ticket", "secret", "exporter", "source", "destination"],
 };
 

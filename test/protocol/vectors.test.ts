@@ -4,7 +4,7 @@
  *
  * [FRAME-1] [FRAME-2] [FRAME-3] [FRAME-4] [FRAME-5] [STAND-2] [STAND-3] [STAND-4] [STAND-6] [MSG-1] [MSG-2] [MSG-3]
  * [MSG-4] [MSG-5] [CHUNK-1] [CHUNK-2] [CHUNK-3] [CHUNK-4] [ACK-1] [INV-1] [TAG-1] [TAG-2] [DIGEST-1]
- * [DIGEST-2] [PAIR-1] [VER-1] [LIMIT-2] [LIMIT-3]
+ * [DIGEST-2] [PAIR-1] [VER-1] [LIMIT-2] [LIMIT-3] [STREAM-2] [STREAM-5] [STREAM-6]
  */
 import { describe, expect, test } from "bun:test";
 import { checkProof } from "../../src/channel/ticket.ts";
@@ -15,6 +15,8 @@ import { decodeMessage, isMessageName } from "../../src/protocol/messages.ts";
 import { parseAck } from "../../src/transfer/ack.ts";
 import { parseChunk, Tagger, tagHolds } from "../../src/transfer/chunk.ts";
 import { parseInventory } from "../../src/transfer/inventory.ts";
+import { parseDataAck, streamKey } from "../../src/transfer/stream-frame.ts";
+import { StreamInbox } from "../../src/transfer/stream-inbox.ts";
 import { TagTable, vmDigest } from "../../src/transfer/tag-table.ts";
 import { kinds, type Outcome, outcomes, parseVector, type Vector, vectors } from "./vector.ts";
 
@@ -32,6 +34,7 @@ interface Heard {
 function hear(vector: Vector, pieces: Iterable<Buffer>): Heard {
   const files = (vector.optional("files") ?? "").split(" ").filter(Boolean).map(Number);
   const tagger = new Tagger(Buffer.from(vector.optional("key") ?? "00".repeat(16), "hex"));
+  const inbox = inboxOf(vector);
   const frames: FrameName[] = [];
   const take = (name: FrameName, payload: Buffer) => {
     if (isMessageName(name)) decodeMessage(name, payload);
@@ -39,6 +42,9 @@ function hear(vector: Vector, pieces: Iterable<Buffer>): Heard {
     frames.push(name);
     if (name === "inventory") parseInventory(payload, files.map(chunkCount));
     if (name === "ack") parseAck(payload);
+    if (name === "data") inbox.data(payload);
+    if (name === "dataAck") parseDataAck(payload);
+    if (name === "dataEnd") inbox.end(payload);
     if (name === "chunk" && !tagHolds(parseChunk(payload, files), tagger)) {
       throw new MigrateError("integrity", "the tag is wrong");
     }
@@ -51,6 +57,16 @@ function hear(vector: Vector, pieces: Iterable<Buffer>): Heard {
     return heard(thrown instanceof MigrateError ? thrown.code : String(thrown));
   }
   return heard(decoder.atBoundary ? "ok" : "cut");
+}
+
+/** Takes what comes on a stream as a program would that is always ready. */
+function inboxOf(vector: Vector): StreamInbox {
+  const stream = Number(vector.optional("stream") ?? 0);
+  const key = Buffer.from(vector.optional("key") ?? "00".repeat(16), "hex");
+  const sender = vector.header("standing") === "stream-source" ? "destination" : "source";
+  const instance = vector.optional("instance") ?? "00".repeat(16);
+  const program = { write: ({ length }: Buffer) => length, shutdown: () => {} };
+  return new StreamInbox(stream, streamKey(key, instance, sender), program);
 }
 
 /** Every single byte as a buffer of its own, so that nothing can be kept of it. */
@@ -106,7 +122,16 @@ function digestOutcome(vector: Vector): string {
     });
   expect(at).toBe(vector.body.length);
   expect(files.map(({ digest }) => digest).join(" ")).toBe(vector.header("digests"));
-  return vmDigest(vector.header("vm"), files) === vector.header("digest") ? "ok" : "integrity";
+  const streams = (vector.optional("streams") ?? "")
+    .split(", ")
+    .filter(Boolean)
+    .map((stream) => {
+      const [name = "", digest = ""] = stream.split(" ");
+      return { kind: "stream", name, digest };
+    });
+  return vmDigest(vector.header("vm"), [...files, ...streams]) === vector.header("digest")
+    ? "ok"
+    : "integrity";
 }
 
 describe("the vectors of the protocol", () => {

@@ -6,7 +6,7 @@ import { ChunkBuffer, Tagger } from "../../src/transfer/chunk.ts";
 import { TagTable, vmDigest } from "../../src/transfer/tag-table.ts";
 
 export interface RawFile {
-  kind: "ram" | "disk" | "tpm";
+  kind: "ram" | "disk" | "tpm" | "boot";
   name: string;
   content: Buffer;
 }

@@ -1,5 +1,6 @@
 /** A destination inside the test's own process. */
 import type { HeartbeatTiming } from "../../src/channel/control-link.ts";
+import type { QemuPolicy } from "../../src/migration/arriving-command.ts";
 import type { MigrationEvent } from "../../src/migration/events.ts";
 import type { WriteHook } from "../../src/migration/journal.ts";
 import { serve } from "../../src/migration/serve.ts";
@@ -12,6 +13,8 @@ export interface ServingOptions {
   secure?: boolean;
   once?: boolean;
   maxSessions?: number;
+  /** Running VMs are taken, too. */
+  qemu?: QemuPolicy;
   ticketTtlMs?: number;
   workers?: number;
   timing?: HeartbeatTiming;
@@ -54,6 +57,7 @@ export async function startServing(options: ServingOptions): Promise<Serving> {
       workers: options.workers ?? 2,
       passphrase: () => Promise.reject(new Error("there is no passphrase in this test")),
       signal: controller.signal,
+      ...(options.qemu === undefined ? {} : { qemu: options.qemu }),
       ...(options.timing === undefined ? {} : { timing: options.timing }),
       ...(options.onJournalWrite === undefined ? {} : { onJournalWrite: options.onJournalWrite }),
     },

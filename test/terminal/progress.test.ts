@@ -32,6 +32,24 @@ function progress(seconds: number, ramMiB: number, diskMiB: number, more: Partia
   };
 }
 
+/** The RAM of the same VM, in its third pass. */
+function ram(more: Partial<Extract<MigrationEvent, { event: "ram" }>>): MigrationEvent {
+  return {
+    event: "ram",
+    session: "s1",
+    name: "web1",
+    iteration: 3,
+    remainingBytes: 12.3 * MiB,
+    transferredBytes: 300 * MiB,
+    totalBytes: 256 * MiB,
+    dirtyBytesPerSec: 45 * MiB,
+    bandwidthBytesPerSec: 100 * MiB,
+    expectedDowntimeMs: 120,
+    throttlePercent: 0,
+    ...more,
+  };
+}
+
 function after(...events: MigrationEvent[]): ProgressState {
   return events.reduce((state, event) => progressAfter(state, event, 0), noProgress);
 }
@@ -63,7 +81,8 @@ describe("drawing", () => {
     (columns) => {
       const name = `${"長い名前".repeat(20)}\n`;
       const long = progress(1, 10, 10, { name, files: [{ file: name, bytes: 1, doneBytes: 1 }] });
-      for (const state of [after(progress(0, 0, 0), progress(1, 128, 72)), after(long)])
+      const running = after(progress(0, 0, 0), progress(1, 128, 72), ram({ throttlePercent: 20 }));
+      for (const state of [running, after(long)])
         for (const unicode of [true, false])
           for (const line of drawProgress(state, { columns, rows: 24, style: { colour: false, unicode } }, 0))
             expect(columnsOf(line)).toBeLessThanOrEqual(Math.max(1, columns - 1));
@@ -110,8 +129,29 @@ describe("drawing", () => {
       "  link lost (reset?), trying again in 3.0 s (attempt 3)",
     );
     expect(drawProgress(state, screen, 9000).at(-1)).toBe("  link lost (reset?), trying again (attempt 3)");
-    const back = progressAfter(state, progress(60, 129, 72), 0);
-    expect(drawProgress(back, screen, 0).at(-1)).toStartWith("  200.0 MiB/s");
+    const counting = progressAfter(state, progress(59, 129, 72), 0);
+    expect(drawProgress(counting, screen, 1500).at(-1)).toStartWith("  link lost (reset?)");
+    const back = after(...[progress(0, 0, 0), progress(1, 128, 72), lost, progress(59, 129, 72)], {
+      ...lost,
+      state: "restored",
+    });
+    expect(drawProgress(progressAfter(back, progress(60, 130, 72), 0), screen, 0).at(-1)).toStartWith(
+      "  200.0 MiB/s",
+    );
+  });
+
+  test("of a lost stream no attempt is counted, and it does not hide when the connection is tried again", () => {
+    const ofStream: MigrationEvent = {
+      ...{ event: "link", session: "s1", name: "web1", state: "lost", message: "reset" },
+      ...{ attempt: 0, retryInMs: 0 },
+    };
+    const state = after(progress(0, 0, 0), ofStream);
+    expect(drawProgress(state, screen, 0).at(-1)).toBe("  link lost (reset), trying again");
+    const ofControl = { ...ofStream, message: "silence", attempt: 2, retryInMs: 4000 };
+    for (const both of [after(ofStream, ofControl), after(ofControl, ofStream)])
+      expect(drawProgress(both, screen, 0).at(-1)).toBe(
+        "  link lost (silence), trying again in 4.0 s (attempt 2)",
+      );
   });
 
   test("one line for logs", () => {

@@ -62,6 +62,20 @@ function progress(doneBytes: number, more: object = {}): MigrationEvent {
   };
 }
 
+const ram: MigrationEvent = {
+  event: "ram",
+  session: "s1",
+  name: "web1",
+  iteration: 2,
+  remainingBytes: 1024,
+  transferredBytes: 4096,
+  totalBytes: 2048,
+  dirtyBytesPerSec: 512,
+  bandwidthBytesPerSec: 4096,
+  expectedDowntimeMs: 250,
+  throttlePercent: 0,
+};
+
 const done: MigrationEvent = {
   event: "done",
   session: "s1",
@@ -133,6 +147,7 @@ describe("with --json", () => {
     const { reporter, stdout, stalled } = stage({ json: true });
     stalled.bytes = 2 * 1024 * 1024;
     reporter.observer(progress(1));
+    reporter.observer(ram);
     reporter.observer(done);
     expect(stdout()).toBe(`${JSON.stringify(done)}\n`);
   });
@@ -174,6 +189,24 @@ describe("without a terminal", () => {
     );
   });
 
+  test("one trouble of the network is told once, whichever connections it ends", () => {
+    const { reporter, stderr } = stage();
+    const link = { event: "link", session: "s1", name: "web1", message: "reset" } as const;
+    reporter.observer({ ...link, state: "lost", attempt: 1, retryInMs: 200 });
+    reporter.observer({ ...link, state: "lost", attempt: 0, retryInMs: 0 });
+    reporter.observer({ ...link, state: "restored", attempt: 2, retryInMs: 0 });
+    reporter.observer({ ...link, state: "restored", attempt: 0, retryInMs: 0 });
+    reporter.observer({ ...link, state: "lost", attempt: 0, retryInMs: 0 });
+    expect(stderr()).toBe(
+      [
+        "warning: web1: link lost (reset), trying again in 200 ms (attempt 1)",
+        "web1: the link is back",
+        "warning: web1: link lost (reset), trying again",
+        "",
+      ].join("\n"),
+    );
+  });
+
   test("an error says what happened, on which side, in which phase, and what to do", () => {
     const { reporter, stderr } = stage();
     const hint = "free some\nor ask";
@@ -187,7 +220,7 @@ describe("without a terminal", () => {
 
   test("serve's command line stands alone on its line", () => {
     const { reporter, stdout } = stage();
-    reporter.observer({
+    const listening: MigrationEvent = {
       event: "listening",
       address: "127.0.0.1:7",
       fingerprint: "sha256:00",
@@ -195,8 +228,15 @@ describe("without a terminal", () => {
       command: "migrate send VM x",
       store: "/srv",
       insecure: false,
-    });
+      qemu: false,
+    };
+    reporter.observer(listening);
     expect(stdout().split("\n")).toContain("  migrate send VM x");
+    expect(stdout()).not.toContain("qmp:");
+    reporter.observer({ ...listening, qemu: true });
+    expect(stdout()).toContain(
+      "with qmp:PATH of a VM that runs, or the folder of one that does not, for VM:",
+    );
   });
 
   test("a table with no rows says so", () => {

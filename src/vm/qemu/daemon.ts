@@ -142,6 +142,8 @@ export function wordsForPeer(text: string): string {
     .split("\n")
     .map((line) => line.replace(path, "$1").replace(invisible, " ").trim())
     .filter((line) => line !== "");
-  const words = lines.slice(-lastLines).join("; ");
+  // A warning is not why a process ends, and would take the room of what is.
+  const errors = lines.filter((line) => !/\bwarning: /.test(line));
+  const words = (errors.length > 0 ? errors : lines).slice(-lastLines).join("; ");
   return words.length <= lastWordsChars ? words : `${[...words].slice(0, lastWordsChars - 1).join("")}…`;
 }

@@ -20,6 +20,8 @@ interface Job {
   len: number;
 }
 
+/** How long the destination may take over the first words: QEMU, and the guest in it, stands still meanwhile. */
+const greetTimeoutMs = 10_000;
 /** How long QEMU may take to end a job that was cancelled: it finishes the requests under way. */
 const endTimeoutMs = 60_000;
 
@@ -48,10 +50,10 @@ export class DiskMirror {
   }
 
   /**
-   * Connects to the NBD server behind `socketPath` (export disk-N) and begins. QEMU stands still while
-   * it connects: somebody must be taking the connection already. Throws QmpError.
+   * Connects to the NBD server behind `socketPath` (export disk-N). QEMU stands still while it connects:
+   * somebody must be taking the connection already. Throws QmpError.
    */
-  async begin(socketPath: string): Promise<void> {
+  async connect(socketPath: string): Promise<void> {
     this.#unlisten = this.#qmp.onEvent(({ event, data }) => {
       if (data.device === this.#job) this.#heard(event, data);
     });
@@ -67,8 +69,12 @@ export class DiskMirror {
         discard: "unmap",
         "detect-zeroes": "unmap",
       },
-      { timeoutMs: endTimeoutMs },
+      { timeoutMs: greetTimeoutMs },
     );
+  }
+
+  /** Begins to mirror, once connected. Throws QmpError. */
+  async begin(): Promise<void> {
     await this.#qmp.execute("blockdev-mirror", {
       "job-id": this.#job,
       device: this.#node,

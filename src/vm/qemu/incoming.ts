@@ -30,8 +30,9 @@ export async function expectIncoming(qmp: Qmp, { ramPath, channels, nbd }: Incom
   const capabilities = [
     { capability: "events", state: true },
     { capability: "multifd", state: channels > 0 },
-    // Disks that come as files are read when the VM goes on, and not a moment earlier.
-    { capability: "late-block-activate", state: nbd === null },
+    // Images that come as files are read again when the VM goes on and not a moment earlier: by then they
+    // have been looked at as they are. Those that are exported are QEMU's own from the export on.
+    { capability: "late-block-activate", state: true },
   ];
   await qmp.execute("migrate-set-capabilities", { capabilities });
   if (channels > 0) await qmp.execute("migrate-set-parameters", { "multifd-channels": channels });
@@ -88,11 +89,15 @@ export async function isGoing(qmp: Qmp): Promise<boolean> {
 }
 
 /**
- * Lets the VM go on. Gives "runs"; or "refused" where QEMU said no and it stands still: it has not run.
- * Throws QmpError where that cannot be told.
+ * Lets the VM go on. Gives "runs"; or "refused" where QEMU said no and it stands still: this has not made it
+ * run. Throws QmpError where that cannot be told: before `asking` was called, nobody has asked.
  */
-export async function letGo(qmp: Qmp): Promise<{ outcome: "runs" } | { outcome: "refused"; why: QmpError }> {
+export async function letGo(
+  qmp: Qmp,
+  asking: () => void = () => {},
+): Promise<{ outcome: "runs" } | { outcome: "refused"; why: QmpError }> {
   if (await isGoing(qmp)) return { outcome: "runs" };
+  asking();
   try {
     await qmp.execute("cont");
   } catch (thrown) {

@@ -6,6 +6,7 @@ import { isRunning, type ProcessId, waitForEnd } from "../../platform/process-id
 import { MigrateError } from "../../protocol/errors.ts";
 import { adoptDaemon, type Daemon, endDaemon, startDaemon } from "./daemon.ts";
 import { Qmp } from "./qmp.ts";
+import { qmpFailure } from "./qmp-error.ts";
 import { qemuLogName, qmpSocketName, type RunFolder } from "./run-folder.ts";
 
 /** How long QEMU may take until it answers, in milliseconds; one with large memory to lock needs seconds. */
@@ -14,6 +15,8 @@ const startTimeoutMs = 15_000;
 const pollMs = 10;
 /** How long QEMU may take to quit when it is asked, in milliseconds: it flushes its disks. */
 const quitTimeoutMs = 10_000;
+/** How long one that fails may take from its first closed socket to its end, in milliseconds. */
+const endingMs = 500;
 
 export interface RunningQemu {
   qmp: Qmp;
@@ -120,6 +123,26 @@ async function firstAnswer(daemon: Daemon, run: RunFolder, timeoutMs: number): P
     }
     await Promise.race([ended, Bun.sleep(pollMs)]);
   }
+}
+
+/** That it is gone, with its last words; made for the peer. */
+export function endOf(qemu: Pick<RunningQemu, "lastWords">): MigrateError {
+  const words = qemu.lastWords();
+  return new MigrateError("qemu-failed", `the destination's QEMU ended${words === "" ? "" : `: ${words}`}`, {
+    side: "destination",
+  });
+}
+
+/**
+ * Why something failed in which this QEMU had a part: its end with its last words, where it is ending, since
+ * all else comes of that; else `thrown` as a MigrateError. Never rejects.
+ */
+export async function failureBehind(qemu: RunningQemu, thrown: unknown): Promise<MigrateError> {
+  const error = qmpFailure(thrown, "destination");
+  if (error.code !== "qemu-failed") return error;
+  // It closes its sockets a moment before it is gone.
+  await Promise.race([qemu.ended, Bun.sleep(endingMs)]);
+  return isRunning(qemu.process) ? error : endOf(qemu);
 }
 
 function failed(what: string, daemon: Daemon): MigrateError {

@@ -34,6 +34,11 @@ export interface RamProgress {
 }
 
 const unlimitedBytesPerSec = 2 ** 50;
+/**
+ * QEMU answers nothing while it sends the last part, with the guest stopped: that takes as long as the
+ * network does, which may be away. Whoever closes the socket gets an answer at once.
+ */
+const lastPartTimeoutMs = 15 * 60_000;
 const pageBytes = 4096;
 
 const count = v.optional(v.number(), 0);
@@ -105,7 +110,7 @@ export class RamMigration {
   async reaches(status: RamStatus): Promise<void> {
     for (;;) {
       const changed = new Promise<void>((resolve) => this.#watchers.push(resolve));
-      const info = await this.#info();
+      const info = await this.#info(lastPartTimeoutMs);
       if (info.status === status || info.status === "completed") return;
       if (info.status === "failed" || info.status === "cancelled" || info.status === "none") {
         throw new MigrateError("qemu-failed", "the source's QEMU broke off sending the VM", {
@@ -139,8 +144,8 @@ export class RamMigration {
     };
   }
 
-  async #info(): Promise<Info> {
-    return v.parse(infoSchema, await this.#qmp.execute("query-migrate"));
+  async #info(timeoutMs?: number): Promise<Info> {
+    return v.parse(infoSchema, await this.#qmp.execute("query-migrate", undefined, { timeoutMs }));
   }
 
   #heard({ event, data, atMs }: QmpEvent): void {

@@ -26,6 +26,16 @@ export async function rollBack(qmp: Qmp, wasRunning: boolean): Promise<void> {
       await unlessRefused(qmp.execute("blockdev-del", { "node-name": node }));
   }
   if (wasRunning) await goOn(qmp);
+  await resetSettings(qmp);
+}
+
+/** As a QEMU has them at its start (qapi/migration.json): what a move has set is not for who sends the VM next. */
+async function resetSettings(qmp: Qmp): Promise<void> {
+  const ours = ["pause-before-switchover", "auto-converge", "multifd", "late-block-activate"];
+  const capabilities = ours.map((capability) => ({ capability, state: false }));
+  await unlessRefused(qmp.execute("migrate-set-capabilities", { capabilities }));
+  const parameters = { "downtime-limit": 300, "max-bandwidth": 128 * 1024 ** 2 };
+  await unlessRefused(qmp.execute("migrate-set-parameters", parameters));
 }
 
 async function cancelMigration(qmp: Qmp): Promise<void> {

@@ -3,8 +3,8 @@
  * against what QEMU itself says now. Where the two differ (a disk that was plugged in, a snapshot that was
  * taken) the command line is not the VM any more, and the VM is refused.
  */
-import { readlinkSync, realpathSync, statSync } from "node:fs";
-import { resolve } from "node:path";
+import { existsSync, readlinkSync, realpathSync, statSync } from "node:fs";
+import { join, resolve } from "node:path";
 import * as v from "valibot";
 import { argumentsOf, type ProcessId } from "../../platform/process-id.ts";
 import { MigrateError } from "../../protocol/errors.ts";
@@ -130,6 +130,10 @@ async function disksOf(qmp: Qmp, definition: QemuDefinition, cwd: string): Promi
       "A disk was plugged in or a snapshot taken since it was started: its command line is not the VM any more. Restart it with what it has now.",
     );
   }
+  for (const file of definition.files) {
+    const image = file.kind === "boot" ? byPath.get(realPath(file.path, cwd)) : undefined;
+    if (image !== undefined && file.formatIsGuess) requireFormat(file, image);
+  }
   return definition.files
     .filter(({ kind }) => kind === "disk")
     .map((file): RunningDisk => {
@@ -142,9 +146,7 @@ async function disksOf(qmp: Qmp, definition: QemuDefinition, cwd: string): Promi
           "It was ejected or unplugged since the VM was started. Restart it with what it has now.",
         );
       }
-      if (image.drv !== file.format) {
-        throw invalid(`${file.path} is ${image.drv} for QEMU, and ${file.format} in its command line`);
-      }
+      requireFormat(file, image);
       return {
         file,
         path,
@@ -154,6 +156,17 @@ async function disksOf(qmp: Qmp, definition: QemuDefinition, cwd: string): Promi
         hasBacking: image.image["backing-image"] !== undefined,
       };
     });
+}
+
+/** What the command line says of a file, or leaves to be guessed, must be what QEMU takes it for. */
+function requireFormat(file: DefinitionFile, image: Inserted): void {
+  // A node without a format of its own is the file as it is.
+  const format = image.drv === "file" ? "raw" : image.drv;
+  if (format === file.format) return;
+  throw invalid(
+    `${file.path} is ${format} for QEMU, and ${file.format} by its command line`,
+    "Say format= in the VM's command line.",
+  );
 }
 
 /** The canonical name of a machine type; undefined where QEMU does not know it by that name. */
@@ -175,8 +188,22 @@ function tpmOf(definition: QemuDefinition, cwd: string): RunningVm["tpm"] {
   return { stateFolder: realPath(found.stateFolder, "/"), swtpm: found.process };
 }
 
+/** Where QEMU looks for a firmware that is named without a folder, beside its working directory. */
+const dataFolders = [
+  "/usr/share/qemu",
+  "/usr/share/seabios",
+  "/usr/share/OVMF",
+  "/usr/share/qemu-efi-aarch64",
+];
+
+function found(path: string, cwd: string): string {
+  const whole = resolve(cwd, path);
+  if (path.includes("/") || existsSync(whole)) return whole;
+  return dataFolders.map((folder) => join(folder, path)).find((candidate) => existsSync(candidate)) ?? whole;
+}
+
 function realPath(path: string, cwd: string): string {
-  const whole = resolve(cwd, path.replace(/^file:/, ""));
+  const whole = found(path.replace(/^file:/, ""), cwd);
   try {
     const real = realpathSync(whole);
     if (!statSync(real).isFile() && !statSync(real).isDirectory()) {

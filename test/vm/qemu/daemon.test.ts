@@ -104,6 +104,11 @@ describe("a daemon", () => {
 });
 
 describe("words for a peer", () => {
+  test("tell what broke rather than what is about to, where there are both", () => {
+    expect(wordsForPeer("a: warning: x\nb: broken")).toBe("b: broken");
+    expect(wordsForPeer("a: warning: x")).toContain("x");
+  });
+
   test("name files, and no folder of this host", () => {
     expect(
       wordsForPeer(

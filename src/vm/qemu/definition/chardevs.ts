@@ -144,7 +144,7 @@ const readMon: OptionReader = (draft, value, option) => {
   const settings = Settings.read(option, value, { implied: "chardev" });
   const to = settings.need("chardev", id);
   const mode = settings.take("mode", /^(?:readline|control)$/);
-  settings.drop(["pretty"]);
+  settings.drop(["pretty", "id"]);
   settings.end();
   draft.refer(`${option} chardev`, "chardev", to);
   draft.plain(option, `chardev=${to},mode=${mode ?? "readline"}`);

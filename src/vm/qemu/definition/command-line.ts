@@ -53,7 +53,7 @@ const bridgeSandbox = "on,obsolete=deny,resourcecontrol=deny";
  * The whole argv, the program first. QEMU starts with -S and waits for migrate-incoming on its monitor
  * at <socketFolder>/qmp.
  * @throws MigrateError "policy" where this destination cannot be what the VM needs: no KVM, no TPM, a
- *   network that its card's state does not fit.
+ *   network that its card's state does not fit, a path that QEMU would take for two.
  */
 export function commandLine(definition: QemuDefinition, place: QemuPlace): string[] {
   const accel = acceleratorFor(definition, place);
@@ -110,7 +110,7 @@ function wordsOf(part: Part, place: QemuPlace, network: NetworkWords): string[] 
     case "plain":
       return [...part.words];
     case "file":
-      return [part.option, place.file(part.file)];
+      return [part.option, fileWord(part.option, place.file(part.file))];
     case "drive":
       return ["-drive", driveWord(part, place)];
     case "blockdev":
@@ -124,6 +124,19 @@ function wordsOf(part: Part, place: QemuPlace, network: NetworkWords): string[] 
     case "network":
       return [part.option, network.word(part)];
   }
+}
+
+function fileWord(option: string, path: string): string {
+  // With a multiboot kernel QEMU takes a comma for the end of one module's path: the rest would be another file.
+  if (option === "-initrd" && path.includes(","))
+    throw new MigrateError(
+      "policy",
+      "-initrd is refused: the VM's path at the destination has a comma in it",
+      {
+        hint: "Send the VM under a name without a comma (--name).",
+      },
+    );
+  return path;
 }
 
 function driveWord({ file, pairs }: DrivePart, place: QemuPlace): string {

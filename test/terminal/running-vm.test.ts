@@ -1,0 +1,139 @@
+/** What a person sees of a VM that runs while it moves, and is told once it has. */
+import { describe, expect, test } from "bun:test";
+import type { MigrationEvent } from "../../src/migration/events.ts";
+import { plainStyle } from "../../src/terminal/line.ts";
+import { drawProgress, summaryOf } from "../../src/terminal/progress.ts";
+import { noProgress, type ProgressState, progressAfter } from "../../src/terminal/progress-state.ts";
+import { doneText } from "../../src/terminal/sentences.ts";
+
+const MiB = 1024 ** 2;
+type EventOf<Name extends MigrationEvent["event"]> = Extract<MigrationEvent, { event: Name }>;
+
+/** Progress of a VM with one mirrored disk of 1 GiB and 256 MiB of RAM. */
+function progress(seconds: number, doneMiB: number, phase: "pre-copy" | "stop-and-copy" | "seal") {
+  const [diskMiB, ramMiB] = [Math.min(1024, doneMiB), Math.max(0, doneMiB - 1024)];
+  const event: EventOf<"progress"> = {
+    event: "progress",
+    session: "s1",
+    name: "web1",
+    phase,
+    files: [
+      { file: "system.qcow2", bytes: 1024 * MiB, doneBytes: diskMiB * MiB },
+      { file: "RAM", bytes: 256 * MiB, doneBytes: ramMiB * MiB, atMost: true },
+    ],
+    bytes: 1280 * MiB,
+    doneBytes: doneMiB * MiB,
+    wireBytes: (doneMiB / 2) * MiB,
+    savedBytes: 0,
+    seconds,
+  };
+  return event;
+}
+
+function ram(more: Partial<EventOf<"ram">> = {}): MigrationEvent {
+  return {
+    event: "ram",
+    session: "s1",
+    name: "web1",
+    iteration: 3,
+    remainingBytes: 12.3 * MiB,
+    transferredBytes: 300 * MiB,
+    totalBytes: 256 * MiB,
+    dirtyBytesPerSec: 45 * MiB,
+    bandwidthBytesPerSec: 100 * MiB,
+    expectedDowntimeMs: 120,
+    throttlePercent: 0,
+    ...more,
+  };
+}
+
+const screen = { columns: 80, rows: 24, style: plainStyle };
+
+function after(...events: MigrationEvent[]): ProgressState {
+  return events.reduce((state, event) => progressAfter(state, event, 0), noProgress);
+}
+
+describe("on its way", () => {
+  const underWay = [progress(0, 1024, "pre-copy"), progress(1, 1124, "pre-copy")];
+
+  test("in its first pass the RAM is one bar more, and what is left of it is said", () => {
+    const lines = drawProgress(after(...underWay, ram({ iteration: 1, dirtyBytesPerSec: 0 })), screen, 0);
+    expect(lines[2]).toStartWith("  RAM ");
+    expect(lines.slice(-2)).toEqual(["  iteration 1, 12.3 MiB left", "  on the wire 50.0 MiB/s"]);
+  });
+
+  test("before that its disks show how fast they come, and nobody says how long it will take", () => {
+    const mirroring = after(progress(0, 100, "pre-copy"), progress(1, 200, "pre-copy"));
+    expect(drawProgress(mirroring, screen, 0).at(-1)).toBe("  100.0 MiB/s, on the wire 50.0 MiB/s");
+  });
+
+  test("in later passes: how fast the guest writes, what downtime is expected, how much it is slowed", () => {
+    const third = after(...underWay, ram());
+    expect(drawProgress(third, screen, 0).slice(-2)).toEqual([
+      "  iteration 3, 12.3 MiB left, dirtying 45.0 MiB/s, downtime expected 120 ms",
+      "  on the wire 50.0 MiB/s",
+    ]);
+    const slowed = progressAfter(third, ram({ throttlePercent: 20 }), 0);
+    expect(drawProgress(slowed, screen, 0).slice(-3, -1)).toEqual([
+      "  iteration 3, 12.3 MiB left, dirtying 45.0 MiB/s, downtime expected 120 ms,",
+      "  slowed by 20 %",
+    ]);
+    expect(summaryOf(slowed.get("s1")!, 0)).toEndWith(
+      "iteration 3, 12.3 MiB left, dirtying 45.0 MiB/s, downtime expected 120 ms, slowed by 20 %",
+    );
+  });
+
+  test("once it stands still, what QEMU expected while it ran is not said any more", () => {
+    const stopped = after(progress(1, 1124, "stop-and-copy"), ram({ throttlePercent: 20 }));
+    expect(drawProgress(stopped, screen, 0).at(-1)).toBe("  iteration 3, 12.3 MiB left");
+    const sealed = progressAfter(stopped, progress(2, 1280, "seal"), 0);
+    expect(drawProgress(sealed, screen, 0).join()).not.toContain("iteration");
+  });
+});
+
+describe("moved", () => {
+  const done: EventOf<"done"> = {
+    event: "done",
+    session: "s1",
+    name: "web1",
+    side: "source",
+    mode: "move",
+    bytes: 1280 * MiB,
+    wireBytes: 2048,
+    chunksSent: 0,
+    seconds: 4.2,
+    digest: `sha256:${"ab".repeat(32)}`,
+    owner: "destination",
+    runs: true,
+    downtimeMs: 1117.6,
+    after: "rename",
+  };
+
+  test("it is said where it runs, for how many milliseconds it did not, and what became of the source's", () => {
+    expect(doneText(done).split("\n")).toEqual([
+      "web1 runs on the destination now. It stood still for 1118 ms.",
+      "  1.3 GiB (1,342,177,280 bytes) in 4.2 s (304.8 MiB/s)",
+      "  2.0 KiB (2,048 bytes) on the wire",
+      `  digest sha256:${"ab".repeat(32)}, checked by both sides`,
+      "  Its QEMU here has ended, and its files here now end in .migrated.",
+      "",
+    ]);
+    const last = (what: EventOf<"done">["after"]) =>
+      doneText({ ...done, after: what })
+        .split("\n")
+        .at(-2);
+    expect(last("delete")).toBe("  Its QEMU here has ended, and its files here are deleted.");
+    expect(last("keep")).toStartWith("  Its QEMU here has ended. The source's files stay where they are;");
+  });
+
+  test("one that was paused is told apart, on both sides; the destination measures no downtime", () => {
+    const first = (more: Partial<EventOf<"done">>) => {
+      const { downtimeMs: _, ...rest } = done;
+      return doneText({ ...rest, ...more }).split("\n")[0];
+    };
+    expect(first({})).toBe("web1 runs on the destination now.");
+    expect(first({ side: "destination" })).toBe("web1 runs here now.");
+    expect(first({ runs: false })).toBe("web1 is on the destination now, paused as it was.");
+    expect(first({ runs: false, side: "destination" })).toBe("web1 is here now, paused as it was.");
+  });
+});

@@ -1,0 +1,215 @@
+/** The command line that a destination starts: its own files, sockets and network, and the VM's devices. */
+import { describe, expect, test } from "bun:test";
+import { MigrateError } from "../../../../src/protocol/errors.ts";
+import { commandLine, type QemuPlace } from "../../../../src/vm/qemu/definition/command-line.ts";
+import { parseDefinition } from "../../../../src/vm/qemu/definition/definition.ts";
+import { testPlace } from "../../../support/qemu-place.ts";
+import { barePc, nographicPc, oldPc, q35InJson, virtioPc } from "../../../support/typical-vms.ts";
+
+const line = (words: readonly string[], changes: Partial<QemuPlace> = {}): string[] =>
+  commandLine(parseDefinition(["qemu-system-x86_64", ...words]), testPlace(changes));
+
+/** The values of an option in the command line, in order. */
+const valuesOf = (option: string, words: readonly string[], changes: Partial<QemuPlace> = {}): string[] => {
+  const command = line(words, changes);
+  return command.flatMap((word, at) => (word === option ? [command[at + 1]!] : []));
+};
+
+function refusal(words: readonly string[], changes: Partial<QemuPlace> = {}): MigrateError {
+  try {
+    line(words, changes);
+  } catch (thrown) {
+    if (thrown instanceof MigrateError) return thrown;
+    throw thrown;
+  }
+  throw new Error("was not refused");
+}
+
+test("QEMU stands still, waits for the stream, and may do nothing that it does not need", () => {
+  expect(line([])).toEqual([
+    ...["/usr/bin/qemu-system-x86_64", "-no-user-config"],
+    ...["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"],
+    ...["-display", "none", "-S", "-incoming", "defer", "-qmp", "unix:/run/web1/qmp,server=on,wait=off"],
+    ...["-machine", "pc", "-accel", "tcg"],
+  ]);
+});
+
+test.each([virtioPc, nographicPc, barePc, q35InJson, oldPc])("$what can be sent on: $#", ({ words }) => {
+  for (const net of [{ kind: "user" }, { kind: "none" }] as const) {
+    const command = line(words, { net });
+    expect(commandLine(parseDefinition(command), testPlace({ net }))).toEqual(command);
+  }
+});
+
+test("devices, drives and memory stay in the order that they had", () => {
+  const words = [
+    ...["-device", "virtio-rng-pci", "-object", "iothread,id=io", "-device", "e1000"],
+    ...["-drive", "file=/a,format=raw,if=virtio", "-device", "virtio-balloon-pci"],
+  ];
+  expect(line(words).slice(-10)).toEqual([
+    ...["-device", "virtio-rng-pci", "-object", "iothread,id=io", "-device", "e1000", "-drive"],
+    "file=/store/web1/a,format=raw,node-name=migrate-disk-0,if=virtio",
+    ...["-device", "virtio-balloon-pci"],
+  ]);
+});
+
+describe("files", () => {
+  test("are the destination's, and a qcow2 image opens none below it", () => {
+    expect(valuesOf("-drive", ["-drive", "file=/etc/shadow,format=qcow2,if=virtio"])).toEqual([
+      "file=/store/web1/shadow,format=qcow2,node-name=migrate-disk-0,backing=,if=virtio",
+    ]);
+    const [word = ""] = valuesOf("-blockdev", [
+      ...["-blockdev", '{"driver":"file","node-name":"p","filename":"/x/b","cache":{"direct":true}}'],
+      ...["-blockdev", "driver=qcow2,node-name=f,file=p,discard=unmap,cache.no-flush=on"],
+    ]);
+    expect(JSON.parse(word)).toEqual({
+      ...{ driver: "qcow2", "node-name": "f", "read-only": false, backing: null, discard: "unmap" },
+      cache: { "no-flush": true },
+      file: { driver: "file", filename: "/store/web1/b", cache: { direct: true } },
+    });
+  });
+
+  test("may be in a place with commas", () => {
+    const file = () => "/a,b/c";
+    expect(valuesOf("-drive", ["-hda", "x.img"], { file })[0]).toStartWith("file=/a,,b/c,format=raw,");
+    expect(valuesOf("-kernel", ["-kernel", "x"], { file })).toEqual(["/a,b/c"]);
+    expect(valuesOf("-qmp", [], { socketFolder: "/a,b" })).toEqual(["unix:/a,,b/qmp,server=on,wait=off"]);
+  });
+});
+
+describe("character devices", () => {
+  const chardev = (value: string) => valuesOf("-chardev", ["-chardev", value]);
+
+  test.each([
+    ["socket,id=c,path=/x,server,nowait", "socket,id=c,path=/run/web1/c,server=on,wait=off"],
+    ["socket,id=c,path=/x,reconnect=1", "socket,id=c,path=/run/web1/c,server=on,wait=off"],
+    ["pty,id=c,mux=on", "socket,id=c,path=/run/web1/c,server=on,wait=off,mux=on"],
+    ["file,id=c,path=/etc/x,append=on", "socket,id=c,path=/run/web1/c,server=on,wait=off"],
+    ["null,id=c,logfile=/etc/x", "null,id=c,logfile=/run/web1/c.log"],
+    ["vc,id=c,width=80", "null,id=c"],
+    ["ringbuf,id=c,size=64k", "ringbuf,id=c,size=64k"],
+    ["stdio,id=c,logfile=/x", "socket,id=c,path=/run/web1/c,server=on,wait=off,logfile=/run/web1/c.log"],
+    // Names that something else has in the run folder.
+    ["pty,id=qmp", "socket,id=qmp,path=/run/web1/chardev.qmp,server=on,wait=off"],
+    ["pty,id=swtpm", "socket,id=swtpm,path=/run/web1/chardev.swtpm,server=on,wait=off"],
+    ["pty,id=migrate-x", "socket,id=migrate-x,path=/run/web1/chardev.migrate-x,server=on,wait=off"],
+    ["pty,id=a.raw", "socket,id=a.raw,path=/run/web1/chardev.a.raw,server=on,wait=off"],
+  ])("%s becomes %s", (given, made) => {
+    expect(chardev(given)).toEqual([made]);
+  });
+
+  test("serial lines have sockets of their own, in order, beside those that are named", () => {
+    const words = [
+      "-serial",
+      "stdio",
+      "-serial",
+      "null",
+      "-serial",
+      "mon:stdio",
+      "-chardev",
+      "pty,id=serial0",
+    ];
+    const command = line(words);
+    expect(command.slice(command.indexOf("-chardev"))).toEqual([
+      ...[
+        "-chardev",
+        "socket,id=serial1,path=/run/web1/serial1,server=on,wait=off",
+        "-serial",
+        "chardev:serial1",
+      ],
+      ...["-serial", "null"],
+      ...[
+        "-chardev",
+        "socket,id=serial2,path=/run/web1/serial2,server=on,wait=off",
+        "-serial",
+        "chardev:serial2",
+      ],
+      ...["-chardev", "socket,id=serial0,path=/run/web1/serial0,server=on,wait=off"],
+    ]);
+  });
+
+  test("the TPM's leads to the destination's swtpm", () => {
+    const words = ["-chardev", "socket,id=c,path=/x", "-tpmdev", "emulator,id=t,chardev=c"];
+    expect(valuesOf("-chardev", words)).toEqual(["socket,id=c,path=/run/web1/swtpm"]);
+    expect(refusal(words, { tpmSocket: null })).toMatchObject({ code: "policy" });
+  });
+});
+
+describe("the accelerator", () => {
+  const kvm = ["-machine", "q35,accel=kvm,kernel-irqchip=split", "-cpu", "qemu64"];
+
+  test("is what the VM had, where the destination has it", () => {
+    expect(valuesOf("-accel", kvm)).toEqual(["kvm"]);
+    expect(valuesOf("-machine", kvm)).toEqual(["q35,kernel-irqchip=split"]);
+    expect(valuesOf("-accel", ["-accel", "tcg,thread=single"], { kvmUsable: false })).toEqual([
+      "tcg,thread=single",
+    ]);
+  });
+
+  test("is tcg in place of kvm only where that is allowed", () => {
+    expect(refusal(kvm, { kvmUsable: false }).message).toContain("KVM");
+    expect(valuesOf("-accel", kvm, { kvmUsable: false, allowTcg: true })).toEqual(["tcg"]);
+    expect(valuesOf("-machine", kvm, { kvmUsable: false, allowTcg: true })).toEqual(["q35"]);
+    const host = ["-enable-kvm", "-cpu", "host,migratable=on"];
+    expect(refusal(host, { kvmUsable: false, allowTcg: true }).message).toContain("-cpu host");
+  });
+});
+
+test("the machine's type is what the source's QEMU found it to be", () => {
+  expect(valuesOf("-machine", [], { machine: "pc-i440fx-7.2" })).toEqual(["pc-i440fx-7.2"]);
+  expect(refusal([], { machine: "pc,firmware=/etc/shadow" })).toMatchObject({ code: "policy" });
+});
+
+describe("the network", () => {
+  const card = (backend: string, driver = "e1000") => [
+    ...["-netdev", `${backend},id=n`, "-device", `${driver},netdev=n`],
+  ];
+  const bridge = { net: { kind: "bridge", bridge: "br0" } } as const;
+  const none = { net: { kind: "none" } } as const;
+  const netdev = (words: readonly string[], changes: Partial<QemuPlace> = {}) =>
+    valuesOf("-netdev", words, changes);
+
+  test("a user network stays one, without the source's ports", () => {
+    const words = card("user,hostfwd=tcp::22-:22,guestfwd=tcp:10.0.2.4:1-cmd:sh,net=10.0.3.0/24,smb=/");
+    expect(netdev(words)).toEqual(["user,id=n,restrict=off,net=10.0.3.0/24"]);
+    expect(netdev(words, none)).toEqual(["user,id=n,restrict=on,net=10.0.3.0/24"]);
+    expect(refusal(words, bridge).message).toContain("user network");
+  });
+
+  test("everything else is on the destination's own", () => {
+    for (const backend of [
+      "tap,ifname=x,script=/etc/x",
+      "bridge,br=br7",
+      "socket,listen=:1",
+      "vde,sock=/x",
+    ]) {
+      expect(netdev(card(backend))).toEqual(["user,id=n,restrict=off"]);
+      expect(netdev(card(backend), bridge)).toEqual(["bridge,id=n,br=br0"]);
+      expect(netdev(card(backend), none)).toEqual(["hubport,id=n,hubid=1"]);
+    }
+    expect(valuesOf("-sandbox", card("tap"), bridge)).toEqual(["on,obsolete=deny,resourcecontrol=deny"]);
+    // No helper is needed where there is no card.
+    expect(valuesOf("-sandbox", ["-nic", "none"], bridge)[0]).toContain("spawn=deny");
+  });
+
+  test("a virtio card that has had a tap device goes nowhere else", () => {
+    const words = card("tap", "virtio-net-pci");
+    expect(netdev(words, bridge)).toEqual(["bridge,id=n,br=br0"]);
+    for (const policy of [{}, none]) expect(refusal(words, policy).message).toContain("tap device");
+    expect(netdev(card("tap,vnet_hdr=off", "virtio-net-pci"), none)).toEqual(["hubport,id=n,hubid=1"]);
+    expect(refusal(["-nic", "tap,model=virtio"]).message).toContain("tap device");
+  });
+
+  test("the card that QEMU adds by itself stays on its user network", () => {
+    expect(line([])).not.toContain("-nic");
+    expect(valuesOf("-nic", [], none)).toEqual(["user,restrict=on"]);
+    expect(refusal([], bridge).message).toContain("user network");
+    expect(line(["-nodefaults"], bridge)).not.toContain("-nic");
+  });
+
+  test("a bridge has a name that is one", () => {
+    expect(refusal(card("tap"), { net: { kind: "bridge", bridge: "br0,helper=/bin/sh" } })).toMatchObject({
+      code: "usage",
+    });
+  });
+});
