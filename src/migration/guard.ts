@@ -8,13 +8,16 @@ import { loadIdentity } from "../channel/identity.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { lockSession } from "./claim.ts";
 import type { Observer } from "./events.ts";
-import { giveUpRunning, isToGoOnHere } from "./give-up.ts";
+import { type GivingUp, giveUpRunning, isToGoOnHere } from "./give-up.ts";
 import { Journal } from "./journal.ts";
 
 /** What the watched process says when it ends by itself; without it, it has died. */
 const farewell = "done\n";
 const lockTries = 100;
 const lockPauseMs = 50;
+/** Nobody else lets the VM go on: where its QEMU cannot be spoken to, another try may have better luck. */
+const giveUpTries = 10;
+const giveUpPauseMs = 1_000;
 
 /** Starts the guard of a session. `self` is how this very program is started. Gives what ends the watch. */
 export function startGuard(self: readonly string[], home: string, session: string): () => Promise<void> {
@@ -61,12 +64,23 @@ export async function watchOver(
       const insecure = record.peer === "insecure";
       const locked = () => Promise.reject(new MigrateError("passphrase-wrong", "nobody is there to ask"));
       const identity = insecure ? null : await loadIdentity(home, { passphrase: locked }).catch(() => null);
-      await giveUpRunning(session, { home, journal, identity, observe, now: () => Date.now() });
+      await giveUpInTheEnd(session, { home, journal, identity, observe, now: () => Date.now() });
     } finally {
       release();
     }
   } finally {
     journal.close();
+  }
+}
+
+async function giveUpInTheEnd(session: string, givingUp: GivingUp): Promise<void> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await giveUpRunning(session, givingUp);
+    } catch (thrown) {
+      if (tries === giveUpTries) throw thrown;
+      await Bun.sleep(giveUpPauseMs);
+    }
   }
 }
 

@@ -129,20 +129,26 @@ async function resolveSource(
     if (record.endedAtMs !== null) return;
     const identity =
       record.peer === "insecure" ? null : await loadIdentity(home, { passphrase: options.passphrase });
-    await new Source({
-      home,
-      journal,
-      session: record.session,
-      vm: null,
-      quiet: null,
-      identity,
-      address: parseAddressText(record.address),
-      streams: 1,
-      retryForMs: options.retryForMs,
-      signal: options.signal,
-      observe,
-      now: () => Date.now(),
-    }).run();
+    try {
+      await new Source({
+        home,
+        journal,
+        session: record.session,
+        vm: null,
+        quiet: null,
+        identity,
+        address: parseAddressText(record.address),
+        streams: 1,
+        retryForMs: options.retryForMs,
+        signal: options.signal,
+        observe,
+        now: () => Date.now(),
+      }).run();
+    } catch (thrown) {
+      // The destination gave it back: a VM that ran stands still here, and goes on now.
+      if (!isToGoOnHere(journal.find(record.session)!)) throw thrown;
+      await giveUpRunning(record.session, await givingUp());
+    }
   } finally {
     release();
   }

@@ -2,6 +2,7 @@
  * QEMU's machine protocol: commands with their answers, and events (QEMU docs/interop/qmp-spec and
  * qemu-qmp-ref). One connection to the unix socket of one QEMU.
  */
+import { randomInt } from "node:crypto";
 import type { ProcessId } from "../../platform/process-id.ts";
 import { connectFailure, QmpError } from "./qmp-error.ts";
 import {
@@ -20,6 +21,12 @@ export type { QmpEvent } from "./qmp-line.ts";
 /** A QEMU that nobody else talks to greets at once; one that loads or stops a VM may be busy for seconds. */
 const connectTimeoutMs = 10_000;
 const answerTimeoutMs = 30_000;
+/**
+ * Most commands of one connection. QEMU gives the answer to a command whose caller died to whoever calls next:
+ * each connection has a range of ids of its own, so that it can be told from the answers to ours.
+ */
+const mostCommands = 2 ** 22;
+const idRanges = 2 ** 31;
 
 /**
  * `connecting`: neither greeting nor capabilities yet. `running`: commands and events flow. `ending`: why
@@ -46,7 +53,8 @@ export class Qmp {
   #socket: QmpSocket | undefined;
   #state: State = "connecting";
   #reason: QmpError | undefined;
-  #lastId = 0;
+  readonly #idRange = randomInt(idRanges);
+  #lastId = this.#idRange * mostCommands;
   #version: QmpVersion | undefined;
 
   private constructor() {
@@ -191,6 +199,7 @@ export class Qmp {
 
   /** Throws where the message does not belong here. */
   #take(message: QmpMessage): void {
+    if ("id" in message && Math.floor(message.id / mostCommands) !== this.#idRange) return;
     const greeted = this.#version !== undefined;
     if ((message.kind === "greeting") === greeted) throw new Error(`a ${message.kind} out of place`);
     switch (message.kind) {
