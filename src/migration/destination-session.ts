@@ -234,12 +234,12 @@ export class DestinationSession {
   /** The link is gone: lanes are closed, and what they left is remembered. */
   async linkLost(): Promise<void> {
     const received = this.#received;
-    received?.closeLanes();
-    const record = this.record;
-    if (received === undefined || record === null) return;
+    if (received === undefined) return;
+    received.closeLanes();
     await received.quieten();
-    if (record.endedAtMs === null) received.pause();
-    if (record.state !== "receiving") return;
+    const record = this.record;
+    if (record?.endedAtMs === null) received.pause();
+    if (record?.state !== "receiving") return;
     received.files.rest();
     const { patienceMs } = received;
     if (patienceMs === null) return;

@@ -177,7 +177,8 @@ export class Destination {
         });
       }
     } finally {
-      if (bound && bound.link === link) {
+      // One that stops has looked after its sessions, and has no journal any more.
+      if (bound && bound.link === link && !this.#stopping) {
         const session = bound;
         await session.inTurn(() => session.linkLost());
         const { record } = session;

@@ -45,6 +45,13 @@ export class ArrivedGuest {
     return qemu != null && isRunning(qemu);
   }
 
+  /** What is left to read of one that has ended before its time. */
+  lastWords(): string {
+    const log = join(this.folder, "qemu.log");
+    const said = existsSync(log) ? readFileSync(log, "utf8") : "no log";
+    return `noted ${JSON.stringify(this.noted())}; QEMU said: ${said}; its guest: ${this.serialText().slice(-2000)}`;
+  }
+
   /** All that the guest printed under this QEMU. */
   serialText(): string {
     return this.log.text();

@@ -93,7 +93,7 @@ export async function expectMoved(
   expect(named.map(({ file }: { file: string }) => file)).toEqual(disks.map(({ path }) => basename(path)));
 
   const arrived = at.arrived(name);
-  expect(arrived.isRunning()).toBe(true);
+  expect(arrived.isRunning(), `it runs there; ${arrived.lastWords()}`).toBe(true);
   expect(arrived.noted()).toMatchObject({ session: sent.at(-1)!.session });
   // Nobody of ours holds its monitor any more.
   const monitor = await callMonitor(arrived.qmpPath, () => arrived.isRunning());
