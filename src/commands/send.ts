@@ -33,7 +33,7 @@ export default defineCommand({
   name,
   summary: "move a VM from this host to another one",
   about:
-    "VM is qmp:PATH, the QMP socket of a QEMU that runs it, or a folder with a vm.json. Without one, name the files: --name, --ram, --disk, --tpm-state, and give HOST:PORT alone. A VM that is switched off has no RAM file.\n\nA VM that runs is moved with its disks and its virtual TPM while it runs, and is stopped for the last moment alone; --mode stop stops it first. The destination must serve with --qemu. Until it says that the VM runs there, the VM can go on here.\n\nThe source lets go of the VM only after the destination has every byte durable and checked. Given again after a cut or a crash, the same command goes on where it stopped; a VM that runs and was not released is moved anew.",
+    "VM is qmp:PATH, the QMP socket of a QEMU that runs it, or a folder with a vm.json. Without one, name the files: --name, --ram, --disk, --tpm-state, and give HOST:PORT alone. A VM that is switched off has no RAM file.\n\nA VM that runs is moved with its disks and its virtual TPM while it runs, and is stopped for the last moment alone; --mode stop stops it first. The destination must serve with --qemu. Whatever fails before this host lets go of the VM leaves it running here.\n\nThe source lets go of the VM only after the destination has every byte durable and checked. Given again after a cut or a crash, the same command goes on where it stopped; a VM that runs and was not released is moved anew.",
   usage: [
     `${name} VM HOST:PORT [FLAGS]`,
     `${name} qmp:PATH HOST:PORT [--mode live|stop] [FLAGS]`,

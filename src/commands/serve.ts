@@ -24,7 +24,7 @@ export default defineCommand({
   name: "migrate serve",
   summary: "wait on this host for VMs and take them in",
   about:
-    "Prints its address, its fingerprint and a migrate send line with a ticket, which pairs one source with this host. A VM ends in DIR under its own name, with a vm.json, once every byte of it is durable and checked.\n\nSIGTERM finishes the chunk in hand and leaves every session resumable.",
+    "Prints its address, its fingerprint and a migrate send line with a ticket, which pairs one source with this host. A VM ends in DIR under its own name, with a vm.json, once every byte of it is durable and checked.\n\nSIGTERM finishes the chunk in hand and leaves every session resumable; a running VM that is still on its way stays at its source.",
   options: {
     listen: withDefault(
       "HOST:PORT",

@@ -6,7 +6,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
-import { MigrateError } from "../protocol/errors.ts";
+import { asMigrateError, MigrateError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
 import type { MessageBody } from "../protocol/messages.ts";
 import { ArrivingStreams } from "../transfer/arriving-streams.ts";
@@ -50,6 +50,8 @@ export interface ArrivingVmOptions {
   home: string;
   policy: QemuPolicy;
   doors: DoorPool | undefined;
+  /** The record gives the VM to this host: another process of ours may have let it go on. */
+  isOwned: () => boolean;
   /** The QEMU ended, or a stream failed, before the VM was whole. */
   failed: (error: MigrateError) => void;
   /** Bytes that came on streams. */
@@ -102,7 +104,9 @@ export class ArrivingVm {
     run.make(session);
     run.link(vmLinkName, staging.folder);
     const { words, nodes, hasTpm } = commandLineOf(machine, policy, run);
-    await makeImages(machine, staging, hasTpm);
+    await makeImages(machine, staging, hasTpm).catch((thrown: unknown) => {
+      throw storeFailure(thrown);
+    });
     if (hasTpm) await startSwtpm({ stateFolder: join(staging.folder, "tpm"), run });
     const qemu = await startQemu(words, run);
     this.#qemu = qemu;
@@ -141,6 +145,11 @@ export class ArrivingVm {
   #forbidRun(qemu: RunningQemu): void {
     qemu.qmp.onEvent(({ event }) => {
       if (event !== "RESUME" || this.#ran !== "no" || this.#qemu !== qemu) return;
+      if (this.#options.isOwned()) {
+        // A person's word let it go on (`migrate resolve`).
+        this.#ran = "yes";
+        return;
+      }
       void qemu.kill();
       this.#options.failed(
         new MigrateError("qemu-failed", "the VM went on by itself before it was owned, and was ended", {
@@ -239,9 +248,15 @@ export class ArrivingVm {
     if (this.#qemu !== undefined) return true;
     const noted = this.#run.noted();
     if (noted?.session !== this.#options.session) return false;
-    const qemu = await adoptQemu(this.#run);
+    const qemu = await adoptQemu(this.#run).catch((cause: unknown) => {
+      // Its own words name paths of this host.
+      const { hint } = asMigrateError(cause);
+      const said = "the destination's QEMU does not answer";
+      throw new MigrateError("qemu-failed", said, { side: "destination", hint, cause });
+    });
     if (qemu === null) return false;
     this.#qemu = qemu;
+    this.#forbidRun(qemu);
     this.#whole = true;
     return true;
   }
@@ -255,7 +270,7 @@ export class ArrivingVm {
     this.#qemu = undefined;
   }
 
-  /** Ends QEMU and TPM and removes the run folder. Idempotent; never throws. */
+  /** Ends QEMU and TPM and removes the run folder. Idempotent. Throws as `endDaemon` and node:fs do. */
   async end(): Promise<void> {
     this.#over = true;
     this.#whole = false;
@@ -263,13 +278,15 @@ export class ArrivingVm {
     this.#streams = undefined;
     this.#instance = undefined;
     const noted = this.#run.noted();
-    // Of the VM of that name that another session brought nothing is touched.
-    if (noted !== null && noted.session !== this.#options.session) return;
-    const qemu = this.#qemu ?? (await adoptQemu(this.#run).catch(() => null)) ?? undefined;
+    // Of a VM of that name that another session brought, or whose session cannot be read, nothing is touched.
+    const ours = noted?.session === this.#options.session;
+    const known = this.#qemu ?? null;
+    const qemu = known ?? (ours ? await adoptQemu(this.#run).catch(() => null) : null);
     this.#qemu = undefined;
-    if (qemu !== undefined) await qemu.kill();
-    else if (noted?.qemu) await endDaemon(noted.qemu);
-    if (noted?.swtpm) await endSwtpm(noted.swtpm);
+    if (qemu !== null) await qemu.kill();
+    else if (ours && noted.qemu) await endDaemon(noted.qemu);
+    if (!ours) return;
+    if (noted.swtpm) await endSwtpm(noted.swtpm);
     this.#run.remove();
   }
 

@@ -10,7 +10,7 @@ import type { Vm, VmFile } from "../vm/folder.ts";
 import { readManifest } from "../vm/manifest.ts";
 import { openRunningVm, type RunningVm } from "../vm/qemu/running-vm.ts";
 import { lockSession, releasedElsewhere, requireNotMoved } from "./claim.ts";
-import { type GivingUp, giveUpRunning } from "./give-up.ts";
+import { type GivingUp, giveUpRunning, isToGoOnHere } from "./give-up.ts";
 import type { Journal, SessionRecord } from "./journal.ts";
 import { type SourceMachine, sourceMachine } from "./machine-record.ts";
 import { fileIdentity } from "./retire.ts";
@@ -57,7 +57,9 @@ export async function claimRunning(
 ): Promise<RunningClaim> {
   const { spec, address, live } = options;
   const qmpPath = resolve(spec.qmp);
-  for (const found of journal.open("source").filter((record) => isBehind(record, qmpPath))) {
+  for (const found of journal
+    .all("source")
+    .filter((record) => isBehind(record, qmpPath) && (record.endedAtMs === null || isToGoOnHere(record)))) {
     const release = lockSession(home, found);
     const record = journal.find(found.session)!;
     if (record.state === "released" || record.state === "confirmed") {

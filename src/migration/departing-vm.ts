@@ -59,6 +59,8 @@ export class DepartingVm {
   #stoppedAtMs: number | undefined;
   #failure: MigrateError | undefined;
   #ticker: Timer | undefined;
+  /** QEMU may be slow to answer: it is asked for its figures once at a time. */
+  #telling: Promise<void> | undefined;
   /** How far a live move has come; the links have phases of their own. */
   #phase: Phase | undefined;
   readonly #stall: StallWatch;
@@ -77,6 +79,11 @@ export class DepartingVm {
   /** What has gone over, once all has. */
   get results(): readonly StreamResult[] {
     return this.#results;
+  }
+
+  /** Bytes of the VM that the destination's QEMU has been handed so far. */
+  get carriedBytes(): number {
+    return this.#streams().reduce((sum, stream) => sum + (this.#pool?.carried(stream).toDestination ?? 0), 0);
   }
 
   /** Why nothing can come of it any more, whatever the links do. */
@@ -161,7 +168,9 @@ export class DepartingVm {
     this.#sockets = new StreamSockets(socketFolder, pool);
     this.#ticker = setInterval(() => {
       this.#lookForStall();
-      void this.#tell(meter, observe);
+      this.#telling ??= this.#tell(meter, observe).finally(() => {
+        this.#telling = undefined;
+      });
     }, progressEveryMs);
     if (live) this.#enter("pre-copy", meter);
     // All greet before the first begins: the guest stands still meanwhile, and bulk data would be in the way.
@@ -228,9 +237,7 @@ export class DepartingVm {
 
   /** Asks nothing of QEMU, which answers nothing while it sends the last part. */
   #lookForStall(): void {
-    const bytes = this.#streams().reduce((sum, stream) => {
-      return sum + this.#pool!.carried(stream).toDestination;
-    }, 0);
+    const bytes = this.carriedBytes;
     const stopped = this.stoppedAtMs !== undefined;
     const stalledMs = this.#stall.look({ bytes, stopped, linked: this.#gate.isOpen }, performance.now());
     if (stalledMs === null) return;

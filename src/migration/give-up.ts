@@ -4,10 +4,10 @@
  */
 import type { HeartbeatTiming } from "../channel/control-link.ts";
 import type { Identity } from "../channel/identity.ts";
-import { isRunning } from "../platform/process-id.ts";
+import { isRunning, isSameProcess } from "../platform/process-id.ts";
 import { asMigrateError, MigrateError } from "../protocol/errors.ts";
 import { Qmp } from "../vm/qemu/qmp.ts";
-import { qmpFailure } from "../vm/qemu/qmp-error.ts";
+import { QmpError, qmpFailure } from "../vm/qemu/qmp-error.ts";
 import { rollBack } from "../vm/qemu/roll-back.ts";
 import { tellCancelled } from "./cancellation.ts";
 import type { Observer } from "./events.ts";
@@ -65,6 +65,9 @@ async function letGoOn(record: SessionRecord, known: Qmp | undefined): Promise<v
   let qmp = known;
   try {
     if (qmp === undefined || qmp.isClosed) qmp = await Qmp.connect(machine.qmpPath);
+    if (!isSameProcess(qmp.peer, machine.qemu)) {
+      throw new QmpError("interrupted", "another QEMU has the VM's QMP socket");
+    }
     await rollBack(qmp, machine.wasRunning);
   } catch (thrown) {
     if (!isRunning(machine.qemu)) return;

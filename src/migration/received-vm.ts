@@ -4,6 +4,8 @@
  * (destination-session.ts).
  */
 import { randomBytes } from "node:crypto";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import type { ControlLink } from "../channel/control-link.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import type { MessageBody } from "../protocol/messages.ts";
@@ -15,6 +17,7 @@ import { storeFailure } from "../transfer/store-failure.ts";
 import { checkSelfContained } from "../vm/disk-format.ts";
 import type { QemuPolicy } from "./arriving-command.ts";
 import { ArrivingVm } from "./arriving-vm.ts";
+import { type DestinationRecord, destinationMayRun } from "./destination-machine.ts";
 import type { Observer } from "./events.ts";
 import type { Journal, SessionRecord } from "./journal.ts";
 import { checkLane } from "./lane-check.ts";
@@ -74,6 +77,10 @@ export class ReceivedVm {
       home: context.home,
       policy: context.qemu ?? { allowTcg: false, net: { kind: "none" } },
       doors: context.doors,
+      isOwned: () => {
+        const found = context.journal.find(session);
+        return found !== null && destinationMayRun(found.state as DestinationRecord, found.mode);
+      },
       failed: context.failed,
       received: (bytes) => this.#received(bytes),
     });
@@ -188,6 +195,11 @@ export class ReceivedVm {
   /** What must be so for the VM to be owned. Throws MigrateError "store-failed" or NeverRan. */
   async checkReady(): Promise<void> {
     this.files.checkPresent();
+    for (const { name } of arrivingMachine(this.#offered.machine)?.disks ?? []) {
+      if (existsSync(join(this.files.staging.folder, name))) continue;
+      const message = `${name} is gone from the destination's store`;
+      throw new MigrateError("store-failed", message, { side: "destination" });
+    }
     await this.#arriving?.adopt();
     this.#arriving?.checkWaiting();
     // Nobody lets a VM go on before it is owned.

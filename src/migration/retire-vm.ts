@@ -1,6 +1,12 @@
 /** What becomes of the VM at the source once the destination owns it: first its QEMU ends, then its files are retired. */
 import { rmSync } from "node:fs";
-import { isRunning, type ProcessId, signalProcess, waitForEnd } from "../platform/process-id.ts";
+import {
+  isRunning,
+  isSameProcess,
+  type ProcessId,
+  signalProcess,
+  waitForEnd,
+} from "../platform/process-id.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { Qmp } from "../vm/qemu/qmp.ts";
 import { RunFolder } from "../vm/qemu/run-folder.ts";
@@ -24,8 +30,7 @@ export async function retireVm(record: SessionRecord, home: string, qmp?: Qmp): 
     if (machine.tpm !== null) await endSwtpm(machine.tpm.swtpm);
     // Where the VM had come here by this program before, its sockets lie in a run folder of ours.
     for (const run of RunFolder.all(home)) {
-      const { qemu } = run.noted() ?? {};
-      if (qemu?.pid === machine.qemu.pid && qemu.startTicks === machine.qemu.startTicks) {
+      if (isSameProcess(run.noted()?.qemu, machine.qemu)) {
         rmSync(run.path, { recursive: true, force: true });
       }
     }
@@ -37,7 +42,9 @@ async function endQemu(process: ProcessId, qmpPath: string, known: Qmp | undefin
   if (!isRunning(process)) return;
   try {
     const qmp = known === undefined || known.isClosed ? await Qmp.connect(qmpPath) : known;
-    await qmp.execute("quit").catch(() => {});
+    // The path may be another QEMU's by now.
+    if (isSameProcess(qmp.peer, process)) await qmp.execute("quit").catch(() => {});
+    else signalProcess(process, "SIGTERM");
     qmp.close();
   } catch {
     // Another program has the socket: then it is asked with a signal, which QEMU takes for the same.

@@ -37,7 +37,7 @@ export function retireFiles(record: SessionRecord): void {
 /** What a VM was started from (kernels, firmware, read-only images) is not its own: others may use it. */
 function ours(record: SessionRecord): string[] {
   const files = [
-    ...record.files.filter(({ kind }) => kind !== "boot"),
+    ...record.files.filter(({ kind, path }) => kind !== "boot" || isWithin(record.folder, path)),
     ...(sourceMachine(record.machine)?.retire ?? []),
   ];
   const found = files.flatMap(({ path, identity }) =>
@@ -47,9 +47,22 @@ function ours(record: SessionRecord): string[] {
   return [...new Set(found)];
 }
 
+function isWithin(folder: string | null, path: string | undefined): boolean {
+  return folder !== null && path?.startsWith(`${folder}/`) === true;
+}
+
+/** Whether nothing of the VM is left in its folder. */
+function isEmptied(record: SessionRecord, folder: string): boolean {
+  const files = [...record.files, ...(sourceMachine(record.machine)?.retire ?? [])];
+  return files.every(({ path }) => path === undefined || !isWithin(folder, path) || !existsSync(path));
+}
+
 /** A folder is retired by one rename: it is there under the old name or under the new one. */
 function renameFolder(record: SessionRecord, folder: string): void {
-  if (ours(record).length > 0) renameAside(folder, record.session);
+  const paths = ours(record);
+  // What lies elsewhere first: once the folder has another name, its files are not found any more.
+  for (const path of paths) if (!isWithin(folder, path)) renameAside(path, record.session);
+  if (paths.some((path) => isWithin(folder, path))) renameAside(folder, record.session);
 }
 
 function renameEach(record: SessionRecord): void {
@@ -76,7 +89,7 @@ function deleteEach(record: SessionRecord): void {
     else unlinkSync(path);
     folders.add(dirname(path));
   }
-  if (record.folder !== null && record.files.every(({ path }) => path === undefined || !existsSync(path))) {
+  if (record.folder !== null && isEmptied(record, record.folder)) {
     const manifest = join(record.folder, "vm.json");
     if (existsSync(manifest)) unlinkSync(manifest);
     // Only an empty folder goes; whatever else somebody put there stays.

@@ -2,7 +2,8 @@
 import { join } from "node:path";
 import { openHome } from "../channel/home.ts";
 import { loadIdentity } from "../channel/identity.ts";
-import { parseTicket } from "../channel/ticket.ts";
+import { parseTicket, type Ticket } from "../channel/ticket.ts";
+import { socketPathBytes } from "../platform/peer-process.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { StillFiles } from "../vm/qemu/still-files.ts";
 import { claimRunning, type RunningClaim, type RunningSpec } from "./claim-running.ts";
@@ -37,10 +38,16 @@ export interface SendRunningOptions extends Omit<SendOptions, "vm" | "copy" | "s
 
 /**
  * Moves a VM that runs under QEMU. Gives what was done; the observer has heard the same as its last event.
- * Throws MigrateError, after which the VM goes on here unless the code is "in-doubt" or "not-owner".
+ * Throws MigrateError, after which the VM goes on here, unless it says otherwise: "in-doubt", "not-owner",
+ * "qemu-failed" where QEMU cannot be asked, and what fails after the destination owns it.
  */
 export async function sendRunningVm(options: SendRunningOptions, observe: Observer): Promise<Report> {
   const home = openHome(options.home);
+  if (Buffer.byteLength(join(home, "sessions", "0".repeat(16), "disk-63")) > socketPathBytes) {
+    const said = "the path of MIGRATE_HOME is too long for the sockets of a move";
+    throw new MigrateError("home-unusable", said, { side: "source", hint: "set it to a shorter one" });
+  }
+  const ticket = options.ticket === undefined || options.insecure ? undefined : parseTicket(options.ticket);
   const identity = options.insecure ? null : await loadIdentity(home, { passphrase: options.passphrase });
   const journal = Journal.open(home, options.onJournalWrite);
   const { timing } = options;
@@ -52,12 +59,14 @@ export async function sendRunningVm(options: SendRunningOptions, observe: Observ
       { ...options, spec: options.vm, address: addressText(options.address), now: givingUp.now },
       givingUp,
     );
-    const unguard = options.guard(claim.record.session);
+    let unguard: (() => Promise<void>) | undefined;
     try {
-      return await sendClaimed(claim, options, givingUp);
+      unguard = options.guard(claim.record.session);
+      return await sendClaimed(claim, { ...options, ticket }, givingUp);
     } finally {
+      claim.departing?.vm.qmp.close();
       claim.release();
-      await unguard();
+      await unguard?.();
     }
   } finally {
     journal.close();
@@ -66,7 +75,7 @@ export async function sendRunningVm(options: SendRunningOptions, observe: Observ
 
 async function sendClaimed(
   claim: RunningClaim,
-  options: SendRunningOptions,
+  options: Omit<SendRunningOptions, "ticket"> & { ticket: Ticket | undefined },
   givingUp: GivingUp,
 ): Promise<Report> {
   const { home, journal, identity, observe, now } = givingUp;
@@ -96,7 +105,6 @@ async function sendClaimed(
       quiet: files,
       ...(vm && found ? { departing: vm, machine: found.machine } : {}),
       identity,
-      ticket: options.ticket === undefined || options.insecure ? undefined : parseTicket(options.ticket),
       streams: options.lanes,
       observe,
       now,

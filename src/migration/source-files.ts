@@ -59,6 +59,7 @@ export class SourceFiles {
     const { address, identity, streams, bandwidthBytesPerSec, quiet } = session.options;
     if (quiet === null) throw new MigrateError("bug", "there are no files to send");
     const { record, meter } = session;
+    const fileBytes = record.files.reduce((sum, { bytes }) => sum + bytes, 0);
     return new LanePool({
       ...address,
       credentials: identity && {
@@ -69,7 +70,7 @@ export class SourceFiles {
       session: record.session,
       laneToken,
       tagKey: Buffer.from(record.tagKey, "hex"),
-      streams: Math.max(1, Math.min(streams, Math.ceil(record.bytes / laneWorthBytes))),
+      streams: Math.max(1, Math.min(streams, Math.ceil(fileBytes / laneWorthBytes))),
       bandwidthBytesPerSec: bandwidthBytesPerSec ?? null,
       files: record.files.map((file, i) => ({
         path: file.path!,

@@ -50,7 +50,8 @@ export class Source {
     let lostAtMs = performance.now();
     let delayMs = firstDelayMs;
     for (let tries = 1; ; tries++) {
-      const doneBefore = session.meter.doneBytes;
+      const doneBytes = () => session.meter.doneBytes + (session.options.departing?.carriedBytes ?? 0);
+      const doneBefore = doneBytes();
       try {
         if (session.mayStop) throw session.interruption();
         this.#attempt = new SourceAttempt(session);
@@ -60,7 +61,7 @@ export class Source {
         const error = asMigrateError(thrown);
         const record = session.record;
         // Only what is new counts: a destination that forgets all each time would keep us for good.
-        if (session.meter.doneBytes > doneBefore) {
+        if (doneBytes() > doneBefore) {
           lostAtMs = performance.now();
           delayMs = firstDelayMs;
         }

@@ -76,6 +76,10 @@ export class StreamSockets {
         this.#pool.ended(number).catch(this.#failed.reject);
         await opened;
       }
+    } catch (cause) {
+      if (cause instanceof MigrateError) throw cause;
+      const said = "the source's QEMU did not connect to a stream";
+      throw new MigrateError("qemu-failed", said, { side: "source", cause });
     } finally {
       listener.close();
     }

@@ -32,6 +32,11 @@ export function processId(pid: number): ProcessId | null {
   return stat === null ? null : { pid: stat.pid, startTicks: stat.startTicks };
 }
 
+/** Whether both are the same process. */
+export function isSameProcess(one: ProcessId | null | undefined, other: ProcessId): boolean {
+  return one?.pid === other.pid && one.startTicks === other.startTicks;
+}
+
 /**
  * Whether that very process still runs. One that has ended and waits for its parent (a zombie) does not; one
  * whose first thread alone has ended does: the others hold its files, and may be writing to them.

@@ -132,6 +132,28 @@ describe("RELEASE is lost", () => {
   );
 
   test(
+    "send dies: a word at the destination has the VM go on there, under a serve that holds its QEMU",
+    async () => {
+      await withMove(async (move) => {
+        await move.at("RELEASE", () => {
+          move.send.signal("SIGKILL");
+          return "break";
+        });
+        await move.send.exit;
+        await expectInDoubt(move);
+        expect(await move.failure(move.resolveThere(["--owner", "destination"]))).toEqual({
+          code: 0,
+          error: undefined,
+        });
+        // The source hears of it by asking.
+        expect(await move.failure(move.resolve())).toEqual({ code: 0, error: undefined });
+        await move.state.expectMoved();
+      });
+    },
+    limitMs,
+  );
+
+  test(
     "send and the destination's QEMU die: migrate resolve has the VM go on at the source",
     async () => {
       await withMove(async (move) => {

@@ -61,6 +61,12 @@ export class DisturbedMove {
     return this.hosts.hosts.source(["resolve", session, "--insecure", ...flags]);
   }
 
+  /** `migrate resolve` of the session, at the destination. */
+  resolveThere(flags: string[] = []): MigrateProcess {
+    const session = this.state.source?.session ?? "none";
+    return this.hosts.hosts.destination(["resolve", session, ...flags]);
+  }
+
   /**
    * Starts the move and does `act` at that moment; at a frame this is before it passes, and where `act` gives
    * "break" it does not pass, and every connection is reset. Resolves after it.

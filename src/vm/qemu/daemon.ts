@@ -79,8 +79,20 @@ export function startDaemon(argv: readonly string[], { cwd, log }: DaemonOptions
   }
 }
 
-/** One that somebody before us started. Looks every 50 ms whether it still runs. */
+/** One that somebody before us started. Whether it still runs is looked at only once its end is asked for. */
 export function adoptDaemon(process: ProcessId, log: string): Daemon {
+  let end: Promise<void> | undefined;
+  return {
+    process,
+    lastWords: () => lastWordsOf(log),
+    get ended() {
+      end ??= endOf(process);
+      return end;
+    },
+  };
+}
+
+function endOf(process: ProcessId): Promise<void> {
   const end = Promise.withResolvers<void>();
   const timer = setInterval(() => {
     if (isRunning(process)) return;
@@ -89,7 +101,7 @@ export function adoptDaemon(process: ProcessId, log: string): Daemon {
   }, pollMs);
   // It may outlive us: nobody has to stay for it.
   timer.unref();
-  return { process, ended: end.promise, lastWords: () => lastWordsOf(log) };
+  return end.promise;
 }
 
 /**

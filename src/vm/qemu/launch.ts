@@ -161,7 +161,9 @@ function running(qmp: Qmp, daemon: Daemon): RunningQemu {
   return {
     qmp,
     process: daemon.process,
-    ended: daemon.ended,
+    get ended() {
+      return daemon.ended;
+    },
     lastWords: daemon.lastWords,
     kill,
     async quit() {

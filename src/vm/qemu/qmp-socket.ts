@@ -1,4 +1,5 @@
 /** The socket below a QMP connection: calling QEMU, and sending what the socket does not take at once. */
+import { closeSync } from "node:fs";
 import type { Socket } from "bun";
 import { callUnixSocket, peerOf } from "../../platform/peer-process.ts";
 import type { ProcessId } from "../../platform/process-id.ts";
@@ -40,7 +41,12 @@ export class QmpSocket {
     // Bun's own call says the same of a full queue and of a socket that nobody listens on.
     const fd = await descriptorOf(path, lateAtMs);
     const socket = new QmpSocket(peerBehind(fd), events);
-    await socket.#adopt(fd);
+    try {
+      await socket.#adopt(fd);
+    } catch (thrown) {
+      closeSync(fd);
+      throw thrown;
+    }
     return socket;
   }
 

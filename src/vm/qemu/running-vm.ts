@@ -10,6 +10,7 @@ import { argumentsOf, type ProcessId } from "../../platform/process-id.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { type DefinitionFile, parseDefinition, type QemuDefinition } from "./definition/definition.ts";
 import { Qmp } from "./qmp.ts";
+import { qmpFailure } from "./qmp-error.ts";
 import { swtpmOf } from "./swtpm.ts";
 
 export interface RunningDisk {
@@ -72,7 +73,7 @@ function invalid(message: string, hint?: string): MigrateError {
 /**
  * Connects to the QEMU behind a QMP socket and looks at its VM; changes nothing. The caller closes
  * `qmp`. Throws MigrateError "vm-invalid" where there is none, or it is not what its command line says,
- * "policy" naming what of it cannot be moved; and QmpError.
+ * "policy" naming what of it cannot be moved, and "qemu-failed".
  */
 export async function openRunningVm(path: string): Promise<RunningVm> {
   const qmpPath = resolve(path);
@@ -81,8 +82,18 @@ export async function openRunningVm(path: string): Promise<RunningVm> {
     return await look(qmp, qmpPath);
   } catch (thrown) {
     qmp.close();
-    throw thrown;
+    throw lookFailure(thrown);
   }
+}
+
+/** What the system or QEMU does not let us see is no mistake of ours. */
+function lookFailure(thrown: unknown): MigrateError {
+  const { code } = thrown as { code?: unknown };
+  if (thrown instanceof MigrateError || typeof code !== "string") return qmpFailure(thrown, "source");
+  return invalid(
+    `The VM's QEMU cannot be looked at (${code})`,
+    "Run migrate as root, or as the user who runs QEMU.",
+  );
 }
 
 async function look(qmp: Qmp, qmpPath: string): Promise<RunningVm> {

@@ -4,6 +4,7 @@
  * is refused with its name, and no file is looked at. Pure.
  */
 import { MigrateError } from "../../../protocol/errors.ts";
+import { limits } from "../../../protocol/limits.ts";
 import { bindTpm, chardevOptions, nameSerialSockets, noteSockets, serialSocket } from "./chardevs.ts";
 import { deviceOptions } from "./devices.ts";
 import { addBareNodes, diskOptions } from "./disks.ts";
@@ -18,7 +19,11 @@ import { refused, shown } from "./words.ts";
 export type { DefinitionFile, QemuDefinition } from "./model.ts";
 
 /** What a command line may have at most. Longer ones are refused unread. */
-export const wordLimits = { words: 512, wordBytes: 16 * 1024, bytes: 128 * 1024 } as const;
+export const wordLimits = {
+  words: limits.words,
+  wordBytes: limits.wordBytes,
+  bytes: limits.commandLineBytes,
+} as const;
 
 /** Readers of options with a value, and of options without one. */
 const withValue: ReadonlyMap<string, OptionReader> = new Map(
