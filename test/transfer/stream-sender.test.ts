@@ -164,7 +164,8 @@ describe("a stream of the source", () => {
     const played = await play((name, connection) => hello(name, connection <= 20 ? busy : welcome(0)));
     await until(() => played.last()?.kind === "opened", "the stream to open");
     expect(played.hellos.length).toBe(21);
-    expect(performance.now() - startMs).toBeLessThan(1500);
+    // Waiting longer each time, as after a lost link, would take half a minute.
+    expect(performance.now() - startMs).toBeLessThan(15_000);
   });
 
   test("gives up where no door ever holds it", async () => {
