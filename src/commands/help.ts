@@ -14,7 +14,7 @@ const exitTexts: Record<keyof typeof exitCodes, string> = {
   notTrusted: "not trusted",
   network: "network (after all retries)",
   integrity: "integrity",
-  refused: "refused by the other side (name taken, no room, policy)",
+  refused: "refused, by the other side (name taken, no room, policy) or by QEMU",
   inDoubt: "ownership in doubt",
   interrupted: "interrupted",
 };

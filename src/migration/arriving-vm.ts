@@ -186,11 +186,8 @@ export class ArrivingVm {
     }
     if (!same) throw new MigrateError("protocol", "the seal names other streams than there are");
     try {
-      await loadedIncoming(
-        qemu.qmp,
-        { nbd: machine.live ? { path: "", nodes: machine.disks.map(({ name }) => name) } : null },
-        loadTimeoutMs,
-      );
+      const isExporting = machine.live && machine.disks.length > 0;
+      await loadedIncoming(qemu.qmp, { isExporting, timeoutMs: loadTimeoutMs });
       await syncImages(machine, this.#options.staging);
     } catch (thrown) {
       throw await failureBehind(qemu, thrown instanceof QmpError ? thrown : storeFailure(thrown));

@@ -239,7 +239,7 @@ function sourceMachineOf(vm: RunningVm): SourceMachine {
     qemu: vm.process,
     wasRunning: vm.running,
     retire: retire.map((path) => ({ path, identity: fileIdentity(path)! })),
-    tpm: vm.tpm && { ...vm.tpm, identity: fileIdentity(vm.tpm.stateFolder)! },
+    tpm: vm.tpm && { swtpm: vm.tpm.swtpm },
   };
 }
 

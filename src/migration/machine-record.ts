@@ -12,8 +12,8 @@ export interface SourceMachine {
   wasRunning: boolean;
   /** Disks, and the files of its virtual TPM: which file each was, as fileIdentity says. */
   retire: { path: string; identity: string }[];
-  /** The state folder of its virtual TPM, and the swtpm that works on it. */
-  tpm: { stateFolder: string; identity: string; swtpm: ProcessId } | null;
+  /** The swtpm of its virtual TPM, whose state folder is to be retired as well. */
+  tpm: { swtpm: ProcessId } | null;
 }
 
 /** The destination's half: what it was offered. */

@@ -125,7 +125,7 @@ describe("a QMP socket", () => {
     listener.stop(true);
     for (const [path, words] of [
       [none, "There is no socket"],
-      [file, "Nobody listens on"],
+      [file, "is no socket"],
       [kept, "Nobody listens on"],
     ] as const) {
       const error = await failureOf(at.send(path));

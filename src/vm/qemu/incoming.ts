@@ -57,8 +57,7 @@ export async function expectIncoming(qmp: Qmp, { ramPath, channels, nbd }: Incom
  */
 export async function loadedIncoming(
   qmp: Qmp,
-  { nbd }: Pick<Incoming, "nbd">,
-  timeoutMs: number,
+  { isExporting, timeoutMs }: { isExporting: boolean; timeoutMs: number },
 ): Promise<void> {
   const end = qmp.nextEvent("MIGRATION", ({ data }) => isOver(data.status), { timeoutMs });
   end.catch(() => {});
@@ -75,7 +74,7 @@ export async function loadedIncoming(
   // Between the last byte and this QEMU ends by itself where a device does not like its state.
   const { status: state } = await qmp.execute<Status>("query-status");
   if (!waiting.includes(state) && !going.includes(state)) throw notLoaded(`is ${state}`);
-  if (nbd !== null && nbd.nodes.length > 0) {
+  if (isExporting) {
     await qmp.execute("nbd-server-stop").catch((thrown) => {
       // Asked again after a link was lost: then it has stopped.
       if (!(thrown instanceof QmpError) || thrown.kind !== "refused") throw thrown;
@@ -84,7 +83,7 @@ export async function loadedIncoming(
 }
 
 /** Whether the VM goes on, or has gone on before. Throws QmpError. */
-export async function isGoing(qmp: Qmp): Promise<boolean> {
+async function isGoing(qmp: Qmp): Promise<boolean> {
   return going.includes((await qmp.execute<Status>("query-status")).status);
 }
 

@@ -1,4 +1,5 @@
 /** What can go wrong between us and a QEMU, told apart, and what a person is told of it. */
+import { statSync } from "node:fs";
 import { asMigrateError, MigrateError, type Side } from "../../protocol/errors.ts";
 
 /**
@@ -82,6 +83,9 @@ export function connectFailure(path: string, thrown: unknown): MigrateError {
     case "ENOENT":
       return invalid(`There is no socket ${path}`, "Does the VM run, and with -qmp unix:PATH?", thrown);
     case "ECONNREFUSED":
+      if (!isSocket(path)) {
+        return invalid(`${path} is no socket`, "Give the path of a -qmp unix:PATH of QEMU.", thrown);
+      }
       return invalid(`Nobody listens on ${path}`, "The QEMU that made it has ended.", thrown);
     case "EAGAIN":
       return taken(path, thrown);
@@ -95,6 +99,10 @@ export function connectFailure(path: string, thrown: unknown): MigrateError {
     default:
       return invalid(`${path} cannot be connected to: ${String(code ?? thrown)}`, undefined, thrown);
   }
+}
+
+function isSocket(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isSocket() !== false;
 }
 
 function taken(path: string, cause: unknown): MigrateError {

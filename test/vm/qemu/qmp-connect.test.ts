@@ -60,9 +60,9 @@ describe("connecting", () => {
     expect(await refusal()).toMatchObject({ code: "vm-invalid", message: `There is no socket ${path}` });
   });
 
-  test("to a file, and to a socket whose QEMU is gone, finds nobody listening", async () => {
+  test("to a file finds no socket, and to a socket whose QEMU is gone nobody listening", async () => {
     writeFileSync(path, "");
-    expect(await refusal()).toMatchObject({ code: "vm-invalid", message: `Nobody listens on ${path}` });
+    expect(await refusal()).toMatchObject({ code: "vm-invalid", message: `${path} is no socket` });
     rmSync(path);
     boundSocket();
     expect(await refusal()).toMatchObject({ code: "vm-invalid", message: `Nobody listens on ${path}` });

@@ -2,7 +2,7 @@
  * -netdev and -nic: a VM brings its cards along, and what is behind them is the destination's own
  * affair. Only what the guest was told by QEMU's user network (its addresses) goes with it.
  */
-import type { OptionReader } from "./draft.ts";
+import type { Draft, OptionReader } from "./draft.ts";
 import type { NetBackend, Pair } from "./model.ts";
 import { type KeyRules, patterns, Settings } from "./settings.ts";
 import { refused, shown } from "./words.ts";
@@ -70,6 +70,14 @@ function backendOf(settings: Settings): NetBackend {
   return backend;
 }
 
+/** What a user network offered of the source's host, or to it, is said to be gone. */
+function noteSourceServices(draft: Draft, settings: Settings, what: string): void {
+  if (settings.has("hostfwd")) draft.note(`${what}: no ports of the destination are forwarded to the VM`);
+  for (const key of ["guestfwd", "tftp", "smb"]) {
+    if (settings.has(key)) draft.note(`${what}: ${key} is left out, it leads to the source's host`);
+  }
+}
+
 const readNetdev: OptionReader = (draft, value, option) => {
   draft.speaksOfNetwork = true;
   const settings = Settings.read(option, value, {
@@ -80,8 +88,7 @@ const readNetdev: OptionReader = (draft, value, option) => {
   const backend = backendOf(settings);
   const own = settings.need("id", id);
   draft.define("netdev", own, option);
-  if (settings.has("hostfwd"))
-    draft.note(`-netdev ${own}: no ports of the destination are forwarded to the VM`);
+  noteSourceServices(draft, settings, `-netdev ${own}`);
   draft.note(`-netdev ${own}: the network behind the card is the destination's`);
   draft.parts.push({
     kind: "network",
@@ -106,6 +113,7 @@ const readNic: OptionReader = (draft, value, option) => {
   const own = settings.take("id", id) ?? null;
   const model = settings.take("model", cardModels);
   const card = settings.kept(cardKeys);
+  noteSourceServices(draft, settings, "-nic");
   draft.note("-nic: the network behind the card is the destination's");
   draft.parts.push({
     kind: "network",
