@@ -2,15 +2,24 @@
 import type { Child, ChildExit } from "../support/child.ts";
 import type { Tool } from "../support/needs.ts";
 import type { Input } from "./inputs.ts";
+import type { Link } from "./link.ts";
 
 /** One side's process, as far as it is measured. */
-export type Process = Pick<Child, "pid" | "exit" | "cpuMs" | "signal" | "stderr">;
+export type Process = Pick<Child, "pid" | "exit" | "cpuMs" | "stderr">;
+
+/** What a destination spent on what it has before, ahead of the clock. */
+export interface Indexing {
+  seconds: number;
+  cpuMs: number;
+}
 
 export interface Attempt {
-  /** Where the bytes must be at the end. */
-  arrivedPath: string;
+  /** Where the bytes must be at the end; absent where they are thrown away. */
+  arrivedPath?: string;
   /** The other side; absent where one process does it all. */
   destination?: Process;
+  /** Not part of the run's time nor of its CPU time. */
+  indexing?: Indexing;
   /** Starts the source: the clock starts with it. */
   start(): Process;
   /**
@@ -29,9 +38,18 @@ export interface Contender {
   name: string;
   /** As the table names it. */
   title: string;
+  /** Us, what a user would pick instead, or what nobody can be faster than. */
+  role: "ours" | "peer" | "limit";
   needs: Tool[];
+  /** Whether a row of it says anything for this input. */
+  suits(input: Input): boolean;
   /** Gets the destination ready in a folder of its own. Throws where it does not come up. */
-  prepare(input: Input, folder: string): Promise<Attempt>;
+  prepare(input: Input, folder: string, link: Link): Promise<Attempt>;
+}
+
+/** Whether no contender can make less of it than it is. */
+export function isRandom(input: Input): boolean {
+  return input.name === "random";
 }
 
 /** Waits for a process's end. Throws what it wrote on standard error where it did not end well. */

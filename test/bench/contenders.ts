@@ -2,15 +2,18 @@
 import { basename, join } from "node:path";
 import { startChild } from "../support/child.ts";
 import type { Contender } from "./contender.ts";
+import type { Input } from "./inputs.ts";
 import { ours } from "./ours.ts";
-import { socat } from "./socat.ts";
-import { rsync, ssh } from "./ssh.ts";
+import { plainTcp, socat } from "./socat.ts";
+import { rsync, rsyncInplace, rsyncSparse, rsyncZ, ssh, zstdSsh } from "./ssh.ts";
 
 /** The limit: the same bytes through the same memory, without a peer. `cp` keeps holes by itself. */
 const cp: Contender = {
   name: "cp",
   title: "cp (the limit)",
+  role: "limit",
   needs: [{ program: "cp" }],
+  suits: () => true,
   async prepare(input, folder) {
     const arrivedPath = join(folder, basename(input.path));
     return {
@@ -22,12 +25,25 @@ const cp: Contender = {
   },
 };
 
+const isNew = (input: Input): boolean => input.before === undefined;
+
 export const contenders: readonly Contender[] = [
   cp,
-  ours("ours", "migrate", []),
-  ours("ours-insecure", "migrate --insecure", ["--insecure"]),
+  plainTcp,
+  ours("ours", "migrate"),
+  ours("ours-base", "migrate --base, serve --index off", {
+    withoutIndex: true,
+    suits: (input) => !isNew(input),
+  }),
+  ours("ours-off", "migrate --compress off", { sendFlags: ["--compress", "off"] }),
+  // On an insecure link nothing that the destination has is used.
+  ours("ours-insecure", "migrate --insecure", { flags: ["--insecure"], suits: isNew }),
   ssh,
+  zstdSsh,
   rsync,
+  rsyncZ,
+  rsyncSparse,
+  rsyncInplace,
   socat,
 ];
 

@@ -1,36 +1,61 @@
-/** What is moved: random bytes, a real guest's RAM, a sparse disk. */
-import { closeSync, ftruncateSync, mkdirSync, openSync, rmSync, statSync, writeSync } from "node:fs";
+/** What is moved: random bytes, a real guest's RAM, a sparse disk, a Debian system and what the destination has of it. */
+import { closeSync, ftruncateSync, mkdirSync, openSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { startGuest } from "../support/guest.ts";
 import { guestImage } from "../support/guest-image.ts";
+import {
+  type DebianName,
+  debianCopyBytes,
+  debianFileBytes,
+  debianNames,
+  makeDebianInputs,
+} from "./inputs/debian.ts";
+import { debianAvailability, debianTree } from "./inputs/debian-tree.ts";
+import { describeInput, type Input } from "./inputs/input.ts";
 
-export interface Input {
-  name: string;
-  path: string;
-  /** What it is to the VM: it decides the flag of `send`. */
-  kind: "ram" | "disk";
-  sparse: boolean;
-  /** Logical size. */
-  bytes: number;
-  /** Room that it takes. */
-  allocatedBytes: number;
-  /** For the table's heading. */
-  title: string;
-}
+export type { Input };
 
 const mib = 2 ** 20;
 /** How much larger than its data the sparse disk is. */
 const sparseFactor = 8;
 
-export const inputNames = ["random", "ram", "ram-image", "disk"] as const;
+export const inputNames = ["random", "ram", "ram-image", "disk", ...debianNames] as const;
 
-/** The most room that an input and one copy of it without holes take together. */
+const isDebian = (name: string): name is DebianName => (debianNames as readonly string[]).includes(name);
+
+/** The most room that an input, what it is made from, and one copy of it without holes take together. */
 export function roomBytes(name: string, sizeMiB: number): number {
+  if (isDebian(name)) return debianFileBytes([name], sizeMiB) + debianCopyBytes(name, sizeMiB);
   return (name === "disk" ? 1 + sparseFactor : 2) * sizeMiB * mib;
 }
 
-/** Makes the inputs named, in that order. The folder must be there. */
-export async function makeInputs(names: string[], folder: string, sizeMiB: number): Promise<Input[]> {
+/**
+ * The most room that several inputs take together: the files that some share are there once, and one
+ * copy at a time is made.
+ */
+export function roomOfAllBytes(names: readonly string[], sizeMiB: number): number {
+  const copyBytes = (name: string): number => {
+    if (isDebian(name)) return debianCopyBytes(name, sizeMiB);
+    return (name === "disk" ? sparseFactor : 1) * sizeMiB * mib;
+  };
+  const others = names.filter((name) => !isDebian(name));
+  return (
+    debianFileBytes(names.filter(isDebian), sizeMiB) +
+    others.length * sizeMiB * mib +
+    Math.max(0, ...names.map(copyBytes))
+  );
+}
+
+/**
+ * Makes the inputs named, in the order of inputNames. The folder must be there. The Debian ones are
+ * left out where this machine cannot make them; `say` is told why.
+ */
+export async function makeInputs(
+  names: string[],
+  folder: string,
+  sizeMiB: number,
+  say: (text: string) => void = (text) => console.error(text),
+): Promise<Input[]> {
   const inputs: Input[] = [];
   if (names.includes("random")) inputs.push(makeRandom(folder, sizeMiB));
   if (names.includes("ram") || names.includes("ram-image")) {
@@ -38,6 +63,12 @@ export async function makeInputs(names: string[], folder: string, sizeMiB: numbe
     inputs.push(...both.filter(({ name }) => names.includes(name)));
   }
   if (names.includes("disk")) inputs.push(makeDisk(folder, sizeMiB));
+  const debian = names.filter(isDebian);
+  if (debian.length > 0) {
+    const { available, reason } = await debianAvailability();
+    if (available) inputs.push(...(await makeDebianInputs(debian, folder, sizeMiB, await debianTree())));
+    else say(`left out: ${debian.join(", ")}; ${reason}`);
+  }
   return inputs;
 }
 
@@ -46,7 +77,13 @@ function makeRandom(folder: string, sizeMiB: number): Input {
   const file = openSync(path, "wx");
   writeRandom(file, 0, sizeMiB);
   closeSync(file);
-  return describe("random", path, "disk", false, `${sizeMiB} MiB of random bytes`);
+  return describeInput({
+    name: "random",
+    path,
+    kind: "disk",
+    sparse: false,
+    title: `${sizeMiB} MiB of random bytes`,
+  });
 }
 
 /** The data lies in 64 places, evenly over the disk, as files do on one that is not full. */
@@ -62,13 +99,13 @@ function makeDisk(folder: string, sizeMiB: number): Input {
     writeRandom(file, Math.floor((diskMiB * place) / places) * mib, endMiB - beginMiB);
   }
   closeSync(file);
-  return describe(
-    "disk",
+  return describeInput({
+    name: "disk",
     path,
-    "disk",
-    true,
-    `a sparse disk of ${diskMiB} MiB with ${sizeMiB} MiB of random data`,
-  );
+    kind: "disk",
+    sparse: true,
+    title: `a sparse disk of ${diskMiB} MiB with ${sizeMiB} MiB of random data`,
+  });
 }
 
 /**
@@ -94,12 +131,12 @@ async function makeGuestRam(folder: string, sizeMiB: number, names: string[]): P
     if (names.includes("ram-image")) {
       const path = join(folder, "ram-image.raw");
       await guest.saveRamImage(path);
-      inputs.push(describe("ram-image", path, "ram", false, `the plain RAM image ${work}`));
+      inputs.push(ramInput("ram-image", path, `the plain RAM image ${work}`));
     }
     if (names.includes("ram")) {
       const path = join(folder, "guest.ram");
       await guest.saveRam(path);
-      inputs.push(describe("ram", path, "ram", false, `the saved RAM (QEMU stream) ${work}`));
+      inputs.push(ramInput("ram", path, `the saved RAM (QEMU stream) ${work}`));
     }
   } finally {
     await guest.kill();
@@ -108,9 +145,8 @@ async function makeGuestRam(folder: string, sizeMiB: number, names: string[]): P
   return inputs;
 }
 
-function describe(name: string, path: string, kind: Input["kind"], sparse: boolean, title: string): Input {
-  const { size, blocks } = statSync(path);
-  return { name, path, kind, sparse, bytes: size, allocatedBytes: blocks * 512, title };
+function ramInput(name: string, path: string, title: string): Input {
+  return describeInput({ name, path, kind: "ram", sparse: false, title });
 }
 
 function writeRandom(file: number, offset: number, sizeMiB: number): void {

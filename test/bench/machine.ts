@@ -24,6 +24,7 @@ export async function describeMachine(): Promise<string> {
     firstLine(["ssh", "-V"]),
     firstLine(["rsync", "--version"]),
     firstLine(["socat", "-V"], /^socat version.*$/m),
+    firstLine(["zstd", "--version"], /v[\d.]+/).then((version) => version && `zstd ${version}`),
     firstLine(["openssl", "version"]),
     firstLine(["qemu-system-x86_64", "--version"]),
   ]);

@@ -2,12 +2,14 @@
 import { parseArgs } from "node:util";
 import { contenderNames } from "./contenders.ts";
 import { inputNames } from "./inputs.ts";
+import { type LinkName, linkNames } from "./link.ts";
 
 export interface BenchOptions {
   rounds: number;
   /** The size that all inputs are made from: so many random bytes, so much guest RAM, so much data on the disk. */
   sizeMiB: number;
   inputs: string[];
+  links: LinkName[];
   contenders: string[];
   /** Where inputs and copies lie. */
   folder: string;
@@ -18,12 +20,13 @@ export interface BenchOptions {
   install: boolean;
 }
 
-export const usage = `bun run bench [--rounds 5] [--size MIB] [--inputs a,b] [--contenders a,b]
+export const usage = `bun run bench [--rounds 5] [--size MIB] [--inputs a,b] [--link a,b] [--contenders a,b]
               [--folder DIR] [--seed N] [--json FILE] [--install]
 
   --rounds      how often each contender moves each input (default 5)
   --size        MiB of random bytes, of guest RAM, and of data on the disk (default 1024)
   --inputs      of ${inputNames.join(", ")} (default random,ram,disk)
+  --link        of ${linkNames.join(", ")} (default loopback; gigabit needs root)
   --contenders  of ${contenderNames.join(", ")} (default all)
   --folder      where inputs and copies lie (default /dev/shm, so that no disk is measured)
   --seed        of the order of the runs (default: a new one, printed)
@@ -39,6 +42,7 @@ export function readOptions(args: string[]): BenchOptions {
       rounds: { type: "string", default: "5" },
       size: { type: "string", default: "1024" },
       inputs: { type: "string", default: "random,ram,disk" },
+      link: { type: "string", default: "loopback" },
       contenders: { type: "string", default: contenderNames.join(",") },
       folder: { type: "string", default: "/dev/shm" },
       seed: { type: "string" },
@@ -50,26 +54,32 @@ export function readOptions(args: string[]): BenchOptions {
     rounds: wholeNumber("--rounds", values.rounds, 1, 1000),
     sizeMiB: wholeNumber("--size", values.size, 16, 64 * 1024),
     inputs: listOf("--inputs", values.inputs, inputNames),
+    links: listOf("--link", values.link, linkNames),
     contenders: listOf("--contenders", values.contenders, contenderNames),
     folder: values.folder,
-    seed:
-      values.seed === undefined
-        ? crypto.getRandomValues(new Uint32Array(1))[0]!
-        : wholeNumber("--seed", values.seed, 0, 2 ** 32 - 1),
+    seed: seedOf(values.seed),
     json: values.json,
     install: values.install,
   };
 }
 
-function wholeNumber(flag: string, text: string, least: number, most: number): number {
+/** The number of an option. Throws an Error with a sentence where it is none or out of its bounds. */
+export function wholeNumber(flag: string, text: string, least: number, most: number): number {
   const value = Number(text);
   if (/^\d+$/.test(text) && value >= least && value <= most) return value;
   throw new Error(`${flag} takes a whole number from ${least} to ${most}, not ${text}`);
 }
 
-function listOf(flag: string, text: string, known: readonly string[]): string[] {
-  const names = text.split(",");
-  const strange = names.find((name) => !known.includes(name));
+/** The seed of an order, a new one where none is given. Throws an Error with a sentence where it is no seed. */
+export function seedOf(text: string | undefined): number {
+  if (text === undefined) return crypto.getRandomValues(new Uint32Array(1))[0]!;
+  return wholeNumber("--seed", text, 0, 2 ** 32 - 1);
+}
+
+function listOf<Name extends string>(flag: string, text: string, known: readonly Name[]): Name[] {
+  const names = [...new Set(text.split(","))];
+  const isKnown = (name: string): name is Name => (known as readonly string[]).includes(name);
+  const strange = names.find((name) => !isKnown(name));
   if (strange !== undefined) throw new Error(`${flag} knows ${known.join(", ")}, not ${strange}`);
-  return [...new Set(names)];
+  return names.filter(isKnown);
 }

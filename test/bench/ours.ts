@@ -1,31 +1,63 @@
 /** The program itself: the compiled binary twice, each with a new home, so that pairing is in the time. */
 import { mkdirSync } from "node:fs";
 import { basename, join } from "node:path";
-import { builtBinary, runMigrate } from "../support/process.ts";
-import { type Contender, endedWell } from "./contender.ts";
+import { builtBinary, type MigrateProcess, runMigrate } from "../support/process.ts";
+import { type Contender, endedWell, type Indexing } from "./contender.ts";
+import { cpuMsOf } from "./qemu/cpu-time.ts";
+import { settleBefore } from "./store-before.ts";
 
-export function ours(name: string, title: string, flags: string[]): Contender {
+/** What sets one of ours apart from the program as users have it. */
+interface Variant {
+  /** Of both commands. */
+  flags?: string[];
+  sendFlags?: string[];
+  /** Whether no index is kept, and `send` names what the destination has before as the base. */
+  withoutIndex?: boolean;
+  suits?: Contender["suits"];
+}
+
+/** The name of the VM that is moved. */
+const vmName = "bench";
+/** A run takes 10 minutes at most, and so does the index of what is there before. */
+const deadlineMs = 600_000;
+
+export function ours(name: string, title: string, variant: Variant = {}): Contender {
+  const { flags = [], sendFlags = [], withoutIndex = false, suits = () => true } = variant;
+  const serveFlags = withoutIndex ? ["--index", "off"] : [];
   return {
     name,
     title,
+    role: "ours",
     needs: [{ program: builtBinary }],
-    async prepare(input, folder) {
+    suits,
+    async prepare(input, folder, link) {
       const store = join(folder, "store");
       mkdirSync(store);
-      const serveArgs = ["serve", "--listen", "127.0.0.1:0", "--store", store, "--once", "--json", ...flags];
-      const serve = runMigrate(serveArgs, { home: join(folder, "destination-home") });
+      const baseFlags = await settleBefore(input, store, vmName);
+      const serveArgs = ["serve", "--listen", `${link.address}:0`, "--store", store, "--once", "--json"];
+      const serve = runMigrate([...serveArgs, ...flags, ...serveFlags], {
+        home: join(folder, "destination-home"),
+        binary: [...link.destination, builtBinary],
+      });
       const { address, ticket } = await serve.waitFor("listening");
+      const waits = input.before !== undefined && !withoutIndex;
+      const indexing = waits ? await indexed(serve) : undefined;
       const proof = ticket === undefined ? [] : ["--ticket", ticket];
-      const vm = ["--name", "bench", `--${input.kind}`, input.path];
+      const vm = ["--name", vmName, `--${input.kind}`, input.path];
+      const named = withoutIndex ? baseFlags : [];
       // The input is needed again: it must not be renamed.
-      const sendArgs = ["send", ...vm, address, ...proof, "--after", "keep", "--json", ...flags];
+      const sendArgs = ["send", ...vm, address, ...proof, ...named, "--after", "keep", "--json"];
       let wireBytes: number | undefined;
       return {
-        arrivedPath: join(store, "bench", basename(input.path)),
+        arrivedPath: join(store, vmName, basename(input.path)),
         destination: serve,
+        ...(indexing === undefined ? {} : { indexing }),
         start() {
-          const send = runMigrate(sendArgs, { home: join(folder, "source-home") });
-          send.waitFor("done", { deadlineMs: 600_000 }).then(
+          const send = runMigrate([...sendArgs, ...flags, ...sendFlags], {
+            home: join(folder, "source-home"),
+            binary: [...link.source, builtBinary],
+          });
+          send.waitFor("done", { deadlineMs }).then(
             (done) => {
               wireBytes = done.wireBytes;
             },
@@ -41,4 +73,14 @@ export function ours(name: string, title: string, flags: string[]): Contender {
       };
     },
   };
+}
+
+/**
+ * Waits until serve's index holds what is in its store, and gives what that took; what it had done
+ * when it began to listen is not in the CPU time.
+ */
+async function indexed(serve: MigrateProcess): Promise<Indexing> {
+  const cpuBefore = cpuMsOf(serve.pid);
+  const { seconds } = await serve.waitFor("indexed", { deadlineMs });
+  return { seconds, cpuMs: cpuMsOf(serve.pid) - cpuBefore };
 }

@@ -1,15 +1,16 @@
 /** One contender moving one input once, measured and checked. */
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { runChild } from "../support/child.ts";
+import { killChildren, runChild } from "../support/child.ts";
 import { withDeadline } from "../support/deadline.ts";
-import { type Contender, endedWell, type Process } from "./contender.ts";
+import { type Contender, endedWell, type Indexing, type Process } from "./contender.ts";
 import type { Input } from "./inputs.ts";
-import { loopbackBytes, MemoryWatch } from "./processes.ts";
+import type { Link, LinkName } from "./link.ts";
+import { MemoryWatch } from "./processes.ts";
 
 export interface SideCost {
-  userMs: number;
-  systemMs: number;
+  /** User and system time of its processes. */
+  cpuMs: number;
   /** The sum of the peaks of its processes. */
   peakBytes: number;
 }
@@ -17,6 +18,7 @@ export interface SideCost {
 export interface Sample {
   round: number;
   input: string;
+  link: LinkName;
   contender: string;
   /** Logical bytes of the input. */
   bytes: number;
@@ -25,8 +27,10 @@ export interface Sample {
   source: SideCost;
   /** Absent where one process does it all. */
   destination: SideCost | undefined;
-  /** Through the loopback device, both ways, headers included: right only while nothing else uses it. */
-  loopbackBytes: number;
+  /** What the destination spent ahead of the clock, where it did; no part of the figures above. */
+  indexing: Indexing | undefined;
+  /** As the link's device counts, both ways, headers included: right only while nothing else uses it. */
+  wireBytes: number;
   /** What the contender itself counted. */
   reportedWireBytes: number | undefined;
 }
@@ -36,11 +40,13 @@ const deadlineMs = 600_000;
 /**
  * Measures one run in a folder that it makes and removes. The destination is up before the clock
  * starts; that the copy is equal is checked after it has stopped.
+ * Afterwards no child of this process runs any more (see killChildren).
  * Throws where the contender fails, is not done in 10 minutes, or delivers other bytes.
  */
 export async function takeSample(
   contender: Contender,
   input: Input,
+  link: Link,
   round: number,
   parent: string,
 ): Promise<Sample> {
@@ -48,52 +54,61 @@ export async function takeSample(
   mkdirSync(folder);
   let destination: Process | undefined;
   let source: Process | undefined;
+  const watches: MemoryWatch[] = [];
+  const watch = ({ pid }: Process): MemoryWatch => {
+    const memory = new MemoryWatch(pid);
+    watches.push(memory);
+    return memory;
+  };
   try {
-    const attempt = await contender.prepare(input, folder);
+    const attempt = await contender.prepare(input, folder, link);
     destination = attempt.destination;
-    const destinationMemory = destination === undefined ? undefined : new MemoryWatch(destination.pid);
-    const loopbackBefore = loopbackBytes();
+    const destinationMemory = destination && watch(destination);
+    const wireBefore = await link.wireBytes();
     const begun = performance.now();
     source = attempt.start();
-    const sourceMemory = new MemoryWatch(source.pid);
+    const sourceMemory = watch(source);
     await withDeadline(endedWell(source, "the source"), deadlineMs, "the end of the source");
     await withDeadline(attempt.arrived(), deadlineMs, "the bytes at the destination");
     const seconds = (performance.now() - begun) / 1000;
-    const loopback = loopbackBytes() - loopbackBefore;
+    const wireBytes = (await link.wireBytes()) - wireBefore;
     await withDeadline(attempt.finish(), deadlineMs, "the end of the destination");
     const sample: Sample = {
       round,
       input: input.name,
+      link: link.name,
       contender: contender.name,
       bytes: input.bytes,
       seconds,
-      source: costOf(source, sourceMemory.stop()),
-      destination:
-        destination === undefined || destinationMemory === undefined
-          ? undefined
-          : costOf(destination, destinationMemory.stop()),
-      loopbackBytes: loopback,
+      source: { cpuMs: cpuMsOf(source), peakBytes: sourceMemory.stop() },
+      destination: destination &&
+        destinationMemory && {
+          cpuMs: cpuMsOf(destination) - (attempt.indexing?.cpuMs ?? 0),
+          peakBytes: destinationMemory.stop(),
+        },
+      indexing: attempt.indexing,
+      wireBytes,
       reportedWireBytes: attempt.reportedWireBytes?.(),
     };
-    await runChild(["cmp", input.path, attempt.arrivedPath]);
+    if (attempt.arrivedPath !== undefined) await runChild(["cmp", input.path, attempt.arrivedPath]);
     return sample;
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
     const there = destination?.stderr().trim() ?? "";
     throw new Error(
-      `${contender.name} on ${input.name}: ${message}${there && `; the destination wrote: ${there}`}`,
+      `${contender.name} on ${input.name} ${link.title}: ${message}${there && `; the destination wrote: ${there}`}`,
     );
   } finally {
-    for (const process of [source, destination]) {
-      process?.signal("SIGKILL");
-      await process?.exit;
-    }
+    for (const memory of watches) memory.stop();
+    // Those too of a contender that did not get ready.
+    await killChildren();
     rmSync(folder, { recursive: true, force: true });
   }
 }
 
-function costOf(process: Process, peakBytes: number): SideCost {
+/** Of a process that has ended, in milliseconds. */
+function cpuMsOf(process: Process): number {
   const cpu = process.cpuMs();
   if (cpu === undefined) throw new Error("a process's CPU time is not known before it has ended");
-  return { ...cpu, peakBytes };
+  return cpu.userMs + cpu.systemMs;
 }

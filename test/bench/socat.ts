@@ -1,49 +1,80 @@
-/** socat with OpenSSL at both ends: mutual TLS with throw-away certificates, 256 KiB buffers. */
+/**
+ * socat with 256 KiB buffers: with OpenSSL at both ends (mutual TLS, throw-away certificates) as a
+ * peer, and without it, to nowhere, as what the link itself can do.
+ */
 import { basename, join } from "node:path";
-import { runChild, startChild } from "../support/child.ts";
+import { type Child, runChild, startChild } from "../support/child.ts";
 import { withDeadline } from "../support/deadline.ts";
 import { peerTools } from "../support/needs.ts";
-import { type Contender, endedWell } from "./contender.ts";
+import { type Attempt, type Contender, endedWell, isRandom } from "./contender.ts";
+import type { Link } from "./link.ts";
 
-const bufferBytes = 256 * 1024;
+const buffers = ["-b", String(256 * 1024)];
+const socatTool = peerTools.filter(({ program }) => program === "socat");
 
 export const socat: Contender = {
   name: "socat",
   title: "socat OPENSSL (256 KiB buffers)",
-  needs: peerTools.filter(({ program }) => program === "socat" || program === "openssl"),
-  async prepare(input, folder) {
+  role: "peer",
+  needs: [...socatTool, ...peerTools.filter(({ program }) => program === "openssl")],
+  suits: () => true,
+  async prepare(input, folder, link) {
     const arrivedPath = join(folder, basename(input.path));
     const [destinationPem, sourcePem] = [join(folder, "destination.pem"), join(folder, "source.pem")];
     await makeCertificate(destinationPem, "destination");
     await makeCertificate(sourcePem, "source");
     const trust = (own: string, other: string): string => `cert=${own},cafile=${other},verify=1`;
-
-    // With -d -d it says on standard error where it listens.
-    const port = Promise.withResolvers<number>();
-    let log = "";
-    const listen = `OPENSSL-LISTEN:0,bind=127.0.0.1,${trust(destinationPem, sourcePem)}`;
-    const file = `OPEN:${arrivedPath},creat,trunc,wronly`;
-    const destination = startChild(["socat", "-d", "-d", "-u", "-b", String(bufferBytes), listen, file], {
-      onStderr(text) {
-        log += text;
-        const found = /listening on .*:(\d+)\n/.exec(log)?.[1];
-        if (found !== undefined) port.resolve(Number(found));
-      },
-    });
-    destination.exit.then(() => port.reject(new Error(`socat ended: ${destination.stderr()}`)));
-    const number = await withDeadline(port.promise, 10_000, () => `socat to listen; it wrote: ${log}`);
-
-    const call = `OPENSSL:127.0.0.1:${number},${trust(sourcePem, destinationPem)},openssl-commonname=destination`;
-    return {
-      arrivedPath,
-      destination,
-      start: () => startChild(["socat", "-u", "-b", String(bufferBytes), `OPEN:${input.path},rdonly`, call]),
-      // Nothing acknowledges the end: only the destination's own end says that the bytes are there.
-      arrived: async () => await endedWell(destination, "socat at the destination"),
-      finish: async () => {},
-    };
+    const listen = `OPENSSL-LISTEN:0,bind=${link.address},${trust(destinationPem, sourcePem)}`;
+    const there = await startListening(link, listen, `OPEN:${arrivedPath},creat,trunc,wronly`);
+    const call = `OPENSSL:${link.address}:${there.port},${trust(sourcePem, destinationPem)},openssl-commonname=destination`;
+    return { arrivedPath, ...attempt(link, input.path, call, there.child) };
   },
 };
+
+export const plainTcp: Contender = {
+  name: "plain-tcp",
+  title: "socat TCP to /dev/null (the link's limit)",
+  role: "limit",
+  needs: socatTool,
+  suits: isRandom,
+  async prepare(input, _folder, link) {
+    const there = await startListening(link, `TCP-LISTEN:0,bind=${link.address}`, "OPEN:/dev/null,wronly");
+    return attempt(link, input.path, `TCP:${link.address}:${there.port}`, there.child);
+  },
+};
+
+/** A socat at the destination that takes one connection, and its port. */
+async function startListening(
+  link: Link,
+  listen: string,
+  target: string,
+): Promise<{ child: Child; port: number }> {
+  const port = Promise.withResolvers<number>();
+  let log = "";
+  // With -d -d it says on standard error where it listens.
+  const child = startChild([...link.destination, "socat", "-d", "-d", "-u", ...buffers, listen, target], {
+    onStderr(text) {
+      log += text;
+      const found = /listening on .*:(\d+)\n/.exec(log)?.[1];
+      if (found !== undefined) port.resolve(Number(found));
+    },
+  });
+  child.exit.then(() => port.reject(new Error(`socat ended: ${child.stderr()}`)));
+  return {
+    child,
+    port: await withDeadline(port.promise, 10_000, () => `socat to listen; it wrote: ${log}`),
+  };
+}
+
+function attempt(link: Link, path: string, call: string, destination: Child): Attempt {
+  return {
+    destination,
+    start: () => startChild([...link.source, "socat", "-u", ...buffers, `OPEN:${path},rdonly`, call]),
+    // Nothing acknowledges the end: only the destination's own end says that the bytes are there.
+    arrived: async () => await endedWell(destination, "socat at the destination"),
+    finish: async () => {},
+  };
+}
 
 /** Key and certificate in one file, as socat's `cert` takes it. */
 async function makeCertificate(path: string, commonName: string): Promise<void> {

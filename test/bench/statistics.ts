@@ -9,6 +9,34 @@ export function median(values: number[]): number {
   return (lower + upper) / 2;
 }
 
+/** A straight line through points, by least squares. */
+export interface StraightLine {
+  slope: number;
+  intercept: number;
+  /** The share of the variation that the line explains, 1 where all points lie on it. */
+  rSquared: number;
+}
+
+/** Fits a line to points [x, y]. Throws where fewer than two places on the x axis are among them. */
+export function straightLine(points: readonly (readonly [number, number])[]): StraightLine {
+  const mean = (values: number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
+  const meanX = mean(points.map(([x]) => x));
+  const meanY = mean(points.map(([, y]) => y));
+  let [xx, xy, yy] = [0, 0, 0];
+  for (const [x, y] of points) {
+    xx += (x - meanX) ** 2;
+    xy += (x - meanX) * (y - meanY);
+    yy += (y - meanY) ** 2;
+  }
+  if (!(xx > 0)) throw new Error("a line needs two places to go through");
+  // Points that are all of one height lie on a flat line.
+  return {
+    slope: xy / xx,
+    intercept: meanY - (xy / xx) * meanX,
+    rSquared: yy === 0 ? 1 : xy ** 2 / (xx * yy),
+  };
+}
+
 /** A repeatable source of numbers from 0 up to 1 (mulberry32): for an order, not for secrets. */
 export function seededRandom(seed: number): () => number {
   let state = seed >>> 0;

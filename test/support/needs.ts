@@ -18,6 +18,8 @@ export const liveTools: readonly Tool[] = [
   { program: "swtpm", package: "swtpm" },
   { program: "swtpm_setup", package: "swtpm-tools" },
   { program: "cpio", package: "cpio" },
+  { program: "mke2fs", package: "e2fsprogs" },
+  { program: "debugfs", package: "e2fsprogs" },
   { program: "ip", package: "iproute2" },
   { program: "tc", package: "iproute2" },
   { program: "chromium", package: "chromium" },
@@ -30,6 +32,18 @@ export const peerTools: readonly Tool[] = [
   { program: "rsync", package: "rsync" },
   { program: "socat", package: "socat" },
   { program: "openssl", package: "openssl" },
+];
+
+/** For the disk images in test/bench that hold a whole Debian. */
+export const imageTools: readonly Tool[] = [
+  { program: "apt-get" },
+  { program: "apt-cache" },
+  { program: "mmdebstrap", package: "mmdebstrap" },
+  { program: "unshare", package: "util-linux" },
+  { program: "mke2fs", package: "e2fsprogs" },
+  { program: "qemu-system-x86_64", package: "qemu-system-x86" },
+  { program: "qemu-img", package: "qemu-utils" },
+  { program: "cpio", package: "cpio" },
 ];
 
 export interface Availability {

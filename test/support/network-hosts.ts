@@ -72,6 +72,16 @@ export class NetworkHosts {
     return `${this.#prefix}-${host}`;
   }
 
+  /**
+   * Bytes that went over the link since it was made, both ways, as its device at the destination
+   * counts them: with the headers of what it was handed, which may be cut into several packets later.
+   */
+  async linkBytes(): Promise<number> {
+    const words = ["-n", this.namespace("destination"), "-s", "-j", "link", "show", device];
+    const [link] = JSON.parse(await runChild([program("ip"), ...words])) as [LinkStatistics];
+    return link.stats64.rx.bytes + link.stats64.tx.bytes;
+  }
+
   /** The words before a command that is to run on that host; the process is then the command's own. */
   enter(host: NetworkHost): string[] {
     return [program("ip"), "netns", "exec", this.namespace(host)];
@@ -115,6 +125,11 @@ export class NetworkHosts {
       Bun.spawnSync(words, { stdin: "ignore", stdout: "ignore", stderr: "ignore" });
     }
   };
+}
+
+/** What `ip -s -j link show` says of one device, as far as it is used. */
+interface LinkStatistics {
+  stats64: { rx: { bytes: number }; tx: { bytes: number } };
 }
 
 async function ip(...words: string[]): Promise<void> {
