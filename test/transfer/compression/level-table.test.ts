@@ -1,0 +1,74 @@
+/** What is known of the levels, and how it follows the data. */
+import { describe, expect, test } from "bun:test";
+import { LevelTable, levels } from "../../../src/transfer/compression/level-table.ts";
+
+test("each higher level is taken to leave less and to take longer", () => {
+  const table = new LevelTable();
+  for (const [i, level] of levels.entries()) {
+    const lower = levels[i - 1];
+    if (lower === undefined) continue;
+    expect(table.part(level)).toBeLessThan(table.part(lower));
+    expect(table.msPerMiB(level)).toBeGreaterThan(table.msPerMiB(lower));
+  }
+});
+
+describe("what one level did to the data", () => {
+  test("says what the others would do", () => {
+    const table = new LevelTable();
+    const [part, ms] = [table.part(9), table.msPerMiB(9)];
+    for (let i = 0; i < 10; i++) table.compressed(1, 0.7, 4);
+    expect(table.part(1)).toBeCloseTo(0.7, 2);
+    expect(table.msPerMiB(1)).toBeCloseTo(4, 1);
+    expect(table.part(9)).toBeCloseTo(part * 2, 2);
+    expect(table.msPerMiB(9)).toBeCloseTo(ms * 2, 1);
+  });
+
+  test("is the same picture whichever level it was", () => {
+    const table = new LevelTable();
+    for (let i = 0; i < 10; i++) table.compressed(6, 0.5, 10);
+    expect(table.part(6)).toBeCloseTo(0.5, 2);
+    expect(table.msPerMiB(6)).toBeCloseTo(10, 1);
+    expect(table.part(1)).toBeGreaterThan(0.5);
+    expect(table.msPerMiB(1)).toBeLessThan(10);
+  });
+
+  test("is turned by three chunks of another kind", () => {
+    const table = new LevelTable();
+    for (let i = 0; i < 100; i++) table.compressed(1, 0.1, 1);
+    for (let i = 0; i < 3; i++) table.compressed(1, 0.9, 3);
+    expect(table.part(1)).toBeGreaterThan(0.75);
+    expect(table.msPerMiB(1)).toBeGreaterThan(2.5);
+  });
+});
+
+test("levels that meet on neighbouring chunks correct how they differ", () => {
+  const table = new LevelTable();
+  for (let i = 0; i < 30; i++) {
+    table.compressed(1, 0.4, 2);
+    table.compressed(9, 0.1, 30);
+  }
+  expect(table.part(1)).toBeCloseTo(0.4, 2);
+  expect(table.part(9)).toBeCloseTo(0.1, 2);
+  expect(table.msPerMiB(9)).toBeCloseTo(30, 0);
+  expect(table.seen(9)).toBe(30);
+  expect(table.seen(3)).toBe(0);
+});
+
+test("a chunk during which the thread was held up does not spoil the picture", () => {
+  const table = new LevelTable();
+  for (let i = 0; i < 10; i++) table.compressed(1, 0.4, 2);
+  table.compressed(1, 0.4, 5_000);
+  expect(table.msPerMiB(1)).toBeLessThan(6);
+  const [before] = [table.msPerMiB(9)];
+  table.compressed(9, 0.3, 50_000);
+  expect(table.msPerMiB(9)).toBeLessThan(before * 4);
+});
+
+test("a sample shifts the data and leaves the levels as they differ", () => {
+  const table = new LevelTable();
+  const factor = table.part(6) / table.part(1);
+  for (let i = 0; i < 10; i++) table.sampled(0.2, 1);
+  expect(table.part(1)).toBeCloseTo(0.2, 2);
+  expect(table.msPerMiB(1)).toBeCloseTo(1, 1);
+  expect(table.part(6) / table.part(1)).toBeCloseTo(factor, 6);
+});
