@@ -21,6 +21,7 @@ const { symbols } = dlopen(libraryName, {
   lseek: { args: ["i32", "i64", "i32"], returns: "i64" },
   fallocate: { args: ["i32", "i32", "i64", "i64"], returns: "i32" },
   sync_file_range: { args: ["i32", "i64", "i64", "u32"], returns: "i32" },
+  copy_file_range: { args: ["i32", "ptr", "i32", "ptr", "u64", "u32"], returns: "i64" },
   flock: { args: ["i32", "i32"], returns: "i32" },
   fcntl: { args: ["i32", "i32", "ptr"], returns: "i32" },
   ioctl: { args: ["i32", "u64", "u64"], returns: "i32" },
@@ -47,6 +48,7 @@ export const errno = {
   EAGAIN: constants.errno.EAGAIN,
   EACCES: constants.errno.EACCES,
   EEXIST: constants.errno.EEXIST,
+  EXDEV: constants.errno.EXDEV,
   EINVAL: constants.errno.EINVAL,
   ESPIPE: constants.errno.ESPIPE,
   ENOLCK: constants.errno.ENOLCK,
@@ -107,6 +109,20 @@ export function fallocate(fd: number, mode: number, offset: number, length: numb
 /** sync_file_range(2). Offset and length in bytes, below 2^53. */
 export function syncFileRange(fd: number, offset: number, length: number, flags: number): number {
   return settle(symbols.sync_file_range(fd, offset, length, flags));
+}
+
+/**
+ * copy_file_range(2). Each offset is a structure of one i64 that the call moves on; the length is in
+ * bytes, below 2^53. Gives the number of bytes copied.
+ */
+export function copyFileRange(
+  from: number,
+  fromOffset: Uint8Array,
+  to: number,
+  toOffset: Uint8Array,
+  length: number,
+): number {
+  return settle(symbols.copy_file_range(from, fromOffset, to, toOffset, length, 0));
 }
 
 /** flock(2). */
@@ -200,4 +216,20 @@ export function pidfdOpen(pid: number): number {
 export function pidfdSendSignal(fd: number, signal: number): number {
   // The signal's number travels where other calls have a pointer.
   return settle(symbols.syscall(pidfdSendSignalNumber, fd, signal as Pointer, 0, null, 0));
+}
+
+/** syscall(2) numbers (asm/unistd.h) of calls that a C library has for the whole process, or not at all. */
+const setPriorityNumber = process.arch === "arm64" ? 140 : 141;
+const ioPrioSetNumber = process.arch === "arm64" ? 30 : 251;
+
+/** setpriority(2) of the calling thread; `nice` from -20 to 19. */
+export function setThreadPriority(nice: number): number {
+  const [prioProcess, thisThread] = [0, null];
+  return settle(symbols.syscall(setPriorityNumber, prioProcess, thisThread, nice, null, 0));
+}
+
+/** ioprio_set(2) of the calling thread; class and level as one number. */
+export function setIoPriority(priority: number): number {
+  const [ioprioWhoProcess, thisThread] = [1, null];
+  return settle(symbols.syscall(ioPrioSetNumber, ioprioWhoProcess, thisThread, priority, null, 0));
 }

@@ -1,6 +1,6 @@
 /** Where a Worker's code is: beside the sources, or inside the compiled binary. */
 
-export type WorkerName = "door" | "lane" | "stream";
+export type WorkerName = "door" | "indexer" | "lane" | "stream";
 
 /** The folder that a compiled binary shows its own files in. */
 const compiledRoot = "/$bunfs/";

@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { type WorkerName, workerAddress } from "../../src/platform/worker.ts";
 
-const names: WorkerName[] = ["door", "lane", "stream"];
+const names: WorkerName[] = ["door", "indexer", "lane", "stream"];
 
 test("from the sources a worker is the file beside main.ts, whatever the working directory", () => {
   for (const name of names) {

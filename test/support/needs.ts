@@ -18,6 +18,7 @@ export const liveTools: readonly Tool[] = [
   { program: "swtpm", package: "swtpm" },
   { program: "swtpm_setup", package: "swtpm-tools" },
   { program: "cpio", package: "cpio" },
+  { program: "mkfs.xfs", package: "xfsprogs" },
   { program: "mke2fs", package: "e2fsprogs" },
   { program: "debugfs", package: "e2fsprogs" },
   { program: "ip", package: "iproute2" },
