@@ -11,11 +11,12 @@ addEventListener("message", (event) => {
       lane = new LaneSender(message, (reply: FromLane) => postMessage(reply));
       void lane.run();
       break;
-    case "work":
-      lane?.add(message);
+    case "begin":
+    case "redial":
+      lane?.go(message.kind);
       break;
-    case "rate":
-      lane?.pace(message.bandwidthBytesPerSec);
+    case "look":
+      lane?.look();
       break;
     case "stop":
       lane?.stop();

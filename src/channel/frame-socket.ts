@@ -7,7 +7,7 @@
 import type { Socket } from "bun";
 import { MigrateError } from "../protocol/errors.ts";
 import { FrameDecoder, type FrameName, type Standing } from "../protocol/frames.ts";
-import type { Pacer } from "./pacer.ts";
+import type { Pace } from "./pacer.ts";
 
 export interface FrameHandler {
   /** A whole frame; the payload is valid during the call only. May throw: the link is closed. */
@@ -114,7 +114,7 @@ export class FrameSocket {
   }
 
   /** As `send`, no faster than the pacer lets it. */
-  async sendPaced(bytes: Buffer, pacer: Pacer): Promise<void> {
+  async sendPaced(bytes: Buffer, pacer: Pace): Promise<void> {
     for (let at = 0; at < bytes.length; at += pacer.sliceBytes) {
       const slice = bytes.subarray(at, at + pacer.sliceBytes);
       await pacer.admit(slice.length);

@@ -4,8 +4,15 @@
  */
 const burstMs = 50;
 
-export class Pacer {
+/** Something that lets bytes through at a rate. */
+export interface Pace {
   /** What is admitted at a time: small enough to be smooth, large enough to be cheap. */
+  readonly sliceBytes: number;
+  /** Waits until `bytes` more bytes may be sent. */
+  admit(bytes: number): Promise<void>;
+}
+
+export class Pacer implements Pace {
   readonly sliceBytes: number;
   #bytesPerMs = 0;
   #burstBytes = 0;
@@ -27,7 +34,6 @@ export class Pacer {
     this.#burstBytes = Math.max(this.sliceBytes, this.#bytesPerMs * burstMs);
   }
 
-  /** Waits until `bytes` more bytes may be sent. */
   async admit(bytes: number): Promise<void> {
     this.#refill();
     this.#tokens -= bytes;

@@ -26,6 +26,8 @@ export class ProductEngine implements FullEngine {
         maxSessions: 1,
         ticketTtlMs,
         insecure,
+        // What is measured is the whole VM on its way.
+        index: false,
         workers: usualDoors(),
         passphrase: noPassphrase,
         signal: this.#ended.signal,
@@ -47,6 +49,7 @@ export class ProductEngine implements FullEngine {
         address: { host: "127.0.0.1", port },
         ticket: insecure ? undefined : ticket,
         streams: usualLanes(),
+        compression: "off",
         after: "keep",
         copy: true,
         retryForMs: 0,

@@ -4,7 +4,9 @@ import { sendVm } from "../migration/send.ts";
 import { sendRunningVm } from "../migration/send-running.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
+import { checkVmName } from "../protocol/names.ts";
 import { flagOf, helpHint, readValue } from "./arguments.ts";
+import { compressionForm, parseCompression } from "./compression-form.ts";
 import { homeOf, passphraseBefore, passphraseOptions, warnInsecure } from "./context.ts";
 import { defineCommand } from "./define-command.ts";
 import {
@@ -58,6 +60,13 @@ export default defineCommand({
       `Connections, each with a thread at both ends, 1 to ${limits.lanes} (default: one a core, at most ${mostUsualLanes})`,
       wholeNumber(1, limits.lanes),
     ),
+    compress: withDefault(
+      compressionForm,
+      "Compress with zstd: auto does where the link is slower than it, a number is zstd's level",
+      "auto",
+      parseCompression,
+    ),
+    base: optional("NAME", "A VM at the destination that this one has much in common with", vmName),
     bandwidth: optional("RATE", "At most so many bytes a second; K, M, G, T are powers of 1024: 200M", size),
     after: optional(
       "WHAT",
@@ -168,6 +177,8 @@ export default defineCommand({
       address: to,
       ...(options.ticket === undefined ? {} : { ticket: options.ticket }),
       ...(options.bandwidth === undefined ? {} : { bandwidthBytesPerSec: options.bandwidth }),
+      compression: options.compress,
+      base: options.base,
       after: options.copy ? ("keep" as const) : (options.after ?? "rename"),
       retryForMs: options.retryFor,
       insecure: options.insecure,
@@ -195,3 +206,10 @@ export default defineCommand({
     return undefined;
   },
 });
+
+/** The name of a VM at the destination. */
+function vmName(text: string): string {
+  const wrong = checkVmName(text);
+  if (wrong !== null) throw new MigrateError("usage", `is no name of a VM: ${wrong}`);
+  return text;
+}

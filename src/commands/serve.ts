@@ -13,6 +13,7 @@ import {
   defaultPort,
   duration,
   needed,
+  oneOf,
   optional,
   toggle,
   wholeNumber,
@@ -40,6 +41,12 @@ export default defineCommand({
       "How long a ticket can be used",
       "15m",
       duration(1000, 7 * 24 * 3_600_000),
+    ),
+    index: withDefault(
+      "on|off",
+      "Know what the store's VMs hold, so that what is here already need not come again",
+      "on",
+      oneOf(["on", "off"]),
     ),
     insecure: toggle("Plain TCP, nobody authenticated, nothing encrypted; send must have it too"),
     qemu: toggle("Take in VMs that run, and run them here"),
@@ -85,6 +92,7 @@ export default defineCommand({
         maxSessions: options.maxSessions,
         ticketTtlMs: options.ticketTtl,
         insecure: options.insecure,
+        index: options.index === "on",
         ...(options.qemu
           ? { qemu: { allowTcg: options.allowTcg, net: options.net ?? { kind: "user" } } }
           : {}),

@@ -114,7 +114,7 @@ export class DestinationSession {
       case "record-receiving":
         return this.#recordReceiving(asker, body as Offer);
       case "send-accept-receiving":
-        return this.#vm().accept(asker.link, this.record!);
+        return this.#vm().accept(asker.link, this.record!, body as Offer);
       case "check-seal":
         checkNameFree(this.#context.store, this.record!.name);
         return this.#vm().seal(body as MessageBody<"seal">);

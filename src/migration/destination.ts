@@ -20,6 +20,8 @@ export interface DestinationOptions extends Omit<SessionContext, "doors">, Recep
   timing?: HeartbeatTiming | undefined;
   /** A session is over: its VM is here and the source knows. */
   completed: (session: string) => void;
+  /** Told when the first lane comes and when the last one has gone: what can wait does so meanwhile. */
+  receiving?: (isReceiving: boolean) => void;
   /** Answers who wants to measure; absent where nobody may. */
   measuring?: Measuring;
 }
@@ -83,7 +85,8 @@ export class Destination {
         const { error } = message;
         const link = this.#links.get(`${door}:${message.conn}`);
         this.#links.delete(`${door}:${message.conn}`);
-        this.#lanes.delete(`${door}:${message.conn}`);
+        if (this.#lanes.delete(`${door}:${message.conn}`) && this.#lanes.size === 0)
+          this.#options.receiving?.(false);
         link?.lost(error ? new MigrateError(error.code, error.message) : undefined);
         break;
       }
@@ -233,6 +236,7 @@ export class Destination {
           side: "destination",
         });
       }
+      if (this.#lanes.size === 0) this.#options.receiving?.(true);
       this.#lanes.set(`${door}:${conn}`, session);
       this.#doors!.post(door, { kind: "open-lane", conn, lane });
     } catch (thrown) {

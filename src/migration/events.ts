@@ -47,6 +47,16 @@ export type MigrationEvent =
       resumed: boolean;
     }
   | { event: "paired"; peer: string }
+  | {
+      /** The destination's index of its store is up to date. */
+      event: "indexed";
+      /** Files and blocks in it. */
+      files: number;
+      blocks: number;
+      /** What was read for it just now. */
+      bytesRead: number;
+      seconds: number;
+    }
   | { event: "phase"; session: string; name: string; phase: Phase }
   | {
       event: "progress";
@@ -99,6 +109,8 @@ export type MigrationEvent =
       wireBytes: number;
       /** Chunk payload bytes sent more than once or over again after a resume are in wireBytes too. */
       chunksSent: number;
+      /** Source only: bytes of data that the destination had in its store and took from there. */
+      foundBytes: number;
       seconds: number;
       /** sha256:<64 hex digits> over the VM's files, checked by both sides. */
       digest: string;

@@ -9,9 +9,10 @@ import { join } from "node:path";
 import type { ControlLink } from "../channel/control-link.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import type { MessageBody } from "../protocol/messages.ts";
+import type { Offer } from "../protocol/offer.ts";
 import type { ArrivingStreams } from "../transfer/arriving-streams.ts";
 import type { DoorPool } from "../transfer/door-pool.ts";
-import type { FromDoor, LaneGrant } from "../transfer/lane-messages.ts";
+import type { FromDoor, LaneFinder, LaneGrant } from "../transfer/lane-messages.ts";
 import { ReceivedFiles } from "../transfer/received-files.ts";
 import { storeFailure } from "../transfer/store-failure.ts";
 import { checkSelfContained } from "../vm/disk-format.ts";
@@ -25,6 +26,7 @@ import { arrivingMachine } from "./machine-record.ts";
 import type { Phase } from "./phases.ts";
 import { ProgressMeter } from "./progress-meter.ts";
 import { isPublishedBy, publishedManifest } from "./published-manifest.ts";
+import type { StoreLookup } from "./store-lookup.ts";
 
 export interface ReceivedVmContext {
   home: string;
@@ -34,6 +36,8 @@ export interface ReceivedVmContext {
   /** Undefined while what a crash left is dealt with, before anybody is let in. */
   doors: DoorPool | undefined;
   store: string;
+  /** What the store may have of a VM already; null where it is not looked through. */
+  lookup: StoreLookup | null;
   observe: Observer;
   now: () => number;
   /** The VM runs under QEMU and cannot become whole here any more. */
@@ -53,6 +57,8 @@ export class ReceivedVm {
   readonly #offered: Offered;
   readonly #context: ReceivedVmContext;
   #laneToken: Buffer | undefined;
+  /** Where the lanes of the last ACCEPT look for what the store has already. */
+  #finder: LaneFinder | null = null;
   #meter: ProgressMeter | undefined;
   /** Bytes that came on streams. */
   #streamBytes = 0;
@@ -100,7 +106,7 @@ export class ReceivedVm {
   }
 
   /** Gets the staged files ready and says what is there already. */
-  async accept(link: ControlLink, record: SessionRecord): Promise<void> {
+  async accept(link: ControlLink, record: SessionRecord, offer: Offer): Promise<void> {
     await this.quieten();
     const resumed = await this.files.takeStock();
     const { observe, journal, now } = this.#context;
@@ -110,10 +116,15 @@ export class ReceivedVm {
       [...this.files.heldBytes(), this.#streamBytes],
     );
     this.#laneToken = randomBytes(16);
+    const { finder = null, base = false } = this.#context.lookup?.lookup(offer) ?? {};
+    this.#finder = finder;
     link.send("accept", {
       state: "receiving",
       laneToken: this.#laneToken.toString("hex"),
       inventory: resumed,
+      zstd: true,
+      ...(finder === null ? {} : { index: Buffer.from(finder.key).toString("hex") }),
+      ...(base ? { base } : {}),
     });
     if (resumed) {
       for (const frame of this.files.inventory()) link.sendFrame(frame);
@@ -161,7 +172,7 @@ export class ReceivedVm {
   /** Lets a lane in, or throws why not. */
   grantLane(record: SessionRecord | null, laneToken: string, peer: string): LaneGrant {
     checkLane(record, this.#laneToken, laneToken, peer);
-    return this.files.grant(this.#offered.session);
+    return this.files.grant(this.#offered.session, this.#finder);
   }
 
   /** Chunks that a lane has checked and written. */

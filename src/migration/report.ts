@@ -8,7 +8,13 @@ export type Report = Extract<MigrationEvent, { event: "done" }>;
 /** What was done, from the journal and the figures of this process. */
 export function reportOf(
   record: SessionRecord,
-  figures: { wireBytes: number; chunksSent: number; seconds: number; downtimeMs?: number | undefined },
+  figures: {
+    wireBytes: number;
+    chunksSent: number;
+    foundBytes?: number;
+    seconds: number;
+    downtimeMs?: number | undefined;
+  },
 ): Report {
   return {
     event: "done",
@@ -19,6 +25,7 @@ export function reportOf(
     bytes: record.bytes,
     wireBytes: figures.wireBytes,
     chunksSent: figures.chunksSent,
+    foundBytes: figures.foundBytes ?? 0,
     seconds: figures.seconds,
     digest: record.digest ?? "",
     ...(figures.downtimeMs === undefined ? {} : { downtimeMs: figures.downtimeMs }),

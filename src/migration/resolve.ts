@@ -139,6 +139,7 @@ async function resolveSource(
         identity,
         address: parseAddressText(record.address),
         streams: 1,
+        compression: "off",
         retryForMs: options.retryForMs,
         signal: options.signal,
         observe,

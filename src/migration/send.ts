@@ -3,6 +3,7 @@ import type { HeartbeatTiming } from "../channel/control-link.ts";
 import { openHome } from "../channel/home.ts";
 import { loadIdentity } from "../channel/identity.ts";
 import { parseTicket } from "../channel/ticket.ts";
+import type { Compression } from "../transfer/compression/compression.ts";
 import { checkSelfContained } from "../vm/disk-format.ts";
 import { QuietFiles } from "../vm/quiet.ts";
 import { claimSession, type VmSpec } from "./claim.ts";
@@ -20,6 +21,10 @@ export interface SendOptions {
   /** Lanes: connections that carry chunks, each in a Worker of its own. */
   streams: number;
   bandwidthBytesPerSec?: number | undefined;
+  /** How chunks are compressed; streams of a running VM are not. */
+  compression: Compression;
+  /** A VM of the destination's store from which much of this one may be taken. */
+  base?: string | undefined;
   after: "keep" | "rename" | "delete";
   copy: boolean;
   /** How long a lost link is tried again, counted from the last byte that got through. */

@@ -9,6 +9,7 @@ import { TicketBook } from "../channel/ticket-book.ts";
 import { TrustFile } from "../channel/trust.ts";
 import { tryFlock } from "../platform/locks.ts";
 import { MigrateError } from "../protocol/errors.ts";
+import { IndexKeeper } from "../transfer/blocks/index-keeper.ts";
 import { DoorPool } from "../transfer/door-pool.ts";
 import { checkStore } from "../transfer/staging.ts";
 import type { QemuPolicy } from "./arriving-command.ts";
@@ -17,6 +18,7 @@ import type { Observer } from "./events.ts";
 import { Journal, type WriteHook } from "./journal.ts";
 import { Measuring, type StartMeasuring } from "./measuring.ts";
 import { recover } from "./recovery.ts";
+import { StoreLookup } from "./store-lookup.ts";
 
 export interface ServeOptions {
   home: string;
@@ -30,6 +32,8 @@ export interface ServeOptions {
   insecure: boolean;
   /** What running VMs may have here; absent where none are taken. */
   qemu?: QemuPolicy;
+  /** Keep an index of the store, so that what is there already need not come again. */
+  index: boolean;
   /** Doors: Workers that receive. */
   workers: number;
   passphrase: () => Promise<string>;
@@ -71,8 +75,13 @@ async function serveStore(
   const over = Promise.withResolvers<void>();
   // On an insecure serve nobody is trusted, so nobody may ask.
   const measuring = new Measuring(options.insecure ? undefined : options.measure, observe);
+  // On an insecure link anybody could ask what the store holds.
+  const isIndexed = options.index && !options.insecure;
+  const announced = Promise.withResolvers<void>();
+  const keeper = isIndexed ? startIndex(home, store, observe, announced.promise) : null;
   const context = {
     home,
+    lookup: options.insecure ? null : new StoreLookup(store, keeper),
     qemu: options.qemu ?? null,
     journal,
     store,
@@ -88,7 +97,9 @@ async function serveStore(
     timing: options.timing,
     completed: () => {
       if (options.once) over.resolve();
+      else keeper?.scan();
     },
+    receiving: (isReceiving) => (isReceiving ? keeper?.pause() : keeper?.resume()),
     measuring,
   });
   let doors: DoorPool | undefined;
@@ -109,14 +120,28 @@ async function serveStore(
     });
     destination.doors = doors;
     announce(options, store, doors.port, identity?.fingerprint, tickets, observe);
+    announced.resolve();
     if (options.signal.aborted) over.resolve();
     options.signal.addEventListener("abort", () => over.resolve(), { once: true });
     await over.promise;
     await destination.stop();
   } finally {
-    await Promise.all([doors?.stop(), measuring.stop()]);
+    await Promise.all([doors?.stop(), measuring.stop(), keeper?.stop()]);
     journal.close();
   }
+}
+
+/** Nothing is told of it before the address is, for which a script waits in the first line. */
+function startIndex(home: string, store: string, observe: Observer, announced: Promise<void>): IndexKeeper {
+  const tell: Observer = (event) => void announced.then(() => observe(event));
+  return IndexKeeper.start({
+    home,
+    store,
+    indexed: ({ files, blocks, bytesRead, ms }) =>
+      tell({ event: "indexed", files, blocks, bytesRead, seconds: ms / 1000 }),
+    failed: (error) =>
+      tell({ event: "warning", message: `the store goes on without an index: ${error.message}` }),
+  });
 }
 
 function announce(

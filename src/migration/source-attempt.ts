@@ -236,6 +236,7 @@ export class SourceAttempt {
       chunkBytes: limits.chunkBytes,
       tagKey: record.tagKey,
       ...(options.machine === undefined ? {} : { machine: options.machine }),
+      ...(options.base === undefined ? {} : { base: options.base }),
       files: record.files.map(({ kind, name, bytes }, i) => ({
         kind,
         name,
@@ -250,6 +251,11 @@ export class SourceAttempt {
     }
     link.onInventory = undefined;
     this.#laneToken = body.laneToken;
+    this.#files.accepted(body);
+    if (options.base !== undefined && body.state === "receiving" && body.base !== true) {
+      const message = `the destination has no VM ${options.base} to take anything from`;
+      options.observe({ event: "warning", message });
+    }
     await this.#step({ type: "accepted", state: body.state });
   }
 

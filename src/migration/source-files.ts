@@ -1,6 +1,7 @@
 /** One link's transfer: the source's files, what the destination has of them, and the lanes between. */
 import { MigrateError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
+import type { MessageBody } from "../protocol/messages.ts";
 import { parseInventory } from "../transfer/inventory.ts";
 import { LanePool } from "../transfer/lane-pool.ts";
 import { SourceTags } from "../transfer/source-tags.ts";
@@ -16,6 +17,9 @@ export class SourceFiles {
   readonly #theirs: (TagTable | null)[];
   /** Tags that INVENTORY may still bring. */
   #tagsLeft: number;
+  /** What the destination said of itself in ACCEPT. */
+  #zstd = false;
+  #indexKey: Uint8Array | null = null;
 
   constructor(session: SourceSession) {
     this.#session = session;
@@ -44,6 +48,14 @@ export class SourceFiles {
     for (const [i, tag] of tags.entries()) table.set(firstChunk + i, tag);
   }
 
+  /** The destination takes compressed chunks where `zstd` says so, and has an index with this key (hex). */
+  accepted({ zstd, index }: Pick<MessageBody<"accept">, "zstd" | "index">): void {
+    this.#zstd = zstd === true;
+    // On an insecure link there is nobody whom what a chunk looks like could be told.
+    const isSecure = this.#session.options.identity !== null;
+    this.#indexKey = index === undefined || !isSecure ? null : Buffer.from(index, "hex");
+  }
+
   /** These files have changed since they were sent: the destination has what their tags say, and they are read anew. */
   again(files: readonly number[]): void {
     const { tags } = this.#session;
@@ -56,7 +68,7 @@ export class SourceFiles {
   /** The lanes that bring over what the destination `peer` does not have. */
   lanes(peer: string, laneToken: string): LanePool {
     const session = this.#session;
-    const { address, identity, streams, bandwidthBytesPerSec, quiet } = session.options;
+    const { address, identity, streams, bandwidthBytesPerSec, compression, quiet } = session.options;
     if (quiet === null) throw new MigrateError("bug", "there are no files to send");
     const { record, meter } = session;
     const fileBytes = record.files.reduce((sum, { bytes }) => sum + bytes, 0);
@@ -70,8 +82,10 @@ export class SourceFiles {
       session: record.session,
       laneToken,
       tagKey: Buffer.from(record.tagKey, "hex"),
-      streams: Math.max(1, Math.min(streams, Math.ceil(fileBytes / laneWorthBytes))),
+      lanes: Math.max(1, Math.min(streams, Math.ceil(fileBytes / laneWorthBytes))),
       bandwidthBytesPerSec: bandwidthBytesPerSec ?? null,
+      compression: this.#zstd ? compression : "off",
+      indexKey: this.#indexKey,
       files: record.files.map((file, i) => ({
         path: file.path!,
         fd: quiet.fd(i),
@@ -79,9 +93,10 @@ export class SourceFiles {
         theirs: this.#theirs[i] ?? null,
       })),
       progress: (file, bytes) => meter.done(file, bytes),
-      sent: (bytes, chunks) => {
+      sent: (bytes, chunks, foundBytes) => {
         meter.wire(bytes);
         session.chunksSent += chunks;
+        session.foundBytes += foundBytes;
       },
     });
   }

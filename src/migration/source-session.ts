@@ -4,6 +4,7 @@ import type { Identity } from "../channel/identity.ts";
 import type { Ticket } from "../channel/ticket.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import type { OfferedMachine } from "../protocol/offer.ts";
+import type { Compression } from "../transfer/compression/compression.ts";
 import { SourceTags } from "../transfer/source-tags.ts";
 import type { StreamResult } from "../transfer/stream-pool.ts";
 import { streamParts, vmDigest } from "../transfer/tag-table.ts";
@@ -32,6 +33,9 @@ export interface SourceOptions {
   ticket?: Ticket | undefined;
   streams: number;
   bandwidthBytesPerSec?: number | undefined;
+  compression: Compression;
+  /** A VM of the destination's store from which much of this one may be taken. */
+  base?: string | undefined;
   retryForMs: number;
   signal: AbortSignal;
   timing?: HeartbeatTiming | undefined;
@@ -49,6 +53,8 @@ export class SourceSession {
   /** The tags of each file, as far as they have been computed. */
   readonly tags: SourceTags[];
   chunksSent = 0;
+  /** Bytes of data that the destination had in its store. */
+  foundBytes = 0;
   /** True once a link has stood in this process. */
   linked = false;
   /** True once the person wants to stop. */
@@ -131,8 +137,9 @@ export class SourceSession {
     const { wireBytes } = this.meter;
     if (ended) this.write("ended", { endedAtMs: now(), wireBytes });
     this.meter.finish();
-    const { chunksSent, downtimeMs } = this;
-    const report = reportOf(this.record, { wireBytes, chunksSent, seconds: this.meter.seconds, downtimeMs });
+    const { chunksSent, foundBytes, downtimeMs } = this;
+    const { seconds } = this.meter;
+    const report = reportOf(this.record, { wireBytes, chunksSent, foundBytes, seconds, downtimeMs });
     observe(report);
     return report;
   }

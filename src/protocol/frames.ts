@@ -46,6 +46,8 @@ export const frameTypes = {
   data: 36,
   dataAck: 37,
   dataEnd: 38,
+  describe: 39,
+  want: 40,
 } as const;
 
 export type FrameName = keyof typeof frameTypes;
@@ -77,8 +79,8 @@ const strangerTypes: ReadonlySet<FrameName> = new Set([
   "ping",
   "pong",
 ]);
-const laneDestinationTypes: ReadonlySet<FrameName> = new Set(["chunk", "error", "ping", "pong"]);
-const laneSourceTypes: ReadonlySet<FrameName> = new Set(["ack", "error", "ping", "pong", "welcome"]);
+const laneDestinationTypes: ReadonlySet<FrameName> = new Set(["chunk", "describe", "error", "ping", "pong"]);
+const laneSourceTypes: ReadonlySet<FrameName> = new Set(["ack", "want", "error", "ping", "pong", "welcome"]);
 const streamDestinationTypes: ReadonlySet<FrameName> = new Set([
   "data",
   "dataAck",
@@ -88,7 +90,15 @@ const streamDestinationTypes: ReadonlySet<FrameName> = new Set([
   "pong",
 ]);
 const streamSourceTypes: ReadonlySet<FrameName> = new Set([...streamDestinationTypes, "welcome"]);
-const bulkTypes: ReadonlySet<FrameName> = new Set(["chunk", "ack", "data", "dataAck", "dataEnd"]);
+const bulkTypes: ReadonlySet<FrameName> = new Set([
+  "chunk",
+  "ack",
+  "describe",
+  "want",
+  "data",
+  "dataAck",
+  "dataEnd",
+]);
 
 /**
  * Largest payload in bytes that a frame of this type may have from a peer of this standing, or null

@@ -19,6 +19,10 @@ export const limits = {
   chunkHeaderBytes: 32,
   /** Length of a chunk's tag (AES-128-GMAC, full length). */
   tagBytes: 16,
+  /** The unit in which a store is searched for what a VM consists of; a chunk has 16. */
+  blockBytes: 64 * 1024,
+  /** What stands for a block in DESCRIBE. */
+  fingerprintBytes: 8,
   /** Tags in one INVENTORY frame. */
   inventoryTags: 4096,
   /** Chunks in one ACK frame. */
@@ -27,6 +31,8 @@ export const limits = {
   files: 64,
   /** Logical size of one VM, 8 TiB: its tags fit in 128 MiB. */
   vmBytes: 8 * 1024 ** 4,
+  /** Chunks of one lane that were described and have not been sent. */
+  describedChunks: 64,
   /** Lanes of one session. */
   lanes: 16,
   /** Offset and tag of a DATA payload. */
@@ -51,6 +57,9 @@ export const limits = {
 
 /** Pages in a full chunk. */
 export const pagesPerChunk = limits.chunkBytes / limits.pageBytes;
+
+/** Blocks in a full chunk. */
+export const blocksPerChunk = limits.chunkBytes / limits.blockBytes;
 
 /** Most runs a chunk can have: every second page non-zero. */
 export const runsPerChunk = pagesPerChunk / 2;

@@ -63,6 +63,9 @@ const schemas = {
     trusted: v.boolean(),
     /** Of a stream: what the destination has of the source's bytes. */
     received: v.optional(count(Number.MAX_SAFE_INTEGER)),
+    /** Of a lane: which of the destination's threads takes it, and how many there are. */
+    door: v.optional(count(0xff)),
+    doors: v.optional(count(0xff)),
   }),
   error: v.object({ code: text(32), message: text(limits.errorTextBytes) }),
   pair: v.object({ ticket: hex(16), proof: hex(64) }),
@@ -73,6 +76,12 @@ const schemas = {
     laneToken: hex(32),
     /** True where INVENTORY frames follow, up to INVENTORY-END. */
     inventory: v.boolean(),
+    /** True where chunks may come as zstd frames. */
+    zstd: v.optional(v.boolean()),
+    /** The key of fingerprints; absent where the store is not looked through for this source. */
+    index: v.optional(hex(32)),
+    /** True where the base that the offer names is there. */
+    base: v.optional(v.boolean()),
   }),
   inventoryEnd: nothing,
   seal: v.pipe(
@@ -172,7 +181,7 @@ export function decodeMessage(name: MessageName, payload: Uint8Array): Message {
   }
   const issue = result.issues[0];
   const path = v.getDotPath(issue) ?? "";
-  const code = name === "offer" && /(^|\.)name$/.test(path) ? "name-invalid" : "protocol";
+  const code = name === "offer" && /(^|\.)(name|base)$/.test(path) ? "name-invalid" : "protocol";
   const isSize = name === "offer" && /\.(b|allocatedB)ytes$/.test(path);
   const bytesOff = isSize && typeof issue.input === "number" && issue.input > limits.vmBytes;
   throw new MigrateError(

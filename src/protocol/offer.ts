@@ -54,6 +54,8 @@ export const offer = v.object({
   chunkBytes: v.literal(limits.chunkBytes),
   tagKey: hex(32),
   files: v.pipe(v.array(file), v.maxLength(limits.files)),
+  /** A VM of the destination's store from which much of this one may be taken. */
+  base: v.optional(named(checkVmName)),
   /** A VM that runs under QEMU; absent where it is files alone. */
   machine: v.optional(machine),
 });

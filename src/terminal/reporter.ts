@@ -11,7 +11,15 @@ import { type Colour, jsonLine, paint, printable, styleFor } from "./line.ts";
 import type { Output } from "./output.ts";
 import { summaryOf } from "./progress.ts";
 import { noProgress, progressAfter } from "./progress-state.ts";
-import { doneText, failureOf, failureText, linkText, listeningText, sessionText } from "./sentences.ts";
+import {
+  doneText,
+  failureOf,
+  failureText,
+  indexedText,
+  linkText,
+  listeningText,
+  sessionText,
+} from "./sentences.ts";
 import { type Column, tableLines } from "./table.ts";
 
 export interface ReporterOptions {
@@ -117,6 +125,9 @@ export function makeReporter(options: ReporterOptions): Reporter {
         break;
       case "paired":
         log.log(`Paired with ${printable(event.peer)}; from now on no ticket is needed`);
+        break;
+      case "indexed":
+        if (event.bytesRead > 0) log.log(indexedText(event));
         break;
       case "phase":
         if (display === undefined && before.get(event.session)?.phase !== event.phase)

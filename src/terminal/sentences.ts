@@ -17,6 +17,12 @@ export function listeningText(event: EventOf<"listening">): string {
   return lines.join("\n");
 }
 
+/** What `serve` says once it knows what its store holds. */
+export function indexedText({ files, bytesRead, seconds }: EventOf<"indexed">): string {
+  const what = files === 1 ? "1 file" : `${files} files`;
+  return `Index of the store: ${what}, ${formatBytes(bytesRead)} read in ${formatDuration(seconds * 1000)}`;
+}
+
 /** "Sending web1 (1.3 GiB) to sha256:…" as each side sees it. */
 export function sessionText(event: EventOf<"session">): string {
   const verb = event.side === "source" ? "Sending" : "Receiving";
@@ -71,6 +77,9 @@ export function doneText(event: EventOf<"done">): string {
     outcomeText(event),
     `  ${formatBytesExactly(event.bytes)} in ${formatDuration(event.seconds * 1000)}${rate}`,
     `  ${formatBytesExactly(event.wireBytes)} on the wire`,
+    ...(event.foundBytes > 0
+      ? [`  ${formatBytesExactly(event.foundBytes)} were at the destination already`]
+      : []),
     `  digest ${printable(event.digest)}, checked by both sides`,
     // What became of the source's files is the source's to say.
     ...(event.side === "source" ? [`  ${afters[event.after]}`] : []),

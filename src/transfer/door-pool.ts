@@ -59,6 +59,8 @@ export class DoorPool {
             port,
             credentials: options.credentials,
             maxStrangers,
+            door,
+            doors: options.workers,
           };
           worker.postMessage(message);
         });

@@ -40,6 +40,7 @@ export class Door {
   #strangers: Strangers<FrameSocket> | undefined;
   #listener: TCPSocketListener<FrameSocket> | undefined;
   readonly #streams: StreamHost;
+  #place = { door: 0, doors: 1 };
   #nextConn = 1;
 
   constructor(post: (message: FromDoor) => void) {
@@ -109,7 +110,8 @@ export class Door {
   }
 
   #listen(message: Extract<ToDoor, { kind: "listen" }>): void {
-    const { host, port, credentials } = message;
+    const { host, port, credentials, door, doors } = message;
+    this.#place = { door, doors };
     const strangers = new Strangers<FrameSocket>(message.maxStrangers, deadlines.helloMs, (link, why) =>
       link.destroy(
         new MigrateError("network", why === "late" ? "no HELLO in time" : "too many connections at once"),
@@ -227,7 +229,7 @@ export class Door {
     if (visitor === undefined) return;
     visitor.lane = new LaneReceiver(lane, visitor.link, this.#post);
     visitor.link.standing = "lane-destination";
-    const welcome = { version: limits.version, software: "migrate", trusted: true };
+    const welcome = { version: limits.version, software: "migrate", trusted: true, ...this.#place };
     visitor.link.send(encodeMessage("welcome", welcome))?.catch(() => {});
   }
 
@@ -240,7 +242,7 @@ export class Door {
     }
     if (lane !== undefined) {
       if (name === "ping") link.send(encodeMessage("pong", {}))?.catch(() => {});
-      if (name === "chunk") lane.chunk(payload);
+      else lane.frame(name, payload);
       return;
     }
     if (!visitor.admitted && ++visitor.frames > mostStrangerFrames) {

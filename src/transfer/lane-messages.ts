@@ -5,6 +5,10 @@
 import type { Credentials } from "../channel/tls.ts";
 import type { ErrorCode, Side } from "../protocol/errors.ts";
 import type { FrameName } from "../protocol/frames.ts";
+import type { FinderGrant } from "./blocks/block-finder.ts";
+import type { Compression } from "./compression/compression.ts";
+import type { LaneRoute } from "./lane-link.ts";
+import type { Landing } from "./lane-spread.ts";
 
 export interface WireError {
   code: ErrorCode;
@@ -14,36 +18,54 @@ export interface WireError {
 
 /** The main thread to a lane of the source. */
 export type ToLane =
-  | {
+  | ({
       kind: "start";
-      host: string;
-      port: number;
-      credentials: Credentials | null;
-      /** The destination's fingerprint; null on an insecure link. */
-      peer: string | null;
-      session: string;
-      laneToken: string;
       tagKey: Uint8Array;
       files: { path: string; bytes: number }[];
-      bandwidthBytesPerSec: number | null;
-    }
-  /** Chunks to bring over; `have` are the tags of what the destination has, null for zeros. */
-  | { kind: "work"; file: number; first: number; count: number; have: Uint8Array | null }
-  /** What this lane may send from now on. */
-  | { kind: "rate"; bandwidthBytesPerSec: number }
+      /** The memory of the WorkQueue from which all lanes take. */
+      queue: SharedArrayBuffer;
+      compression: Compression;
+      /** What all lanes together may send, and the memory of their SharedPacer; null where nothing holds them back. */
+      pace: { bandwidthBytesPerSec: number; memory: SharedArrayBuffer } | null;
+      /** Key of the destination's index; null where chunks are sent without asking for them. */
+      indexKey: Uint8Array | null;
+    } & LaneRoute)
+  /** Something was laid out in the queue. */
+  | { kind: "look" }
+  /** An answer to "up": the lane begins, or connects again to get another thread of the destination. */
+  | { kind: "begin" }
+  | { kind: "redial" }
   | { kind: "stop" };
 
 /** A lane of the source to the main thread. */
 export type FromLane =
-  | { kind: "up" }
+  /** Connected, and waiting to be told how to go on. */
+  | { kind: "up"; landing: Landing | null; tries: number }
   /** Chunks that are right at the destination now: places are pairs of (file, chunk). */
-  | { kind: "right"; places: Uint32Array; tags: Uint8Array; sentChunks: number; bytesSent: number }
+  | {
+      kind: "right";
+      places: Uint32Array;
+      tags: Uint8Array;
+      sentChunks: number;
+      /** Bytes of data that the destination had in its store. */
+      foundBytes: number;
+      bytesSent: number;
+    }
   | { kind: "failed"; error: WireError }
   | { kind: "stopped"; bytesSent: number };
 
 /** The main thread to a door of the destination. */
 export type ToDoor =
-  | { kind: "listen"; host: string; port: number; credentials: Credentials | null; maxStrangers: number }
+  | {
+      kind: "listen";
+      host: string;
+      port: number;
+      credentials: Credentials | null;
+      maxStrangers: number;
+      /** Which of how many doors this is. */
+      door: number;
+      doors: number;
+    }
   | { kind: "send"; conn: number; bytes: Uint8Array }
   | { kind: "finish"; conn: number }
   | { kind: "destroy"; conn: number }
@@ -67,7 +89,12 @@ export interface LaneGrant {
   files: { path: string; bytes: number }[];
   /** True where the files may hold something already, so that zeros must be made. */
   used: boolean;
+  /** Where the lane looks for blocks that the source describes; null where it may not describe any. */
+  finder: LaneFinder | null;
 }
+
+/** What a lane looks through, and whether the store's files can share blocks with each other (reflink). */
+export type LaneFinder = FinderGrant & { sharesBlocks: boolean };
 
 /** What a stream of the destination needs to know. */
 export interface StreamGrant {

@@ -1,58 +1,63 @@
 /**
- * The lanes of a source as the main thread sees them: Workers that take work from one plan until
+ * The lanes of a source as the main thread sees them: Workers that take work from one queue until
  * every chunk is right at the destination.
  */
-import type { Credentials } from "../channel/tls.ts";
+import { SharedPacer } from "../channel/shared-pacer.ts";
 import { spawnWorker } from "../platform/worker.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { chunkLength, limits } from "../protocol/limits.ts";
+import type { Compression } from "./compression/compression.ts";
+import type { LaneRoute } from "./lane-link.ts";
 import type { FromLane, ToLane } from "./lane-messages.ts";
+import { LaneSpread } from "./lane-spread.ts";
 import { type PlannedFile, type PlanStep, plan } from "./plan.ts";
+import { zeroTag } from "./tag-table.ts";
+import { WorkQueue } from "./work-queue.ts";
 
-/** Chunks given to a lane ahead of what it has finished: enough to never let it wait for us. */
-const aheadChunks = 32;
+/** The queue is filled again when no more than this waits in it: before the fastest lanes have nothing. */
+const fewChunks = 256;
+/** Filled, it has so much more. */
+const fillChunks = 512;
 
 export interface TransferFile extends PlannedFile {
   path: string;
 }
 
-export interface TransferOptions {
-  host: string;
-  port: number;
-  credentials: Credentials | null;
-  peer: string | null;
-  session: string;
-  laneToken: string;
+export interface TransferOptions extends LaneRoute {
   tagKey: Uint8Array;
-  streams: number;
+  lanes: number;
   bandwidthBytesPerSec: number | null;
+  compression: Compression;
+  /** Key of the destination's index; null where it has none for us. */
+  indexKey: Uint8Array | null;
   files: TransferFile[];
   /** Bytes of a file that are right at the destination now, having cost `sent` chunks. */
   progress: (file: number, bytes: number) => void;
-  /** Bytes and chunks sent on all lanes since the last call. */
-  sent: (bytes: number, chunks: number) => void;
+  /** Bytes and chunks sent on all lanes since the last call, and bytes that the destination had itself. */
+  sent: (bytes: number, chunks: number, foundBytes: number) => void;
 }
 
 interface Lane {
   worker: Worker;
-  outstanding: number;
   bytesSent: number;
-  up: boolean;
 }
 
 export class LanePool {
   readonly #options: TransferOptions;
   readonly #lanes: Lane[] = [];
   readonly #plan: Generator<PlanStep>;
+  readonly #queue = new WorkQueue();
+  readonly #spread: LaneSpread;
   readonly #finished = Promise.withResolvers<void>();
+  /** Chunks that were laid out and are not right at the destination yet. */
+  #outstanding = 0;
   #planned = false;
   #over = false;
-  /** Lanes that have work, by which the bandwidth is divided. */
-  #busy = 0;
 
   constructor(options: TransferOptions) {
     this.#options = options;
     this.#plan = plan(options.files);
+    this.#spread = new LaneSpread(options.lanes);
   }
 
   /**
@@ -60,27 +65,33 @@ export class LanePool {
    * way every Worker is gone when this settles.
    */
   async run(): Promise<void> {
-    const { host, port, credentials, peer, session, laneToken, tagKey, streams, files } = this.#options;
-    const rate = this.#options.bandwidthBytesPerSec;
+    const { host, port, credentials, peer, session, laneToken, tagKey, lanes, files } = this.#options;
+    const { compression, indexKey, bandwidthBytesPerSec } = this.#options;
+    const start: ToLane = {
+      kind: "start",
+      host,
+      port,
+      credentials,
+      peer,
+      session,
+      laneToken,
+      tagKey,
+      files: files.map(({ path, tags }) => ({ path, bytes: tags.bytes })),
+      queue: this.#queue.memory,
+      compression,
+      pace: bandwidthBytesPerSec === null ? null : { bandwidthBytesPerSec, memory: SharedPacer.memory() },
+      indexKey,
+    };
     try {
-      for (let i = 0; i < streams; i++) {
+      this.#fill();
+      if (this.#planned && this.#outstanding === 0) return;
+      for (let i = 0; i < lanes; i++) {
         const worker = spawnWorker("lane");
-        const lane: Lane = { worker, outstanding: 0, bytesSent: 0, up: false };
+        const lane: Lane = { worker, bytesSent: 0 };
         this.#lanes.push(lane);
         worker.onerror = (event) => this.abort(new MigrateError("bug", `a lane died: ${event.message}`));
         worker.onmessage = ({ data }: MessageEvent<FromLane>) => this.#hear(lane, data);
-        this.#post(lane, {
-          kind: "start",
-          host,
-          port,
-          credentials,
-          peer,
-          session,
-          laneToken,
-          tagKey,
-          files: files.map(({ path, tags }) => ({ path, bytes: tags.bytes })),
-          bandwidthBytesPerSec: rate === null ? null : rate / streams,
-        });
+        worker.postMessage(start);
       }
       await this.#finished.promise;
     } finally {
@@ -97,15 +108,14 @@ export class LanePool {
     if (this.#over) return;
     try {
       switch (message.kind) {
-        case "up":
-          lane.up = true;
-          this.#feed(lane);
-          this.#share();
+        case "up": {
+          const stays = this.#spread.stays(message.landing, message.tries);
+          lane.worker.postMessage({ kind: stays ? "begin" : "redial" } satisfies ToLane);
           break;
+        }
         case "right":
           this.#right(lane, message);
-          this.#feed(lane);
-          this.#share();
+          this.#fill();
           break;
         case "failed":
           this.abort(
@@ -128,38 +138,33 @@ export class LanePool {
       tags.set(chunk, message.tags.subarray(i * limits.tagBytes, (i + 1) * limits.tagBytes));
       progress(file, chunkLength(tags.bytes, chunk));
     }
-    lane.outstanding -= count;
-    sent(message.bytesSent - lane.bytesSent, message.sentChunks);
+    this.#outstanding -= count;
+    sent(message.bytesSent - lane.bytesSent, message.sentChunks, message.foundBytes);
     lane.bytesSent = message.bytesSent;
   }
 
-  #feed(lane: Lane): void {
-    while (!this.#planned && lane.outstanding < aheadChunks) {
-      const { value: step, done } = this.#plan.next();
-      if (done) {
-        this.#planned = true;
-      } else if (step.kind === "right") {
-        this.#options.progress(step.file, step.bytes);
-      } else {
-        lane.outstanding += step.count;
-        this.#post(lane, step);
+  /** Lays out what comes next, where little is left; lanes that had nothing to do are told. */
+  #fill(): void {
+    if (!this.#planned && this.#queue.size <= fewChunks) {
+      while (!this.#planned && this.#queue.size < fillChunks) this.#layOut();
+      for (const { worker } of this.#lanes) worker.postMessage({ kind: "look" } satisfies ToLane);
+    }
+    if (this.#planned && this.#outstanding === 0) this.#finished.resolve();
+  }
+
+  #layOut(): void {
+    const { value: step, done } = this.#plan.next();
+    if (done) {
+      this.#planned = true;
+    } else if (step.kind === "right") {
+      this.#options.progress(step.file, step.bytes);
+    } else {
+      this.#outstanding += step.count;
+      for (let i = 0; i < step.count; i++) {
+        const at = i * limits.tagBytes;
+        const have = step.have?.subarray(at, at + limits.tagBytes) ?? zeroTag;
+        this.#queue.add(step.file, step.first + i, have);
       }
     }
-    if (this.#planned && this.#lanes.every(({ outstanding }) => outstanding === 0)) this.#finished.resolve();
-  }
-
-  /** Divides the bandwidth among those that have work: what an idle lane leaves is not lost. */
-  #share(): void {
-    const { bandwidthBytesPerSec } = this.#options;
-    const busy = this.#lanes.filter(({ outstanding }) => outstanding > 0);
-    if (bandwidthBytesPerSec === null || busy.length === this.#busy) return;
-    this.#busy = busy.length;
-    for (const lane of busy) {
-      this.#post(lane, { kind: "rate", bandwidthBytesPerSec: bandwidthBytesPerSec / busy.length });
-    }
-  }
-
-  #post(lane: Lane, message: ToLane): void {
-    lane.worker.postMessage(message);
   }
 }

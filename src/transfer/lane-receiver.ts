@@ -1,58 +1,157 @@
 /**
- * One lane of the destination: checks each chunk on arrival and writes it where it belongs. Runs in
- * a door's Worker.
+ * One lane of the destination: checks each chunk on arrival and writes it where it belongs; looks in the
+ * store for chunks that the source describes. Runs in a door's Worker.
  *
  * A chunk may come twice and in any order; writing it again changes nothing. It is acknowledged once
  * the kernel has it; that it reaches the disk is the seal's business.
  */
-import { closeSync, constants, openSync, writeSync } from "node:fs";
 import type { FrameSocket } from "../channel/frame-socket.ts";
-import { punchHole } from "../platform/holes.ts";
-import { startWriteback } from "../platform/writeback.ts";
 import { MigrateError } from "../protocol/errors.ts";
+import type { FrameName } from "../protocol/frames.ts";
 import { chunkLength, limits } from "../protocol/limits.ts";
 import { encodeAck } from "./ack.ts";
-import { type Chunk, parseChunk, Tagger, tagHolds } from "./chunk.ts";
+import { BlockFinder, type FoundBlock } from "./blocks/block-finder.ts";
+import { isNoFingerprint } from "./blocks/fingerprint.ts";
+import { type Chunk, type Packed, parseChunk, tagHolds } from "./chunk.ts";
+import { ChunkBuffer } from "./chunk-buffer.ts";
+import { ChunkWriter, type Share } from "./chunk-writer.ts";
+import { type Description, encodeWant, parseDescribe, type Want } from "./describe.ts";
 import type { FromDoor, LaneGrant } from "./lane-messages.ts";
 import { storeFailure } from "./store-failure.ts";
+import { Tagger } from "./tagger.ts";
 
-const { chunkBytes, pageBytes, tagBytes } = limits;
-const zeroPage = Buffer.alloc(pageBytes);
+const { tagBytes, describedChunks } = limits;
+
+/** What was found of a chunk that is still to come. */
+interface Pending {
+  found: readonly (FoundBlock | null)[];
+  prints: Buffer;
+}
 
 export class LaneReceiver {
   readonly session: string;
-  readonly #grant: LaneGrant;
   readonly #link: FrameSocket;
   readonly #post: (message: FromDoor) => void;
   readonly #tagger: Tagger;
   readonly #fileBytes: number[];
-  readonly #fds = new Map<number, number>();
+  readonly #writer: ChunkWriter;
+  readonly #finder: BlockFinder | undefined;
+  /** Where chunks are put together of which a part is here already. */
+  readonly #assembly = new ChunkBuffer();
+  /** The plain bytes of the chunk in assembly, where its blocks can be shared with the store's files. */
+  readonly #plain: Buffer | undefined;
+  readonly #pending = new Map<string, Pending>();
   #arrived: { file: number; chunk: number; tag: Buffer }[] = [];
+  #wants: Want[] = [];
   #reportedBytes = 0;
 
   constructor(grant: LaneGrant, link: FrameSocket, post: (message: FromDoor) => void) {
     this.session = grant.session;
-    this.#grant = grant;
     this.#link = link;
     this.#post = post;
     this.#tagger = new Tagger(grant.tagKey);
     this.#fileBytes = grant.files.map(({ bytes }) => bytes);
+    this.#writer = new ChunkWriter(grant);
+    if (grant.finder?.sharesBlocks) this.#plain = Buffer.allocUnsafeSlow(limits.chunkBytes);
+    this.#finder = grant.finder === null ? undefined : new BlockFinder(grant.finder);
   }
 
   /**
-   * Takes a CHUNK payload. Throws MigrateError: "protocol" for a chunk that makes no sense,
-   * "integrity" for one whose tag is wrong, "no-room" or "store-failed" where it cannot be written.
+   * Takes a frame of the source. Throws MigrateError: "protocol" for what makes no sense, "integrity"
+   * for a chunk whose tag is wrong, "no-room" or "store-failed" where it cannot be written.
    */
-  chunk(payload: Buffer): void {
-    const chunk = parseChunk(payload, this.#fileBytes);
-    if (!tagHolds(chunk, this.#tagger)) {
+  frame(name: FrameName, payload: Buffer): void {
+    if (name === "chunk") this.#chunk(parseChunk(payload, this.#fileBytes));
+    else if (name === "describe") this.#described(parseDescribe(payload, this.#fileBytes));
+  }
+
+  close(): void {
+    this.#writer.close();
+    this.#finder?.close();
+  }
+
+  #chunk(chunk: Chunk): void {
+    const key = `${chunk.file}:${chunk.chunk}`;
+    const pending = this.#pending.get(key);
+    this.#pending.delete(key);
+    if (chunk.leftOut !== 0) {
+      this.#fill(chunk, pending);
+      return;
+    }
+    if (!tagHolds(chunk, chunk.body, this.#tagger)) {
       throw new MigrateError(
         "integrity",
         `chunk ${chunk.chunk} of file ${chunk.file} was damaged on its way`,
       );
     }
+    this.#write(chunk);
+  }
+
+  /** A chunk of which some blocks were found here: the store may have changed since they were. */
+  #fill(chunk: Chunk, pending: Pending | undefined): void {
+    if (pending === undefined || (chunk.leftOut & ~maskOf(pending.found)) !== 0) {
+      throw new MigrateError("protocol", "a chunk leaves out blocks that were not found");
+    }
+    const bytes = chunkLength(this.#fileBytes[chunk.file]!, chunk.chunk);
+    const used = pending.found.map((block, i) => ((chunk.leftOut & (1 << i)) === 0 ? null : block));
+    this.#assembly.unpack(chunk, bytes);
+    if (this.#finder!.read(used, pending.prints, this.#assembly.dataRoom(bytes))) {
+      const packed = this.#pack(bytes);
+      if (tagHolds(chunk, packed.body, this.#tagger)) {
+        this.#write({ ...chunk, ...packed }, used);
+        return;
+      }
+    }
+    this.#want({ file: chunk.file, chunk: chunk.chunk, found: 0 });
+  }
+
+  #described({ file, chunk, bytes, tag, prints }: Description): void {
+    const key = `${file}:${chunk}`;
+    if (this.#finder === undefined || this.#pending.has(key) || this.#pending.size === describedChunks) {
+      throw new MigrateError("protocol", "a chunk was described that may not be");
+    }
+    const room = this.#assembly.dataRoom(bytes);
+    room.fill(0);
+    const found = this.#finder.find(file, chunk, prints, room);
+    if (found.every((block, i) => block !== null || isNoFingerprint(prints, i))) {
+      const packed = this.#pack(bytes);
+      if (tagHolds({ file, chunk, tag }, packed.body, this.#tagger)) {
+        this.#write({ file, chunk, tag, leftOut: 0, ...packed }, found);
+        return;
+      }
+      // Somebody's fingerprints are not those of the bytes: they are of no use.
+      found.fill(null);
+    }
+    this.#pending.set(key, { found, prints: Buffer.from(prints) });
+    this.#want({ file, chunk, found: maskOf(found) });
+  }
+
+  #want(want: Want): void {
+    if (this.#wants.length === 0) queueMicrotask(() => this.#answer());
+    this.#wants.push(want);
+    if (this.#wants.length === describedChunks) this.#answer();
+  }
+
+  #answer(): void {
+    const wants = this.#wants;
+    this.#wants = [];
+    if (wants.length > 0) this.#link.send(encodeWant(wants))?.catch(() => {});
+  }
+
+  /** Packs what stands in the assembly; the plain bytes are kept where they are of use. */
+  #pack(bytes: number): Packed {
+    if (this.#plain !== undefined) this.#assembly.dataRoom(bytes).copy(this.#plain);
+    return this.#assembly.pack(bytes);
+  }
+
+  /** Writes a chunk whose tag holds; `found` are blocks of an assembled one that lie in the store as well. */
+  #write(chunk: Chunk, found: readonly (FoundBlock | null)[] = []): void {
+    const share: Share = (fd, offset) => {
+      const isShared = this.#plain !== undefined && this.#finder!.share(found, this.#plain, fd, offset);
+      return isShared ? maskOf(found) : 0;
+    };
     try {
-      this.#write(chunk);
+      this.#writer.write(chunk, found.length === 0 ? undefined : share);
     } catch (thrown) {
       throw storeFailure(thrown);
     }
@@ -60,41 +159,6 @@ export class LaneReceiver {
     this.#arrived.push({ file: chunk.file, chunk: chunk.chunk, tag: Buffer.from(chunk.tag) });
     // Zero chunks are so short that thousands of them may come in one read.
     if (this.#arrived.length === limits.ackChunks) this.#acknowledge();
-  }
-
-  close(): void {
-    for (const fd of this.#fds.values()) closeSync(fd);
-    this.#fds.clear();
-  }
-
-  #write({ file, chunk, body, runs, pagesAt }: Chunk): void {
-    const fd = this.#open(file);
-    const offset = chunk * chunkBytes;
-    const length = chunkLength(this.#fileBytes[file]!, chunk);
-    const whole = runs.length === 1 && body.length - pagesAt === length;
-    if (this.#grant.used && !whole && !punchHole(fd, offset, length)) {
-      for (let at = 0; at < length; at += pageBytes) {
-        writeFully(fd, zeroPage.subarray(0, Math.min(pageBytes, length - at)), offset + at);
-      }
-    }
-    let at = pagesAt;
-    for (const { firstPage, pages } of runs) {
-      const from = firstPage * pageBytes;
-      const bytes = Math.min(pages * pageBytes, length - from);
-      writeFully(fd, body.subarray(at, at + bytes), offset + from);
-      at += bytes;
-    }
-    startWriteback(fd, offset, length);
-  }
-
-  #open(file: number): number {
-    let fd = this.#fds.get(file);
-    if (fd === undefined) {
-      // The staging folder is ours and 0700; O_NOFOLLOW all the same.
-      fd = openSync(this.#grant.files[file]!.path, constants.O_RDWR | constants.O_NOFOLLOW);
-      this.#fds.set(file, fd);
-    }
-    return fd;
   }
 
   #acknowledge(): void {
@@ -116,7 +180,6 @@ export class LaneReceiver {
   }
 }
 
-/** Writes all of `bytes` at `offset` (pwrite(2) may write less than it is asked to). */
-function writeFully(fd: number, bytes: Buffer, offset: number): void {
-  for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at, bytes.length - at, offset + at);
+function maskOf(found: readonly (FoundBlock | null)[]): number {
+  return found.reduce((mask, block, i) => (block === null ? mask : mask | (1 << i)), 0);
 }

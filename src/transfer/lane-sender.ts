@@ -1,82 +1,128 @@
 /**
- * One lane of the source: reads chunks, leaves out what is zero or already right at the other end,
- * and sends the rest over a connection of its own. Runs in a Worker (src/lane.worker.ts).
+ * One lane of the source: takes chunks off the shared queue, leaves out what is zero or already right at
+ * the other end, asks there for what else it may have, and sends the rest over a connection of its own.
+ * Runs in a Worker (src/lane.worker.ts).
  */
-import { closeSync, openSync, readSync } from "node:fs";
-import { basename } from "node:path";
-import { peerError } from "../channel/control-link.ts";
-import { dial } from "../channel/dial.ts";
-import type { FrameSocket } from "../channel/frame-socket.ts";
-import { Pacer } from "../channel/pacer.ts";
+import { SharedPacer } from "../channel/shared-pacer.ts";
 import { asMigrateError, MigrateError } from "../protocol/errors.ts";
 import type { FrameName } from "../protocol/frames.ts";
-import { chunkLength, deadlines, limits } from "../protocol/limits.ts";
-import { decodeMessage, encodeMessage } from "../protocol/messages.ts";
+import { limits } from "../protocol/limits.ts";
 import { parseAck } from "./ack.ts";
-import { ChunkBuffer, Tagger } from "./chunk.ts";
+import { Fingerprinter } from "./blocks/fingerprint.ts";
+import { ChunkBuffer } from "./chunk-buffer.ts";
+import { ChunkReader } from "./chunk-reader.ts";
+import { ChunkCompressor } from "./compression/chunk-compressor.ts";
+import { encodeDescribe, parseWant } from "./describe.ts";
+import { DescriptionChoice } from "./description-choice.ts";
+import { LaneLink } from "./lane-link.ts";
 import type { FromLane, ToLane } from "./lane-messages.ts";
-import { zeroTag } from "./tag-table.ts";
+import { Tagger } from "./tagger.ts";
+import { type QueuedChunk, WorkQueue } from "./work-queue.ts";
 
 /** Chunks sent and not acknowledged: what a cut link can cost. */
 const windowChunks = 16;
-/** A lane that waits for acknowledgements and hears nothing for so long is dead. */
-const laneSilenceMs = 3 * deadlines.silenceMs;
+/** The same where chunks are described first, which takes a turn more. */
+const describedWindowChunks = 32;
 
 type Start = Extract<ToLane, { kind: "start" }>;
-type Work = Extract<ToLane, { kind: "work" }>;
+
+/** A chunk that the destination has not acknowledged. */
+interface Underway {
+  file: number;
+  chunk: number;
+  tag: Buffer;
+  /** Bytes of data in it. */
+  dataBytes: number;
+  /** Number of its blocks. */
+  blocks: number;
+  state: "described" | "wanted" | "sent";
+  /** Blocks that the destination says it has. */
+  found: number;
+  wireBytes: number;
+}
 
 export class LaneSender {
   readonly #start: Start;
   readonly #post: (message: FromLane) => void;
   readonly #tagger: Tagger;
-  readonly #pacer: Pacer | undefined;
-  readonly #fds = new Map<number, number>();
+  readonly #reader: ChunkReader;
+  readonly #queue: WorkQueue;
+  readonly #compressor: ChunkCompressor;
+  readonly #pacer: SharedPacer | undefined;
+  readonly #fingerprinter: Fingerprinter | undefined;
+  readonly #choice = new DescriptionChoice();
+  readonly #windowChunks: number;
   /** Two: one is read into while the socket still takes the other. */
   readonly #buffers = [new ChunkBuffer(), new ChunkBuffer()];
   readonly #sending: (Promise<void> | undefined)[] = [undefined, undefined];
-  readonly #unacknowledged = new Map<string, Buffer>();
-  readonly #work: Work[] = [];
-  #link: FrameSocket | undefined;
-  #watch: Timer | undefined;
+  readonly #underway = new Map<string, Underway>();
+  readonly #wanted: Underway[] = [];
+  #link: LaneLink | undefined;
   #wake: (() => void) | undefined;
+  #answer: ((how: "begin" | "redial") => void) | undefined;
+  #failure: MigrateError | undefined;
   #stopped = false;
   #right: { file: number; chunk: number; tag: Buffer }[] = [];
   #sentChunks = 0;
+  #foundBytes = 0;
   #turn = 0;
 
   constructor(start: Start, post: (message: FromLane) => void) {
     this.#start = start;
     this.#post = post;
     this.#tagger = new Tagger(start.tagKey);
-    this.#pacer = start.bandwidthBytesPerSec === null ? undefined : new Pacer(start.bandwidthBytesPerSec);
+    this.#reader = new ChunkReader(start.files);
+    this.#queue = new WorkQueue(start.queue);
+    this.#compressor = new ChunkCompressor(start.compression);
+    this.#pacer = start.pace
+      ? new SharedPacer(start.pace.bandwidthBytesPerSec, start.pace.memory)
+      : undefined;
+    this.#fingerprinter = start.indexKey ? new Fingerprinter(start.indexKey) : undefined;
+    this.#windowChunks = start.indexKey ? describedWindowChunks : windowChunks;
   }
 
   /** Connects and works until it is stopped or fails; says either to the main thread. */
   async run(): Promise<void> {
     try {
-      await this.#connect();
-      this.#post({ kind: "up" });
+      const link = await this.#connect();
       await this.#loop();
-      this.#post({ kind: "stopped", bytesSent: this.#link?.bytesSent ?? 0 });
+      this.#post({ kind: "stopped", bytesSent: link.socket.bytesSent });
     } catch (thrown) {
       const { code, message, side } = asMigrateError(thrown);
       this.#post({ kind: "failed", error: { code, message, side } });
     } finally {
-      clearInterval(this.#watch);
-      this.#link?.destroy();
-      for (const fd of this.#fds.values()) closeSync(fd);
-      this.#fds.clear();
+      this.#link?.close();
+      this.#reader.close();
     }
   }
 
-  add(work: Work): void {
-    this.#work.push(work);
-    this.#wake?.();
+  /** Connects until the main thread says that the lane is well where it landed. */
+  async #connect(): Promise<LaneLink> {
+    for (let tries = 1; ; tries++) {
+      let isOver = false;
+      const link = await LaneLink.open(this.#start, {
+        frame: (name, payload) => this.#frame(name, payload),
+        failed: (error) => isOver || this.#fail(error),
+        waits: () => this.#underway.size > 0,
+      });
+      this.#link = link;
+      const answer = Promise.withResolvers<"begin" | "redial">();
+      this.#answer = answer.resolve;
+      this.#post({ kind: "up", landing: link.landing, tries });
+      if ((await answer.promise) === "begin") return link;
+      isOver = true;
+      link.close();
+    }
   }
 
-  /** Sends no faster than this from now on; for a lane that was started with a rate. */
-  pace(bandwidthBytesPerSec: number): void {
-    if (this.#pacer) this.#pacer.bandwidthBytesPerSec = bandwidthBytesPerSec;
+  /** What the main thread says to "up". */
+  go(how: "begin" | "redial"): void {
+    this.#answer?.(how);
+  }
+
+  /** There may be something in the queue. */
+  look(): void {
+    this.#wake?.();
   }
 
   stop(): void {
@@ -84,111 +130,72 @@ export class LaneSender {
     this.#wake?.();
   }
 
-  async #connect(): Promise<void> {
-    const { host, port, credentials, peer, session, laneToken } = this.#start;
-    const link = await dial({
-      host,
-      port,
-      credentials: credentials ?? undefined,
-      standing: "lane-source",
-      checkPeer: (fingerprint) =>
-        fingerprint === peer
-          ? null
-          : new MigrateError(
-              "wrong-identity",
-              `another host answered at ${host}:${port}, with ${fingerprint}`,
-            ),
-    });
-    this.#link = link;
-    const welcomed = Promise.withResolvers<void>();
-    this.#failed = welcomed.reject;
-    link.handler = {
-      frame: (name, payload) => {
-        if (name === "welcome") {
-          this.#welcome = true;
-          welcomed.resolve();
-        } else {
-          this.#frame(name, payload);
-        }
-      },
-      closed: (error) =>
-        this.#fail(error ?? new MigrateError("network", "the lane was closed by the other side")),
-    };
-    const hello = { version: limits.version, role: "lane" as const, software: "migrate", session, laneToken };
-    link.send(encodeMessage("hello", hello))?.catch(() => {});
-    const late = setTimeout(
-      () => this.#fail(new MigrateError("network", "a lane was accepted and never welcomed")),
-      deadlines.helloMs,
-    );
-    try {
-      await welcomed.promise;
-    } finally {
-      clearTimeout(late);
-    }
-    this.#watch = setInterval(() => {
-      if (this.#unacknowledged.size > 0 && performance.now() - link.lastHeardMs > laneSilenceMs) {
-        this.#fail(new MigrateError("network", "a lane heard nothing for too long"));
-      }
-    }, 1000);
-  }
-
-  /**
-   * A lane that is not let in does not mean that the migration is refused, which is for the control
-   * connection to say: it means that this connection is gone for the destination, while we have not
-   * noticed yet. Another link gets another token.
-   */
-  #refusal(error: MigrateError): MigrateError {
-    const { code, message, side } = error;
-    if (this.#welcome || (code !== "policy" && code !== "unknown-session")) return error;
-    return new MigrateError("network", `a lane was turned away: ${message}`, { side, cause: error });
-  }
-
-  #welcome = false;
-  #failed: (error: MigrateError) => void = () => {};
-  #failure: MigrateError | undefined;
-
   #fail(error: MigrateError): void {
     this.#failure ??= error;
-    this.#failed(error);
     this.#wake?.();
   }
 
   #frame(name: FrameName, payload: Buffer): void {
-    if (name === "error") {
-      const message = decodeMessage("error", payload);
-      if (message.name === "error") this.#fail(this.#refusal(peerError(message.body, "destination")));
-      return;
-    }
-    if (name !== "ack") throw new MigrateError("protocol", `a ${name} frame is not expected on a lane`);
-    for (const { file, chunk } of parseAck(payload)) {
-      const tag = this.#unacknowledged.get(`${file}:${chunk}`);
-      if (tag === undefined) throw new MigrateError("protocol", "a chunk was acknowledged that was not sent");
-      this.#unacknowledged.delete(`${file}:${chunk}`);
-      this.#right.push({ file, chunk, tag });
-    }
-    this.#report();
+    if (name === "ack") this.#acknowledged(payload);
+    else if (name === "want") this.#wants(payload);
+    else throw new MigrateError("protocol", `a ${name} frame is not expected on a lane`);
     this.#wake?.();
   }
 
-  async #loop(): Promise<void> {
-    while (!this.#stopped || this.#unacknowledged.size > 0) {
-      if (this.#failure) throw this.#failure;
-      const work = this.#stopped ? undefined : this.#work.shift();
-      if (work === undefined) {
-        await this.#sleep();
-        continue;
+  #acknowledged(payload: Buffer): void {
+    for (const place of parseAck(payload)) {
+      const key = `${place.file}:${place.chunk}`;
+      const chunk = this.#underway.get(key);
+      if (chunk === undefined || chunk.state === "wanted") {
+        throw new MigrateError("protocol", "a chunk was acknowledged that was not sent");
       }
-      for (let i = 0; i < work.count && !this.#stopped; i++) {
-        while (this.#unacknowledged.size >= windowChunks && !this.#failure) await this.#sleep();
-        if (this.#failure) throw this.#failure;
-        await this.#chunk(work.file, work.first + i, have(work, i));
+      this.#underway.delete(key);
+      this.#right.push(chunk);
+      this.#compressor.acknowledged(chunk.wireBytes);
+      if (chunk.state === "described") {
+        this.#choice.heard(true);
+        this.#foundBytes += chunk.dataBytes;
+      } else this.#foundBytes += Math.min(chunk.dataBytes, blockCount(chunk.found) * limits.blockBytes);
+    }
+    this.#report();
+  }
+
+  #wants(payload: Buffer): void {
+    for (const want of parseWant(payload)) {
+      const chunk = this.#underway.get(`${want.file}:${want.chunk}`);
+      // What was found when the chunk was described may be gone when it comes: then all of it is wanted.
+      const again = chunk?.state === "sent" && chunk.found !== 0 && want.found === 0;
+      if (chunk === undefined || (chunk.state !== "described" && !again)) {
+        throw new MigrateError("protocol", "a chunk was wanted that was not described");
       }
-      this.#report();
+      if (want.found >>> chunk.blocks !== 0) {
+        throw new MigrateError("protocol", "blocks were found that the chunk does not have");
+      }
+      this.#choice.heard(want.found !== 0);
+      chunk.state = "wanted";
+      chunk.found = want.found;
+      this.#wanted.push(chunk);
     }
   }
 
-  /** Waits for work, an acknowledgement, a failure or the end. */
+  async #loop(): Promise<void> {
+    while (!this.#stopped || this.#underway.size > 0) {
+      if (this.#failure) throw this.#failure;
+      const wanted = this.#wanted.shift();
+      if (wanted !== undefined) {
+        await this.#sendWanted(wanted);
+        continue;
+      }
+      const isFull = this.#underway.size >= this.#windowChunks;
+      const next = this.#stopped || isFull ? null : this.#queue.take();
+      if (next !== null) await this.#take(next);
+      else await this.#wait(() => this.#sleep(), isFull);
+    }
+  }
+
+  /** Waits for work, an answer, a failure or the end. */
   #sleep(): Promise<void> {
+    this.#report();
     return new Promise((resolve) => {
       this.#wake = () => {
         this.#wake = undefined;
@@ -197,59 +204,71 @@ export class LaneSender {
     });
   }
 
-  async #chunk(file: number, chunk: number, theirs: Buffer): Promise<void> {
-    const slot = this.#turn++ % this.#buffers.length;
-    const buffer = this.#buffers[slot]!;
-    await this.#sending[slot];
-    const bytes = chunkLength(this.#start.files[file]!.bytes, chunk);
-    this.#read(file, chunk, buffer.dataRoom(bytes));
-    const tag = this.#tagger.tag(file, chunk, buffer.pack(bytes));
-    if (tag.equals(theirs)) {
+  /** Does `wait`; where it is the other side that is waited for, the compressor hears for how long. */
+  async #wait(wait: () => Promise<void> | undefined, isTheirs: boolean): Promise<void> {
+    const waiting = wait();
+    if (waiting === undefined) return;
+    const begunMs = performance.now();
+    await waiting;
+    if (isTheirs) this.#compressor.waited(performance.now() - begunMs);
+  }
+
+  async #take({ file, chunk, have }: QueuedChunk): Promise<void> {
+    const { buffer, slot } = await this.#freeBuffer();
+    const bytes = this.#reader.read(file, chunk, buffer);
+    // Before it is packed: a block is what lies in the file, its zeros included.
+    const prints = this.#fingerprinter?.prints(buffer.dataRoom(bytes));
+    const { body, pagesAt } = buffer.pack(bytes);
+    const tag = this.#tagger.tag(file, chunk, body);
+    if (tag.equals(have)) {
       this.#right.push({ file, chunk, tag });
       return;
     }
-    this.#unacknowledged.set(`${file}:${chunk}`, tag);
+    const dataBytes = body.length - pagesAt;
+    const blocks = Math.ceil(bytes / limits.blockBytes);
+    const underway: Underway = { file, chunk, tag, dataBytes, blocks, state: "sent", found: 0, wireBytes: 0 };
+    this.#underway.set(`${file}:${chunk}`, underway);
+    if (prints === undefined || !this.#choice.next(dataBytes)) {
+      await this.#send(underway, buffer, slot, body);
+      return;
+    }
+    underway.state = "described";
+    const frame = encodeDescribe(file, chunk, tag, prints);
+    underway.wireBytes = frame.length;
+    this.#link!.socket.send(frame)?.catch(() => {});
+  }
+
+  /** The chunk is read again: keeping all that were described would take more memory than it saves time. */
+  async #sendWanted(chunk: Underway): Promise<void> {
+    const { buffer, slot } = await this.#freeBuffer();
+    const bytes = this.#reader.read(chunk.file, chunk.chunk, buffer);
+    buffer.clear(chunk.found, bytes);
+    const { body } = buffer.pack(bytes);
+    if (chunk.found === 0 && !this.#tagger.tag(chunk.file, chunk.chunk, body).equals(chunk.tag)) {
+      throw this.#reader.changed(chunk.file, "was written to");
+    }
+    chunk.state = "sent";
+    await this.#send(chunk, buffer, slot, body);
+  }
+
+  async #freeBuffer(): Promise<{ buffer: ChunkBuffer; slot: number }> {
+    const slot = this.#turn++ % this.#buffers.length;
+    await this.#wait(() => this.#sending[slot], true);
+    this.#sending[slot] = undefined;
+    return { buffer: this.#buffers[slot]!, slot };
+  }
+
+  async #send(chunk: Underway, buffer: ChunkBuffer, slot: number, body: Buffer): Promise<void> {
+    const compressed = this.#compressor.compress(body);
+    if (compressed !== null) buffer.compressed(compressed);
+    const frame = buffer.frame(chunk.file, chunk.chunk, chunk.tag, chunk.found);
+    chunk.wireBytes = frame.length;
     this.#sentChunks++;
-    const frame = buffer.frame(file, chunk, tag);
-    const link = this.#link!;
-    const sent = this.#pacer ? link.sendPaced(frame, this.#pacer) : link.send(frame);
-    // A failure to send ends the lane by way of `closed`, which knows the reason.
+    const { socket } = this.#link!;
+    const sent = this.#pacer ? socket.sendPaced(frame, this.#pacer) : socket.send(frame);
+    // A failure to send ends the lane by way of `failed`, which knows the reason.
     this.#sending[slot] = sent?.catch(() => {});
-    if (this.#pacer) await this.#sending[slot];
-  }
-
-  #read(file: number, chunk: number, room: Buffer): void {
-    const name = basename(this.#start.files[file]!.path);
-    const changed = (how: string, cause?: unknown) =>
-      new MigrateError("source-changed", `${name} ${how} since the migration began`, {
-        side: "source",
-        cause,
-      });
-    try {
-      const fd = this.#open(file);
-      for (let at = 0; at < room.length; ) {
-        const taken = readSync(fd, room, at, room.length - at, chunk * limits.chunkBytes + at);
-        if (taken === 0) throw changed("shrank");
-        at += taken;
-      }
-    } catch (thrown) {
-      if (thrown instanceof MigrateError) throw thrown;
-      const { code } = thrown as NodeJS.ErrnoException;
-      if (code === "ENOENT") throw changed("vanished", thrown);
-      throw new MigrateError("io", `${name} cannot be read (${code ?? thrown})`, {
-        side: "source",
-        cause: thrown,
-      });
-    }
-  }
-
-  #open(file: number): number {
-    let fd = this.#fds.get(file);
-    if (fd === undefined) {
-      fd = openSync(this.#start.files[file]!.path, "r");
-      this.#fds.set(file, fd);
-    }
-    return fd;
+    if (this.#pacer) await this.#wait(() => this.#sending[slot], true);
   }
 
   #report(): void {
@@ -263,13 +282,17 @@ export class LaneSender {
       places[i * 2 + 1] = chunk;
       tags.set(tag, i * limits.tagBytes);
     });
-    const sentChunks = this.#sentChunks;
+    const { bytesSent } = this.#link!.socket;
+    const [sentChunks, foundBytes] = [this.#sentChunks, this.#foundBytes];
     this.#sentChunks = 0;
-    this.#post({ kind: "right", places, tags, sentChunks, bytesSent: this.#link!.bytesSent });
+    this.#foundBytes = 0;
+    this.#post({ kind: "right", places, tags, sentChunks, foundBytes, bytesSent });
   }
 }
 
-function have(work: Work, i: number): Buffer {
-  if (work.have === null) return zeroTag;
-  return Buffer.from(work.have.buffer, work.have.byteOffset + i * limits.tagBytes, limits.tagBytes);
+/** Number of blocks in a mask. */
+function blockCount(mask: number): number {
+  let count = 0;
+  for (let rest = mask; rest !== 0; rest &= rest - 1) count++;
+  return count;
 }

@@ -6,7 +6,7 @@ import { existsSync, statSync } from "node:fs";
 import { MigrateError } from "../protocol/errors.ts";
 import { chunkCount, chunkLength, limits } from "../protocol/limits.ts";
 import { encodeInventory } from "./inventory.ts";
-import type { LaneGrant } from "./lane-messages.ts";
+import type { LaneFinder, LaneGrant } from "./lane-messages.ts";
 import { type StagedFile, Staging } from "./staging.ts";
 import { storeFailure } from "./store-failure.ts";
 import { streamParts, TagTable, vmDigest } from "./tag-table.ts";
@@ -96,13 +96,14 @@ export class ReceivedFiles {
     this.staging.remove();
   }
 
-  /** What a lane needs to write into the files. */
-  grant(session: string): LaneGrant {
+  /** What a lane needs to write into the files; `finder` is where it looks for what is described to it. */
+  grant(session: string, finder: LaneFinder | null = null): LaneGrant {
     return {
       session,
       tagKey: this.#tagKey,
       files: this.staging.paths.map((path, i) => ({ path, bytes: this.#files[i]!.bytes })),
       used: this.#used,
+      finder,
     };
   }
 

@@ -26,8 +26,9 @@ import { renameNoReplace, syncFolder } from "../platform/rename.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { chunkLength, limits } from "../protocol/limits.ts";
 import type { FileKind } from "../protocol/offer.ts";
-import { ChunkBuffer, Tagger } from "./chunk.ts";
+import { ChunkBuffer } from "./chunk-buffer.ts";
 import { TagTable } from "./tag-table.ts";
+import { Tagger } from "./tagger.ts";
 
 export interface StagedFile {
   kind: FileKind;
@@ -228,7 +229,7 @@ export async function tagsOf(
       for (; chunk < end; chunk++) {
         const length = chunkLength(bytes, chunk);
         readFully(fd, buffer.dataRoom(length), chunk * limits.chunkBytes);
-        table.set(chunk, tagger.tag(file, chunk, buffer.pack(length)));
+        table.set(chunk, tagger.tag(file, chunk, buffer.pack(length).body));
         if (chunk % 8 === 7) await new Promise<void>((turn) => setImmediate(turn));
       }
     }

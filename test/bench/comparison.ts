@@ -4,10 +4,11 @@
  * falls on all of them alike.
  */
 import { writeFileSync } from "node:fs";
-import { installTools, missingTools } from "../support/needs.ts";
+import { imageTools, installTools, missingTools } from "../support/needs.ts";
 import { aimList } from "./aims.ts";
 import type { Contender } from "./contender.ts";
 import { contenders } from "./contenders.ts";
+import { debianNames } from "./inputs/debian.ts";
 import { type Input, makeInputs, roomOfAllBytes } from "./inputs.ts";
 import { type Link, openLinks } from "./link.ts";
 import { describeMachine } from "./machine.ts";
@@ -93,6 +94,9 @@ async function atHand(options: BenchOptions, say: Say): Promise<Contender[]> {
     const packaged = asked.flatMap(({ needs }) => needs).filter((tool) => tool.package !== undefined);
     const { available, reason } = await installTools(packaged);
     if (!available) say(reason);
+    // What cannot be made for want of them is left out later, with a sentence.
+    if (options.inputs.some((name) => debianNames.some((each) => each === name)))
+      await installTools(imageTools);
   }
   return asked.filter(({ name, needs }) => {
     const missing = missingTools(needs);

@@ -108,6 +108,7 @@ export class PlayedDestination {
     this.destination = new Destination({
       home: this.home,
       qemu: null,
+      lookup: null,
       journal: this.journal,
       store: this.store,
       maxSessions: 8,

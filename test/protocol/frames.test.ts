@@ -40,7 +40,7 @@ describe("frame types", () => {
   test("have a number and a name each, and numbers without a name are none", () => {
     for (const [name, type] of Object.entries(frameTypes)) expect(frameName(type)).toBe(name as FrameName);
     expect(new Set(Object.values(frameTypes)).size).toBe(Object.keys(frameTypes).length);
-    for (const type of [0, 39, 255, 256, -1, 1.5]) expect(frameName(type)).toBeUndefined();
+    for (const type of [0, 41, 255, 256, -1, 1.5]) expect(frameName(type)).toBeUndefined();
   });
 
   // [FRAME-3] [STAND-6]
@@ -71,7 +71,7 @@ describe("frame types", () => {
         if (standing !== "control") expect(payloadLimit(name, standing)).toBeNull();
       }
     }
-    for (const name of ["chunk", "ack", "data", "dataAck", "dataEnd"] as const) {
+    for (const name of ["chunk", "ack", "describe", "want", "data", "dataAck", "dataEnd"] as const) {
       expect(payloadLimit(name, "control")).toBeNull();
       expect(payloadLimit(name, "stranger")).toBeNull();
     }

@@ -117,8 +117,18 @@ describe("each message", () => {
   }
 
   test("that is none is told from those that are", () => {
-    for (const name of ["chunk", "ack", "inventory", "data", "dataAck", "dataEnd"] as const)
+    for (const name of [
+      "chunk",
+      "ack",
+      "inventory",
+      "describe",
+      "want",
+      "data",
+      "dataAck",
+      "dataEnd",
+    ] as const) {
       expect(isMessageName(name)).toBe(false);
+    }
     for (const name of Object.keys(samples)) expect(isMessageName(name as MessageName)).toBe(true);
   });
 
@@ -135,6 +145,27 @@ describe("each message", () => {
     expect(refusal("offer", deep).code).toBe("protocol");
     const object = Buffer.from('{"a":'.repeat(limits.controlPayloadBytes / 5));
     expect(refusal("offer", object).code).toBe("protocol");
+  });
+});
+
+describe("what saves bytes", () => {
+  test("is read back as it was written: zstd, index and base of ACCEPT, the base of OFFER", () => {
+    const accept = { ...samples.accept, zstd: true, index: "bb".repeat(16), base: false };
+    expect(decodeMessage("accept", payloadOf(encodeMessage("accept", accept))).body).toEqual(accept);
+    for (const wrong of [{ zstd: 1 }, { index: "bb".repeat(15) }, { index: null }, { base: "debian" }]) {
+      expect(refusal("accept", json({ ...accept, ...wrong })).code).toBe("protocol");
+    }
+    const based = { ...offer, base: "debian 12" };
+    expect(decodeMessage("offer", payloadOf(encodeMessage("offer", based))).body).toEqual(based);
+  });
+
+  // [MSG-3] [MSG-4]
+  test("names no base that could not be a VM's name", () => {
+    for (const base of ["", "..", "a/b", ".incoming", "web1.migrated", "x".repeat(129), 7, null]) {
+      const refused = refusal("offer", json({ ...offer, base }));
+      expect(refused.code).toBe("name-invalid");
+      expect(refused.message).toContain("offer.base");
+    }
   });
 });
 

@@ -21,12 +21,13 @@ export const outcomes = [
 ] as const;
 export type Outcome = (typeof outcomes)[number];
 
-export const kinds = ["stream", "tag", "digest", "proof"] as const;
+export const kinds = ["stream", "tag", "fingerprint", "digest", "proof"] as const;
 export type Kind = (typeof kinds)[number];
 
 const headerNames: Record<Kind, readonly string[]> = {
   stream: ["standing", "files", "key", "instance", "stream", "frames"],
   tag: ["key", "place", "tag"],
+  fingerprint: ["key", "print"],
   digest: ["vm", "files", "digests", "streams", "digest"],
   proof: ["ticket", "secret", "exporter", "source", "destination"],
 };

@@ -12,6 +12,7 @@ try {
       vm: { folder },
       address: { host: "127.0.0.1", port: Number(port) },
       streams: 1,
+      compression: "auto",
       after: after as SendOptions["after"],
       copy: false,
       retryForMs: 20_000,

@@ -14,6 +14,7 @@ await serve(
     maxSessions: 256,
     ticketTtlMs: 600_000,
     insecure: true,
+    index: true,
     workers: 1,
     passphrase: () => Promise.reject(new Error("there is none")),
     signal: controller.signal,

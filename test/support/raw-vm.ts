@@ -2,8 +2,9 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { encodeFrame, frameTypes } from "../../src/protocol/frames.ts";
 import { limits } from "../../src/protocol/limits.ts";
-import { ChunkBuffer, Tagger } from "../../src/transfer/chunk.ts";
+import { ChunkBuffer } from "../../src/transfer/chunk-buffer.ts";
 import { TagTable, vmDigest } from "../../src/transfer/tag-table.ts";
+import { Tagger } from "../../src/transfer/tagger.ts";
 
 export interface RawFile {
   kind: "ram" | "disk" | "tpm" | "boot";
@@ -47,7 +48,7 @@ export class RawVm {
   chunk(bytes: Buffer, file = 0, chunk = 0): Buffer {
     const buffer = new ChunkBuffer();
     bytes.copy(buffer.dataRoom(bytes.length));
-    const body = buffer.pack(bytes.length);
+    const { body } = buffer.pack(bytes.length);
     const tag = new Tagger(Buffer.from(this.tagKey, "hex")).tag(file, chunk, body);
     return Buffer.from(buffer.frame(file, chunk, tag));
   }
@@ -79,7 +80,7 @@ export class RawVm {
       const table = new TagTable(content.length);
       const buffer = new ChunkBuffer();
       content.copy(buffer.dataRoom(content.length));
-      if (content.length > 0) table.set(0, tagger.tag(i, 0, buffer.pack(content.length)));
+      if (content.length > 0) table.set(0, tagger.tag(i, 0, buffer.pack(content.length).body));
       return table.digest();
     });
     const named = this.files.map(({ kind, name }, i) => ({ kind, name, digest: files[i]! }));

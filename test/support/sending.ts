@@ -7,6 +7,7 @@ import type { Report } from "../../src/migration/report.ts";
 import { sendVm } from "../../src/migration/send.ts";
 import type { Address } from "../../src/migration/source-link.ts";
 import { asMigrateError, type MigrateError } from "../../src/protocol/errors.ts";
+import type { Compression } from "../../src/transfer/compression/compression.ts";
 
 export interface SendingOptions {
   home: string;
@@ -17,6 +18,9 @@ export interface SendingOptions {
   secure?: boolean;
   streams?: number;
   bandwidthBytesPerSec?: number;
+  /** "auto" where it is absent, as in the command. */
+  compression?: Compression;
+  base?: string;
   after?: "keep" | "rename" | "delete";
   copy?: boolean;
   retryForMs?: number;
@@ -46,6 +50,8 @@ export async function sendOnce(options: SendingOptions): Promise<Sent> {
         ticket: options.ticket,
         streams: options.streams ?? 2,
         bandwidthBytesPerSec: options.bandwidthBytesPerSec,
+        compression: options.compression ?? "auto",
+        base: options.base,
         after: options.after ?? "rename",
         copy: options.copy ?? false,
         retryForMs: options.retryForMs ?? 20_000,

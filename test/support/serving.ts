@@ -16,6 +16,8 @@ export interface ServingOptions {
   /** Running VMs are taken, too. */
   qemu?: QemuPolicy;
   ticketTtlMs?: number;
+  /** True where it is absent, as in the command; of use on a secure one alone. */
+  index?: boolean;
   workers?: number;
   timing?: HeartbeatTiming;
   onJournalWrite?: WriteHook;
@@ -54,6 +56,7 @@ export async function startServing(options: ServingOptions): Promise<Serving> {
       maxSessions: options.maxSessions ?? 256,
       ticketTtlMs: options.ticketTtlMs ?? 600_000,
       insecure: options.secure !== true,
+      index: options.index ?? true,
       workers: options.workers ?? 2,
       passphrase: () => Promise.reject(new Error("there is no passphrase in this test")),
       signal: controller.signal,

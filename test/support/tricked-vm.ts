@@ -92,6 +92,7 @@ export class TrickedVm {
         autoConverge: false,
         channels: 0,
         lanes: 1,
+        compression: "auto",
         workers: 1,
         after: "delete",
         retryForMs: 500,

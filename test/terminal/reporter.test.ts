@@ -85,6 +85,7 @@ const done: MigrationEvent = {
   bytes: 1_342_177_280,
   wireBytes: 2048,
   chunksSent: 2,
+  foundBytes: 0,
   seconds: 4.2,
   digest: `sha256:${"ab".repeat(32)}`,
   owner: "destination",

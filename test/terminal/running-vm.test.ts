@@ -101,6 +101,7 @@ describe("moved", () => {
     bytes: 1280 * MiB,
     wireBytes: 2048,
     chunksSent: 0,
+    foundBytes: 0,
     seconds: 4.2,
     digest: `sha256:${"ab".repeat(32)}`,
     owner: "destination",

@@ -1,12 +1,14 @@
 import { describe, expect, test } from "bun:test";
 import { MigrateError } from "../../src/protocol/errors.ts";
-import { chunkBodyBytes, limits, runsPerChunk } from "../../src/protocol/limits.ts";
-import { ChunkBuffer, findRuns, parseChunk, Tagger, tagHolds } from "../../src/transfer/chunk.ts";
+import { limits } from "../../src/protocol/limits.ts";
+import { encodings, parseChunk, tagHolds } from "../../src/transfer/chunk.ts";
+import { ChunkBuffer, findRuns } from "../../src/transfer/chunk-buffer.ts";
 import { zeroTag } from "../../src/transfer/tag-table.ts";
+import { Tagger } from "../../src/transfer/tagger.ts";
 import { type SeededRandom, seeded } from "../support/random.ts";
 import { slowBody, slowFrame, slowRuns, slowTag, slowUnpack } from "./slow-chunk.ts";
 
-const { chunkBytes, pageBytes, frameHeaderBytes } = limits;
+const { chunkBytes, blockBytes, pageBytes, frameHeaderBytes } = limits;
 const key = Buffer.from("000102030405060708090a0b0c0d0e0f", "hex");
 
 /** Data of a few patterns that matter: zeros, single bytes at the ends of pages, stretches, noise. */
@@ -37,7 +39,7 @@ function someData(random: SeededRandom, most: number): Buffer {
 
 function packed(data: Buffer, buffer = new ChunkBuffer()): Buffer {
   data.copy(buffer.dataRoom(data.length));
-  return buffer.pack(data.length);
+  return buffer.pack(data.length).body;
 }
 
 // [CHUNK-1] [CHUNK-3] [TAG-1] [TAG-2]
@@ -60,31 +62,9 @@ test("runs, bodies, tags and frames are those of the slow twin, and come apart t
     const sizes = [0, 1, 2].map(() => chunk * chunkBytes + data.length);
     const parsed = parseChunk(frame.subarray(frameHeaderBytes), sizes);
     expect(parsed).toMatchObject({ file, chunk, runs });
-    expect(tagHolds(parsed, tagger)).toBe(true);
+    expect(tagHolds(parsed, parsed.body, tagger)).toBe(true);
     expect(slowUnpack(parsed.body, data.length).equals(data)).toBe(true);
   }
-});
-
-describe("a chunk buffer", () => {
-  test("holds the fullest chunk there can be, and every second page of one", () => {
-    const buffer = new ChunkBuffer();
-    expect(packed(Buffer.alloc(chunkBytes, 1), buffer).length).toBe(2 + 4 + chunkBytes);
-    const comb = Buffer.alloc(chunkBytes);
-    for (let page = 0; page < runsPerChunk; page++) comb[page * 2 * pageBytes] = 1;
-    const body = packed(comb, buffer);
-    expect(body.readUInt16BE(0)).toBe(runsPerChunk);
-    expect(body.length).toBeLessThanOrEqual(chunkBodyBytes);
-    expect(buffer.frame(0, 0, zeroTag).length).toBe(frameHeaderBytes + 32 + body.length);
-  });
-
-  test("forgets the chunk before", () => {
-    const buffer = new ChunkBuffer();
-    packed(Buffer.alloc(chunkBytes, 0xff), buffer);
-    const small = Buffer.alloc(pageBytes + 1);
-    small[pageBytes] = 7;
-    expect(packed(small, buffer).equals(slowBody(small))).toBe(true);
-    expect(packed(Buffer.alloc(3 * pageBytes), buffer)).toEqual(Buffer.alloc(2));
-  });
 });
 
 describe("a tag", () => {
@@ -152,7 +132,8 @@ describe("a chunk that a peer sent", () => {
         changed[at] = changed[at]! ^ (1 << bit);
         let holds = false;
         try {
-          holds = tagHolds(parseChunk(changed, sizes), tagger);
+          const parsed = parseChunk(changed, sizes);
+          holds = tagHolds(parsed, parsed.body, tagger);
         } catch (thrown) {
           expect(thrown).toBeInstanceOf(MigrateError);
           expect((thrown as MigrateError).code).toBe("protocol");
@@ -168,4 +149,89 @@ describe("a chunk that a peer sent", () => {
       expect(() => parseChunk(payload, others)).toThrow("a chunk");
     }
   });
+
+  // [CHUNK-4] [ZSTD-1]
+  test("is its body, or one zstd frame of it, and of no third kind", () => {
+    const frame = Buffer.from(Bun.zstdCompressSync(body));
+    const tag = slowTag(key, 1, 2, body);
+    const framed = (bytes: Buffer, encoding: number) =>
+      slowFrame(1, 2, tag, bytes, { encoding }).subarray(frameHeaderBytes);
+    const parsed = parseChunk(framed(frame, encodings.zstd), sizes);
+    expect(parsed).toEqual(parseChunk(framed(body, encodings.plain), sizes));
+    for (let encoding = 0; encoding < 256; encoding++) {
+      const given = encoding === encodings.plain ? frame : encoding === encodings.zstd ? body : frame;
+      expect(() => parseChunk(framed(given, encoding), sizes)).toThrow(MigrateError);
+    }
+    for (let second = 1; second < 256; second++) {
+      const payload = framed(frame, encodings.zstd);
+      payload[29] = second;
+      expect(() => parseChunk(payload, sizes)).toThrow(MigrateError);
+    }
+  });
+
+  // [ZSTD-1] [CHUNK-5]
+  test("is refused with any bit of its zstd frame changed, unless the same body comes out", () => {
+    const tagger = new Tagger(key);
+    const frame = Buffer.from(Bun.zstdCompressSync(body));
+    const payload = slowFrame(1, 2, slowTag(key, 1, 2, body), frame, { encoding: 1 }).subarray(
+      frameHeaderBytes,
+    );
+    let refused = 0;
+    for (let bit = 8 * 32; bit < 8 * payload.length; bit++) {
+      const changed = Buffer.from(payload);
+      changed[bit >> 3] = changed[bit >> 3]! ^ (1 << (bit & 7));
+      try {
+        const parsed = parseChunk(changed, sizes);
+        if (tagHolds(parsed, parsed.body, tagger)) expect(parsed.body.equals(body)).toBe(true);
+        else refused++;
+      } catch (thrown) {
+        expect(thrown).toMatchObject({ code: "protocol" });
+        refused++;
+      }
+    }
+    expect(refused).toBeGreaterThan(frame.length * 8 * 0.8);
+  });
+});
+
+// [CHUNK-8]
+test("a chunk leaves out blocks that it has and in which no run lies, and no others", () => {
+  const random = seeded("blocks left out");
+  for (let round = 0; round < 60; round++) {
+    const blocks = 1 + random.below(16);
+    const length =
+      (blocks - 1) * blockBytes + (random.chance(0.5) ? blockBytes : 1 + random.below(blockBytes));
+    const data = Buffer.alloc(length);
+    for (let block = 0; block < blocks; block++) {
+      if (random.chance(0.5)) continue;
+      // At the first byte of a block, at its last one, or in it; one byte, or a stretch that may run on.
+      const end = Math.min((block + 1) * blockBytes, length);
+      const at = random.pick([block * blockBytes, end - 1, (block * blockBytes + end) >> 1]);
+      data.subarray(at, at + random.pick([1, 2 * pageBytes])).fill(1);
+    }
+    const body = slowBody(data);
+    const runs = slowRuns(data);
+    const holds = (block: number) =>
+      runs.some(
+        ({ firstPage, pages }) => firstPage < (block + 1) * 16 && firstPage + pages.length > block * 16,
+      );
+    const taken = (leftOut: number) => {
+      const payload = slowFrame(0, 0, zeroTag, body, { leftOut }).subarray(frameHeaderBytes);
+      try {
+        return parseChunk(payload, [length]).leftOut === leftOut;
+      } catch (thrown) {
+        expect(thrown).toMatchObject({ code: "protocol" });
+        return false;
+      }
+    };
+    let most = 0;
+    for (let block = 0; block < 16; block++) {
+      const may = block < blocks && !holds(block);
+      expect(taken(1 << block)).toBe(may);
+      if (may) most |= 1 << block;
+    }
+    expect(taken(most)).toBe(true);
+    for (let block = 0; block < 16; block++) {
+      if ((most & (1 << block)) === 0) expect(taken(most | (1 << block))).toBe(false);
+    }
+  }
 });

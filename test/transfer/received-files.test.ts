@@ -88,10 +88,10 @@ describe("a lane of the destination", () => {
     await received.takeStock();
     const [one, two] = [newLane(), newLane()];
     const last = pages(5000, 1);
-    one.chunk(chunkOf(0, 2, last));
-    two.chunk(chunkOf(0, 0, pages(chunkBytes, 0, 200)));
-    one.chunk(chunkOf(1, 0, pages(6000, 0, 1)));
-    two.chunk(chunkOf(0, 2, last));
+    one.frame("chunk", chunkOf(0, 2, last));
+    two.frame("chunk", chunkOf(0, 0, pages(chunkBytes, 0, 200)));
+    one.frame("chunk", chunkOf(1, 0, pages(6000, 0, 1)));
+    two.frame("chunk", chunkOf(0, 2, last));
     await settled();
     const whole = Buffer.concat([pages(chunkBytes, 0, 200), Buffer.alloc(chunkBytes), last]);
     expect(contentOf(0).equals(whole)).toBe(true);
@@ -109,7 +109,7 @@ describe("a lane of the destination", () => {
     const lane = newLane();
     const payload = chunkOf(0, 0, pages(chunkBytes, 3));
     payload[payload.length - 1]! ^= 1;
-    expect(() => lane.chunk(payload)).toThrow(expect.objectContaining({ code: "integrity" }));
+    expect(() => lane.frame("chunk", payload)).toThrow(expect.objectContaining({ code: "integrity" }));
     await settled();
     expect(contentOf(0).equals(Buffer.alloc(files[0]!.bytes))).toBe(true);
     expect(acks).toEqual([]);
@@ -126,7 +126,7 @@ describe("a lane of the destination", () => {
         random.below(Math.ceil(length / pageBytes)),
       );
       const data = pages(length, ...numbers);
-      lane.chunk(chunkOf(0, link % 2 === 0 ? 1 : 2, data));
+      lane.frame("chunk", chunkOf(0, link % 2 === 0 ? 1 : 2, data));
       await settled();
       const at = link % 2 === 0 ? chunkBytes : 2 * chunkBytes;
       expect(
@@ -145,7 +145,7 @@ describe("a lane of the destination", () => {
     await received.takeStock();
     const lane = newLane();
     const zeros = chunkOf(0, 1, Buffer.alloc(chunkBytes));
-    for (let i = 0; i < 2 * limits.ackChunks + 5; i++) lane.chunk(zeros);
+    for (let i = 0; i < 2 * limits.ackChunks + 5; i++) lane.frame("chunk", zeros);
     await settled();
     expect(acks.map((frame) => parseAck(frame.subarray(frameHeaderBytes)).length)).toEqual([
       limits.ackChunks,
@@ -168,7 +168,10 @@ describe("what a session has received", () => {
     const lane = newLane();
     for (const [file, data] of content.entries()) {
       for (let chunk = 0; chunk < chunkCount(data.length); chunk++) {
-        lane.chunk(chunkOf(file, chunk, data.subarray(chunk * chunkBytes, (chunk + 1) * chunkBytes)));
+        lane.frame(
+          "chunk",
+          chunkOf(file, chunk, data.subarray(chunk * chunkBytes, (chunk + 1) * chunkBytes)),
+        );
       }
     }
     await settled();
@@ -218,14 +221,14 @@ describe("what a session has received", () => {
     await receive();
     // On a first link nothing is punched: a page of the first content is left under the second.
     const lane = newLane();
-    lane.chunk(chunkOf(0, 0, pages(chunkBytes, 7)));
+    lane.frame("chunk", chunkOf(0, 0, pages(chunkBytes, 7)));
     await settled();
     const said = [Buffer.concat([pages(chunkBytes, 7), content[0]!.subarray(chunkBytes)]), content[1]!];
     received.rest();
     expect(await received.takeStock()).toBe(true);
     await expect(seal(said)).rejects.toThrow(expect.objectContaining({ code: "integrity" }));
     const again = newLane();
-    again.chunk(chunkOf(0, 0, pages(chunkBytes, 7)));
+    again.frame("chunk", chunkOf(0, 0, pages(chunkBytes, 7)));
     await settled();
     await seal(said);
     expect(contentOf(0).equals(said[0]!)).toBe(true);

@@ -1,10 +1,11 @@
 /**
- * The slow, readable twin of src/transfer/chunk.ts: it says what a body is, page by page, and the fast
- * one is kept equal to it.
+ * The slow, readable twin of src/transfer/chunk.ts and chunk-buffer.ts: it says what a body is, page by
+ * page, and the fast one is kept equal to it.
  */
 import { gcm } from "@noble/ciphers/aes.js";
 
 const pageBytes = 4096;
+const blockBytes = 65_536;
 
 export interface SlowRun {
   firstPage: number;
@@ -47,7 +48,14 @@ export function slowTag(key: Buffer, file: number, chunk: number, body: Buffer):
   return Buffer.from(gcm(key, nonce, body).encrypt(new Uint8Array(0)));
 }
 
-export function slowFrame(file: number, chunk: number, tag: Buffer, body: Buffer): Buffer {
+/** A CHUNK frame around a body, or around the zstd frame of one. */
+export function slowFrame(
+  file: number,
+  chunk: number,
+  tag: Buffer,
+  body: Buffer,
+  { encoding = 0, leftOut = 0 } = {},
+): Buffer {
   return Buffer.concat([
     u32(32 + body.length),
     Buffer.of(32),
@@ -55,9 +63,15 @@ export function slowFrame(file: number, chunk: number, tag: Buffer, body: Buffer
     u32(chunk),
     u32(body.length),
     tag,
-    Buffer.alloc(4),
+    Buffer.of(encoding, 0),
+    u16(leftOut),
     body,
   ]);
+}
+
+/** The data with zeros in the blocks of the mask, whose lowest bit is the first block. */
+export function slowWithout(data: Buffer, mask: number): Buffer {
+  return Buffer.from(data.map((byte, at) => ((mask >> Math.floor(at / blockBytes)) & 1 ? 0 : byte)));
 }
 
 /** What a file's chunk of `length` bytes reads as once this body is written into it. */
