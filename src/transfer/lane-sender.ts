@@ -11,6 +11,7 @@ import { parseAck } from "./ack.ts";
 import { Fingerprinter } from "./blocks/fingerprint.ts";
 import { ChunkBuffer } from "./chunk-buffer.ts";
 import { ChunkReader } from "./chunk-reader.ts";
+import { ChunksUnderway, type ChunkUnderway, foundBytes } from "./chunks-underway.ts";
 import { ChunkCompressor } from "./compression/chunk-compressor.ts";
 import { encodeDescribe, parseWant } from "./describe.ts";
 import { DescriptionChoice } from "./description-choice.ts";
@@ -26,21 +27,6 @@ const describedWindowChunks = 32;
 
 type Start = Extract<ToLane, { kind: "start" }>;
 
-/** A chunk that the destination has not acknowledged. */
-interface Underway {
-  file: number;
-  chunk: number;
-  tag: Buffer;
-  /** Bytes of data in it. */
-  dataBytes: number;
-  /** Number of its blocks. */
-  blocks: number;
-  state: "described" | "wanted" | "sent";
-  /** Blocks that the destination says it has. */
-  found: number;
-  wireBytes: number;
-}
-
 export class LaneSender {
   readonly #start: Start;
   readonly #post: (message: FromLane) => void;
@@ -55,8 +41,8 @@ export class LaneSender {
   /** Two: one is read into while the socket still takes the other. */
   readonly #buffers = [new ChunkBuffer(), new ChunkBuffer()];
   readonly #sending: (Promise<void> | undefined)[] = [undefined, undefined];
-  readonly #underway = new Map<string, Underway>();
-  readonly #wanted: Underway[] = [];
+  readonly #underway = new ChunksUnderway();
+  readonly #wanted: ChunkUnderway[] = [];
   #link: LaneLink | undefined;
   #wake: (() => void) | undefined;
   #answer: ((how: "begin" | "redial") => void) | undefined;
@@ -144,37 +130,19 @@ export class LaneSender {
 
   #acknowledged(payload: Buffer): void {
     for (const place of parseAck(payload)) {
-      const key = `${place.file}:${place.chunk}`;
-      const chunk = this.#underway.get(key);
-      if (chunk === undefined || chunk.state === "wanted") {
-        throw new MigrateError("protocol", "a chunk was acknowledged that was not sent");
-      }
-      this.#underway.delete(key);
+      const chunk = this.#underway.acknowledge(place);
       this.#right.push(chunk);
-      this.#compressor.acknowledged(chunk.wireBytes);
-      if (chunk.state === "described") {
-        this.#choice.heard(true);
-        this.#foundBytes += chunk.dataBytes;
-      } else this.#foundBytes += Math.min(chunk.dataBytes, blockCount(chunk.found) * limits.blockBytes);
+      this.#foundBytes += foundBytes(chunk);
+      if (chunk.state === "described") this.#choice.heard(true);
+      else this.#compressor.acknowledged(chunk.wireBytes);
     }
     this.#report();
   }
 
   #wants(payload: Buffer): void {
     for (const want of parseWant(payload)) {
-      const chunk = this.#underway.get(`${want.file}:${want.chunk}`);
-      // What was found when the chunk was described may be gone when it comes: then all of it is wanted.
-      const again = chunk?.state === "sent" && chunk.found !== 0 && want.found === 0;
-      if (chunk === undefined || (chunk.state !== "described" && !again)) {
-        throw new MigrateError("protocol", "a chunk was wanted that was not described");
-      }
-      if (want.found >>> chunk.blocks !== 0) {
-        throw new MigrateError("protocol", "blocks were found that the chunk does not have");
-      }
+      this.#wanted.push(this.#underway.want(want));
       this.#choice.heard(want.found !== 0);
-      chunk.state = "wanted";
-      chunk.found = want.found;
-      this.#wanted.push(chunk);
     }
   }
 
@@ -204,13 +172,15 @@ export class LaneSender {
     });
   }
 
-  /** Does `wait`; where it is the other side that is waited for, the compressor hears for how long. */
+  /** Does `wait`; the compressor hears for how long, and whether it was for the other side. */
   async #wait(wait: () => Promise<void> | undefined, isTheirs: boolean): Promise<void> {
     const waiting = wait();
     if (waiting === undefined) return;
     const begunMs = performance.now();
     await waiting;
-    if (isTheirs) this.#compressor.waited(performance.now() - begunMs);
+    const ms = performance.now() - begunMs;
+    if (isTheirs) this.#compressor.waited(ms);
+    else this.#compressor.rested(ms);
   }
 
   async #take({ file, chunk, have }: QueuedChunk): Promise<void> {
@@ -226,20 +196,27 @@ export class LaneSender {
     }
     const dataBytes = body.length - pagesAt;
     const blocks = Math.ceil(bytes / limits.blockBytes);
-    const underway: Underway = { file, chunk, tag, dataBytes, blocks, state: "sent", found: 0, wireBytes: 0 };
-    this.#underway.set(`${file}:${chunk}`, underway);
+    const underway: ChunkUnderway = {
+      file,
+      chunk,
+      tag,
+      dataBytes,
+      blocks,
+      state: "sent",
+      found: 0,
+      wireBytes: 0,
+    };
+    this.#underway.add(underway);
     if (prints === undefined || !this.#choice.next(dataBytes)) {
       await this.#send(underway, buffer, slot, body);
       return;
     }
     underway.state = "described";
-    const frame = encodeDescribe(file, chunk, tag, prints);
-    underway.wireBytes = frame.length;
-    this.#link!.socket.send(frame)?.catch(() => {});
+    this.#link!.socket.send(encodeDescribe(file, chunk, tag, prints))?.catch(() => {});
   }
 
   /** The chunk is read again: keeping all that were described would take more memory than it saves time. */
-  async #sendWanted(chunk: Underway): Promise<void> {
+  async #sendWanted(chunk: ChunkUnderway): Promise<void> {
     const { buffer, slot } = await this.#freeBuffer();
     const bytes = this.#reader.read(chunk.file, chunk.chunk, buffer);
     buffer.clear(chunk.found, bytes);
@@ -258,7 +235,7 @@ export class LaneSender {
     return { buffer: this.#buffers[slot]!, slot };
   }
 
-  async #send(chunk: Underway, buffer: ChunkBuffer, slot: number, body: Buffer): Promise<void> {
+  async #send(chunk: ChunkUnderway, buffer: ChunkBuffer, slot: number, body: Buffer): Promise<void> {
     const compressed = this.#compressor.compress(body);
     if (compressed !== null) buffer.compressed(compressed);
     const frame = buffer.frame(chunk.file, chunk.chunk, chunk.tag, chunk.found);
@@ -288,11 +265,4 @@ export class LaneSender {
     this.#foundBytes = 0;
     this.#post({ kind: "right", places, tags, sentChunks, foundBytes, bytesSent });
   }
-}
-
-/** Number of blocks in a mask. */
-function blockCount(mask: number): number {
-  let count = 0;
-  for (let rest = mask; rest !== 0; rest &= rest - 1) count++;
-  return count;
 }

@@ -164,6 +164,19 @@ describe("the levels that are chosen", () => {
     expect(part(600, (i) => (i < 100 ? 10 : 1_000))).toBeLessThan(apart + 3_000);
   });
 
+  test("nothing goes out as it is at the beginning of a move on a slow link", () => {
+    const { levels } = move("auto", { ...plan(() => "ram", 3), chunks: 40 });
+    expect(levels.get(0)).toBeUndefined();
+  });
+
+  test("random chunks in between leave time for a higher level on the others", () => {
+    const { levels } = move(
+      "auto",
+      plan((i) => (i % 2 === 0 ? "text" : "random"), 300),
+    );
+    expect(levels.get(6)).toBeGreaterThan(chunks / 2 - 10);
+  });
+
   test("the same move takes the same way each time", () => {
     const mixture = plan(inputs["a mixture that changes every 50 chunks"]!, 300);
     expect(move("auto", mixture)).toEqual(move("auto", mixture));

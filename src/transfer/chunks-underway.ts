@@ -1,0 +1,74 @@
+/** The chunks of one lane that the destination has not acknowledged, and what it may say of them (SPEC.md). */
+import { MigrateError } from "../protocol/errors.ts";
+import { limits } from "../protocol/limits.ts";
+import type { Place } from "./ack.ts";
+import type { Want } from "./describe.ts";
+
+/** What became of a chunk so far: described, answered by WANT, or sent. */
+type State = "described" | "wanted" | "sent";
+
+export interface ChunkUnderway {
+  file: number;
+  chunk: number;
+  tag: Buffer;
+  /** Bytes of data in it. */
+  dataBytes: number;
+  /** Number of its blocks. */
+  blocks: number;
+  state: State;
+  /** Blocks that the destination says it has: bit 0 is the first one. */
+  found: number;
+  /** Length of its CHUNK frame, once it was sent. */
+  wireBytes: number;
+}
+
+const keyOf = ({ file, chunk }: Place) => `${file}:${chunk}`;
+
+export class ChunksUnderway {
+  readonly #chunks = new Map<string, ChunkUnderway>();
+
+  get size(): number {
+    return this.#chunks.size;
+  }
+
+  add(chunk: ChunkUnderway): void {
+    this.#chunks.set(keyOf(chunk), chunk);
+  }
+
+  /** A chunk is right at the destination. Throws MigrateError "protocol" for one that was not sent. */
+  acknowledge(place: Place): ChunkUnderway {
+    const chunk = this.#chunks.get(keyOf(place));
+    if (chunk === undefined || chunk.state === "wanted") {
+      throw new MigrateError("protocol", "a chunk was acknowledged that was not sent");
+    }
+    this.#chunks.delete(keyOf(place));
+    return chunk;
+  }
+
+  /**
+   * The destination wants what it did not find of a chunk. Throws MigrateError "protocol" where the chunk was
+   * not described, is wanted already, or does not have the blocks.
+   */
+  want(want: Want): ChunkUnderway {
+    const chunk = this.#chunks.get(keyOf(want));
+    // What was found when the chunk was described may be gone when it comes: then all of it is wanted.
+    const again = chunk?.state === "sent" && chunk.found !== 0 && want.found === 0;
+    if (chunk === undefined || (chunk.state !== "described" && !again)) {
+      throw new MigrateError("protocol", "a chunk was wanted that was not described");
+    }
+    if (want.found >>> chunk.blocks !== 0) {
+      throw new MigrateError("protocol", "blocks were found that the chunk does not have");
+    }
+    chunk.state = "wanted";
+    chunk.found = want.found;
+    return chunk;
+  }
+}
+
+/** Bytes of a chunk's data that the destination did not need. */
+export function foundBytes({ state, dataBytes, found }: ChunkUnderway): number {
+  if (state === "described") return dataBytes;
+  let blocks = 0;
+  for (let rest = found; rest !== 0; rest &= rest - 1) blocks++;
+  return Math.min(dataBytes, blocks * limits.blockBytes);
+}
