@@ -50,10 +50,9 @@ export type MigrationEvent =
   | {
       /** The destination's index of its store is up to date. */
       event: "indexed";
-      /** Files and blocks in it. */
+      /** Files that were new or had changed, and the blocks in them: what was read for it just now. */
       files: number;
       blocks: number;
-      /** What was read for it just now. */
       bytesRead: number;
       seconds: number;
     }

@@ -20,7 +20,7 @@ export function listeningText(event: EventOf<"listening">): string {
 /** What `serve` says once it knows what its store holds. */
 export function indexedText({ files, bytesRead, seconds }: EventOf<"indexed">): string {
   const what = files === 1 ? "1 file" : `${files} files`;
-  return `Index of the store: ${what}, ${formatBytes(bytesRead)} read in ${formatDuration(seconds * 1000)}`;
+  return `Indexed ${what} of the store: ${formatBytes(bytesRead)} read in ${formatDuration(seconds * 1000)}`;
 }
 
 /** "Sending web1 (1.3 GiB) to sha256:…" as each side sees it. */

@@ -155,6 +155,17 @@ describe("with --json", () => {
 });
 
 describe("without a terminal", () => {
+  test("what was indexed is told where anything was read, and what was there already where there was any", () => {
+    const { reporter, stdout, stderr } = stage();
+    reporter.observer({ event: "indexed", files: 0, blocks: 0, bytesRead: 0, seconds: 0.01 });
+    reporter.observer({ event: "indexed", files: 2, blocks: 32, bytesRead: 2 ** 21, seconds: 1.5 });
+    expect(stderr()).toBe("Indexed 2 files of the store: 2.0 MiB read in 1.5 s\n");
+    reporter.observer(done);
+    expect(stdout()).not.toContain("already");
+    reporter.observer({ ...done, foundBytes: 2 ** 20 });
+    expect(stdout()).toContain("  1.0 MiB (1,048,576 bytes) were at the destination already\n");
+  });
+
   test("phases, and progress every five seconds, are plain lines on standard error", () => {
     const { reporter, stdout, stderr, clock } = stage();
     reporter.observer({ event: "phase", session: "s1", name: "web1", phase: "pre-copy" });
