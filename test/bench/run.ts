@@ -3,7 +3,8 @@
  *
  * Without a word: files moved by us and by what a user would pick instead, see comparison.ts. `qemu`:
  * VMs moved as they run, against QEMU's own live migration. `growth`: how our cost grows with the VM
- * and with how many there are. `chunking`: in which pieces an image is best looked for in another.
+ * and with how many there are. `chunking`: in which pieces an image is best looked for in another. `index`:
+ * what the index of a store costs as the store grows.
  */
 import { benchPeers } from "./comparison.ts";
 import { usage as growthUsage, readOptions as readGrowthOptions } from "./growth/options.ts";
@@ -19,9 +20,13 @@ const say = (text: string): void => console.error(text);
 
 const words = process.argv.slice(2);
 const [word, ...rest] = words;
-let usageOfWord = [usage, qemuUsage, growthUsage, "bun run bench chunking [--size MIB] [--folder DIR]"].join(
-  "\n\n",
-);
+let usageOfWord = [
+  usage,
+  qemuUsage,
+  growthUsage,
+  "bun run bench chunking [--size MIB] [--folder DIR]",
+  "bun run bench index [--millions 1,4] [--folder DIR]",
+].join("\n\n");
 
 /** Reads the command line. Throws an Error with a sentence where it makes no sense. */
 function readRun(): Run {
@@ -38,6 +43,8 @@ function readRun(): Run {
     }
     case "chunking":
       return async () => await (await import("./chunking/run.ts")).benchChunking(rest, say);
+    case "index":
+      return async () => (await import("./index/run.ts")).benchIndex(rest, say);
     default: {
       const options = readOptions(words);
       return async () => await benchPeers(options, say);

@@ -1,10 +1,13 @@
-/** A source that dies at a planned journal write: `bun crash-send.ts HOME VM-FOLDER PORT AFTER PLAN`. */
+/**
+ * A source that dies at a planned journal write: `bun crash-send.ts HOME VM-FOLDER PORT AFTER PLAN [BASE]`.
+ * With a base the link is a secure one, of hosts that know each other, and what is sent is compressed.
+ */
 import type { SendOptions } from "../../src/migration/send.ts";
 import { sendVm } from "../../src/migration/send.ts";
 import { asMigrateError } from "../../src/protocol/errors.ts";
 import { crashingHook } from "./crash-point.ts";
 
-const [home = "", folder = "", port = "", after = "", plan = ""] = process.argv.slice(2);
+const [home = "", folder = "", port = "", after = "", plan = "", base] = process.argv.slice(2);
 try {
   await sendVm(
     {
@@ -12,11 +15,12 @@ try {
       vm: { folder },
       address: { host: "127.0.0.1", port: Number(port) },
       streams: 1,
-      compression: "auto",
+      compression: base === undefined ? "auto" : 3,
+      base,
       after: after as SendOptions["after"],
       copy: false,
       retryForMs: 20_000,
-      insecure: true,
+      insecure: base === undefined,
       passphrase: () => Promise.reject(new Error("there is none")),
       signal: new AbortController().signal,
       onJournalWrite: crashingHook(plan),

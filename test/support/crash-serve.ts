@@ -1,8 +1,8 @@
-/** A destination that dies at a planned journal write: `bun crash-serve.ts HOME STORE PLAN`. */
+/** A destination that dies at a planned journal write: `bun crash-serve.ts HOME STORE PLAN [secure]`. */
 import { serve } from "../../src/migration/serve.ts";
 import { crashingHook } from "./crash-point.ts";
 
-const [home = "", store = "", plan = ""] = process.argv.slice(2);
+const [home = "", store = "", plan = "", secure] = process.argv.slice(2);
 const controller = new AbortController();
 process.on("SIGTERM", () => controller.abort());
 await serve(
@@ -13,7 +13,7 @@ await serve(
     once: false,
     maxSessions: 256,
     ticketTtlMs: 600_000,
-    insecure: true,
+    insecure: secure === undefined,
     index: true,
     workers: 1,
     passphrase: () => Promise.reject(new Error("there is none")),

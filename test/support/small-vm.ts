@@ -53,6 +53,8 @@ export interface SmallVmOptions {
   /** Files of a virtual TPM by their name. */
   tpm?: Record<string, number>;
   seed?: number;
+  /** Bytes that nothing makes smaller, or such as zstd makes thirty times smaller; random where it is absent. */
+  content?: "random" | "compressible";
 }
 
 const mebibyte = 1024 ** 2;
@@ -79,13 +81,13 @@ export const usualDisk = {
 };
 
 /**
- * Makes the folder FOLDER with the VM's files and a vm.json in it. Every seed gives other bytes; all
- * data is random and so no page of it is zero.
+ * Makes the folder FOLDER with the VM's files and a vm.json in it. Every seed gives other bytes, no
+ * block of which is like another, and no page of the data is zero.
  */
 export function makeSmallVm(folder: string, options: SmallVmOptions = {}): SmallVm {
   const { name = basename(folder), ram = usualRam, disks = [usualDisk], tpm = {}, seed = 1 } = options;
   mkdirSync(folder, { recursive: true });
-  const random = randomStream(seed);
+  const random = options.content === "compressible" ? compressibleStream(seed) : randomStream(seed);
   const files: SmallFile[] = [];
   const add = (kind: FileKind, base: string, bytes: number, extents: Extent[]) => {
     const path = join(folder, base);
@@ -158,6 +160,18 @@ export function randomStream(seed: number): (bytes: number) => Buffer {
   const key = createHash("sha256").update(`small vm ${seed}`).digest().subarray(0, 16);
   const cipher = createCipheriv("aes-128-ctr", key, Buffer.alloc(16));
   return (bytes) => cipher.update(Buffer.alloc(bytes));
+}
+
+/** As `randomStream`, but every page says the same few bytes over and over. */
+function compressibleStream(seed: number): (bytes: number) => Buffer {
+  const random = randomStream(seed);
+  return (bytes) => {
+    const data = Buffer.allocUnsafe(bytes);
+    for (let at = 0; at < bytes; at += limits.pageBytes) {
+      data.fill(random(32).toString("hex"), at, Math.min(bytes, at + limits.pageBytes));
+    }
+    return data;
+  };
 }
 
 function writeExtents(

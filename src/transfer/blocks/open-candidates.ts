@@ -3,7 +3,7 @@
  * goes on being readable; one that is replaced is read as it was.
  */
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
-import { sep } from "node:path";
+import { basename, dirname, sep } from "node:path";
 import { openCandidate } from "./store-scan.ts";
 
 /** Files that are open at once; another one takes the place of that which was used longest ago. */
@@ -70,14 +70,23 @@ export class OpenCandidates {
   }
 }
 
-/** As openCandidate, for a file whose place the caller vouches for. */
+/**
+ * As openCandidate, for a file of whatever owner: neither a link that was put in place of its folder since the
+ * base was looked for nor one in place of the file is followed.
+ */
 function openBase(path: string): number | null {
+  const readOnly = constants.O_RDONLY | constants.O_NOFOLLOW;
+  let folderFd: number | undefined;
   try {
-    const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    folderFd = openSync(dirname(path), readOnly | constants.O_DIRECTORY);
+    // O_NONBLOCK: a FIFO under this name must not hold us up. proc_pid_fd(5) stands for openat(2).
+    const fd = openSync(`/proc/self/fd/${folderFd}/${basename(path)}`, readOnly | constants.O_NONBLOCK);
     if (fstatSync(fd).isFile()) return fd;
     closeSync(fd);
     return null;
   } catch {
     return null;
+  } finally {
+    if (folderFd !== undefined) closeSync(folderFd);
   }
 }
