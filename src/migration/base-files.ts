@@ -3,15 +3,17 @@
  * source names as its base, or of an earlier life of the VM itself. All names are checked, all paths are
  * made here.
  */
-import { lstatSync, readdirSync } from "node:fs";
+import { closeSync, constants, fstatSync, lstatSync, openSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { manifestName } from "../protocol/names.ts";
 import type { Offer } from "../protocol/offer.ts";
 import { relativePath } from "../transfer/staging.ts";
-import { readManifest } from "../vm/manifest.ts";
+import { type Manifest, parseManifest } from "../vm/manifest.ts";
 
 /** Folders of a store that are looked at for an earlier life of a VM. */
 const mostFolders = 4096;
+/** Far above what the files of one VM can fill. */
+const mostManifestBytes = 1024 * 1024;
 
 interface BaseFile {
   kind: string | null;
@@ -42,36 +44,50 @@ export function baseFiles(store: string, offer: Comparable): { paths: (string | 
 /** The folder of a VM that has the same id, or the name that `send` gives to what it moved away. */
 function earlierLife(store: string, { name, vm }: Comparable): string | null {
   const names = namesIn(store)
-    .filter((folder) => !folder.startsWith("."))
+    .filter((folder) => !folder.startsWith(".") && isOwnFolder(join(store, folder)))
     .slice(0, mostFolders);
   const aside = names.find(
     (folder) => folder === `${name}.migrated` || folder.startsWith(`${name}.migrated-`),
   );
   if (aside !== undefined) return join(store, aside);
-  const same = names.find((folder) => idOf(join(store, folder)) === vm);
+  const same = names.find((folder) => manifestOf(join(store, folder))?.id === vm);
   return same === undefined ? null : join(store, same);
 }
 
-function idOf(folder: string): string | undefined {
+/**
+ * Its vm.json, where it has one that can be read. Neither a link nor a pipe that somebody put there is
+ * followed or waited for: the store may be open to others.
+ */
+function manifestOf(folder: string): Manifest | undefined {
+  const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
+  let fd: number | undefined;
   try {
-    return readManifest(join(folder, manifestName)).id;
+    fd = openSync(join(folder, manifestName), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    const stat = fstatSync(fd);
+    if (!stat.isFile() || stat.size > mostManifestBytes) return undefined;
+    return parseManifest(readFileSync(fd, "utf8"), manifestName);
   } catch {
     return undefined;
+  } finally {
+    if (fd !== undefined) closeSync(fd);
   }
+}
+
+/** True for a folder of this user's own. */
+function isOwnFolder(path: string): boolean {
+  const stat = lstatSync(path, { throwIfNoEntry: false });
+  return stat?.isDirectory() === true && stat.uid === process.geteuid?.();
 }
 
 /** The files of a VM's folder: as its vm.json has them or, without one, all that are there. */
 function filesOf(folder: string): BaseFile[] {
-  if (!lstatSync(folder, { throwIfNoEntry: false })?.isDirectory()) return [];
-  try {
-    const { files } = readManifest(join(folder, manifestName));
-    return files.map(({ kind, file }) => ({ kind, name: file }));
-  } catch {
-    return namesIn(folder)
-      .filter((name) => name !== manifestName)
-      .filter((name) => lstatSync(join(folder, name), { throwIfNoEntry: false })?.isFile())
-      .map((name) => ({ kind: null, name }));
-  }
+  if (!isOwnFolder(folder)) return [];
+  const manifest = manifestOf(folder);
+  if (manifest !== undefined) return manifest.files.map(({ kind, file }) => ({ kind, name: file }));
+  return namesIn(folder)
+    .filter((name) => name !== manifestName)
+    .filter((name) => lstatSync(join(folder, name), { throwIfNoEntry: false })?.isFile())
+    .map((name) => ({ kind: null, name }));
 }
 
 /** Each offered file with the base's file of the same name, or else with the one in its place among its kind. */

@@ -134,13 +134,19 @@ async function serveStore(
 /** Nothing is told of it before the address is, for which a script waits in the first line. */
 function startIndex(home: string, store: string, observe: Observer, announced: Promise<void>): IndexKeeper {
   const tell: Observer = (event) => void announced.then(() => observe(event));
+  let lastFailure = "";
   return IndexKeeper.start({
     home,
     store,
     indexed: ({ files, blocks, bytesRead, ms }) =>
       tell({ event: "indexed", files, blocks, bytesRead, seconds: ms / 1000 }),
-    failed: (error) =>
-      tell({ event: "warning", message: `the store goes on without an index: ${error.message}` }),
+    failed: ({ message }) => {
+      // A disk that is full stays so for many scans.
+      if (message !== lastFailure) {
+        tell({ event: "warning", message: `the store goes on without its index: ${message}` });
+      }
+      lastFailure = message;
+    },
   });
 }
 

@@ -32,12 +32,21 @@ export class StoreLookup {
   lookup(offer: Comparable): Lookup {
     // What was put there since the last look is found next time.
     this.#keeper?.scan();
-    const { paths, found } = baseFiles(this.#store, offer);
+    const { paths, found } = this.#bases(offer);
     const grant = this.#keeper?.grant ?? null;
     if (grant === null && paths.every((path) => path === null)) return { finder: null, base: found };
     const index = grant && { database: grant.database, store: grant.store };
     const key = grant?.key ?? this.#keeper?.key ?? this.#key;
     return { finder: { key, index, bases: paths, sharesBlocks: this.#sharesBlocks }, base: found };
+  }
+
+  /** A base is a help and no more: what keeps it from being looked for keeps nothing from arriving. */
+  #bases(offer: Comparable): ReturnType<typeof baseFiles> {
+    try {
+      return baseFiles(this.#store, offer);
+    } catch {
+      return { paths: offer.files.map(() => null), found: false };
+    }
   }
 }
 

@@ -46,14 +46,14 @@ export class ChunksUnderway {
   }
 
   /**
-   * The destination wants what it did not find of a chunk. Throws MigrateError "protocol" where the chunk was
+   * The destination wants what it did not find of a chunk; `isAgain` where it was sent already. Throws MigrateError "protocol" where the chunk was
    * not described, is wanted already, or does not have the blocks.
    */
-  want(want: Want): ChunkUnderway {
+  want(want: Want): { chunk: ChunkUnderway; isAgain: boolean } {
     const chunk = this.#chunks.get(keyOf(want));
     // What was found when the chunk was described may be gone when it comes: then all of it is wanted.
-    const again = chunk?.state === "sent" && chunk.found !== 0 && want.found === 0;
-    if (chunk === undefined || (chunk.state !== "described" && !again)) {
+    const isAgain = chunk?.state === "sent" && chunk.found !== 0 && want.found === 0;
+    if (chunk === undefined || (chunk.state !== "described" && !isAgain)) {
       throw new MigrateError("protocol", "a chunk was wanted that was not described");
     }
     if (want.found >>> chunk.blocks !== 0) {
@@ -61,7 +61,7 @@ export class ChunksUnderway {
     }
     chunk.state = "wanted";
     chunk.found = want.found;
-    return chunk;
+    return { chunk, isAgain };
   }
 }
 

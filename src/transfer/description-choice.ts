@@ -15,6 +15,11 @@ export class DescriptionChoice {
   #barren = 0;
   #unasked = 0;
 
+  /** True where the next chunk may be described: else its fingerprints are not needed. */
+  get isDue(): boolean {
+    return this.#barren < barrenChunks || (this.#unasked + 1) % sampledChunks === 0;
+  }
+
   /** True where a chunk with `dataBytes` of data is to be described. */
   next(dataBytes: number): boolean {
     if (dataBytes < worthBytes) return false;

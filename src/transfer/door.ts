@@ -193,18 +193,7 @@ export class Door {
     this.#visitors.set(conn, visitor);
     link.handler = {
       frame: (frame, bytes) => this.#frame(visitor, frame, bytes),
-      broken: (error) => {
-        // A stream says so itself, and hears of the end of its connection after that.
-        if (visitor.stream) {
-          visitor.stream.broken(link, error);
-          return;
-        }
-        if (visitor.lane)
-          this.#post({ kind: "lane-failed", session: visitor.lane.session, error: plain(error) });
-        else this.#post({ kind: "rejected", remote, error: plain(error) });
-        this.#closed(visitor, error);
-        turnAwayFrom(link, error);
-      },
+      broken: (error) => this.#broken(visitor, error),
       closed: (error) => this.#closed(visitor, error),
     };
     if (body.role === "control") {
@@ -224,10 +213,26 @@ export class Door {
     else this.#post({ kind: "stream", ...asked, stream: body.stream! });
   }
 
+  /** Nothing that comes from this peer is looked at any more; it is told why. */
+  #broken(visitor: Visitor, error: MigrateError): void {
+    const { link, lane, stream } = visitor;
+    link.mute();
+    // A stream says so itself, and hears of the end of its connection after that.
+    if (stream) {
+      stream.broken(link, error);
+      return;
+    }
+    if (lane) this.#post({ kind: "lane-failed", session: lane.session, error: plain(error) });
+    else this.#post({ kind: "rejected", remote: link.remoteAddress, error: plain(error) });
+    this.#closed(visitor, error);
+    turnAwayFrom(link, error);
+  }
+
   #openLane({ conn, lane }: Extract<ToDoor, { kind: "open-lane" }>): void {
     const visitor = this.#visitors.get(conn);
     if (visitor === undefined) return;
-    visitor.lane = new LaneReceiver(lane, visitor.link, this.#post);
+    const failed = (error: MigrateError) => this.#broken(visitor, error);
+    visitor.lane = new LaneReceiver(lane, visitor.link, this.#post, failed);
     visitor.link.standing = "lane-destination";
     const welcome = { version: limits.version, software: "migrate", trusted: true, ...this.#place };
     visitor.link.send(encodeMessage("welcome", welcome))?.catch(() => {});

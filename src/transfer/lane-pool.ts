@@ -58,6 +58,8 @@ export class LanePool {
     this.#options = options;
     this.#plan = plan(options.files);
     this.#spread = new LaneSpread(options.lanes);
+    // The link may be gone before anybody waits for the end.
+    this.#finished.promise.catch(() => {});
   }
 
   /**
@@ -84,8 +86,8 @@ export class LanePool {
     };
     try {
       this.#fill();
-      if (this.#planned && this.#outstanding === 0) return;
-      for (let i = 0; i < lanes; i++) {
+      const isNothing = this.#planned && this.#outstanding === 0;
+      for (let i = 0; i < (isNothing ? 0 : lanes); i++) {
         const worker = spawnWorker("lane");
         const lane: Lane = { worker, bytesSent: 0 };
         this.#lanes.push(lane);

@@ -6,7 +6,7 @@
  * the kernel has it; that it reaches the disk is the seal's business.
  */
 import type { FrameSocket } from "../channel/frame-socket.ts";
-import { MigrateError } from "../protocol/errors.ts";
+import { asMigrateError, MigrateError } from "../protocol/errors.ts";
 import type { FrameName } from "../protocol/frames.ts";
 import { chunkLength, limits } from "../protocol/limits.ts";
 import { encodeAck } from "./ack.ts";
@@ -32,6 +32,7 @@ export class LaneReceiver {
   readonly session: string;
   readonly #link: FrameSocket;
   readonly #post: (message: FromDoor) => void;
+  readonly #failed: (error: MigrateError) => void;
   readonly #tagger: Tagger;
   readonly #fileBytes: number[];
   readonly #writer: ChunkWriter;
@@ -41,14 +42,24 @@ export class LaneReceiver {
   /** The plain bytes of the chunk in assembly, where its blocks can be shared with the store's files. */
   readonly #plain: Buffer | undefined;
   readonly #pending = new Map<string, Pending>();
+  /** Descriptions that nothing was looked up for yet, by their place. */
+  readonly #described = new Map<string, Description>();
+  #isClosed = false;
   #arrived: { file: number; chunk: number; tag: Buffer }[] = [];
   #wants: Want[] = [];
   #reportedBytes = 0;
 
-  constructor(grant: LaneGrant, link: FrameSocket, post: (message: FromDoor) => void) {
+  /** `failed` is told what went wrong where nobody waits for `frame`; the lane is over then. */
+  constructor(
+    grant: LaneGrant,
+    link: FrameSocket,
+    post: (message: FromDoor) => void,
+    failed: (error: MigrateError) => void,
+  ) {
     this.session = grant.session;
     this.#link = link;
     this.#post = post;
+    this.#failed = failed;
     this.#tagger = new Tagger(grant.tagKey);
     this.#fileBytes = grant.files.map(({ bytes }) => bytes);
     this.#writer = new ChunkWriter(grant);
@@ -62,10 +73,12 @@ export class LaneReceiver {
    */
   frame(name: FrameName, payload: Buffer): void {
     if (name === "chunk") this.#chunk(parseChunk(payload, this.#fileBytes));
-    else if (name === "describe") this.#described(parseDescribe(payload, this.#fileBytes));
+    else if (name === "describe") this.#describe(parseDescribe(payload, this.#fileBytes));
   }
 
   close(): void {
+    this.#isClosed = true;
+    this.#described.clear();
     this.#writer.close();
     this.#finder?.close();
   }
@@ -105,14 +118,37 @@ export class LaneReceiver {
     this.#want({ file: chunk.file, chunk: chunk.chunk, found: 0 });
   }
 
-  #described({ file, chunk, bytes, tag, prints }: Description): void {
-    const key = `${file}:${chunk}`;
-    if (this.#finder === undefined || this.#pending.has(key) || this.#pending.size === describedChunks) {
+  #describe({ tag, prints, ...description }: Description): void {
+    const key = `${description.file}:${description.chunk}`;
+    const waiting = this.#pending.size + this.#described.size;
+    const isKnown = this.#pending.has(key) || this.#described.has(key);
+    if (this.#finder === undefined || isKnown || waiting === describedChunks) {
       throw new MigrateError("protocol", "a chunk was described that may not be");
     }
+    if (this.#described.size === 0) setImmediate(() => this.#lookNext());
+    this.#described.set(key, { ...description, tag: Buffer.from(tag), prints: Buffer.from(prints) });
+  }
+
+  /**
+   * One at a time: the store may lie on a slow disk, and other connections of this thread have their
+   * signs of life to give in between.
+   */
+  #lookNext(): void {
+    const [next] = this.#described.values();
+    if (this.#isClosed || next === undefined) return;
+    try {
+      this.#look(next);
+      this.#described.delete(`${next.file}:${next.chunk}`);
+      if (this.#described.size > 0) setImmediate(() => this.#lookNext());
+    } catch (thrown) {
+      this.#failed(asMigrateError(thrown));
+    }
+  }
+
+  #look({ file, chunk, bytes, tag, prints }: Description): void {
     const room = this.#assembly.dataRoom(bytes);
     room.fill(0);
-    const found = this.#finder.find(file, chunk, prints, room);
+    const found = this.#finder!.find(file, chunk, prints, room);
     if (found.every((block, i) => block !== null || isNoFingerprint(prints, i))) {
       const packed = this.#pack(bytes);
       if (tagHolds({ file, chunk, tag }, packed.body, this.#tagger)) {
@@ -122,7 +158,7 @@ export class LaneReceiver {
       // Somebody's fingerprints are not those of the bytes: they are of no use.
       found.fill(null);
     }
-    this.#pending.set(key, { found, prints: Buffer.from(prints) });
+    this.#pending.set(`${file}:${chunk}`, { found, prints });
     this.#want({ file, chunk, found: maskOf(found) });
   }
 
@@ -146,8 +182,10 @@ export class LaneReceiver {
 
   /** Writes a chunk whose tag holds; `found` are blocks of an assembled one that lie in the store as well. */
   #write(chunk: Chunk, found: readonly (FoundBlock | null)[] = []): void {
+    // No longer than the chunk is: the last block of a file may be short, and the file must not grow.
+    const plain = this.#plain?.subarray(0, chunkLength(this.#fileBytes[chunk.file]!, chunk.chunk));
     const share: Share = (fd, offset) => {
-      const isShared = this.#plain !== undefined && this.#finder!.share(found, this.#plain, fd, offset);
+      const isShared = plain !== undefined && this.#finder!.share(found, plain, fd, offset);
       return isShared ? maskOf(found) : 0;
     };
     try {

@@ -141,7 +141,10 @@ export class LaneSender {
 
   #wants(payload: Buffer): void {
     for (const want of parseWant(payload)) {
-      this.#wanted.push(this.#underway.want(want));
+      const { chunk, isAgain } = this.#underway.want(want);
+      // It came over the link, for nothing.
+      if (isAgain) this.#compressor.acknowledged(chunk.wireBytes);
+      this.#wanted.push(chunk);
       this.#choice.heard(want.found !== 0);
     }
   }
@@ -187,7 +190,7 @@ export class LaneSender {
     const { buffer, slot } = await this.#freeBuffer();
     const bytes = this.#reader.read(file, chunk, buffer);
     // Before it is packed: a block is what lies in the file, its zeros included.
-    const prints = this.#fingerprinter?.prints(buffer.dataRoom(bytes));
+    const prints = this.#choice.isDue ? this.#fingerprinter?.prints(buffer.dataRoom(bytes)) : undefined;
     const { body, pagesAt } = buffer.pack(bytes);
     const tag = this.#tagger.tag(file, chunk, body);
     if (tag.equals(have)) {
@@ -207,7 +210,8 @@ export class LaneSender {
       wireBytes: 0,
     };
     this.#underway.add(underway);
-    if (prints === undefined || !this.#choice.next(dataBytes)) {
+    const isAsked = this.#choice.next(dataBytes);
+    if (prints === undefined || !isAsked) {
       await this.#send(underway, buffer, slot, body);
       return;
     }

@@ -4,6 +4,8 @@
  * while another thread has nothing to do; one of them then connects again. Pure.
  */
 
+import { limits } from "../protocol/limits.ts";
+
 /** Connections that one lane makes at most; with two threads the odds of a bad end are one in 32 then. */
 const mostTries = 6;
 
@@ -16,6 +18,8 @@ export interface Landing {
 export class LaneSpread {
   readonly #lanes: number;
   readonly #staying = new Map<number, number>();
+  /** Connections that were made a second time. */
+  #again = 0;
 
   /** For so many lanes of one session. */
   constructor(lanes: number) {
@@ -28,7 +32,12 @@ export class LaneSpread {
     const { door, doors } = landing;
     const fair = Math.ceil(this.#lanes / Math.max(1, doors));
     const there = this.#staying.get(door) ?? 0;
-    if (there >= fair && tries < mostTries) return false;
+    // One that was closed counts at the destination until that has heard of it.
+    const mayAgain = tries < mostTries && this.#again < limits.lanes - this.#lanes;
+    if (there >= fair && mayAgain) {
+      this.#again++;
+      return false;
+    }
     this.#staying.set(door, there + 1);
     return true;
   }

@@ -183,6 +183,8 @@ export class ReceivedFiles {
         vmDigest(name, [...files, ...streamParts(streams)]) !== digest
       )
         throw differs("the VM's digest");
+      // What a release would find wrong must not be said to be ready.
+      this.checkPresent();
       await this.staging.sync();
     } catch (thrown) {
       throw storeFailure(thrown);

@@ -3,12 +3,14 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { FrameSocket } from "../../src/channel/frame-socket.ts";
+import type { MigrateError } from "../../src/protocol/errors.ts";
 import { frameTypes } from "../../src/protocol/frames.ts";
 import { blocksPerChunk, limits } from "../../src/protocol/limits.ts";
 import { parseAck } from "../../src/transfer/ack.ts";
 import { Fingerprinter } from "../../src/transfer/blocks/fingerprint.ts";
 import { ChunkBuffer } from "../../src/transfer/chunk-buffer.ts";
 import { encodeDescribe, parseWant, type Want } from "../../src/transfer/describe.ts";
+import type { LaneFinder } from "../../src/transfer/lane-messages.ts";
 import { LaneReceiver } from "../../src/transfer/lane-receiver.ts";
 import { ReceivedFiles } from "../../src/transfer/received-files.ts";
 import { Tagger } from "../../src/transfer/tagger.ts";
@@ -28,20 +30,32 @@ let base: string;
 let received: ReceivedFiles;
 let lane: LaneReceiver;
 let said: Buffer[];
+let failures: MigrateError[];
 beforeEach(() => {
   store = new Folder();
   base = join(store.path, "base.raw");
   received = new ReceivedFiles(store.path, "ab".repeat(16), [disk], key);
   received.prepare();
   said = [];
-  const link = { bytesReceived: 0, send: (frame: Buffer) => void said.push(frame) } as unknown as FrameSocket;
-  const finder = { key: indexKey, index: null, bases: [base], sharesBlocks: false };
-  lane = new LaneReceiver(received.grant("ab".repeat(16), finder), link, () => {});
+  failures = [];
+  lane = newLane({ key: indexKey, index: null, bases: [base], sharesBlocks: false });
 });
 afterEach(() => {
   lane.close();
   store.remove();
 });
+
+/** A lane whose connection only remembers what was said on it. */
+function newLane(finder: LaneFinder | null): LaneReceiver {
+  const link = { bytesReceived: 0, send: (frame: Buffer) => void said.push(frame) } as unknown as FrameSocket;
+  const grant = received.grant("ab".repeat(16), finder);
+  return new LaneReceiver(
+    grant,
+    link,
+    () => {},
+    (error) => failures.push(error),
+  );
+}
 
 const written = (chunk: number) => {
   const at = chunk * chunkBytes;
@@ -166,8 +180,46 @@ test("chunks are not described twice, nor more of them than may wait", () => {
 
 // [FIND-1]
 test("where the store is not looked through, nothing may be described", () => {
-  const link = { bytesReceived: 0, send: () => {} } as unknown as FrameSocket;
   lane.close();
-  lane = new LaneReceiver(received.grant("ab".repeat(16)), link, () => {});
+  lane = newLane(null);
   expect(() => source(content).describe()).toThrow(expect.objectContaining({ code: "protocol" }));
+});
+
+test("a chunk that cannot be written after it was found ends the lane", async () => {
+  makeBase();
+  rmSync(received.staging.paths[0]!);
+  source(content).describe();
+  await answers();
+  expect(failures).toMatchObject([{ code: "store-failed" }]);
+});
+
+test("one chunk is looked for at a time, and other work has its turn in between", async () => {
+  makeBase();
+  const order: string[] = [];
+  for (let chunk = 0; chunk < 3; chunk++) source(content, chunk).describe();
+  const turns = async () => {
+    for (let turn = 0; turn < 3; turn++) {
+      await new Promise<void>((done) => setImmediate(done));
+      order.push(`${said.length} answers`);
+    }
+  };
+  await turns();
+  expect(order).toEqual(["1 answers", "2 answers", "3 answers"]);
+});
+
+test("a last block that is shorter than others leaves the file as long as it was, where files share blocks", async () => {
+  const bytes = chunkBytes + 3 * blockBytes + 1000;
+  received.remove();
+  received = new ReceivedFiles(store.path, "cd".repeat(16), [{ ...disk, bytes }], key);
+  received.prepare();
+  lane.close();
+  lane = newLane({ key: indexKey, index: null, bases: [base], sharesBlocks: true });
+  const data = randomStream(6)(bytes);
+  writeFileSync(base, data);
+  // The longer one first: its bytes are where those of the last one would be read.
+  for (const chunk of [0, 1])
+    source(data.subarray(chunk * chunkBytes, (chunk + 1) * chunkBytes), chunk).describe();
+  expect(await answers()).toEqual({ acks: 1, wants: [] });
+  expect(await answers()).toEqual({ acks: 1, wants: [] });
+  expect(readFileSync(received.staging.paths[0]!).equals(data)).toBe(true);
 });

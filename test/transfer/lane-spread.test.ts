@@ -22,6 +22,14 @@ describe("lanes that land on the threads of a destination", () => {
     expect(spread.stays(null, 1)).toBe(true);
   });
 
+  test("stay where another connection would be one too many for the destination, which may count a closed one still", () => {
+    const spread = new LaneSpread(14);
+    const tries = Array.from({ length: 20 }, () => spread.stays({ door: 0, doors: 2 }, 1));
+    expect(tries.filter((stays) => !stays).length).toBe(2);
+    const all = new LaneSpread(16);
+    expect(Array.from({ length: 16 }, () => all.stays({ door: 0, doors: 2 }, 1))).not.toContain(false);
+  });
+
   test("stay where a destination tells nonsense", () => {
     const spread = new LaneSpread(2);
     expect(spread.stays({ door: 7, doors: 0 }, 1)).toBe(true);

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { readFileSync, writeSync } from "node:fs";
+import { readFileSync, truncateSync, writeSync } from "node:fs";
 import type { FrameSocket } from "../../src/channel/frame-socket.ts";
 import { frameTypes } from "../../src/protocol/frames.ts";
 import { chunkCount, limits } from "../../src/protocol/limits.ts";
@@ -42,7 +42,7 @@ function newLane(): LaneReceiver {
   const post = (message: FromDoor) => {
     if (message.kind === "chunks") received.wrote(message.places, message.tags, () => {});
   };
-  const lane = new LaneReceiver(received.grant("ab".repeat(16)), link, post);
+  const lane = new LaneReceiver(received.grant("ab".repeat(16)), link, post, () => {});
   lanes.push(lane);
   return lane;
 }
@@ -192,6 +192,13 @@ describe("what a session has received", () => {
       );
     }
     await expect(received.seal("web2", digest, each)).rejects.toThrow("the VM's digest");
+  });
+
+  test("is not sealed where a file is longer than it was offered, whatever its chunks say", async () => {
+    await received.takeStock();
+    await receive();
+    truncateSync(received.staging.paths[0]!, files[0]!.bytes + 1);
+    await expect(seal(content)).rejects.toThrow(expect.objectContaining({ code: "store-failed" }));
   });
 
   // [INV-2]

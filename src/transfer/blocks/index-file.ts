@@ -64,8 +64,7 @@ export function openIndexFileReadOnly(path: string): IndexFile {
 }
 
 function openOrMake(path: string, store: string, key: Uint8Array): IndexFile {
-  // SQLite gives its side files the mode of this one.
-  closeSync(openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600));
+  makeFile(path);
   return opened(new Database(path, { create: true, strict: true }), (db) => {
     db.run("PRAGMA busy_timeout = 10000");
     db.run("PRAGMA journal_mode = WAL");
@@ -78,6 +77,19 @@ function openOrMake(path: string, store: string, key: Uint8Array): IndexFile {
     if (meta.store !== store) throw new Foreign("it is of another store");
     return meta.key;
   });
+}
+
+/**
+ * An empty file that SQLite makes a database of, and whose mode it gives its side files. One that is there is
+ * left alone: closing a descriptor of it would take back SQLite's own locks (sqlite.org/howtocorrupt.html).
+ */
+function makeFile(path: string): void {
+  const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
+  try {
+    closeSync(openSync(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600));
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code !== "EEXIST") throw thrown;
+  }
 }
 
 /** The database with its key; closed where `keyOf` throws. */

@@ -13,6 +13,8 @@ import { indexPath } from "./index-file.ts";
 import type { FromIndexer, ScanSummary, ToIndexer } from "./indexer-messages.ts";
 
 const minuteMs = 60_000;
+/** How long the indexer may take to end: a disk may be slow, and who ends serve waits. */
+const mostStopMs = 2000;
 
 export interface IndexGrant {
   database: string;
@@ -26,7 +28,10 @@ export interface IndexKeeperOptions {
   store: string;
   /** Called at the end of every scan: those that `scan` asks for, the first, and one every ten minutes. */
   indexed: (summary: ScanSummary) => void;
-  /** Called where the index cannot be kept, or a scan could not go on; the next scan tries again. */
+  /**
+   * Called where the index cannot be kept, which holds as long as this process, or where a scan could not go
+   * on, and then the next one tries again.
+   */
   failed: (error: Error) => void;
   /** How old the last change of an indexed file must be for it to be read again; ten minutes. */
   quietMs?: number;
@@ -94,7 +99,8 @@ export class IndexKeeper {
     if (this.#worker !== undefined) {
       this.#stopped ??= Promise.withResolvers<void>();
       this.#post({ kind: "stop" });
-      await this.#stopped.promise;
+      // A step that takes longer is cut: SQLite takes back what was not committed.
+      await Promise.race([this.#stopped.promise, Bun.sleep(mostStopMs)]);
     }
     this.#worker?.terminate();
     this.#worker = undefined;

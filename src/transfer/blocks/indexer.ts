@@ -3,6 +3,8 @@
  * and gives way: between two pieces it takes messages, and waits as long as it is told to.
  */
 import { closeSync, fstatSync, readSync } from "node:fs";
+import { dirname } from "node:path";
+import { freeBytes } from "../../platform/filesystem.ts";
 import { nextData, nextHole } from "../../platform/holes.ts";
 import { limits } from "../../protocol/limits.ts";
 import { BlockIndex, sweepSteps } from "./block-index.ts";
@@ -15,6 +17,9 @@ const { blockBytes } = limits;
 
 /** What is read in one go: a few milliseconds of work. */
 const pieceBytes = 4 * 1024 * 1024;
+
+/** What the index leaves free on its disk. */
+const leastFreeBytes = 256 * 1024 * 1024;
 
 export interface IndexerOptions {
   database: string;
@@ -117,10 +122,18 @@ export class Indexer {
     const index = this.#index;
     const fingerprinter = new Fingerprinter(index.key);
     const plan = planScan(index.files(), candidatesIn(store), nowMs(), quietMs);
-    for (const { from, to } of plan.moved) index.move(from, to);
-    for (const path of plan.gone) index.forget(path);
+    for (const { from, to } of plan.moved) {
+      await this.#turn();
+      index.move(from, to);
+    }
+    for (const path of plan.gone) {
+      await this.#turn();
+      index.forget(path);
+    }
     post({ kind: "files", count: index.fileCount });
     for (const candidate of plan.read) {
+      // The journal lies on the same disk, and must not find it full because of us.
+      if (freeBytes(dirname(database)) < leastFreeBytes) throw new Error("its disk has little room left");
       await this.#readFile(index, fingerprinter, candidate, summary);
       post({ kind: "files", count: index.fileCount });
     }
