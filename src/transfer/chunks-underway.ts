@@ -26,12 +26,27 @@ const keyOf = ({ file, chunk }: Place) => `${file}:${chunk}`;
 
 export class ChunksUnderway {
   readonly #chunks = new Map<string, ChunkUnderway>();
+  #sent = 0;
 
   get size(): number {
     return this.#chunks.size;
   }
 
-  add(chunk: ChunkUnderway): void {
+  /** How many of them are on the link, or behind it: the others wait for a look into the store. */
+  get sent(): number {
+    return this.#sent;
+  }
+
+  /** A chunk that was described now. */
+  describe(chunk: ChunkUnderway): void {
+    chunk.state = "described";
+    this.#chunks.set(keyOf(chunk), chunk);
+  }
+
+  /** A chunk that is sent now, be it wanted or a new one. */
+  send(chunk: ChunkUnderway): void {
+    chunk.state = "sent";
+    this.#sent++;
     this.#chunks.set(keyOf(chunk), chunk);
   }
 
@@ -42,6 +57,7 @@ export class ChunksUnderway {
       throw new MigrateError("protocol", "a chunk was acknowledged that was not sent");
     }
     this.#chunks.delete(keyOf(place));
+    if (chunk.state === "sent") this.#sent--;
     return chunk;
   }
 
@@ -59,6 +75,7 @@ export class ChunksUnderway {
     if (want.found >>> chunk.blocks !== 0) {
       throw new MigrateError("protocol", "blocks were found that the chunk does not have");
     }
+    if (isAgain) this.#sent--;
     chunk.state = "wanted";
     chunk.found = want.found;
     return { chunk, isAgain };

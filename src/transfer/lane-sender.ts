@@ -160,7 +160,10 @@ export class LaneSender {
       const isFull = this.#underway.size >= this.#windowChunks;
       const next = this.#stopped || isFull ? null : this.#queue.take();
       if (next !== null) await this.#take(next);
-      else await this.#wait(() => this.#sleep(), isFull);
+      else {
+        // A full window tells of the link only where it is chunks that are awaited, and not looks into the store.
+        await this.#wait(() => this.#sleep(), isFull && this.#underway.sent >= this.#windowChunks / 2);
+      }
     }
   }
 
@@ -209,13 +212,13 @@ export class LaneSender {
       found: 0,
       wireBytes: 0,
     };
-    this.#underway.add(underway);
     const isAsked = this.#choice.next(dataBytes);
     if (prints === undefined || !isAsked) {
+      this.#underway.send(underway);
       await this.#send(underway, buffer, slot, body);
       return;
     }
-    underway.state = "described";
+    this.#underway.describe(underway);
     this.#link!.socket.send(encodeDescribe(file, chunk, tag, prints))?.catch(() => {});
   }
 
@@ -228,7 +231,7 @@ export class LaneSender {
     if (chunk.found === 0 && !this.#tagger.tag(chunk.file, chunk.chunk, body).equals(chunk.tag)) {
       throw this.#reader.changed(chunk.file, "was written to");
     }
-    chunk.state = "sent";
+    this.#underway.send(chunk);
     await this.#send(chunk, buffer, slot, body);
   }
 

@@ -31,6 +31,15 @@ describe("which chunks are described", () => {
     for (let i = 0; i < 20; i++) expect(described(choice, 8, false)).toBe(1);
   });
 
+  test("are those that are due, so that nobody needs the fingerprints of the others", () => {
+    const choice = new DescriptionChoice();
+    for (let i = 0; i < 200; i++) {
+      const { isDue } = choice;
+      expect(choice.next(fullBytes)).toBe(isDue);
+      if (isDue) choice.heard(i === 150);
+    }
+  });
+
   test("all again after the first find", () => {
     const choice = new DescriptionChoice();
     described(choice, 500, false);

@@ -1,0 +1,53 @@
+import { describe, expect, test } from "bun:test";
+import { ChunksUnderway, type ChunkUnderway, foundBytes } from "../../src/transfer/chunks-underway.ts";
+
+const chunkNamed = (chunk: number): ChunkUnderway => ({
+  file: 0,
+  chunk,
+  tag: Buffer.alloc(16, chunk),
+  dataBytes: 1_000_000,
+  blocks: 16,
+  state: "sent",
+  found: 0,
+  wireBytes: 0,
+});
+const place = (chunk: number, found = 0) => ({ file: 0, chunk, found });
+const protocolError = expect.objectContaining({ code: "protocol" });
+
+describe("what a lane has under way", () => {
+  test("counts those on the link apart from those that wait for a look into the store", () => {
+    const underway = new ChunksUnderway();
+    const [first, second] = [chunkNamed(1), chunkNamed(2)];
+    underway.describe(first);
+    underway.send(second);
+    expect([underway.size, underway.sent]).toEqual([2, 1]);
+    underway.want(place(1, 0b11));
+    expect([underway.size, underway.sent]).toEqual([2, 1]);
+    underway.send(first);
+    expect([underway.size, underway.sent]).toEqual([2, 2]);
+    expect(underway.want(place(1, 0)).isAgain).toBe(true);
+    expect([underway.size, underway.sent]).toEqual([2, 1]);
+    underway.send(first);
+    underway.acknowledge(place(1));
+    underway.acknowledge(place(2));
+    expect([underway.size, underway.sent]).toEqual([0, 0]);
+  });
+
+  test("may be acknowledged once it was described or sent, and not while it is wanted", () => {
+    const underway = new ChunksUnderway();
+    underway.describe(chunkNamed(1));
+    underway.describe(chunkNamed(2));
+    expect(underway.acknowledge(place(1)).chunk).toBe(1);
+    expect(() => underway.acknowledge(place(1))).toThrow(protocolError);
+    underway.want(place(2));
+    expect(() => underway.acknowledge(place(2))).toThrow(protocolError);
+    expect(() => underway.want(place(2))).toThrow(protocolError);
+  });
+
+  test("counts as found what was described and is there, and of the rest the blocks that were left out", () => {
+    expect(foundBytes({ ...chunkNamed(1), state: "described" })).toBe(1_000_000);
+    expect(foundBytes({ ...chunkNamed(1), found: 0b101 })).toBe(2 * 65_536);
+    expect(foundBytes({ ...chunkNamed(1), found: 0xffff })).toBe(1_000_000);
+    expect(foundBytes(chunkNamed(1))).toBe(0);
+  });
+});
