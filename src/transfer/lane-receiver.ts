@@ -22,6 +22,16 @@ import { Tagger } from "./tagger.ts";
 
 const { tagBytes, describedChunks } = limits;
 
+/**
+ * Where chunks are put together of which a part is here already: one room for all lanes of this thread, since
+ * nobody leaves anything in it. Many VMs may arrive at once.
+ */
+let room: ChunkBuffer | undefined;
+function assembly(): ChunkBuffer {
+  room ??= new ChunkBuffer();
+  return room;
+}
+
 /** What was found of a chunk that is still to come. */
 interface Pending {
   found: readonly (FoundBlock | null)[];
@@ -37,8 +47,6 @@ export class LaneReceiver {
   readonly #fileBytes: number[];
   readonly #writer: ChunkWriter;
   readonly #finder: BlockFinder | undefined;
-  /** Where chunks are put together of which a part is here already. */
-  readonly #assembly = new ChunkBuffer();
   /** The plain bytes of the chunk in assembly, where its blocks can be shared with the store's files. */
   readonly #plain: Buffer | undefined;
   readonly #pending = new Map<string, Pending>();
@@ -107,8 +115,8 @@ export class LaneReceiver {
     }
     const bytes = chunkLength(this.#fileBytes[chunk.file]!, chunk.chunk);
     const used = pending.found.map((block, i) => ((chunk.leftOut & (1 << i)) === 0 ? null : block));
-    this.#assembly.unpack(chunk, bytes);
-    if (this.#finder!.read(used, pending.prints, this.#assembly.dataRoom(bytes))) {
+    assembly().unpack(chunk, bytes);
+    if (this.#finder!.read(used, pending.prints, assembly().dataRoom(bytes))) {
       const packed = this.#pack(bytes);
       if (tagHolds(chunk, packed.body, this.#tagger)) {
         this.#write({ ...chunk, ...packed }, used);
@@ -146,9 +154,9 @@ export class LaneReceiver {
   }
 
   #look({ file, chunk, bytes, tag, prints }: Description): void {
-    const room = this.#assembly.dataRoom(bytes);
-    room.fill(0);
-    const found = this.#finder!.find(file, chunk, prints, room);
+    const data = assembly().dataRoom(bytes);
+    data.fill(0);
+    const found = this.#finder!.find(file, chunk, prints, data);
     if (found.every((block, i) => block !== null || isNoFingerprint(prints, i))) {
       const packed = this.#pack(bytes);
       if (tagHolds({ file, chunk, tag }, packed.body, this.#tagger)) {
@@ -176,8 +184,8 @@ export class LaneReceiver {
 
   /** Packs what stands in the assembly; the plain bytes are kept where they are of use. */
   #pack(bytes: number): Packed {
-    if (this.#plain !== undefined) this.#assembly.dataRoom(bytes).copy(this.#plain);
-    return this.#assembly.pack(bytes);
+    if (this.#plain !== undefined) assembly().dataRoom(bytes).copy(this.#plain);
+    return assembly().pack(bytes);
   }
 
   /** Writes a chunk whose tag holds; `found` are blocks of an assembled one that lie in the store as well. */
