@@ -13,6 +13,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { limits } from "../src/protocol/limits.ts";
 import { killChildren, runChild } from "./support/child.ts";
 import { MountNamespace } from "./support/mount-namespace.ts";
 import { expectMoved } from "./support/ownership.ts";
@@ -66,8 +67,9 @@ test("alone in a folder, with no sources on the machine, it moves a VM over seve
   expect(await send.exit).toEqual({ code: 0, signal: null });
   expect(await serve.exit).toEqual({ code: 0, signal: null });
   expect([...send.strayLines, ...serve.strayLines]).toEqual([]);
-  // One to control it, and a Worker's own for each lane.
-  expect(hosts.proxy.connections).toBe(1 + 4);
+  // One to control it, and a Worker's own for each lane; a lane may connect again to get another thread there.
+  expect(hosts.proxy.connections).toBeGreaterThanOrEqual(1 + 4);
+  expect(hosts.proxy.connections).toBeLessThanOrEqual(1 + limits.lanes);
   expect(done).toMatchObject({ owner: "destination", chunksSent: vm.dataChunks });
   expectMoved(vm, hosts, "compiled");
 

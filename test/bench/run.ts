@@ -4,7 +4,7 @@
  * Without a word: files moved by us and by what a user would pick instead, see comparison.ts. `qemu`:
  * VMs moved as they run, against QEMU's own live migration. `growth`: how our cost grows with the VM
  * and with how many there are. `chunking`: in which pieces an image is best looked for in another. `index`:
- * what the index of a store costs as the store grows.
+ * what the index of a store costs as the store grows. `io`: ways of reading and writing a file.
  */
 import { benchPeers } from "./comparison.ts";
 import { usage as growthUsage, readOptions as readGrowthOptions } from "./growth/options.ts";
@@ -26,6 +26,7 @@ let usageOfWord = [
   growthUsage,
   "bun run bench chunking [--size MIB] [--folder DIR]",
   "bun run bench index [--millions 1,4] [--folder DIR]",
+  "bun run bench io [--folder DIR] [--size 1024] [--rounds 5]",
 ].join("\n\n");
 
 /** Reads the command line. Throws an Error with a sentence where it makes no sense. */
@@ -45,6 +46,8 @@ function readRun(): Run {
       return async () => await (await import("./chunking/run.ts")).benchChunking(rest, say);
     case "index":
       return async () => (await import("./index/run.ts")).benchIndex(rest, say);
+    case "io":
+      return async () => (await import("./io/run.ts")).benchIo(rest, say);
     default: {
       const options = readOptions(words);
       return async () => await benchPeers(options, say);
