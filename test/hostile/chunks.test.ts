@@ -191,8 +191,13 @@ describe("a chunk is not written", () => {
     ],
     [
       "in an encoding that is not known",
-      (vm) => vm.rawChunk(body([[0, 1]], page), { encoding: 1 }),
+      (vm) => vm.rawChunk(body([[0, 1]], page), { encoding: 2 }),
       "a chunk has an encoding that is not known",
+    ],
+    [
+      "that says it is compressed and is not",
+      (vm) => vm.rawChunk(body([[0, 1]], page), { encoding: 1 }),
+      "a compressed chunk is no zstd frame",
     ],
     [
       "with a wrong tag",
