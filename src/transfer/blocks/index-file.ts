@@ -8,7 +8,7 @@
  */
 import { Database } from "bun:sqlite";
 import { createHash } from "node:crypto";
-import { closeSync, constants, mkdirSync, openSync, realpathSync, rmSync } from "node:fs";
+import { closeSync, constants, lstatSync, mkdirSync, openSync, realpathSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { indexKeyBytes } from "./fingerprint.ts";
 
@@ -89,6 +89,9 @@ function makeFile(path: string): void {
     closeSync(openSync(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600));
   } catch (thrown) {
     if ((thrown as NodeJS.ErrnoException).code !== "EEXIST") throw thrown;
+    if (lstatSync(path).isSymbolicLink()) {
+      throw Object.assign(new Error("the index is a link"), { code: "ELOOP" });
+    }
   }
 }
 
