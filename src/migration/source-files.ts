@@ -2,6 +2,7 @@
 import { MigrateError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
 import type { MessageBody } from "../protocol/messages.ts";
+import { mostLanes } from "../transfer/compression/lane-memory.ts";
 import { parseInventory } from "../transfer/inventory.ts";
 import { LanePool } from "../transfer/lane-pool.ts";
 import { SourceTags } from "../transfer/source-tags.ts";
@@ -71,6 +72,7 @@ export class SourceFiles {
     const { address, identity, streams, bandwidthBytesPerSec, compression, quiet } = session.options;
     if (quiet === null) throw new MigrateError("bug", "there are no files to send");
     const { record, meter } = session;
+    const setting = this.#zstd ? compression : "off";
     const fileBytes = record.files.reduce((sum, { bytes }) => sum + bytes, 0);
     return new LanePool({
       ...address,
@@ -82,9 +84,9 @@ export class SourceFiles {
       session: record.session,
       laneToken,
       tagKey: Buffer.from(record.tagKey, "hex"),
-      lanes: Math.max(1, Math.min(streams, Math.ceil(fileBytes / laneWorthBytes))),
+      lanes: Math.max(1, Math.min(streams, mostLanes(setting), Math.ceil(fileBytes / laneWorthBytes))),
       bandwidthBytesPerSec: bandwidthBytesPerSec ?? null,
-      compression: this.#zstd ? compression : "off",
+      compression: setting,
       indexKey: this.#indexKey,
       files: record.files.map((file, i) => ({
         path: file.path!,

@@ -25,6 +25,8 @@ export type ToLane =
       /** The memory of the WorkQueue from which all lanes take. */
       queue: SharedArrayBuffer;
       compression: Compression;
+      /** The highest level that "auto" may choose. */
+      mostLevel: number;
       /** What all lanes together may send, and the memory of their SharedPacer; null where nothing holds them back. */
       pace: { bandwidthBytesPerSec: number; memory: SharedArrayBuffer } | null;
       /** Key of the destination's index; null where chunks are sent without asking for them. */

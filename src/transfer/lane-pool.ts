@@ -7,6 +7,7 @@ import { spawnWorker } from "../platform/worker.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { chunkLength, limits } from "../protocol/limits.ts";
 import type { Compression } from "./compression/compression.ts";
+import { highestLevelOf } from "./compression/lane-memory.ts";
 import type { LaneRoute } from "./lane-link.ts";
 import type { FromLane, ToLane } from "./lane-messages.ts";
 import { LaneSpread } from "./lane-spread.ts";
@@ -81,6 +82,7 @@ export class LanePool {
       files: files.map(({ path, tags }) => ({ path, bytes: tags.bytes })),
       queue: this.#queue.memory,
       compression,
+      mostLevel: highestLevelOf(lanes),
       pace: bandwidthBytesPerSec === null ? null : { bandwidthBytesPerSec, memory: SharedPacer.memory() },
       indexKey,
     };

@@ -59,7 +59,7 @@ export class LaneSender {
     this.#tagger = new Tagger(start.tagKey);
     this.#reader = new ChunkReader(start.files);
     this.#queue = new WorkQueue(start.queue);
-    this.#compressor = new ChunkCompressor(start.compression);
+    this.#compressor = new ChunkCompressor(start.compression, { mostLevel: start.mostLevel });
     this.#pacer = start.pace
       ? new SharedPacer(start.pace.bandwidthBytesPerSec, start.pace.memory)
       : undefined;

@@ -88,6 +88,7 @@ export function playLane({ path, bytes, answer, describes, heard }: PlayedLaneOp
       files: [{ path, bytes }],
       queue: queue.memory,
       compression: "off",
+      mostLevel: 19,
       pace: null,
       indexKey: describes === true ? laneIndexKey : null,
     },

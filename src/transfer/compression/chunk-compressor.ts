@@ -23,6 +23,8 @@ const zstd: Engine = (data, level) => Bun.zstdCompressSync(data, { level });
 export interface CompressorTools {
   nowMs?: () => number;
   engine?: Engine;
+  /** The highest level that "auto" may choose. */
+  mostLevel?: number;
   /** See CompressionChoice. */
   idleShare?: (nowMs: number) => number | null;
 }
@@ -35,7 +37,10 @@ export class ChunkCompressor {
   readonly #choice: CompressionChoice;
 
   /** One for each lane: lanes that share a link see their share of it, and settle on the same level. */
-  constructor(setting: Compression, { nowMs, engine, idleShare }: CompressorTools = {}) {
+  constructor(
+    setting: Compression,
+    { nowMs, engine, mostLevel = highestLevel, idleShare }: CompressorTools = {},
+  ) {
     if (
       typeof setting === "number" &&
       !(Number.isInteger(setting) && setting >= 1 && setting <= highestLevel)
@@ -50,6 +55,7 @@ export class ChunkCompressor {
       this.#link,
       new LevelTable(),
       idleShare ?? ((nowMs) => idle.since(nowMs)),
+      mostLevel,
     );
   }
 

@@ -54,6 +54,7 @@ export class CompressionChoice {
   readonly #link: LinkEstimate;
   readonly #table: LevelTable;
   readonly #idleShare: (nowMs: number) => number | null;
+  readonly #levels: readonly Level[];
   #mode: "blind" | "raw" | "compressed" = "blind";
   #level: Level = 1;
   #blindSpentMs = 0;
@@ -69,12 +70,19 @@ export class CompressionChoice {
 
   /**
    * `idleShare` gives the part of the machine's processor time, 0 to 1, that nobody used since it was
-   * asked before, or null where it cannot tell yet. It is asked only where the answer decides.
+   * asked before, or null where it cannot tell yet. It is asked only where the answer decides. No level
+   * above `highestLevel` is chosen.
    */
-  constructor(link: LinkEstimate, table: LevelTable, idleShare: (nowMs: number) => number | null) {
+  constructor(
+    link: LinkEstimate,
+    table: LevelTable,
+    idleShare: (nowMs: number) => number | null,
+    highestLevel: number,
+  ) {
     this.#link = link;
     this.#table = table;
     this.#idleShare = idleShare;
+    this.#levels = levels.filter((level) => level <= highestLevel);
   }
 
   /** How quickly the link's rate may be forgotten while it does not show: see LinkEstimate. */
@@ -172,8 +180,8 @@ export class CompressionChoice {
     if (++this.#sinceAttempt < attemptPause || !this.#shrinks || !this.#link.waiting) return undefined;
     this.#sinceAttempt = 0;
     const mostMs = worthTrying * this.#time(this.#level, nowMs);
-    for (let i = 0; i < levels.length; i++) {
-      const level = levels[this.#attempt++ % levels.length]!;
+    for (let i = 0; i < this.#levels.length; i++) {
+      const level = this.#levels[this.#attempt++ % this.#levels.length]!;
       const old = this.#chunks - (this.#lastTried.get(level) ?? 0) > staleChunks;
       if (level === this.#level || (this.#table.seen(level) >= seenEnough && !old)) continue;
       if (this.#table.msPerMiB(level) < mostMs) return level;
@@ -207,7 +215,7 @@ export class CompressionChoice {
   #best(nowMs: number): Level {
     let best = this.#level;
     let bestMs = this.#time(best, nowMs);
-    for (const level of levels) {
+    for (const level of this.#levels) {
       const ms = this.#time(level, nowMs);
       if (ms < bestMs * worthChanging || (level < best && ms <= bestMs)) {
         best = level;
