@@ -81,7 +81,10 @@ describe("the tree", () => {
     [["send", "vm", "h:1", "--copy", "--after", "delete"], "--copy and --after exclude each other"],
     [["send", "vm", "h:1", "--insecure", "--ticket", "t"], "--insecure and --ticket exclude each other"],
     [["send", "vm", "h:x"], 'HOST:PORT must be HOST:PORT, not "h:x"'],
+    [["send", "vm", "h:1", "--compress", "20"], "--compress must be auto, off or a level from 1 to 19"],
+    [["send", "vm", "h:1", "--base", "../golden"], "--base is no name of a VM"],
     [["serve"], "--store is missing"],
+    [["serve", "--store", "x", "--index", "maybe"], '--index must be one of on, off, not "maybe"'],
     [
       ["serve", "--store", "x", "--ticket-ttl", "soon"],
       '--ticket-ttl cannot be read: "soon" is not a duration',
