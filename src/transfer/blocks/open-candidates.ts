@@ -2,9 +2,9 @@
  * The files that blocks are read from, open as long as they are of use. One that is deleted meanwhile
  * goes on being readable; one that is replaced is read as it was.
  */
-import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
+import { closeSync, readSync } from "node:fs";
 import { basename, dirname, sep } from "node:path";
-import { openCandidate } from "./store-scan.ts";
+import { openCandidate, openInFolder } from "./store-scan.ts";
 
 /** Files that are open at once; another one takes the place of that which was used longest ago. */
 const mostOpen = 32;
@@ -75,18 +75,10 @@ export class OpenCandidates {
  * base was looked for nor one in place of the file is followed.
  */
 function openBase(path: string): number | null {
-  const readOnly = constants.O_RDONLY | constants.O_NOFOLLOW;
-  let folderFd: number | undefined;
-  try {
-    folderFd = openSync(dirname(path), readOnly | constants.O_DIRECTORY);
-    // O_NONBLOCK: a FIFO under this name must not hold us up. proc_pid_fd(5) stands for openat(2).
-    const fd = openSync(`/proc/self/fd/${folderFd}/${basename(path)}`, readOnly | constants.O_NONBLOCK);
-    if (fstatSync(fd).isFile()) return fd;
-    closeSync(fd);
-    return null;
-  } catch {
-    return null;
-  } finally {
-    if (folderFd !== undefined) closeSync(folderFd);
-  }
+  return openInFolder(
+    dirname(path),
+    basename(path),
+    () => true,
+    (stat) => stat.isFile(),
+  );
 }

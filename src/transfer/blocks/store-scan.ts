@@ -102,13 +102,24 @@ function isQuiet(changedAtMs: number, nowMs: number, quietMs: number): boolean {
 export function openCandidate(store: string, path: string): number | null {
   const [folder = "", name = "", ...more] = path.split("/");
   if (more.length > 0 || !isPlain(folder) || !isPlain(name) || name === manifestName) return null;
+  return openInFolder(join(store, folder), name, isOurs, isCandidate);
+}
+
+/** A test that a folder or a file must pass once it is open. */
+type Test = (stat: BigIntStats) => boolean;
+
+/**
+ * Opens the file `name` of a folder for reading; null where there is none, or either does not pass. Neither a
+ * link in place of the folder nor one in place of the file is followed. The caller closes.
+ */
+export function openInFolder(folder: string, name: string, passes: Test, filePasses: Test): number | null {
   let folderFd: number | undefined;
   try {
-    folderFd = openSync(join(store, folder), readOnly | constants.O_DIRECTORY);
-    if (!isOurs(fstatSync(folderFd, { bigint: true }))) return null;
+    folderFd = openSync(folder, readOnly | constants.O_DIRECTORY);
+    if (!passes(fstatSync(folderFd, { bigint: true }))) return null;
     // O_NONBLOCK: a FIFO under this name must not hold us up. proc_pid_fd(5) stands for openat(2).
     const fd = openSync(`/proc/self/fd/${folderFd}/${name}`, readOnly | constants.O_NONBLOCK);
-    if (isCandidate(fstatSync(fd, { bigint: true }))) return fd;
+    if (filePasses(fstatSync(fd, { bigint: true }))) return fd;
     closeSync(fd);
     return null;
   } catch {
