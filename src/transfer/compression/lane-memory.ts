@@ -9,7 +9,8 @@ import type { Compression } from "./compression.ts";
 const bounds = [
   { level: 3, lanes: 16 },
   { level: 6, lanes: 8 },
-  { level: 12, lanes: 4 },
+  { level: 9, lanes: 4 },
+  { level: 12, lanes: 3 },
   { level: 19, lanes: 2 },
 ] as const;
 
