@@ -5,6 +5,7 @@
  * `--require-live`, or CI=true: a live test that had to be left out is a failure.
  */
 import { relative, resolve } from "node:path";
+import { failedTests } from "./support/failed-tests.ts";
 import { ensureLiveTools } from "./support/needs.ts";
 import { summaryOfTests, type TestSummary } from "./support/test-summary.ts";
 
@@ -76,7 +77,9 @@ async function runTests(
   total.passed += summary.passed;
   total.failed += summary.failed;
   total.skipped += summary.skipped;
-  if (summary.failed > 0) failures.push(`${title}: ${summary.failed} failed`);
+  if (summary.failed === 0) return;
+  failures.push(`${title}: ${summary.failed} failed`);
+  for (const { name, told } of failedTests(output)) failures.push([name, ...told].join("\n    "));
 }
 
 async function check(title: string, command: string[]): Promise<void> {
