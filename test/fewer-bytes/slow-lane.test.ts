@@ -15,13 +15,15 @@ let relay: Server;
 /** The source's ends of all connections, in the order in which they came, and what passed of each. */
 let sources: Socket[];
 let passedBytes: Map<Socket, number>;
-/** The one of which nothing passes any more. */
+/** The one of which nothing passes any more, and whether there has been one: it is stopped once. */
 let stopped: Socket | undefined;
+let hasStopped: boolean;
 beforeEach(async () => {
   ground = new Ground();
   sources = [];
   passedBytes = new Map();
   stopped = undefined;
+  hasStopped = false;
   await ground.serve({ index: false });
   relay = createServer((source) => {
     sources.push(source);
@@ -52,7 +54,8 @@ test("a lane that stands still keeps no more than what it has sent, and the othe
     streams: 2,
     compression: "off",
     observe: (event) => {
-      if (event.event !== "progress" || event.doneBytes === 0 || stopped !== undefined) return;
+      if (event.event !== "progress" || event.doneBytes === 0 || hasStopped) return;
+      hasStopped = true;
       // The newest connection is a lane, whichever of the two it is.
       stopped = sources.at(-1)!;
       stopped.pause();

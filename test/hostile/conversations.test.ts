@@ -43,8 +43,7 @@ async function laneOf(session: string, laneToken: string): Promise<RawPeer> {
 async function ready() {
   const begun = await accepted();
   const lane = await laneOf(begun.session, begun.laneToken);
-  for (const frame of begun.vm.chunks()) lane.sendBytes(frame);
-  expect((await lane.next()).name).toBe("ack");
+  await lane.sendChunks(begun.vm.chunks());
   begun.peer.send("seal", begun.vm.seal());
   expect(await begun.peer.expect("ready")).toEqual({ digest: begun.vm.seal().digest });
   return { ...begun, lane };
@@ -113,8 +112,7 @@ describe("after an offer", () => {
   test("SEAL with digests for more files than there are, or fewer, is refused", async () => {
     const { peer, session, vm, laneToken } = await accepted();
     const lane = await laneOf(session, laneToken);
-    for (const frame of vm.chunks()) lane.sendBytes(frame);
-    expect((await lane.next()).name).toBe("ack");
+    await lane.sendChunks(vm.chunks());
     const { digest, files } = vm.seal();
     expect((await peer.send("seal", { digest, files: [...files, files[0]!] }).error()).code).toBe(
       "integrity",

@@ -98,8 +98,7 @@ describe("a staged file that is turned into a link", () => {
 
   test("before the seal is not taken for the VM", async () => {
     const { vm, peer, lane } = await receiving();
-    for (const frame of vm.chunks()) lane.sendBytes(frame);
-    expect((await lane.next()).name).toBe("ack");
+    await lane.sendChunks(vm.chunks());
     const path = ground.staged(peer.session, "ram");
     rmSync(path);
     symlinkSync(canary, path);
@@ -112,8 +111,7 @@ describe("a staged file that is turned into a link", () => {
   test("under the manifest's name is not written through, and the VM is published once it is gone", async () => {
     const vm = new RawVm(`vm${++count}`);
     const { peer, lane } = await receiving(vm);
-    lane.sendBytes(vm.chunks()[0]!);
-    expect((await lane.next()).name).toBe("ack");
+    await lane.sendChunks(vm.chunks());
     peer.send("seal", vm.seal());
     await peer.expect("ready");
     const manifest = ground.staged(peer.session, "vm.json");
@@ -131,8 +129,7 @@ describe("a staged file that is turned into a link", () => {
 test("a name that is taken between READY and RELEASE keeps what took it", async () => {
   const vm = new RawVm(`vm${++count}`);
   const { peer, lane } = await receiving(vm);
-  lane.sendBytes(vm.chunks()[0]!);
-  expect((await lane.next()).name).toBe("ack");
+  await lane.sendChunks(vm.chunks());
   peer.send("seal", vm.seal());
   await peer.expect("ready");
   symlinkSync(outside, join(ground.store, vm.name));

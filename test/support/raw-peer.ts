@@ -16,6 +16,7 @@ import {
   type MessageBody,
   type MessageName,
 } from "../../src/protocol/messages.ts";
+import { parseAck } from "../../src/transfer/ack.ts";
 import { withDeadline } from "./deadline.ts";
 
 export interface RawFrame {
@@ -115,6 +116,16 @@ export class RawPeer {
   sendBytes(bytes: Uint8Array): this {
     if (!this.socket.destroyed) this.socket.write(bytes);
     return this;
+  }
+
+  /** Sends the CHUNK frames of a lane and waits until each is acknowledged, in however many ACKs. */
+  async sendChunks(frames: readonly Uint8Array[]): Promise<void> {
+    for (const frame of frames) this.sendBytes(frame);
+    for (let left = frames.length; left > 0; ) {
+      const { name, payload } = await this.next();
+      if (name !== "ack") throw new Error(`${name} in place of an ACK`);
+      left -= parseAck(payload).length;
+    }
   }
 
   /** A frame of any type, with a header that tells the truth. */
