@@ -123,6 +123,7 @@ export class ReceivedVm {
       laneToken: this.#laneToken.toString("hex"),
       inventory: resumed,
       zstd: true,
+      copies: true,
       ...(finder === null ? {} : { index: Buffer.from(finder.key).toString("hex") }),
       ...(base ? { base } : {}),
     });

@@ -20,6 +20,7 @@ export class SourceFiles {
   #tagsLeft: number;
   /** What the destination said of itself in ACCEPT. */
   #zstd = false;
+  #copies = false;
   #indexKey: Uint8Array | null = null;
 
   constructor(session: SourceSession) {
@@ -49,9 +50,13 @@ export class SourceFiles {
     for (const [i, tag] of tags.entries()) table.set(firstChunk + i, tag);
   }
 
-  /** The destination takes compressed chunks where `zstd` says so, and has an index with this key (hex). */
-  accepted({ zstd, index }: Pick<MessageBody<"accept">, "zstd" | "index">): void {
+  /**
+   * The destination takes compressed chunks where `zstd` says so, and copies of what it has received where
+   * `copies` does; it has an index with this key (hex).
+   */
+  accepted({ zstd, copies, index }: Pick<MessageBody<"accept">, "zstd" | "copies" | "index">): void {
     this.#zstd = zstd === true;
+    this.#copies = copies === true;
     // On an insecure link there is nobody whom what a chunk looks like could be told.
     const isSecure = this.#session.options.identity !== null;
     this.#indexKey = index === undefined || !isSecure ? null : Buffer.from(index, "hex");
@@ -88,6 +93,7 @@ export class SourceFiles {
       bandwidthBytesPerSec: bandwidthBytesPerSec ?? null,
       compression: setting,
       indexKey: this.#indexKey,
+      copies: this.#copies && compression !== "off",
       files: record.files.map((file, i) => ({
         path: file.path!,
         fd: quiet.fd(i),

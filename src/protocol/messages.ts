@@ -78,6 +78,8 @@ const schemas = {
     inventory: v.boolean(),
     /** True where chunks may come as zstd frames. */
     zstd: v.optional(v.boolean()),
+    /** True where chunks may leave out what the destination has received already. */
+    copies: v.optional(v.boolean()),
     /** The key of fingerprints; absent where the store is not looked through for this source. */
     index: v.optional(hex(32)),
     /** True where the base that the offer names is there. */

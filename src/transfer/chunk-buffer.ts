@@ -2,6 +2,7 @@
 import { frameTypes, writeFrameHeader } from "../protocol/frames.ts";
 import { limits } from "../protocol/limits.ts";
 import { encodings, type Packed, type Run } from "./chunk.ts";
+import { type Copy, shortenInPlace } from "./copies/copies.ts";
 
 const { pageBytes, blockBytes, chunkBytes, chunkHeaderBytes, frameHeaderBytes, tagBytes } = limits;
 const zeroPage = Buffer.alloc(pageBytes);
@@ -88,12 +89,19 @@ export class ChunkBuffer {
     return { body: this.#room.subarray(this.#bodyAt, this.#end), runs, pagesAt };
   }
 
-  /** Puts a zstd frame of the packed body in its place; it is no longer than that body. */
+  /** Shortens the packed body by these copies of a page or more, which ascend, and gives what is sent of it. */
+  shorten(copies: readonly Copy[]): Buffer {
+    this.#bodyAt = shortenInPlace(this.#room, this.#bodyAt, this.#end, copies);
+    this.#encoding = encodings.shortened;
+    return this.#room.subarray(this.#bodyAt, this.#end);
+  }
+
+  /** Puts a zstd frame of the packed body, shortened or not, in its place; it is no longer than that. */
   compressed(frame: Uint8Array): void {
     this.#room.set(frame, dataAt);
     this.#bodyAt = dataAt;
     this.#end = dataAt + frame.length;
-    this.#encoding = encodings.zstd;
+    this.#encoding |= encodings.zstd;
   }
 
   /** The packed chunk as a whole CHUNK frame, in place; `leftOut` are the blocks that were cleared. */

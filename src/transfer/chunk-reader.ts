@@ -44,6 +44,15 @@ export class ChunkReader {
     return bytes;
   }
 
+  /** Reads from any place of a file into all of `into`; false where that is not possible any more. */
+  readAt(file: number, from: number, into: Buffer): boolean {
+    try {
+      return readSync(this.#open(file), into, 0, into.length, from) === into.length;
+    } catch {
+      return false;
+    }
+  }
+
   /** What is said of a file that is not what it was. */
   changed(file: number, how: string, cause?: unknown): MigrateError {
     const name = basename(this.#files[file]!.path);

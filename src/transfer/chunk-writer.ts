@@ -1,5 +1,5 @@
-/** Writes checked chunks into the staged files of a session. */
-import { closeSync, constants, openSync, writeSync } from "node:fs";
+/** Writes checked chunks into the staged files of a session, and reads there what others repeat. */
+import { closeSync, constants, openSync, readSync, writeSync } from "node:fs";
 import { punchHole } from "../platform/holes.ts";
 import { startWriteback } from "../platform/writeback.ts";
 import { chunkLength, limits } from "../protocol/limits.ts";
@@ -52,6 +52,15 @@ export class ChunkWriter {
       }
     }
     startWriteback(fd, offset, length);
+  }
+
+  /** Reads what stands in a file of the session into all of `into`; false where that is not possible. */
+  readBack(file: number, from: number, into: Buffer): boolean {
+    try {
+      return readSync(this.#open(file), into, 0, into.length, from) === into.length;
+    } catch {
+      return false;
+    }
   }
 
   close(): void {

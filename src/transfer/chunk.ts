@@ -3,7 +3,8 @@
  * compute over them (SPEC.md, CHUNK and Tags).
  *
  *   header  u32 file | u32 chunk | u32 bytes behind the header | 16 bytes tag
- *           | u8 encoding (0 the body, 1 the body as a zstd frame) | u8 zero | u16 left-out blocks
+ *           | u8 encoding (0 the body, 1 the body as a zstd frame, 2 and 3 the same with the body shortened)
+ *           | u8 zero | u16 left-out blocks
  *   body    u16 runs | runs x (u16 first page, u16 pages) | the pages of the runs
  *
  * A run is a maximal stretch of pages that are not all zero, so a body is a function of the chunk's
@@ -13,13 +14,14 @@ import { timingSafeEqual } from "node:crypto";
 import { MigrateError } from "../protocol/errors.ts";
 import { chunkBodyBytes, chunkLength, limits, runsPerChunk } from "../protocol/limits.ts";
 import { decompressBody } from "./compression/zstd-frame.ts";
+import { lengthenBody, type ReadReceived } from "./copies/copies.ts";
 import type { Tagger } from "./tagger.ts";
 
 const { pageBytes, blockBytes, chunkBytes, chunkHeaderBytes, tagBytes } = limits;
 const pagesPerBlock = blockBytes / pageBytes;
 
 /** How what stands behind a CHUNK's header is to be read. */
-export const encodings = { plain: 0, zstd: 1 } as const;
+export const encodings = { plain: 0, zstd: 1, shortened: 2, shortenedZstd: 3 } as const;
 
 export interface Run {
   firstPage: number;
@@ -41,29 +43,46 @@ export interface Chunk extends Packed {
   tag: Buffer;
   /** Blocks that the receiver has already and that read as zeros in the body: bit 0 is the first one. */
   leftOut: number;
+  /** How many pieces of the body were copied from what the receiver has received before. */
+  copies: number;
 }
+
+/** What shortened bodies are put together from. */
+export interface Received {
+  read: ReadReceived;
+  /** As long as a body can be: the chunk's body stands in it until the next one is parsed. New for each without. */
+  room?: Buffer;
+}
+
+const nothing: Received = { read: () => false };
 
 const wrong = (what: string) => new MigrateError("protocol", `a chunk ${what}`);
 
 /**
- * Reads a CHUNK payload that a peer sent. `fileBytes` are the sizes of the session's files. Throws
- * MigrateError "protocol" where the chunk does not lie in its file, its runs do not add up, or it is not
- * what its encoding says.
+ * Reads a CHUNK payload that a peer sent. `fileBytes` are the sizes of the session's files; `received` is what
+ * a shortened body refers to. Throws MigrateError "protocol" where the chunk does not lie in its file, its
+ * runs do not add up, or it is not what its encoding says.
  */
-export function parseChunk(payload: Buffer, fileBytes: readonly number[]): Chunk {
+export function parseChunk(payload: Buffer, fileBytes: readonly number[], received = nothing): Chunk {
   if (payload.length < chunkHeaderBytes) throw wrong("is cut short");
   const file = payload.readUInt32BE(0);
   const chunk = payload.readUInt32BE(4);
   const length = lengthOf(file, chunk, fileBytes);
   if (payload.readUInt32BE(8) !== payload.length - chunkHeaderBytes) throw wrong("has the wrong length");
   const encoding = payload.readUInt8(12 + tagBytes);
-  const known = encoding === encodings.plain || encoding === encodings.zstd;
-  if (!known || payload.readUInt8(13 + tagBytes) !== 0) throw wrong("has an encoding that is not known");
+  if (encoding > encodings.shortenedZstd || payload.readUInt8(13 + tagBytes) !== 0) {
+    throw wrong("has an encoding that is not known");
+  }
   const leftOut = payload.readUInt16BE(14 + tagBytes);
   const rest = payload.subarray(chunkHeaderBytes);
-  const packed = parseBody(encoding === encodings.zstd ? decompressBody(rest, chunkBodyBytes) : rest, length);
+  const content = (encoding & encodings.zstd) === 0 ? rest : decompressBody(rest, chunkBodyBytes);
+  const { body, copies } =
+    (encoding & encodings.shortened) === 0
+      ? { body: content, copies: 0 }
+      : lengthenBody(content, fileBytes, received.read, received.room);
+  const packed = parseBody(body, length);
   checkLeftOut(leftOut, packed.runs, length);
-  return { file, chunk, tag: payload.subarray(12, 12 + tagBytes), leftOut, ...packed };
+  return { file, chunk, tag: payload.subarray(12, 12 + tagBytes), leftOut, copies, ...packed };
 }
 
 /** The length of a chunk that a peer names. Throws MigrateError "protocol" where the VM has no such chunk. */

@@ -20,6 +20,26 @@ export interface ChunkUnderway {
   found: number;
   /** Length of its CHUNK frame, once it was sent. */
   wireBytes: number;
+  /** Pieces of it that were sent as copies of something before it. */
+  copies: number;
+  /** It was sent, and could not be put together there: now it must come as it is. */
+  isAgain: boolean;
+}
+
+/** A chunk that is neither described nor sent yet; its data is `dataBytes` of the `bytes` that it is long. */
+export function newChunk(place: Place, tag: Buffer, bytes: number, dataBytes: number): ChunkUnderway {
+  const blocks = Math.ceil(bytes / limits.blockBytes);
+  return {
+    ...place,
+    tag,
+    dataBytes,
+    blocks,
+    state: "sent",
+    found: 0,
+    wireBytes: 0,
+    copies: 0,
+    isAgain: false,
+  };
 }
 
 const keyOf = ({ file, chunk }: Place) => `${file}:${chunk}`;
@@ -62,13 +82,14 @@ export class ChunksUnderway {
   }
 
   /**
-   * The destination wants what it did not find of a chunk; `isAgain` where it was sent already. Throws MigrateError "protocol" where the chunk was
-   * not described, is wanted already, or does not have the blocks.
+   * The destination wants what it did not find of a chunk. Throws MigrateError "protocol" where the chunk
+   * neither was described nor came in parts, is wanted already, or does not have the blocks.
    */
-  want(want: Want): { chunk: ChunkUnderway; isAgain: boolean } {
+  want(want: Want): ChunkUnderway {
     const chunk = this.#chunks.get(keyOf(want));
-    // What was found when the chunk was described may be gone when it comes: then all of it is wanted.
-    const isAgain = chunk?.state === "sent" && chunk.found !== 0 && want.found === 0;
+    // What was there when the chunk was described, or sent, may be gone when it comes: then all of it is wanted.
+    const isInParts = chunk !== undefined && (chunk.found !== 0 || chunk.copies > 0);
+    const isAgain = isInParts && chunk.state === "sent" && want.found === 0;
     if (chunk === undefined || (chunk.state !== "described" && !isAgain)) {
       throw new MigrateError("protocol", "a chunk was wanted that was not described");
     }
@@ -78,7 +99,8 @@ export class ChunksUnderway {
     if (isAgain) this.#sent--;
     chunk.state = "wanted";
     chunk.found = want.found;
-    return { chunk, isAgain };
+    chunk.isAgain = isAgain;
+    return chunk;
   }
 }
 

@@ -31,6 +31,8 @@ export type ToLane =
       pace: { bandwidthBytesPerSec: number; memory: SharedArrayBuffer } | null;
       /** Key of the destination's index; null where chunks are sent without asking for them. */
       indexKey: Uint8Array | null;
+      /** Which lane this is, and the memory of KnownPages; null where nothing is sent as a copy of something. */
+      copies: { lane: number; memory: SharedArrayBuffer } | null;
     } & LaneRoute)
   /** Something was laid out in the queue. */
   | { kind: "look" }

@@ -8,6 +8,7 @@ import { MigrateError } from "../protocol/errors.ts";
 import { chunkLength, limits } from "../protocol/limits.ts";
 import type { Compression } from "./compression/compression.ts";
 import { highestLevelOf } from "./compression/lane-memory.ts";
+import { KnownPages } from "./copies/known-pages.ts";
 import type { LaneRoute } from "./lane-link.ts";
 import type { FromLane, ToLane } from "./lane-messages.ts";
 import { LaneSpread } from "./lane-spread.ts";
@@ -31,6 +32,8 @@ export interface TransferOptions extends LaneRoute {
   compression: Compression;
   /** Key of the destination's index; null where it has none for us. */
   indexKey: Uint8Array | null;
+  /** What the destination has received need not be sent to it twice. */
+  copies: boolean;
   files: TransferFile[];
   /** Bytes of a file that are right at the destination now, having cost `sent` chunks. */
   progress: (file: number, bytes: number) => void;
@@ -70,7 +73,8 @@ export class LanePool {
   async run(): Promise<void> {
     const { host, port, credentials, peer, session, laneToken, tagKey, lanes, files } = this.#options;
     const { compression, indexKey, bandwidthBytesPerSec } = this.#options;
-    const start: ToLane = {
+    const memory = this.#options.copies ? KnownPages.memory(files.map(({ tags }) => tags.bytes)) : null;
+    const start: Omit<Extract<ToLane, { kind: "start" }>, "copies"> = {
       kind: "start",
       host,
       port,
@@ -95,7 +99,8 @@ export class LanePool {
         this.#lanes.push(lane);
         worker.onerror = (event) => this.abort(new MigrateError("bug", `a lane died: ${event.message}`));
         worker.onmessage = ({ data }: MessageEvent<FromLane>) => this.#hear(lane, data);
-        worker.postMessage(start);
+        const copies = memory === null ? null : { lane: i, memory };
+        worker.postMessage({ ...start, copies } satisfies ToLane);
       }
       await this.#finished.promise;
     } finally {

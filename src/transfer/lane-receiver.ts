@@ -8,11 +8,11 @@
 import type { FrameSocket } from "../channel/frame-socket.ts";
 import { asMigrateError, MigrateError } from "../protocol/errors.ts";
 import type { FrameName } from "../protocol/frames.ts";
-import { chunkLength, limits } from "../protocol/limits.ts";
+import { chunkBodyBytes, chunkLength, limits } from "../protocol/limits.ts";
 import { encodeAck } from "./ack.ts";
 import { BlockFinder, type FoundBlock } from "./blocks/block-finder.ts";
 import { isNoFingerprint } from "./blocks/fingerprint.ts";
-import { type Chunk, type Packed, parseChunk, tagHolds } from "./chunk.ts";
+import { type Chunk, type Packed, parseChunk, type Received, tagHolds } from "./chunk.ts";
 import { ChunkBuffer } from "./chunk-buffer.ts";
 import { ChunkWriter, type Share } from "./chunk-writer.ts";
 import { type Description, encodeWant, parseDescribe, type Want } from "./describe.ts";
@@ -32,6 +32,13 @@ function assembly(): ChunkBuffer {
   return room;
 }
 
+/** Where bodies are put together that refer to what came before: one for the thread, for the same reason. */
+let bodyRoom: Buffer | undefined;
+function lengthening(): Buffer {
+  bodyRoom ??= Buffer.allocUnsafeSlow(chunkBodyBytes);
+  return bodyRoom;
+}
+
 /** What was found of a chunk that is still to come. */
 interface Pending {
   found: readonly (FoundBlock | null)[];
@@ -46,6 +53,7 @@ export class LaneReceiver {
   readonly #tagger: Tagger;
   readonly #fileBytes: number[];
   readonly #writer: ChunkWriter;
+  readonly #received: Received;
   readonly #finder: BlockFinder | undefined;
   /** The plain bytes of the chunk in assembly, where its blocks can be shared with the store's files. */
   readonly #plain: Buffer | undefined;
@@ -71,6 +79,10 @@ export class LaneReceiver {
     this.#tagger = new Tagger(grant.tagKey);
     this.#fileBytes = grant.files.map(({ bytes }) => bytes);
     this.#writer = new ChunkWriter(grant);
+    this.#received = {
+      read: (file, from, into) => this.#writer.readBack(file, from, into),
+      room: lengthening(),
+    };
     if (grant.finder?.sharesBlocks) this.#plain = Buffer.allocUnsafeSlow(limits.chunkBytes);
     this.#finder = grant.finder === null ? undefined : new BlockFinder(grant.finder);
   }
@@ -80,7 +92,7 @@ export class LaneReceiver {
    * for a chunk whose tag is wrong, "no-room" or "store-failed" where it cannot be written.
    */
   frame(name: FrameName, payload: Buffer): void {
-    if (name === "chunk") this.#chunk(parseChunk(payload, this.#fileBytes));
+    if (name === "chunk") this.#chunk(parseChunk(payload, this.#fileBytes, this.#received));
     else if (name === "describe") this.#describe(parseDescribe(payload, this.#fileBytes));
   }
 
@@ -99,13 +111,17 @@ export class LaneReceiver {
       this.#fill(chunk, pending);
       return;
     }
-    if (!tagHolds(chunk, chunk.body, this.#tagger)) {
+    if (tagHolds(chunk, chunk.body, this.#tagger)) {
+      this.#write(chunk);
+    } else if (chunk.copies > 0) {
+      // What it refers to is not what the source takes it for, or not here yet.
+      this.#want({ file: chunk.file, chunk: chunk.chunk, found: 0 });
+    } else {
       throw new MigrateError(
         "integrity",
         `chunk ${chunk.chunk} of file ${chunk.file} was damaged on its way`,
       );
     }
-    this.#write(chunk);
   }
 
   /** A chunk of which some blocks were found here: the store may have changed since they were. */
@@ -160,7 +176,7 @@ export class LaneReceiver {
     if (found.every((block, i) => block !== null || isNoFingerprint(prints, i))) {
       const packed = this.#pack(bytes);
       if (tagHolds({ file, chunk, tag }, packed.body, this.#tagger)) {
-        this.#write({ file, chunk, tag, leftOut: 0, ...packed }, found);
+        this.#write({ file, chunk, tag, leftOut: 0, copies: 0, ...packed }, found);
         return;
       }
       // Somebody's fingerprints are not those of the bytes: they are of no use.

@@ -9,10 +9,12 @@ import type { FrameName } from "../protocol/frames.ts";
 import { limits } from "../protocol/limits.ts";
 import { parseAck } from "./ack.ts";
 import { Fingerprinter } from "./blocks/fingerprint.ts";
+import type { Packed } from "./chunk.ts";
 import { ChunkBuffer } from "./chunk-buffer.ts";
 import { ChunkReader } from "./chunk-reader.ts";
-import { ChunksUnderway, type ChunkUnderway, foundBytes } from "./chunks-underway.ts";
+import { ChunksUnderway, type ChunkUnderway, foundBytes, newChunk } from "./chunks-underway.ts";
 import { ChunkCompressor } from "./compression/chunk-compressor.ts";
+import { CopyFinder } from "./copies/copy-finder.ts";
 import { encodeDescribe, parseWant } from "./describe.ts";
 import { DescriptionChoice } from "./description-choice.ts";
 import { LaneLink } from "./lane-link.ts";
@@ -36,6 +38,7 @@ export class LaneSender {
   readonly #compressor: ChunkCompressor;
   readonly #pacer: SharedPacer | undefined;
   readonly #fingerprinter: Fingerprinter | undefined;
+  readonly #copies: CopyFinder | undefined;
   readonly #choice = new DescriptionChoice();
   readonly #windowChunks: number;
   /** Two: one is read into while the socket still takes the other. */
@@ -64,6 +67,11 @@ export class LaneSender {
       ? new SharedPacer(start.pace.bandwidthBytesPerSec, start.pace.memory)
       : undefined;
     this.#fingerprinter = start.indexKey ? new Fingerprinter(start.indexKey) : undefined;
+    const fileBytes = start.files.map(({ bytes }) => bytes);
+    this.#copies =
+      start.copies === null
+        ? undefined
+        : new CopyFinder(start.copies.memory, start.copies.lane, fileBytes, this.#reader);
     this.#windowChunks = start.indexKey ? describedWindowChunks : windowChunks;
   }
 
@@ -131,6 +139,7 @@ export class LaneSender {
   #acknowledged(payload: Buffer): void {
     for (const place of parseAck(payload)) {
       const chunk = this.#underway.acknowledge(place);
+      this.#copies?.right(chunk.file, chunk.chunk);
       this.#right.push(chunk);
       this.#foundBytes += foundBytes(chunk);
       if (chunk.state === "described") this.#choice.heard(true);
@@ -141,9 +150,10 @@ export class LaneSender {
 
   #wants(payload: Buffer): void {
     for (const want of parseWant(payload)) {
-      const { chunk, isAgain } = this.#underway.want(want);
+      const chunk = this.#underway.want(want);
       // It came over the link, for nothing.
-      if (isAgain) this.#compressor.acknowledged(chunk.wireBytes);
+      if (chunk.isAgain) this.#compressor.acknowledged(chunk.wireBytes);
+      this.#copies?.gone(chunk.file, chunk.chunk);
       this.#wanted.push(chunk);
       this.#choice.heard(want.found !== 0);
     }
@@ -194,28 +204,22 @@ export class LaneSender {
     const bytes = this.#reader.read(file, chunk, buffer);
     // Before it is packed: a block is what lies in the file, its zeros included.
     const prints = this.#choice.isDue ? this.#fingerprinter?.prints(buffer.dataRoom(bytes)) : undefined;
-    const { body, pagesAt } = buffer.pack(bytes);
+    this.#look(buffer.dataRoom(bytes));
+    const packed = buffer.pack(bytes);
+    const { body, pagesAt } = packed;
     const tag = this.#tagger.tag(file, chunk, body);
+    this.#copies?.remember(file, chunk);
     if (tag.equals(have)) {
+      this.#copies?.right(file, chunk);
       this.#right.push({ file, chunk, tag });
       return;
     }
     const dataBytes = body.length - pagesAt;
-    const blocks = Math.ceil(bytes / limits.blockBytes);
-    const underway: ChunkUnderway = {
-      file,
-      chunk,
-      tag,
-      dataBytes,
-      blocks,
-      state: "sent",
-      found: 0,
-      wireBytes: 0,
-    };
+    const underway = newChunk({ file, chunk }, tag, bytes, dataBytes);
     const isAsked = this.#choice.next(dataBytes);
     if (prints === undefined || !isAsked) {
       this.#underway.send(underway);
-      await this.#send(underway, buffer, slot, body);
+      await this.#send(underway, buffer, slot, packed);
       return;
     }
     this.#underway.describe(underway);
@@ -227,12 +231,19 @@ export class LaneSender {
     const { buffer, slot } = await this.#freeBuffer();
     const bytes = this.#reader.read(chunk.file, chunk.chunk, buffer);
     buffer.clear(chunk.found, bytes);
-    const { body } = buffer.pack(bytes);
-    if (chunk.found === 0 && !this.#tagger.tag(chunk.file, chunk.chunk, body).equals(chunk.tag)) {
+    this.#look(buffer.dataRoom(bytes));
+    const packed = buffer.pack(bytes);
+    if (chunk.found === 0 && !this.#tagger.tag(chunk.file, chunk.chunk, packed.body).equals(chunk.tag)) {
       throw this.#reader.changed(chunk.file, "was written to");
     }
     this.#underway.send(chunk);
-    await this.#send(chunk, buffer, slot, body);
+    await this.#send(chunk, buffer, slot, packed);
+  }
+
+  /** Looks for pages that the destination has received already, where that is worth it. */
+  #look(data: Buffer): void {
+    if (this.#compressor.isWorthLooking) this.#copies?.look(data);
+    else this.#copies?.lookAway();
   }
 
   async #freeBuffer(): Promise<{ buffer: ChunkBuffer; slot: number }> {
@@ -242,8 +253,12 @@ export class LaneSender {
     return { buffer: this.#buffers[slot]!, slot };
   }
 
-  async #send(chunk: ChunkUnderway, buffer: ChunkBuffer, slot: number, body: Buffer): Promise<void> {
-    const compressed = this.#compressor.compress(body);
+  async #send(chunk: ChunkUnderway, buffer: ChunkBuffer, slot: number, packed: Packed): Promise<void> {
+    const copies = chunk.isAgain ? [] : (this.#copies?.find(packed) ?? []);
+    chunk.copies = copies.length;
+    this.#copies?.sent(chunk.file, chunk.chunk);
+    const content = copies.length === 0 ? packed.body : buffer.shorten(copies);
+    const compressed = this.#compressor.compress(content, packed.body.length);
     if (compressed !== null) buffer.compressed(compressed);
     const frame = buffer.frame(chunk.file, chunk.chunk, chunk.tag, chunk.found);
     chunk.wireBytes = frame.length;

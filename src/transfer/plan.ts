@@ -8,6 +8,12 @@ import { chunkLength, limits } from "../protocol/limits.ts";
 import type { SourceTags } from "./source-tags.ts";
 import type { TagTable } from "./tag-table.ts";
 
+/**
+ * A large file is read at so many places by turns. What lies together is alike: random bytes, for which all wait
+ * for the link, then text, for which the link waits for the processors. Mixed, both have something to do.
+ */
+const places = 4;
+const leastPlaceChunks = 64;
 /** Chunks handed to a lane at a time. */
 const batchChunks = 8;
 /** Most chunks in one step that need nothing: 4 GiB. */
@@ -28,10 +34,38 @@ export type PlanStep =
 
 /** The steps for all files, lazily: a file of many TiB is never planned as a whole. */
 export function* plan(files: readonly PlannedFile[]): Generator<PlanStep> {
-  for (const [file, planned] of files.entries()) yield* planFile(file, planned);
+  for (const [file, planned] of files.entries()) {
+    const { chunks } = planned.tags;
+    const parts = Math.max(1, Math.min(places, Math.floor(chunks / leastPlaceChunks)));
+    const boundary = (part: number) => Math.floor((chunks * part) / parts);
+    yield* byTurns(
+      Array.from({ length: parts }, (_, part) => planPart(file, planned, boundary(part), boundary(part + 1))),
+    );
+  }
 }
 
-function* planFile(file: number, { fd, tags, theirs }: PlannedFile): Generator<PlanStep> {
+/** One step of each in turn, as long as it has any. */
+function* byTurns(generators: Generator<PlanStep>[]): Generator<PlanStep> {
+  let left = generators;
+  while (left.length > 0) {
+    const going: Generator<PlanStep>[] = [];
+    for (const generator of left) {
+      const { value, done } = generator.next();
+      if (done) continue;
+      yield value;
+      going.push(generator);
+    }
+    left = going;
+  }
+}
+
+/** The steps for the chunks of a file from `begin` to before `end`. */
+function* planPart(
+  file: number,
+  { fd, tags, theirs }: PlannedFile,
+  begin: number,
+  end: number,
+): Generator<PlanStep> {
   let work: { first: number; count: number } | undefined;
   let right = { chunks: 0, bytes: 0 };
   const flush = function* (): Generator<PlanStep> {
@@ -42,7 +76,7 @@ function* planFile(file: number, { fd, tags, theirs }: PlannedFile): Generator<P
     work = undefined;
     yield { kind: "work", file, first, count, have: theirs ? theirs.range(first, count) : null };
   };
-  for (const { chunk, data } of chunks(fd, tags)) {
+  for (const { chunk, data } of chunks(fd, begin, end)) {
     const needed = data
       ? !(tags.isKnown(chunk) && same(tags, theirs, chunk))
       : theirs?.isZero(chunk) === false;
@@ -63,17 +97,16 @@ function same(tags: TagTable, theirs: TagTable | null, chunk: number): boolean {
   return theirs === null ? tags.isZero(chunk) : tags.get(chunk).equals(theirs.get(chunk));
 }
 
-/** Every chunk of the file with whether it holds data on the source. */
-function* chunks(fd: number, tags: TagTable): Generator<{ chunk: number; data: boolean }> {
-  let chunk = 0;
-  while (chunk < tags.chunks) {
+/** Every chunk of the file from `begin` to before `end`, with whether it holds data on the source. */
+function* chunks(fd: number, begin: number, end: number): Generator<{ chunk: number; data: boolean }> {
+  let chunk = begin;
+  while (chunk < end) {
     const dataAt = nextData(fd, chunk * limits.chunkBytes);
-    const firstData =
-      dataAt === null ? tags.chunks : Math.min(tags.chunks, Math.floor(dataAt / limits.chunkBytes));
+    const firstData = dataAt === null ? end : Math.min(end, Math.floor(dataAt / limits.chunkBytes));
     for (; chunk < firstData; chunk++) yield { chunk, data: false };
-    if (dataAt === null || chunk >= tags.chunks) continue;
-    const end = Math.max(nextHole(fd, dataAt), dataAt + 1);
-    const lastData = Math.min(tags.chunks, Math.ceil(end / limits.chunkBytes));
+    if (dataAt === null || chunk >= end) continue;
+    const holeAt = Math.max(nextHole(fd, dataAt), dataAt + 1);
+    const lastData = Math.min(end, Math.ceil(holeAt / limits.chunkBytes));
     for (; chunk < lastData; chunk++) yield { chunk, data: true };
   }
 }

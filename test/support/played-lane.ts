@@ -91,6 +91,7 @@ export function playLane({ path, bytes, answer, describes, heard }: PlayedLaneOp
       mostLevel: 19,
       pace: null,
       indexKey: describes === true ? laneIndexKey : null,
+      copies: null,
     },
     (message) => {
       if (message.kind === "up") lane.go("begin");

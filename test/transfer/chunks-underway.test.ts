@@ -1,16 +1,13 @@
 import { describe, expect, test } from "bun:test";
-import { ChunksUnderway, type ChunkUnderway, foundBytes } from "../../src/transfer/chunks-underway.ts";
+import {
+  ChunksUnderway,
+  type ChunkUnderway,
+  foundBytes,
+  newChunk,
+} from "../../src/transfer/chunks-underway.ts";
 
-const chunkNamed = (chunk: number): ChunkUnderway => ({
-  file: 0,
-  chunk,
-  tag: Buffer.alloc(16, chunk),
-  dataBytes: 1_000_000,
-  blocks: 16,
-  state: "sent",
-  found: 0,
-  wireBytes: 0,
-});
+const chunkNamed = (chunk: number): ChunkUnderway =>
+  newChunk({ file: 0, chunk }, Buffer.alloc(16, chunk), 1024 ** 2, 1_000_000);
 const place = (chunk: number, found = 0) => ({ file: 0, chunk, found });
 const protocolError = expect.objectContaining({ code: "protocol" });
 

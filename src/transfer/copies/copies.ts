@@ -1,0 +1,118 @@
+/**
+ * The body of a chunk without what the destination has received already (SPEC.md, What a VM has twice). Pure.
+ *
+ *   shortened  u16 copies | copies x (u32 at | u32 bytes | u32 file | u64 from) | the rest of the body
+ */
+import { MigrateError } from "../../protocol/errors.ts";
+import { chunkBodyBytes, limits } from "../../protocol/limits.ts";
+
+const countBytes = 2;
+const copyBytes = 20;
+
+/** Bytes of a body that are those of a file of the same VM. */
+export interface Copy {
+  /** Where they begin in the body. */
+  at: number;
+  bytes: number;
+  file: number;
+  /** Where they begin in that file. */
+  from: number;
+}
+
+/**
+ * Reads what was received of a file into all of `into`. False where it cannot be read, or has no such
+ * place; what stands in `into` then is of no meaning.
+ */
+export type ReadReceived = (file: number, from: number, into: Buffer) => boolean;
+
+const wrong = (what: string) => new MigrateError("protocol", `a chunk ${what}`);
+
+/**
+ * Shortens a body that ends at `end` of a room and begins at `begin`, in place: what is left is moved
+ * towards the end, and the copies are written in front of it, for which there is room where they were.
+ * Gives where the shortened body begins. The copies ascend, each of a page at least.
+ */
+export function shortenInPlace(room: Buffer, begin: number, end: number, copies: readonly Copy[]): number {
+  let to = end;
+  let pieceEnd = end;
+  for (const { at, bytes } of copies.toReversed()) {
+    const pieceAt = begin + at + bytes;
+    to -= pieceEnd - pieceAt;
+    room.copyWithin(to, pieceAt, pieceEnd);
+    pieceEnd = begin + at;
+  }
+  to -= pieceEnd - begin;
+  room.copyWithin(to, begin, pieceEnd);
+  const headAt = to - countBytes - copies.length * copyBytes;
+  room.writeUInt16BE(copies.length, headAt);
+  copies.forEach(({ at, bytes, file, from }, i) => {
+    const place = headAt + countBytes + i * copyBytes;
+    room.writeUInt32BE(at, place);
+    room.writeUInt32BE(bytes, place + 4);
+    room.writeUInt32BE(file, place + 8);
+    room.writeBigUInt64BE(BigInt(from), place + 12);
+  });
+  return headAt;
+}
+
+/**
+ * The body that a peer shortened, put together in `room`, which is as long as a body can be, or in a new one;
+ * `fileBytes` are the sizes of the session's files. Copies that cannot be read leave something wrong in the body, which its
+ * tag tells. Throws MigrateError "protocol", before anything is read, where the copies make no sense.
+ */
+export function lengthenBody(
+  shortened: Buffer,
+  fileBytes: readonly number[],
+  read: ReadReceived,
+  room: Buffer = Buffer.allocUnsafe(chunkBodyBytes),
+): { body: Buffer; copies: number } {
+  const { copies, rest, bytes } = parseCopies(shortened, fileBytes);
+  let from = 0;
+  let to = 0;
+  for (const copy of copies) {
+    from += rest.copy(room, to, from, from + copy.at - to);
+    read(copy.file, copy.from, room.subarray(copy.at, copy.at + copy.bytes));
+    to = copy.at + copy.bytes;
+  }
+  rest.copy(room, to, from);
+  return { body: room.subarray(0, bytes), copies: copies.length };
+}
+
+function parseCopies(
+  shortened: Buffer,
+  fileBytes: readonly number[],
+): { copies: Copy[]; rest: Buffer; bytes: number } {
+  if (shortened.length < countBytes) throw wrong("is cut short");
+  const count = shortened.readUInt16BE(0);
+  const restAt = countBytes + count * copyBytes;
+  if (restAt + 2 > shortened.length) throw wrong("is cut short");
+  if (count === 0) throw wrong("is shortened by nothing");
+  const rest = shortened.subarray(restAt);
+  const copies: Copy[] = [];
+  // The runs are not copied: where the pages begin is known before anything is read.
+  let free = 2 + rest.readUInt16BE(0) * 4;
+  let restBytes = free;
+  let bytes = rest.length;
+  for (let i = 0; i < count; i++) {
+    const copy = readCopy(shortened, countBytes + i * copyBytes, fileBytes);
+    if (copy.at < free) throw wrong("has copies that are out of order or in its runs");
+    restBytes += copy.at - free;
+    free = copy.at + copy.bytes;
+    bytes += copy.bytes;
+    copies.push(copy);
+  }
+  if (bytes > chunkBodyBytes || restBytes > rest.length) throw wrong("has copies that lie outside of it");
+  return { copies, rest, bytes };
+}
+
+function readCopy(from: Buffer, at: number, fileBytes: readonly number[]): Copy {
+  const file = from.readUInt32BE(at + 8);
+  const place = from.readBigUInt64BE(at + 12);
+  const copy = { at: from.readUInt32BE(at), bytes: from.readUInt32BE(at + 4), file, from: Number(place) };
+  if (copy.bytes < limits.pageBytes) throw wrong("has a copy of less than a page");
+  const size = fileBytes[file];
+  if (size === undefined || place > BigInt(size) || copy.from + copy.bytes > size) {
+    throw wrong("copies what the VM does not have");
+  }
+  return copy;
+}

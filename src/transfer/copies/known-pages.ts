@@ -1,0 +1,116 @@
+/**
+ * The pages of a VM that the destination has, in memory that all lanes of the source share: from the hash of a
+ * page to where it lies.
+ *
+ *   entries  4 together: u32 hash | u32 number of its chunk among all chunks of the VM, from 1 on | u32 place in it
+ *   states   u8 for each chunk
+ *
+ * It is a memory of limited size: of what is more, something is forgotten. Lanes write without waiting for
+ * each other, so an entry may be torn. Neither harms: what is found here is compared with the page.
+ */
+import { chunkCount, limits } from "../../protocol/limits.ts";
+
+/** Entries for 8 GiB of pages that are all different: 24 MiB. */
+const mostEntries = 2 ** 21;
+const leastEntries = 2 ** 10;
+const together = 4;
+const entryWords = 3;
+/** A chunk that is right at the destination, for every lane; lanes count from 1. */
+const right = 255;
+
+/** Where a page lies. */
+export interface KnownPage {
+  file: number;
+  /** In bytes, from the beginning of the file. */
+  from: number;
+}
+
+export class KnownPages {
+  readonly #lane: number;
+  readonly #entries: Uint32Array;
+  readonly #states: Uint8Array;
+  readonly #mask: number;
+  /** The number of each file's first chunk among all chunks. */
+  readonly #firsts: number[];
+
+  /** `lane` is who asks, from 0 on; `fileBytes` are the sizes for which the memory was made. */
+  constructor(memory: SharedArrayBuffer, lane: number, fileBytes: readonly number[]) {
+    this.#lane = lane + 1;
+    const count = entriesFor(fileBytes);
+    this.#entries = new Uint32Array(memory, 0, count * entryWords);
+    this.#states = new Uint8Array(memory, count * entryWords * 4);
+    this.#mask = count / together - 1;
+    let chunks = 0;
+    this.#firsts = fileBytes.map((bytes) => {
+      chunks += chunkCount(bytes);
+      return chunks - chunkCount(bytes);
+    });
+  }
+
+  static memory(fileBytes: readonly number[]): SharedArrayBuffer {
+    const chunks = fileBytes.reduce((sum, bytes) => sum + chunkCount(bytes), 0);
+    return new SharedArrayBuffer(entriesFor(fileBytes) * entryWords * 4 + chunks);
+  }
+
+  /** Notes a page by its hash (u32): it lies at `place` of a chunk. One of this hash is known already: that stays. */
+  add(hash: number, file: number, chunk: number, place: number): void {
+    const first = this.#first(hash);
+    const number = this.#firsts[file]! + chunk + 1;
+    // Where there is no room, chance decides what is forgotten.
+    let at = first + (number % together) * entryWords;
+    for (let each = first; each < first + together * entryWords; each += entryWords) {
+      if (this.#entries[each + 1] === 0) {
+        at = each;
+        break;
+      }
+      if (this.#entries[each] === hash) return;
+    }
+    this.#entries[at] = hash;
+    this.#entries[at + 1] = number;
+    this.#entries[at + 2] = place;
+  }
+
+  /** Where pages of this hash lie that a chunk which this lane sends next may refer to. */
+  find(hash: number): KnownPage[] {
+    const first = this.#first(hash);
+    const found: KnownPage[] = [];
+    for (let at = first; at < first + together * entryWords; at += entryWords) {
+      const number = this.#entries[at + 1]!;
+      if (number === 0 || this.#entries[at] !== hash) continue;
+      const state = Atomics.load(this.#states, number - 1);
+      if (state !== right && state !== this.#lane) continue;
+      const file = this.#firsts.findLastIndex((before) => before < number);
+      const chunk = number - 1 - this.#firsts[file]!;
+      found.push({ file, from: chunk * limits.chunkBytes + this.#entries[at + 2]! });
+    }
+    return found;
+  }
+
+  /** This lane sends a chunk now: what it sends later may refer to it, for it will be written in this order. */
+  sent(file: number, chunk: number): void {
+    this.#set(file, chunk, this.#lane);
+  }
+
+  /** A chunk is right at the destination. */
+  right(file: number, chunk: number): void {
+    this.#set(file, chunk, right);
+  }
+
+  /** A chunk is not there after all. */
+  gone(file: number, chunk: number): void {
+    this.#set(file, chunk, 0);
+  }
+
+  #set(file: number, chunk: number, state: number): void {
+    Atomics.store(this.#states, this.#firsts[file]! + chunk, state);
+  }
+
+  #first(hash: number): number {
+    return (hash & this.#mask) * together * entryWords;
+  }
+}
+
+function entriesFor(fileBytes: readonly number[]): number {
+  const pages = fileBytes.reduce((sum, bytes) => sum + bytes, 0) / limits.pageBytes;
+  return Math.min(mostEntries, Math.max(leastEntries, 2 ** Math.ceil(Math.log2(Math.max(1, pages)))));
+}
