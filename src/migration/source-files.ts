@@ -97,6 +97,8 @@ export class SourceFiles {
       files: record.files.map((file, i) => ({
         path: file.path!,
         fd: quiet.fd(i),
+        // What the store has of the disks costs nothing, and of it the RAM's pages can then be copies.
+        rank: this.#indexKey !== null && file.kind !== "disk" ? 1 : 0,
         tags: session.tags[i]!,
         theirs: this.#theirs[i] ?? null,
       })),

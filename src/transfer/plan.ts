@@ -21,6 +21,8 @@ const rightChunks = 4096;
 
 export interface PlannedFile {
   fd: number;
+  /** Files of a lower rank come first; those of one rank in their order. */
+  rank?: number;
   tags: SourceTags;
   /** What the destination has; null where it has nothing. */
   theirs: TagTable | null;
@@ -34,7 +36,8 @@ export type PlanStep =
 
 /** The steps for all files, lazily: a file of many TiB is never planned as a whole. */
 export function* plan(files: readonly PlannedFile[]): Generator<PlanStep> {
-  for (const [file, planned] of files.entries()) {
+  const inOrder = [...files.entries()].sort(([, a], [, b]) => (a.rank ?? 0) - (b.rank ?? 0));
+  for (const [file, planned] of inOrder) {
     const { chunks } = planned.tags;
     const parts = Math.max(1, Math.min(places, Math.floor(chunks / leastPlaceChunks)));
     const boundary = (part: number) => Math.floor((chunks * part) / parts);

@@ -50,7 +50,8 @@ export function shortenInPlace(room: Buffer, begin: number, end: number, copies:
     room.writeUInt32BE(at, place);
     room.writeUInt32BE(bytes, place + 4);
     room.writeUInt32BE(file, place + 8);
-    room.writeBigUInt64BE(BigInt(from), place + 12);
+    room.writeUInt32BE(Math.floor(from / 2 ** 32), place + 12);
+    room.writeUInt32BE(from % 2 ** 32, place + 16);
   });
   return headAt;
 }
@@ -107,11 +108,12 @@ function parseCopies(
 
 function readCopy(from: Buffer, at: number, fileBytes: readonly number[]): Copy {
   const file = from.readUInt32BE(at + 8);
-  const place = from.readBigUInt64BE(at + 12);
-  const copy = { at: from.readUInt32BE(at), bytes: from.readUInt32BE(at + 4), file, from: Number(place) };
+  // Beyond 2^53 it is not exact, and beyond any file.
+  const place = from.readUInt32BE(at + 12) * 2 ** 32 + from.readUInt32BE(at + 16);
+  const copy = { at: from.readUInt32BE(at), bytes: from.readUInt32BE(at + 4), file, from: place };
   if (copy.bytes < limits.pageBytes) throw wrong("has a copy of less than a page");
   const size = fileBytes[file];
-  if (size === undefined || place > BigInt(size) || copy.from + copy.bytes > size) {
+  if (size === undefined || place + copy.bytes > size) {
     throw wrong("copies what the VM does not have");
   }
   return copy;

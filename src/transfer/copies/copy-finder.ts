@@ -7,7 +7,7 @@ import { limits } from "../../protocol/limits.ts";
 import type { Packed } from "../chunk.ts";
 import type { ChunkReader } from "../chunk-reader.ts";
 import type { Copy } from "./copies.ts";
-import { type KnownPage, KnownPages } from "./known-pages.ts";
+import { KnownPages } from "./known-pages.ts";
 import { findPages, mostPages } from "./page-grid.ts";
 
 const { pageBytes } = limits;
@@ -35,7 +35,9 @@ export class CopyFinder {
     this.#count = findPages(data, this.#places);
     for (let i = 0; i < this.#count; i++) {
       const at = this.#places[i]!;
-      this.#hashes[i] = hashOf(data.subarray(at, at + pageBytes));
+      // Copied, since a view of its own for each page is more work for the collector than the hash is.
+      data.copy(this.#page, 0, at, at + pageBytes);
+      this.#hashes[i] = hashOf(this.#page);
     }
   }
 
@@ -69,23 +71,29 @@ export class CopyFinder {
       if (place < begin || place + pageBytes > begin + pages * pageBytes) continue;
       const at = runAt + place - begin;
       const wanted = last && last.at + last.bytes === at ? last : undefined;
-      const page = this.#match(this.#hashes[i]!, body.subarray(at, at + pageBytes), wanted);
-      if (page === undefined) continue;
-      if (wanted !== undefined && goesOn(wanted, page)) wanted.bytes += pageBytes;
-      else copies.push((last = { at, bytes: pageBytes, ...page }));
+      const match = this.#match(this.#hashes[i]!, body, at, wanted);
+      if (match === -1) continue;
+      const file = this.#known.files[match]!;
+      const from = this.#known.places[match]!;
+      if (wanted !== undefined && goesOn(wanted, file, from)) wanted.bytes += pageBytes;
+      else copies.push((last = { at, bytes: pageBytes, file, from }));
     }
     return copies;
   }
 
-  /** A page like this one; where there are several, that which goes on where the copy before ends. */
-  #match(hash: number, page: Buffer, before: Copy | undefined): KnownPage | undefined {
-    const known = this.#known.find(hash);
-    if (before !== undefined && known.length > 1) {
-      known.sort((a, b) => Number(goesOn(before, b)) - Number(goesOn(before, a)));
-    }
-    return known.find(
-      ({ file, from }) => this.#reader.readAt(file, from, this.#page) && this.#page.equals(page),
-    );
+  /** Which of the known pages is the one at this place of a body: that which goes on where `before` ends, or any; or -1. */
+  #match(hash: number, body: Buffer, at: number, before: Copy | undefined): number {
+    const { files, places } = this.#known;
+    const found = this.#known.find(hash);
+    const same = (i: number): boolean =>
+      this.#reader.readAt(files[i]!, places[i]!, this.#page) &&
+      body.compare(this.#page, 0, pageBytes, at, at + pageBytes) === 0;
+    let next = -1;
+    for (let i = 0; i < found && before !== undefined; i++)
+      if (goesOn(before, files[i]!, places[i]!)) next = i;
+    if (next !== -1 && same(next)) return next;
+    for (let i = 0; i < found; i++) if (i !== next && same(i)) return i;
+    return -1;
   }
 
   sent(file: number, chunk: number): void {
@@ -101,6 +109,6 @@ export class CopyFinder {
   }
 }
 
-function goesOn(copy: Copy, { file, from }: KnownPage): boolean {
+function goesOn(copy: Copy, file: number, from: number): boolean {
   return file === copy.file && from === copy.from + copy.bytes;
 }

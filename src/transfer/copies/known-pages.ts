@@ -2,7 +2,8 @@
  * The pages of a VM that the destination has, in memory that all lanes of the source share: from the hash of a
  * page to where it lies.
  *
- *   entries  4 together: u32 hash | u32 number of its chunk among all chunks of the VM, from 1 on | u32 place in it
+ *   entries  4 together: u32 number of its chunk among all chunks of the VM, from 1 on
+ *            | u32 upper 12 bits of the hash, and 20 of its place in the chunk
  *   states   u8 for each chunk
  *
  * It is a memory of limited size: of what is more, something is forgotten. Lanes write without waiting for
@@ -10,20 +11,14 @@
  */
 import { chunkCount, limits } from "../../protocol/limits.ts";
 
-/** Entries for 8 GiB of pages that are all different: 24 MiB. */
+/** Entries for 8 GiB of pages that are all different: 16 MiB. */
 const mostEntries = 2 ** 21;
 const leastEntries = 2 ** 10;
 const together = 4;
-const entryWords = 3;
+const entryWords = 2;
+const placeMask = limits.chunkBytes - 1;
 /** A chunk that is right at the destination, for every lane; lanes count from 1. */
 const right = 255;
-
-/** Where a page lies. */
-export interface KnownPage {
-  file: number;
-  /** In bytes, from the beginning of the file. */
-  from: number;
-}
 
 export class KnownPages {
   readonly #lane: number;
@@ -32,6 +27,9 @@ export class KnownPages {
   readonly #mask: number;
   /** The number of each file's first chunk among all chunks. */
   readonly #firsts: number[];
+  /** What `find` found: the files, and the places in bytes from their beginnings. */
+  readonly files = new Uint32Array(together);
+  readonly places = new Float64Array(together);
 
   /** `lane` is who asks, from 0 on; `fileBytes` are the sizes for which the memory was made. */
   constructor(memory: SharedArrayBuffer, lane: number, fileBytes: readonly number[]) {
@@ -59,29 +57,34 @@ export class KnownPages {
     // Where there is no room, chance decides what is forgotten.
     let at = first + (number % together) * entryWords;
     for (let each = first; each < first + together * entryWords; each += entryWords) {
-      if (this.#entries[each + 1] === 0) {
+      if (this.#entries[each] === 0) {
         at = each;
         break;
       }
-      if (this.#entries[each] === hash) return;
+      if (((this.#entries[each + 1]! ^ hash) & ~placeMask) === 0) return;
     }
-    this.#entries[at] = hash;
-    this.#entries[at + 1] = number;
-    this.#entries[at + 2] = place;
+    this.#entries[at] = number;
+    this.#entries[at + 1] = (hash & ~placeMask) | place;
   }
 
-  /** Where pages of this hash lie that a chunk which this lane sends next may refer to. */
-  find(hash: number): KnownPage[] {
+  /**
+   * Looks for pages of this hash that a chunk which this lane sends next may refer to, and gives how many there
+   * are: their places stand in `files` and `places` until it is asked again. A chunk has many pages, so
+   * nothing is allocated for one.
+   */
+  find(hash: number): number {
     const first = this.#first(hash);
-    const found: KnownPage[] = [];
+    let found = 0;
     for (let at = first; at < first + together * entryWords; at += entryWords) {
-      const number = this.#entries[at + 1]!;
-      if (number === 0 || this.#entries[at] !== hash) continue;
+      const number = this.#entries[at]!;
+      if (number === 0 || ((this.#entries[at + 1]! ^ hash) & ~placeMask) !== 0) continue;
       const state = Atomics.load(this.#states, number - 1);
       if (state !== right && state !== this.#lane) continue;
-      const file = this.#firsts.findLastIndex((before) => before < number);
+      let file = this.#firsts.length - 1;
+      while (this.#firsts[file]! >= number) file--;
       const chunk = number - 1 - this.#firsts[file]!;
-      found.push({ file, from: chunk * limits.chunkBytes + this.#entries[at + 2]! });
+      this.files[found] = file;
+      this.places[found++] = chunk * limits.chunkBytes + (this.#entries[at + 1]! & placeMask);
     }
     return found;
   }

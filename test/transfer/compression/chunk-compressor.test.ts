@@ -158,3 +158,50 @@ describe("auto", () => {
     expect(samplingMs).toBeLessThan(0.02 * nowMs);
   });
 });
+
+describe("looking for what need not be sent", () => {
+  /** A lane on a link that takes so long for 1 MiB, in a time of its own; what it does itself takes 1 ms a chunk. */
+  function lane(wireMsPerMiB: number) {
+    const clock = { ms: 0 };
+    const compressor = new ChunkCompressor("auto", { nowMs: () => clock.ms, idleShare: () => 0 });
+    const send = (body: Buffer, wholeBytes?: number) => {
+      const wire = (compressor.compress(body, wholeBytes) ?? body).length;
+      const wireMs = (wire / mebibyte) * wireMsPerMiB;
+      clock.ms += 1 + wireMs;
+      compressor.acknowledged(wire + 37);
+      if (wireMs > 1) compressor.waited(wireMs);
+    };
+    return { compressor, send, clock };
+  }
+
+  test("is worth it at every level, and never where all is sent as it is", () => {
+    for (const level of [1, 19] as const) expect(new ChunkCompressor(level).isWorthLooking).toBe(true);
+    const off = new ChunkCompressor("off");
+    off.compress(random);
+    expect(off.isWorthLooking).toBe(false);
+  });
+
+  test("is worth it for auto until it knows, then where the link is slow, and not where it is fast", () => {
+    for (const [msPerMiB, isWorth] of [
+      [100, true],
+      [8, true],
+      [0.1, false],
+    ] as const) {
+      const { compressor, send } = lane(msPerMiB);
+      expect(compressor.isWorthLooking).toBe(true);
+      for (let i = 0; i < 200; i++) send(random);
+      expect([msPerMiB, compressor.isWorthLooking]).toEqual([msPerMiB, isWorth]);
+    }
+  });
+
+  test("goes on on a slow link where so much is left out that nobody waits for it", () => {
+    const { compressor, send, clock } = lane(100);
+    for (let i = 0; i < 20; i++) send(random);
+    const shortened = random.subarray(0, 28);
+    // For less than a second: in that time nobody can know whether the link has become faster.
+    for (const endMs = clock.ms + 900; clock.ms < endMs; ) {
+      send(shortened, mebibyte);
+      expect(compressor.isWorthLooking).toBe(true);
+    }
+  });
+});

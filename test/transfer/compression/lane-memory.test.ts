@@ -4,12 +4,12 @@ import { highestLevelOf, mostLanes } from "../../../src/transfer/compression/lan
 
 describe("lanes that compress", () => {
   test("are fewer the higher their level is, and as many as there may be without one", () => {
-    expect([1, 3, 4, 6, 7, 9, 10, 12, 13, 19].map(mostLanes)).toEqual([16, 16, 8, 8, 4, 4, 3, 3, 2, 2]);
-    expect((["off", "auto"] as const).map(mostLanes)).toEqual([16, 16]);
+    expect([1, 3, 4, 6, 7, 9, 10, 12, 13, 19].map(mostLanes)).toEqual([8, 8, 5, 5, 3, 3, 3, 3, 2, 2]);
+    expect((["off", "auto"] as const).map(mostLanes)).toEqual([16, 8]);
   });
 
   test("keep to lower levels the more of them there are", () => {
-    expect([1, 2, 3, 4, 5, 8, 9, 16].map(highestLevelOf)).toEqual([19, 19, 12, 9, 6, 6, 3, 3]);
+    expect([1, 2, 3, 4, 5, 8, 9, 16].map(highestLevelOf)).toEqual([19, 19, 12, 6, 6, 3, 3, 3]);
   });
 
   test("never choose a level above their highest, however slow the link is", () => {
