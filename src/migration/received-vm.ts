@@ -151,6 +151,8 @@ export class ReceivedVm {
     this.#laneToken = undefined;
     // QEMU reads the heads of the images as it starts: nobody writes to them between our look and its own.
     await this.quieten();
+    // A QEMU that lets go of its images may write to them once more: those chunks come a second time.
+    this.files.comeAgain();
     this.#checkImages();
     link.send("started", await this.#arriving.start());
     this.#laneToken = laneToken;

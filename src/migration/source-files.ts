@@ -93,7 +93,7 @@ export class SourceFiles {
       bandwidthBytesPerSec: bandwidthBytesPerSec ?? null,
       compression: setting,
       indexKey: this.#indexKey,
-      copies: this.#copies && compression !== "off",
+      copies: this.#copies && setting !== "off",
       files: record.files.map((file, i) => ({
         path: file.path!,
         fd: quiet.fd(i),

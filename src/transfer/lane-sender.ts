@@ -144,7 +144,7 @@ export class LaneSender {
   #acknowledged(payload: Buffer): void {
     for (const place of parseAck(payload)) {
       const chunk = this.#underway.acknowledge(place);
-      this.#copies?.right(chunk.file, chunk.chunk);
+      this.#copies?.right(chunk);
       this.#right.push(chunk);
       this.#foundBytes += foundBytes(chunk);
       if (chunk.state === "described") this.#choices[chunk.file]!.heard(true);
@@ -158,9 +158,9 @@ export class LaneSender {
       const chunk = this.#underway.want(want);
       // It came over the link, for nothing.
       if (chunk.isAgain) this.#compressor.acknowledged(chunk.wireBytes);
-      this.#copies?.gone(chunk.file, chunk.chunk);
+      this.#copies?.gone(chunk);
       this.#wanted.push(chunk);
-      this.#choices[chunk.file]!.heard(want.found !== 0);
+      if (!chunk.isAgain) this.#choices[chunk.file]!.heard(want.found !== 0);
     }
   }
 
@@ -210,13 +210,13 @@ export class LaneSender {
     // Before it is packed: a block is what lies in the file, its zeros included.
     const choice = this.#choices[file]!;
     const prints = choice.isDue ? this.#fingerprinter?.prints(buffer.dataRoom(bytes)) : undefined;
-    this.#look(buffer.dataRoom(bytes));
+    this.#copies?.look(buffer.dataRoom(bytes), this.#compressor.isWorthLooking);
     const packed = buffer.pack(bytes);
     const { body, pagesAt } = packed;
     const tag = this.#tagger.tag(file, chunk, body);
     this.#copies?.remember(file, chunk);
     if (tag.equals(have)) {
-      this.#copies?.right(file, chunk);
+      this.#copies?.right({ file, chunk, copies: 0 });
       this.#right.push({ file, chunk, tag });
       return;
     }
@@ -236,20 +236,15 @@ export class LaneSender {
   async #sendWanted(chunk: ChunkUnderway): Promise<void> {
     const { buffer, slot } = await this.#freeBuffer();
     const bytes = this.#reader.read(chunk.file, chunk.chunk, buffer);
+    // Before blocks are cleared: a stream is recognised by what stands before a page.
+    this.#copies?.look(buffer.dataRoom(bytes), !chunk.isAgain && this.#compressor.isWorthLooking);
     buffer.clear(chunk.found, bytes);
-    this.#look(buffer.dataRoom(bytes));
     const packed = buffer.pack(bytes);
     if (chunk.found === 0 && !this.#tagger.tag(chunk.file, chunk.chunk, packed.body).equals(chunk.tag)) {
       throw this.#reader.changed(chunk.file, "was written to");
     }
     this.#underway.send(chunk);
     await this.#send(chunk, buffer, slot, packed);
-  }
-
-  /** Looks for pages that the destination has received already, where that is worth it. */
-  #look(data: Buffer): void {
-    if (this.#compressor.isWorthLooking) this.#copies?.look(data);
-    else this.#copies?.lookAway();
   }
 
   async #freeBuffer(): Promise<{ buffer: ChunkBuffer; slot: number }> {
@@ -260,7 +255,7 @@ export class LaneSender {
   }
 
   async #send(chunk: ChunkUnderway, buffer: ChunkBuffer, slot: number, packed: Packed): Promise<void> {
-    const copies = chunk.isAgain ? [] : (this.#copies?.find(packed) ?? []);
+    const copies = this.#copies?.find(packed) ?? [];
     chunk.copies = copies.length;
     this.#copies?.sent(chunk.file, chunk.chunk);
     const content = copies.length === 0 ? packed.body : buffer.shorten(copies);

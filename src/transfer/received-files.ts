@@ -81,6 +81,16 @@ export class ReceivedFiles {
     });
   }
 
+  /**
+   * From here on chunks may come again with other contents: what came until now counts as what was there
+   * before. To be called when no lane writes, and all that was written has been heard of.
+   */
+  comeAgain(): void {
+    this.#used = true;
+    if (!this.#mixed)
+      this.#came = this.#files.map(({ bytes }) => new Uint8Array(Math.ceil(chunkCount(bytes) / 8)));
+  }
+
   /** Remembers what the files look like now; to be called when no lane writes. */
   rest(): void {
     if (this.#tables && existsSync(this.staging.folder)) this.#stamp = this.staging.stamp();

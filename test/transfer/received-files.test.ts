@@ -116,6 +116,26 @@ describe("a lane of the destination", () => {
   });
 
   // [CHUNK-6]
+  test("writes what comes again once the VM has stopped over what came before, zeros too, and believes it", async () => {
+    await received.takeStock();
+    const before = newLane();
+    before.frame("chunk", chunkOf(0, 0, pages(chunkBytes, 0, 7, 200)));
+    before.frame("chunk", chunkOf(1, 0, pages(6000, 0, 1)));
+    await settled();
+    received.comeAgain();
+    const after = newLane();
+    const changed = pages(chunkBytes, 0, 8);
+    after.frame("chunk", chunkOf(0, 0, changed));
+    await settled();
+    const disk = Buffer.concat([changed, Buffer.alloc(chunkBytes + 5000)]);
+    expect(contentOf(0).equals(disk)).toBe(true);
+    // By the tags that came: were all read once more, a VM that stands still would wait for it.
+    writeSync(store.open(received.staging.paths[1]!), Buffer.of(0xee), 0, 1, 77);
+    const { digest, each } = digestsOf([disk, pages(6000, 0, 1)]);
+    await received.seal("web1", digest, each);
+  });
+
+  // [CHUNK-6]
   test("leaves nothing of an earlier link's chunk where the new one has zeros", async () => {
     const random = seeded("chunks over chunks");
     await received.takeStock();

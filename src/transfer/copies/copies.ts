@@ -4,7 +4,7 @@
  *   shortened  u16 copies | copies x (u32 at | u32 bytes | u32 file | u64 from) | the rest of the body
  */
 import { MigrateError } from "../../protocol/errors.ts";
-import { chunkBodyBytes, limits } from "../../protocol/limits.ts";
+import { chunkBodyBytes, limits, pagesPerChunk } from "../../protocol/limits.ts";
 
 const countBytes = 2;
 const copyBytes = 20;
@@ -72,7 +72,9 @@ export function lengthenBody(
   let to = 0;
   for (const copy of copies) {
     from += rest.copy(room, to, from, from + copy.at - to);
-    read(copy.file, copy.from, room.subarray(copy.at, copy.at + copy.bytes));
+    const place = room.subarray(copy.at, copy.at + copy.bytes);
+    // What stood in the room may be another VM's: nobody may find out by a tag whether it is what he thinks.
+    if (!read(copy.file, copy.from, place)) place.fill(0);
     to = copy.at + copy.bytes;
   }
   rest.copy(room, to, from);
@@ -88,6 +90,7 @@ function parseCopies(
   const restAt = countBytes + count * copyBytes;
   if (restAt + 2 > shortened.length) throw wrong("is cut short");
   if (count === 0) throw wrong("is shortened by nothing");
+  if (count > pagesPerChunk) throw wrong("has more copies than pages");
   const rest = shortened.subarray(restAt);
   const copies: Copy[] = [];
   // The runs are not copied: where the pages begin is known before anything is read.

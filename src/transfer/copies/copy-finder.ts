@@ -3,14 +3,32 @@
  * Whatever is found has been compared byte for byte with the source's own file; what the destination makes
  * of it is checked by the chunk's tag.
  */
-import { limits } from "../../protocol/limits.ts";
+import { limits, pagesPerChunk } from "../../protocol/limits.ts";
 import type { Packed } from "../chunk.ts";
 import type { ChunkReader } from "../chunk-reader.ts";
 import type { Copy } from "./copies.ts";
 import { KnownPages } from "./known-pages.ts";
-import { findPages, mostPages } from "./page-grid.ts";
+import { findPages } from "./page-grid.ts";
 
 const { pageBytes } = limits;
+
+/**
+ * No longer than this in one chunk: what is compared is in the page cache as a rule, and a whole chunk then takes
+ * 0.6 ms. Where it is read from a disk again, sending is the quicker.
+ */
+const mostFindMs = 10;
+/** After so many chunks in a row that took longer, the next ones are not looked at. */
+const mostSlow = 8;
+const pauseChunks = 128;
+/** Where so many in a row could not be put together at the destination, this lane refers to nothing any more. */
+const mostVain = 8;
+
+/** A chunk, and with how many copies it was sent. */
+interface Sent {
+  file: number;
+  chunk: number;
+  copies: number;
+}
 
 /** Quick and no more: equal hashes are a reason to look. */
 const hashOf = (page: Buffer): number => Bun.hash.crc32(page);
@@ -19,10 +37,14 @@ const zeroHash = hashOf(Buffer.alloc(pageBytes));
 export class CopyFinder {
   readonly #known: KnownPages;
   readonly #reader: ChunkReader;
-  readonly #places = new Int32Array(mostPages);
-  readonly #hashes = new Uint32Array(mostPages);
+  readonly #places = new Int32Array(pagesPerChunk);
+  readonly #hashes = new Uint32Array(pagesPerChunk);
   readonly #page = Buffer.allocUnsafeSlow(pageBytes);
   #count = 0;
+  #slow = 0;
+  #pause = 0;
+  /** Chunks in a row that referred to something, in vain. */
+  #vain = 0;
 
   /** `memory` is KnownPages.memory for these sizes, `lane` counts from 0. */
   constructor(memory: SharedArrayBuffer, lane: number, fileBytes: readonly number[], reader: ChunkReader) {
@@ -30,8 +52,14 @@ export class CopyFinder {
     this.#reader = reader;
   }
 
-  /** Looks through the plain bytes of a chunk, before they are packed; what follows is about these. */
-  look(data: Buffer): void {
+  /** Looks through the plain bytes of a chunk, where that is worth it, before they are packed; what follows is about these. */
+  look(data: Buffer, isWorthIt: boolean): void {
+    this.#count = 0;
+    if (this.#pause > 0) this.#pause--;
+    else if (isWorthIt && this.#vain < mostVain) this.#look(data);
+  }
+
+  #look(data: Buffer): void {
     this.#count = findPages(data, this.#places);
     for (let i = 0; i < this.#count; i++) {
       const at = this.#places[i]!;
@@ -39,11 +67,6 @@ export class CopyFinder {
       data.copy(this.#page, 0, at, at + pageBytes);
       this.#hashes[i] = hashOf(this.#page);
     }
-  }
-
-  /** Nothing is looked at this time. */
-  lookAway(): void {
-    this.#count = 0;
   }
 
   /** Keeps in mind where the pages lie that were looked at: in this chunk. */
@@ -60,12 +83,17 @@ export class CopyFinder {
     let last: Copy | undefined;
     let run = 0;
     let runAt = pagesAt;
+    const untilMs = performance.now() + mostFindMs;
     for (let i = 0; i < this.#count; i++) {
       const place = this.#places[i]!;
       while (run < runs.length && (runs[run]!.firstPage + runs[run]!.pages) * pageBytes <= place) {
         runAt += runs[run++]!.pages * pageBytes;
       }
       if (run === runs.length) break;
+      if (i % 8 === 7 && performance.now() > untilMs) {
+        this.#tooSlow();
+        return copies;
+      }
       const { firstPage, pages } = runs[run]!;
       const begin = firstPage * pageBytes;
       if (place < begin || place + pageBytes > begin + pages * pageBytes) continue;
@@ -78,7 +106,14 @@ export class CopyFinder {
       if (wanted !== undefined && goesOn(wanted, file, from)) wanted.bytes += pageBytes;
       else copies.push((last = { at, bytes: pageBytes, file, from }));
     }
+    this.#slow = 0;
     return copies;
+  }
+
+  #tooSlow(): void {
+    if (++this.#slow < mostSlow) return;
+    this.#slow = 0;
+    this.#pause = pauseChunks;
   }
 
   /** Which of the known pages is the one at this place of a body: that which goes on where `before` ends, or any; or -1. */
@@ -100,11 +135,15 @@ export class CopyFinder {
     this.#known.sent(file, chunk);
   }
 
-  right(file: number, chunk: number): void {
+  /** A chunk is right at the destination, however many copies it was sent with. */
+  right({ file, chunk, copies }: Sent): void {
+    if (copies > 0) this.#vain = 0;
     this.#known.right(file, chunk);
   }
 
-  gone(file: number, chunk: number): void {
+  /** The destination wants a chunk: if it had been sent, it could not be put together. */
+  gone({ file, chunk, copies }: Sent): void {
+    if (copies > 0) this.#vain++;
     this.#known.gone(file, chunk);
   }
 }

@@ -15,16 +15,19 @@ const alikePage = 0x22;
 const headBytes = 8;
 /** An address has no more than so many bits above its lower 32: 16 TiB of guest. */
 const mostHigh = 2 ** 12;
-/** Where a stream is one, a page begins within this. */
+/** Where a stream is one, a page begins within this; once it is known to be one, something else may lie between pages. */
 const searchBytes = 2 * (headBytes + pageBytes);
 
-/** Room for the places of all pages of a chunk. */
-export const mostPages: number = limits.chunkBytes / pageBytes;
+/** Fewer pages than this may look like a stream's by chance. */
+const fewPages = 8;
 
-/** Writes where whole pages begin in the bytes of a chunk, ascending, and gives how many there are. */
+/**
+ * Writes where whole pages begin in the bytes of a chunk, ascending, and gives how many there are. There is room
+ * for `pagesPerChunk` places.
+ */
 export function findPages(data: Buffer, places: Int32Array): number {
   const inStream = streamPages(data, places);
-  if (inStream > 0) return inStream;
+  if (inStream > Math.min(fewPages, data.length / pageBytes / 2)) return inStream;
   const pages = Math.floor(data.length / pageBytes);
   for (let i = 0; i < pages; i++) places[i] = i * pageBytes;
   return pages;
@@ -32,7 +35,11 @@ export function findPages(data: Buffer, places: Int32Array): number {
 
 function streamPages(data: Buffer, places: Int32Array): number {
   let count = 0;
-  for (let at = begin(data, 0); at !== -1; at = begin(data, at)) {
+  for (
+    let at = begin(data, 0, searchBytes);
+    at !== -1;
+    at = begin(data, at, count > fewPages ? data.length : searchBytes)
+  ) {
     for (let bytes = recordBytes(data, at); bytes !== 0; bytes = recordBytes(data, at)) {
       if (bytes > pageBytes && at + bytes <= data.length) places[count++] = at + headBytes;
       at += bytes;
@@ -41,9 +48,9 @@ function streamPages(data: Buffer, places: Int32Array): number {
   return count;
 }
 
-/** Where the next two records lie behind each other, within `searchBytes`; -1 where they do not. */
-function begin(data: Buffer, from: number): number {
-  const end = Math.min(from + searchBytes, data.length - headBytes);
+/** Where the next two records lie behind each other, within so many bytes; -1 where they do not. */
+function begin(data: Buffer, from: number, bytes: number): number {
+  const end = Math.min(from + bytes, data.length - headBytes);
   for (let at = from; at < end; at++) {
     const flags = data[at + 7]!;
     if (flags !== normalPage && flags !== alikePage) continue;
