@@ -110,6 +110,8 @@ export type MigrationEvent =
       chunksSent: number;
       /** Source only: bytes of data that the destination had in its store and took from there. */
       foundBytes: number;
+      /** Source only: bytes of data that the VM has more than once, and that were not sent again. */
+      repeatedBytes: number;
       seconds: number;
       /** sha256:<64 hex digits> over the VM's files, checked by both sides. */
       digest: string;

@@ -12,6 +12,7 @@ export function reportOf(
     wireBytes: number;
     chunksSent: number;
     foundBytes?: number;
+    repeatedBytes?: number;
     seconds: number;
     downtimeMs?: number | undefined;
   },
@@ -26,6 +27,7 @@ export function reportOf(
     wireBytes: figures.wireBytes,
     chunksSent: figures.chunksSent,
     foundBytes: figures.foundBytes ?? 0,
+    repeatedBytes: figures.repeatedBytes ?? 0,
     seconds: figures.seconds,
     digest: record.digest ?? "",
     ...(figures.downtimeMs === undefined ? {} : { downtimeMs: figures.downtimeMs }),

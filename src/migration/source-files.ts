@@ -103,10 +103,11 @@ export class SourceFiles {
         theirs: this.#theirs[i] ?? null,
       })),
       progress: (file, bytes) => meter.done(file, bytes),
-      sent: (bytes, chunks, foundBytes) => {
+      sent: (bytes, chunks, foundBytes, repeatedBytes) => {
         meter.wire(bytes);
         session.chunksSent += chunks;
         session.foundBytes += foundBytes;
+        session.repeatedBytes += repeatedBytes;
       },
     });
   }

@@ -55,6 +55,8 @@ export class SourceSession {
   chunksSent = 0;
   /** Bytes of data that the destination had in its store. */
   foundBytes = 0;
+  /** Bytes of data that were sent as copies of what it had received. */
+  repeatedBytes = 0;
   /** True once a link has stood in this process. */
   linked = false;
   /** True once the person wants to stop. */
@@ -137,9 +139,10 @@ export class SourceSession {
     const { wireBytes } = this.meter;
     if (ended) this.write("ended", { endedAtMs: now(), wireBytes });
     this.meter.finish();
-    const { chunksSent, foundBytes, downtimeMs } = this;
+    const { chunksSent, foundBytes, repeatedBytes, downtimeMs } = this;
     const { seconds } = this.meter;
-    const report = reportOf(this.record, { wireBytes, chunksSent, foundBytes, seconds, downtimeMs });
+    const figures = { wireBytes, chunksSent, foundBytes, repeatedBytes, seconds, downtimeMs };
+    const report = reportOf(this.record, figures);
     observe(report);
     return report;
   }

@@ -80,6 +80,9 @@ export function doneText(event: EventOf<"done">): string {
     ...(event.foundBytes > 0
       ? [`  ${formatBytesExactly(event.foundBytes)} were at the destination already`]
       : []),
+    ...(event.repeatedBytes > 0
+      ? [`  ${formatBytesExactly(event.repeatedBytes)} are in the VM more than once`]
+      : []),
     `  digest ${printable(event.digest)}, checked by both sides`,
     // What became of the source's files is the source's to say.
     ...(event.side === "source" ? [`  ${afters[event.after]}`] : []),

@@ -20,8 +20,8 @@ export interface ChunkUnderway {
   found: number;
   /** Length of its CHUNK frame, once it was sent. */
   wireBytes: number;
-  /** Pieces of it that were sent as copies of something before it. */
-  copies: number;
+  /** Bytes of its data that were sent as copies of something before it. */
+  copiedBytes: number;
   /** It was sent, and could not be put together there: now it must come as it is. */
   isAgain: boolean;
 }
@@ -37,7 +37,7 @@ export function newChunk(place: Place, tag: Buffer, bytes: number, dataBytes: nu
     state: "sent",
     found: 0,
     wireBytes: 0,
-    copies: 0,
+    copiedBytes: 0,
     isAgain: false,
   };
 }
@@ -88,7 +88,7 @@ export class ChunksUnderway {
   want(want: Want): ChunkUnderway {
     const chunk = this.#chunks.get(keyOf(want));
     // What was there when the chunk was described, or sent, may be gone when it comes: then all of it is wanted.
-    const isInParts = chunk !== undefined && (chunk.found !== 0 || chunk.copies > 0);
+    const isInParts = chunk !== undefined && (chunk.found !== 0 || chunk.copiedBytes > 0);
     const isAgain = isInParts && chunk.state === "sent" && want.found === 0;
     if (chunk === undefined || (chunk.state !== "described" && !isAgain)) {
       throw new MigrateError("protocol", "a chunk was wanted that was not described");

@@ -53,6 +53,8 @@ export type FromLane =
       sentChunks: number;
       /** Bytes of data that the destination had in its store. */
       foundBytes: number;
+      /** Bytes of data that it had received already, and were sent as copies. */
+      repeatedBytes: number;
       bytesSent: number;
     }
   | { kind: "failed"; error: WireError }

@@ -37,8 +37,11 @@ export interface TransferOptions extends LaneRoute {
   files: TransferFile[];
   /** Bytes of a file that are right at the destination now, having cost `sent` chunks. */
   progress: (file: number, bytes: number) => void;
-  /** Bytes and chunks sent on all lanes since the last call, and bytes that the destination had itself. */
-  sent: (bytes: number, chunks: number, foundBytes: number) => void;
+  /**
+   * Bytes and chunks sent on all lanes since the last call, and bytes of data that the destination had itself
+   * or had received already.
+   */
+  sent: (bytes: number, chunks: number, foundBytes: number, repeatedBytes: number) => void;
 }
 
 interface Lane {
@@ -148,7 +151,8 @@ export class LanePool {
       progress(file, chunkLength(tags.bytes, chunk));
     }
     this.#outstanding -= count;
-    sent(message.bytesSent - lane.bytesSent, message.sentChunks, message.foundBytes);
+    const { sentChunks, foundBytes, repeatedBytes } = message;
+    sent(message.bytesSent - lane.bytesSent, sentChunks, foundBytes, repeatedBytes);
     lane.bytesSent = message.bytesSent;
   }
 

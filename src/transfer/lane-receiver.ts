@@ -15,6 +15,7 @@ import { isNoFingerprint } from "./blocks/fingerprint.ts";
 import { type Chunk, type Packed, parseChunk, type Received, tagHolds } from "./chunk.ts";
 import { ChunkBuffer } from "./chunk-buffer.ts";
 import { ChunkWriter, type Share } from "./chunk-writer.ts";
+import { SlowReads } from "./copies/slow-reads.ts";
 import { type Description, encodeWant, parseDescribe, type Want } from "./describe.ts";
 import type { FromDoor, LaneGrant } from "./lane-messages.ts";
 import { storeFailure } from "./store-failure.ts";
@@ -39,12 +40,6 @@ function lengthening(): Buffer {
   return bodyRoom;
 }
 
-/**
- * What a chunk repeats is in the page cache as a rule, and a whole one takes 0.5 ms. Where it comes from a disk
- * again the source had better send it, and other connections of this thread are not to wait.
- */
-const mostReadBackMs = 25;
-
 /** What was found of a chunk that is still to come. */
 interface Pending {
   found: readonly (FoundBlock | null)[];
@@ -60,7 +55,8 @@ export class LaneReceiver {
   readonly #fileBytes: number[];
   readonly #writer: ChunkWriter;
   readonly #received: Received;
-  #readUntilMs = 0;
+  /** What is on a disk the source had better send, and other connections of this thread are not to wait for it. */
+  readonly #reads = new SlowReads();
   readonly #finder: BlockFinder | undefined;
   /** The plain bytes of the chunk in assembly, where its blocks can be shared with the store's files. */
   readonly #plain: Buffer | undefined;
@@ -88,7 +84,7 @@ export class LaneReceiver {
     this.#writer = new ChunkWriter(grant);
     this.#received = {
       read: (file, from, into) =>
-        performance.now() < this.#readUntilMs && this.#writer.readBack(file, from, into),
+        !this.#reads.areTooMany && this.#reads.read(() => this.#writer.readBack(file, from, into)),
       room: lengthening(),
     };
     if (grant.finder?.sharesBlocks) this.#plain = Buffer.allocUnsafeSlow(limits.chunkBytes);
@@ -100,7 +96,7 @@ export class LaneReceiver {
    * for a chunk whose tag is wrong, "no-room" or "store-failed" where it cannot be written.
    */
   frame(name: FrameName, payload: Buffer): void {
-    this.#readUntilMs = performance.now() + mostReadBackMs;
+    this.#reads.begin();
     if (name === "chunk") this.#chunk(parseChunk(payload, this.#fileBytes, this.#received));
     else if (name === "describe") this.#describe(parseDescribe(payload, this.#fileBytes));
   }

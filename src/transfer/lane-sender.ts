@@ -58,6 +58,7 @@ export class LaneSender {
   #sentChunks = 0;
   #frames = 0;
   #foundBytes = 0;
+  #repeatedBytes = 0;
   #turn = 0;
 
   constructor(start: Start, post: (message: FromLane) => void) {
@@ -147,6 +148,7 @@ export class LaneSender {
       this.#copies?.right(chunk);
       this.#right.push(chunk);
       this.#foundBytes += foundBytes(chunk);
+      this.#repeatedBytes += chunk.copiedBytes;
       if (chunk.state === "described") this.#choices[chunk.file]!.heard(true);
       else this.#compressor.acknowledged(chunk.wireBytes);
     }
@@ -216,7 +218,7 @@ export class LaneSender {
     const tag = this.#tagger.tag(file, chunk, body);
     this.#copies?.remember(file, chunk);
     if (tag.equals(have)) {
-      this.#copies?.right({ file, chunk, copies: 0 });
+      this.#copies?.right({ file, chunk, copiedBytes: 0 });
       this.#right.push({ file, chunk, tag });
       return;
     }
@@ -256,7 +258,7 @@ export class LaneSender {
 
   async #send(chunk: ChunkUnderway, buffer: ChunkBuffer, slot: number, packed: Packed): Promise<void> {
     const copies = this.#copies?.find(packed) ?? [];
-    chunk.copies = copies.length;
+    chunk.copiedBytes = copies.reduce((sum, { bytes }) => sum + bytes, 0);
     this.#copies?.sent(chunk.file, chunk.chunk);
     const content = copies.length === 0 ? packed.body : buffer.shorten(copies);
     const compressed = this.#compressor.compress(content, packed.body.length);
@@ -284,10 +286,15 @@ export class LaneSender {
       places[i * 2 + 1] = chunk;
       tags.set(tag, i * limits.tagBytes);
     });
-    const { bytesSent } = this.#link!.socket;
-    const [sentChunks, foundBytes] = [this.#sentChunks, this.#foundBytes];
-    this.#sentChunks = 0;
-    this.#foundBytes = 0;
-    this.#post({ kind: "right", places, tags, sentChunks, foundBytes, bytesSent });
+    this.#post({
+      kind: "right",
+      places,
+      tags,
+      sentChunks: this.#sentChunks,
+      foundBytes: this.#foundBytes,
+      repeatedBytes: this.#repeatedBytes,
+      bytesSent: this.#link!.socket.bytesSent,
+    });
+    this.#sentChunks = this.#foundBytes = this.#repeatedBytes = 0;
   }
 }

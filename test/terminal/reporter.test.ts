@@ -86,6 +86,7 @@ const done: MigrationEvent = {
   wireBytes: 2048,
   chunksSent: 2,
   foundBytes: 0,
+  repeatedBytes: 0,
   seconds: 4.2,
   digest: `sha256:${"ab".repeat(32)}`,
   owner: "destination",
@@ -162,8 +163,9 @@ describe("without a terminal", () => {
     expect(stderr()).toBe("Indexed 2 files of the store: 2.0 MiB read in 1.5 s\n");
     reporter.observer(done);
     expect(stdout()).not.toContain("already");
-    reporter.observer({ ...done, foundBytes: 2 ** 20 });
+    reporter.observer({ ...done, foundBytes: 2 ** 20, repeatedBytes: 2 ** 21 });
     expect(stdout()).toContain("  1.0 MiB (1,048,576 bytes) were at the destination already\n");
+    expect(stdout()).toContain("  2.0 MiB (2,097,152 bytes) are in the VM more than once\n");
   });
 
   test("phases, and progress every five seconds, are plain lines on standard error", () => {

@@ -102,6 +102,7 @@ describe("moved", () => {
     wireBytes: 2048,
     chunksSent: 0,
     foundBytes: 0,
+    repeatedBytes: 0,
     seconds: 4.2,
     digest: `sha256:${"ab".repeat(32)}`,
     owner: "destination",

@@ -164,4 +164,43 @@ describe("a chunk buffer", () => {
       expect(buffer.frame(0, 1, tag).equals(slowFrame(0, 1, tag, body))).toBe(true);
     }
   });
+
+  // [COPY-1] [ZSTD-1]
+  test("leaves copies out of a body, compressed or not, and is plain and whole for the next chunk", () => {
+    const random = seeded("shortened chunks");
+    const buffer = new ChunkBuffer();
+    const tagger = new Tagger(key);
+    for (const length of lengths.filter((length) => length >= 2 * blockBytes)) {
+      const data = Buffer.from(someData(random, length)).fill(3, pageBytes, 4 * pageBytes);
+      // The destination has them at the beginning of another file, as one piece of three pages.
+      const sizes = [chunkBytes + length, 3 * pageBytes];
+      const received = { read: (_file: number, _from: number, into: Buffer) => into.fill(3).length > 0 };
+      const body = Buffer.from(packed(data, buffer));
+      const tag = tagger.tag(0, 1, body);
+      const at = body.indexOf(Buffer.alloc(3 * pageBytes, 3));
+      const rest = Buffer.concat([body.subarray(0, at), body.subarray(at + 3 * pageBytes)]);
+      const copies = [{ at, bytes: 3 * pageBytes, file: 1, from: 0 }];
+
+      const shortened = Buffer.from(buffer.shorten(copies));
+      expect(shortened.subarray(2 + 20).equals(rest)).toBe(true);
+      const frame = Buffer.from(buffer.frame(0, 1, tag));
+      const twin = slowFrame(0, 1, tag, shortened, { encoding: encodings.shortened });
+      expect(frame.equals(twin)).toBe(true);
+
+      const compressed = Buffer.from(Bun.zstdCompressSync(shortened));
+      buffer.compressed(compressed);
+      const smaller = buffer.frame(0, 1, tag);
+      const its = slowFrame(0, 1, tag, compressed, { encoding: encodings.shortenedZstd });
+      expect(smaller.equals(its)).toBe(true);
+
+      for (const each of [frame, smaller]) {
+        const chunk = parseChunk(payloadOf(each), sizes, received);
+        expect(chunk.copies).toBe(1);
+        expect(chunk.body.equals(body)).toBe(true);
+        expect(tagHolds(chunk, chunk.body, tagger)).toBe(true);
+      }
+      packed(data, buffer);
+      expect(buffer.frame(0, 1, tag).equals(slowFrame(0, 1, tag, body))).toBe(true);
+    }
+  });
 });

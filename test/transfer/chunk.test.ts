@@ -151,7 +151,7 @@ describe("a chunk that a peer sent", () => {
   });
 
   // [CHUNK-4] [ZSTD-1]
-  test("is its body, or one zstd frame of it, and of no third kind", () => {
+  test("is its body, or one zstd frame of it, and of no kind that is not known", () => {
     const frame = Buffer.from(Bun.zstdCompressSync(body));
     const tag = slowTag(key, 1, 2, body);
     const framed = (bytes: Buffer, encoding: number) =>
@@ -161,6 +161,26 @@ describe("a chunk that a peer sent", () => {
     for (let encoding = 0; encoding < 256; encoding++) {
       const given = encoding === encodings.plain ? frame : encoding === encodings.zstd ? body : frame;
       expect(() => parseChunk(framed(given, encoding), sizes)).toThrow(MigrateError);
+    }
+    // Both kinds are shortened as well, and with any other bit set are nothing.
+    const copies = Buffer.alloc(22);
+    copies.writeUInt16BE(1, 0);
+    copies.writeUInt32BE(10, 2);
+    copies.writeUInt32BE(pageBytes, 6);
+    const shortened = Buffer.concat([copies, body.subarray(0, 10), body.subarray(10 + pageBytes)]);
+    const short = Buffer.from(Bun.zstdCompressSync(shortened));
+    const files = [pageBytes, ...sizes.slice(1)];
+    const received = { read: (_file: number, _from: number, into: Buffer) => data.copy(into) > 0 };
+    const plain = parseChunk(framed(body, encodings.plain), sizes);
+    for (let encoding = 0; encoding < 256; encoding++) {
+      for (const [given, its] of [
+        [shortened, encodings.shortened],
+        [short, encodings.shortenedZstd],
+      ] as const) {
+        const parse = () => parseChunk(framed(given, encoding), files, received);
+        if (encoding === its) expect(parse()).toEqual({ ...plain, copies: 1 });
+        else expect(parse).toThrow(MigrateError);
+      }
     }
     for (let second = 1; second < 256; second++) {
       const payload = framed(frame, encodings.zstd);
@@ -190,6 +210,49 @@ describe("a chunk that a peer sent", () => {
       }
     }
     expect(refused).toBeGreaterThan(frame.length * 8 * 0.8);
+  });
+});
+
+describe("a chunk with copies", () => {
+  const data = Buffer.alloc(3 * pageBytes, 6);
+  const body = slowBody(data);
+  const copies = Buffer.alloc(22);
+  copies.writeUInt16BE(1, 0);
+  copies.writeUInt32BE(6 + pageBytes, 2);
+  copies.writeUInt32BE(pageBytes, 6);
+  const shortened = Buffer.concat([
+    copies,
+    body.subarray(0, 6 + pageBytes),
+    body.subarray(6 + 2 * pageBytes),
+  ]);
+  const payload = slowFrame(1, 0, slowTag(key, 1, 0, body), shortened, {
+    encoding: encodings.shortened,
+  }).subarray(frameHeaderBytes);
+  const sizes = [2 * pageBytes, data.length];
+  /** Of the first file the first page alone is what the chunk takes it for. */
+  const read = (file: number, from: number, into: Buffer) => {
+    expect(from + into.length).toBeLessThanOrEqual(sizes[file]!);
+    return into.fill(file === 0 && from === 0 ? 6 : 9).length > 0;
+  };
+
+  // [COPY-1] [COPY-2] [CHUNK-5]
+  test("is refused with any bit of them changed, or has a tag that does not hold", () => {
+    const tagger = new Tagger(key);
+    const whole = parseChunk(payload, sizes, { read });
+    expect(tagHolds(whole, whole.body, tagger)).toBe(true);
+    let wanted = 0;
+    for (let bit = 8 * 32; bit < 8 * (32 + copies.length); bit++) {
+      const changed = Buffer.from(payload);
+      changed[bit >> 3] = changed[bit >> 3]! ^ (1 << (bit & 7));
+      try {
+        const parsed = parseChunk(changed, sizes, { read });
+        if (tagHolds(parsed, parsed.body, tagger)) expect(parsed.body.equals(body)).toBe(true);
+        else wanted++;
+      } catch (thrown) {
+        expect(thrown).toMatchObject({ code: "protocol" });
+      }
+    }
+    expect(wanted).toBeGreaterThan(10);
   });
 });
 

@@ -41,6 +41,24 @@ describe("what a lane has under way", () => {
     expect(() => underway.want(place(2))).toThrow(protocolError);
   });
 
+  test("may be wanted again where it was sent as copies, once, as it is, and not where it was sent whole", () => {
+    const underway = new ChunksUnderway();
+    const [copied, whole] = [{ ...chunkNamed(1), copiedBytes: 8192 }, chunkNamed(2)];
+    underway.send(copied);
+    underway.send(whole);
+    expect(() => underway.want(place(2))).toThrow(protocolError);
+    expect(() => underway.want(place(1, 1))).toThrow(protocolError);
+    expect(underway.want(place(1))).toMatchObject({ chunk: 1, found: 0, isAgain: true });
+    expect([underway.size, underway.sent]).toEqual([2, 1]);
+    expect(() => underway.want(place(1))).toThrow(protocolError);
+    expect(() => underway.acknowledge(place(1))).toThrow(protocolError);
+    copied.copiedBytes = 0;
+    underway.send(copied);
+    expect(() => underway.want(place(1))).toThrow(protocolError);
+    expect(underway.acknowledge(place(1))).toMatchObject({ chunk: 1 });
+    expect([underway.size, underway.sent]).toEqual([1, 1]);
+  });
+
   test("counts as found what was described and is there, and of the rest the blocks that were left out", () => {
     expect(foundBytes({ ...chunkNamed(1), state: "described" })).toBe(1_000_000);
     expect(foundBytes({ ...chunkNamed(1), found: 0b101 })).toBe(2 * 65_536);

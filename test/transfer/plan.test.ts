@@ -118,6 +118,83 @@ describe("a plan for a sparse file", () => {
   });
 });
 
+test("files of a lower rank come first, those of one rank in their order, and keep their numbers", () => {
+  const folder = newFolder();
+  const files = [1, 0, 1, undefined, 0].map((rank, i) => ({
+    fd: folder.open(folder.file(`disk-${i}`, 10, [piece(0, 1)])),
+    ...(rank === undefined ? {} : { rank }),
+    tags: new SourceTags(10),
+    theirs: null,
+  }));
+  expect([...plan(files)].map(({ file }) => file)).toEqual([1, 3, 4, 0, 2]);
+});
+
+describe("a plan for a large file", () => {
+  const first = (chunk: number) => piece(chunk * chunkBytes, 1);
+  /** The chunks of each step of work, in their order. */
+  const workOf = (bytes: number, chunks: readonly number[]) => {
+    const folder = newFolder();
+    const fd = folder.open(folder.file("disk", bytes, chunks.map(first)));
+    return stepsOf(fd, new SourceTags(bytes), null).filter((step) => step.startsWith("w"));
+  };
+  const all = (count: number) => Array.from({ length: count }, (_, chunk) => chunk);
+
+  test("goes through four places of it by turns", () => {
+    const work = workOf(400 * chunkBytes, all(400));
+    expect(work.slice(0, 9)).toEqual([
+      ...["w0+8", "w100+8", "w200+8", "w300+8"],
+      ...["w8+8", "w108+8", "w208+8", "w308+8", "w16+8"],
+    ]);
+    expect(work.slice(-4)).toEqual(["w96+4", "w196+4", "w296+4", "w396+4"]);
+    expect(work).toHaveLength(4 * 13);
+  });
+
+  test("has as many places as there are 64 chunks for each of them", () => {
+    for (const [chunks, begins] of [
+      [127, ["w0+8", "w8+8"]],
+      [128, ["w0+8", "w64+8", "w8+8"]],
+      [191, ["w0+8", "w95+8", "w8+8"]],
+      [193, ["w0+8", "w64+8", "w128+8", "w8+8"]],
+      [256, ["w0+8", "w64+8", "w128+8", "w192+8", "w8+8"]],
+    ] as const) {
+      const work = workOf(chunks * chunkBytes - 1, all(chunks));
+      expect(work.slice(0, begins.length)).toEqual([...begins]);
+    }
+  });
+
+  test("that has data at its beginning alone, or at its end, is that data and one hole for each place", () => {
+    const bytes = 400 * chunkBytes + 5;
+    const folder = newFolder();
+    const fd = folder.open(folder.file("disk", bytes, [0, 1, 2].map(first)));
+    expect(stepsOf(fd, new SourceTags(bytes), null)).toEqual([
+      ...["w0+3", `r${100 * chunkBytes}`, `r${100 * chunkBytes}`],
+      ...[`r${100 * chunkBytes + 5}`, `r${97 * chunkBytes}`],
+    ]);
+    expect(workOf(bytes, [399, 400])).toEqual(["w399+2"]);
+    expect(workOf(bytes, [])).toEqual([]);
+    // Data that goes on from one place into the next one is in both, each chunk in its own.
+    const across = folder.file("across", bytes, [piece(99 * chunkBytes, 3 * chunkBytes)]);
+    const work = stepsOf(folder.open(across), new SourceTags(bytes), null).filter((step) => step[0] === "w");
+    expect(work.sort()).toEqual(["w100+2", "w99+1"]);
+  });
+
+  test("leaves out at every place what both are known to have", () => {
+    const folder = newFolder();
+    const bytes = 400 * chunkBytes;
+    const fd = folder.open(folder.file("disk", bytes, all(400).map(first)));
+    const [tags, theirs] = [new SourceTags(bytes), new TagTable(bytes)];
+    const missing = [99, 100, 250, 399];
+    for (const chunk of all(400).filter((each) => !missing.includes(each))) {
+      tags.set(chunk, someTag);
+      theirs.set(chunk, someTag);
+    }
+    // Of what they have, one chunk is not known to be the same.
+    theirs.set(320, Buffer.alloc(tagBytes, 8));
+    const work = stepsOf(fd, tags, theirs).filter((step) => step.startsWith("w"));
+    expect(work.sort()).toEqual(["w100+1", "w250+1", "w320+1", "w399+1", "w99+1"]);
+  });
+});
+
 /** A file of a few chunks, with data and holes anywhere, and what the destination may have of it. */
 function someFile(folder: Folder, random: SeededRandom, round: number) {
   const bytes = random.chance(0.2)
@@ -149,12 +226,33 @@ function someFile(folder: Folder, random: SeededRandom, round: number) {
   return { bytes, truth, tags, theirs, fd: folder.open(path) };
 }
 
+/** As `someFile`, of hundreds of chunks: each has its data in its first bytes. */
+function someLargeFile(folder: Folder, random: SeededRandom, round: number) {
+  const chunks = 120 + random.below(500);
+  const bytes = (chunks - 1) * chunkBytes + 1 + random.below(chunkBytes);
+  const dataPart = random.pick([0.02, 0.5, 1]);
+  const values = Array.from({ length: chunks }, () => (random.chance(dataPart) ? random.below(5) : null));
+  const pieces = values.flatMap((value, chunk) =>
+    value === null ? [] : [piece(chunk * chunkBytes, 1, value)],
+  );
+  const truth = values.map((value) => Buffer.alloc(tagBytes, value ?? 0));
+  const tags = new SourceTags(bytes);
+  const theirs = random.chance(0.3) ? null : new TagTable(bytes);
+  const knownPart = random.pick([0, 0.5, 0.95]);
+  truth.forEach((tag, chunk) => {
+    if (random.chance(knownPart)) tags.set(chunk, tag);
+    if (random.chance(0.9)) theirs?.set(chunk, random.chance(0.9) ? tag : someTag);
+  });
+  return { bytes, truth, tags, theirs, fd: folder.open(folder.file(`large-${round}`, bytes, pieces)) };
+}
+
 // [INV-2]
 test("every plan has each chunk once, leaves out no chunk that differs, and says what is there", () => {
   const random = seeded("plans");
   const folder = newFolder();
-  for (let round = 0; round < 60; round++) {
-    const { bytes, truth, tags, theirs, fd } = someFile(folder, random, round);
+  for (let round = 0; round < 80; round++) {
+    const make = round < 60 ? someFile : someLargeFile;
+    const { bytes, truth, tags, theirs, fd } = make(folder, random, round);
     const theirTag = (chunk: number) => theirs?.get(chunk) ?? Buffer.alloc(tagBytes);
     const steps: PlanStep[] = [...plan([{ fd, tags, theirs }])];
     const worked = new Set<number>();
@@ -179,6 +277,8 @@ test("every plan has each chunk once, leaves out no chunk that differs, and says
     }
     let workBytes = 0;
     truth.forEach((tag, chunk) => {
+      const isRight = tags.isKnown(chunk) && tags.get(chunk).equals(theirTag(chunk));
+      if (isRight) expect(worked.has(chunk)).toBe(false);
       if (worked.has(chunk)) workBytes += chunkLength(bytes, chunk);
       else expect(theirTag(chunk).equals(tag)).toBe(true);
     });

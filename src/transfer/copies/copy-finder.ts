@@ -9,25 +9,21 @@ import type { ChunkReader } from "../chunk-reader.ts";
 import type { Copy } from "./copies.ts";
 import { KnownPages } from "./known-pages.ts";
 import { findPages } from "./page-grid.ts";
+import { SlowReads } from "./slow-reads.ts";
 
 const { pageBytes } = limits;
 
-/**
- * No longer than this in one chunk: what is compared is in the page cache as a rule, and a whole chunk then takes
- * 0.6 ms. Where it is read from a disk again, sending is the quicker.
- */
-const mostFindMs = 10;
-/** After so many chunks in a row that took longer, the next ones are not looked at. */
+/** After so many chunks in a row that were compared with what lies on a disk, the next ones are not looked at. */
 const mostSlow = 8;
 const pauseChunks = 128;
 /** Where so many in a row could not be put together at the destination, this lane refers to nothing any more. */
 const mostVain = 8;
 
-/** A chunk, and with how many copies it was sent. */
+/** A chunk, and how much of it was sent as copies. */
 interface Sent {
   file: number;
   chunk: number;
-  copies: number;
+  copiedBytes: number;
 }
 
 /** Quick and no more: equal hashes are a reason to look. */
@@ -37,6 +33,7 @@ const zeroHash = hashOf(Buffer.alloc(pageBytes));
 export class CopyFinder {
   readonly #known: KnownPages;
   readonly #reader: ChunkReader;
+  readonly #reads = new SlowReads();
   readonly #places = new Int32Array(pagesPerChunk);
   readonly #hashes = new Uint32Array(pagesPerChunk);
   readonly #page = Buffer.allocUnsafeSlow(pageBytes);
@@ -83,14 +80,14 @@ export class CopyFinder {
     let last: Copy | undefined;
     let run = 0;
     let runAt = pagesAt;
-    const untilMs = performance.now() + mostFindMs;
+    this.#reads.begin();
     for (let i = 0; i < this.#count; i++) {
       const place = this.#places[i]!;
       while (run < runs.length && (runs[run]!.firstPage + runs[run]!.pages) * pageBytes <= place) {
         runAt += runs[run++]!.pages * pageBytes;
       }
       if (run === runs.length) break;
-      if (i % 8 === 7 && performance.now() > untilMs) {
+      if (this.#reads.areTooMany) {
         this.#tooSlow();
         return copies;
       }
@@ -121,7 +118,7 @@ export class CopyFinder {
     const { files, places } = this.#known;
     const found = this.#known.find(hash);
     const same = (i: number): boolean =>
-      this.#reader.readAt(files[i]!, places[i]!, this.#page) &&
+      this.#reads.read(() => this.#reader.readAt(files[i]!, places[i]!, this.#page)) &&
       body.compare(this.#page, 0, pageBytes, at, at + pageBytes) === 0;
     let next = -1;
     for (let i = 0; i < found && before !== undefined; i++)
@@ -135,15 +132,15 @@ export class CopyFinder {
     this.#known.sent(file, chunk);
   }
 
-  /** A chunk is right at the destination, however many copies it was sent with. */
-  right({ file, chunk, copies }: Sent): void {
-    if (copies > 0) this.#vain = 0;
+  /** A chunk is right at the destination, with copies or without. */
+  right({ file, chunk, copiedBytes }: Sent): void {
+    if (copiedBytes > 0) this.#vain = 0;
     this.#known.right(file, chunk);
   }
 
   /** The destination wants a chunk: if it had been sent, it could not be put together. */
-  gone({ file, chunk, copies }: Sent): void {
-    if (copies > 0) this.#vain++;
+  gone({ file, chunk, copiedBytes }: Sent): void {
+    if (copiedBytes > 0) this.#vain++;
     this.#known.gone(file, chunk);
   }
 }

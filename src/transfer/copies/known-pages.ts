@@ -27,6 +27,7 @@ export class KnownPages {
   readonly #mask: number;
   /** The number of each file's first chunk among all chunks. */
   readonly #firsts: number[];
+  readonly #fileBytes: readonly number[];
   /** What `find` found: the files, and the places in bytes from their beginnings. */
   readonly files = new Uint32Array(together);
   readonly places = new Float64Array(together);
@@ -34,6 +35,7 @@ export class KnownPages {
   /** `lane` is who asks, from 0 on; `fileBytes` are the sizes for which the memory was made. */
   constructor(memory: SharedArrayBuffer, lane: number, fileBytes: readonly number[]) {
     this.#lane = lane + 1;
+    this.#fileBytes = fileBytes;
     const count = entriesFor(fileBytes);
     this.#entries = new Uint32Array(memory, 0, count * entryWords);
     this.#states = new Uint8Array(memory, count * entryWords * 4);
@@ -77,14 +79,18 @@ export class KnownPages {
     let found = 0;
     for (let at = first; at < first + together * entryWords; at += entryWords) {
       const number = this.#entries[at]!;
-      if (number === 0 || ((this.#entries[at + 1]! ^ hash) & ~placeMask) !== 0) continue;
+      const page = this.#entries[at + 1]!;
+      if (number === 0 || ((page ^ hash) & ~placeMask) !== 0) continue;
       const state = Atomics.load(this.#states, number - 1);
       if (state !== right && state !== this.#lane) continue;
       let file = this.#firsts.length - 1;
       while (this.#firsts[file]! >= number) file--;
       const chunk = number - 1 - this.#firsts[file]!;
+      const from = chunk * limits.chunkBytes + (page & placeMask);
+      // The number of one lane's page and the place of another's: not everywhere in a short chunk is a page.
+      if (from + limits.pageBytes > this.#fileBytes[file]!) continue;
       this.files[found] = file;
-      this.places[found++] = chunk * limits.chunkBytes + (this.#entries[at + 1]! & placeMask);
+      this.places[found++] = from;
     }
     return found;
   }
