@@ -13,6 +13,7 @@ import { chunkBodyBytes, chunkCount, limits } from "../../src/protocol/limits.ts
 import { decodeMessage, isMessageName, plainText } from "../../src/protocol/messages.ts";
 import { parseAck } from "../../src/transfer/ack.ts";
 import { parseChunk, tagHolds } from "../../src/transfer/chunk.ts";
+import type { ReadReceived } from "../../src/transfer/copies/copies.ts";
 import { parseDescribe, parseWant } from "../../src/transfer/describe.ts";
 import { parseInventory } from "../../src/transfer/inventory.ts";
 import { parseDataAck } from "../../src/transfer/stream-frame.ts";
@@ -39,6 +40,7 @@ const files = [8192, 2 * limits.chunkBytes, 6000, 0];
 const key = Buffer.from("000102030405060708090a0b0c0d0e0f", "hex");
 const tagger = new Tagger(key);
 const program = { write: ({ length }: Buffer) => length, shutdown: () => {} };
+const bodyRoom = Buffer.alloc(chunkBodyBytes);
 
 afterEach(() => mock.restore());
 
@@ -51,7 +53,12 @@ interface Seed {
  * Takes everything apart as the two sides do, and counts in `taken` what made sense. Gives the code of
  * what it was refused with.
  */
-function feed(standing: Standing, pieces: Buffer[], taken: Map<FrameName, number>): string {
+function feed(
+  standing: Standing,
+  pieces: Buffer[],
+  taken: Map<FrameName, number>,
+  read: ReadReceived,
+): string {
   let heardBytes = 0;
   let inbox: StreamInbox | undefined;
   const sink = (name: FrameName, payload: Buffer) => {
@@ -65,7 +72,7 @@ function feed(standing: Standing, pieces: Buffer[], taken: Map<FrameName, number
     if (name === "describe") parseDescribe(payload, files);
     if (name === "want") parseWant(payload);
     if (name === "chunk") {
-      const chunk = parseChunk(payload, files);
+      const chunk = parseChunk(payload, files, { read, room: bodyRoom });
       tagHolds(chunk, chunk.body, tagger);
     }
     taken.set(name, (taken.get(name) ?? 0) + 1);
@@ -193,12 +200,27 @@ function decodings(): { largestDeclared: number; decoded: number } {
   return seen;
 }
 
+/** What a VM's files would be read for, and how much lies outside of them. */
+function readings(): { read: ReadReceived; copied: number; outside: number } {
+  const seen = {
+    copied: 0,
+    outside: 0,
+    read: (file: number, from: number, into: Buffer) => {
+      seen.copied++;
+      if (!(from >= 0 && from + into.length <= (files[file] ?? -1))) seen.outside++;
+      if (into.buffer !== bodyRoom.buffer) seen.outside++;
+      return true;
+    },
+  };
+  return seen;
+}
+
 function largestPayload(standing: Standing): number {
   const names = Object.keys(frameTypes) as FrameName[];
   return Math.max(...names.map((name) => payloadLimit(name, standing) ?? 0));
 }
 
-// [FRAME-2] [FRAME-3] [FRAME-4] [STAND-6] [MSG-3] [CHUNK-1] [INV-1] [ZSTD-2]
+// [FRAME-2] [FRAME-3] [FRAME-4] [STAND-6] [MSG-3] [CHUNK-1] [INV-1] [ZSTD-2] [COPY-1]
 test(`${inputs} inputs that nobody honest sends do no harm to the decoder`, () => {
   const random = seeded("the decoder's fuzz");
   const seeds: Seed[] = vectors()
@@ -212,6 +234,7 @@ test(`${inputs} inputs that nobody honest sends do no harm to the decoder`, () =
   const taken = new Map<FrameName, number>();
   const asked = allocations();
   const decoding = decodings();
+  const reading = readings();
   const startMs = performance.now();
   for (let i = 0; i < inputs; i++) {
     const seed = random.pick(random.chance(0.4) ? lanes : seeds);
@@ -221,7 +244,7 @@ test(`${inputs} inputs that nobody honest sends do no harm to the decoder`, () =
       : random.bytes(random.below(64));
     const pieces = split(bytes, random);
     asked.begin();
-    const outcome = feed(standing, pieces, taken);
+    const outcome = feed(standing, pieces, taken, reading.read);
     came.set(outcome, (came.get(outcome) ?? 0) + 1);
     // The room for a frame is asked for whole, and never beyond what the peer may send.
     expect(asked.largest()).toBeLessThanOrEqual(largestPayload(standing));
@@ -234,4 +257,6 @@ test(`${inputs} inputs that nobody honest sends do no harm to the decoder`, () =
     expect(taken.get(name) ?? 0).toBeGreaterThan(100);
   }
   expect(decoding.decoded).toBeGreaterThan(1000);
+  expect(reading.copied).toBeGreaterThan(1000);
+  expect(reading.outside).toBe(0);
 }, 60_000);

@@ -1,16 +1,23 @@
 /**
  * A vector of the wire format, test/vectors/protocol/*.txt: headers, a blank line, and bytes in hex.
  * In the body `#` begins a comment, white space means nothing, and `ab*4096` is 4096 times the byte ab.
+ *
+ * `received` of a stream is what the destination has received of the VM before: `FILE FROM BYTES`, with bytes as
+ * in a body, and a comma before the next. What is not named there reads as zeros.
  */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
 export const folder = join(import.meta.dir, "../vectors/protocol");
 
-/** What may come of a vector, and nothing else: fine, an end in the middle of a frame, or an error's code. */
+/**
+ * What may come of a vector, and nothing else: fine, an end in the middle of a frame, a chunk that must come again
+ * as it is (WANT with 0), or an error's code.
+ */
 export const outcomes = [
   "ok",
   "cut",
+  "wanted",
   "protocol",
   "limit",
   "name-invalid",
@@ -25,12 +32,19 @@ export const kinds = ["stream", "tag", "fingerprint", "digest", "proof"] as cons
 export type Kind = (typeof kinds)[number];
 
 const headerNames: Record<Kind, readonly string[]> = {
-  stream: ["standing", "files", "key", "instance", "stream", "frames"],
+  stream: ["standing", "files", "key", "instance", "stream", "received", "frames"],
   tag: ["key", "place", "tag"],
   fingerprint: ["key", "print"],
   digest: ["vm", "files", "digests", "streams", "digest"],
   proof: ["ticket", "secret", "exporter", "source", "destination"],
 };
+
+/** Bytes that stand at one place of a file of the VM. */
+export interface Piece {
+  file: number;
+  from: number;
+  bytes: Buffer;
+}
 
 export interface Vector {
   file: string;
@@ -40,6 +54,7 @@ export interface Vector {
   header: (name: string) => string;
   /** The value of a header, or undefined. */
   optional: (name: string) => string | undefined;
+  received: readonly Piece[];
   body: Buffer;
 }
 
@@ -75,6 +90,7 @@ export function parseVector(file: string, text: string): Vector {
     expect,
     header,
     optional: (name) => headers.get(name),
+    received: (headers.get("received") ?? "").split(", ").filter(Boolean).map(parsePiece(wrong)),
     body: parseBody(text.slice(blank + 2), wrong),
   };
 }
@@ -82,6 +98,14 @@ export function parseVector(file: string, text: string): Vector {
 function oneOf<T extends string>(list: readonly T[], word: string): T | undefined {
   return list.find((known) => known === word);
 }
+
+const parsePiece =
+  (wrong: (what: string) => Error) =>
+  (text: string): Piece => {
+    const [, file, from, bytes] = /^(\d+) (\d+) (.+)$/.exec(text) ?? [];
+    if (bytes === undefined) throw wrong(`nothing that was received: ${text}`);
+    return { file: Number(file), from: Number(from), bytes: parseBody(bytes, wrong) };
+  };
 
 function parseBody(text: string, wrong: (what: string) => Error): Buffer {
   const words = text.replace(/#.*/g, "").split(/\s+/).filter(Boolean);

@@ -6,16 +6,18 @@
  * [FRAME-1] [FRAME-2] [FRAME-3] [FRAME-4] [FRAME-5] [STAND-2] [STAND-3] [STAND-4] [STAND-6] [MSG-1] [MSG-2] [MSG-3]
  * [MSG-4] [MSG-5] [CHUNK-1] [CHUNK-2] [CHUNK-3] [CHUNK-4] [CHUNK-8] [ZSTD-1] [ZSTD-2] [ACK-1] [INV-1] [FIND-1] [FIND-2] [TAG-1]
  * [TAG-2] [DIGEST-1] [DIGEST-2] [PAIR-1] [VER-1] [LIMIT-2] [LIMIT-3] [STREAM-2] [STREAM-5] [STREAM-6]
+ * [COPY-1] [COPY-2]
  */
 import { describe, expect, test } from "bun:test";
 import { checkProof } from "../../src/channel/ticket.ts";
 import { MigrateError } from "../../src/protocol/errors.ts";
 import { FrameDecoder, type FrameName, type Standing } from "../../src/protocol/frames.ts";
-import { chunkCount, limits } from "../../src/protocol/limits.ts";
+import { chunkBodyBytes, chunkCount, limits } from "../../src/protocol/limits.ts";
 import { decodeMessage, isMessageName } from "../../src/protocol/messages.ts";
 import { parseAck } from "../../src/transfer/ack.ts";
 import { Fingerprinter } from "../../src/transfer/blocks/fingerprint.ts";
 import { parseChunk, tagHolds } from "../../src/transfer/chunk.ts";
+import type { ReadReceived } from "../../src/transfer/copies/copies.ts";
 import { parseDescribe, parseWant } from "../../src/transfer/describe.ts";
 import { parseInventory } from "../../src/transfer/inventory.ts";
 import { parseDataAck, streamKey } from "../../src/transfer/stream-frame.ts";
@@ -28,6 +30,8 @@ import { kinds, type Outcome, outcomes, parseVector, type Vector, vectors } from
 const splitEverywhereBytes = 4096;
 
 const all = vectors();
+/** Of no meaning between two chunks. */
+const bodyRoom = Buffer.alloc(chunkBodyBytes, 0xee);
 
 interface Heard {
   outcome: string;
@@ -39,6 +43,8 @@ function hear(vector: Vector, pieces: Iterable<Buffer>): Heard {
   const files = (vector.optional("files") ?? "").split(" ").filter(Boolean).map(Number);
   const tagger = new Tagger(Buffer.from(vector.optional("key") ?? "00".repeat(16), "hex"));
   const inbox = inboxOf(vector);
+  const received = { read: readerOf(vector, files), room: bodyRoom };
+  let isWanted = false;
   const frames: FrameName[] = [];
   const take = (name: FrameName, payload: Buffer) => {
     if (isMessageName(name)) decodeMessage(name, payload);
@@ -52,11 +58,11 @@ function hear(vector: Vector, pieces: Iterable<Buffer>): Heard {
     if (name === "describe") parseDescribe(payload, files);
     if (name === "want") parseWant(payload);
     if (name !== "chunk") return;
-    const chunk = parseChunk(payload, files);
+    const chunk = parseChunk(payload, files, received);
     // The tag of a chunk that leaves blocks out is that of more than came: here its layout is judged alone.
-    if (chunk.leftOut === 0 && !tagHolds(chunk, chunk.body, tagger)) {
-      throw new MigrateError("integrity", "the tag is wrong");
-    }
+    if (chunk.leftOut !== 0 || tagHolds(chunk, chunk.body, tagger)) return;
+    if (chunk.copies === 0) throw new MigrateError("integrity", "the tag is wrong");
+    isWanted = true;
   };
   const decoder = new FrameDecoder(vector.header("standing") as Standing, take);
   const heard = (outcome: string) => ({ outcome, frames: frames.join(" ") });
@@ -65,7 +71,21 @@ function hear(vector: Vector, pieces: Iterable<Buffer>): Heard {
   } catch (thrown) {
     return heard(thrown instanceof MigrateError ? thrown.code : String(thrown));
   }
-  return heard(decoder.atBoundary ? "ok" : "cut");
+  return heard(!decoder.atBoundary ? "cut" : isWanted ? "wanted" : "ok");
+}
+
+/** Reads what was received, and nothing beside it: a place that no file has is never asked for. */
+function readerOf({ received }: Vector, files: readonly number[]): ReadReceived {
+  return (file, from, into) => {
+    expect(from + into.length).toBeLessThanOrEqual(files[file]!);
+    into.fill(0);
+    for (const piece of received) {
+      const at = piece.from - from;
+      if (piece.file !== file || at >= into.length || at + piece.bytes.length <= 0) continue;
+      piece.bytes.copy(into, Math.max(0, at), Math.max(0, -at));
+    }
+    return true;
+  };
 }
 
 /** Takes what comes on a stream as a program would that is always ready. */
@@ -151,7 +171,7 @@ describe("the vectors of the protocol", () => {
   test("are of every kind and every outcome, and of no other", () => {
     expect(new Set(all.map(({ expect }) => expect))).toEqual(new Set<Outcome>(outcomes));
     expect(new Set(all.map(({ kind }) => kind))).toEqual(new Set(kinds));
-    expect(all.length).toBeGreaterThanOrEqual(350);
+    expect(all.length).toBeGreaterThanOrEqual(480);
   });
 
   for (const vector of all) {
@@ -176,6 +196,7 @@ describe("a file that is no vector", () => {
     ["an unknown outcome", good.replace("ok", "fine")],
     ["an unknown kind", good.replace("stream", "river")],
     ["a body that is no hex", `${good}0`],
+    ["what was received at no place", good.replace("frames:", "received: 00*8\nframes:")],
     ["another name than its file", good.replace("name: x", "name: y")],
   ] as const) {
     test(`is refused: ${what}`, () => {
