@@ -74,10 +74,8 @@ export class LaneSender {
     this.#fingerprinter = start.indexKey ? new Fingerprinter(start.indexKey) : undefined;
     this.#choices = start.files.map(() => new DescriptionChoice());
     const fileBytes = start.files.map(({ bytes }) => bytes);
-    this.#copies =
-      start.copies === null
-        ? undefined
-        : new CopyFinder(start.copies.memory, start.copies.lane, fileBytes, this.#reader);
+    const { copies } = start;
+    this.#copies = copies ? new CopyFinder(copies.memory, copies.lane, fileBytes, this.#reader) : undefined;
     this.#windowChunks = start.indexKey ? describedWindowChunks : windowChunks;
   }
 
@@ -212,7 +210,9 @@ export class LaneSender {
     // Before it is packed: a block is what lies in the file, its zeros included.
     const choice = this.#choices[file]!;
     const prints = choice.isDue ? this.#fingerprinter?.prints(buffer.dataRoom(bytes)) : undefined;
-    this.#copies?.look(buffer.dataRoom(bytes), this.#compressor.isWorthLooking);
+    // What the store has crosses no link, so nothing is known of it meanwhile; RAM to come may repeat it.
+    const isToCome = prints !== undefined && this.#start.files.length > 1;
+    this.#copies?.look(buffer.dataRoom(bytes), isToCome || this.#compressor.isWorthLooking);
     const packed = buffer.pack(bytes);
     const { body, pagesAt } = packed;
     const tag = this.#tagger.tag(file, chunk, body);
@@ -257,7 +257,7 @@ export class LaneSender {
   }
 
   async #send(chunk: ChunkUnderway, buffer: ChunkBuffer, slot: number, packed: Packed): Promise<void> {
-    const copies = this.#copies?.find(packed) ?? [];
+    const copies = (this.#compressor.isWorthLooking && this.#copies?.find(packed)) || [];
     chunk.copiedBytes = copies.reduce((sum, { bytes }) => sum + bytes, 0);
     this.#copies?.sent(chunk.file, chunk.chunk);
     const content = copies.length === 0 ? packed.body : buffer.shorten(copies);
