@@ -212,7 +212,7 @@ export class LaneSender {
     const prints = choice.isDue ? this.#fingerprinter?.prints(buffer.dataRoom(bytes)) : undefined;
     // What the store has crosses no link, so nothing is known of it meanwhile; RAM to come may repeat it.
     const isToCome = prints !== undefined && this.#start.files.length > 1;
-    this.#copies?.look(buffer.dataRoom(bytes), isToCome || this.#compressor.isWorthLooking);
+    this.#copies?.look(buffer.dataRoom(bytes), isToCome || this.#compressor.mayLinkBeSlow);
     const packed = buffer.pack(bytes);
     const { body, pagesAt } = packed;
     const tag = this.#tagger.tag(file, chunk, body);
@@ -239,7 +239,7 @@ export class LaneSender {
     const { buffer, slot } = await this.#freeBuffer();
     const bytes = this.#reader.read(chunk.file, chunk.chunk, buffer);
     // Before blocks are cleared: a stream is recognised by what stands before a page.
-    this.#copies?.look(buffer.dataRoom(bytes), !chunk.isAgain && this.#compressor.isWorthLooking);
+    this.#copies?.look(buffer.dataRoom(bytes), !chunk.isAgain && this.#compressor.mayLinkBeSlow);
     buffer.clear(chunk.found, bytes);
     const packed = buffer.pack(bytes);
     if (chunk.found === 0 && !this.#tagger.tag(chunk.file, chunk.chunk, packed.body).equals(chunk.tag)) {
@@ -257,7 +257,7 @@ export class LaneSender {
   }
 
   async #send(chunk: ChunkUnderway, buffer: ChunkBuffer, slot: number, packed: Packed): Promise<void> {
-    const copies = (this.#compressor.isWorthLooking && this.#copies?.find(packed)) || [];
+    const copies = (this.#compressor.isLinkSlow && this.#copies?.find(packed)) || [];
     chunk.copiedBytes = copies.reduce((sum, { bytes }) => sum + bytes, 0);
     this.#copies?.sent(chunk.file, chunk.chunk);
     const content = copies.length === 0 ? packed.body : buffer.shorten(copies);

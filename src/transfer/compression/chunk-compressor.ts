@@ -15,8 +15,8 @@ const learnBytes = 64 * 1024;
 /** A body of a page or two does not repay the work, and would distort what is known of the levels. */
 const leastBodyBytes = 8 * 1024;
 
-/** Looking for known pages in 1 MiB takes some 0.2 ms: where the link takes 20 times that, it costs nothing. */
-const lookingMsPerMiB = 4;
+/** Known pages of 1 MiB are found within 0.7 ms: where the link takes some times that, it costs nothing. */
+const findingMsPerMiB = 4;
 
 /** What compresses: one zstd frame that declares its content size (RFC 8878). */
 export type Engine = (data: Buffer, level: number) => Buffer;
@@ -62,11 +62,15 @@ export class ChunkCompressor {
     );
   }
 
-  /** True while the link takes longer than looking for what need not be sent, or nobody knows yet. */
-  get isWorthLooking(): boolean {
+  /** True while the link takes much longer than finding what need not be sent; always at a fixed level. */
+  get isLinkSlow(): boolean {
     if (this.#setting !== "auto") return this.#setting !== "off";
-    const { periods, wireMsPerMiB } = this.#link;
-    return periods === 0 || (wireMsPerMiB ?? 0) >= lookingMsPerMiB;
+    return this.#link.periods > 0 && (this.#link.wireMsPerMiB ?? 0) >= findingMsPerMiB;
+  }
+
+  /** True as well while nobody knows yet: what is sent now may come again once the link has turned out to be slow. */
+  get mayLinkBeSlow(): boolean {
+    return this.isLinkSlow || (this.#setting === "auto" && this.#link.periods === 0);
   }
 
   /**

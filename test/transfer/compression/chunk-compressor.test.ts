@@ -175,22 +175,25 @@ describe("looking for what need not be sent", () => {
   }
 
   test("is worth it at every level, and never where all is sent as it is", () => {
-    for (const level of [1, 19] as const) expect(new ChunkCompressor(level).isWorthLooking).toBe(true);
+    for (const level of [1, 19] as const) {
+      const { isLinkSlow, mayLinkBeSlow } = new ChunkCompressor(level);
+      expect([isLinkSlow, mayLinkBeSlow]).toEqual([true, true]);
+    }
     const off = new ChunkCompressor("off");
     off.compress(random);
-    expect(off.isWorthLooking).toBe(false);
+    expect([off.isLinkSlow, off.mayLinkBeSlow]).toEqual([false, false]);
   });
 
-  test("is worth it for auto until it knows, then where the link is slow, and not where it is fast", () => {
-    for (const [msPerMiB, isWorth] of [
+  test("is in doubt for auto until it knows, then worth it where the link is slow, and not where it is fast", () => {
+    for (const [msPerMiB, isSlow] of [
       [100, true],
       [8, true],
       [0.1, false],
     ] as const) {
       const { compressor, send } = lane(msPerMiB);
-      expect(compressor.isWorthLooking).toBe(true);
+      expect([compressor.isLinkSlow, compressor.mayLinkBeSlow]).toEqual([false, true]);
       for (let i = 0; i < 200; i++) send(random);
-      expect([msPerMiB, compressor.isWorthLooking]).toEqual([msPerMiB, isWorth]);
+      expect([compressor.isLinkSlow, compressor.mayLinkBeSlow]).toEqual([isSlow, isSlow]);
     }
   });
 
@@ -201,7 +204,7 @@ describe("looking for what need not be sent", () => {
     // For less than a second: in that time nobody can know whether the link has become faster.
     for (const endMs = clock.ms + 900; clock.ms < endMs; ) {
       send(shortened, mebibyte);
-      expect(compressor.isWorthLooking).toBe(true);
+      expect(compressor.isLinkSlow).toBe(true);
     }
   });
 });
