@@ -191,7 +191,7 @@ describe("a chunk is not written", () => {
     ],
     [
       "in an encoding that is not known",
-      (vm) => vm.rawChunk(body([[0, 1]], page), { encoding: 2 }),
+      (vm) => vm.rawChunk(body([[0, 1]], page), { encoding: 4 }),
       "a chunk has an encoding that is not known",
     ],
     [

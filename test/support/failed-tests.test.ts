@@ -20,6 +20,10 @@ const output = [
   "error: at load",
   "-------------------------------",
   "",
+  "2 tests failed:",
+  "(fail) a block > is [not] well [1030.17ms]",
+  "(fail) without a time",
+  "",
   " 1 pass",
 ].join("\n");
 

@@ -18,6 +18,8 @@ export function failedTests(output: string): FailedTest[] {
   let file = "";
   let since: string[] = [];
   for (const line of output.replace(/\u001b\[[0-9;]*m/g, "").split("\n")) {
+    // What failed is told once more by bun test itself, but by its name alone.
+    if (/^\d+ tests? failed:$/.test(line)) break;
     const heading = /^(\S+\.test\.ts):$/.exec(line);
     const verdict = /^\((pass|fail|skip|todo)\) (.*?)(?: \[[\d.]+m?s\])?$/.exec(line);
     if (verdict?.[1] === "fail") failed.push({ name: `${file}: ${verdict[2]}`, told: since });
