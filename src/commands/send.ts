@@ -62,7 +62,7 @@ export default defineCommand({
     ),
     compress: withDefault(
       compressionForm,
-      "Compress with zstd: auto does where the link is slower than it, a number is zstd's level",
+      "Compress with zstd, and send what the VM has twice once: auto does where the link is slower than that, a number (zstd's level) always does, off never",
       "auto",
       parseCompression,
     ),
