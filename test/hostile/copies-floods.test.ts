@@ -1,19 +1,12 @@
 /** What a trusted source can make a destination hold by chunks of copies that are not what they are said to be. */
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { openHome } from "../../src/channel/home.ts";
-import { TrustFile } from "../../src/channel/trust.ts";
 import { limits, pagesPerChunk } from "../../src/protocol/limits.ts";
 import { parseWant } from "../../src/transfer/describe.ts";
-import { killChildren } from "../support/child.ts";
 import { chunkOfCopies, fullBody } from "../support/copying-source.ts";
-import { makeIdentity, newSession } from "../support/hostile-ground.ts";
+import { FloodedServer } from "../support/flooded-server.ts";
 import { PeakMemory } from "../support/peak-memory.ts";
-import { type MigrateProcess, runMigrate } from "../support/process.ts";
-import { type RawIdentity, RawPeer } from "../support/raw-peer.ts";
+import type { RawPeer } from "../support/raw-peer.ts";
 import { RawVm } from "../support/raw-vm.ts";
 
 const mebibyte = 1024 ** 2;
@@ -38,47 +31,11 @@ const asPages = Array.from({ length: pagesPerChunk }, (_, page) => ({
   from: ((page * 77) % pagesPerChunk) * pageBytes,
 }));
 
-let root: string;
-let server: MigrateProcess;
-let port: number;
-let identity: RawIdentity;
-let peers: RawPeer[];
-
+let server: FloodedServer;
 beforeEach(async () => {
-  root = mkdtempSync(join(tmpdir(), "migrate-flood-"));
-  peers = [];
-  const [home, store] = [join(root, "home"), join(root, "store")];
-  identity = await makeIdentity();
-  await TrustFile.load(openHome(home)).add(identity.fingerprint, "source", "a-source");
-  server = runMigrate(["serve", "--listen", "127.0.0.1:0", "--store", store, "--json"], { home });
-  port = Number((await server.waitFor("listening")).address.split(":")[1]);
+  server = await FloodedServer.start();
 });
-afterEach(async () => {
-  for (const peer of peers) peer.close();
-  await killChildren();
-  rmSync(root, { recursive: true, force: true });
-});
-
-async function connect(): Promise<RawPeer> {
-  const peer = await RawPeer.connect({ port, identity });
-  peers.push(peer);
-  return peer;
-}
-
-/** A session of the VM, whose first disk is there, and what makes lanes of it. */
-async function begin(): Promise<() => Promise<RawPeer>> {
-  const session = newSession();
-  const owner = await connect();
-  await owner.join({ session });
-  const { laneToken } = await owner.offer(vm.offer());
-  const openLane = async () => {
-    const lane = await connect();
-    await lane.hello({ role: "lane", session, laneToken }).expect("welcome");
-    return lane;
-  };
-  await (await openLane()).sendChunks([vm.chunk(content)]);
-  return openLane;
-}
+afterEach(() => server.close());
 
 /** Sends a frame over and over; resolves once it was answered by as many WANTs. */
 async function flood(lane: RawPeer, frame: Buffer, times: number): Promise<void> {
@@ -91,15 +48,10 @@ async function flood(lane: RawPeer, frame: Buffer, times: number): Promise<void>
   }
 }
 
-async function expectServing(): Promise<void> {
-  const peer = await connect();
-  await peer.join({ session: newSession() });
-  await peer.send("list", {}).expect("sessions");
-}
-
 // [COPY-2]
 test("lanes flooded with copies that are wrong have each of them wanted as it is, in the memory of a few", async () => {
-  const openLane = await begin();
+  const { openLane } = await server.begin(vm);
+  await (await openLane()).sendChunks([vm.chunk(content)]);
   const tag = randomBytes(tagBytes);
   const floods: [number, Buffer][] = [
     [100, chunkOfCopies(vm, 1, body, asOne, { tag })],
@@ -107,12 +59,12 @@ test("lanes flooded with copies that are wrong have each of them wanted as it is
     [50, chunkOfCopies(vm, 1, body, asPages, { tag, compressed: true })],
   ];
   let first = 0;
-  const memory = new PeakMemory(server.pid);
+  const memory = new PeakMemory(server.process.pid);
   for (let round = 0; round < 4; round++) {
     const lanes = await Promise.all([1, 2, 3, 4].map(openLane));
     for (const [times, frame] of floods) {
       const flooding = lanes.map((lane) => flood(lane, frame, times));
-      await expectServing();
+      await server.expectServing();
       await Promise.all(flooding);
     }
     // As it is, it is taken.
@@ -121,10 +73,10 @@ test("lanes flooded with copies that are wrong have each of them wanted as it is
       lane.close();
     }
     memory.look();
-    if (round === 0) first = new PeakMemory(server.pid).stop();
+    if (round === 0) first = new PeakMemory(server.process.pid).stop();
   }
   const most = memory.stop();
   expect(most).toBeLessThan(mostMemoryBytes);
   expect(most - first).toBeLessThan(32 * mebibyte);
-  expect((await server.kill("SIGTERM")).code).toBe(0);
+  expect((await server.process.kill("SIGTERM")).code).toBe(0);
 }, 60_000);

@@ -1,22 +1,17 @@
 /** What a trusted source can make a destination hold by describing and compressing: next to nothing [STAND-8]. */
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { openHome } from "../../src/channel/home.ts";
-import { TrustFile } from "../../src/channel/trust.ts";
 import { frameTypes } from "../../src/protocol/frames.ts";
 import { limits } from "../../src/protocol/limits.ts";
 import { Fingerprinter } from "../../src/transfer/blocks/fingerprint.ts";
 import { encodeDescribe } from "../../src/transfer/describe.ts";
 import { zeroTag } from "../../src/transfer/tag-table.ts";
-import { killChildren } from "../support/child.ts";
 import { chunkWithout } from "../support/describing-source.ts";
-import { makeIdentity, newSession } from "../support/hostile-ground.ts";
+import { FloodedServer } from "../support/flooded-server.ts";
 import { PeakMemory } from "../support/peak-memory.ts";
-import { type MigrateProcess, runMigrate } from "../support/process.ts";
-import { type RawIdentity, RawPeer } from "../support/raw-peer.ts";
+import type { RawPeer } from "../support/raw-peer.ts";
 import { RawVm } from "../support/raw-vm.ts";
 
 const mebibyte = 1024 ** 2;
@@ -29,44 +24,14 @@ const content = randomBytes(blockBytes + 100);
 const missing = content.subarray(blockBytes);
 const vm = new RawVm("flood", [{ kind: "disk", name: "disk", content }]);
 
-let root: string;
-let server: MigrateProcess;
-let port: number;
-let identity: RawIdentity;
-let peers: RawPeer[];
-
+let server: FloodedServer;
 beforeEach(async () => {
-  root = mkdtempSync(join(tmpdir(), "migrate-flood-"));
-  peers = [];
-  const [home, store] = [join(root, "home"), join(root, "store")];
-  mkdirSync(join(store, "golden"), { recursive: true, mode: 0o700 });
-  writeFileSync(join(store, "golden", "disk.raw"), content.subarray(0, blockBytes));
-  identity = await makeIdentity();
-  await TrustFile.load(openHome(home)).add(identity.fingerprint, "source", "a-source");
-  server = runMigrate(["serve", "--listen", "127.0.0.1:0", "--store", store, "--json"], { home });
-  port = Number((await server.waitFor("listening")).address.split(":")[1]);
+  server = await FloodedServer.start((store) => {
+    mkdirSync(join(store, "golden"), { recursive: true, mode: 0o700 });
+    writeFileSync(join(store, "golden", "disk.raw"), content.subarray(0, blockBytes));
+  });
 });
-afterEach(async () => {
-  for (const peer of peers) peer.close();
-  await killChildren();
-  rmSync(root, { recursive: true, force: true });
-});
-
-/** A session of the VM and what makes lanes of it; gives the index key as well. */
-async function begin(): Promise<{ indexKey: Buffer; openLane: () => Promise<RawPeer> }> {
-  const session = newSession();
-  const owner = await RawPeer.connect({ port, identity });
-  peers.push(owner);
-  await owner.join({ session });
-  const { laneToken, index } = await owner.offer(vm.offer({ base: "golden" }));
-  const openLane = async () => {
-    const lane = await RawPeer.connect({ port, identity });
-    peers.push(lane);
-    await lane.hello({ role: "lane", session, laneToken }).expect("welcome");
-    return lane;
-  };
-  return { indexKey: Buffer.from(index!, "hex"), openLane };
-}
+afterEach(() => server.close());
 
 /** Sends frames over and over and reads nothing, until that many bytes have gone or no more are taken. */
 async function flood(lane: RawPeer, frames: Buffer, bytes: number): Promise<void> {
@@ -83,16 +48,9 @@ async function flood(lane: RawPeer, frames: Buffer, bytes: number): Promise<void
   }
 }
 
-async function expectServing(): Promise<void> {
-  const peer = await RawPeer.connect({ port, identity });
-  peers.push(peer);
-  await peer.join({ session: newSession() });
-  await peer.send("list", {}).expect("sessions");
-}
-
 test("lanes flooded with DESCRIBE and with chunks that leave out blocks keep their memory, and serve goes on", async () => {
-  const { indexKey, openLane } = await begin();
-  const fingerprinter = new Fingerprinter(indexKey);
+  const { accepted, openLane } = await server.begin(vm, { base: "golden" });
+  const fingerprinter = new Fingerprinter(Buffer.from(accepted.index!, "hex"));
   const right = vm.chunk(content).subarray(frameHeaderBytes + 12, frameHeaderBytes + 12 + tagBytes);
   const describe = (tag: Uint8Array) => encodeDescribe(0, 0, tag, fingerprinter.prints(content));
   const wrong = randomBytes(tagBytes);
@@ -103,16 +61,16 @@ test("lanes flooded with DESCRIBE and with chunks that leave out blocks keep the
     [0.5 * mebibyte, [describe(right), chunkWithout(1, Buffer.from(right), 1, missing)]],
     [0.5 * mebibyte, [describe(wrong), chunkWithout(1, wrong, 1, missing)]],
   ];
-  const memory = new PeakMemory(server.pid);
+  const memory = new PeakMemory(server.process.pid);
   for (const [bytes, frames] of floods) {
     const lanes = await Promise.all([1, 2, 3, 4].map(openLane));
     const many = Buffer.concat(Array.from({ length: 500 }, () => frames).flat());
     await Promise.all(lanes.map((lane) => flood(lane, many, bytes)));
     for (const lane of lanes) expect(lane.isClosed).toBe(false);
   }
-  await expectServing();
+  await server.expectServing();
   expect(memory.stop()).toBeLessThan(mostMemoryBytes);
-  expect((await server.kill("SIGTERM")).code).toBe(0);
+  expect((await server.process.kill("SIGTERM")).code).toBe(0);
 });
 
 /** CHUNK in zstd that says it is 1 GiB of zeros (RFC 8878, section 3.1.1), and holds `blocks` times 128 KiB of it. */
@@ -139,10 +97,10 @@ test.each([
   const frame = bomb(blocks);
   expect(frame[4]).toBe(frameTypes.chunk);
   if (blocks === 1) expect(frame.length).toBeLessThanOrEqual(50);
-  const { openLane } = await begin();
+  const { openLane } = await server.begin(vm, { base: "golden" });
   const calm = await openLane();
-  const before = new PeakMemory(server.pid).stop();
-  const watch = new PeakMemory(server.pid);
+  const before = new PeakMemory(server.process.pid).stop();
+  const watch = new PeakMemory(server.process.pid);
   for (let i = 0; i < 8; i++) {
     const lane = await openLane();
     const { code, message } = await lane.sendBytes(frame).error();
@@ -151,6 +109,6 @@ test.each([
   }
   const [whole] = vm.chunks();
   expect((await calm.sendBytes(whole!).next()).name).toBe("ack");
-  await expectServing();
+  await server.expectServing();
   expect(watch.stop() - before).toBeLessThan(32 * mebibyte);
 });
