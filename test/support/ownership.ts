@@ -28,7 +28,7 @@ export type SeenSession = Pick<
 
 /**
  * The sessions of one side in a home's journal, oldest first; none where there is no journal. Only
- * reads, and so waits for nobody: a process that was stopped may hold the journal's lock.
+ * reads, so that a process that was stopped while it wrote holds nothing up.
  */
 export function sessionsIn(home: string, side: "source" | "destination"): SeenSession[] {
   if (!existsSync(join(home, "journal.sqlite"))) return [];
@@ -52,6 +52,8 @@ function copyOfJournal(home: string): string {
 function readSessions(path: string, side: "source" | "destination"): SeenSession[] {
   const database = new Database(path, { readwrite: true, strict: true });
   try {
+    // Whoever closes the journal last locks out readers too, while it clears the log away.
+    database.run("PRAGMA busy_timeout = 10000");
     const sql =
       "SELECT session, name, mode, state, digest, settled, doneBytes FROM sessions WHERE side = $side ORDER BY createdAtMs";
     return database.query<SeenSession, { side: string }>(sql).all({ side });
