@@ -52,6 +52,8 @@ async function sendKilled(vm: SmallVm, flags: string[]): Promise<EventNamed<"don
   const fraction = fractions(seed);
   let serve = await hosts.serve();
   let send = hosts.send(vm.folder, flags);
+  // A link that is lost costs a window of it again: twice as much there shows that no more is sent again.
+  await send.waitFor("progress", { where: ({ doneBytes }) => doneBytes > 2 * windowBytes });
   for (const victim of victims) {
     await send.waitFor("session");
     // The moment is what is random here; nothing is waited for.
