@@ -30,6 +30,8 @@ export interface RunningGuestOptions {
    * "defer" starts QEMU with `-incoming defer` and leaves the loading to the caller.
    */
   incoming?: string;
+  /** Words before QEMU's command, for instance those that enter a network namespace; the process is then QEMU's own. */
+  enter?: readonly string[];
 }
 
 export class RunningGuest {
@@ -174,6 +176,7 @@ function commandLine(options: RunningGuestOptions, kernel: string, initrd: strin
     ...["-tpmdev", "emulator,id=tpm0,chardev=chrtpm", "-device", "tpm-tis,tpmdev=tpm0"],
   ];
   return [
+    ...(options.enter ?? []),
     ...["qemu-system-x86_64", "-name", `guest=${options.name}`, "-no-user-config", "-nodefaults"],
     ...["-machine", "pc", "-accel", "tcg", "-m", `${options.ramMiB}M`, "-display", "none", "-no-reboot"],
     ...["-kernel", kernel, "-initrd", initrd],

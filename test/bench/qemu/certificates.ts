@@ -3,8 +3,11 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { runChild } from "../../support/child.ts";
 
-/** The folder as QEMU's tls-creds-x509 wants it (QEMU, system/tls): ca-cert.pem, server-… and client-…. */
-export async function makeCertificates(folder: string): Promise<void> {
+/**
+ * The folder as QEMU's tls-creds-x509 wants it (QEMU, system/tls): ca-cert.pem, server-… and client-….
+ * They are good for the IPv4 address given.
+ */
+export async function makeCertificates(folder: string, address: string): Promise<void> {
   mkdirSync(folder, { mode: 0o700 });
   const at = (name: string): string => join(folder, name);
   const newKey = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc"];
@@ -16,7 +19,7 @@ export async function makeCertificates(folder: string): Promise<void> {
   for (const side of ["server", "client"]) {
     writeFileSync(
       at(`${side}.ext`),
-      `subjectAltName=IP:127.0.0.1\nkeyUsage=digitalSignature\nextendedKeyUsage=${side}Auth\n`,
+      `subjectAltName=IP:${address}\nkeyUsage=digitalSignature\nextendedKeyUsage=${side}Auth\n`,
     );
     const request = ["-keyout", at(`${side}-key.pem`), "-out", at(`${side}.csr`)];
     await runChild(["openssl", "req", "-new", "-subj", `/CN=bench ${side}`, ...newKey, ...request]);

@@ -1,12 +1,18 @@
 /** One way of moving a guest that runs under QEMU from one QEMU to another. */
 import type { RunningGuest } from "../../support/running-guest.ts";
+import type { Link } from "../link.ts";
 
 export interface QemuContender {
   name: string;
   /** For the table. */
   title: string;
-  /** Makes the destination ready in a folder of this run. What it does is not measured. */
-  prepare(source: RunningGuest, folder: string): Promise<QemuAttempt>;
+  /** Why this machine's QEMU cannot do it; undefined where it can. Absent where every QEMU can. */
+  whyNot?(): Promise<string | undefined>;
+  /**
+   * Makes the destination ready, in a folder of this run and at the link's other end. What it does is
+   * not measured. The source's QEMU is at the link's source.
+   */
+  prepare(source: RunningGuest, folder: string, link: Link): Promise<QemuAttempt>;
 }
 
 /** What is known once the guest has been moved. */

@@ -5,10 +5,14 @@ import { ours } from "./ours.ts";
 
 export const qemuContenders: readonly QemuContender[] = [
   ours("ours", "migrate", []),
-  ours("ours-multifd", "migrate, 2 multifd channels", ["--multifd", "2"]),
-  native("tcp", "QEMU, plain TCP", { tls: false, multifdChannels: 0 }),
-  native("tls", "QEMU, TLS", { tls: true, multifdChannels: 0 }),
+  ours("ours-multifd", "migrate --multifd 2", ["--multifd", "2"]),
+  ours("ours-off", "migrate --compress off", ["--compress", "off"]),
+  native("tcp", "QEMU, plain TCP", {}),
+  native("tls", "QEMU, TLS", { tls: true }),
   native("tls-multifd", "QEMU, TLS, 2 multifd channels", { tls: true, multifdChannels: 2 }),
+  native("tls-multifd-zstd", "QEMU, TLS, 2 multifd channels, zstd", {
+    ...{ tls: true, multifdChannels: 2, zstd: true },
+  }),
 ];
 
 export const contenderNames: readonly string[] = qemuContenders.map(({ name }) => name);

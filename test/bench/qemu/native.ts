@@ -1,6 +1,7 @@
-/** QEMU's own live migration over loopback: plain TCP, TLS, and TLS with several channels. */
+/** QEMU's own live migration: plain TCP or TLS, in one channel or in several, which may be compressed. */
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { runChild } from "../../support/child.ts";
 import type { Qmp } from "../../support/qmp.ts";
 import { RunningGuest } from "../../support/running-guest.ts";
 import { migrationEnd, unlimitedBytesPerSec } from "../../support/saved-ram.ts";
@@ -12,33 +13,35 @@ import { cpuMsOf } from "./cpu-time.ts";
 export const downtimeLimitMs = 300;
 
 export interface NativeOptions {
-  tls: boolean;
-  /** Channels for the RAM beside the first one; 0 is QEMU's default, all in one. */
-  multifdChannels: number;
+  tls?: boolean;
+  /** Channels for the RAM beside the first one; absent is QEMU's default, all in one. */
+  multifdChannels?: number;
+  /** Whether those channels are compressed, at QEMU's own level, which is 1. */
+  zstd?: boolean;
 }
 
 export function native(name: string, title: string, options: NativeOptions): QemuContender {
   return {
     name,
     title,
-    async prepare(source, folder) {
+    ...(options.zstd ? { whyNot: whyNoZstd } : {}),
+    async prepare(source, folder, { address, destination: enter }) {
       mkdirSync(folder, { recursive: true });
       const destination = await RunningGuest.start({
         ...source.options,
-        folder: join(folder, "destination"),
-        incoming: "defer",
+        ...{ folder: join(folder, "destination"), incoming: "defer", enter },
       });
       try {
         const [from, to] = [await source.watch(), await destination.watch()];
         if (options.tls) {
           const certificates = join(folder, "tls");
-          await makeCertificates(certificates);
-          await useTls(from, certificates, "client");
-          await useTls(to, certificates, "server");
+          await makeCertificates(certificates, address);
+          await useTls(from, certificates, { endpoint: "client", address });
+          await useTls(to, certificates, { endpoint: "server" });
         }
         for (const qmp of [from, to]) await setUp(qmp, options);
-        await to.execute("migrate-incoming", { uri: "tcp:127.0.0.1:0" });
-        const uri = `tcp:127.0.0.1:${await listeningPort(to)}`;
+        await to.execute("migrate-incoming", { uri: `tcp:${address}:0` });
+        const uri = `tcp:${address}:${await listeningPort(to)}`;
         const left = await migrationEnd(from);
         const arrived = await migrationEnd(to);
         return {
@@ -61,15 +64,19 @@ export function native(name: string, title: string, options: NativeOptions): Qem
   };
 }
 
-async function useTls(qmp: Qmp, dir: string, endpoint: "client" | "server"): Promise<void> {
+/** One side's end of it; the client is told which address the server's certificate must name. */
+type TlsEnd = { endpoint: "client"; address: string } | { endpoint: "server" };
+
+async function useTls(qmp: Qmp, dir: string, end: TlsEnd): Promise<void> {
+  const { endpoint } = end;
   const credentials = { "qom-type": "tls-creds-x509", id: "tls0", dir, endpoint, "verify-peer": true };
   await qmp.execute("object-add", credentials);
-  const name = endpoint === "client" ? { "tls-hostname": "127.0.0.1" } : {};
+  const name = end.endpoint === "client" ? { "tls-hostname": end.address } : {};
   await qmp.execute("migrate-set-parameters", { "tls-creds": "tls0", ...name });
 }
 
-async function setUp(qmp: Qmp, { multifdChannels }: NativeOptions): Promise<void> {
-  const multifd = multifdChannels > 0;
+async function setUp(qmp: Qmp, { multifdChannels, zstd = false }: NativeOptions): Promise<void> {
+  const multifd = multifdChannels !== undefined;
   await qmp.execute("migrate-set-capabilities", {
     capabilities: [{ capability: "multifd", state: multifd }],
   });
@@ -77,7 +84,25 @@ async function setUp(qmp: Qmp, { multifdChannels }: NativeOptions): Promise<void
     "max-bandwidth": unlimitedBytesPerSec,
     "downtime-limit": downtimeLimitMs,
     ...(multifd ? { "multifd-channels": multifdChannels } : {}),
+    ...(zstd ? compression : {}),
   });
+}
+
+/** QEMU, qapi/migration.json: MultiFDCompression. Both sides must have it. */
+const compression = { "multifd-compression": "zstd" } as const;
+
+/** A QEMU that was built without zstd does not take the parameter, and says so in its answer. */
+async function whyNoZstd(): Promise<string | undefined> {
+  const commands = [
+    { execute: "qmp_capabilities" },
+    { execute: "migrate-set-parameters", arguments: compression },
+    { execute: "quit" },
+  ];
+  const script =
+    'printf "%s\\n" "$@" | qemu-system-x86_64 -no-user-config -nodefaults -machine none -display none -qmp stdio';
+  const answers = await runChild(["sh", "-c", script, "sh", ...commands.map((each) => JSON.stringify(each))]);
+  const refused = answers.split("\n").find((line) => line.startsWith('{"error"'));
+  return refused === undefined ? undefined : `QEMU says ${refused.trim()}`;
 }
 
 /** The port that QEMU was given where it was told to take any. */

@@ -1,14 +1,21 @@
 /** What the benchmark of running VMs is asked to do. */
 import { parseArgs } from "node:util";
+import { type LinkName, linkNames } from "../link.ts";
+import { seedOf, wholeNumber } from "../options.ts";
 import { contenderNames } from "./contenders.ts";
+import { type GuestName, guestNames } from "./guests.ts";
 
 export interface QemuBenchOptions {
-  /** How often each contender moves the guest that is full of random bytes. */
+  /** How often each contender moves each of the guests that have no disk, over each link. */
   rounds: number;
-  /** How often the small guest with a disk is moved; 0 leaves that part out. */
+  /** How often the small guest with a disk is moved over each link; 0 leaves that part out. */
   diskRounds: number;
-  /** Random bytes in the guest's RAM, in MiB. */
+  guests: GuestName[];
+  links: LinkName[];
+  /** Random bytes in the RAM of the guest `random`, in MiB. */
   randomMiB: number;
+  /** RAM of the guest `worked`, in MiB. */
+  workedMiB: number;
   contenders: string[];
   /** Where saved guests, disks and stores lie. */
   folder: string;
@@ -17,12 +24,15 @@ export interface QemuBenchOptions {
   json: string | undefined;
 }
 
-export const usage = `bun run bench qemu [--rounds 5] [--disk-rounds 10] [--random MIB] [--contenders a,b]
-                   [--folder DIR] [--seed N] [--json FILE]
+export const usage = `bun run bench qemu [--rounds 5] [--disk-rounds 10] [--guests a,b] [--link a,b] [--random MIB] [--worked MIB]
+                   [--contenders a,b] [--folder DIR] [--seed N] [--json FILE]
 
-  --rounds       how often each contender moves a guest with 1 GiB of random bytes (default 5)
+  --rounds       how often each contender moves each guest over each link (default 5)
   --disk-rounds  how often an idle guest of 256 MiB with a disk of 1 GiB is moved by us (default 10; 0: not at all)
-  --random       MiB of random bytes in the guest's RAM (default 1024)
+  --guests       of ${guestNames.join(", ")} (default both)
+  --link         of ${linkNames.join(", ")} (default loopback; gigabit needs root)
+  --random       MiB of random bytes in the RAM of the guest random (default 1024)
+  --worked       MiB of RAM of the guest worked, half of it worked on (default 1024)
   --contenders   of ${contenderNames.join(", ")} (default all)
   --folder       where saved guests, disks and stores lie (default /dev/shm, so that no disk is measured)
   --seed         of the order of the runs (default: a new one, printed)
@@ -36,33 +46,34 @@ export function readOptions(args: string[]): QemuBenchOptions {
     options: {
       rounds: { type: "string", default: "5" },
       "disk-rounds": { type: "string", default: "10" },
+      guests: { type: "string", default: guestNames.join(",") },
+      link: { type: "string", default: "loopback" },
       random: { type: "string", default: "1024" },
+      worked: { type: "string", default: "1024" },
       contenders: { type: "string", default: contenderNames.join(",") },
       folder: { type: "string", default: "/dev/shm" },
       seed: { type: "string" },
       json: { type: "string" },
     },
   });
-  const names = values.contenders.split(",");
-  const strange = names.find((name) => !contenderNames.includes(name));
-  if (strange !== undefined)
-    throw new Error(`--contenders knows ${contenderNames.join(", ")}, not ${strange}`);
   return {
     rounds: wholeNumber("--rounds", values.rounds, 1, 1000),
     diskRounds: wholeNumber("--disk-rounds", values["disk-rounds"], 0, 1000),
+    guests: namesOf("--guests", values.guests, guestNames),
+    links: namesOf("--link", values.link, linkNames),
     randomMiB: wholeNumber("--random", values.random, 16, 16 * 1024),
-    contenders: [...new Set(names)],
+    workedMiB: wholeNumber("--worked", values.worked, 128, 16 * 1024),
+    contenders: namesOf("--contenders", values.contenders, contenderNames),
     folder: values.folder,
-    seed:
-      values.seed === undefined
-        ? crypto.getRandomValues(new Uint32Array(1))[0]!
-        : wholeNumber("--seed", values.seed, 0, 2 ** 32 - 1),
+    seed: seedOf(values.seed),
     json: values.json,
   };
 }
 
-function wholeNumber(flag: string, text: string, least: number, most: number): number {
-  const value = Number(text);
-  if (/^\d+$/.test(text) && value >= least && value <= most) return value;
-  throw new Error(`${flag} takes a whole number from ${least} to ${most}, not ${text}`);
+function namesOf<Name extends string>(flag: string, text: string, known: readonly Name[]): Name[] {
+  const names = [...new Set(text.split(","))];
+  const isKnown = (name: string): name is Name => (known as readonly string[]).includes(name);
+  const strange = names.find((name) => !isKnown(name));
+  if (strange !== undefined) throw new Error(`${flag} knows ${known.join(", ")}, not ${strange}`);
+  return names.filter(isKnown);
 }

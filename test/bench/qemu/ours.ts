@@ -2,7 +2,7 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { ArrivedGuest } from "../../support/arrived-guest.ts";
-import { type MigrateProcess, runMigrate } from "../../support/process.ts";
+import { builtBinary, type MigrateProcess, runMigrate } from "../../support/process.ts";
 import type { QemuContender } from "./contender.ts";
 import { cpuMsOf } from "./cpu-time.ts";
 import { downtimeLimitMs } from "./native.ts";
@@ -13,11 +13,14 @@ export function ours(name: string, title: string, flags: string[]): QemuContende
   return {
     name,
     title,
-    async prepare(source, folder) {
+    async prepare(source, folder, link) {
       const [home, store] = [join(folder, "home"), join(folder, "store")];
       mkdirSync(store, { recursive: true });
-      const serveArgs = ["serve", "--listen", "127.0.0.1:0", "--store", store, "--qemu", "--allow-tcg"];
-      const serve = runMigrate([...serveArgs, "--json"], { home });
+      const listen = ["--listen", `${link.address}:0`];
+      const serve = runMigrate(["serve", ...listen, "--store", store, "--qemu", "--allow-tcg", "--json"], {
+        home,
+        binary: [...link.destination, builtBinary],
+      });
       const arrived = new ArrivedGuest(home, source.options.name);
       let send: MigrateProcess | undefined;
       const cleanUp = async (): Promise<void> => {
@@ -33,6 +36,7 @@ export function ours(name: string, title: string, flags: string[]): QemuContende
           async move() {
             send = runMigrate(["send", ...target, ...limit, ...flags, "--json"], {
               home: join(folder, "source-home"),
+              binary: [...link.source, builtBinary],
             });
             const done: Record<string, unknown> = await send.waitFor("done", { deadlineMs });
             const number = (value: unknown): number | undefined =>

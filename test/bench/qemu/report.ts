@@ -7,9 +7,10 @@ type Figure = (sample: QemuSample) => number | undefined;
 
 const seconds: Figure = (sample) => sample.seconds;
 const downtimeMs: Figure = (sample) => sample.downtimeMs;
+const wireMiB = ({ wireBytes }: QemuSample): number => wireBytes / 2 ** 20;
 const cpuSeconds: Figure = ({ sourceCpuMs, destinationCpuMs }) => (sourceCpuMs + destinationCpuMs) / 1000;
 
-/** The table of one guest: a row a contender, medians (least–most), times and CPU as multiples of ours. */
+/** The table of one guest on one link: a row a contender, medians (least–most), times and CPU as multiples of ours. */
 export function guestTable(
   title: string,
   contenders: readonly QemuContender[],
@@ -21,6 +22,7 @@ export function guestTable(
     "time / ours",
     "own seconds",
     "downtime ms",
+    "MiB on the wire",
     "CPU s source",
     "CPU s destination",
     "CPU / ours",
@@ -35,6 +37,7 @@ export function guestTable(
         multiple(samples, contender.name, seconds),
         spread(own, (sample) => sample.ownSeconds),
         spread(own, downtimeMs),
+        figures(median(own.map(wireMiB))),
         spread(own, (sample) => sample.sourceCpuMs / 1000),
         spread(own, (sample) => sample.destinationCpuMs / 1000),
         multiple(samples, contender.name, cpuSeconds),
@@ -46,8 +49,14 @@ export function guestTable(
   return [`**${title}**`, "", ...lines].join("\n");
 }
 
-/** Each aim of the project with what was measured, as a list; those that lack samples are left out. */
-export function aimList(full: readonly QemuSample[], disk: readonly QemuSample[]): string {
+/**
+ * Each aim of the project with what was measured, as a list; those that lack samples are left out.
+ * They were set for loopback, and for RAM that nothing makes smaller.
+ */
+export function aimList(samples: readonly QemuSample[]): string {
+  const of = (guest: string): QemuSample[] =>
+    samples.filter((sample) => sample.guest === guest && sample.link === "loopback");
+  const [full, disk] = [of("random"), of("disk")];
   const aims = ["ours", "ours-multifd"].flatMap((name) => [
     {
       sentence: `QEMU's TLS / ${name}, time`,

@@ -3,6 +3,7 @@ import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { withDeadline } from "../../support/deadline.ts";
 import type { RunningGuest } from "../../support/running-guest.ts";
+import type { Link, LinkName } from "../link.ts";
 import type { QemuAttempt, QemuContender } from "./contender.ts";
 import { cpuMsOf } from "./cpu-time.ts";
 import type { BenchGuest } from "./guests.ts";
@@ -10,6 +11,7 @@ import type { BenchGuest } from "./guests.ts";
 export interface QemuSample {
   round: number;
   guest: string;
+  link: LinkName;
   contender: string;
   /** From the order to move until the mover says that it is done and the guest runs over there. */
   seconds: number;
@@ -21,6 +23,8 @@ export interface QemuSample {
   sourceCpuMs: number;
   /** Of all processes at the destination, until the mover is done. */
   destinationCpuMs: number;
+  /** As the link's device counts, both ways, headers included: right only while nothing else uses it. */
+  wireBytes: number;
 }
 
 const deadlineMs = 600_000;
@@ -32,8 +36,8 @@ const deadlineMs = 600_000;
  */
 export async function takeSample(
   contender: QemuContender,
-  guestName: string,
   guest: BenchGuest,
+  link: Link,
   round: number,
   parent: string,
 ): Promise<QemuSample> {
@@ -42,15 +46,17 @@ export async function takeSample(
   let source: RunningGuest | undefined;
   let attempt: QemuAttempt | undefined;
   try {
-    source = await guest.start(join(folder, "source"));
-    attempt = await contender.prepare(source, join(folder, "move"));
+    source = await guest.start(join(folder, "source"), link.source);
+    attempt = await contender.prepare(source, join(folder, "move"), link);
     await ticks(source, 2);
 
     const sourceBefore = cpuMsOf(source.pid);
     const destinationBefore = attempt.destinationCpuMs();
+    const wireBefore = await link.wireBytes();
     const begun = performance.now();
     const moved = await withDeadline(attempt.move(), deadlineMs, "the end of the move");
     const seconds = (performance.now() - begun) / 1000;
+    const wireBytes = (await link.wireBytes()) - wireBefore;
     const destinationCpuMs = attempt.destinationCpuMs() - destinationBefore;
 
     const last = source.ticks().at(-1) ?? 0;
@@ -58,16 +64,19 @@ export async function takeSample(
     const sourceCpuMs = (await cpuToTheEnd(source)) - sourceBefore + attempt.sourceCpuMs();
     return {
       round,
-      guest: guestName,
+      guest: guest.name,
+      link: link.name,
       contender: contender.name,
       seconds,
       ...moved,
       sourceCpuMs,
       destinationCpuMs,
+      wireBytes,
     };
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
-    throw new Error(`${contender.name} with ${guestName}: ${message}; QEMU wrote: ${source?.lastWords()}`);
+    const run = `${contender.name} with ${guest.name} ${link.title}`;
+    throw new Error(`${run}: ${message}; QEMU wrote: ${source?.lastWords()}`);
   } finally {
     await attempt?.cleanUp();
     await source?.kill();
