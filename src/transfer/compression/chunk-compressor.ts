@@ -68,9 +68,14 @@ export class ChunkCompressor {
     return this.#link.periods > 0 && (this.#link.wireMsPerMiB ?? 0) >= findingMsPerMiB;
   }
 
-  /** True as well while nobody knows yet: what is sent now may come again once the link has turned out to be slow. */
+  /**
+   * True as well while nobody knows yet, and nothing that was acknowledged says otherwise: what is sent now may
+   * come again once the link has turned out to be slow.
+   */
   get mayLinkBeSlow(): boolean {
-    return this.isLinkSlow || (this.#setting === "auto" && this.#link.periods === 0);
+    if (this.isLinkSlow) return true;
+    const isUnknown = this.#setting === "auto" && this.#link.periods === 0;
+    return isUnknown && this.#link.shownMsPerMiB() >= findingMsPerMiB;
   }
 
   /**
@@ -131,7 +136,7 @@ export class ChunkCompressor {
     const fromMs = this.#nowMs();
     const frame = this.#engine(body, level);
     const ms = this.#nowMs() - fromMs;
-    this.#choice.compressed(level, frame.length / body.length, ms, ms / (body.length / mebibyte));
+    this.#choice.compressed(level, frame.length / body.length, ms, body.length / mebibyte);
     return worthwhile(frame, body);
   }
 

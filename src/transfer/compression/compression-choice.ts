@@ -49,6 +49,11 @@ const unhurriedMsPerMiB = 20;
 const writingMsPerMiB = 0.4;
 /** Weight of a chunk, and of a sample, in the part of the data that does not shrink. */
 const stubbornWeight = { chunk: 1 / 16, sample: 1 / 4 };
+/**
+ * Where it is in doubt that it is the link that holds up, the time without compressing is seen in place of
+ * reckoned: after so long at first, seldom later, and for no longer than a spell.
+ */
+const doubt = { firstPauseMs: 1000, longestPauseMs: 60_000, spellMs: 2000 };
 /** Part of the machine's processors that must be idle for compressing to begin on a fast link. */
 const idleEnough = 0.2;
 
@@ -67,6 +72,9 @@ export class CompressionChoice {
   #stubborn = 0;
   #sinceAttempt = 0;
   #attempt = 0;
+  #isSpell = false;
+  #spellAtMs = -Infinity;
+  #doubtPauseMs = doubt.firstPauseMs;
   readonly #lastTried = new Map<Level, number>();
   #chunks = 0;
 
@@ -110,14 +118,14 @@ export class CompressionChoice {
     if (part <= 0.95) this.#table.sampled(part, msPerMiB);
   }
 
-  /** A chunk was compressed at the level that was planned; `part` is what it left. */
-  compressed(level: Level, part: number, ms: number, msPerMiB: number): void {
+  /** A chunk, or a piece of so many MiB, was compressed at the level that was planned; `part` is what it left. */
+  compressed(level: Level, part: number, ms: number, mebibytes: number): void {
     this.#chunks++;
     this.#blindSpentMs += ms;
     this.#lastTried.set(level, this.#chunks);
     this.#passed(part <= 0.97);
     // What does not shrink says nothing about what does.
-    if (this.#shrinks) this.#table.compressed(level, part, msPerMiB);
+    if (this.#shrinks) this.#table.compressed(level, part, ms / mebibytes, mebibytes);
   }
 
   /** The samples of a plan that said "check" did not shrink; what they cost. */
@@ -144,31 +152,49 @@ export class CompressionChoice {
   }
 
   #planRaw(nowMs: number): Plan {
+    if (this.#isInSpell(nowMs)) return { level: 0, sample: "none" };
     const wireMs = this.#link.wireMsPerMiB;
     if (wireMs === null || wireMs <= this.#link.otherMsPerMiB) return { level: 0, sample: "none" };
     if (nowMs >= this.#nextSampleMs) return { level: 0, sample: "learn" };
     if (this.#sampledPart > 0.95) return { level: 0, sample: "none" };
+    const isWorthIt = this.#isWorthBeginning(nowMs);
     // One sample, one decision: the next has to wait for the next.
-    this.#sampledPart = 1;
-    if (!this.#isWorthBeginning(nowMs)) return { level: 0, sample: "none" };
+    if (isWorthIt !== null) this.#sampledPart = 1;
+    if (!isWorthIt) return { level: 0, sample: "none" };
     this.#mode = "compressed";
     this.#shrinks = true;
     return { level: this.#level, sample: "none" };
   }
 
-  /** Compressing, at the level that is the best and then the present one, would make chunks faster. */
-  #isWorthBeginning(nowMs: number): boolean {
+  /** Compressing, at the level that is the best and then the present one, would make chunks faster; null: soon known. */
+  #isWorthBeginning(nowMs: number): boolean | null {
     this.#level = this.#best(nowMs);
     if (this.#time(this.#level, nowMs) >= worthBeginning * this.#rawTime()) return false;
     if ((this.#link.wireMsPerMiB ?? 0) >= unhurriedMsPerMiB) return true;
     // Where the processors are what everything waits for, a lane waits just as it does for a link.
     const idle = this.#idleShare(nowMs);
-    return idle !== null && idle >= idleEnough;
+    return idle === null ? null : idle >= idleEnough;
+  }
+
+  /** True until the time without compressing has been seen, or was waited for in vain. */
+  #isInSpell(nowMs: number): boolean {
+    const isSeen = (this.#link.asItIs?.atMs ?? -Infinity) > this.#spellAtMs;
+    this.#isSpell &&= !isSeen && nowMs - this.#spellAtMs < doubt.spellMs;
+    return this.#isSpell;
+  }
+
+  #isTimeForSpell(nowMs: number): boolean {
+    const lastMs = Math.max(this.#link.asItIs?.atMs ?? -Infinity, this.#spellAtMs);
+    if (!this.#link.isInDoubt || nowMs - lastMs <= this.#doubtPauseMs) return false;
+    this.#doubtPauseMs = Math.min(doubt.longestPauseMs, this.#doubtPauseMs * 4);
+    this.#isSpell = true;
+    this.#spellAtMs = nowMs;
+    return true;
   }
 
   #planCompressed(nowMs: number): Plan {
     const best = this.#best(nowMs);
-    if (this.#time(best, nowMs) >= worthGoingOn * this.#rawTime()) {
+    if (this.#isTimeForSpell(nowMs) || this.#time(best, nowMs) >= worthGoingOn * this.#rawTime()) {
       this.#mode = "raw";
       this.#sampledPart = 1;
       return { level: 0, sample: "none" };
@@ -193,8 +219,10 @@ export class CompressionChoice {
   }
 
   #rawTime(): number {
-    const { otherMsPerMiB, wireMsPerMiB, lastPart } = this.#link;
-    return Math.max(otherMsPerMiB + writingMsPerMiB * (1 - lastPart), wireMsPerMiB ?? 0);
+    const { otherMsPerMiB, wireMsPerMiB, lastPart, isInDoubt, asItIs } = this.#link;
+    const wireMs = wireMsPerMiB ?? 0;
+    const seenMs = isInDoubt && asItIs !== null ? Math.min(wireMs, asItIs.msPerMiB) : wireMs;
+    return Math.max(otherMsPerMiB + writingMsPerMiB * (1 - lastPart), seenMs);
   }
 
   /**

@@ -22,7 +22,7 @@ interface Factors {
   seen: number;
 }
 
-/** Weight of the newest chunk in the picture of the data: three chunks of another kind turn it. */
+/** Weight of the newest MiB in the picture of the data: three chunks of another kind turn it. */
 const dataWeight = 0.5;
 /** Least weight of a new correction of a factor. */
 const factorWeight = 0.2;
@@ -66,8 +66,10 @@ export class LevelTable {
     this.#last = undefined;
   }
 
-  /** A chunk was compressed at this level: the part it left, and milliseconds for each MiB. */
-  compressed(level: Level, part: number, msPerMiB: number): void {
+  /** So much was compressed at this level: the part it left, and milliseconds for each MiB. */
+  compressed(level: Level, part: number, msPerMiB: number, mebibytes = 1): void {
+    // In four pieces a MiB weighs as much as in one: during a small one the thread is soon held up.
+    const weightOfData = 1 - (1 - dataWeight) ** mebibytes;
     const factors = this.#factors.get(level)!;
     if (level !== 1 && this.#last !== undefined && this.#last !== level) {
       const weight = Math.max(factorWeight, 1 / (factors.seen + 2));
@@ -75,14 +77,14 @@ export class LevelTable {
       factors.time += weight * (Math.min(msPerMiB / this.#msPerMiB, factors.time * mostJump) - factors.time);
       factors.seen++;
     } else {
-      this.#part += dataWeight * (part / factors.size - this.#part);
-      this.#msPerMiB = this.#blend(this.#msPerMiB, msPerMiB / factors.time);
+      this.#part += weightOfData * (part / factors.size - this.#part);
+      this.#msPerMiB = this.#blend(this.#msPerMiB, msPerMiB / factors.time, weightOfData);
       if (level === 1) factors.seen++;
     }
     this.#last = level;
   }
 
-  #blend(old: number, now: number): number {
-    return old + dataWeight * (Math.min(now, old * mostJump) - old);
+  #blend(old: number, now: number, weight = dataWeight): number {
+    return old + weight * (Math.min(now, old * mostJump) - old);
   }
 }

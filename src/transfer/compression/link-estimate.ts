@@ -23,9 +23,14 @@ const waitingPart = 0.25;
 const forgetting = { quickly: 2, slowly: 1.25 };
 /** Two figures that differ by less are the same. */
 const same = 1.15;
+/** Of a period that tells how long it takes as it is, less than this was compressed. */
+const mostlyAsItIs = 0.05;
 const mebibyte = 1024 * 1024;
 /** First and longest half-life of what was found about the other side. */
 const floorHalfLifeMs = { first: 8_000, longest: 64_000 };
+
+/** Small bodies count together up to this. */
+const countedBytes = 64 * 1024;
 
 interface Sent {
   wireBytes: number;
@@ -55,6 +60,8 @@ export class LinkEstimate {
   waiting = false;
   /** Periods that were closed. */
   periods = 0;
+  /** What 1 MiB took when all of a period that the lane waited in went as it is, and when that was seen; null: never. */
+  asItIs: { msPerMiB: number; atMs: number } | null = null;
 
   readonly #underWay: Sent[] = [];
   #ackedAhead = 0;
@@ -69,13 +76,26 @@ export class LinkEstimate {
   #bestMsPerMiB: number | null = null;
   #floor: { msPerMiB: number; atMs: number; halfLifeMs: number } | null = null;
 
+  /** It looks as if something else than the link holds the lane up, for which fewer bytes are no help. */
+  get isInDoubt(): boolean {
+    return this.#floor !== null;
+  }
+
   /** A chunk goes out now, after `compressingMs` of work on it. */
   sent(nowMs: number, bodyBytes: number, wireBytes: number, compressingMs: number): void {
     if (this.#underWay.length === 0) this.#busyFromMs = nowMs;
     this.#sums.bodyBytes += bodyBytes;
     this.#sums.compressingMs += compressingMs;
+    const last = this.#underWay.at(-1);
+    const isAlike = last && last.wireBytes < last.bodyBytes === wireBytes < bodyBytes;
+    // A stream may have thousands of small frames under way: they count as few.
+    if (isAlike && last.bodyBytes + bodyBytes <= countedBytes) {
+      last.wireBytes += wireBytes;
+      last.bodyBytes += bodyBytes;
+      return;
+    }
     this.#underWay.push({ wireBytes, bodyBytes });
-    // Only a lane that tells of no acknowledgements comes here; its figures are worth nothing.
+    // Only who tells of no acknowledgements comes here; its figures are worth nothing.
     if (this.#underWay.length > 1024) this.#underWay.shift();
   }
 
@@ -156,6 +176,9 @@ export class LinkEstimate {
     const wireMsPerMiB = ms / (ackedWire / mebibyte);
     const waited = waitedMs / (lengthMs * waitingPart);
     this.waiting = waited >= 1;
+    if (this.waiting && ackedSmaller < mostlyAsItIs * ackedBody) {
+      this.asItIs = { msPerMiB: shown.msPerMiB, atMs: nowMs };
+    }
     if (this.waiting) {
       this.#shows(nowMs, ms, wireMsPerMiB, shown);
     } else {

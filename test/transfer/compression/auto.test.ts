@@ -91,6 +91,19 @@ describe("a destination that is slower than the link", () => {
     });
   }
 
+  test("whose speed is such that compressing looks worth it once is found out", () => {
+    const plan: VirtualMove = {
+      chunks,
+      kind: () => "text",
+      mbitPerSec: () => 10_000,
+      rttMs: 0.1,
+      destinationMs: (compressed) => (compressed ? 6.69 : 6),
+    };
+    const auto = move("auto", plan);
+    expect(auto.ms).toBeLessThanOrEqual(move("off", plan).ms * 1.03);
+    expect(auto.levels.get(0)).toBeGreaterThan(chunks * 0.95);
+  });
+
   test("is not relieved at the cost of processors that are all busy", () => {
     const plan = (idleShare: number): VirtualMove => ({
       chunks,

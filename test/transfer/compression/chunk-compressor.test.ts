@@ -197,6 +197,18 @@ describe("looking for what need not be sent", () => {
     }
   });
 
+  test("is in doubt no more as soon as acknowledgements say otherwise, long before a period is over", () => {
+    for (const [msPerMiB, mayBeSlow] of [
+      [8, true],
+      [0.1, false],
+    ] as const) {
+      const { compressor, send, clock } = lane(msPerMiB);
+      for (let i = 0; i < 5; i++) send(random);
+      expect(clock.ms).toBeLessThan(50);
+      expect([compressor.isLinkSlow, compressor.mayLinkBeSlow]).toEqual([false, mayBeSlow]);
+    }
+  });
+
   test("goes on on a slow link where so much is left out that nobody waits for it", () => {
     const { compressor, send, clock } = lane(100);
     for (let i = 0; i < 20; i++) send(random);

@@ -64,6 +64,14 @@ test("a chunk during which the thread was held up does not spoil the picture", (
   expect(table.msPerMiB(9)).toBeLessThan(before * 4);
 });
 
+test("a piece weighs by its size: four of a quarter as one of 1 MiB", () => {
+  const [pieces, whole] = [new LevelTable(), new LevelTable()];
+  for (let i = 0; i < 4; i++) pieces.compressed(1, 0.7, 4, 0.25);
+  whole.compressed(1, 0.7, 4);
+  expect(pieces.part(1)).toBeCloseTo(whole.part(1), 9);
+  expect(pieces.msPerMiB(1)).toBeCloseTo(whole.msPerMiB(1), 9);
+});
+
 test("a sample shifts the data and leaves the levels as they differ", () => {
   const table = new LevelTable();
   const factor = table.part(6) / table.part(1);

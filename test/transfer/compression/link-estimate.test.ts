@@ -48,6 +48,28 @@ describe("the link's rate", () => {
     expect(lane.link.wireMsPerMiB).toBeCloseTo(20, 1);
   });
 
+  test("shows, too, where thousands of small bodies are under way between large ones", () => {
+    const link = new LinkEstimate();
+    const [small, large] = [1024, mebibyte / 2];
+    const roundBytes = 2048 * small + large / 4;
+    let nowMs = 0;
+    const send = () => {
+      for (let i = 0; i < 2048; i++) link.sent(nowMs, small, small, 0);
+      link.sent(nowMs, large, large / 4, 0);
+    };
+    link.settle(nowMs, "slowly");
+    send();
+    for (let i = 0; i < 20; i++) {
+      send();
+      nowMs += 60;
+      link.acknowledged(nowMs, roundBytes);
+      link.waited(50);
+      link.settle(nowMs, "slowly");
+    }
+    expect(link.wireMsPerMiB).toBeCloseTo(60 / (roundBytes / mebibyte), 6);
+    expect(link.lastPart).toBeCloseTo(roundBytes / (2048 * small + large), 6);
+  });
+
   test("is forgotten upwards while it does not show", () => {
     const lane = new Lane();
     lane.pass(100, 1, 20, 15);
