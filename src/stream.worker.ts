@@ -1,19 +1,23 @@
 /** Entry of a Worker of streams: see transfer/stream-sender.ts. */
 import { closeSync } from "node:fs";
-import type { FromStreams, ToStreams } from "./transfer/stream-messages.ts";
+import { StreamCompressor } from "./transfer/stream-compressor.ts";
+import type { FromStreams, StreamRoute, ToStreams } from "./transfer/stream-messages.ts";
 import { StreamSender } from "./transfer/stream-sender.ts";
+import type { StreamTiming } from "./transfer/stream-watch.ts";
 
 const senders = new Map<number, StreamSender>();
-let start: Extract<ToStreams, { kind: "route" }> | undefined;
+let start: { route: StreamRoute; timing: StreamTiming; compressor: StreamCompressor } | undefined;
 
 const post = (message: FromStreams) => postMessage(message);
 
 addEventListener("message", (event) => {
   const message = (event as MessageEvent<ToStreams>).data;
   switch (message.kind) {
-    case "route":
-      start = message;
+    case "route": {
+      const { route, timing, mostLevel } = message;
+      start = { route, timing, compressor: new StreamCompressor(route.compression, { mostLevel }) };
       break;
+    }
     case "open": {
       if (start === undefined) {
         closeSync(message.fd);

@@ -54,8 +54,8 @@ export interface ArrivingVmOptions {
   isOwned: () => boolean;
   /** The QEMU ended, or a stream failed, before the VM was whole. */
   failed: (error: MigrateError) => void;
-  /** Bytes that came on streams. */
-  received: (bytes: number) => void;
+  /** Bytes that came on streams, and what of the VM QEMU was handed. */
+  received: (wireBytes: number, handedOnBytes: number) => void;
 }
 
 export class ArrivingVm {
@@ -95,7 +95,7 @@ export class ArrivingVm {
         throw qmpFailure(thrown, "destination");
       }
     }
-    return { instance: this.#instance!, streamToken: this.#streamToken };
+    return { instance: this.#instance!, streamToken: this.#streamToken, zstd: true };
   }
 
   async #begin(): Promise<void> {

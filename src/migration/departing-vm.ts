@@ -11,10 +11,12 @@ import { DiskMirror } from "../vm/qemu/disk-mirror.ts";
 import { qmpFailure } from "../vm/qemu/qmp-error.ts";
 import { RamMigration } from "../vm/qemu/ram-migration.ts";
 import type { RunningVm } from "../vm/qemu/running-vm.ts";
+import { DepartureProgress } from "./departure-progress.ts";
 import type { Observer } from "./events.ts";
 import { LinkGate } from "./link-gate.ts";
 import type { Phase } from "./phases.ts";
 import type { ProgressMeter } from "./progress-meter.ts";
+import { RamPace } from "./ram-pace.ts";
 import { type StallLimits, StallWatch } from "./stall-watch.ts";
 import { StreamSockets } from "./stream-sockets.ts";
 
@@ -49,8 +51,8 @@ export class DepartingVm {
   readonly #gate = new LinkGate();
   readonly #ram: RamMigration;
   readonly #mirrors: DiskMirror[];
-  /** The rows of the meter behind those of the files that go as chunks: mirrored disks, then the RAM. */
-  readonly #firstRow: number;
+  readonly #progress: DepartureProgress;
+  readonly #pace: RamPace | undefined;
   #instance: string | undefined;
   #pool: StreamPool | undefined;
   #sockets: StreamSockets | undefined;
@@ -59,8 +61,6 @@ export class DepartingVm {
   #stoppedAtMs: number | undefined;
   #failure: MigrateError | undefined;
   #ticker: Timer | undefined;
-  /** QEMU may be slow to answer: it is asked for its figures once at a time. */
-  #telling: Promise<void> | undefined;
   /** How far a live move has come; the links have phases of their own. */
   #phase: Phase | undefined;
   readonly #stall: StallWatch;
@@ -72,8 +72,10 @@ export class DepartingVm {
     this.#ram = new RamMigration(vm.qmp);
     this.#stall = new StallWatch(options.stallLimits);
     this.#halted.promise.catch(() => {});
-    this.#firstRow = vm.boot.length + (options.live ? 0 : vm.disks.length);
     this.#mirrors = options.live ? vm.disks.map(({ node }, n) => new DiskMirror(vm.qmp, n, node)) : [];
+    this.#progress = new DepartureProgress(vm, this.#ram, this.#mirrors);
+    const { bandwidthBytesPerSec } = options;
+    if (bandwidthBytesPerSec !== null) this.#pace = new RamPace(bandwidthBytesPerSec);
   }
 
   /** What has gone over, once all has. */
@@ -132,7 +134,8 @@ export class DepartingVm {
     // A new link begins with an offer, and finds the VM as far on its way as it was.
     if (this.#phase !== undefined) meter.phase(this.#phase);
     this.#gate.open();
-    this.#sending ??= this.#send({ ...route, ...body }, meter, observe);
+    const compression = body.zstd === true ? route.compression : "off";
+    this.#sending ??= this.#send({ ...route, ...body, compression }, meter, observe);
     this.#sending.catch(() => {});
     this.#results = await Promise.race([this.#sending, lost.promise]);
   }
@@ -168,9 +171,8 @@ export class DepartingVm {
     this.#sockets = new StreamSockets(socketFolder, pool);
     this.#ticker = setInterval(() => {
       this.#lookForStall();
-      this.#telling ??= this.#tell(meter, observe).finally(() => {
-        this.#telling = undefined;
-      });
+      this.#paceRam();
+      this.#progress.tell(meter, observe, pool.sentBytes);
     }, progressEveryMs);
     if (live) this.#enter("pre-copy", meter);
     // All greet before the first begins: the guest stands still meanwhile, and bulk data would be in the way.
@@ -179,9 +181,12 @@ export class DepartingVm {
     await this.#until(Promise.all(this.#mirrors.map((mirror) => mirror.ready)));
     await this.#sendRam(channels);
     await this.#switchOver(meter);
-    await this.#tell(meter, observe);
+    await this.#progress.tellLast(meter, observe, pool.sentBytes);
     for (const mirror of this.#mirrors) await mirror.detach();
-    return await this.#until(this.#sockets.ended(route.retryForMs + streamEndTimeoutMs));
+    const results = await this.#until(this.#sockets.ended(route.retryForMs + streamEndTimeoutMs));
+    // The last of it was still on its way when QEMU was asked.
+    meter.streams(pool.sentBytes);
+    return results;
   }
 
   async #connect(mirror: DiskMirror): Promise<void> {
@@ -192,9 +197,8 @@ export class DepartingVm {
 
   async #sendRam(channels: number): Promise<void> {
     const { downtimeLimitMs, autoConverge, bandwidthBytesPerSec, live } = this.#options;
-    const numbers = Array.from({ length: channels + 1 }, (_, channel) => channel);
     await this.#until();
-    const opened = this.#sockets!.expect("ram", numbers);
+    const opened = this.#sockets!.expect("ram", this.#ramStreams());
     await this.#ram.begin(opened.path, {
       downtimeLimitMs,
       channels,
@@ -235,6 +239,16 @@ export class DepartingVm {
     ]);
   }
 
+  /** What compressing leaves out of the RAM is room for more of it. */
+  #paceRam(): void {
+    const [ram, pool] = [this.#ramStreams(), this.#pool!];
+    const carriedBytes = ram.reduce((sum, stream) => sum + pool.carried(stream).toDestination, 0);
+    const sentBytes = ram.reduce((sum, stream) => sum + pool.sentBytesOn(stream), 0);
+    const bandwidthBytesPerSec = this.#pace?.look(carriedBytes, sentBytes);
+    // Where QEMU is gone, what waits for it says so.
+    if (bandwidthBytesPerSec != null) this.#ram.pace(bandwidthBytesPerSec).catch(() => {});
+  }
+
   /** Asks nothing of QEMU, which answers nothing while it sends the last part. */
   #lookForStall(): void {
     const bytes = this.carriedBytes;
@@ -246,32 +260,11 @@ export class DepartingVm {
   }
 
   #streams(): number[] {
-    const { channels } = this.#options;
-    return [
-      ...Array.from({ length: channels + 1 }, (_, channel) => channel),
-      ...this.#mirrors.map(({ number }) => limits.ramStreams + number),
-    ];
+    return [...this.#ramStreams(), ...this.#mirrors.map(({ number }) => limits.ramStreams + number)];
   }
 
-  async #tell(meter: ProgressMeter, observe: Observer): Promise<void> {
-    try {
-      const { session, name } = meter.session;
-      meter.streams(this.#pool?.sentBytes ?? 0);
-      for (const mirror of this.#mirrors) {
-        const progress = await mirror.progress();
-        // QEMU counts what it has to copy, of which holes are no part; before it has looked there is nothing.
-        if (progress === null || progress.bytes === 0) continue;
-        const { bytes } = this.vm.disks[mirror.number]!;
-        const leftBytes = progress.bytes - progress.doneBytes;
-        meter.reached(this.#firstRow + mirror.number, Math.max(0, bytes - leftBytes));
-      }
-      const ram = await this.#ram.progress();
-      if (ram === null) return;
-      meter.reached(this.#firstRow + this.#mirrors.length, ram.totalBytes - ram.remainingBytes);
-      observe({ event: "ram", session, name, ...ram });
-    } catch {
-      // QEMU is gone: what waits for it says so.
-    }
+  #ramStreams(): number[] {
+    return Array.from({ length: this.#options.channels + 1 }, (_, channel) => channel);
   }
 
   /**

@@ -60,7 +60,7 @@ export class ReceivedVm {
   /** Where the lanes of the last ACCEPT look for what the store has already. */
   #finder: LaneFinder | null = null;
   #meter: ProgressMeter | undefined;
-  /** Bytes that came on streams. */
+  /** Bytes of the VM that came on streams. */
   #streamBytes = 0;
   /** This process has seen the QEMU from its start on: what it has not seen has not been. */
   #sure = false;
@@ -88,7 +88,7 @@ export class ReceivedVm {
         return found !== null && destinationMayRun(found.state as DestinationRecord, found.mode);
       },
       failed: context.failed,
-      received: (bytes) => this.#received(bytes),
+      received: (wireBytes, handedOnBytes) => this.#received(wireBytes, handedOnBytes),
     });
   }
 
@@ -166,10 +166,10 @@ export class ReceivedVm {
     return [{ name, bytes: files.reduce((rest, file) => rest - file.bytes, bytes), atMost: true }];
   }
 
-  #received(bytes: number): void {
-    this.#streamBytes += bytes;
-    this.#meter?.wire(bytes);
-    this.#meter?.done(this.#offered.files.length, bytes);
+  #received(wireBytes: number, handedOnBytes: number): void {
+    this.#streamBytes += handedOnBytes;
+    this.#meter?.wire(wireBytes);
+    this.#meter?.done(this.#offered.files.length, handedOnBytes);
   }
 
   /** Lets a lane in, or throws why not. */

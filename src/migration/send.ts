@@ -21,7 +21,7 @@ export interface SendOptions {
   /** Lanes: connections that carry chunks, each in a Worker of its own. */
   streams: number;
   bandwidthBytesPerSec?: number | undefined;
-  /** How chunks are compressed; streams of a running VM are not. */
+  /** How chunks, and the streams of a running VM, are compressed. */
   compression: Compression;
   /** A VM of the destination's store from which much of this one may be taken. */
   base?: string | undefined;

@@ -72,7 +72,7 @@ export class SourceTransfer {
   }
 
   async #sendMachine(): Promise<void> {
-    const { departing, address, identity, observe, retryForMs } = this.#session.options;
+    const { departing, address, identity, observe, retryForMs, compression } = this.#session.options;
     const { record, meter } = this.#session;
     const { link, peer } = this.#to;
     const route = {
@@ -84,6 +84,7 @@ export class SourceTransfer {
       peer: identity ? peer : null,
       session: record.session,
       tagKey: Buffer.from(record.tagKey, "hex"),
+      compression,
       retryForMs,
     };
     await Promise.race([departing!.transfer(link, route, meter, observe), this.#abortion.promise]);

@@ -48,6 +48,7 @@ export const frameTypes = {
   dataEnd: 38,
   describe: 39,
   want: 40,
+  dataZstd: 41,
 } as const;
 
 export type FrameName = keyof typeof frameTypes;
@@ -81,15 +82,9 @@ const strangerTypes: ReadonlySet<FrameName> = new Set([
 ]);
 const laneDestinationTypes: ReadonlySet<FrameName> = new Set(["chunk", "describe", "error", "ping", "pong"]);
 const laneSourceTypes: ReadonlySet<FrameName> = new Set(["ack", "want", "error", "ping", "pong", "welcome"]);
-const streamDestinationTypes: ReadonlySet<FrameName> = new Set([
-  "data",
-  "dataAck",
-  "dataEnd",
-  "error",
-  "ping",
-  "pong",
-]);
-const streamSourceTypes: ReadonlySet<FrameName> = new Set([...streamDestinationTypes, "welcome"]);
+const streamTypes = ["data", "dataAck", "dataEnd", "error", "ping", "pong"] as const;
+const streamDestinationTypes: ReadonlySet<FrameName> = new Set([...streamTypes, "dataZstd"]);
+const streamSourceTypes: ReadonlySet<FrameName> = new Set([...streamTypes, "welcome"]);
 const bulkTypes: ReadonlySet<FrameName> = new Set([
   "chunk",
   "ack",
@@ -98,6 +93,7 @@ const bulkTypes: ReadonlySet<FrameName> = new Set([
   "data",
   "dataAck",
   "dataEnd",
+  "dataZstd",
 ]);
 
 /**
@@ -125,7 +121,8 @@ export function payloadLimit(name: FrameName, standing: Standing): number | null
 }
 
 function streamLimit(name: FrameName): number {
-  return name === "data" ? limits.dataHeaderBytes + limits.dataBytes : limits.strangerPayloadBytes;
+  const isData = name === "data" || name === "dataZstd";
+  return isData ? limits.dataHeaderBytes + limits.dataBytes : limits.strangerPayloadBytes;
 }
 
 /** A whole frame of `type` around `payload`. */

@@ -135,7 +135,7 @@ const schemas = {
   }),
   /** Asks the destination to start its QEMU, which waits for the streams. */
   start: nothing,
-  started: v.object({ instance: hex(32), streamToken: hex(32) }),
+  started: v.object({ instance: hex(32), streamToken: hex(32), zstd: v.optional(v.boolean()) }),
   runReady: v.object({ lane: hex(32) }),
   runEnd: v.object({ bytes: count(limits.vmBytes), digest: hex(32) }),
   /** The destination's figures in milliseconds and counts, by name. */

@@ -26,13 +26,14 @@ export interface ArrivingStreamsOptions {
   path: (stream: number) => string | null;
   /** A stream has failed; what comes of the others is worth nothing then. Called once. */
   failed: (error: MigrateError) => void;
-  /** Bytes of frames that came over the network since the last call. */
-  received: (bytes: number) => void;
+  /** Bytes of frames that came over the network since the last call, and bytes that QEMU was handed. */
+  received: (wireBytes: number, handedOnBytes: number) => void;
 }
 
 interface Arriving {
   /** The door that holds it, from its first opening on. */
   door: number;
+  handedOnBytes: number;
   result: StreamResult | undefined;
 }
 
@@ -69,7 +70,8 @@ export class ArrivingStreams {
     else if (this.#failure) refuse(this.#failure);
     else if (known !== undefined && known.door !== door) refuse(elsewhere());
     else {
-      if (known === undefined) this.#streams.set(message.stream, { door, result: undefined });
+      if (known === undefined)
+        this.#streams.set(message.stream, { door, handedOnBytes: 0, result: undefined });
       const stream = { session, instance, stream: message.stream, tagKey, path };
       doors.post(door, { kind: "open-stream", conn: message.conn, stream });
     }
@@ -81,7 +83,11 @@ export class ArrivingStreams {
     if (message.session !== session || message.instance !== instance || this.#isDropped) return;
     const stream = this.#streams.get(message.stream);
     if (stream === undefined || stream.door !== door) return;
-    if (message.bytesReceived > 0) this.#options.received(message.bytesReceived);
+    const handedOnBytes = message.bytes - stream.handedOnBytes;
+    stream.handedOnBytes = message.bytes;
+    if (message.bytesReceived > 0 || handedOnBytes > 0) {
+      this.#options.received(message.bytesReceived, handedOnBytes);
+    }
     if (message.state === "ended" && message.digest !== null && stream.result === undefined) {
       stream.result = { stream: message.stream, bytes: message.bytes, digest: message.digest };
       this.#settle();

@@ -9,10 +9,11 @@ import { asMigrateError, MigrateError, type Side } from "../protocol/errors.ts";
 import type { FrameName } from "../protocol/frames.ts";
 import { limits } from "../protocol/limits.ts";
 import { decodeMessage, type MessageBody } from "../protocol/messages.ts";
+import type { CompressedStream } from "./stream-compressor.ts";
 import { encodeDataAck, parseDataAck, streamKey } from "./stream-frame.ts";
 import { StreamInbox } from "./stream-inbox.ts";
 import { StreamLocal } from "./stream-local.ts";
-import { type StreamFrame, StreamOutbox } from "./stream-outbox.ts";
+import { bytesOf, type StreamFrame, StreamOutbox } from "./stream-outbox.ts";
 import { type StreamTiming, StreamWatch } from "./stream-watch.ts";
 import { part, turnAway } from "./turn-away.ts";
 
@@ -20,6 +21,8 @@ import { part, turnAway } from "./turn-away.ts";
 const ackBytes = limits.streamWindowBytes / 8;
 const ackMs = 2;
 
+/** Less does not compress well; where the bandwidth is so small that it takes more than a second, less all the same. */
+const compressedPieceBytes = 128 * 1024;
 /** A frame's bytes up to so many are copied behind its head. */
 const copiedBytes = 16 * 1024;
 
@@ -32,6 +35,8 @@ export interface StreamEndOptions {
   instance: string;
   timing: StreamTiming;
   bandwidthBytesPerSec: number | null;
+  /** Where the peer takes what is compressed. */
+  compressed?: CompressedStream;
   /** The peer's direction has ended, checked and handed on; told before the peer hears of it. */
   inboundEnded: () => void;
   /** Both directions have ended, and the peer has ours. */
@@ -51,6 +56,8 @@ export class StreamEnd {
   #unsent: StreamFrame[] = [];
   #pumping = false;
   #pacer: Pacer | undefined;
+  /** A frame has no more bytes of the program. */
+  #pieceBytes: number = limits.dataBytes;
   #isNewsDue = false;
   #isInboundEndTold = false;
   #isClosed = false;
@@ -62,13 +69,14 @@ export class StreamEnd {
     const { side, stream, tagKey, instance, timing } = options;
     const other = side === "source" ? "destination" : "source";
     this.local = new StreamLocal({
-      said: (bytes) => this.#said(bytes),
-      saidLast: () => this.#saidLast(),
+      // What goes wrong here must not pass for a program that said less.
+      said: (bytes) => this.#guard(() => this.#said(bytes)),
+      saidLast: () => this.#guard(() => this.#saidLast()),
       gone: () => this.#guard(() => this.#gone()),
       hearsAgain: () => this.#guard(() => this.inbox.drained()),
     });
     this.inbox = new StreamInbox(stream, streamKey(tagKey, instance, other), this.local);
-    this.outbox = new StreamOutbox(stream, streamKey(tagKey, instance, side));
+    this.outbox = new StreamOutbox(stream, streamKey(tagKey, instance, side), options.compressed);
     if (options.bandwidthBytesPerSec !== null) this.pace(options.bandwidthBytesPerSec);
     this.#watch = new StreamWatch(timing);
   }
@@ -84,7 +92,7 @@ export class StreamEnd {
   carry(link: FrameSocket, received: number): void {
     this.outbox.acknowledge(received);
     this.#replace(link);
-    this.#unsent = [...this.outbox.unacknowledged];
+    this.#unsent = this.outbox.begin();
     this.#watch.begin(link);
     this.#relieve();
     void this.#pump(link);
@@ -103,7 +111,8 @@ export class StreamEnd {
     if (this.#link !== link || this.#isClosed) return;
     switch (name) {
       case "data":
-        this.inbox.data(payload);
+      case "dataZstd":
+        this.inbox.data(payload, name === "dataZstd");
         this.#news();
         break;
       case "dataAck":
@@ -136,6 +145,10 @@ export class StreamEnd {
   pace(bandwidthBytesPerSec: number): void {
     if (this.#pacer) this.#pacer.bandwidthBytesPerSec = bandwidthBytesPerSec;
     else this.#pacer = new Pacer(bandwidthBytesPerSec);
+    const { sliceBytes } = this.#pacer;
+    this.#pieceBytes = this.#options.compressed
+      ? Math.max(sliceBytes, Math.min(compressedPieceBytes, Math.floor(bandwidthBytesPerSec)))
+      : sliceBytes;
   }
 
   /** The stream has failed at this end: the peer is told, and the program's connection closed. */
@@ -161,6 +174,7 @@ export class StreamEnd {
     this.#isClosed = true;
     this.#watch.end();
     clearTimeout(this.#ackTimer);
+    this.outbox.close();
     this.#replace(undefined);
     this.local.close();
   }
@@ -187,10 +201,11 @@ export class StreamEnd {
   }
 
   #said(bytes: Buffer): void {
-    const most = this.#pacer ? this.#pacer.sliceBytes : limits.dataBytes;
+    const most = this.#pieceBytes;
     for (let at = 0; at < bytes.length; at += most) {
       this.#post(this.outbox.add(at === 0 && bytes.length <= most ? bytes : bytes.subarray(at, at + most)));
     }
+    this.outbox.worked();
     if (!this.outbox.hasRoom) this.local.pause();
   }
 
@@ -225,7 +240,7 @@ export class StreamEnd {
         const frame = this.#unsent.shift();
         if (frame === undefined) break;
         if (this.#pacer) {
-          await this.#pacer.admit(frame.head.length + (frame.bytes?.length ?? 0));
+          await this.#pacer.admit(bytesOf(frame));
           if (this.#link !== link) return;
         }
         const sent = send(link, frame);

@@ -1,9 +1,10 @@
 /**
  * A stream's frames on the wire, their tags and the digest over them (SPEC.md, Streams).
  *
- *   DATA      u64 offset | 16 bytes tag | bytes
- *   DATA-ACK  u64 received
- *   DATA-END  u64 bytes | 32 bytes digest
+ *   DATA       u64 offset | 16 bytes tag | bytes
+ *   DATA-ZSTD  u64 offset | 16 bytes tag | a zstd frame of the bytes
+ *   DATA-ACK   u64 received
+ *   DATA-END   u64 bytes | 32 bytes digest
  */
 import { createCipheriv, createHash, hkdfSync } from "node:crypto";
 import { MigrateError, type Side } from "../protocol/errors.ts";
@@ -67,17 +68,17 @@ export class StreamDigest {
   }
 }
 
-/** What stands in front of a DATA frame's bytes: the frame's header, the offset and the tag. */
-export function dataHead(offset: number, tag: Buffer, bytes: number): Buffer {
+/** What stands in front of a frame's `bytes` bytes, or of what they are as zstd: its header, the offset and the tag. */
+export function dataHead(name: "data" | "dataZstd", offset: number, tag: Buffer, bytes: number): Buffer {
   const head = Buffer.allocUnsafe(frameHeaderBytes + dataHeaderBytes);
-  writeFrameHeader(head, frameTypes.data, dataHeaderBytes + bytes);
+  writeFrameHeader(head, frameTypes[name], dataHeaderBytes + bytes);
   writeNumber(head, offset, frameHeaderBytes);
   tag.copy(head, frameHeaderBytes + offsetBytes);
   return head;
 }
 
 /**
- * Reads a DATA payload; tag and bytes lie in it. Throws MigrateError "protocol" for one that is cut short
+ * Reads a DATA or DATA-ZSTD payload; tag and bytes lie in it, the latter as they came. Throws MigrateError "protocol" for one that is cut short
  * or has no bytes: two frames with one offset would share a nonce.
  */
 export function parseData(payload: Buffer): { offset: number; tag: Buffer; bytes: Buffer } {

@@ -5,6 +5,7 @@
 import { timingSafeEqual } from "node:crypto";
 import { MigrateError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
+import { decompressBody } from "./compression/zstd-frame.ts";
 import { parseData, parseDataEnd, StreamDigest, StreamTagger } from "./stream-frame.ts";
 
 /** Bytes that wait are kept in blocks of at least so much, so that tiny frames do not cost an object each. */
@@ -91,14 +92,18 @@ export class StreamInbox {
   }
 
   /**
-   * Takes a DATA payload. Throws MigrateError: "protocol" for a frame that has no place here, "integrity"
-   * for a wrong tag, "qemu-failed" where the program is gone and cannot take it.
+   * Takes a DATA payload, or where `isZstd` a DATA-ZSTD one. Throws MigrateError: "protocol" for a frame that
+   * has no place here, "integrity" for a wrong tag, "qemu-failed" where the program is gone and cannot take it.
    */
-  data(payload: Buffer): void {
-    const { offset, tag, bytes } = parseData(payload);
+  data(payload: Buffer, isZstd = false): void {
+    const { offset, tag, bytes: content } = parseData(payload);
     if (offset !== this.#next) throw wrong(`went on at ${offset} and not at ${this.#next}`);
+    // Before anything is decompressed: a window is of what the program is to have, and not of what crossed the link.
+    const room = this.#told + limits.streamWindowBytes + limits.dataBytes - offset;
+    if (room < (isZstd ? 1 : content.length)) throw wrong("did not wait");
+    const bytes = isZstd ? decompressBody(content, Math.min(limits.dataBytes, room)) : content;
+    if (bytes.length === 0) throw wrong("has a compressed frame of nothing");
     const end = offset + bytes.length;
-    if (end - this.#told > limits.streamWindowBytes + limits.dataBytes) throw wrong("did not wait");
     if (!timingSafeEqual(tag, this.#tagger.tag(offset, bytes))) {
       throw new MigrateError("integrity", "a piece of a stream was damaged on its way");
     }

@@ -1,5 +1,6 @@
 /** What the main thread of a source and the Workers of its streams say to each other; the bytes never pass this way. */
 import type { Credentials } from "../channel/tls.ts";
+import type { Compression } from "./compression/compression.ts";
 import type { WireError } from "./lane-messages.ts";
 import type { StreamTiming } from "./stream-watch.ts";
 
@@ -15,6 +16,7 @@ export interface StreamRoute {
   /** Of STARTED: which QEMU, and the word that lets a stream in (hex 32 each). */
   instance: string;
   streamToken: string;
+  compression: Compression;
   /** A stream that has been without a connection for so long has failed. */
   retryForMs: number;
 }
@@ -28,7 +30,7 @@ export interface StreamResult {
 
 /** The main thread to a Worker of streams. */
 export type ToStreams =
-  | { kind: "route"; route: StreamRoute; timing: StreamTiming }
+  | { kind: "route"; route: StreamRoute; timing: StreamTiming; mostLevel: number }
   /** Takes the descriptor over as the program's end of the stream. */
   | { kind: "open"; stream: number; fd: number; bandwidthBytesPerSec: number | null }
   | { kind: "rate"; stream: number; bandwidthBytesPerSec: number }

@@ -4,6 +4,7 @@
  */
 import { MigrateError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
+import type { CompressedStream } from "./stream-compressor.ts";
 import { dataHead, encodeDataEnd, StreamDigest, StreamTagger } from "./stream-frame.ts";
 
 /** Frames kept at most: a program that writes a few bytes at a time must not cost a window of objects. */
@@ -12,13 +13,14 @@ const mostFrames = 4096;
 /** A frame in two pieces, so that the program's bytes need not be copied behind their head. */
 export interface StreamFrame {
   readonly head: Buffer;
-  /** The program's bytes; none for DATA-END. */
+  /** The program's bytes, or what they are as zstd; none for DATA-END. */
   readonly bytes: Buffer | null;
   /** The peer's `received` once it has this frame. */
   readonly end: number;
 }
 
 export class StreamOutbox {
+  readonly #compressed: CompressedStream | undefined;
   readonly #tagger: StreamTagger;
   readonly #digest: StreamDigest;
   readonly #frames: StreamFrame[] = [];
@@ -26,8 +28,9 @@ export class StreamOutbox {
   #acknowledged = 0;
   #finished: Buffer | undefined;
 
-  /** Takes the 16-byte key of this direction's tags. */
-  constructor(stream: number, key: Uint8Array) {
+  /** Takes the 16-byte key of this direction's tags, and what compresses, where the peer takes that. */
+  constructor(stream: number, key: Uint8Array, compressed?: CompressedStream) {
+    this.#compressed = compressed;
     this.#tagger = new StreamTagger(key, stream);
     this.#digest = new StreamDigest(stream);
   }
@@ -68,13 +71,18 @@ export class StreamOutbox {
     return this.#frames;
   }
 
-  /** The program's next bytes (1 to `limits.dataBytes`), kept as they are; gives the frame around them. */
+  /**
+   * The program's next bytes (1 to `limits.dataBytes`), kept as they are or compressed; gives the frame
+   * around them.
+   */
   add(bytes: Buffer): StreamFrame {
     const tag = this.#tagger.tag(this.#bytes, bytes);
     this.#digest.add(tag);
-    const head = dataHead(this.#bytes, tag, bytes.length);
+    const zstd = this.#compressed?.compress(bytes) ?? null;
+    const sent = zstd ?? bytes;
+    const head = dataHead(zstd === null ? "data" : "dataZstd", this.#bytes, tag, sent.length);
     this.#bytes += bytes.length;
-    return this.#keep({ head, bytes, end: this.#bytes });
+    return this.#keep({ head, bytes: sent, end: this.#bytes });
   }
 
   /** The program has nothing more to say: gives DATA-END. To be called once. */
@@ -94,22 +102,47 @@ export class StreamOutbox {
   acknowledge(received: number): void {
     if (received < this.#acknowledged) throw wrong("fell");
     let done = 0;
+    let sentBytes = 0;
     let at = this.#acknowledged;
     while (at < received) {
       const frame = this.#frames[done];
       if (frame === undefined) throw wrong("is more than was sent");
       if (frame.end > received) throw wrong("lies within a frame");
       at = frame.end;
+      sentBytes += frame.bytes?.length ?? 0;
       done++;
     }
     this.#frames.splice(0, done);
+    const before = this.deliveredBytes;
     this.#acknowledged = received;
+    this.#compressed?.acknowledged(this.deliveredBytes - before, sentBytes);
+  }
+
+  /** What was given to `add` last has been sent, or waits for it: the thread turns to something else. */
+  worked(): void {
+    this.#compressed?.worked();
+  }
+
+  /** Another connection carries the stream: gives the frames that it is to begin with. */
+  begin(): StreamFrame[] {
+    this.#compressed?.begin();
+    return [...this.#frames];
+  }
+
+  /** Nothing more is sent. */
+  close(): void {
+    this.#compressed?.close();
   }
 
   #keep(frame: StreamFrame): StreamFrame {
     this.#frames.push(frame);
     return frame;
   }
+}
+
+/** Its bytes on the wire. */
+export function bytesOf({ head, bytes }: StreamFrame): number {
+  return head.length + (bytes?.length ?? 0);
 }
 
 function wrong(what: string): MigrateError {

@@ -6,6 +6,7 @@ import { closeSync } from "node:fs";
 import { spawnWorker } from "../platform/worker.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { bandwidthShares } from "./bandwidth-share.ts";
+import { highestLevelOf, mostLanes } from "./compression/lane-memory.ts";
 import type { FromStreams, StreamResult, StreamRoute, ToStreams } from "./stream-messages.ts";
 import { type StreamTiming, streamTiming } from "./stream-watch.ts";
 
@@ -20,6 +21,8 @@ export interface StreamPoolOptions {
   timing?: StreamTiming;
 }
 
+/** The highest level that "auto" chooses here: 512 KiB take a few milliseconds. */
+const calmLevel = 9;
 /** How often the bandwidth is divided anew by what the streams have sent. */
 const divideMs = 500;
 
@@ -48,12 +51,16 @@ export class StreamPool {
   constructor(route: StreamRoute, options: StreamPoolOptions) {
     this.#options = options;
     this.#bandwidthBytesPerSec = options.bandwidthBytesPerSec;
-    for (let i = 0; i < options.workers; i++) {
+    const { timing = streamTiming } = options;
+    const workers = Math.min(options.workers, mostLanes(route.compression));
+    // At a level that takes its time, a thread has no ear for its other streams meanwhile.
+    const mostLevel = Math.min(calmLevel, highestLevelOf(workers));
+    for (let i = 0; i < workers; i++) {
       const worker = spawnWorker("stream");
       this.#workers.push(worker);
       worker.onerror = (event) => this.#died(worker, event.message);
       worker.onmessage = ({ data }: MessageEvent<FromStreams>) => this.#hear(worker, data);
-      post(worker, { kind: "route", route, timing: options.timing ?? streamTiming });
+      post(worker, { kind: "route", route, timing, mostLevel });
     }
   }
 
@@ -91,6 +98,11 @@ export class StreamPool {
   /** Bytes of frames sent so far, on all streams, those that had to be sent again among them. */
   get sentBytes(): number {
     return [...this.#streams.values()].reduce((sum, stream) => sum + stream.sentBytes, 0);
+  }
+
+  /** The same on one stream. */
+  sentBytesOn(stream: number): number {
+    return this.#streams.get(stream)?.sentBytes ?? 0;
   }
 
   /** Bytes of the programs that have been handed on at the other end, by direction. */

@@ -10,6 +10,7 @@ import type { FrameSocket } from "../channel/frame-socket.ts";
 import { asMigrateError, MigrateError } from "../protocol/errors.ts";
 import { deadlines, limits } from "../protocol/limits.ts";
 import { decodeMessage, encodeMessage, type MessageBody } from "../protocol/messages.ts";
+import type { StreamCompressor } from "./stream-compressor.ts";
 import { StreamEnd } from "./stream-end.ts";
 import type { FromStreams, StreamRoute } from "./stream-messages.ts";
 import type { StreamTiming } from "./stream-watch.ts";
@@ -39,10 +40,12 @@ export class StreamSender {
     route: StreamRoute;
     stream: number;
     timing: StreamTiming;
+    /** Of the thread. */
+    compressor: StreamCompressor;
     bandwidthBytesPerSec: number | null;
     post: (message: FromStreams) => void;
   }) {
-    const { route, stream, timing, bandwidthBytesPerSec, post } = options;
+    const { route, stream, timing, compressor, bandwidthBytesPerSec, post } = options;
     this.#route = route;
     this.#stream = stream;
     this.#post = post;
@@ -53,6 +56,7 @@ export class StreamSender {
       instance: route.instance,
       timing,
       bandwidthBytesPerSec,
+      ...(route.compression === "off" ? {} : { compressed: compressor.stream() }),
       inboundEnded: () => {},
       over: () => this.#over(),
       failed: (error) => this.#failed(error),

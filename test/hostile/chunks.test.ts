@@ -197,7 +197,7 @@ describe("a chunk is not written", () => {
     [
       "that says it is compressed and is not",
       (vm) => vm.rawChunk(body([[0, 1]], page), { encoding: 1 }),
-      "a compressed chunk is no zstd frame",
+      "what came compressed is no zstd frame",
     ],
     [
       "with a wrong tag",

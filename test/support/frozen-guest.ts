@@ -16,21 +16,32 @@ const disks: NewDisk[] = [
 /** The first disk's second half is random: a mirror of it takes its time. */
 const [diskMiB, emptyMiB] = [16, 8];
 /** One tick in 50 ms: two QEMUs that both ran for a moment would both have printed one. */
-const usual = { name: "web1", ramMiB: 128, append: "tick_ms=50" };
+const usual = { name: "web1", ramMiB: 128 };
+const usualAppend = "tick_ms=50";
 
 export class FrozenGuest {
   private constructor(
     readonly folder: string,
     /** What it printed before it was stopped. */
     readonly serialText: string,
+    private readonly append: string,
   ) {}
 
-  /** Starts the guest and stops it after some ticks. Takes seconds. Remove it. */
-  static async make(): Promise<FrozenGuest> {
+  /**
+   * Starts the guest and stops it after some ticks. Takes seconds. Remove it. `append` are words for its init
+   * beside those for how fast it ticks.
+   */
+  static async make({ append = "" } = {}): Promise<FrozenGuest> {
     const folder = mkdtempSync(join(tmpdir(), "ice-"));
     const made = disks.map(({ name, format }): GuestDisk => ({ path: join(folder, name), format }));
     for (const disk of made) await createDisk(disk, diskMiB);
-    const guest = await RunningGuest.start({ ...usual, folder: join(folder, "vm"), disks: made });
+    const words = `${usualAppend} ${append}`.trim();
+    const guest = await RunningGuest.start({
+      ...usual,
+      append: words,
+      folder: join(folder, "vm"),
+      disks: made,
+    });
     try {
       await guest.waitForTick(4);
       const qmp = await guest.watch();
@@ -45,7 +56,7 @@ export class FrozenGuest {
     const bytes = randomBytes((diskMiB - emptyMiB) * 2 ** 20);
     writeSync(disk, bytes, 0, bytes.length, emptyMiB * 2 ** 20);
     closeSync(disk);
-    return new FrozenGuest(folder, guest.serialText());
+    return new FrozenGuest(folder, guest.serialText(), words);
   }
 
   /** A guest on the source's host that goes on from there, with disks of its own. */
@@ -54,7 +65,8 @@ export class FrozenGuest {
     const folder = join(hosts.folder, name);
     mkdirSync(folder);
     for (const disk of disks) copyFileSync(join(this.folder, disk.name), join(folder, disk.name));
-    const guest = await hosts.guest({ ...usual, name, disks, incoming: join(this.folder, "ram") });
+    const { append } = this;
+    const guest = await hosts.guest({ ...usual, append, name, disks, incoming: join(this.folder, "ram") });
     await (await guest.watch()).execute("cont");
     return guest;
   }

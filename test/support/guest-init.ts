@@ -21,7 +21,9 @@ export const workDoneLine = "work done";
  *   a read-only disk and copied, compressed data, random bytes), in a tmpfs, which ends up in pages
  *   like those of any program.
  * - `random_mib=N`: before the first tick it fills N MiB of RAM with random bytes, in that tmpfs.
- * - `check_ticks=N`: at every Nth tick it reads those random bytes again and prints `ram intact` or `ram damaged`.
+ * - `program_mib=N`: the same with N MiB of programs (busybox and kernel modules over and over), which zstd
+ *   makes about half as long.
+ * - `check_ticks=N`: at every Nth tick it reads what the two above have filled and prints `ram intact` or `ram damaged`.
  * - `dirty_mib=N`: from the first tick on, N MiB of RAM (in whole 8 MiB) are written over and over, as
  *   fast as the guest can, each time with other random bytes than before.
  * - `tick_ms=N`: how long it sleeps between two ticks; 100 where it is absent.
@@ -47,13 +49,14 @@ done
 
 work_mib=0
 random_mib=0
+program_mib=0
 dirty_mib=0
 check_ticks=0
 tick_ms=100
 tpm=
 for word in $(cat /proc/cmdline); do
   case $word in
-    work_mib=* | random_mib=* | check_ticks=* | dirty_mib=* | tick_ms=* | tpm=*) export "$word" ;;
+    work_mib=* | random_mib=* | program_mib=* | check_ticks=* | dirty_mib=* | tick_ms=* | tpm=*) export "$word" ;;
   esac
 done
 disks=
@@ -81,7 +84,7 @@ dirty() {
   done
 }
 ${tpmFunctions}
-if [ $((work_mib + random_mib + dirty_mib)) -gt 0 ]; then mount -t tmpfs -o size=90% work /busy; fi
+if [ $((work_mib + random_mib + program_mib + dirty_mib)) -gt 0 ]; then mount -t tmpfs -o size=90% work /busy; fi
 
 if [ $work_mib -gt 0 ]; then
   random_file /busy/random $((work_mib / 4))
@@ -106,6 +109,9 @@ if [ $work_mib -gt 0 ]; then
   echo "${workDoneLine}"
 fi
 if [ $random_mib -gt 0 ]; then random_file /busy/filling $random_mib; fi
+if [ $program_mib -gt 0 ]; then
+  while cat /bin/busybox /modules/*.ko; do :; done 2>/dev/null | head -c \${program_mib}m >> /busy/filling
+fi
 if [ $check_ticks -gt 0 ]; then sum=$(md5sum /busy/filling); fi
 if [ $dirty_mib -gt 0 ]; then random_file /busy/pattern 16; fi
 if [ -n "$tpm" ]; then tpm_seal; fi

@@ -70,6 +70,6 @@ export function sayOn({ peer, hello }: Visit, bytes: Buffer, pieceBytes = 64 * 1
   const tagger = new StreamTagger(streamKey(tagKey, instance, "destination"), hello.stream!);
   for (let at = 0; at < bytes.length; at += pieceBytes) {
     const piece = bytes.subarray(at, at + pieceBytes);
-    peer.sendBytes(dataHead(at, tagger.tag(at, piece), piece.length)).sendBytes(piece);
+    peer.sendBytes(dataHead("data", at, tagger.tag(at, piece), piece.length)).sendBytes(piece);
   }
 }

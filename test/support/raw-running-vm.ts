@@ -88,9 +88,18 @@ export class RawStream {
       const piece = bytes.subarray(at, at + limits.dataBytes);
       const tag = this.#tagger.tag(this.#bytes, piece);
       this.#digest.add(tag);
-      this.#peer.sendBytes(dataHead(this.#bytes, tag, piece.length)).sendBytes(piece);
+      this.#peer.sendBytes(dataHead("data", this.#bytes, tag, piece.length)).sendBytes(piece);
       this.#bytes += piece.length;
     }
+    return this;
+  }
+
+  /** Says `bytes` as this zstd frame, which may be of something else. */
+  sendZstd(bytes: Buffer, frame: Uint8Array = Bun.zstdCompressSync(bytes)): this {
+    const tag = this.#tagger.tag(this.#bytes, bytes);
+    this.#digest.add(tag);
+    this.#peer.sendBytes(dataHead("dataZstd", this.#bytes, tag, frame.length)).sendBytes(frame);
+    this.#bytes += bytes.length;
     return this;
   }
 

@@ -13,6 +13,7 @@ function make() {
   const posted: { door: number | "all"; message: ToDoor }[] = [];
   const failures: MigrateError[] = [];
   let receivedBytes = 0;
+  let handedOnBytes = 0;
   const arriving = new ArrivingStreams({
     session,
     peer: "insecure",
@@ -25,8 +26,9 @@ function make() {
     },
     path: (stream) => (stream < 3 ? `/run/${stream}` : null),
     failed: (error) => failures.push(error),
-    received: (bytes) => {
-      receivedBytes += bytes;
+    received: (wireBytes, bytes) => {
+      receivedBytes += wireBytes;
+      handedOnBytes += bytes;
     },
   });
   const ask = (door: number, stream: number, laneToken = token) => {
@@ -52,7 +54,7 @@ function make() {
       error: null,
       ...change,
     });
-  return { arriving, posted, failures, ask, say, receivedBytes: () => receivedBytes };
+  return { arriving, posted, failures, ask, say, received: () => [receivedBytes, handedOnBytes] };
 }
 
 const failureOf = (promise: Promise<void>) =>
@@ -82,7 +84,7 @@ describe("the streams of a QEMU that was started", () => {
 
   // [STREAM-8]
   test("have ended where their own door says so, and all of them once each has", async () => {
-    const { arriving, ask, say, receivedBytes } = make();
+    const { arriving, ask, say, received } = make();
     ask(0, 0);
     ask(1, 2);
     const all = arriving.allEnded([0, 2], 60_000);
@@ -90,7 +92,7 @@ describe("the streams of a QEMU that was started", () => {
     say(0, 0, { instance: token });
     say(0, 0, { session: token });
     expect(arriving.results()).toEqual([]);
-    expect(receivedBytes()).toBe(0);
+    expect(received()).toEqual([0, 0]);
     say(1, 2);
     say(0, 0, { bytes: 6 });
     await all;
@@ -102,6 +104,19 @@ describe("the streams of a QEMU that was started", () => {
     say(0, 0, { bytes: 7 });
     expect(arriving.results()[0]!.bytes).toBe(6);
     await arriving.allEnded([0], 60_000);
+  });
+
+  test("are counted by what crossed the link, and by what of the VM that stood for", () => {
+    const { ask, say, received } = make();
+    ask(0, 0);
+    ask(0, 1);
+    say(0, 0, { state: "open", bytes: 1000, digest: null, bytesReceived: 300 });
+    say(0, 1, { state: "open", bytes: 50, digest: null, bytesReceived: 80 });
+    expect(received()).toEqual([380, 1050]);
+    // What came waits for QEMU at first, and is handed on later.
+    say(0, 0, { state: "open", bytes: 1000, digest: null, bytesReceived: 100 });
+    say(0, 0, { bytes: 1400, bytesReceived: 0 });
+    expect(received()).toEqual([480, 1450]);
   });
 
   test("that do not come to their end in time are named", async () => {

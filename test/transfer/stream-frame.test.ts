@@ -74,10 +74,12 @@ describe("a stream's frames", () => {
     const digest = randomBytes(32);
     for (const number of numbers) {
       const bytes = randomBytes(3);
-      const frame = Buffer.concat([dataHead(number, tag, bytes.length), bytes]);
-      expect(frame.readUInt8(4)).toBe(frameTypes.data);
-      expect(frame.readUInt32BE(0)).toBe(frame.length - limits.frameHeaderBytes);
-      expect(parseData(payload(frame))).toEqual({ offset: number, tag, bytes });
+      for (const name of ["data", "dataZstd"] as const) {
+        const frame = Buffer.concat([dataHead(name, number, tag, bytes.length), bytes]);
+        expect(frame.readUInt8(4)).toBe(frameTypes[name]);
+        expect(frame.readUInt32BE(0)).toBe(frame.length - limits.frameHeaderBytes);
+        expect(parseData(payload(frame))).toEqual({ offset: number, tag, bytes });
+      }
       expect(parseDataAck(payload(encodeDataAck(number)))).toBe(number);
       expect(parseDataEnd(payload(encodeDataEnd(number, digest)))).toEqual({ bytes: number, digest });
     }

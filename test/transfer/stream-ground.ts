@@ -11,6 +11,7 @@ import { fingerprintOf, makeCertificate } from "../../src/channel/certificate.ts
 import { UnixListener } from "../../src/platform/unix-listener.ts";
 import type { MigrateError } from "../../src/protocol/errors.ts";
 import { ArrivingStreams } from "../../src/transfer/arriving-streams.ts";
+import type { Compression } from "../../src/transfer/compression/compression.ts";
 import { DoorPool } from "../../src/transfer/door-pool.ts";
 import type { FromDoor } from "../../src/transfer/lane-messages.ts";
 import { StreamPool, type StreamRoute } from "../../src/transfer/stream-pool.ts";
@@ -26,6 +27,7 @@ export interface GroundOptions {
   workers?: number;
   bandwidthBytesPerSec?: number | null;
   retryForMs?: number;
+  compression?: Compression;
   timing?: StreamTiming;
   /** The link counts frames, and can then not be cut at a byte; without TLS alone. */
   parseFrames?: boolean;
@@ -104,6 +106,7 @@ export class StreamGround {
       instance,
       streamToken,
       tagKey,
+      compression: options.compression ?? "off",
       retryForMs,
     };
     ground.pool = new StreamPool(ground.route, {

@@ -10,6 +10,7 @@ import { MigrateError } from "../../src/protocol/errors.ts";
 import { encodeFrame, FrameDecoder, type FrameName, frameTypes } from "../../src/protocol/frames.ts";
 import { limits } from "../../src/protocol/limits.ts";
 import { decodeMessage, encodeError, encodeMessage } from "../../src/protocol/messages.ts";
+import { StreamCompressor } from "../../src/transfer/stream-compressor.ts";
 import { streamKey } from "../../src/transfer/stream-frame.ts";
 import type { FromStreams } from "../../src/transfer/stream-messages.ts";
 import { StreamSender } from "../../src/transfer/stream-sender.ts";
@@ -88,10 +89,12 @@ async function play(answer: (name: FrameName, connection: number) => Buffer[] | 
       tagKey,
       instance,
       streamToken: "cd".repeat(16),
+      compression: "off",
       retryForMs: 5000,
     },
     stream: 0,
     timing: streamTiming,
+    compressor: new StreamCompressor("off"),
     bandwidthBytesPerSec: null,
     post: (message) => {
       if (message.kind !== "progress") said.push(message);

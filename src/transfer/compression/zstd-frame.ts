@@ -18,7 +18,7 @@ const rleBlock = 1;
 const reservedBlock = 3;
 
 const wrong = (what: string, cause?: unknown) =>
-  new MigrateError("protocol", `a compressed chunk ${what}`, { cause });
+  new MigrateError("protocol", `what came compressed ${what}`, { cause });
 
 /**
  * The size in bytes that the header of this zstd frame declares for its content. Of the frame, its

@@ -106,6 +106,11 @@ export class RamMigration {
     await this.#qmp.execute("migrate", { uri: `unix:${socketPath}` });
   }
 
+  /** QEMU says no more than this from now on. Throws QmpError. */
+  async pace(bandwidthBytesPerSec: number): Promise<void> {
+    await this.#qmp.execute("migrate-set-parameters", { "max-bandwidth": Math.ceil(bandwidthBytesPerSec) });
+  }
+
   /** Resolves once it has come to `status`. Throws MigrateError "qemu-failed" where it ends otherwise, and QmpError. */
   async reaches(status: RamStatus): Promise<void> {
     for (;;) {
