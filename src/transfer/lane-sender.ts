@@ -158,9 +158,9 @@ export class LaneSender {
       const chunk = this.#underway.want(want);
       // It came over the link, for nothing.
       if (chunk.isAgain) this.#compressor.acknowledged(chunk.wireBytes);
+      else this.#choices[chunk.file]!.heard(want.found !== 0);
       this.#copies?.gone(chunk);
       this.#wanted.push(chunk);
-      if (!chunk.isAgain) this.#choices[chunk.file]!.heard(want.found !== 0);
     }
   }
 
@@ -211,12 +211,13 @@ export class LaneSender {
     const choice = this.#choices[file]!;
     const prints = choice.isDue ? this.#fingerprinter?.prints(buffer.dataRoom(bytes)) : undefined;
     // What the store has crosses no link, so nothing is known of it meanwhile; RAM to come may repeat it.
-    const isToCome = prints !== undefined && this.#start.files.length > 1;
-    this.#copies?.look(buffer.dataRoom(bytes), isToCome || this.#compressor.mayLinkBeSlow);
+    const isWorthIt = this.#compressor.isLinkSlow || (prints !== undefined && this.#choices.length > 1);
+    this.#copies?.look(buffer.dataRoom(bytes), isWorthIt);
     const packed = buffer.pack(bytes);
     const { body, pagesAt } = packed;
     const tag = this.#tagger.tag(file, chunk, body);
-    this.#copies?.remember(file, chunk);
+    if (isWorthIt) this.#copies?.remember(file, chunk);
+    else if (this.#compressor.mayLinkBeSlow) this.#copies?.rememberLater(file, chunk);
     if (tag.equals(have)) {
       this.#copies?.right({ file, chunk, copiedBytes: 0 });
       this.#right.push({ file, chunk, tag });
@@ -239,7 +240,7 @@ export class LaneSender {
     const { buffer, slot } = await this.#freeBuffer();
     const bytes = this.#reader.read(chunk.file, chunk.chunk, buffer);
     // Before blocks are cleared: a stream is recognised by what stands before a page.
-    this.#copies?.look(buffer.dataRoom(bytes), !chunk.isAgain && this.#compressor.mayLinkBeSlow);
+    this.#copies?.look(buffer.dataRoom(bytes), !chunk.isAgain && this.#compressor.isLinkSlow);
     buffer.clear(chunk.found, bytes);
     const packed = buffer.pack(bytes);
     if (chunk.found === 0 && !this.#tagger.tag(chunk.file, chunk.chunk, packed.body).equals(chunk.tag)) {
@@ -282,8 +283,7 @@ export class LaneSender {
     const places = new Uint32Array(right.length * 2);
     const tags = new Uint8Array(right.length * limits.tagBytes);
     right.forEach(({ file, chunk, tag }, i) => {
-      places[i * 2] = file;
-      places[i * 2 + 1] = chunk;
+      places.set([file, chunk], i * 2);
       tags.set(tag, i * limits.tagBytes);
     });
     this.#post({

@@ -16,6 +16,8 @@ const { pageBytes } = limits;
 /** After so many chunks in a row that were compared with what lies on a disk, the next ones are not looked at. */
 const mostSlow = 8;
 const pauseChunks = 128;
+/** Chunks that are looked at later, at most. */
+const mostLater = 64;
 /** Where so many in a row could not be put together at the destination, this lane refers to nothing any more. */
 const mostVain = 8;
 
@@ -32,6 +34,7 @@ const zeroHash = hashOf(Buffer.alloc(pageBytes));
 
 export class CopyFinder {
   readonly #known: KnownPages;
+  readonly #fileBytes: readonly number[];
   readonly #reader: ChunkReader;
   readonly #reads = new SlowReads();
   readonly #places = new Int32Array(pagesPerChunk);
@@ -42,10 +45,12 @@ export class CopyFinder {
   #pause = 0;
   /** Chunks in a row that referred to something, in vain. */
   #vain = 0;
+  #later: { file: number; chunk: number }[] = [];
 
   /** `memory` is KnownPages.memory for these sizes, `lane` counts from 0. */
   constructor(memory: SharedArrayBuffer, lane: number, fileBytes: readonly number[], reader: ChunkReader) {
     this.#known = new KnownPages(memory, lane, fileBytes);
+    this.#fileBytes = fileBytes;
     this.#reader = reader;
   }
 
@@ -53,7 +58,10 @@ export class CopyFinder {
   look(data: Buffer, isWorthIt: boolean): void {
     this.#count = 0;
     if (this.#pause > 0) this.#pause--;
-    else if (isWorthIt && this.#vain < mostVain) this.#look(data);
+    else if (isWorthIt && this.#vain < mostVain) {
+      this.#lookAtLater();
+      this.#look(data);
+    }
   }
 
   #look(data: Buffer): void {
@@ -72,6 +80,23 @@ export class CopyFinder {
       const hash = this.#hashes[i]!;
       if (hash !== zeroHash) this.#known.add(hash, file, chunk, this.#places[i]!);
     }
+  }
+
+  /** Keeps in mind a chunk that is sent before anybody knows whether looking is worth it: it is read again if it is. */
+  rememberLater(file: number, chunk: number): void {
+    if (this.#later.length < mostLater) this.#later.push({ file, chunk });
+  }
+
+  /** One at a time, so that none waits for all of them. */
+  #lookAtLater(): void {
+    const next = this.#later.shift();
+    if (next === undefined) return;
+    const { file, chunk } = next;
+    const from = chunk * limits.chunkBytes;
+    const data = Buffer.allocUnsafeSlow(Math.min(limits.chunkBytes, this.#fileBytes[file]! - from));
+    if (!this.#reader.readAt(file, from, data)) return;
+    this.#look(data);
+    this.remember(file, chunk);
   }
 
   /** What of the chunk that was looked at, packed now, need not be sent: ascending, and joined where it goes on. */

@@ -4,7 +4,7 @@ import { truncateSync, writeFileSync } from "node:fs";
 import { chunkCount, limits, pagesPerChunk } from "../../../src/protocol/limits.ts";
 import type { Copy } from "../../../src/transfer/copies/copies.ts";
 import { randomStream } from "../../support/small-vm.ts";
-import { FinderSource } from "./finder-source.ts";
+import { type FinderLane, FinderSource } from "./finder-source.ts";
 import { savedStream } from "./saved-stream.ts";
 
 const { chunkBytes, pageBytes } = limits;
@@ -112,6 +112,38 @@ describe("in images", () => {
     expect(sum(lane.copies(2, 0))).toBe(chunkBytes);
     lane.copies(3, 0, { isWorthIt: false });
     expect(lane.copies(4, 0)).toEqual([]);
+  });
+});
+
+describe("chunks that were sent before anybody knew whether looking is worth it", () => {
+  const unlooked = (lane: FinderLane, file: number, chunk = 0) => {
+    expect(lane.copies(file, chunk, { isWorthIt: false })).toEqual([]);
+    lane.finder.rememberLater(file, chunk);
+  };
+
+  test("are looked at once it is, one for each chunk that is sent then", () => {
+    const contents = Array.from({ length: 3 }, () => content(chunkBytes));
+    const lane = laneFor(...contents, ...contents);
+    for (let file = 0; file < 3; file++) unlooked(lane, file);
+    for (let file = 3; file < 6; file++) expect(sum(lane.copies(file, 0))).toBe(chunkBytes);
+  });
+
+  test("are no more than 64, and may end short or be gone by then", () => {
+    const [kept, short, lost] = [
+      content(chunkBytes),
+      content(chunkBytes + 2 * pageBytes + 7),
+      content(pageBytes),
+    ];
+    const lane = laneFor(kept, short, lost, kept, short, lost, Buffer.alloc(chunkBytes));
+    unlooked(lane, 2);
+    truncateSync(source.path(2), 0);
+    unlooked(lane, 1, 1);
+    for (let i = 0; i < 62; i++) lane.finder.rememberLater(6, 0);
+    unlooked(lane, 0);
+    expect(lane.copies(5, 0)).toEqual([]);
+    expect(sum(lane.copies(4, 1))).toBe(2 * pageBytes);
+    for (let i = 0; i < 70; i++) expect(lane.copies(6, 0)).toEqual([]);
+    expect(lane.copies(3, 0)).toEqual([]);
   });
 });
 

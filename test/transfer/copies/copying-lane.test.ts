@@ -1,5 +1,5 @@
 /** A lane of the source whose destination takes copies: what it sends as one, and what it does where that was wrong. */
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { afterEach, beforeEach, describe, expect, spyOn, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { limits } from "../../../src/protocol/limits.ts";
 import { encodeAck } from "../../../src/transfer/ack.ts";
@@ -110,6 +110,38 @@ test("what was sent before is sent as a copy of it, under the tag of the bytes t
   ]);
   expect(lane.chunks.every(isRight)).toBe(true);
   expect((end as { bytesSent: number }).bytesSent).toBeLessThan(3 * chunkBytes);
+});
+
+test("auto knows, once the link turns out to be slow, what went before that", async () => {
+  let nowMs = 0;
+  const clock = spyOn(performance, "now").mockImplementation(() => nowMs);
+  try {
+    const windowChunks = 16;
+    // One more to learn of the second window, and one that is looked at.
+    const count = 2 * windowChunks + 2;
+    path = folder.file(
+      "slow",
+      bytes,
+      Array.from({ length: count }, (_, i) => ({ at: i * chunkBytes, data: first })),
+    );
+    const held: { file: number; chunk: number }[] = [];
+    const lane = play(
+      (said) => {
+        held.push(said);
+        // Each of two windows is full before anything of it is acknowledged, which takes a while.
+        if (held.length < windowChunks && said.chunk < 2 * windowChunks) return silence;
+        nowMs += 800;
+        return encodeAck(held.splice(0));
+      },
+      { compression: "auto", path },
+    );
+    lane.work(count);
+    expect(await lane.end(count)).toMatchObject({ kind: "stopped" });
+    const copied = lane.chunks.filter(({ copies }) => copies > 0);
+    expect(copied.map(({ chunk }) => chunk)).toEqual([count - 1]);
+  } finally {
+    clock.mockRestore();
+  }
 });
 
 test("nothing is sent as a copy where the destination takes none, or where chunks are sent as they are read", async () => {
