@@ -40,6 +40,8 @@ interface Sent {
 /** Sums of the period that is not closed yet. */
 const fresh = () => ({
   busyMs: 0,
+  /** Compressing while `busyMs` was counted. */
+  busyCompressingMs: 0,
   waitedMs: 0,
   restedMs: 0,
   compressingMs: 0,
@@ -86,6 +88,7 @@ export class LinkEstimate {
     if (this.#underWay.length === 0) this.#busyFromMs = nowMs;
     this.#sums.bodyBytes += bodyBytes;
     this.#sums.compressingMs += compressingMs;
+    this.#sums.busyCompressingMs += compressingMs;
     const last = this.#underWay.at(-1);
     const isAlike = last && last.wireBytes < last.bodyBytes === wireBytes < bodyBytes;
     // A stream may have thousands of small frames under way: they count as few.
@@ -115,7 +118,8 @@ export class LinkEstimate {
     // late, which says nothing of the rate.
     this.#firstHeardMs ??= nowMs;
     if (nowMs - this.#firstHeardMs >= firstBatchMs) return;
-    this.#sums = { ...this.#sums, busyMs: 0, ackedWire: 0, ackedBody: 0, ackedSmaller: 0 };
+    const uncounted = { busyMs: 0, busyCompressingMs: 0, ackedWire: 0, ackedBody: 0, ackedSmaller: 0 };
+    this.#sums = { ...this.#sums, ...uncounted };
   }
 
   #take(wireBytes: number): void {
@@ -140,10 +144,13 @@ export class LinkEstimate {
     return this.#sums.waitedMs;
   }
 
-  /** Milliseconds that the link takes for 1 MiB at most, by what was acknowledged in this period. */
+  /**
+   * Milliseconds that the link takes for 1 MiB at most, by what was acknowledged in this period: less what the
+   * lane compressed for in it, since it is then itself what its frames wait for.
+   */
   shownMsPerMiB(): number {
-    const { ackedWire, busyMs } = this.#sums;
-    return ackedWire === 0 ? Infinity : busyMs / (ackedWire / mebibyte);
+    const { ackedWire, busyMs, busyCompressingMs } = this.#sums;
+    return ackedWire === 0 ? Infinity : Math.max(0, busyMs - busyCompressingMs) / (ackedWire / mebibyte);
   }
 
   /** Milliseconds below which 1 MiB of compressed bodies does not go through, whatever its size. */

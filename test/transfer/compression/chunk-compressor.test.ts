@@ -20,6 +20,26 @@ function noting(): { engine: Engine; calls: { level: number; bytes: number }[] }
   };
 }
 
+test("a thread that is slow at first does not take its own work for a slow link", () => {
+  let nowMs = 0;
+  const engine: Engine = (data) => {
+    nowMs += (12 * data.length) / mebibyte;
+    return data.subarray(0, data.length / 2);
+  };
+  const compressor = new ChunkCompressor("auto", { nowMs: () => nowMs, engine, idleShare: () => 0 });
+  // Until it answers for the first time the other side takes a while, and the link is fast.
+  nowMs += 6;
+  compressor.waited(6);
+  let compressed = 0;
+  for (let i = 0; i < 20; i++) {
+    const frame = compressor.compress(text);
+    if (frame !== null) compressed++;
+    nowMs += 1.5;
+    compressor.acknowledged((frame ?? text).length);
+  }
+  expect(compressed).toBeLessThanOrEqual(2);
+});
+
 describe("a fixed level", () => {
   test("compresses every body, at this level", () => {
     const { engine, calls } = noting();
