@@ -30,14 +30,14 @@ test("a thread that is slow at first does not take its own work for a slow link"
   // Until it answers for the first time the other side takes a while, and the link is fast.
   nowMs += 6;
   compressor.waited(6);
-  let compressed = 0;
+  const sent: number[] = [];
   for (let i = 0; i < 20; i++) {
-    const frame = compressor.compress(text);
-    if (frame !== null) compressed++;
+    sent.push((compressor.compress(text) ?? text).length);
     nowMs += 1.5;
-    compressor.acknowledged((frame ?? text).length);
+    // There is always one more under way.
+    if (i > 0) compressor.acknowledged(sent[i - 1]!);
   }
-  expect(compressed).toBeLessThanOrEqual(2);
+  expect(sent.filter((bytes) => bytes < text.length).length).toBeLessThanOrEqual(3);
 });
 
 describe("a fixed level", () => {
