@@ -7,6 +7,7 @@
 import type { Socket } from "bun";
 import { MigrateError } from "../protocol/errors.ts";
 import { FrameDecoder, type FrameName, type Standing } from "../protocol/frames.ts";
+import { encodeMessage } from "../protocol/messages.ts";
 import type { Pace } from "./pacer.ts";
 
 export interface FrameHandler {
@@ -49,6 +50,7 @@ export class FrameSocket {
   #pendingBytes = 0;
   #holdsBack = false;
   #clogged = false;
+  #isPongWaiting = false;
   #finishing = false;
   #muted = false;
   #closed = false;
@@ -111,6 +113,18 @@ export class FrameSocket {
       this.#socket.pause();
     }
     return new Promise((taken, failed) => this.#pending.push({ bytes: rest, taken, failed }));
+  }
+
+  /** Answers PING, unless the answer before still waits: a peer that does not read is not answered again. */
+  answerPing(): void {
+    if (this.#isPongWaiting) return;
+    const sent = this.send(encodeMessage("pong", {}));
+    if (sent === undefined) return;
+    this.#isPongWaiting = true;
+    const done = () => {
+      this.#isPongWaiting = false;
+    };
+    sent.then(done, done);
   }
 
   /** As `send`, no faster than the pacer lets it. */

@@ -246,7 +246,7 @@ export class Door {
       return;
     }
     if (lane !== undefined) {
-      if (name === "ping") link.send(encodeMessage("pong", {}))?.catch(() => {});
+      if (name === "ping") link.answerPing();
       else lane.frame(name, payload);
       return;
     }

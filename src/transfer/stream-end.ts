@@ -125,7 +125,7 @@ export class StreamEnd {
         this.#news();
         break;
       case "ping":
-        this.#watch.answer(link);
+        link.answerPing();
         break;
       case "pong":
         break;

@@ -19,7 +19,6 @@ export class StreamWatch {
   #timer: Timer | undefined;
   #saidBytes = 0;
   #saidAtMs = 0;
-  #isPongWaiting = false;
 
   constructor(timing: StreamTiming) {
     this.#timing = timing;
@@ -37,18 +36,6 @@ export class StreamWatch {
   /** Watches none. */
   end(): void {
     clearInterval(this.#timer);
-  }
-
-  /** Answers PING, unless the answer before still waits: a peer that does not read is not answered again. */
-  answer(link: FrameSocket): void {
-    if (this.#isPongWaiting) return;
-    const sent = link.send(encodeMessage("pong", {}));
-    if (sent === undefined) return;
-    this.#isPongWaiting = true;
-    const done = () => {
-      this.#isPongWaiting = false;
-    };
-    sent.then(done, done);
   }
 
   #look(link: FrameSocket): void {
