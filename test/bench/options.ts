@@ -76,7 +76,8 @@ export function seedOf(text: string | undefined): number {
   return wholeNumber("--seed", text, 0, 2 ** 32 - 1);
 }
 
-function listOf<Name extends string>(flag: string, text: string, known: readonly Name[]): Name[] {
+/** Names with commas between them, each once. Throws an Error with a sentence where one is not known. */
+export function listOf<Name extends string>(flag: string, text: string, known: readonly Name[]): Name[] {
   const names = [...new Set(text.split(","))];
   const isKnown = (name: string): name is Name => (known as readonly string[]).includes(name);
   const strange = names.find((name) => !isKnown(name));
