@@ -10,10 +10,10 @@ import { createPrivateKey, X509Certificate } from "node:crypto";
 import { readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { inspect } from "node:util";
+import { createHomeFile, isLeftover, readHomeFile, replaceHomeFile } from "../home/home-file.ts";
+import { openSealed, sealedBegin, sealText } from "../home/sealed.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { fingerprintOf, makeCertificate, pem } from "./certificate.ts";
-import { createHomeFile, isLeftover, readHomeFile, replaceHomeFile } from "./home-file.ts";
-import { openSealed, sealedBegin, sealText } from "./sealed.ts";
 
 /** What TLS needs of a host. A plain object will do where one has to cross to a Worker. */
 export interface Identity {

@@ -15,9 +15,9 @@
  */
 import { statSync } from "node:fs";
 import { join } from "node:path";
+import { readHomeFile, replaceHomeFile, withHomeLock } from "../home/home-file.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { parseFingerprint } from "./fingerprint.ts";
-import { readHomeFile, replaceHomeFile, withHomeLock } from "./home-file.ts";
 
 export type PeerRole = "source" | "destination";
 

@@ -1,7 +1,7 @@
 /** What a command is given to work with: the world around it, so that it can be tested without one. */
 
-import { migrateHome, openHome } from "../channel/home.ts";
 import { isSealed } from "../channel/identity.ts";
+import { migrateHome, openHome } from "../home/home.ts";
 import type { Output } from "../terminal/output.ts";
 import { askNewSecret, askSecret, type KeyboardInput, readPassphraseFile } from "../terminal/prompt.ts";
 import type { Reporter } from "../terminal/reporter.ts";

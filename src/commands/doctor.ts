@@ -1,6 +1,6 @@
 /** `migrate doctor`: what this host can and cannot do. */
 import { resolve } from "node:path";
-import { migrateHome } from "../channel/home.ts";
+import { migrateHome } from "../home/home.ts";
 import { exitCodes } from "../protocol/errors.ts";
 import { padEnd, printable } from "../terminal/line.ts";
 import { defineCommand } from "./define-command.ts";

@@ -3,8 +3,9 @@
  * may stand still and nobody would let it go on: this one does, from the journal alone, as long as the VM
  * was not released.
  */
-import { openHome } from "../channel/home.ts";
+
 import { loadIdentity } from "../channel/identity.ts";
+import { openHome } from "../home/home.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { lockSession } from "./claim.ts";
 import type { Observer } from "./events.ts";

@@ -1,7 +1,8 @@
 /** The source's way to a destination that it is measured against: the link, the question, and its end. */
-import { openHome } from "../channel/home.ts";
+
 import { loadIdentity } from "../channel/identity.ts";
 import { parseTicket } from "../channel/ticket.ts";
+import { openHome } from "../home/home.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { askToMeasure, type MeasuringProcess, type MeasuringRequest } from "./measuring.ts";
 import { type Address, addressText, openSourceLink } from "./source-link.ts";

@@ -6,8 +6,8 @@
  * owners out of what this host knows. That a person has looked at the other host is the person's part.
  */
 import { join } from "node:path";
-import { openHome } from "../channel/home.ts";
 import { loadIdentity } from "../channel/identity.ts";
+import { openHome } from "../home/home.ts";
 import { renameNoReplace, syncFolder } from "../platform/rename.ts";
 import { asMigrateError, MigrateError } from "../protocol/errors.ts";
 import { migratedSuffix } from "../protocol/names.ts";

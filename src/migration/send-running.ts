@@ -1,8 +1,8 @@
 /** `migrate send qmp:PATH`: a VM from here to there while it runs, or stopped on the way. */
 import { join } from "node:path";
-import { openHome } from "../channel/home.ts";
 import { loadIdentity } from "../channel/identity.ts";
 import { parseTicket, type Ticket } from "../channel/ticket.ts";
+import { openHome } from "../home/home.ts";
 import { socketPathBytes } from "../platform/peer-process.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { StillFiles } from "../vm/qemu/still-files.ts";

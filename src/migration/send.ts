@@ -1,8 +1,8 @@
 /** `migrate send`: one VM from here to there. */
 import type { HeartbeatTiming } from "../channel/control-link.ts";
-import { openHome } from "../channel/home.ts";
 import { loadIdentity } from "../channel/identity.ts";
 import { parseTicket } from "../channel/ticket.ts";
+import { openHome } from "../home/home.ts";
 import type { Compression } from "../transfer/compression/compression.ts";
 import { checkSelfContained } from "../vm/disk-format.ts";
 import { QuietFiles } from "../vm/quiet.ts";

@@ -1,6 +1,7 @@
 /** What is known of sessions: here, from the journal, and over there, by asking. */
-import { openHome } from "../channel/home.ts";
+
 import { loadIdentity } from "../channel/identity.ts";
+import { openHome } from "../home/home.ts";
 import type { Side } from "../protocol/errors.ts";
 import type { RemoteSession } from "../protocol/messages.ts";
 import { Journal, type SessionRecord } from "./journal.ts";

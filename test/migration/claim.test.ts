@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { openHome } from "../../src/channel/home.ts";
+import { openHome } from "../../src/home/home.ts";
 import { type Claim, claimSession } from "../../src/migration/claim.ts";
 import { Journal, type SessionRecord } from "../../src/migration/journal.ts";
 

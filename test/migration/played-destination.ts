@@ -2,9 +2,9 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { openHome } from "../../src/channel/home.ts";
 import { TicketBook } from "../../src/channel/ticket-book.ts";
 import { TrustFile } from "../../src/channel/trust.ts";
+import { openHome } from "../../src/home/home.ts";
 import { Destination } from "../../src/migration/destination.ts";
 import { Journal, type SessionRecord } from "../../src/migration/journal.ts";
 import { FrameDecoder } from "../../src/protocol/frames.ts";

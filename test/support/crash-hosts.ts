@@ -1,9 +1,9 @@
 /** Two hosts whose processes can be killed at any journal write, with a link between them that stays. */
 import { mkdirSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { openHome } from "../../src/channel/home.ts";
 import { loadIdentity } from "../../src/channel/identity.ts";
 import { TrustFile } from "../../src/channel/trust.ts";
+import { openHome } from "../../src/home/home.ts";
 import { planCrash } from "./crash-point.ts";
 import { CuttingProxy } from "./cutting-proxy.ts";
 import { expectMoved, expectOneOwner, type Hosts } from "./ownership.ts";

@@ -2,8 +2,8 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { openHome } from "../../src/channel/home.ts";
 import { TrustFile } from "../../src/channel/trust.ts";
+import { openHome } from "../../src/home/home.ts";
 import type { MessageBody } from "../../src/protocol/messages.ts";
 import { killChildren } from "./child.ts";
 import { makeIdentity, newSession } from "./hostile-ground.ts";

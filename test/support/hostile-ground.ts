@@ -18,9 +18,9 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fingerprintOf, makeCertificate } from "../../src/channel/certificate.ts";
-import { openHome } from "../../src/channel/home.ts";
 import { loadIdentity } from "../../src/channel/identity.ts";
 import { TrustFile } from "../../src/channel/trust.ts";
+import { openHome } from "../../src/home/home.ts";
 import { Journal, type SessionRecord } from "../../src/migration/journal.ts";
 import { type RawConnectOptions, type RawIdentity, RawPeer } from "./raw-peer.ts";
 import { sendOnce } from "./sending.ts";

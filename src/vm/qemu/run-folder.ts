@@ -7,7 +7,7 @@ import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync } from "node:fs";
 import { isAbsolute, join, resolve } from "node:path";
 import * as v from "valibot";
-import { readHomeFile, replaceHomeFile } from "../../channel/home-file.ts";
+import { readHomeFile, replaceHomeFile } from "../../home/home-file.ts";
 import { peerProcess, socketPathBytes } from "../../platform/peer-process.ts";
 import { isRunning, type ProcessId } from "../../platform/process-id.ts";
 import { MigrateError } from "../../protocol/errors.ts";

@@ -21,7 +21,7 @@ import {
   readHomeFile,
   replaceHomeFile,
   withHomeLock,
-} from "../../src/channel/home-file.ts";
+} from "../../src/home/home-file.ts";
 import { MigrateError } from "../../src/protocol/errors.ts";
 
 let folder: string;
@@ -125,7 +125,7 @@ describe("the lock", () => {
 
   test("keeps processes apart", async () => {
     writeFileSync(path, "0");
-    const module = JSON.stringify(resolve(import.meta.dir, "../../src/channel/home-file.ts"));
+    const module = JSON.stringify(resolve(import.meta.dir, "../../src/home/home-file.ts"));
     const script = `
       import { readFileSync, writeFileSync } from "node:fs";
       import { withHomeLock } from ${module};
@@ -141,7 +141,7 @@ describe("the lock", () => {
   });
 
   test("of a process that was killed is free at once", async () => {
-    const module = JSON.stringify(resolve(import.meta.dir, "../../src/channel/home-file.ts"));
+    const module = JSON.stringify(resolve(import.meta.dir, "../../src/home/home-file.ts"));
     const script = `
       import { withHomeLock } from ${module};
       await withHomeLock(${JSON.stringify(`${path}.lock`)}, () => {

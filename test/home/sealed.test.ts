@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { openSealed, parseSealed, sealedMaxBytes, sealText } from "../../src/channel/sealed.ts";
+import { openSealed, parseSealed, sealedMaxBytes, sealText } from "../../src/home/sealed.ts";
 import { MigrateError } from "../../src/protocol/errors.ts";
 
 /**

@@ -11,7 +11,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { migrateHome, openHome } from "../../src/channel/home.ts";
+import { migrateHome, openHome } from "../../src/home/home.ts";
 import { MigrateError } from "../../src/protocol/errors.ts";
 
 let folder: string;
@@ -124,7 +124,7 @@ describe("opening the home", () => {
   test("refuses one that belongs to another user and one that cannot be written", async () => {
     const script = `
       import { chmodSync, mkdirSync } from "node:fs";
-      import { openHome } from ${JSON.stringify(resolve(import.meta.dir, "../../src/channel/home.ts"))};
+      import { openHome } from ${JSON.stringify(resolve(import.meta.dir, "../../src/home/home.ts"))};
       if (process.getuid() === 0) process.setuid(65534);
       mkdirSync(process.env.FOLDER + "/closed", { mode: 0o500 });
       for (const home of ["/proc/1/task", "/usr", process.env.FOLDER + "/closed"]) {
