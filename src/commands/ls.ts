@@ -4,8 +4,8 @@ import { basename, dirname, join, sep } from "node:path";
 import { vmLinkName } from "../migration/arriving-command.ts";
 import { formatBytes } from "../terminal/format.ts";
 import type { Column } from "../terminal/table.ts";
+import { type StoredVm, storedVms } from "../vm/folder/stored-vms.ts";
 import { type RunningVm, runningVms } from "../vm/qemu/running-vms.ts";
-import { type StoredVm, storedVms } from "../vm/stored-vms.ts";
 import { defineCommand } from "./define-command.ts";
 import { optional } from "./option.ts";
 

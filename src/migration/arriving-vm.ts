@@ -16,7 +16,7 @@ import { storeFailure } from "../transfer/store-failure.ts";
 import { endDaemon } from "../vm/qemu/daemon.ts";
 import { expectIncoming, letGo, loadedIncoming } from "../vm/qemu/incoming.ts";
 import { adoptQemu, endOf, failureBehind, type RunningQemu, startQemu } from "../vm/qemu/launch.ts";
-import { QmpError, qmpFailure } from "../vm/qemu/qmp-error.ts";
+import { QmpError, qmpFailure } from "../vm/qemu/qmp/qmp-error.ts";
 import type { RunFolder } from "../vm/qemu/run-folder.ts";
 import { endSwtpm, startSwtpm, tpmStateName } from "../vm/qemu/swtpm.ts";
 import {

@@ -7,7 +7,7 @@ import { closeSync, mkdirSync, openSync, realpathSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { tryFlock } from "../platform/locks.ts";
 import { asMigrateError, MigrateError } from "../protocol/errors.ts";
-import { adHocVm, loadVm, type Vm } from "../vm/folder.ts";
+import { adHocVm, loadVm, type Vm } from "../vm/folder/vm-folder.ts";
 import type { Mode } from "./events.ts";
 import type { Journal, SessionRecord } from "./journal.ts";
 import { fileIdentity } from "./retire.ts";

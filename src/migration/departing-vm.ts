@@ -8,7 +8,7 @@ import { MigrateError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
 import { StreamPool, type StreamResult, type StreamRoute } from "../transfer/stream-pool.ts";
 import { DiskMirror } from "../vm/qemu/disk-mirror.ts";
-import { qmpFailure } from "../vm/qemu/qmp-error.ts";
+import { qmpFailure } from "../vm/qemu/qmp/qmp-error.ts";
 import { RamMigration } from "../vm/qemu/ram-migration.ts";
 import type { RunningVm } from "../vm/qemu/running-vm.ts";
 import { DepartureProgress } from "./departure-progress.ts";

@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { limits } from "../protocol/limits.ts";
 import { relativePath } from "../transfer/staging.ts";
-import { type Manifest, readManifest, serialiseManifest } from "../vm/manifest.ts";
+import { type Manifest, readManifest, serialiseManifest } from "../vm/folder/manifest.ts";
 import type { SessionRecord } from "./journal.ts";
 import { arrivingMachine } from "./machine-record.ts";
 

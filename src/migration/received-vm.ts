@@ -15,7 +15,7 @@ import type { DoorPool } from "../transfer/door-pool.ts";
 import type { FromDoor, LaneFinder, LaneGrant } from "../transfer/lane-messages.ts";
 import { ReceivedFiles } from "../transfer/received-files.ts";
 import { storeFailure } from "../transfer/store-failure.ts";
-import { checkSelfContained } from "../vm/disk-format.ts";
+import { checkSelfContained } from "../vm/disks/disk-format.ts";
 import type { QemuPolicy } from "./arriving-command.ts";
 import { ArrivingVm } from "./arriving-vm.ts";
 import { type DestinationRecord, destinationMayRun } from "./destination-machine.ts";

@@ -8,7 +8,7 @@ import {
   waitForEnd,
 } from "../platform/process-id.ts";
 import { MigrateError } from "../protocol/errors.ts";
-import { Qmp } from "../vm/qemu/qmp.ts";
+import { Qmp } from "../vm/qemu/qmp/qmp.ts";
 import { RunFolder } from "../vm/qemu/run-folder.ts";
 import { endSwtpm } from "../vm/qemu/swtpm.ts";
 import type { SessionRecord } from "./journal.ts";

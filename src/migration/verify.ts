@@ -4,7 +4,7 @@ import { basename, join } from "node:path";
 import { MigrateError } from "../protocol/errors.ts";
 import { tagsOf } from "../transfer/staging.ts";
 import { vmDigest } from "../transfer/tag-table.ts";
-import { readManifest } from "../vm/manifest.ts";
+import { readManifest } from "../vm/folder/manifest.ts";
 
 export interface VerifiedFile {
   file: string;

@@ -1,5 +1,5 @@
 /** The files that a profile moves: made up, or a VM's own. */
-import { loadVm, type Vm } from "../vm/folder.ts";
+import { loadVm, type Vm } from "../vm/folder/vm-folder.ts";
 import { requireRoom, writeGuestFile } from "./generated-vm.ts";
 import type { Plan } from "./samples.ts";
 import type { PlannedRun } from "./schedule.ts";

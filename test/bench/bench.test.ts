@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseManifest } from "../../src/vm/manifest.ts";
+import { parseManifest } from "../../src/vm/folder/manifest.ts";
 import { startChild } from "../support/child.ts";
 import type { Contender } from "./contender.ts";
 import { contenders } from "./contenders.ts";

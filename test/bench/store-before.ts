@@ -2,7 +2,7 @@
 import { mkdirSync, statSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { manifestName, migratedSuffix } from "../../src/protocol/names.ts";
-import { serialiseManifest } from "../../src/vm/manifest.ts";
+import { serialiseManifest } from "../../src/vm/folder/manifest.ts";
 import { runChild } from "../support/child.ts";
 import type { Input } from "./inputs.ts";
 

@@ -1,13 +1,13 @@
-/** The locks of a real QEMU and a real swtpm, which platform/locks.ts and vm/quiet.ts stand on. */
+/** The locks of a real QEMU and a real swtpm, which platform/locks.ts and vm/disks/quiet-files.ts stand on. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, watch } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { holdAgainstQemu, qemuHolds } from "../../src/platform/locks.ts";
 import { MigrateError } from "../../src/protocol/errors.ts";
-import { readDiskFormat } from "../../src/vm/disk-format.ts";
-import { adHocVm } from "../../src/vm/folder.ts";
-import { QuietFiles } from "../../src/vm/quiet.ts";
+import { readDiskFormat } from "../../src/vm/disks/disk-format.ts";
+import { QuietFiles } from "../../src/vm/disks/quiet-files.ts";
+import { adHocVm } from "../../src/vm/folder/vm-folder.ts";
 import { type Child, killChildren, runChild, startChild } from "../support/child.ts";
 import { withDeadline } from "../support/deadline.ts";
 import { Qmp } from "../support/qmp.ts";

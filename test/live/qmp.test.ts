@@ -12,8 +12,8 @@ import {
   waitForEnd,
 } from "../../src/platform/process-id.ts";
 import { MigrateError } from "../../src/protocol/errors.ts";
-import { Qmp } from "../../src/vm/qemu/qmp.ts";
-import { QmpError } from "../../src/vm/qemu/qmp-error.ts";
+import { Qmp } from "../../src/vm/qemu/qmp/qmp.ts";
+import { QmpError } from "../../src/vm/qemu/qmp/qmp-error.ts";
 import { runningVms } from "../../src/vm/qemu/running-vms.ts";
 import { type Child, killChildren, startChild } from "../support/child.ts";
 import { withDeadline } from "../support/deadline.ts";

@@ -4,8 +4,8 @@
  * an NBD server behind a unix socket that this program carries.
  */
 import { MigrateError } from "../../protocol/errors.ts";
-import type { Qmp } from "./qmp.ts";
-import { QmpError } from "./qmp-error.ts";
+import type { Qmp } from "./qmp/qmp.ts";
+import { QmpError } from "./qmp/qmp-error.ts";
 import { mirrorJobPrefix, mirrorNodePrefix } from "./roll-back.ts";
 
 export interface MirrorProgress {

@@ -3,8 +3,8 @@
  * when to go on. QEMU docs/devel/migration/main.rst; qapi/migration.json, qapi/block-export.json.
  */
 import { MigrateError } from "../../protocol/errors.ts";
-import type { Qmp } from "./qmp.ts";
-import { QmpError } from "./qmp-error.ts";
+import type { Qmp } from "./qmp/qmp.ts";
+import { QmpError } from "./qmp/qmp-error.ts";
 
 export interface Incoming {
   /** Unix socket on which QEMU is to take RAM and devices. */

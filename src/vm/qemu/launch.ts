@@ -5,8 +5,8 @@ import { peerProcess } from "../../platform/peer-process.ts";
 import { isRunning, type ProcessId, waitForEnd } from "../../platform/process-id.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { adoptDaemon, type Daemon, endDaemon, startDaemon } from "./daemon.ts";
-import { Qmp } from "./qmp.ts";
-import { qmpFailure } from "./qmp-error.ts";
+import { Qmp } from "./qmp/qmp.ts";
+import { qmpFailure } from "./qmp/qmp-error.ts";
 import { qemuLogName, qmpSocketName, type RunFolder } from "./run-folder.ts";
 
 /** How long QEMU may take until it answers, in milliseconds; one with large memory to lock needs seconds. */

@@ -4,7 +4,7 @@
  */
 import * as v from "valibot";
 import { MigrateError } from "../../protocol/errors.ts";
-import type { Qmp, QmpEvent } from "./qmp.ts";
+import type { Qmp, QmpEvent } from "./qmp/qmp.ts";
 
 export interface RamOptions {
   /** QEMU stops the guest once it expects to be done in this time. */

@@ -2,8 +2,8 @@
  * A move that came to nothing, taken back at the source's QEMU: whatever of it is under way ends, and the
  * VM goes on. Asks QEMU what there is, so that any process may do it, after any death of the one before.
  */
-import type { Qmp } from "./qmp.ts";
-import { QmpError } from "./qmp-error.ts";
+import type { Qmp } from "./qmp/qmp.ts";
+import { QmpError } from "./qmp/qmp-error.ts";
 
 /** What this program calls its jobs and nodes in the source's QEMU, with the disk's number behind. */
 export const mirrorJobPrefix = "migrate-mirror-";

@@ -9,8 +9,8 @@ import * as v from "valibot";
 import { argumentsOf, type ProcessId } from "../../platform/process-id.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { type DefinitionFile, parseDefinition, type QemuDefinition } from "./definition/definition.ts";
-import { Qmp } from "./qmp.ts";
-import { qmpFailure } from "./qmp-error.ts";
+import { Qmp } from "./qmp/qmp.ts";
+import { qmpFailure } from "./qmp/qmp-error.ts";
 import { swtpmOf } from "./swtpm.ts";
 
 export interface RunningDisk {

@@ -4,8 +4,8 @@
  */
 import { type BigIntStats, closeSync, fstatSync, openSync } from "node:fs";
 import { MigrateError } from "../../protocol/errors.ts";
-import type { VmFile } from "../folder.ts";
-import type { OpenFiles } from "../open-files.ts";
+import type { OpenFiles } from "../disks/open-files.ts";
+import type { VmFile } from "../folder/vm-folder.ts";
 
 interface StillFile {
   file: VmFile;

@@ -1,11 +1,11 @@
 /** A VM as the source has it: the files of a folder with a vm.json, or files named one by one. */
 import { closeSync, existsSync, fstatSync, openSync, readdirSync, realpathSync, statSync } from "node:fs";
 import { basename, join, resolve, sep } from "node:path";
-import { MigrateError } from "../protocol/errors.ts";
-import { limits } from "../protocol/limits.ts";
-import { checkFileName, checkVmName, manifestName, migratedSuffix } from "../protocol/names.ts";
-import type { FileKind } from "../protocol/offer.ts";
-import { checkSelfContained } from "./disk-format.ts";
+import { MigrateError } from "../../protocol/errors.ts";
+import { limits } from "../../protocol/limits.ts";
+import { checkFileName, checkVmName, manifestName, migratedSuffix } from "../../protocol/names.ts";
+import type { FileKind } from "../../protocol/offer.ts";
+import { checkSelfContained } from "../disks/disk-format.ts";
 import { type Manifest, readManifest, tpmFolder } from "./manifest.ts";
 
 export interface VmFile {

@@ -3,7 +3,7 @@
  * QEMU docs/interop/qcow2.rst, "Header": all numbers big-endian.
  */
 import { closeSync, openSync, readSync } from "node:fs";
-import { MigrateError } from "../protocol/errors.ts";
+import { MigrateError } from "../../protocol/errors.ts";
 
 export interface DiskFormat {
   /** "raw" is also the answer for every format that is not looked into. */

@@ -1,6 +1,6 @@
 /** Lines cut from a stream: whole whatever the pieces, and never more held than allowed. */
 import { describe, expect, test } from "bun:test";
-import { LineCutter, parseQmpLine } from "../../../src/vm/qemu/qmp-line.ts";
+import { LineCutter, parseQmpLine } from "../../../../src/vm/qemu/qmp/qmp-line.ts";
 
 const bytes = (text: string) => Buffer.from(text);
 

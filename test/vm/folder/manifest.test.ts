@@ -2,8 +2,13 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { MigrateError } from "../../src/protocol/errors.ts";
-import { type Manifest, parseManifest, readManifest, serialiseManifest } from "../../src/vm/manifest.ts";
+import { MigrateError } from "../../../src/protocol/errors.ts";
+import {
+  type Manifest,
+  parseManifest,
+  readManifest,
+  serialiseManifest,
+} from "../../../src/vm/folder/manifest.ts";
 
 let folder: string;
 beforeEach(() => {

@@ -1,8 +1,8 @@
 /** The VMs that lie in a store: a folder each, with a vm.json. */
 import { readdirSync, realpathSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
-import { MigrateError } from "../protocol/errors.ts";
-import { manifestName } from "../protocol/names.ts";
+import { MigrateError } from "../../protocol/errors.ts";
+import { manifestName } from "../../protocol/names.ts";
 import { readManifest } from "./manifest.ts";
 
 export interface StoredVm {

@@ -17,10 +17,10 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fcntl } from "../../src/platform/libc.ts";
-import { MigrateError } from "../../src/protocol/errors.ts";
-import { adHocVm, type Vm } from "../../src/vm/folder.ts";
-import { QuietFiles } from "../../src/vm/quiet.ts";
+import { fcntl } from "../../../src/platform/libc.ts";
+import { MigrateError } from "../../../src/protocol/errors.ts";
+import { QuietFiles } from "../../../src/vm/disks/quiet-files.ts";
+import { adHocVm, type Vm } from "../../../src/vm/folder/vm-folder.ts";
 
 let folder: string;
 let ram: string;

@@ -1,8 +1,8 @@
 /** The socket below a QMP connection: calling QEMU, and sending what the socket does not take at once. */
 import { closeSync } from "node:fs";
 import type { Socket } from "bun";
-import { callUnixSocket, peerOf } from "../../platform/peer-process.ts";
-import type { ProcessId } from "../../platform/process-id.ts";
+import { callUnixSocket, peerOf } from "../../../platform/peer-process.ts";
+import type { ProcessId } from "../../../platform/process-id.ts";
 
 /** QEMU's queue of callers holds two; one that has given up leaves its place when QEMU looks. */
 const callAgainMs = 20;

@@ -1,9 +1,9 @@
 /** The source's files, open and watched: they must not change between the first byte and the last. */
 import { type BigIntStats, closeSync, fstatSync, openSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { holdAgainstQemu, isLocked, qemuHolds } from "../platform/locks.ts";
-import { MigrateError } from "../protocol/errors.ts";
-import type { Vm, VmFile } from "./folder.ts";
+import { holdAgainstQemu, isLocked, qemuHolds } from "../../platform/locks.ts";
+import { MigrateError } from "../../protocol/errors.ts";
+import type { Vm, VmFile } from "../folder/vm-folder.ts";
 import type { OpenFiles } from "./open-files.ts";
 
 interface QuietFile {

@@ -3,10 +3,10 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Qmp, type QmpEvent } from "../../../src/vm/qemu/qmp.ts";
-import { QmpError } from "../../../src/vm/qemu/qmp-error.ts";
-import { withDeadline } from "../../support/deadline.ts";
-import { type PlayedMonitor, PlayedQemu, playedEvent } from "./played-qemu.ts";
+import { Qmp, type QmpEvent } from "../../../../src/vm/qemu/qmp/qmp.ts";
+import { QmpError } from "../../../../src/vm/qemu/qmp/qmp-error.ts";
+import { withDeadline } from "../../../support/deadline.ts";
+import { type PlayedMonitor, PlayedQemu, playedEvent } from "../played-qemu.ts";
 
 let folder: string;
 let played: PlayedQemu[];

@@ -1,6 +1,6 @@
 /** What can go wrong between us and a QEMU, told apart, and what a person is told of it. */
 import { statSync } from "node:fs";
-import { asMigrateError, MigrateError, type Side } from "../../protocol/errors.ts";
+import { asMigrateError, MigrateError, type Side } from "../../../protocol/errors.ts";
 
 /**
  * - `refused`: QEMU answered with an error; the connection is as good as before.

@@ -13,8 +13,8 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { MigrateError } from "../../src/protocol/errors.ts";
-import { adHocVm, loadVm } from "../../src/vm/folder.ts";
+import { MigrateError } from "../../../src/protocol/errors.ts";
+import { adHocVm, loadVm } from "../../../src/vm/folder/vm-folder.ts";
 
 let top: string;
 let folder: string;

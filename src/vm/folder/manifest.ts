@@ -1,10 +1,10 @@
 /** `vm.json`: what a VM in a folder consists of, and what was last known of its digests and owner. */
 import { readFileSync, statSync } from "node:fs";
 import * as v from "valibot";
-import { MigrateError } from "../protocol/errors.ts";
-import { limits } from "../protocol/limits.ts";
-import { checkFileName, checkVmName } from "../protocol/names.ts";
-import { fileKinds } from "../protocol/offer.ts";
+import { MigrateError } from "../../protocol/errors.ts";
+import { limits } from "../../protocol/limits.ts";
+import { checkFileName, checkVmName } from "../../protocol/names.ts";
+import { fileKinds } from "../../protocol/offer.ts";
 
 /** Where the files of a virtual TPM are inside the VM's folder. */
 export const tpmFolder = "tpm";

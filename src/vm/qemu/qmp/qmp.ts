@@ -3,7 +3,7 @@
  * qemu-qmp-ref). One connection to the unix socket of one QEMU.
  */
 import { randomInt } from "node:crypto";
-import type { ProcessId } from "../../platform/process-id.ts";
+import type { ProcessId } from "../../../platform/process-id.ts";
 import { connectFailure, QmpError } from "./qmp-error.ts";
 import {
   LineCutter,

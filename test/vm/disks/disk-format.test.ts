@@ -2,8 +2,8 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { MigrateError } from "../../src/protocol/errors.ts";
-import { checkSelfContained, readDiskFormat } from "../../src/vm/disk-format.ts";
+import { MigrateError } from "../../../src/protocol/errors.ts";
+import { checkSelfContained, readDiskFormat } from "../../../src/vm/disks/disk-format.ts";
 
 let folder: string;
 let path: string;

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { storedVms } from "../../src/vm/stored-vms.ts";
+import { storedVms } from "../../../src/vm/folder/stored-vms.ts";
 
 let store: string;
 beforeEach(() => {
