@@ -4,7 +4,7 @@ import type { MigrationEvent } from "../migration/events.ts";
 import { sendVm } from "../migration/send.ts";
 import { serve } from "../migration/serve.ts";
 import { parseAddressText } from "../migration/source-link.ts";
-import type { FullEngine, FullSend, FullServe, FullServing } from "../profiler/full-engine.ts";
+import type { FullEngine, FullSend, FullServe, FullServing } from "../profiler/engine/full-engine.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { usualDoors, usualLanes } from "./threads.ts";
 

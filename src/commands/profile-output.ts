@@ -1,13 +1,13 @@
 /** What becomes of a profile: tables on the terminal, and files in a folder. */
 import { mkdirSync, renameSync, rmdirSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { profileAdvice } from "../profiler/advice.ts";
-import { claimsTable, judgeClaims } from "../profiler/claims.ts";
-import { samplesCsv } from "../profiler/csv.ts";
-import { profileWarnings } from "../profiler/report-facts.ts";
-import type { Samples } from "../profiler/samples.ts";
-import { csvTable, splitTable, type Table } from "../profiler/table.ts";
-import { profileTables } from "../profiler/tables.ts";
+import { profileAdvice } from "../profiler/report/advice.ts";
+import { claimsTable, judgeClaims } from "../profiler/report/claims.ts";
+import { samplesCsv } from "../profiler/report/csv.ts";
+import { profileWarnings } from "../profiler/report/report-facts.ts";
+import { csvTable, splitTable, type Table } from "../profiler/report/table.ts";
+import { profileTables } from "../profiler/report/tables.ts";
+import type { Samples } from "../profiler/statistics/samples.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { tableLines } from "../terminal/table.ts";
 
@@ -52,7 +52,7 @@ export class ProfileFolder {
     const [{ figuresOf }, { drawFigure }, { reportHtml }] = await Promise.all([
       import("../profiler/figures/figures.ts"),
       import("../profiler/figures/render.ts"),
-      import("../profiler/report-html.ts"),
+      import("../profiler/report/report-html.ts"),
     ]);
     const names: string[] = [];
     const write = (name: string, text: string) => {

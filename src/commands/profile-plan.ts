@@ -1,8 +1,8 @@
 /** From the flags of `migrate profile` to what is measured: sizes, suites, runs. Pure. */
-import { fullSuites } from "../profiler/full-sides.ts";
-import type { Plan, SuiteName } from "../profiler/samples.ts";
-import { suiteNames } from "../profiler/samples.ts";
-import { isSuiteName, usualSuites } from "../profiler/suite.ts";
+import { fullSuites } from "../profiler/engine/full-sides.ts";
+import type { Plan, SuiteName } from "../profiler/statistics/samples.ts";
+import { suiteNames } from "../profiler/statistics/samples.ts";
+import { isSuiteName, usualSuites } from "../profiler/statistics/suite.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { size } from "./option.ts";
 import { suggest } from "./suggest.ts";

@@ -5,12 +5,12 @@ import { join } from "node:path";
 import { measureAt } from "../migration/measure-at.ts";
 import { addressText } from "../migration/source-link.ts";
 import { kernelVersion } from "../platform/host.ts";
-import { openFullSides } from "../profiler/full-sides.ts";
-import { largestFiles, makeInput, type ProfileInput } from "../profiler/profile-input.ts";
-import { type ProfileProgress, type ProfileResult, runProfile } from "../profiler/run-profile.ts";
-import type { Plan, Sample, Samples } from "../profiler/samples.ts";
-import type { Sides } from "../profiler/sides.ts";
-import { openLocalPeer, openThesisSides } from "../profiler/thesis-sides.ts";
+import { openFullSides } from "../profiler/engine/full-sides.ts";
+import type { Sides } from "../profiler/engine/sides.ts";
+import { openLocalPeer, openThesisSides } from "../profiler/engine/thesis-sides.ts";
+import { largestFiles, makeInput, type ProfileInput } from "../profiler/runs/profile-input.ts";
+import { type ProfileProgress, type ProfileResult, runProfile } from "../profiler/runs/run-profile.ts";
+import type { Plan, Sample, Samples } from "../profiler/statistics/samples.ts";
 import type { Address } from "./option.ts";
 import { build } from "./version.ts";
 

@@ -1,6 +1,6 @@
 /** `migrate profile-side`: a measuring process of `migrate profile` or of `migrate serve`, for nobody else. */
-import { readLines } from "../profiler/lines.ts";
-import { playRole } from "../profiler/side-role.ts";
+import { readLines } from "../profiler/engine/lines.ts";
+import { playRole } from "../profiler/engine/side-role.ts";
 import { defineCommand } from "./define-command.ts";
 import { ProductEngine } from "./product-engine.ts";
 

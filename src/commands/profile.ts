@@ -1,11 +1,11 @@
 /** `migrate profile`: what a secure migration costs, measured as the thesis did. */
 import { randomInt } from "node:crypto";
-import { compareSamples } from "../profiler/compare.ts";
-import { sizesOfVm } from "../profiler/profile-input.ts";
-import type { ProfileProgress } from "../profiler/run-profile.ts";
-import type { Plan, Samples } from "../profiler/samples.ts";
-import { suiteNames } from "../profiler/samples.ts";
-import { suiteOf } from "../profiler/suite.ts";
+import { compareSamples } from "../profiler/report/compare.ts";
+import { sizesOfVm } from "../profiler/runs/profile-input.ts";
+import type { ProfileProgress } from "../profiler/runs/run-profile.ts";
+import type { Plan, Samples } from "../profiler/statistics/samples.ts";
+import { suiteNames } from "../profiler/statistics/samples.ts";
+import { suiteOf } from "../profiler/statistics/suite.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { formatBytes } from "../terminal/format.ts";
 import type { Reporter } from "../terminal/reporter.ts";

@@ -124,7 +124,7 @@ function measuring(self: readonly string[], host: string, port: number): StartMe
         side: "destination",
       });
     // Loaded by those alone who are asked to measure.
-    const { openPeerProcess } = await import("../profiler/thesis-sides.ts");
+    const { openPeerProcess } = await import("../profiler/engine/thesis-sides.ts");
     const peer = await openPeerProcess({
       self,
       host,

@@ -3,9 +3,14 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { namedOperations, shareOf } from "../../src/profiler/cells.ts";
-import { parseSamples } from "../../src/profiler/parse-samples.ts";
-import { operations, type Samples, type SuiteName, suiteNames } from "../../src/profiler/samples.ts";
+import { parseSamples } from "../../src/profiler/runs/parse-samples.ts";
+import { namedOperations, shareOf } from "../../src/profiler/statistics/cells.ts";
+import {
+  operations,
+  type Samples,
+  type SuiteName,
+  suiteNames,
+} from "../../src/profiler/statistics/samples.ts";
 import { killChildren } from "../support/child.ts";
 import { type MigrateProcess, runMigrate } from "../support/process.ts";
 import { makeSmallVm } from "../support/small-vm.ts";

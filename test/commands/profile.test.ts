@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { CommandGroup } from "../../src/commands/define-command.ts";
 import { planFor, quick, sizeOrNone, sizes, suites, thesis } from "../../src/commands/profile-plan.ts";
 import { runProgram } from "../../src/commands/program.ts";
-import { samplesVersion } from "../../src/profiler/samples.ts";
+import { samplesVersion } from "../../src/profiler/statistics/samples.ts";
 import { syntheticSamples } from "../support/synthetic-samples.ts";
 import { TestWorld } from "./world.ts";
 

@@ -8,8 +8,8 @@ import type { Drawing } from "../../src/profiler/figures/figure.ts";
 import { figuresOf } from "../../src/profiler/figures/figures.ts";
 import { ink, paper } from "../../src/profiler/figures/palette.ts";
 import { drawFigure } from "../../src/profiler/figures/render.ts";
-import { reportHtml } from "../../src/profiler/report-html.ts";
-import type { Samples } from "../../src/profiler/samples.ts";
+import { reportHtml } from "../../src/profiler/report/report-html.ts";
+import type { Samples } from "../../src/profiler/statistics/samples.ts";
 import { openChromium, openFile, type WatchedPage } from "../support/chromium.ts";
 import { syntheticSamples } from "../support/synthetic-samples.ts";
 

@@ -6,8 +6,8 @@ import { figuresOf } from "../../src/profiler/figures/figures.ts";
 import { hatchPath, operationColor } from "../../src/profiler/figures/hatch.ts";
 import { ink, paper, suiteLooks } from "../../src/profiler/figures/palette.ts";
 import { drawFigure } from "../../src/profiler/figures/render.ts";
-import { parseSamples } from "../../src/profiler/parse-samples.ts";
-import { operations, type Samples, suiteNames } from "../../src/profiler/samples.ts";
+import { parseSamples } from "../../src/profiler/runs/parse-samples.ts";
+import { operations, type Samples, suiteNames } from "../../src/profiler/statistics/samples.ts";
 import { expectGolden } from "../support/golden.ts";
 import { seededRandom, syntheticSamples } from "../support/synthetic-samples.ts";
 

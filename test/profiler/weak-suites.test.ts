@@ -37,6 +37,6 @@ test.each([
 
 test("the closure is a real one: that of the profile has them", () => {
   const closure = [...closureOf("src/commands/profile-side.ts")];
-  expect(closure).toContain("src/profiler/record-protection.ts");
+  expect(closure).toContain("src/profiler/engine/records/record-protection.ts");
   expect(closure).toContain("src/migration/send.ts");
 });

@@ -11,7 +11,7 @@ import {
   type SideFigures,
   type SuiteName,
   samplesVersion,
-} from "../../src/profiler/samples.ts";
+} from "../../src/profiler/statistics/samples.ts";
 
 const mebibyte = 1024 * 1024;
 const gibibyte = 1024 * mebibyte;

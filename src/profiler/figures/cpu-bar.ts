@@ -1,7 +1,7 @@
 /** One bar of figures 6.1 to 6.4: what a cell's runs cost one side, by operation. Pure. */
-import { type Cell, cpuMs, operationMs, type SideName } from "../cells.ts";
-import { type Operation, operations, type SuiteName } from "../samples.ts";
-import { type Interval, mean, summarise } from "../statistics.ts";
+import { type Cell, cpuMs, operationMs, type SideName } from "../statistics/cells.ts";
+import { type Operation, operations, type SuiteName } from "../statistics/samples.ts";
+import { type Interval, mean, summarise } from "../statistics/statistics.ts";
 import { sizeText } from "./figure.ts";
 
 /** One bar: the means of a cell's runs, in ms. */

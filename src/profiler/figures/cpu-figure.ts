@@ -1,9 +1,10 @@
 /** Figures 6.1 to 6.4: the CPU time of one side as bars stacked by operation, with the total's interval. Pure. */
-import type { Setting, SideName } from "../cells.ts";
-import { list, percent, seconds } from "../notation.ts";
-import { type Operation, operations, type SuiteName } from "../samples.ts";
-import { fewestRuns } from "../statistics.ts";
-import type { Table } from "../table.ts";
+
+import type { Table } from "../report/table.ts";
+import type { Setting, SideName } from "../statistics/cells.ts";
+import { list, percent, seconds } from "../statistics/notation.ts";
+import { type Operation, operations, type SuiteName } from "../statistics/samples.ts";
+import { fewestRuns } from "../statistics/statistics.ts";
 import { barChart } from "./bar-chart.ts";
 import { type CpuBar, cpuBar, endMs, partMs } from "./cpu-bar.ts";
 import { type Figure, fromTo, meanText, widestSpan } from "./figure.ts";

@@ -1,9 +1,9 @@
 /** A figure before it is drawn: what it shows as a chart, as sentences and as numbers. Pure. */
 import type { TopLevelSpec } from "vega-lite";
-import { inMiB } from "../cells.ts";
-import { nothing, seconds } from "../notation.ts";
-import type { Interval } from "../statistics.ts";
-import type { Table } from "../table.ts";
+import type { Table } from "../report/table.ts";
+import { inMiB } from "../statistics/cells.ts";
+import { nothing, seconds } from "../statistics/notation.ts";
+import type { Interval } from "../statistics/statistics.ts";
 
 export interface Figure {
   /** Also its file's name without the ending; lower case letters, digits and hyphens. */

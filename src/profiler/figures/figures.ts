@@ -1,6 +1,6 @@
 /** All figures of a profile. Pure. */
-import { inMiB, type Setting, settingsOf, settingWords } from "../cells.ts";
-import type { Samples } from "../samples.ts";
+import { inMiB, type Setting, settingsOf, settingWords } from "../statistics/cells.ts";
+import type { Samples } from "../statistics/samples.ts";
 import { cpuFigure } from "./cpu-figure.ts";
 import type { Figure } from "./figure.ts";
 import { timeFigure } from "./time-figure.ts";

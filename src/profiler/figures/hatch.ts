@@ -3,7 +3,7 @@
  * tells them apart. The marks are drawn one by one: browsers turn an SVG `<pattern>` into large bitmaps
  * when they print, and other programs do not know it at all. Pure.
  */
-import type { Operation } from "../samples.ts";
+import type { Operation } from "../statistics/samples.ts";
 
 /** A rectangle in pixels, from its upper left corner. */
 export interface Rectangle {

@@ -1,6 +1,6 @@
 /** The chart of total migration times, in Vega-Lite's words: lines with points and whiskers. Pure. */
 import type { TopLevelSpec } from "vega-lite";
-import type { SuiteName } from "../samples.ts";
+import type { SuiteName } from "../statistics/samples.ts";
 import { look, schema } from "./look.ts";
 import { suiteLooks } from "./palette.ts";
 import type { TimePoint } from "./time-figure.ts";

@@ -3,7 +3,7 @@
  * light and from dark paper alike (3:1 at least, WCAG 2.2 SC 1.4.11), and follow Okabe and Ito's set for
  * people who see colours differently. Pure.
  */
-import type { SuiteName } from "../samples.ts";
+import type { SuiteName } from "../statistics/samples.ts";
 
 /** The paper that figures lie on, light and dark. */
 export const paper = { light: "#ffffff", dark: "#1b1f24" } as const;

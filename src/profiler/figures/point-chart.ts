@@ -1,6 +1,6 @@
 /** The chart of total migration times at a single size of RAM, in Vega-Lite's words: a point and a whisker a suite. Pure. */
 import type { TopLevelSpec } from "vega-lite";
-import { seconds } from "../notation.ts";
+import { seconds } from "../statistics/notation.ts";
 import type { LineChart } from "./line-chart.ts";
 import { look, schema } from "./look.ts";
 import { suiteLooks } from "./palette.ts";

@@ -1,8 +1,8 @@
 /** Total migration time by RAM size: a line for each suite, with the interval of each mean. Pure. */
-import type { Setting } from "../cells.ts";
-import { list, seconds } from "../notation.ts";
-import type { SuiteName } from "../samples.ts";
-import { fewestRuns, type Interval, summarise } from "../statistics.ts";
+import type { Setting } from "../statistics/cells.ts";
+import { list, seconds } from "../statistics/notation.ts";
+import type { SuiteName } from "../statistics/samples.ts";
+import { fewestRuns, type Interval, summarise } from "../statistics/statistics.ts";
 import { type Figure, fromTo, meanText, sizeText, widestSpan } from "./figure.ts";
 import { lineChart } from "./line-chart.ts";
 import { pointChart } from "./point-chart.ts";

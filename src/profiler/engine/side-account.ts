@@ -1,0 +1,83 @@
+/**
+ * The account of one side of one run: the CPU time of the process and of its working thread, set-up and
+ * transfer apart, and the transfer's by operation.
+ */
+import { usage } from "../../platform/usage.ts";
+import type { Operation, SideFigures } from "../statistics/samples.ts";
+import { calibrateClock, cpuNs } from "./cpu-clock.ts";
+import { type MeterFigures, OperationMeter } from "./operation-meter.ts";
+
+interface Used {
+  process: { userMs: number; systemMs: number };
+  thread: { userMs: number; systemMs: number };
+}
+
+export interface SideResult {
+  setupCpuMs: number;
+  figures: SideFigures;
+}
+
+export class SideAccount {
+  readonly clockCostNs = calibrateClock();
+  readonly meter = new OperationMeter(cpuNs, this.clockCostNs);
+  #setupFrom = usedNow();
+  #transferFrom = this.#setupFrom;
+
+  /** Between two runs: what the last one left behind is not charged to the next one. */
+  tidy(): void {
+    Bun.gc(true);
+    this.#setupFrom = usedNow();
+  }
+
+  /** The set-up begins now (else it began with the last `tidy`). */
+  beginSetup(): void {
+    this.#setupFrom = usedNow();
+  }
+
+  /** The set-up is over and the transfer begins, with this operation under way. */
+  beginTransfer(operation: Operation): void {
+    this.#transferFrom = usedNow();
+    this.meter.start(operation);
+  }
+
+  /** The transfer is over. */
+  end(): SideResult {
+    const metered = this.meter.stop();
+    const now = usedNow();
+    const { process, thread } = since(this.#transferFrom, now);
+    const setup = since(this.#setupFrom, this.#transferFrom).process;
+    return {
+      setupCpuMs: setup.userMs + setup.systemMs,
+      figures: {
+        ...process,
+        threadUserMs: thread.userMs,
+        threadSystemMs: thread.systemMs,
+        operationsMs: withRest(metered, process.userMs + process.systemMs),
+        clockMs: metered.clockMs,
+        clockReads: metered.clockReads,
+      },
+    };
+  }
+}
+
+/** "rest" is what the process used beyond the named operations and the clock, other threads' work with it. */
+function withRest({ operationsMs, clockMs }: MeterFigures, totalMs: number): Record<Operation, number> {
+  const { rest: _, ...named } = operationsMs;
+  const namedMs = Object.values(named).reduce((sum, ms) => sum + ms, 0);
+  return { ...operationsMs, rest: Math.max(0, totalMs - clockMs - namedMs) };
+}
+
+function usedNow(): Used {
+  const { userMs, systemMs } = usage("self");
+  const thread = usage("thread");
+  return { process: { userMs, systemMs }, thread: { userMs: thread.userMs, systemMs: thread.systemMs } };
+}
+
+/** The kernel corrects its division into user and system after the fact, so either may seem to fall a little. */
+function since(from: Used, to: Used): Used {
+  const difference = (a: Used["process"], b: Used["process"]) => ({
+    userMs: Math.max(0, b.userMs - a.userMs),
+    systemMs: Math.max(0, b.systemMs - a.systemMs),
+  });
+  return { process: difference(from.process, to.process), thread: difference(from.thread, to.thread) };
+}

@@ -1,0 +1,128 @@
+/** What a measuring process does when it is asked: the other end of side-process.ts. */
+import { usage } from "../../platform/usage.ts";
+import { asMigrateError, MigrateError, type Side } from "../../protocol/errors.ts";
+import type { FullEngine, FullSend, FullServe, FullServing } from "./full-engine.ts";
+import { ThesisDestination } from "./thesis-destination.ts";
+import { type MeasuringAddress, type RunFigures, type SourceRun, ThesisSource } from "./thesis-source.ts";
+
+/** Both ends are ours: nothing here is checked. Buffers travel as hex digits. */
+export type Question =
+  | { ask: "be-source" }
+  | { ask: "run"; address: Omit<MeasuringAddress, "secret"> & { secret: string }; run: SourceRun }
+  | {
+      ask: "be-destination";
+      host: string;
+      port: number;
+      source: string;
+      secret: string;
+      folder: string | null;
+      mostBytes: number;
+      prepare: readonly number[];
+    }
+  | { ask: "full-serve"; options: FullServe }
+  | { ask: "full-send"; options: FullSend }
+  | { ask: "usage" };
+
+export type Answer =
+  | { answer: "be-source"; fingerprint: string; clockCostNs: number }
+  | { answer: "run"; figures: RunFigures }
+  | { answer: "be-destination"; fingerprint: string; port: number; plainPort: number }
+  | ({ answer: "full-serve" } & FullServing)
+  | { answer: "full-send"; wireBytes: number; totalMs: number; setup: FullSetup }
+  | { answer: "usage"; userMs: number; systemMs: number }
+  | { answer: "error"; code: string; message: string; side?: Side; hint?: string };
+
+/** Until the connection stands. */
+export interface FullSetup {
+  wallMs: number;
+  userMs: number;
+  systemMs: number;
+}
+
+/**
+ * Answers questions (lines) until there are no more. `full` is the product's engine, which this folder
+ * may not know itself.
+ */
+export async function playRole(
+  lines: AsyncIterable<string>,
+  write: (line: string) => void,
+  full: FullEngine,
+): Promise<void> {
+  const role = new SideRole(full);
+  try {
+    for await (const line of lines) {
+      let answer: Answer;
+      try {
+        answer = await role.answer(JSON.parse(line) as Question);
+      } catch (thrown) {
+        const { code, message, side, hint } = asMigrateError(thrown);
+        answer = { answer: "error", code, message, ...(side && { side }), ...(hint && { hint }) };
+      }
+      write(`${JSON.stringify(answer)}\n`);
+    }
+  } finally {
+    role.end();
+  }
+}
+
+class SideRole {
+  readonly #full: FullEngine;
+  #source: ThesisSource | undefined;
+  #destination: ThesisDestination | undefined;
+
+  constructor(full: FullEngine) {
+    this.#full = full;
+  }
+
+  async answer(question: Question): Promise<Answer> {
+    switch (question.ask) {
+      case "be-source": {
+        this.#source = await ThesisSource.make();
+        const { fingerprint, clockCostNs } = this.#source;
+        return { answer: "be-source", fingerprint, clockCostNs };
+      }
+      case "run": {
+        if (this.#source === undefined) throw new MigrateError("bug", "this process is no source");
+        const address = { ...question.address, secret: Buffer.from(question.address.secret, "hex") };
+        return { answer: "run", figures: await this.#source.run(address, question.run) };
+      }
+      case "be-destination": {
+        const { ask: _, secret, ...options } = question;
+        this.#destination = await ThesisDestination.open({ ...options, secret: Buffer.from(secret, "hex") });
+        const { fingerprint, port, plainPort } = this.#destination;
+        return { answer: "be-destination", fingerprint, port, plainPort };
+      }
+      case "full-serve":
+        return { answer: "full-serve", ...(await this.#full.serve(question.options)) };
+      case "full-send":
+        return this.#fullSend(question.options);
+      case "usage": {
+        // Before a run and after it: what an earlier one left behind is not the next one's.
+        Bun.gc(true);
+        const { userMs, systemMs } = usage("self");
+        return { answer: "usage", userMs, systemMs };
+      }
+    }
+  }
+
+  end(): void {
+    this.#destination?.close();
+    this.#full.end();
+  }
+
+  async #fullSend(options: FullSend): Promise<Answer> {
+    const startMs = performance.now();
+    const start = usage("self");
+    let setup: FullSetup = { wallMs: 0, userMs: 0, systemMs: 0 };
+    const { wireBytes } = await this.#full.send(options, () => {
+      if (setup.wallMs > 0) return;
+      const { userMs, systemMs } = usage("self");
+      setup = {
+        wallMs: performance.now() - startMs,
+        userMs: Math.max(0, userMs - start.userMs),
+        systemMs: Math.max(0, systemMs - start.systemMs),
+      };
+    });
+    return { answer: "full-send", wireBytes, setup, totalMs: performance.now() - startMs };
+  }
+}

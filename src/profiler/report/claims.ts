@@ -1,0 +1,30 @@
+/** The thesis's claims, each judged on a run's data. Pure. */
+
+import type { Samples } from "../statistics/samples.ts";
+import { cpuQuestions } from "./cpu-claims.ts";
+import { type Judgement, judge } from "./judgement.ts";
+import type { Table } from "./table.ts";
+import { timeQuestions } from "./time-claims.ts";
+
+/** Every claim in the thesis's order; one that has several parts is judged part by part. */
+export function judgeClaims(samples: Samples): Judgement[] {
+  return [...cpuQuestions, ...timeQuestions].map((question) => judge(question, samples));
+}
+
+/** The judgements as a table, with the rule of each as a note. */
+export function claimsTable(judgements: readonly Judgement[]): Table {
+  return {
+    id: "claims",
+    title: "The thesis's claims, on this run's data",
+    columns: [
+      { title: "claim", align: "left" },
+      { title: "verdict", align: "left" },
+      { title: "why", align: "left" },
+    ],
+    rows: judgements.map(({ claim, verdict, sentence }) => [claim, verdict, sentence]),
+    notes: [
+      "A claim holds where every 95 % interval lies within its limits, and does not hold where one lies wholly outside; else the data cannot tell.",
+      ...judgements.map(({ id, rule }) => `${id}: ${rule}`),
+    ],
+  };
+}
