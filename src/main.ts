@@ -1,10 +1,10 @@
 #!/usr/bin/env bun
 /** The command tree. The only place that ends the process. */
 import { isatty } from "node:tty";
-import type { World } from "./commands/context.ts";
-import type { CommandGroup } from "./commands/define-command.ts";
-import { Interruption } from "./commands/interruption.ts";
-import { runProgram } from "./commands/program.ts";
+import type { World } from "./commands/cli/context.ts";
+import type { CommandGroup } from "./commands/cli/define-command.ts";
+import { Interruption } from "./commands/cli/interruption.ts";
+import { runProgram } from "./commands/cli/program.ts";
 import { asMigrateError, exitCodes } from "./protocol/errors.ts";
 import { DescriptorOutput } from "./terminal/output.ts";
 

@@ -3,9 +3,9 @@ import { resolve } from "node:path";
 import { migrateHome } from "../home/home.ts";
 import { exitCodes } from "../protocol/errors.ts";
 import { padEnd, printable } from "../terminal/line.ts";
-import { defineCommand } from "./define-command.ts";
-import { type Check, hostChecks, storeChecks } from "./doctor-checks.ts";
-import { optional } from "./option.ts";
+import { defineCommand } from "./cli/define-command.ts";
+import { optional } from "./cli/option.ts";
+import { type Check, hostChecks, storeChecks } from "./doctor/doctor-checks.ts";
 
 export default defineCommand({
   name: "migrate doctor",

@@ -6,10 +6,10 @@ import { printable } from "../terminal/line.ts";
 import { commandLine, type NetPolicy } from "../vm/qemu/definition/command-line.ts";
 import type { QemuDefinition } from "../vm/qemu/definition/definition.ts";
 import { explainDefinition } from "../vm/qemu/definition/explanation.ts";
-import { helpHint } from "./arguments.ts";
-import { defineCommand } from "./define-command.ts";
-import { netPolicyForm, parseNetPolicy } from "./net-policy.ts";
-import { toggle, withDefault } from "./option.ts";
+import { helpHint } from "./cli/arguments.ts";
+import { defineCommand } from "./cli/define-command.ts";
+import { netPolicyForm, parseNetPolicy } from "./cli/net-policy.ts";
+import { toggle, withDefault } from "./cli/option.ts";
 
 const name = "migrate explain";
 const scheme = "qmp:";

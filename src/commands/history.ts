@@ -1,8 +1,8 @@
 /** `migrate history`: the sessions that have ended on this host. */
 import { history } from "../migration/status.ts";
-import { homeOf } from "./context.ts";
-import { defineCommand } from "./define-command.ts";
-import { sessionColumns } from "./session-table.ts";
+import { homeOf } from "./cli/context.ts";
+import { defineCommand } from "./cli/define-command.ts";
+import { sessionColumns } from "./cli/session-table.ts";
 
 export default defineCommand({
   name: "migrate history",

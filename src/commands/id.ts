@@ -1,9 +1,9 @@
 /** `migrate id`: who this host is to others. */
 import { isSealed, loadFingerprint, sealIdentity, unsealIdentity } from "../channel/identity.ts";
 import { MigrateError } from "../protocol/errors.ts";
-import { homeOf, newPassphraseFrom, passphraseFrom, passphraseOptions } from "./context.ts";
-import { defineCommand } from "./define-command.ts";
-import { toggle } from "./option.ts";
+import { homeOf, newPassphraseFrom, passphraseFrom, passphraseOptions } from "./cli/context.ts";
+import { defineCommand } from "./cli/define-command.ts";
+import { toggle } from "./cli/option.ts";
 
 export default defineCommand({
   name: "migrate id",

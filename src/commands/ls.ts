@@ -6,8 +6,8 @@ import { formatBytes } from "../terminal/format.ts";
 import type { Column } from "../terminal/table.ts";
 import { type StoredVm, storedVms } from "../vm/folder/stored-vms.ts";
 import { type RunningVm, runningVms } from "../vm/qemu/running-vms.ts";
-import { defineCommand } from "./define-command.ts";
-import { optional } from "./option.ts";
+import { defineCommand } from "./cli/define-command.ts";
+import { optional } from "./cli/option.ts";
 
 interface VmRow {
   name: string;

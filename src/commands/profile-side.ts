@@ -1,8 +1,8 @@
 /** `migrate profile-side`: a measuring process of `migrate profile` or of `migrate serve`, for nobody else. */
 import { readLines } from "../profiler/engine/lines.ts";
 import { playRole } from "../profiler/engine/side-role.ts";
-import { defineCommand } from "./define-command.ts";
-import { ProductEngine } from "./product-engine.ts";
+import { defineCommand } from "./cli/define-command.ts";
+import { ProductEngine } from "./profile/product-engine.ts";
 
 export default defineCommand({
   name: "migrate profile-side",

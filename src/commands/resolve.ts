@@ -1,11 +1,11 @@
 /** `migrate resolve`: settles who owns a VM whose session was cut at the wrong moment. */
 import { resolveSession } from "../migration/resolve.ts";
 import { MigrateError } from "../protocol/errors.ts";
-import { helpHint } from "./arguments.ts";
-import { homeOf, passphraseBefore, passphraseOptions, warnInsecure } from "./context.ts";
-import { defineCommand } from "./define-command.ts";
-import { duration, oneOf, optional, toggle, withDefault } from "./option.ts";
-import { sessionColumns } from "./session-table.ts";
+import { helpHint } from "./cli/arguments.ts";
+import { homeOf, passphraseBefore, passphraseOptions, warnInsecure } from "./cli/context.ts";
+import { defineCommand } from "./cli/define-command.ts";
+import { duration, oneOf, optional, toggle, withDefault } from "./cli/option.ts";
+import { sessionColumns } from "./cli/session-table.ts";
 
 const name = "migrate resolve";
 

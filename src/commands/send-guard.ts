@@ -1,7 +1,7 @@
 /** `migrate send-guard`: for this program's own use; see migration/guard.ts. */
 import { watchOver } from "../migration/guard.ts";
-import { homeOf } from "./context.ts";
-import { defineCommand } from "./define-command.ts";
+import { homeOf } from "./cli/context.ts";
+import { defineCommand } from "./cli/define-command.ts";
 
 export default defineCommand({
   name: "migrate send-guard",

@@ -5,10 +5,10 @@ import { sendRunningVm } from "../migration/send-running.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
 import { checkVmName } from "../protocol/names.ts";
-import { flagOf, helpHint, readValue } from "./arguments.ts";
-import { compressionForm, parseCompression } from "./compression-form.ts";
-import { homeOf, passphraseBefore, passphraseOptions, warnInsecure } from "./context.ts";
-import { defineCommand } from "./define-command.ts";
+import { flagOf, helpHint, readValue } from "./cli/arguments.ts";
+import { compressionForm, parseCompression } from "./cli/compression-form.ts";
+import { homeOf, passphraseBefore, passphraseOptions, warnInsecure } from "./cli/context.ts";
+import { defineCommand } from "./cli/define-command.ts";
 import {
   address,
   defaultPort,
@@ -20,8 +20,8 @@ import {
   toggle,
   wholeNumber,
   withDefault,
-} from "./option.ts";
-import { mostUsualLanes, usualLanes } from "./threads.ts";
+} from "./cli/option.ts";
+import { mostUsualLanes, usualLanes } from "./cli/threads.ts";
 
 const name = "migrate send";
 

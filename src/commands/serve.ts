@@ -3,11 +3,11 @@ import { resolve } from "node:path";
 import type { StartMeasuring } from "../migration/measuring.ts";
 import { serve } from "../migration/serve.ts";
 import { exitCodes, MigrateError } from "../protocol/errors.ts";
-import { helpHint } from "./arguments.ts";
-import { homeOf, passphraseBefore, passphraseOptions, warnInsecure } from "./context.ts";
-import { defineCommand } from "./define-command.ts";
-import { Interruption } from "./interruption.ts";
-import { netPolicyForm, parseNetPolicy } from "./net-policy.ts";
+import { helpHint } from "./cli/arguments.ts";
+import { homeOf, passphraseBefore, passphraseOptions, warnInsecure } from "./cli/context.ts";
+import { defineCommand } from "./cli/define-command.ts";
+import { Interruption } from "./cli/interruption.ts";
+import { netPolicyForm, parseNetPolicy } from "./cli/net-policy.ts";
 import {
   address,
   defaultPort,
@@ -18,8 +18,8 @@ import {
   toggle,
   wholeNumber,
   withDefault,
-} from "./option.ts";
-import { usualDoors } from "./threads.ts";
+} from "./cli/option.ts";
+import { usualDoors } from "./cli/threads.ts";
 
 export default defineCommand({
   name: "migrate serve",

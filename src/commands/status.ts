@@ -1,11 +1,11 @@
 /** `migrate status`: the sessions that have not ended, here and on another host. */
 import { localStatus, remoteStatus } from "../migration/status.ts";
 import { MigrateError } from "../protocol/errors.ts";
-import { helpHint, readValue } from "./arguments.ts";
-import { homeOf, passphraseFrom, passphraseOptions, warnInsecure } from "./context.ts";
-import { defineCommand } from "./define-command.ts";
-import { address, defaultPort, toggle } from "./option.ts";
-import { sessionColumns } from "./session-table.ts";
+import { helpHint, readValue } from "./cli/arguments.ts";
+import { homeOf, passphraseFrom, passphraseOptions, warnInsecure } from "./cli/context.ts";
+import { defineCommand } from "./cli/define-command.ts";
+import { address, defaultPort, toggle } from "./cli/option.ts";
+import { sessionColumns } from "./cli/session-table.ts";
 
 const name = "migrate status";
 

@@ -2,10 +2,10 @@
 import { type Peer, type PeerRole, TrustFile } from "../channel/trust.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import type { Column } from "../terminal/table.ts";
-import { homeOf } from "./context.ts";
-import { type CommandGroup, defineCommand } from "./define-command.ts";
-import { oneOf, optional, withDefault } from "./option.ts";
-import { suggest } from "./suggest.ts";
+import { homeOf } from "./cli/context.ts";
+import { type CommandGroup, defineCommand } from "./cli/define-command.ts";
+import { oneOf, optional, withDefault } from "./cli/option.ts";
+import { suggest } from "./cli/suggest.ts";
 
 const columns: readonly Column<Peer>[] = [
   { title: "NAME", cell: (peer) => peer.name },

@@ -2,7 +2,7 @@
 import { type VerifiedFile, verifyVm } from "../migration/verify.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import type { Column } from "../terminal/table.ts";
-import { defineCommand } from "./define-command.ts";
+import { defineCommand } from "./cli/define-command.ts";
 
 const columns: readonly Column<VerifiedFile>[] = [
   { title: "FILE", cell: (row) => row.file },

@@ -2,8 +2,8 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { CommandGroup } from "../../src/commands/define-command.ts";
-import { runProgram } from "../../src/commands/program.ts";
+import type { CommandGroup } from "../../src/commands/cli/define-command.ts";
+import { runProgram } from "../../src/commands/cli/program.ts";
 import { TestWorld } from "./world.ts";
 
 const tree: CommandGroup = {

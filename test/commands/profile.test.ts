@@ -2,9 +2,16 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { CommandGroup } from "../../src/commands/define-command.ts";
-import { planFor, quick, sizeOrNone, sizes, suites, thesis } from "../../src/commands/profile-plan.ts";
-import { runProgram } from "../../src/commands/program.ts";
+import type { CommandGroup } from "../../src/commands/cli/define-command.ts";
+import { runProgram } from "../../src/commands/cli/program.ts";
+import {
+  planFor,
+  quick,
+  sizeOrNone,
+  sizes,
+  suites,
+  thesis,
+} from "../../src/commands/profile/profile-plan.ts";
 import { samplesVersion } from "../../src/profiler/statistics/samples.ts";
 import { syntheticSamples } from "../support/synthetic-samples.ts";
 import { TestWorld } from "./world.ts";

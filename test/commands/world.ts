@@ -3,7 +3,7 @@ import { EventEmitter } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { World } from "../../src/commands/context.ts";
+import type { World } from "../../src/commands/cli/context.ts";
 import type { Output } from "../../src/terminal/output.ts";
 
 export class TestWorld implements World {

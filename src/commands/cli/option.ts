@@ -1,6 +1,6 @@
 /** The kinds of flags a command can have, each with the type of what it gives. */
-import { MigrateError } from "../protocol/errors.ts";
-import { parseDuration, parseSize } from "../terminal/format.ts";
+import { MigrateError } from "../../protocol/errors.ts";
+import { parseDuration, parseSize } from "../../terminal/format.ts";
 
 export interface Option<Value> {
   /** What stands for the value in the help; undefined for a switch, which takes none. */

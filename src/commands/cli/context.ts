@@ -1,10 +1,10 @@
 /** What a command is given to work with: the world around it, so that it can be tested without one. */
 
-import { isSealed } from "../channel/identity.ts";
-import { migrateHome, openHome } from "../home/home.ts";
-import type { Output } from "../terminal/output.ts";
-import { askNewSecret, askSecret, type KeyboardInput, readPassphraseFile } from "../terminal/prompt.ts";
-import type { Reporter } from "../terminal/reporter.ts";
+import { isSealed } from "../../channel/identity.ts";
+import { migrateHome, openHome } from "../../home/home.ts";
+import type { Output } from "../../terminal/output.ts";
+import { askNewSecret, askSecret, type KeyboardInput, readPassphraseFile } from "../../terminal/prompt.ts";
+import type { Reporter } from "../../terminal/reporter.ts";
 import { optional } from "./option.ts";
 
 /** The process as main.ts hands it down; nothing here ends it. */

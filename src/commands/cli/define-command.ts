@@ -3,8 +3,8 @@
  * what it returns or throws is an exit code for main.ts. citty runs it (setup, run, cleanup).
  */
 import { type CommandDef, defineCommand as defineCittyCommand } from "citty";
-import type { Side } from "../protocol/errors.ts";
-import { makeReporter, type Reporter } from "../terminal/reporter.ts";
+import type { Side } from "../../protocol/errors.ts";
+import { makeReporter, type Reporter } from "../../terminal/reporter.ts";
 import { type ParsedArguments, type Positionals, parseArguments } from "./arguments.ts";
 import type { World } from "./context.ts";
 import type { Options, ValuesOf } from "./option.ts";

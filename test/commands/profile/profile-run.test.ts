@@ -3,17 +3,17 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseSamples } from "../../src/profiler/runs/parse-samples.ts";
-import { namedOperations, shareOf } from "../../src/profiler/statistics/cells.ts";
+import { parseSamples } from "../../../src/profiler/runs/parse-samples.ts";
+import { namedOperations, shareOf } from "../../../src/profiler/statistics/cells.ts";
 import {
   operations,
   type Samples,
   type SuiteName,
   suiteNames,
-} from "../../src/profiler/statistics/samples.ts";
-import { killChildren } from "../support/child.ts";
-import { type MigrateProcess, runMigrate } from "../support/process.ts";
-import { makeSmallVm } from "../support/small-vm.ts";
+} from "../../../src/profiler/statistics/samples.ts";
+import { killChildren } from "../../support/child.ts";
+import { type MigrateProcess, runMigrate } from "../../support/process.ts";
+import { makeSmallVm } from "../../support/small-vm.ts";
 
 const MiB = 1024 ** 2;
 let folder = "";

@@ -1,5 +1,5 @@
 /** How a signal to the process reaches the work in hand. */
-import { MigrateError } from "../protocol/errors.ts";
+import { MigrateError } from "../../protocol/errors.ts";
 
 /** Why a signal was aborted. The core may throw it as it stands. */
 export class Interruption extends MigrateError {

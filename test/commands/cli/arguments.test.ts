@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { flagOf, parseArguments, wantsJson } from "../../src/commands/arguments.ts";
+import { flagOf, parseArguments, wantsJson } from "../../../src/commands/cli/arguments.ts";
 import {
   address,
   duration,
@@ -11,9 +11,9 @@ import {
   toggle,
   wholeNumber,
   withDefault,
-} from "../../src/commands/option.ts";
-import { editDistance, suggest } from "../../src/commands/suggest.ts";
-import { MigrateError } from "../../src/protocol/errors.ts";
+} from "../../../src/commands/cli/option.ts";
+import { editDistance, suggest } from "../../../src/commands/cli/suggest.ts";
+import { MigrateError } from "../../../src/protocol/errors.ts";
 
 const options = {
   store: needed("DIR", "Where"),

@@ -1,7 +1,7 @@
 /** How sessions look in a table; status, history and resolve share it. */
-import type { SessionRow } from "../migration/status.ts";
-import { formatAge, formatBytes, formatPercent } from "../terminal/format.ts";
-import type { Column } from "../terminal/table.ts";
+import type { SessionRow } from "../../migration/status.ts";
+import { formatAge, formatBytes, formatPercent } from "../../terminal/format.ts";
+import type { Column } from "../../terminal/table.ts";
 
 /** Digits of a fingerprint that fit a table; --json has them all. */
 const shortPeer = 19;

@@ -1,6 +1,6 @@
 /** A process of this very program, with its `--json` events at hand. */
-import type { MigrationEvent } from "../migration/events.ts";
-import { MigrateError } from "../protocol/errors.ts";
+import type { MigrationEvent } from "../../migration/events.ts";
+import { MigrateError } from "../../protocol/errors.ts";
 
 /** The longest line that a child of ours writes. */
 const longestLineChars = 1024 * 1024;

@@ -1,8 +1,8 @@
 /** A profile's raw samples from their file, and what is left of a profile that was cut short. */
 import { readFileSync } from "node:fs";
-import { longestSamplesText, parseSamples } from "../profiler/runs/parse-samples.ts";
-import type { Plan, Samples } from "../profiler/statistics/samples.ts";
-import { MigrateError } from "../protocol/errors.ts";
+import { longestSamplesText, parseSamples } from "../../profiler/runs/parse-samples.ts";
+import type { Plan, Samples } from "../../profiler/statistics/samples.ts";
+import { MigrateError } from "../../protocol/errors.ts";
 
 /** Throws MigrateError "usage" for a file that cannot be read or is none. */
 export function readSamples(path: string): Samples {

@@ -1,12 +1,12 @@
 /** What `migrate doctor` looks at: one check each, with the sentence that helps where it is not well. */
 import { existsSync, statSync } from "node:fs";
-import { isSealed, loadFingerprint } from "../channel/identity.ts";
-import { TrustFile } from "../channel/trust.ts";
-import { openHome } from "../home/home.ts";
-import { freeBytes, supportsHoles } from "../platform/filesystem.ts";
-import { clockOk, cpuHasAes, kernelVersion, kvmUsable, which } from "../platform/host.ts";
-import { asMigrateError } from "../protocol/errors.ts";
-import { formatBytes } from "../terminal/format.ts";
+import { isSealed, loadFingerprint } from "../../channel/identity.ts";
+import { TrustFile } from "../../channel/trust.ts";
+import { openHome } from "../../home/home.ts";
+import { freeBytes, supportsHoles } from "../../platform/filesystem.ts";
+import { clockOk, cpuHasAes, kernelVersion, kvmUsable, which } from "../../platform/host.ts";
+import { asMigrateError } from "../../protocol/errors.ts";
+import { formatBytes } from "../../terminal/format.ts";
 
 /** `problem`: migrations fail. `warning`: they work, with less. */
 export type CheckState = "ok" | "warning" | "problem";

@@ -2,17 +2,17 @@
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { availableParallelism, cpus, tmpdir } from "node:os";
 import { join } from "node:path";
-import { measureAt } from "../migration/measure-at.ts";
-import { addressText } from "../migration/source-link.ts";
-import { kernelVersion } from "../platform/host.ts";
-import { openFullSides } from "../profiler/engine/full-sides.ts";
-import type { Sides } from "../profiler/engine/sides.ts";
-import { openLocalPeer, openThesisSides } from "../profiler/engine/thesis-sides.ts";
-import { largestFiles, makeInput, type ProfileInput } from "../profiler/runs/profile-input.ts";
-import { type ProfileProgress, type ProfileResult, runProfile } from "../profiler/runs/run-profile.ts";
-import type { Plan, Sample, Samples } from "../profiler/statistics/samples.ts";
-import type { Address } from "./option.ts";
-import { build } from "./version.ts";
+import { measureAt } from "../../migration/measure-at.ts";
+import { addressText } from "../../migration/source-link.ts";
+import { kernelVersion } from "../../platform/host.ts";
+import { openFullSides } from "../../profiler/engine/full-sides.ts";
+import type { Sides } from "../../profiler/engine/sides.ts";
+import { openLocalPeer, openThesisSides } from "../../profiler/engine/thesis-sides.ts";
+import { largestFiles, makeInput, type ProfileInput } from "../../profiler/runs/profile-input.ts";
+import { type ProfileProgress, type ProfileResult, runProfile } from "../../profiler/runs/run-profile.ts";
+import type { Plan, Sample, Samples } from "../../profiler/statistics/samples.ts";
+import type { Address } from "../cli/option.ts";
+import { build } from "../cli/version.ts";
 
 export interface MeasureOptions {
   plan: Plan;

@@ -1,6 +1,6 @@
 /** From the command line to the command and its exit code. */
 import { runCommand } from "citty";
-import { asMigrateError, exitCodes, MigrateError, type Side } from "../protocol/errors.ts";
+import { asMigrateError, exitCodes, MigrateError, type Side } from "../../protocol/errors.ts";
 import { helpHint, type ParsedArguments, wantsJson } from "./arguments.ts";
 import type { World } from "./context.ts";
 import { type Command, type CommandGroup, isGroup, reporterFor } from "./define-command.ts";

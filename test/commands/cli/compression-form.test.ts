@@ -1,7 +1,7 @@
 /** The value of --compress. */
 import { expect, test } from "bun:test";
-import { parseCompression } from "../../src/commands/compression-form.ts";
-import { MigrateError } from "../../src/protocol/errors.ts";
+import { parseCompression } from "../../../src/commands/cli/compression-form.ts";
+import { MigrateError } from "../../../src/protocol/errors.ts";
 
 test("auto, off and every level from 1 to 19 are taken", () => {
   expect(parseCompression("auto")).toBe("auto");

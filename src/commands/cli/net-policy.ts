@@ -1,6 +1,6 @@
 /** What a destination puts behind a VM's network cards, as a flag's value. */
-import { MigrateError } from "../protocol/errors.ts";
-import type { NetPolicy } from "../vm/qemu/definition/command-line.ts";
+import { MigrateError } from "../../protocol/errors.ts";
+import type { NetPolicy } from "../../vm/qemu/definition/command-line.ts";
 
 /** What the help says of it. */
 export const netPolicyForm = "user|bridge:NAME|none";

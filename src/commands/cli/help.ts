@@ -1,6 +1,6 @@
 /** The help of commands and of groups of commands. Pure text, at most 100 columns. */
-import { exitCodes } from "../protocol/errors.ts";
-import { padEnd } from "../terminal/line.ts";
+import { exitCodes } from "../../protocol/errors.ts";
+import { padEnd } from "../../terminal/line.ts";
 import { flagOf } from "./arguments.ts";
 import type { CommandSpec } from "./define-command.ts";
 import type { Option, Options } from "./option.ts";

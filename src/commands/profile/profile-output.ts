@@ -1,15 +1,15 @@
 /** What becomes of a profile: tables on the terminal, and files in a folder. */
 import { mkdirSync, renameSync, rmdirSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { profileAdvice } from "../profiler/report/advice.ts";
-import { claimsTable, judgeClaims } from "../profiler/report/claims.ts";
-import { samplesCsv } from "../profiler/report/csv.ts";
-import { profileWarnings } from "../profiler/report/report-facts.ts";
-import { csvTable, splitTable, type Table } from "../profiler/report/table.ts";
-import { profileTables } from "../profiler/report/tables.ts";
-import type { Samples } from "../profiler/statistics/samples.ts";
-import { MigrateError } from "../protocol/errors.ts";
-import { tableLines } from "../terminal/table.ts";
+import { profileAdvice } from "../../profiler/report/advice.ts";
+import { claimsTable, judgeClaims } from "../../profiler/report/claims.ts";
+import { samplesCsv } from "../../profiler/report/csv.ts";
+import { profileWarnings } from "../../profiler/report/report-facts.ts";
+import { csvTable, splitTable, type Table } from "../../profiler/report/table.ts";
+import { profileTables } from "../../profiler/report/tables.ts";
+import type { Samples } from "../../profiler/statistics/samples.ts";
+import { MigrateError } from "../../protocol/errors.ts";
+import { tableLines } from "../../terminal/table.ts";
 
 /** Where output goes that is no terminal, a table may be so wide. */
 const plainColumns = 160;
@@ -50,9 +50,9 @@ export class ProfileFolder {
   async writeReport(samples: Samples): Promise<string[]> {
     // Vega is large: loaded only by whoever draws.
     const [{ figuresOf }, { drawFigure }, { reportHtml }] = await Promise.all([
-      import("../profiler/figures/figures.ts"),
-      import("../profiler/figures/render.ts"),
-      import("../profiler/report/report-html.ts"),
+      import("../../profiler/figures/figures.ts"),
+      import("../../profiler/figures/render.ts"),
+      import("../../profiler/report/report-html.ts"),
     ]);
     const names: string[] = [];
     const write = (name: string, text: string) => {

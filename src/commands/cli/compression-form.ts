@@ -1,6 +1,6 @@
 /** How much a migration compresses, as a flag's value. */
-import { MigrateError } from "../protocol/errors.ts";
-import { type Compression, highestLevel } from "../transfer/compression/compression.ts";
+import { MigrateError } from "../../protocol/errors.ts";
+import { type Compression, highestLevel } from "../../transfer/compression/compression.ts";
 
 /** What the help says of it. */
 export const compressionForm = `auto|off|1..${highestLevel}`;

@@ -2,7 +2,7 @@
  * Strict reading of a command's arguments. citty's own parser lets unknown flags, missing values and
  * repetitions pass silently; a migration that quietly ignores `--cpoy` is not an option. Pure.
  */
-import { MigrateError } from "../protocol/errors.ts";
+import { MigrateError } from "../../protocol/errors.ts";
 import type { Options } from "./option.ts";
 import { suggest } from "./suggest.ts";
 
