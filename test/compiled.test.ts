@@ -14,13 +14,13 @@ import {
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { limits } from "../src/protocol/limits.ts";
-import { killChildren, runChild } from "./support/child.ts";
-import { MountNamespace } from "./support/mount-namespace.ts";
-import { expectMoved } from "./support/ownership.ts";
-import { PeakMemory } from "./support/peak-memory.ts";
-import { builtBinary } from "./support/process.ts";
-import { type Extent, makeSmallVm } from "./support/small-vm.ts";
-import { TwoHosts } from "./support/two-hosts.ts";
+import { type Extent, makeSmallVm } from "./support/files/small-vm.ts";
+import { expectMoved } from "./support/moves/ownership.ts";
+import { TwoHosts } from "./support/moves/two-hosts.ts";
+import { killChildren, runChild } from "./support/system/child.ts";
+import { MountNamespace } from "./support/system/mount-namespace.ts";
+import { PeakMemory } from "./support/system/peak-memory.ts";
+import { builtBinary } from "./support/system/process.ts";
 
 const mebibyte = 1024 ** 2;
 const gibibyte = 1024 ** 3;

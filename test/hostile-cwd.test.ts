@@ -13,7 +13,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { builtBinary } from "./support/process.ts";
+import { builtBinary } from "./support/system/process.ts";
 
 /** A folder as an attacker would leave it for whoever runs `migrate` in it. */
 let folder = "";

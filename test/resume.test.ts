@@ -21,12 +21,12 @@ import { join } from "node:path";
 import { punchHole } from "../src/platform/holes.ts";
 import type { FrameName } from "../src/protocol/frames.ts";
 import { chunkLength } from "../src/protocol/limits.ts";
-import { CuttingProxy } from "./support/cutting-proxy.ts";
-import { expectMoved, expectOneOwner, sessionsIn } from "./support/ownership.ts";
-import { type Sent, sendOnce } from "./support/sending.ts";
-import { type Serving, startServing, stopServing } from "./support/serving.ts";
-import { hashOf, makeSmallVm, overwrite, randomStream, type SmallVm } from "./support/small-vm.ts";
-import { until } from "./support/until.ts";
+import { hashOf, makeSmallVm, overwrite, randomStream, type SmallVm } from "./support/files/small-vm.ts";
+import { CuttingProxy } from "./support/moves/cutting-proxy.ts";
+import { expectMoved, expectOneOwner, sessionsIn } from "./support/moves/ownership.ts";
+import { type Sent, sendOnce } from "./support/moves/sending.ts";
+import { type Serving, startServing, stopServing } from "./support/moves/serving.ts";
+import { until } from "./support/system/until.ts";
 
 const mebibyte = 1024 ** 2;
 let root: string;

@@ -5,9 +5,9 @@
  * `--require-live`, or CI=true: a live test that had to be left out is a failure.
  */
 import { relative, resolve } from "node:path";
-import { failedTests } from "./support/failed-tests.ts";
-import { ensureLiveTools } from "./support/needs.ts";
-import { summaryOfTests, type TestSummary } from "./support/test-summary.ts";
+import { failedTests } from "./support/runner/failed-tests.ts";
+import { ensureLiveTools } from "./support/runner/needs.ts";
+import { summaryOfTests, type TestSummary } from "./support/runner/test-summary.ts";
 
 const root = resolve(import.meta.dir, "..");
 const minuteMs = 60_000;

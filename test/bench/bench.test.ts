@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseManifest } from "../../src/vm/folder/manifest.ts";
-import { startChild } from "../support/child.ts";
+import { startChild } from "../support/system/child.ts";
 import type { Contender } from "./contender.ts";
 import { contenders } from "./contenders.ts";
 import type { Input } from "./inputs.ts";

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { SeededRandom } from "../support/random.ts";
+import { SeededRandom } from "../support/system/random.ts";
 import { aligned, type Cutting, contentDefined } from "./chunking/cutting.ts";
 import { Image } from "./chunking/image.ts";
 import { measureOverlap, type Overlap } from "./chunking/overlap.ts";

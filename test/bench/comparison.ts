@@ -4,7 +4,7 @@
  * falls on all of them alike.
  */
 import { writeFileSync } from "node:fs";
-import { imageTools, installTools, missingTools } from "../support/needs.ts";
+import { imageTools, installTools, missingTools } from "../support/runner/needs.ts";
 import { aimList } from "./aims.ts";
 import type { Contender } from "./contender.ts";
 import { contenders } from "./contenders.ts";

@@ -1,6 +1,7 @@
 /** What a contender is to the benchmark: a way to get a file's bytes to the other side. */
-import type { Child, ChildExit } from "../support/child.ts";
-import type { Tool } from "../support/needs.ts";
+
+import type { Tool } from "../support/runner/needs.ts";
+import type { Child, ChildExit } from "../support/system/child.ts";
 import type { Input } from "./inputs.ts";
 import type { Link } from "./link.ts";
 

@@ -1,6 +1,6 @@
 /** All contenders by name, in the order of the table. */
 import { basename, join } from "node:path";
-import { startChild } from "../support/child.ts";
+import { startChild } from "../support/system/child.ts";
 import type { Contender } from "./contender.ts";
 import type { Input } from "./inputs.ts";
 import { ours } from "./ours.ts";

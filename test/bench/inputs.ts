@@ -1,8 +1,8 @@
 /** What is moved: random bytes, a real guest's RAM, a sparse disk, a Debian system and what the destination has of it. */
 import { closeSync, ftruncateSync, mkdirSync, openSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { startGuest } from "../support/guest.ts";
-import { guestImage } from "../support/guest-image.ts";
+import { startGuest } from "../support/guests/guest.ts";
+import { guestImage } from "../support/guests/guest-image.ts";
 import {
   type DebianName,
   debianCopyBytes,

@@ -1,6 +1,7 @@
 /** What lies between the two sides: the loopback device, or 1 Gbit/s between two network namespaces. */
-import { missingTools } from "../support/needs.ts";
-import { NetworkHosts } from "../support/network-hosts.ts";
+
+import { NetworkHosts } from "../support/moves/network-hosts.ts";
+import { missingTools } from "../support/runner/needs.ts";
 import { loopbackBytes } from "./processes.ts";
 
 export const linkNames = ["loopback", "gigabit"] as const;

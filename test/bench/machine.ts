@@ -2,9 +2,9 @@
 
 import { existsSync, statfsSync } from "node:fs";
 import { cpus, release, totalmem } from "node:os";
-import { startChild } from "../support/child.ts";
-import { findProgram } from "../support/needs.ts";
-import { builtBinary } from "../support/process.ts";
+import { findProgram } from "../support/runner/needs.ts";
+import { startChild } from "../support/system/child.ts";
+import { builtBinary } from "../support/system/process.ts";
 
 /** Free room in a folder's file system, and memory that is free for use, in bytes: the smaller one counts in /dev/shm. */
 export async function freeBytes(folder: string): Promise<number> {

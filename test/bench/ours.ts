@@ -1,7 +1,7 @@
 /** The program itself: the compiled binary twice, each with a new home, so that pairing is in the time. */
 import { mkdirSync } from "node:fs";
 import { basename, join } from "node:path";
-import { builtBinary, type MigrateProcess, runMigrate } from "../support/process.ts";
+import { builtBinary, type MigrateProcess, runMigrate } from "../support/system/process.ts";
 import { type Contender, endedWell, type Indexing } from "./contender.ts";
 import { cpuMsOf } from "./qemu/cpu-time.ts";
 import { settleBefore } from "./store-before.ts";

@@ -1,8 +1,8 @@
 /** One contender moving one input once, measured and checked. */
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { killChildren, runChild } from "../support/child.ts";
-import { withDeadline } from "../support/deadline.ts";
+import { killChildren, runChild } from "../support/system/child.ts";
+import { withDeadline } from "../support/system/deadline.ts";
 import { type Contender, endedWell, type Indexing, type Process } from "./contender.ts";
 import type { Input } from "./inputs.ts";
 import type { Link, LinkName } from "./link.ts";

@@ -3,9 +3,9 @@
  * peer, and without it, to nowhere, as what the link itself can do.
  */
 import { basename, join } from "node:path";
-import { type Child, runChild, startChild } from "../support/child.ts";
-import { withDeadline } from "../support/deadline.ts";
-import { peerTools } from "../support/needs.ts";
+import { peerTools } from "../support/runner/needs.ts";
+import { type Child, runChild, startChild } from "../support/system/child.ts";
+import { withDeadline } from "../support/system/deadline.ts";
 import { type Attempt, type Contender, endedWell, isRandom } from "./contender.ts";
 import type { Link } from "./link.ts";
 

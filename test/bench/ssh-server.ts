@@ -5,9 +5,9 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
-import { type Child, runChild, startChild } from "../support/child.ts";
-import { withDeadline } from "../support/deadline.ts";
-import { findProgram } from "../support/needs.ts";
+import { findProgram } from "../support/runner/needs.ts";
+import { type Child, runChild, startChild } from "../support/system/child.ts";
+import { withDeadline } from "../support/system/deadline.ts";
 import type { Link } from "./link.ts";
 
 export const cipher = "aes128-gcm@openssh.com";

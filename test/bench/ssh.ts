@@ -1,7 +1,7 @@
 /** What is at hand on every host: a pipe through ssh, with zstd in it or without, and rsync over ssh. */
 import { basename, join } from "node:path";
-import { type Child, runChild, startChild } from "../support/child.ts";
-import { peerTools, type Tool } from "../support/needs.ts";
+import { peerTools, type Tool } from "../support/runner/needs.ts";
+import { type Child, runChild, startChild } from "../support/system/child.ts";
 import { type Attempt, type Contender, isRandom } from "./contender.ts";
 import type { Input } from "./inputs.ts";
 import type { Link } from "./link.ts";

@@ -3,7 +3,7 @@ import { mkdirSync, statSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { manifestName, migratedSuffix } from "../../src/protocol/names.ts";
 import { serialiseManifest } from "../../src/vm/folder/manifest.ts";
-import { runChild } from "../support/child.ts";
+import { runChild } from "../support/system/child.ts";
 import type { Input } from "./inputs.ts";
 
 /** The VM that others are made from. */

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, mock, spyOn, test } from "bun:test";
 import { Pacer } from "../../src/channel/pacer.ts";
-import { seeded } from "../support/random.ts";
+import { seeded } from "../support/system/random.ts";
 
 /** The process's monotonic clock, which only a timer moves here. */
 let nowMs = 0;

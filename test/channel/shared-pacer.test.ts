@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, describe, expect, mock, spyOn, test } from "bun:test";
 import { SharedPacer } from "../../src/channel/shared-pacer.ts";
 import { monotonicNs } from "../../src/platform/monotonic-clock.ts";
-import type { Paced, PacedWork } from "../support/pacer-worker.ts";
-import { seeded } from "../support/random.ts";
+import type { Paced, PacedWork } from "../support/system/pacer-worker.ts";
+import { seeded } from "../support/system/random.ts";
 
 const burstMs = 50;
 const rates = [1000, 64 * 1024, 1_000_000, 200_000_000, 10_000_000_000];
@@ -140,7 +140,9 @@ describe("Workers that share a rate", () => {
   /** Lets two Workers send at the same time, so many slices each. */
   async function paced(bandwidthBytesPerSec: number, slices: number): Promise<Workload[]> {
     const memory = SharedPacer.memory();
-    const workers = [1, 2].map(() => new Worker(new URL("../support/pacer-worker.ts", import.meta.url).href));
+    const workers = [1, 2].map(
+      () => new Worker(new URL("../support/system/pacer-worker.ts", import.meta.url).href),
+    );
     try {
       return await Promise.all(
         workers.map((worker) => {

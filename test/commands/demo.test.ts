@@ -2,8 +2,8 @@ import { afterEach, beforeEach, expect, test } from "bun:test";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { killChildren } from "../support/child.ts";
-import { runMigrate } from "../support/process.ts";
+import { killChildren } from "../support/system/child.ts";
+import { runMigrate } from "../support/system/process.ts";
 
 let folder = "";
 beforeEach(() => {

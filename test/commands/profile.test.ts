@@ -13,7 +13,7 @@ import {
   thesis,
 } from "../../src/commands/profile/profile-plan.ts";
 import { samplesVersion } from "../../src/profiler/statistics/samples.ts";
-import { syntheticSamples } from "../support/synthetic-samples.ts";
+import { syntheticSamples } from "../support/files/synthetic-samples.ts";
 import { TestWorld } from "./world.ts";
 
 const tree: CommandGroup = {

@@ -4,12 +4,12 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { limits } from "../../src/protocol/limits.ts";
-import { killChildren } from "../support/child.ts";
-import { expectMoved, expectOneOwner } from "../support/ownership.ts";
-import type { MigrateProcess } from "../support/process.ts";
-import { SeededRandom } from "../support/random.ts";
-import { makeSmallVm, overwrite, type SmallVm } from "../support/small-vm.ts";
-import { TwoHosts } from "../support/two-hosts.ts";
+import { makeSmallVm, overwrite, type SmallVm } from "../support/files/small-vm.ts";
+import { expectMoved, expectOneOwner } from "../support/moves/ownership.ts";
+import { TwoHosts } from "../support/moves/two-hosts.ts";
+import { killChildren } from "../support/system/child.ts";
+import type { MigrateProcess } from "../support/system/process.ts";
+import { SeededRandom } from "../support/system/random.ts";
 
 const mebibyte = 1024 ** 2;
 const { chunkBytes, pageBytes } = limits;

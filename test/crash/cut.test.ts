@@ -8,11 +8,11 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { HeartbeatTiming } from "../../src/channel/control-link.ts";
-import { type Cut, CuttingProxy, type Direction, type LinkKind } from "../support/cutting-proxy.ts";
-import { expectMoved } from "../support/ownership.ts";
-import { type SendingOptions, type Sent, sendOnce } from "../support/sending.ts";
-import { type Serving, startServing, stopServing } from "../support/serving.ts";
-import { makeSmallVm, type SmallVmOptions } from "../support/small-vm.ts";
+import { makeSmallVm, type SmallVmOptions } from "../support/files/small-vm.ts";
+import { type Cut, CuttingProxy, type Direction, type LinkKind } from "../support/moves/cutting-proxy.ts";
+import { expectMoved } from "../support/moves/ownership.ts";
+import { type SendingOptions, type Sent, sendOnce } from "../support/moves/sending.ts";
+import { type Serving, startServing, stopServing } from "../support/moves/serving.ts";
 
 /** Chunks that may be on their way on one lane (transfer/lane-sender.ts). */
 const windowChunks = 16;

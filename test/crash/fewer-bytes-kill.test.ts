@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { CrashHosts, type CrashOutcome } from "../support/crash-hosts.ts";
+import { CrashHosts, type CrashOutcome } from "../support/moves/crash-hosts.ts";
 
 const mebibyte = 1024 ** 2;
 /** Pairs of hosts that work at once. */

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { CrashHosts, type CrashOutcome, type CrashPlan, type CrashVm } from "../support/crash-hosts.ts";
+import { CrashHosts, type CrashOutcome, type CrashPlan, type CrashVm } from "../support/moves/crash-hosts.ts";
 
 /** Pairs of hosts that work at once. */
 const pairsAtOnce = 4;

@@ -3,12 +3,12 @@ import { afterEach, beforeEach, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { killChildren } from "../support/child.ts";
-import { expectMoved, expectOneOwner } from "../support/ownership.ts";
-import type { EventNamed, MigrateProcess } from "../support/process.ts";
-import { makeSmallVm, randomStream, type SmallVm, type SmallVmOptions } from "../support/small-vm.ts";
-import { baseName, storeBase } from "../support/stored-base.ts";
-import { TwoHosts } from "../support/two-hosts.ts";
+import { makeSmallVm, randomStream, type SmallVm, type SmallVmOptions } from "../support/files/small-vm.ts";
+import { baseName, storeBase } from "../support/files/stored-base.ts";
+import { expectMoved, expectOneOwner } from "../support/moves/ownership.ts";
+import { TwoHosts } from "../support/moves/two-hosts.ts";
+import { killChildren } from "../support/system/child.ts";
+import type { EventNamed, MigrateProcess } from "../support/system/process.ts";
 
 const mebibyte = 1024 ** 2;
 const windowBytes = 16 * mebibyte;

@@ -15,10 +15,10 @@ import { join } from "node:path";
 import type { Report } from "../../src/migration/report.ts";
 import { limits } from "../../src/protocol/limits.ts";
 import type { Compression } from "../../src/transfer/compression/compression.ts";
-import { CuttingProxy } from "../support/cutting-proxy.ts";
-import { SeededRandom } from "../support/random.ts";
-import { type SendingOptions, type Sent, sendOnce } from "../support/sending.ts";
-import { randomStream } from "../support/small-vm.ts";
+import { randomStream } from "../support/files/small-vm.ts";
+import { CuttingProxy } from "../support/moves/cutting-proxy.ts";
+import { type SendingOptions, type Sent, sendOnce } from "../support/moves/sending.ts";
+import { SeededRandom } from "../support/system/random.ts";
 import { savedStream } from "../transfer/copies/saved-stream.ts";
 import { Ground, mixedData } from "./ground.ts";
 

@@ -4,10 +4,10 @@ import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Report } from "../../src/migration/report.ts";
-import { type SendingOptions, sendWhole } from "../support/sending.ts";
-import { type Serving, type ServingOptions, startServing, stopServing } from "../support/serving.ts";
-import { randomStream } from "../support/small-vm.ts";
-import { until } from "../support/until.ts";
+import { randomStream } from "../support/files/small-vm.ts";
+import { type SendingOptions, sendWhole } from "../support/moves/sending.ts";
+import { type Serving, type ServingOptions, startServing, stopServing } from "../support/moves/serving.ts";
+import { until } from "../support/system/until.ts";
 
 const mebibyte = 1024 ** 2;
 

@@ -1,8 +1,8 @@
 /** Lanes take their work from one queue: what one of them is too slow for, the others do. */
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { connect, createServer, type Server, type Socket } from "node:net";
-import { randomStream } from "../support/small-vm.ts";
-import { until } from "../support/until.ts";
+import { randomStream } from "../support/files/small-vm.ts";
+import { until } from "../support/system/until.ts";
 import { Ground } from "./ground.ts";
 
 const mebibyte = 1024 ** 2;

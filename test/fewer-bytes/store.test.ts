@@ -12,10 +12,10 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { limits } from "../../src/protocol/limits.ts";
-import { CuttingProxy } from "../support/cutting-proxy.ts";
-import { sendOnce } from "../support/sending.ts";
-import { randomStream } from "../support/small-vm.ts";
-import { until } from "../support/until.ts";
+import { randomStream } from "../support/files/small-vm.ts";
+import { CuttingProxy } from "../support/moves/cutting-proxy.ts";
+import { sendOnce } from "../support/moves/sending.ts";
+import { until } from "../support/system/until.ts";
 import { Ground } from "./ground.ts";
 
 const mebibyte = 1024 ** 2;

@@ -15,12 +15,12 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { killChildren } from "../support/child.ts";
-import { MountNamespace } from "../support/mount-namespace.ts";
-import { expectMoved, sessionsIn, wholeAtSource } from "../support/ownership.ts";
-import { builtBinary, type MigrateProcess } from "../support/process.ts";
-import { hashOf, makeSmallVm, overwrite, type SmallVm } from "../support/small-vm.ts";
-import { TwoHosts } from "../support/two-hosts.ts";
+import { hashOf, makeSmallVm, overwrite, type SmallVm } from "../support/files/small-vm.ts";
+import { expectMoved, sessionsIn, wholeAtSource } from "../support/moves/ownership.ts";
+import { TwoHosts } from "../support/moves/two-hosts.ts";
+import { killChildren } from "../support/system/child.ts";
+import { MountNamespace } from "../support/system/mount-namespace.ts";
+import { builtBinary, type MigrateProcess } from "../support/system/process.ts";
 
 let root: string;
 let vm: SmallVm;

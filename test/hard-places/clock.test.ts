@@ -3,11 +3,11 @@ import { afterEach, beforeEach, expect, setSystemTime, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { CuttingProxy } from "../support/cutting-proxy.ts";
-import { expectMoved } from "../support/ownership.ts";
-import { sendOnce } from "../support/sending.ts";
-import { startServing, stopServing } from "../support/serving.ts";
-import { makeSmallVm, type SmallVm } from "../support/small-vm.ts";
+import { makeSmallVm, type SmallVm } from "../support/files/small-vm.ts";
+import { CuttingProxy } from "../support/moves/cutting-proxy.ts";
+import { expectMoved } from "../support/moves/ownership.ts";
+import { sendOnce } from "../support/moves/sending.ts";
+import { startServing, stopServing } from "../support/moves/serving.ts";
 
 const yearMs = 365 * 24 * 3_600_000;
 let root: string;

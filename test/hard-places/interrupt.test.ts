@@ -4,13 +4,13 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { killChildren } from "../support/child.ts";
-import { withDeadline } from "../support/deadline.ts";
-import { expectMoved, expectOneOwner, sessionsIn } from "../support/ownership.ts";
-import { type MigrateProcess, runMigrate } from "../support/process.ts";
-import { makeSmallVm, type SmallVm } from "../support/small-vm.ts";
-import { TwoHosts } from "../support/two-hosts.ts";
-import { until } from "../support/until.ts";
+import { makeSmallVm, type SmallVm } from "../support/files/small-vm.ts";
+import { expectMoved, expectOneOwner, sessionsIn } from "../support/moves/ownership.ts";
+import { TwoHosts } from "../support/moves/two-hosts.ts";
+import { killChildren } from "../support/system/child.ts";
+import { withDeadline } from "../support/system/deadline.ts";
+import { type MigrateProcess, runMigrate } from "../support/system/process.ts";
+import { until } from "../support/system/until.ts";
 
 /** "At once", for a machine that has other things to do: far below the deadlines of a link (10 and 20 s). */
 const atOnceMs = 5_000;

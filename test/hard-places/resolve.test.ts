@@ -4,13 +4,19 @@ import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { FrameName } from "../../src/protocol/frames.ts";
-import { killChildren } from "../support/child.ts";
-import { CuttingProxy } from "../support/cutting-proxy.ts";
-import { expectMoved, expectOneOwner, type Hosts, sessionsIn, wholeAtSource } from "../support/ownership.ts";
-import { type MigrateProcess, runMigrate } from "../support/process.ts";
-import { type Sent, sendOnce } from "../support/sending.ts";
-import { type Serving, startServing, stopServing } from "../support/serving.ts";
-import { makeSmallVm, type SmallVm } from "../support/small-vm.ts";
+import { makeSmallVm, type SmallVm } from "../support/files/small-vm.ts";
+import { CuttingProxy } from "../support/moves/cutting-proxy.ts";
+import {
+  expectMoved,
+  expectOneOwner,
+  type Hosts,
+  sessionsIn,
+  wholeAtSource,
+} from "../support/moves/ownership.ts";
+import { type Sent, sendOnce } from "../support/moves/sending.ts";
+import { type Serving, startServing, stopServing } from "../support/moves/serving.ts";
+import { killChildren } from "../support/system/child.ts";
+import { type MigrateProcess, runMigrate } from "../support/system/process.ts";
 
 let root: string;
 let vm: SmallVm;

@@ -11,13 +11,19 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { killChildren } from "../support/child.ts";
-import { CuttingProxy } from "../support/cutting-proxy.ts";
-import { expectMoved, expectOneOwner } from "../support/ownership.ts";
-import { sendOnce } from "../support/sending.ts";
-import { type Serving, startServing, stopServing } from "../support/serving.ts";
-import { makeSmallVm, overwrite, type SmallFile, type SmallVm, usualDisk } from "../support/small-vm.ts";
-import { TwoHosts } from "../support/two-hosts.ts";
+import {
+  makeSmallVm,
+  overwrite,
+  type SmallFile,
+  type SmallVm,
+  usualDisk,
+} from "../support/files/small-vm.ts";
+import { CuttingProxy } from "../support/moves/cutting-proxy.ts";
+import { expectMoved, expectOneOwner } from "../support/moves/ownership.ts";
+import { sendOnce } from "../support/moves/sending.ts";
+import { type Serving, startServing, stopServing } from "../support/moves/serving.ts";
+import { TwoHosts } from "../support/moves/two-hosts.ts";
+import { killChildren } from "../support/system/child.ts";
 
 const mebibyte = 1024 ** 2;
 let root: string;

@@ -4,10 +4,10 @@ import { randomBytes } from "node:crypto";
 import { mkdirSync, renameSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { limits } from "../../src/protocol/limits.ts";
-import { DescribingSource } from "../support/describing-source.ts";
-import { HostileGround } from "../support/hostile-ground.ts";
-import type { RawIdentity } from "../support/raw-peer.ts";
-import { RawVm } from "../support/raw-vm.ts";
+import { DescribingSource } from "../support/hostile/describing-source.ts";
+import { HostileGround } from "../support/hostile/hostile-ground.ts";
+import type { RawIdentity } from "../support/hostile/raw-peer.ts";
+import { RawVm } from "../support/hostile/raw-vm.ts";
 
 /** What lies in a file outside of the store. */
 const content = randomBytes(2 * limits.blockBytes);

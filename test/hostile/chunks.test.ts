@@ -2,9 +2,9 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import { limits } from "../../src/protocol/limits.ts";
-import { HostileGround } from "../support/hostile-ground.ts";
-import type { RawIdentity, RawPeer } from "../support/raw-peer.ts";
-import { RawVm } from "../support/raw-vm.ts";
+import { HostileGround } from "../support/hostile/hostile-ground.ts";
+import type { RawIdentity, RawPeer } from "../support/hostile/raw-peer.ts";
+import { RawVm } from "../support/hostile/raw-vm.ts";
 
 const { pageBytes, chunkBytes } = limits;
 

@@ -5,9 +5,9 @@ import { join } from "node:path";
 import { Journal } from "../../src/migration/journal.ts";
 import { recordOfOffer } from "../../src/migration/offer-record.ts";
 import { limits } from "../../src/protocol/limits.ts";
-import { HostileGround, newSession } from "../support/hostile-ground.ts";
-import type { RawIdentity, RawPeer } from "../support/raw-peer.ts";
-import { RawVm } from "../support/raw-vm.ts";
+import { HostileGround, newSession } from "../support/hostile/hostile-ground.ts";
+import type { RawIdentity, RawPeer } from "../support/hostile/raw-peer.ts";
+import { RawVm } from "../support/hostile/raw-vm.ts";
 
 let ground: HostileGround;
 let source: RawIdentity;

@@ -3,11 +3,11 @@ import { afterEach, beforeEach, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import { limits, pagesPerChunk } from "../../src/protocol/limits.ts";
 import { parseWant } from "../../src/transfer/describe.ts";
-import { chunkOfCopies, fullBody } from "../support/copying-source.ts";
-import { FloodedServer } from "../support/flooded-server.ts";
-import { PeakMemory } from "../support/peak-memory.ts";
-import type { RawPeer } from "../support/raw-peer.ts";
-import { RawVm } from "../support/raw-vm.ts";
+import { chunkOfCopies, fullBody } from "../support/hostile/copying-source.ts";
+import { FloodedServer } from "../support/hostile/flooded-server.ts";
+import type { RawPeer } from "../support/hostile/raw-peer.ts";
+import { RawVm } from "../support/hostile/raw-vm.ts";
+import { PeakMemory } from "../support/system/peak-memory.ts";
 
 const mebibyte = 1024 ** 2;
 /** What the issue allows a process, in bytes. */

@@ -5,9 +5,9 @@ import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "nod
 import { join } from "node:path";
 import { limits } from "../../src/protocol/limits.ts";
 import type { Copy } from "../../src/transfer/copies/copies.ts";
-import { CopyingSource, chunkOfCopies, fullBody } from "../support/copying-source.ts";
-import { HostileGround } from "../support/hostile-ground.ts";
-import type { RawIdentity } from "../support/raw-peer.ts";
+import { CopyingSource, chunkOfCopies, fullBody } from "../support/hostile/copying-source.ts";
+import { HostileGround } from "../support/hostile/hostile-ground.ts";
+import type { RawIdentity } from "../support/hostile/raw-peer.ts";
 
 const { pageBytes } = limits;
 const bytes = 4 * pageBytes + 100;

@@ -1,8 +1,8 @@
 /** Many at once, and slow ones: those who hold a place without using it do not keep others out [STAND-7]. */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { deadlines } from "../../src/protocol/limits.ts";
-import { HostileGround, makeIdentity } from "../support/hostile-ground.ts";
-import type { RawIdentity, RawPeer } from "../support/raw-peer.ts";
+import { HostileGround, makeIdentity } from "../support/hostile/hostile-ground.ts";
+import type { RawIdentity, RawPeer } from "../support/hostile/raw-peer.ts";
 
 let ground: HostileGround;
 let stranger: RawIdentity;

@@ -8,11 +8,11 @@ import { limits } from "../../src/protocol/limits.ts";
 import { Fingerprinter } from "../../src/transfer/blocks/fingerprint.ts";
 import { encodeDescribe } from "../../src/transfer/describe.ts";
 import { zeroTag } from "../../src/transfer/tag-table.ts";
-import { chunkWithout } from "../support/describing-source.ts";
-import { FloodedServer } from "../support/flooded-server.ts";
-import { PeakMemory } from "../support/peak-memory.ts";
-import type { RawPeer } from "../support/raw-peer.ts";
-import { RawVm } from "../support/raw-vm.ts";
+import { chunkWithout } from "../support/hostile/describing-source.ts";
+import { FloodedServer } from "../support/hostile/flooded-server.ts";
+import type { RawPeer } from "../support/hostile/raw-peer.ts";
+import { RawVm } from "../support/hostile/raw-vm.ts";
+import { PeakMemory } from "../support/system/peak-memory.ts";
 
 const mebibyte = 1024 ** 2;
 /** What the issue allows a process, in bytes. */

@@ -6,9 +6,9 @@ import { join } from "node:path";
 import { limits } from "../../src/protocol/limits.ts";
 import { encodeDescribe, parseWant } from "../../src/transfer/describe.ts";
 import { zeroTag } from "../../src/transfer/tag-table.ts";
-import { chunkWithout, DescribingSource } from "../support/describing-source.ts";
-import { HostileGround } from "../support/hostile-ground.ts";
-import type { RawIdentity, RawPeer } from "../support/raw-peer.ts";
+import { chunkWithout, DescribingSource } from "../support/hostile/describing-source.ts";
+import { HostileGround } from "../support/hostile/hostile-ground.ts";
+import type { RawIdentity, RawPeer } from "../support/hostile/raw-peer.ts";
 
 const { blockBytes, chunkBytes, fingerprintBytes, tagBytes } = limits;
 const blocks = 6;

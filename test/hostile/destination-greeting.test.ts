@@ -1,8 +1,8 @@
 /** A destination that a source trusts and should not, from the first word to the errors it reports. */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { exitCodes } from "../../src/protocol/errors.ts";
-import { accept, letIn, type Script } from "../support/hostile-destination.ts";
-import { TrickedSource } from "../support/tricked-source.ts";
+import { accept, letIn, type Script } from "../support/hostile/hostile-destination.ts";
+import { TrickedSource } from "../support/hostile/tricked-source.ts";
 
 let source: TrickedSource;
 

@@ -2,10 +2,10 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { Journal } from "../../src/migration/journal.ts";
 import { exitCodes } from "../../src/protocol/errors.ts";
-import { type Script, upToSeal } from "../support/hostile-destination.ts";
-import { makeIdentity } from "../support/hostile-ground.ts";
-import { sendOnce } from "../support/sending.ts";
-import { TrickedSource } from "../support/tricked-source.ts";
+import { type Script, upToSeal } from "../support/hostile/hostile-destination.ts";
+import { makeIdentity } from "../support/hostile/hostile-ground.ts";
+import { TrickedSource } from "../support/hostile/tricked-source.ts";
+import { sendOnce } from "../support/moves/sending.ts";
 
 let source: TrickedSource;
 

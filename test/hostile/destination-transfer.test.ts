@@ -9,9 +9,9 @@ import {
   type Script,
   takeChunks,
   type Visit,
-} from "../support/hostile-destination.ts";
-import { makeIdentity } from "../support/hostile-ground.ts";
-import { TrickedSource } from "../support/tricked-source.ts";
+} from "../support/hostile/hostile-destination.ts";
+import { makeIdentity } from "../support/hostile/hostile-ground.ts";
+import { TrickedSource } from "../support/hostile/tricked-source.ts";
 
 let source: TrickedSource;
 

@@ -11,11 +11,11 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { killChildren } from "../support/child.ts";
-import { makeIdentity } from "../support/hostile-ground.ts";
-import { ManInTheMiddle } from "../support/man-in-the-middle.ts";
-import { type MigrateProcess, runMigrate } from "../support/process.ts";
-import { RawPeer } from "../support/raw-peer.ts";
+import { makeIdentity } from "../support/hostile/hostile-ground.ts";
+import { ManInTheMiddle } from "../support/hostile/man-in-the-middle.ts";
+import { RawPeer } from "../support/hostile/raw-peer.ts";
+import { killChildren } from "../support/system/child.ts";
+import { type MigrateProcess, runMigrate } from "../support/system/process.ts";
 
 let root: string;
 /** Where the programs run; its traps leave their traces in `sprung`. */

@@ -7,12 +7,12 @@ import { TrustFile } from "../../src/channel/trust.ts";
 import { openHome } from "../../src/home/home.ts";
 import { encodeFrame, frameTypes } from "../../src/protocol/frames.ts";
 import { encodeMessage } from "../../src/protocol/messages.ts";
-import { killChildren } from "../support/child.ts";
-import { HostileDestination, letIn } from "../support/hostile-destination.ts";
-import { makeIdentity, newSession } from "../support/hostile-ground.ts";
-import { runMigrate } from "../support/process.ts";
-import { type RawIdentity, RawPeer } from "../support/raw-peer.ts";
-import { RawVm } from "../support/raw-vm.ts";
+import { HostileDestination, letIn } from "../support/hostile/hostile-destination.ts";
+import { makeIdentity, newSession } from "../support/hostile/hostile-ground.ts";
+import { type RawIdentity, RawPeer } from "../support/hostile/raw-peer.ts";
+import { RawVm } from "../support/hostile/raw-vm.ts";
+import { killChildren } from "../support/system/child.ts";
+import { runMigrate } from "../support/system/process.ts";
 
 const mebibyte = 1024 ** 2;
 /** What the issue allows a process, in bytes. */

@@ -10,10 +10,10 @@ import { openHome } from "../../src/home/home.ts";
 import { Journal } from "../../src/migration/journal.ts";
 import { limits } from "../../src/protocol/limits.ts";
 import { encodeMessage } from "../../src/protocol/messages.ts";
-import { HostileGround, makeIdentity } from "../support/hostile-ground.ts";
-import { ManInTheMiddle } from "../support/man-in-the-middle.ts";
-import { sendOnce } from "../support/sending.ts";
-import { StolenServer, stealInto } from "../support/stolen-certificate.ts";
+import { HostileGround, makeIdentity } from "../support/hostile/hostile-ground.ts";
+import { ManInTheMiddle } from "../support/hostile/man-in-the-middle.ts";
+import { StolenServer, stealInto } from "../support/hostile/stolen-certificate.ts";
+import { sendOnce } from "../support/moves/sending.ts";
 
 let ground: HostileGround;
 const closers: (() => Promise<unknown>)[] = [];

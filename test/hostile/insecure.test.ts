@@ -3,8 +3,8 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { HostileGround, makeIdentity } from "../support/hostile-ground.ts";
-import { RawVm } from "../support/raw-vm.ts";
+import { HostileGround, makeIdentity } from "../support/hostile/hostile-ground.ts";
+import { RawVm } from "../support/hostile/raw-vm.ts";
 
 let ground: HostileGround;
 

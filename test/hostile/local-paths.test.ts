@@ -2,10 +2,10 @@
 import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 import { appendFileSync, chmodSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { accept, letIn } from "../support/hostile-destination.ts";
-import { HostileGround, makeIdentity } from "../support/hostile-ground.ts";
-import { RawVm } from "../support/raw-vm.ts";
-import { TrickedSource } from "../support/tricked-source.ts";
+import { accept, letIn } from "../support/hostile/hostile-destination.ts";
+import { HostileGround, makeIdentity } from "../support/hostile/hostile-ground.ts";
+import { RawVm } from "../support/hostile/raw-vm.ts";
+import { TrickedSource } from "../support/hostile/tricked-source.ts";
 
 let ground: HostileGround;
 

@@ -1,9 +1,9 @@
 /** Messages that have no place on a source's control connection, or are none. */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { frameTypes } from "../../src/protocol/frames.ts";
-import { HostileGround } from "../support/hostile-ground.ts";
-import type { RawIdentity } from "../support/raw-peer.ts";
-import { RawVm } from "../support/raw-vm.ts";
+import { HostileGround } from "../support/hostile/hostile-ground.ts";
+import type { RawIdentity } from "../support/hostile/raw-peer.ts";
+import { RawVm } from "../support/hostile/raw-vm.ts";
 
 let ground: HostileGround;
 let source: RawIdentity;

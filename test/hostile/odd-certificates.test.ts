@@ -3,8 +3,8 @@ import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 import "reflect-metadata";
 import type { Extension } from "@peculiar/x509";
 import { fingerprintOf, pem } from "../../src/channel/certificate.ts";
-import { HostileGround } from "../support/hostile-ground.ts";
-import type { RawIdentity } from "../support/raw-peer.ts";
+import { HostileGround } from "../support/hostile/hostile-ground.ts";
+import type { RawIdentity } from "../support/hostile/raw-peer.ts";
 
 let ground: HostileGround;
 

@@ -5,9 +5,9 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { HostileGround, newSession } from "../support/hostile-ground.ts";
-import type { RawIdentity, RawPeer } from "../support/raw-peer.ts";
-import { RawVm } from "../support/raw-vm.ts";
+import { HostileGround, newSession } from "../support/hostile/hostile-ground.ts";
+import type { RawIdentity, RawPeer } from "../support/hostile/raw-peer.ts";
+import { RawVm } from "../support/hostile/raw-vm.ts";
 
 let ground: HostileGround;
 let owner: RawIdentity;

@@ -3,10 +3,10 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { limits } from "../../src/protocol/limits.ts";
-import { HostileGround } from "../support/hostile-ground.ts";
-import type { RawIdentity } from "../support/raw-peer.ts";
-import { processesNaming, RawRunningVm } from "../support/raw-running-vm.ts";
-import { RawVm } from "../support/raw-vm.ts";
+import { HostileGround } from "../support/hostile/hostile-ground.ts";
+import type { RawIdentity } from "../support/hostile/raw-peer.ts";
+import { processesNaming, RawRunningVm } from "../support/hostile/raw-running-vm.ts";
+import { RawVm } from "../support/hostile/raw-vm.ts";
 
 let ground: HostileGround;
 let source: RawIdentity;

@@ -3,10 +3,10 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test
 import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { asMigrateError } from "../../src/protocol/errors.ts";
-import { HostileGround, newSession } from "../support/hostile-ground.ts";
-import type { RawIdentity, RawPeer } from "../support/raw-peer.ts";
-import { RawVm } from "../support/raw-vm.ts";
-import { startServing } from "../support/serving.ts";
+import { HostileGround, newSession } from "../support/hostile/hostile-ground.ts";
+import type { RawIdentity, RawPeer } from "../support/hostile/raw-peer.ts";
+import { RawVm } from "../support/hostile/raw-vm.ts";
+import { startServing } from "../support/moves/serving.ts";
 
 let ground: HostileGround;
 let source: RawIdentity;

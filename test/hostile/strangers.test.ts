@@ -5,8 +5,8 @@ import { loadIdentity } from "../../src/channel/identity.ts";
 import { Ticket } from "../../src/channel/ticket.ts";
 import { wrongProofsMax } from "../../src/channel/ticket-book.ts";
 import { limits } from "../../src/protocol/limits.ts";
-import { HostileGround, makeIdentity } from "../support/hostile-ground.ts";
-import type { RawIdentity } from "../support/raw-peer.ts";
+import { HostileGround, makeIdentity } from "../support/hostile/hostile-ground.ts";
+import type { RawIdentity } from "../support/hostile/raw-peer.ts";
 
 let ground: HostileGround;
 let stranger: RawIdentity;

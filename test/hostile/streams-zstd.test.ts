@@ -6,11 +6,11 @@ import { fingerprintOf } from "../../src/channel/certificate.ts";
 import { limits } from "../../src/protocol/limits.ts";
 import { ArrivingStreams } from "../../src/transfer/arriving-streams.ts";
 import { StreamTagger, streamKey } from "../../src/transfer/stream-frame.ts";
-import { HostileGround, makeIdentity } from "../support/hostile-ground.ts";
-import { RawPeer } from "../support/raw-peer.ts";
-import { RawVm } from "../support/raw-vm.ts";
-import { expectCaller } from "../support/unix-socket.ts";
-import { until } from "../support/until.ts";
+import { HostileGround, makeIdentity } from "../support/hostile/hostile-ground.ts";
+import { RawPeer } from "../support/hostile/raw-peer.ts";
+import { RawVm } from "../support/hostile/raw-vm.ts";
+import { expectCaller } from "../support/system/unix-socket.ts";
+import { until } from "../support/system/until.ts";
 import { everything, StreamGround } from "../transfer/stream-ground.ts";
 import { dataPayload } from "../transfer/stream-slow.ts";
 

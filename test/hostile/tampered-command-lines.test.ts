@@ -7,8 +7,8 @@ import { MigrateError } from "../../src/protocol/errors.ts";
 import { plainText } from "../../src/protocol/messages.ts";
 import { commandLine } from "../../src/vm/qemu/definition/command-line.ts";
 import { parseDefinition } from "../../src/vm/qemu/definition/definition.ts";
-import { runFolder, storeFolder, testPlace } from "../support/qemu-place.ts";
-import { type SeededRandom, seeded } from "../support/random.ts";
+import { runFolder, storeFolder, testPlace } from "../support/guests/qemu-place.ts";
+import { type SeededRandom, seeded } from "../support/system/random.ts";
 
 const program = "qemu-system-x86_64";
 

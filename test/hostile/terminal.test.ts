@@ -5,11 +5,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { TrustFile } from "../../src/channel/trust.ts";
 import { openHome } from "../../src/home/home.ts";
-import { killChildren } from "../support/child.ts";
-import { HostileDestination, type Script } from "../support/hostile-destination.ts";
-import { makeIdentity } from "../support/hostile-ground.ts";
-import { runMigrate } from "../support/process.ts";
-import { RawPeer } from "../support/raw-peer.ts";
+import { HostileDestination, type Script } from "../support/hostile/hostile-destination.ts";
+import { makeIdentity } from "../support/hostile/hostile-ground.ts";
+import { RawPeer } from "../support/hostile/raw-peer.ts";
+import { killChildren } from "../support/system/child.ts";
+import { runMigrate } from "../support/system/process.ts";
 
 /** A title, a cleared screen, a colour in C1, a bell, a carriage return, text turned around, a line end. */
 const nasty = "\u001b]0;owned\u0007\u001b[2J\u009b31m\r\u0008ok\u202egpj\u2028x\u0000y\u007f\n";

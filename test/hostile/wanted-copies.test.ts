@@ -6,10 +6,10 @@ import { limits } from "../../src/protocol/limits.ts";
 import type { MessageBody } from "../../src/protocol/messages.ts";
 import { encodeAck } from "../../src/transfer/ack.ts";
 import { encodeWant } from "../../src/transfer/describe.ts";
-import { accept, letIn, type Script, type Visit } from "../support/hostile-destination.ts";
-import type { RawFrame } from "../support/raw-peer.ts";
-import { hashOf, makeSmallVm, overwrite, randomStream, type SmallVm } from "../support/small-vm.ts";
-import { TrickedSource, type TrickOptions } from "../support/tricked-source.ts";
+import { hashOf, makeSmallVm, overwrite, randomStream, type SmallVm } from "../support/files/small-vm.ts";
+import { accept, letIn, type Script, type Visit } from "../support/hostile/hostile-destination.ts";
+import type { RawFrame } from "../support/hostile/raw-peer.ts";
+import { TrickedSource, type TrickOptions } from "../support/hostile/tricked-source.ts";
 
 const { chunkBytes, chunkHeaderBytes, pageBytes, tagBytes } = limits;
 const notDescribed = "a chunk was wanted that was not described";

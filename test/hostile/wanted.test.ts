@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { limits } from "../../src/protocol/limits.ts";
 import type { MessageBody } from "../../src/protocol/messages.ts";
 import { encodeWant } from "../../src/transfer/describe.ts";
+import { makeSmallVm } from "../support/files/small-vm.ts";
 import {
   accept,
   HostileDestination,
@@ -11,10 +12,9 @@ import {
   type Script,
   takeChunks,
   type Visit,
-} from "../support/hostile-destination.ts";
-import { type SendingOptions, sendOnce } from "../support/sending.ts";
-import { makeSmallVm } from "../support/small-vm.ts";
-import { TrickedSource } from "../support/tricked-source.ts";
+} from "../support/hostile/hostile-destination.ts";
+import { TrickedSource } from "../support/hostile/tricked-source.ts";
+import { type SendingOptions, sendOnce } from "../support/moves/sending.ts";
 
 let source: TrickedSource;
 let count = 0;

@@ -1,11 +1,11 @@
 /** A guest that writes its memory faster than the link carries it: what a live move does then, and what ends it. */
 import { afterEach, beforeAll, expect, test } from "bun:test";
-import { guestImage } from "../support/guest-image.ts";
-import { triedAgain, wholeGuest } from "../support/lost-guest.ts";
-import type { EventNamed, MigrateProcess } from "../support/process.ts";
-import type { RunningGuest } from "../support/running-guest.ts";
-import { RunningHosts } from "../support/running-hosts.ts";
-import { doneOf, expectDisksAgree, expectMoved } from "../support/whole-move.ts";
+import { guestImage } from "../support/guests/guest-image.ts";
+import { triedAgain, wholeGuest } from "../support/guests/lost-guest.ts";
+import type { RunningGuest } from "../support/guests/running-guest.ts";
+import { RunningHosts } from "../support/moves/running-hosts.ts";
+import { doneOf, expectDisksAgree, expectMoved } from "../support/moves/whole-move.ts";
+import type { EventNamed, MigrateProcess } from "../support/system/process.ts";
 
 const opened: RunningHosts[] = [];
 /** For three guests, see support/lost-guest.ts. */

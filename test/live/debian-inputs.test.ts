@@ -9,9 +9,9 @@ import { measureOverlap, type Overlap } from "../bench/chunking/overlap.ts";
 import { makeBaseImage } from "../bench/inputs/base-image.ts";
 import { debianFileBytes, debianNames, makeDebianInputs } from "../bench/inputs/debian.ts";
 import type { Input } from "../bench/inputs/input.ts";
-import { runChild } from "../support/child.ts";
-import { guestImage } from "../support/guest-image.ts";
-import { findProgram } from "../support/needs.ts";
+import { guestImage } from "../support/guests/guest-image.ts";
+import { findProgram } from "../support/runner/needs.ts";
+import { runChild } from "../support/system/child.ts";
 
 const mib = 2 ** 20;
 const sizeMiB = 32;

@@ -6,8 +6,8 @@ import { join } from "node:path";
 import { runProgram } from "../../src/commands/cli/program.ts";
 import explain from "../../src/commands/explain.ts";
 import { TestWorld } from "../commands/world.ts";
-import { killChildren, startChild } from "../support/child.ts";
-import { listening } from "../support/listening.ts";
+import { killChildren, startChild } from "../support/system/child.ts";
+import { listening } from "../support/system/listening.ts";
 
 const tree = { name: "migrate", summary: "", commands: { explain: async () => explain } };
 

@@ -3,10 +3,10 @@ import { afterEach, beforeAll, expect, test } from "bun:test";
 import { copyFileSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Guest, type GuestDisk, startGuest } from "../support/guest.ts";
-import { guestImage } from "../support/guest-image.ts";
-import { ticksIn } from "../support/serial-line.ts";
-import { createDisk, ticksOnDisk } from "../support/tick-disk.ts";
+import { type Guest, type GuestDisk, startGuest } from "../support/guests/guest.ts";
+import { guestImage } from "../support/guests/guest-image.ts";
+import { ticksIn } from "../support/guests/serial-line.ts";
+import { createDisk, ticksOnDisk } from "../support/guests/tick-disk.ts";
 
 const folders: string[] = [];
 const guests: Guest[] = [];

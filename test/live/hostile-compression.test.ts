@@ -2,9 +2,9 @@
 import { describe, expect, test } from "bun:test";
 import type { FrameName } from "../../src/protocol/frames.ts";
 import type { MessageBody } from "../../src/protocol/messages.ts";
-import { start, takeStream } from "../support/hostile-steps.ts";
-import type { RawPeer } from "../support/raw-peer.ts";
-import { TrickedVm } from "../support/tricked-vm.ts";
+import { start, takeStream } from "../support/hostile/hostile-steps.ts";
+import type { RawPeer } from "../support/hostile/raw-peer.ts";
+import { TrickedVm } from "../support/hostile/tricked-vm.ts";
 
 describe("a VM is sent to a destination that", () => {
   /** The names of the frames of all streams, up to the end of the move, which such a destination does not see through. */

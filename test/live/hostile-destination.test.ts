@@ -5,7 +5,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { limits } from "../../src/protocol/limits.ts";
 import { encodeDataAck, encodeDataEnd, StreamDigest } from "../../src/transfer/stream-frame.ts";
-import { accept, letIn, type Script, takeChunks } from "../support/hostile-destination.ts";
+import { accept, letIn, type Script, takeChunks } from "../support/hostile/hostile-destination.ts";
 import {
   beSilent,
   instance,
@@ -15,9 +15,9 @@ import {
   takeStream,
   upToSeal,
   welcome,
-} from "../support/hostile-steps.ts";
-import type { RawPeer } from "../support/raw-peer.ts";
-import { TrickedVm, type TrickedVmOptions } from "../support/tricked-vm.ts";
+} from "../support/hostile/hostile-steps.ts";
+import type { RawPeer } from "../support/hostile/raw-peer.ts";
+import { TrickedVm, type TrickedVmOptions } from "../support/hostile/tricked-vm.ts";
 
 let vm: TrickedVm;
 

@@ -3,9 +3,16 @@
  * source until it was released, and what it is after that is said.
  */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import type { Script } from "../support/hostile-destination.ts";
-import { instance, stay, streamToken, takeStream, upToSeal, welcome } from "../support/hostile-steps.ts";
-import { TrickedVm } from "../support/tricked-vm.ts";
+import type { Script } from "../support/hostile/hostile-destination.ts";
+import {
+  instance,
+  stay,
+  streamToken,
+  takeStream,
+  upToSeal,
+  welcome,
+} from "../support/hostile/hostile-steps.ts";
+import { TrickedVm } from "../support/hostile/tricked-vm.ts";
 
 let vm: TrickedVm;
 

@@ -2,10 +2,10 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { runChild } from "../support/child.ts";
-import { HostileArrivals, type Started } from "../support/hostile-arrivals.ts";
-import { processesNaming } from "../support/raw-running-vm.ts";
-import type { RawFile } from "../support/raw-vm.ts";
+import { HostileArrivals, type Started } from "../support/hostile/hostile-arrivals.ts";
+import { processesNaming } from "../support/hostile/raw-running-vm.ts";
+import type { RawFile } from "../support/hostile/raw-vm.ts";
+import { runChild } from "../support/system/child.ts";
 
 let at: HostileArrivals;
 

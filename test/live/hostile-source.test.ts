@@ -5,8 +5,8 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { lstatSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Begun, disk, drive, HostileArrivals } from "../support/hostile-arrivals.ts";
-import { processesNaming, RawRunningVm, type SentStream } from "../support/raw-running-vm.ts";
+import { type Begun, disk, drive, HostileArrivals } from "../support/hostile/hostile-arrivals.ts";
+import { processesNaming, RawRunningVm, type SentStream } from "../support/hostile/raw-running-vm.ts";
 
 let at: HostileArrivals;
 

@@ -3,8 +3,8 @@ import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { limits } from "../../src/protocol/limits.ts";
-import { disk, HostileArrivals } from "../support/hostile-arrivals.ts";
-import { processesNaming, type RawStream } from "../support/raw-running-vm.ts";
+import { disk, HostileArrivals } from "../support/hostile/hostile-arrivals.ts";
+import { processesNaming, type RawStream } from "../support/hostile/raw-running-vm.ts";
 
 const mebibyte = 1024 * 1024;
 let at: HostileArrivals;

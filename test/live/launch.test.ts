@@ -5,10 +5,10 @@ import { join, resolve } from "node:path";
 import { isRunning } from "../../src/platform/process-id.ts";
 import { adoptQemu, startQemu } from "../../src/vm/qemu/launch.ts";
 import { RunFolder } from "../../src/vm/qemu/run-folder.ts";
-import { startChild } from "../support/child.ts";
-import { withDeadline } from "../support/deadline.ts";
-import { failureOf, RunGround, stoppedMachine } from "../support/run-ground.ts";
-import { createDisk } from "../support/tick-disk.ts";
+import { failureOf, RunGround, stoppedMachine } from "../support/guests/run-ground.ts";
+import { createDisk } from "../support/guests/tick-disk.ts";
+import { startChild } from "../support/system/child.ts";
+import { withDeadline } from "../support/system/deadline.ts";
 
 let ground: RunGround;
 beforeEach(() => {
@@ -99,7 +99,7 @@ describe("a QEMU that is started", () => {
 });
 
 describe("a QEMU whose starter was killed", () => {
-  const program = resolve(import.meta.dir, "../support/launch-qemu.ts");
+  const program = resolve(import.meta.dir, "../support/guests/launch-qemu.ts");
 
   async function startAndKillStarter(): Promise<{ run: RunFolder; shared: string[]; pid: number }> {
     const said = Promise.withResolvers<void>();

@@ -3,12 +3,12 @@ import { afterEach, beforeAll, expect, test } from "bun:test";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { killChildren } from "../support/child.ts";
-import { type Guest, type GuestDisk, startGuest } from "../support/guest.ts";
-import { guestImage } from "../support/guest-image.ts";
-import { builtBinary, runMigrate } from "../support/process.ts";
-import { ticksIn } from "../support/serial-line.ts";
-import { createDisk, ticksOnDisk } from "../support/tick-disk.ts";
+import { type Guest, type GuestDisk, startGuest } from "../support/guests/guest.ts";
+import { guestImage } from "../support/guests/guest-image.ts";
+import { ticksIn } from "../support/guests/serial-line.ts";
+import { createDisk, ticksOnDisk } from "../support/guests/tick-disk.ts";
+import { killChildren } from "../support/system/child.ts";
+import { builtBinary, runMigrate } from "../support/system/process.ts";
 
 const folders: string[] = [];
 const guests: Guest[] = [];

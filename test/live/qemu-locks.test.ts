@@ -8,11 +8,11 @@ import { MigrateError } from "../../src/protocol/errors.ts";
 import { readDiskFormat } from "../../src/vm/disks/disk-format.ts";
 import { QuietFiles } from "../../src/vm/disks/quiet-files.ts";
 import { adHocVm } from "../../src/vm/folder/vm-folder.ts";
-import { type Child, killChildren, runChild, startChild } from "../support/child.ts";
-import { withDeadline } from "../support/deadline.ts";
-import { Qmp } from "../support/qmp.ts";
-import { createDisk } from "../support/tick-disk.ts";
-import { type ExpectedCaller, expectCaller } from "../support/unix-socket.ts";
+import { Qmp } from "../support/guests/qmp.ts";
+import { createDisk } from "../support/guests/tick-disk.ts";
+import { type Child, killChildren, runChild, startChild } from "../support/system/child.ts";
+import { withDeadline } from "../support/system/deadline.ts";
+import { type ExpectedCaller, expectCaller } from "../support/system/unix-socket.ts";
 
 const formats = ["raw", "qcow2"] as const;
 type Format = (typeof formats)[number];

@@ -15,10 +15,10 @@ import { MigrateError } from "../../src/protocol/errors.ts";
 import { Qmp } from "../../src/vm/qemu/qmp/qmp.ts";
 import { QmpError } from "../../src/vm/qemu/qmp/qmp-error.ts";
 import { runningVms } from "../../src/vm/qemu/running-vms.ts";
-import { type Child, killChildren, startChild } from "../support/child.ts";
-import { withDeadline } from "../support/deadline.ts";
-import { runMigrate } from "../support/process.ts";
-import { until } from "../support/until.ts";
+import { type Child, killChildren, startChild } from "../support/system/child.ts";
+import { withDeadline } from "../support/system/deadline.ts";
+import { runMigrate } from "../support/system/process.ts";
+import { until } from "../support/system/until.ts";
 
 let folder: string;
 let path: string;

@@ -10,8 +10,8 @@ import { ink, paper } from "../../src/profiler/figures/palette.ts";
 import { drawFigure } from "../../src/profiler/figures/render.ts";
 import { reportHtml } from "../../src/profiler/report/report-html.ts";
 import type { Samples } from "../../src/profiler/statistics/samples.ts";
-import { openChromium, openFile, type WatchedPage } from "../support/chromium.ts";
-import { syntheticSamples } from "../support/synthetic-samples.ts";
+import { syntheticSamples } from "../support/files/synthetic-samples.ts";
+import { openChromium, openFile, type WatchedPage } from "../support/system/chromium.ts";
 
 const evil = `<script>document.title="run"</script><img src="http://127.0.0.1:9/" onerror='alert(1)'>`;
 const all = ["insecure", "tls", "aes-128", "rc4", "3des", "aes-128-gcm", "chacha20-poly1305"] as const;

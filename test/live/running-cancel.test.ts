@@ -4,7 +4,8 @@
  */
 import { afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { phases } from "../../src/migration/phases.ts";
-import { guestImage } from "../support/guest-image.ts";
+import { guestImage } from "../support/guests/guest-image.ts";
+import { triedAgain, wholeGuest } from "../support/guests/lost-guest.ts";
 import {
   expectAsBefore,
   expectMovesNow,
@@ -16,12 +17,11 @@ import {
   type Stage,
   stageAt,
   within,
-} from "../support/interrupted-move.ts";
-import { triedAgain, wholeGuest } from "../support/lost-guest.ts";
-import { sessionsIn } from "../support/ownership.ts";
-import { RunningHosts } from "../support/running-hosts.ts";
-import { until } from "../support/until.ts";
-import { doneOf, expectMoved, failureOf } from "../support/whole-move.ts";
+} from "../support/moves/interrupted-move.ts";
+import { sessionsIn } from "../support/moves/ownership.ts";
+import { RunningHosts } from "../support/moves/running-hosts.ts";
+import { doneOf, expectMoved, failureOf } from "../support/moves/whole-move.ts";
+import { until } from "../support/system/until.ts";
 
 const opened: RunningHosts[] = [];
 const limitMs = 240_000;

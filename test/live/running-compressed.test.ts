@@ -2,14 +2,14 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
 import { basename, join } from "node:path";
-import type { ArrivedGuest } from "../support/arrived-guest.ts";
-import type { CuttingProxy } from "../support/cutting-proxy.ts";
-import { FrozenGuest } from "../support/frozen-guest.ts";
-import { NetworkHosts } from "../support/network-hosts.ts";
-import { builtBinary, type MigrateProcess, runMigrate } from "../support/process.ts";
-import type { RunningGuest } from "../support/running-guest.ts";
-import { RunningHosts } from "../support/running-hosts.ts";
-import { doneOf, expectDisksAgree, expectGapless, expectMoved } from "../support/whole-move.ts";
+import type { ArrivedGuest } from "../support/guests/arrived-guest.ts";
+import { FrozenGuest } from "../support/guests/frozen-guest.ts";
+import type { RunningGuest } from "../support/guests/running-guest.ts";
+import type { CuttingProxy } from "../support/moves/cutting-proxy.ts";
+import { NetworkHosts } from "../support/moves/network-hosts.ts";
+import { RunningHosts } from "../support/moves/running-hosts.ts";
+import { doneOf, expectDisksAgree, expectGapless, expectMoved } from "../support/moves/whole-move.ts";
+import { builtBinary, type MigrateProcess, runMigrate } from "../support/system/process.ts";
 
 const mib = 2 ** 20;
 const limitMs = 90_000;

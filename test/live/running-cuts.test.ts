@@ -1,10 +1,10 @@
 /** The network goes away during the move of a running VM: for seconds, in silence, or for longer than the person would wait. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { isRunning } from "../../src/platform/process-id.ts";
-import { DisturbedMove } from "../support/disturbed-move.ts";
-import { FrozenGuest } from "../support/frozen-guest.ts";
-import type { MomentName } from "../support/move-moments.ts";
-import { until } from "../support/until.ts";
+import { FrozenGuest } from "../support/guests/frozen-guest.ts";
+import { DisturbedMove } from "../support/moves/disturbed-move.ts";
+import type { MomentName } from "../support/moves/move-moments.ts";
+import { until } from "../support/system/until.ts";
 
 let frozen: FrozenGuest;
 

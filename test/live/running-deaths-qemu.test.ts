@@ -1,9 +1,9 @@
 /** The QEMU at the destination, or the one at the source, is killed at each moment of a running VM's move. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
-import { DisturbedMove } from "../support/disturbed-move.ts";
-import { FrozenGuest } from "../support/frozen-guest.ts";
-import { afterRelease, beforeRelease, type MomentName } from "../support/move-moments.ts";
+import { FrozenGuest } from "../support/guests/frozen-guest.ts";
+import { DisturbedMove } from "../support/moves/disturbed-move.ts";
+import { afterRelease, beforeRelease, type MomentName } from "../support/moves/move-moments.ts";
 
 let frozen: FrozenGuest;
 

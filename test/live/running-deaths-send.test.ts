@@ -1,15 +1,15 @@
 /** The source's `migrate send` is killed at each moment of a running VM's move: the VM runs once, and nowhere twice. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { phases } from "../../src/migration/phases.ts";
-import { DisturbedMove } from "../support/disturbed-move.ts";
-import { FrozenGuest } from "../support/frozen-guest.ts";
+import { FrozenGuest } from "../support/guests/frozen-guest.ts";
+import { DisturbedMove } from "../support/moves/disturbed-move.ts";
 import {
   afterRelease,
   beforeRelease,
   type MomentName,
   momentNames,
   moments,
-} from "../support/move-moments.ts";
+} from "../support/moves/move-moments.ts";
 
 let frozen: FrozenGuest;
 

@@ -1,8 +1,8 @@
 /** The destination's `migrate serve` is killed at each moment of a running VM's move, and started again. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { DisturbedMove } from "../support/disturbed-move.ts";
-import { FrozenGuest } from "../support/frozen-guest.ts";
-import { afterRelease, beforeRelease, type MomentName } from "../support/move-moments.ts";
+import { FrozenGuest } from "../support/guests/frozen-guest.ts";
+import { DisturbedMove } from "../support/moves/disturbed-move.ts";
+import { afterRelease, beforeRelease, type MomentName } from "../support/moves/move-moments.ts";
 
 let frozen: FrozenGuest;
 

@@ -1,8 +1,8 @@
 /** Deaths during `--mode stop`, in which the VM stands still from the beginning and its disks go as chunks. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { DisturbedMove } from "../support/disturbed-move.ts";
-import { FrozenGuest } from "../support/frozen-guest.ts";
-import type { Moment } from "../support/move-moments.ts";
+import { FrozenGuest } from "../support/guests/frozen-guest.ts";
+import { DisturbedMove } from "../support/moves/disturbed-move.ts";
+import type { Moment } from "../support/moves/move-moments.ts";
 
 let frozen: FrozenGuest;
 

@@ -12,11 +12,11 @@ import {
   writeSync,
 } from "node:fs";
 import { basename, join } from "node:path";
-import { runChild } from "../support/child.ts";
-import { guestImage } from "../support/guest-image.ts";
-import { RunningHosts } from "../support/running-hosts.ts";
-import { createDisk } from "../support/tick-disk.ts";
-import { doneOf, expectDisksAgree, expectMoved, failureOf } from "../support/whole-move.ts";
+import { guestImage } from "../support/guests/guest-image.ts";
+import { createDisk } from "../support/guests/tick-disk.ts";
+import { RunningHosts } from "../support/moves/running-hosts.ts";
+import { doneOf, expectDisksAgree, expectMoved, failureOf } from "../support/moves/whole-move.ts";
+import { runChild } from "../support/system/child.ts";
 
 let at: RunningHosts;
 

@@ -1,7 +1,7 @@
 /** More than one process of a running VM's move dies, or a death meets a cut: what is in doubt is said, and a command settles it. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { DisturbedMove } from "../support/disturbed-move.ts";
-import { FrozenGuest } from "../support/frozen-guest.ts";
+import { FrozenGuest } from "../support/guests/frozen-guest.ts";
+import { DisturbedMove } from "../support/moves/disturbed-move.ts";
 
 let frozen: FrozenGuest;
 

@@ -2,9 +2,9 @@
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { closeSync, existsSync, openSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { ArrivedGuest } from "../support/arrived-guest.ts";
-import { guestImage } from "../support/guest-image.ts";
-import { RunningHosts } from "../support/running-hosts.ts";
+import { ArrivedGuest } from "../support/guests/arrived-guest.ts";
+import { guestImage } from "../support/guests/guest-image.ts";
+import { RunningHosts } from "../support/moves/running-hosts.ts";
 import {
   doneOf,
   expectDisksAgree,
@@ -12,7 +12,7 @@ import {
   expectMoved,
   type Printed,
   ticksOver,
-} from "../support/whole-move.ts";
+} from "../support/moves/whole-move.ts";
 
 let at: RunningHosts;
 

@@ -2,14 +2,14 @@
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { existsSync, linkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Child, startChild } from "../support/child.ts";
-import { withDeadline } from "../support/deadline.ts";
-import { guestImage } from "../support/guest-image.ts";
-import { sessionsIn } from "../support/ownership.ts";
-import { callMonitor, type RunningGuest, statusOf } from "../support/running-guest.ts";
-import { RunningHosts } from "../support/running-hosts.ts";
-import { createDisk } from "../support/tick-disk.ts";
-import { doneOf, expectGapless, expectMoved, failureOf } from "../support/whole-move.ts";
+import { guestImage } from "../support/guests/guest-image.ts";
+import { callMonitor, type RunningGuest, statusOf } from "../support/guests/running-guest.ts";
+import { createDisk } from "../support/guests/tick-disk.ts";
+import { sessionsIn } from "../support/moves/ownership.ts";
+import { RunningHosts } from "../support/moves/running-hosts.ts";
+import { doneOf, expectGapless, expectMoved, failureOf } from "../support/moves/whole-move.ts";
+import { type Child, startChild } from "../support/system/child.ts";
+import { withDeadline } from "../support/system/deadline.ts";
 
 let at: RunningHosts;
 

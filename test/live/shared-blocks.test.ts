@@ -19,9 +19,9 @@ import { freeBytes } from "../../src/platform/filesystem.ts";
 import { limits } from "../../src/protocol/limits.ts";
 import { BlockFinder } from "../../src/transfer/blocks/block-finder.ts";
 import { Fingerprinter } from "../../src/transfer/blocks/fingerprint.ts";
-import { runChild } from "../support/child.ts";
-import { MountNamespace } from "../support/mount-namespace.ts";
-import { findProgram } from "../support/needs.ts";
+import { findProgram } from "../support/runner/needs.ts";
+import { runChild } from "../support/system/child.ts";
+import { MountNamespace } from "../support/system/mount-namespace.ts";
 
 const mebibyte = 1024 ** 2;
 const chunks = 32;

@@ -4,13 +4,13 @@ import { copyFileSync, mkdirSync, mkdtempSync, rmSync, statSync, truncateSync, w
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { freeBytes } from "../../src/platform/filesystem.ts";
-import { killChildren, runChild } from "../support/child.ts";
-import { MountNamespace } from "../support/mount-namespace.ts";
-import { findProgram } from "../support/needs.ts";
-import { expectMoved } from "../support/ownership.ts";
-import { builtBinary } from "../support/process.ts";
-import { hashOf, makeSmallVm, overwrite, randomStream, type SmallVm } from "../support/small-vm.ts";
-import { TwoHosts } from "../support/two-hosts.ts";
+import { hashOf, makeSmallVm, overwrite, randomStream, type SmallVm } from "../support/files/small-vm.ts";
+import { expectMoved } from "../support/moves/ownership.ts";
+import { TwoHosts } from "../support/moves/two-hosts.ts";
+import { findProgram } from "../support/runner/needs.ts";
+import { killChildren, runChild } from "../support/system/child.ts";
+import { MountNamespace } from "../support/system/mount-namespace.ts";
+import { builtBinary } from "../support/system/process.ts";
 
 const mebibyte = 1024 ** 2;
 const vmBytes = 96 * mebibyte;

@@ -4,10 +4,10 @@ import { chmodSync, chownSync, existsSync, readdirSync, readFileSync, renameSync
 import { join } from "node:path";
 import { isRunning } from "../../src/platform/process-id.ts";
 import { endSwtpm, startSwtpm, swtpmOf } from "../../src/vm/qemu/swtpm.ts";
-import { type Child, startChild } from "../support/child.ts";
-import { withDeadline } from "../support/deadline.ts";
-import { failureOf, quoteComma, RunGround } from "../support/run-ground.ts";
-import { until } from "../support/until.ts";
+import { failureOf, quoteComma, RunGround } from "../support/guests/run-ground.ts";
+import { type Child, startChild } from "../support/system/child.ts";
+import { withDeadline } from "../support/system/deadline.ts";
+import { until } from "../support/system/until.ts";
 
 let ground: RunGround;
 beforeEach(() => {

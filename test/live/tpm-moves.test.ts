@@ -13,14 +13,20 @@ import {
 import { join } from "node:path";
 import { isRunning, processId } from "../../src/platform/process-id.ts";
 import { swtpmOf } from "../../src/vm/qemu/swtpm.ts";
-import { ArrivedGuest } from "../support/arrived-guest.ts";
-import { startChild } from "../support/child.ts";
-import { withDeadline } from "../support/deadline.ts";
-import { guestImage } from "../support/guest-image.ts";
-import { RunningHosts } from "../support/running-hosts.ts";
-import { pcr16AfterExtend, tpmSealedLine, tpmSecret } from "../support/tpm-guest.ts";
-import { until } from "../support/until.ts";
-import { doneOf, expectDisksAgree, expectGapless, expectMoved, type Printed } from "../support/whole-move.ts";
+import { ArrivedGuest } from "../support/guests/arrived-guest.ts";
+import { guestImage } from "../support/guests/guest-image.ts";
+import { pcr16AfterExtend, tpmSealedLine, tpmSecret } from "../support/guests/tpm-guest.ts";
+import { RunningHosts } from "../support/moves/running-hosts.ts";
+import {
+  doneOf,
+  expectDisksAgree,
+  expectGapless,
+  expectMoved,
+  type Printed,
+} from "../support/moves/whole-move.ts";
+import { startChild } from "../support/system/child.ts";
+import { withDeadline } from "../support/system/deadline.ts";
+import { until } from "../support/system/until.ts";
 
 let at: RunningHosts;
 

@@ -1,13 +1,13 @@
 /** Two hosts as the network has them, with 1 Gbit/s between them: VMs that run, moved over a link that is shared. */
 import { afterEach, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
-import { runChild } from "../support/child.ts";
-import { guestImage } from "../support/guest-image.ts";
-import { NetworkHosts } from "../support/network-hosts.ts";
-import { builtBinary, type MigrateProcess, runMigrate } from "../support/process.ts";
-import type { RunningGuest } from "../support/running-guest.ts";
-import { RunningHosts } from "../support/running-hosts.ts";
-import { doneOf, expectDisksAgree, expectMoved } from "../support/whole-move.ts";
+import { guestImage } from "../support/guests/guest-image.ts";
+import type { RunningGuest } from "../support/guests/running-guest.ts";
+import { NetworkHosts } from "../support/moves/network-hosts.ts";
+import { RunningHosts } from "../support/moves/running-hosts.ts";
+import { doneOf, expectDisksAgree, expectMoved } from "../support/moves/whole-move.ts";
+import { runChild } from "../support/system/child.ts";
+import { builtBinary, type MigrateProcess, runMigrate } from "../support/system/process.ts";
 
 const opened: { at: RunningHosts; network: NetworkHosts }[] = [];
 const limitMs = 120_000;

@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { baseFiles, type Comparable } from "../../src/migration/base-files.ts";
-import { runChild } from "../support/child.ts";
+import { runChild } from "../support/system/child.ts";
 
 const id = "11111111-2222-4333-8444-555555555555";
 let store: string;

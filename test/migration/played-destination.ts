@@ -20,7 +20,7 @@ import type { Offer } from "../../src/protocol/offer.ts";
 import type { DoorPool } from "../../src/transfer/door-pool.ts";
 import type { LaneGrant, ToDoor } from "../../src/transfer/lane-messages.ts";
 import { TagTable, vmDigest } from "../../src/transfer/tag-table.ts";
-import { withDeadline } from "../support/deadline.ts";
+import { withDeadline } from "../support/system/deadline.ts";
 
 export const session = "5e".repeat(16);
 

@@ -1,9 +1,9 @@
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
-import { withDeadline } from "../support/deadline.ts";
+import { withDeadline } from "../support/system/deadline.ts";
 
 test("a thread that goes into the background gives way, and the others of its process do not", async () => {
-  const worker = new Worker(new URL("../support/background-worker.ts", import.meta.url).href);
+  const worker = new Worker(new URL("../support/system/background-worker.ts", import.meta.url).href);
   try {
     const told = new Promise<{ before: number; after: number }>((resolve, reject) => {
       worker.onmessage = ({ data }) => resolve(data);

@@ -7,8 +7,8 @@ import { join } from "node:path";
 import { bind, close, listen, socket } from "../../src/platform/libc.ts";
 import { peerProcess } from "../../src/platform/peer-process.ts";
 import { processId } from "../../src/platform/process-id.ts";
-import { killChildren, startChild } from "../support/child.ts";
-import { until } from "../support/until.ts";
+import { killChildren, startChild } from "../support/system/child.ts";
+import { until } from "../support/system/until.ts";
 
 let folder: string;
 let path: string;

@@ -10,8 +10,8 @@ import {
   signalProcess,
   waitForEnd,
 } from "../../src/platform/process-id.ts";
-import { killChildren, startChild } from "../support/child.ts";
-import { until } from "../support/until.ts";
+import { killChildren, startChild } from "../support/system/child.ts";
+import { until } from "../support/system/until.ts";
 
 afterEach(killChildren);
 

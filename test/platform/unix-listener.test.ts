@@ -6,8 +6,8 @@ import { join } from "node:path";
 import { close } from "../../src/platform/libc.ts";
 import { socketPathBytes } from "../../src/platform/peer-process.ts";
 import { UnixListener } from "../../src/platform/unix-listener.ts";
-import { withDeadline } from "../support/deadline.ts";
-import { callSocket } from "../support/unix-socket.ts";
+import { withDeadline } from "../support/system/deadline.ts";
+import { callSocket } from "../support/system/unix-socket.ts";
 
 let folder: string;
 let path: string;
@@ -83,7 +83,7 @@ describe("a connection that a Worker serves", () => {
     const listener = open();
     const workers = ["one", "two"].map((mark) => ({
       mark,
-      worker: new Worker(new URL("../support/echo-worker.ts", import.meta.url).href),
+      worker: new Worker(new URL("../support/system/echo-worker.ts", import.meta.url).href),
     }));
     try {
       for (const { mark, worker } of workers) {

@@ -8,8 +8,8 @@ import { ink, paper, suiteLooks } from "../../src/profiler/figures/palette.ts";
 import { drawFigure } from "../../src/profiler/figures/render.ts";
 import { parseSamples } from "../../src/profiler/runs/parse-samples.ts";
 import { operations, type Samples, suiteNames } from "../../src/profiler/statistics/samples.ts";
-import { expectGolden } from "../support/golden.ts";
-import { seededRandom, syntheticSamples } from "../support/synthetic-samples.ts";
+import { expectGolden } from "../support/files/golden.ts";
+import { seededRandom, syntheticSamples } from "../support/files/synthetic-samples.ts";
 
 const recordedName = "../../docs/thesis-run.json";
 const recorded = parseSamples(readFileSync(join(import.meta.dir, recordedName), "utf8"), recordedName);

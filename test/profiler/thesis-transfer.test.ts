@@ -12,8 +12,8 @@ import {
 } from "../../src/profiler/engine/thesis-source.ts";
 import { operations, type SuiteName, suiteNames } from "../../src/profiler/statistics/samples.ts";
 import { MigrateError } from "../../src/protocol/errors.ts";
-import { LaneTamperer, type Tamper, type Units } from "../support/lane-tamperer.ts";
-import { randomStream } from "../support/small-vm.ts";
+import { randomStream } from "../support/files/small-vm.ts";
+import { LaneTamperer, type Tamper, type Units } from "../support/hostile/lane-tamperer.ts";
 
 const MiB = 1024 ** 2;
 let folder = "";

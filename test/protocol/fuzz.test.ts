@@ -19,7 +19,7 @@ import { parseInventory } from "../../src/transfer/inventory.ts";
 import { parseDataAck, streamKey } from "../../src/transfer/stream-frame.ts";
 import { StreamInbox } from "../../src/transfer/stream-inbox.ts";
 import { Tagger } from "../../src/transfer/tagger.ts";
-import { type SeededRandom, seeded } from "../support/random.ts";
+import { type SeededRandom, seeded } from "../support/system/random.ts";
 import { allocations } from "./allocations.ts";
 import { folder, vectors } from "./vector.ts";
 

@@ -4,7 +4,7 @@ import { encodings, parseChunk, tagHolds } from "../../src/transfer/chunk.ts";
 import { ChunkBuffer } from "../../src/transfer/chunk-buffer.ts";
 import { zeroTag } from "../../src/transfer/tag-table.ts";
 import { Tagger } from "../../src/transfer/tagger.ts";
-import { type SeededRandom, seeded } from "../support/random.ts";
+import { type SeededRandom, seeded } from "../support/system/random.ts";
 import { slowBody, slowFrame, slowTag, slowUnpack, slowWithout } from "./slow-chunk.ts";
 
 const { chunkBytes, blockBytes, pageBytes, frameHeaderBytes, chunkHeaderBytes } = limits;

@@ -5,7 +5,7 @@ import { encodings, parseChunk, tagHolds } from "../../src/transfer/chunk.ts";
 import { ChunkBuffer, findRuns } from "../../src/transfer/chunk-buffer.ts";
 import { zeroTag } from "../../src/transfer/tag-table.ts";
 import { Tagger } from "../../src/transfer/tagger.ts";
-import { type SeededRandom, seeded } from "../support/random.ts";
+import { type SeededRandom, seeded } from "../support/system/random.ts";
 import { slowBody, slowFrame, slowRuns, slowTag, slowUnpack } from "./slow-chunk.ts";
 
 const { chunkBytes, blockBytes, pageBytes, frameHeaderBytes } = limits;

@@ -9,7 +9,7 @@ import {
   parseWant,
   type Want,
 } from "../../src/transfer/describe.ts";
-import { seeded } from "../support/random.ts";
+import { seeded } from "../support/system/random.ts";
 
 const { chunkBytes, blockBytes, fingerprintBytes, tagBytes, frameHeaderBytes, describedChunks } = limits;
 const payloadOf = (frame: Buffer) => frame.subarray(frameHeaderBytes);

@@ -14,7 +14,7 @@ import type { LaneFinder } from "../../src/transfer/lane-messages.ts";
 import { LaneReceiver } from "../../src/transfer/lane-receiver.ts";
 import { ReceivedFiles } from "../../src/transfer/received-files.ts";
 import { Tagger } from "../../src/transfer/tagger.ts";
-import { randomStream } from "../support/small-vm.ts";
+import { randomStream } from "../support/files/small-vm.ts";
 import { Folder } from "./sparse-file.ts";
 
 const { blockBytes, chunkBytes, frameHeaderBytes } = limits;

@@ -15,7 +15,7 @@ import {
   playLane,
   type Said,
   laneWelcome as welcome,
-} from "../support/played-lane.ts";
+} from "../support/moves/played-lane.ts";
 import { slowBody, slowTag } from "./slow-chunk.ts";
 import { Folder } from "./sparse-file.ts";
 

@@ -5,7 +5,7 @@ import { chunkCount, chunkLength, limits } from "../../src/protocol/limits.ts";
 import { type PlanStep, plan } from "../../src/transfer/plan.ts";
 import { SourceTags } from "../../src/transfer/source-tags.ts";
 import { TagTable } from "../../src/transfer/tag-table.ts";
-import { type SeededRandom, seeded } from "../support/random.ts";
+import { type SeededRandom, seeded } from "../support/system/random.ts";
 import { Folder } from "./sparse-file.ts";
 
 const { chunkBytes, pageBytes, tagBytes } = limits;

@@ -9,7 +9,7 @@ import type { FromDoor } from "../../src/transfer/lane-messages.ts";
 import { LaneReceiver } from "../../src/transfer/lane-receiver.ts";
 import { ReceivedFiles } from "../../src/transfer/received-files.ts";
 import { TagTable, vmDigest } from "../../src/transfer/tag-table.ts";
-import { seeded } from "../support/random.ts";
+import { seeded } from "../support/system/random.ts";
 import { slowBody, slowFrame, slowTag } from "./slow-chunk.ts";
 import { Folder } from "./sparse-file.ts";
 

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { limits } from "../../src/protocol/limits.ts";
 import { SourceTags } from "../../src/transfer/source-tags.ts";
 import { zeroTag } from "../../src/transfer/tag-table.ts";
-import { seeded } from "../support/random.ts";
+import { seeded } from "../support/system/random.ts";
 
 describe("the source's tags", () => {
   test("know which were computed, also of chunks of zeros", () => {

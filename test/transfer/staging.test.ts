@@ -12,7 +12,7 @@ import {
 import { join } from "node:path";
 import { chunkLength, limits } from "../../src/protocol/limits.ts";
 import { checkStore, type StagedFile, Staging } from "../../src/transfer/staging.ts";
-import { seeded } from "../support/random.ts";
+import { seeded } from "../support/system/random.ts";
 import { slowBody, slowTag } from "./slow-chunk.ts";
 import { Folder } from "./sparse-file.ts";
 

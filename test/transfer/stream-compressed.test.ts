@@ -3,8 +3,8 @@ import { afterEach, describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import type { Socket } from "node:net";
 import { limits } from "../../src/protocol/limits.ts";
-import { seeded } from "../support/random.ts";
-import { until } from "../support/until.ts";
+import { seeded } from "../support/system/random.ts";
+import { until } from "../support/system/until.ts";
 import { everything, type GroundOptions, StreamGround } from "./stream-ground.ts";
 
 const testMs = 90_000;

@@ -11,7 +11,7 @@ import { FrameDecoder, type FrameName } from "../../src/protocol/frames.ts";
 import { type CompressedStream, StreamCompressor } from "../../src/transfer/stream-compressor.ts";
 import { StreamEnd } from "../../src/transfer/stream-end.ts";
 import { streamTiming } from "../../src/transfer/stream-watch.ts";
-import { until } from "../support/until.ts";
+import { until } from "../support/system/until.ts";
 
 const kibibyte = 1024;
 const cleanups: (() => void)[] = [];

@@ -16,9 +16,9 @@ import { DoorPool } from "../../src/transfer/door-pool.ts";
 import type { FromDoor } from "../../src/transfer/lane-messages.ts";
 import { StreamPool, type StreamRoute } from "../../src/transfer/stream-pool.ts";
 import type { StreamTiming } from "../../src/transfer/stream-watch.ts";
-import { CuttingProxy } from "../support/cutting-proxy.ts";
-import { withDeadline } from "../support/deadline.ts";
-import { expectCaller } from "../support/unix-socket.ts";
+import { CuttingProxy } from "../support/moves/cutting-proxy.ts";
+import { withDeadline } from "../support/system/deadline.ts";
+import { expectCaller } from "../support/system/unix-socket.ts";
 
 /** The door that is the destination's only holder of a stream is met by chance: with two, every second time. */
 export interface GroundOptions {

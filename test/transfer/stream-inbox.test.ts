@@ -4,7 +4,7 @@ import { MigrateError } from "../../src/protocol/errors.ts";
 import { limits } from "../../src/protocol/limits.ts";
 import { StreamTagger } from "../../src/transfer/stream-frame.ts";
 import { StreamInbox } from "../../src/transfer/stream-inbox.ts";
-import { seeded } from "../support/random.ts";
+import { seeded } from "../support/system/random.ts";
 import { dataPayload, endPayload, slowDigest, slowTag } from "./stream-slow.ts";
 
 const key = randomBytes(16);

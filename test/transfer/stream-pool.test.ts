@@ -5,10 +5,10 @@ import { readdirSync, readlinkSync } from "node:fs";
 import type { Socket } from "node:net";
 import { limits } from "../../src/protocol/limits.ts";
 import { StreamPool } from "../../src/transfer/stream-pool.ts";
-import { withDeadline } from "../support/deadline.ts";
-import { seeded } from "../support/random.ts";
-import { expectCaller } from "../support/unix-socket.ts";
-import { until } from "../support/until.ts";
+import { withDeadline } from "../support/system/deadline.ts";
+import { seeded } from "../support/system/random.ts";
+import { expectCaller } from "../support/system/unix-socket.ts";
+import { until } from "../support/system/until.ts";
 import { everything, type GroundOptions, nobodys, StreamGround } from "./stream-ground.ts";
 
 const testMs = 90_000;

@@ -15,7 +15,7 @@ import { streamKey } from "../../src/transfer/stream-frame.ts";
 import type { FromStreams } from "../../src/transfer/stream-messages.ts";
 import { StreamSender } from "../../src/transfer/stream-sender.ts";
 import { streamTiming } from "../../src/transfer/stream-watch.ts";
-import { until } from "../support/until.ts";
+import { until } from "../support/system/until.ts";
 import { ackPayload, dataPayload, endPayload, slowDigest, slowTag } from "./stream-slow.ts";
 
 const tagKey = randomBytes(16);

@@ -3,7 +3,7 @@ import { sha256 } from "@noble/hashes/sha2.js";
 import { limits } from "../../src/protocol/limits.ts";
 import { TagTable, vmDigest, zeroTag } from "../../src/transfer/tag-table.ts";
 import { allocations } from "../protocol/allocations.ts";
-import { seeded } from "../support/random.ts";
+import { seeded } from "../support/system/random.ts";
 
 afterEach(() => mock.restore());
 

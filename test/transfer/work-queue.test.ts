@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { WorkQueue } from "../../src/transfer/work-queue.ts";
-import { allLaidOut, type QueueWork, type Taken } from "../support/queue-worker.ts";
+import { allLaidOut, type QueueWork, type Taken } from "../support/system/queue-worker.ts";
 
 const capacity = 1024;
 const tagOf = (number: number) => {
@@ -100,7 +100,7 @@ describe("a queue of work", () => {
 
 /** A Worker on the queue; resolves `ready` once it runs, and `taken` with what it took. */
 function startWorker(memory: SharedArrayBuffer, signal: SharedArrayBuffer) {
-  const worker = new Worker(new URL("../support/queue-worker.ts", import.meta.url).href);
+  const worker = new Worker(new URL("../support/system/queue-worker.ts", import.meta.url).href);
   const ready = Promise.withResolvers<void>();
   const taken = Promise.withResolvers<Taken>();
   worker.onmessage = ({ data }: MessageEvent<"ready" | Taken>) => {

@@ -1,9 +1,9 @@
 /** Some VMs moved at the same time to one serve, measured. */
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
-import { killChildren, runChild } from "../../support/child.ts";
-import { withDeadline } from "../../support/deadline.ts";
-import { type MigrateProcess, runMigrate } from "../../support/process.ts";
+import { killChildren, runChild } from "../../support/system/child.ts";
+import { withDeadline } from "../../support/system/deadline.ts";
+import { type MigrateProcess, runMigrate } from "../../support/system/process.ts";
 import { endedWell } from "../contender.ts";
 import { MemoryWatch } from "../processes.ts";
 import { cpuMsOf } from "../qemu/cpu-time.ts";

@@ -5,8 +5,8 @@
  */
 import { statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { missingTools } from "../../support/needs.ts";
-import { builtBinary } from "../../support/process.ts";
+import { missingTools } from "../../support/runner/needs.ts";
+import { builtBinary } from "../../support/system/process.ts";
 import { describeMachine } from "../machine.ts";
 import { seededRandom, shuffled } from "../statistics.ts";
 import { makeWorkFolder } from "../work-folder.ts";

@@ -10,8 +10,8 @@ import {
   writeFileSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
-import { runChild } from "../../support/child.ts";
-import { findProgram } from "../../support/needs.ts";
+import { findProgram } from "../../support/runner/needs.ts";
+import { runChild } from "../../support/system/child.ts";
 
 /** Any that is the same on every run: where directory entries and backups lie follows from it. */
 const uuid = "6d696772-6174-4e00-8000-62656e636800";

@@ -1,9 +1,9 @@
 /** The files of a Debian server, unpacked and configured by its own package manager, once, and kept in a cache. */
 import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { runChild } from "../../support/child.ts";
-import { guestImage } from "../../support/guest-image.ts";
-import { type Availability, imageTools, missingTools } from "../../support/needs.ts";
+import { guestImage } from "../../support/guests/guest-image.ts";
+import { type Availability, imageTools, missingTools } from "../../support/runner/needs.ts";
+import { runChild } from "../../support/system/child.ts";
 
 const codename = "bookworm";
 /** What makes a small server of it: about 1.2 GiB of programs, libraries, documents and a fresh database. */

@@ -1,7 +1,7 @@
 /** The disk of a VM that was made from a base image and then lived: raw and qcow2, and what it was before. */
 import { mkdirSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { runChild } from "../../support/child.ts";
+import { runChild } from "../../support/system/child.ts";
 import { makeBaseImage } from "./base-image.ts";
 import { describeInput, type Input } from "./input.ts";
 import { workInDisk } from "./living-guest.ts";

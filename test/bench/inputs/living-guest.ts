@@ -1,9 +1,9 @@
 /** A guest that boots beside a disk, works in its file system and powers itself off. */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { runChild, startChild } from "../../support/child.ts";
-import { withDeadline } from "../../support/deadline.ts";
-import { guestImage } from "../../support/guest-image.ts";
+import { guestImage } from "../../support/guests/guest-image.ts";
+import { runChild, startChild } from "../../support/system/child.ts";
+import { withDeadline } from "../../support/system/deadline.ts";
 import { livingInit, workedLine } from "./living-init.ts";
 
 export interface Work {

@@ -1,7 +1,7 @@
 /** Throw-away certificates for QEMU's TLS: an authority, and one certificate for either side. */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { runChild } from "../../support/child.ts";
+import { runChild } from "../../support/system/child.ts";
 
 /**
  * The folder as QEMU's tls-creds-x509 wants it (QEMU, system/tls): ca-cert.pem, server-… and client-….

@@ -1,5 +1,5 @@
 /** One way of moving a guest that runs under QEMU from one QEMU to another. */
-import type { RunningGuest } from "../../support/running-guest.ts";
+import type { RunningGuest } from "../../support/guests/running-guest.ts";
 import type { Link } from "../link.ts";
 
 export interface QemuContender {

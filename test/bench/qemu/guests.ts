@@ -1,12 +1,12 @@
 /** The guests that are moved, each started anew for each run. */
 import { copyFileSync, mkdirSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { runChild } from "../../support/child.ts";
-import type { GuestDisk } from "../../support/guest.ts";
-import { guestImage } from "../../support/guest-image.ts";
-import type { Qmp } from "../../support/qmp.ts";
-import { RunningGuest, type RunningGuestOptions } from "../../support/running-guest.ts";
-import { saveRam } from "../../support/saved-ram.ts";
+import type { GuestDisk } from "../../support/guests/guest.ts";
+import { guestImage } from "../../support/guests/guest-image.ts";
+import type { Qmp } from "../../support/guests/qmp.ts";
+import { RunningGuest, type RunningGuestOptions } from "../../support/guests/running-guest.ts";
+import { saveRam } from "../../support/guests/saved-ram.ts";
+import { runChild } from "../../support/system/child.ts";
 
 /** A guest at hand, whose files lie in a folder of its own; remove that when it has been moved often enough. */
 export interface BenchGuest {

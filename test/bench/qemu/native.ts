@@ -1,10 +1,10 @@
 /** QEMU's own live migration: plain TCP or TLS, in one channel or in several, which may be compressed. */
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { runChild } from "../../support/child.ts";
-import type { Qmp } from "../../support/qmp.ts";
-import { RunningGuest } from "../../support/running-guest.ts";
-import { migrationEnd, unlimitedBytesPerSec } from "../../support/saved-ram.ts";
+import type { Qmp } from "../../support/guests/qmp.ts";
+import { RunningGuest } from "../../support/guests/running-guest.ts";
+import { migrationEnd, unlimitedBytesPerSec } from "../../support/guests/saved-ram.ts";
+import { runChild } from "../../support/system/child.ts";
 import { makeCertificates } from "./certificates.ts";
 import type { QemuContender } from "./contender.ts";
 import { cpuMsOf } from "./cpu-time.ts";

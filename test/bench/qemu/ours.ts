@@ -1,8 +1,8 @@
 /** The program itself: the compiled binary on either side, with new homes, so that pairing is in the time. */
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { ArrivedGuest } from "../../support/arrived-guest.ts";
-import { builtBinary, type MigrateProcess, runMigrate } from "../../support/process.ts";
+import { ArrivedGuest } from "../../support/guests/arrived-guest.ts";
+import { builtBinary, type MigrateProcess, runMigrate } from "../../support/system/process.ts";
 import type { QemuContender } from "./contender.ts";
 import { cpuMsOf } from "./cpu-time.ts";
 import { downtimeLimitMs } from "./native.ts";

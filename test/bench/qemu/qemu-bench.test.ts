@@ -1,7 +1,7 @@
 /** The arithmetic of the benchmark of running VMs; its runs are for `bun run bench qemu`. */
 import { expect, test } from "bun:test";
-import { startChild } from "../../support/child.ts";
-import { until } from "../../support/until.ts";
+import { startChild } from "../../support/system/child.ts";
+import { until } from "../../support/system/until.ts";
 import { contenderNames, qemuContenders } from "./contenders.ts";
 import { cpuMsOf } from "./cpu-time.ts";
 import { randomGuestMiB } from "./guests.ts";

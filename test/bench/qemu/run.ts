@@ -7,7 +7,7 @@
  */
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { liveTools, missingTools, peerTools } from "../../support/needs.ts";
+import { liveTools, missingTools, peerTools } from "../../support/runner/needs.ts";
 import { type Link, openLinks } from "../link.ts";
 import { describeMachine } from "../machine.ts";
 import { seededRandom, shuffled } from "../statistics.ts";

@@ -1,8 +1,8 @@
 /** One contender moving one running guest once, measured; the guest must tick on over there. */
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { withDeadline } from "../../support/deadline.ts";
-import type { RunningGuest } from "../../support/running-guest.ts";
+import type { RunningGuest } from "../../support/guests/running-guest.ts";
+import { withDeadline } from "../../support/system/deadline.ts";
 import type { Link, LinkName } from "../link.ts";
 import type { QemuAttempt, QemuContender } from "./contender.ts";
 import { cpuMsOf } from "./cpu-time.ts";

@@ -11,9 +11,9 @@ import {
   type SuiteName,
   suiteNames,
 } from "../../../src/profiler/statistics/samples.ts";
-import { killChildren } from "../../support/child.ts";
-import { type MigrateProcess, runMigrate } from "../../support/process.ts";
-import { makeSmallVm } from "../../support/small-vm.ts";
+import { makeSmallVm } from "../../support/files/small-vm.ts";
+import { killChildren } from "../../support/system/child.ts";
+import { type MigrateProcess, runMigrate } from "../../support/system/process.ts";
 
 const MiB = 1024 ** 2;
 let folder = "";

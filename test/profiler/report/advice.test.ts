@@ -1,7 +1,11 @@
 /** The closing words on samples whose truth is known. */
 import { describe, expect, test } from "bun:test";
 import { profileAdvice } from "../../../src/profiler/report/advice.ts";
-import { type SyntheticOptions, syntheticCosts, syntheticSamples } from "../../support/synthetic-samples.ts";
+import {
+  type SyntheticOptions,
+  syntheticCosts,
+  syntheticSamples,
+} from "../../support/files/synthetic-samples.ts";
 
 const small: SyntheticOptions = { ramMiB: [128, 1024], diskMiB: [0, 512] };
 const said = (options: SyntheticOptions = {}) =>

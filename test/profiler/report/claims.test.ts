@@ -15,7 +15,7 @@ import {
   type SyntheticOptions,
   syntheticCosts,
   syntheticSamples,
-} from "../../support/synthetic-samples.ts";
+} from "../../support/files/synthetic-samples.ts";
 
 const plain = syntheticCosts.insecure;
 

@@ -4,7 +4,11 @@ import { compareSamples } from "../../../src/profiler/report/compare.ts";
 import type { Samples } from "../../../src/profiler/statistics/samples.ts";
 import { holm } from "../../../src/profiler/statistics/statistics.ts";
 import { MigrateError } from "../../../src/protocol/errors.ts";
-import { type SyntheticOptions, syntheticCosts, syntheticSamples } from "../../support/synthetic-samples.ts";
+import {
+  type SyntheticOptions,
+  syntheticCosts,
+  syntheticSamples,
+} from "../../support/files/synthetic-samples.ts";
 
 const small: SyntheticOptions = { ramMiB: [128], diskMiB: [0] };
 const base = syntheticSamples({ ...small, seed: 1 });

@@ -10,7 +10,7 @@ import { reportTable, sharedNotes } from "../../../src/profiler/report/report-ta
 import type { Table } from "../../../src/profiler/report/table.ts";
 import { profileTables } from "../../../src/profiler/report/tables.ts";
 import type { Samples } from "../../../src/profiler/statistics/samples.ts";
-import { syntheticSamples } from "../../support/synthetic-samples.ts";
+import { syntheticSamples } from "../../support/files/synthetic-samples.ts";
 
 const small = syntheticSamples({ suites: ["insecure", "tls", "rc4"], ramMiB: [128, 512], diskMiB: [0, 64] });
 

@@ -8,7 +8,7 @@ import {
   splitTable,
   type Table,
 } from "../../../src/profiler/report/table.ts";
-import { syntheticSamples } from "../../support/synthetic-samples.ts";
+import { syntheticSamples } from "../../support/files/synthetic-samples.ts";
 
 const table: Table = {
   id: "t",

@@ -11,8 +11,12 @@ import { parseSamples } from "../../../src/profiler/runs/parse-samples.ts";
 import { settingsOf } from "../../../src/profiler/statistics/cells.ts";
 import type { Sample } from "../../../src/profiler/statistics/samples.ts";
 import { mean } from "../../../src/profiler/statistics/statistics.ts";
-import { expectGolden } from "../../support/golden.ts";
-import { type SyntheticOptions, syntheticCosts, syntheticSamples } from "../../support/synthetic-samples.ts";
+import { expectGolden } from "../../support/files/golden.ts";
+import {
+  type SyntheticOptions,
+  syntheticCosts,
+  syntheticSamples,
+} from "../../support/files/synthetic-samples.ts";
 
 const recorded = parseSamples(
   readFileSync(join(import.meta.dir, "../../../docs/thesis-run.json"), "utf8"),

@@ -3,7 +3,7 @@ import { describe, expect, test } from "bun:test";
 import { longestSamplesText, parseSamples } from "../../../src/profiler/runs/parse-samples.ts";
 import { samplesVersion } from "../../../src/profiler/statistics/samples.ts";
 import { MigrateError } from "../../../src/protocol/errors.ts";
-import { syntheticSamples } from "../../support/synthetic-samples.ts";
+import { syntheticSamples } from "../../support/files/synthetic-samples.ts";
 
 const good = syntheticSamples({ ramMiB: [128], diskMiB: [0], runs: 2 });
 const text = JSON.stringify(good, undefined, 2);

@@ -14,7 +14,7 @@ import {
   summarise,
   welchTest,
 } from "../../../src/profiler/statistics/statistics.ts";
-import { seededNormal, seededRandom } from "../../support/synthetic-samples.ts";
+import { seededNormal, seededRandom } from "../../support/files/synthetic-samples.ts";
 
 const seed = Number(Bun.env.TEST_SEED ?? Math.floor(Math.random() * 2 ** 31));
 console.log(`statistics: TEST_SEED=${seed}`);

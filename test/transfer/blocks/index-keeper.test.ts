@@ -10,7 +10,7 @@ import { Fingerprinter } from "../../../src/transfer/blocks/fingerprint.ts";
 import { indexPath } from "../../../src/transfer/blocks/index-file.ts";
 import { IndexKeeper } from "../../../src/transfer/blocks/index-keeper.ts";
 import type { ScanSummary } from "../../../src/transfer/blocks/indexer-messages.ts";
-import { until } from "../../support/until.ts";
+import { until } from "../../support/system/until.ts";
 
 let folder: string;
 let home: string;

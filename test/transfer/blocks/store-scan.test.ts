@@ -14,7 +14,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { limits } from "../../../src/protocol/limits.ts";
 import { candidatesIn, openCandidate, planScan } from "../../../src/transfer/blocks/store-scan.ts";
-import { runChild } from "../../support/child.ts";
+import { runChild } from "../../support/system/child.ts";
 
 const minuteMs = 60_000;
 const isRoot = process.getuid?.() === 0;

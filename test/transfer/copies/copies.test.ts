@@ -6,7 +6,7 @@ import {
   type ReadReceived,
   shortenInPlace,
 } from "../../../src/transfer/copies/copies.ts";
-import { type SeededRandom, seeded } from "../../support/random.ts";
+import { type SeededRandom, seeded } from "../../support/system/random.ts";
 import { slowBody } from "../slow-chunk.ts";
 
 const { chunkBytes, pageBytes, vmBytes } = limits;

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, spyOn, test } from "bun:test";
 import { truncateSync, writeFileSync } from "node:fs";
 import { chunkCount, limits, pagesPerChunk } from "../../../src/protocol/limits.ts";
 import type { Copy } from "../../../src/transfer/copies/copies.ts";
-import { randomStream } from "../../support/small-vm.ts";
+import { randomStream } from "../../support/files/small-vm.ts";
 import { type FinderLane, FinderSource } from "./finder-source.ts";
 import { savedStream } from "./saved-stream.ts";
 

@@ -10,6 +10,7 @@ import { KnownPages } from "../../../src/transfer/copies/known-pages.ts";
 import { encodeWant } from "../../../src/transfer/describe.ts";
 import type { FromLane } from "../../../src/transfer/lane-messages.ts";
 import { Tagger } from "../../../src/transfer/tagger.ts";
+import { randomStream } from "../../support/files/small-vm.ts";
 import {
   laneKey,
   laneWelcome,
@@ -17,8 +18,7 @@ import {
   type PlayedLaneOptions,
   playLane,
   type Said,
-} from "../../support/played-lane.ts";
-import { randomStream } from "../../support/small-vm.ts";
+} from "../../support/moves/played-lane.ts";
 import { Folder } from "../sparse-file.ts";
 
 const { blockBytes, chunkBytes } = limits;

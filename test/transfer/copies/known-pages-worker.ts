@@ -4,7 +4,7 @@
  */
 import { chunkCount, chunkLength, limits } from "../../../src/protocol/limits.ts";
 import { KnownPages } from "../../../src/transfer/copies/known-pages.ts";
-import { SeededRandom } from "../../support/random.ts";
+import { SeededRandom } from "../../support/system/random.ts";
 
 declare const self: Worker;
 

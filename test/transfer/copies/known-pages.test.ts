@@ -2,7 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { chunkCount, limits } from "../../../src/protocol/limits.ts";
 import { KnownPages } from "../../../src/transfer/copies/known-pages.ts";
-import { seeded } from "../../support/random.ts";
+import { seeded } from "../../support/system/random.ts";
 import type { PagesFound, PagesWork } from "./known-pages-worker.ts";
 
 const mebibyte = 1024 ** 2;

@@ -2,8 +2,8 @@
 import { describe, expect, test } from "bun:test";
 import { limits, pagesPerChunk } from "../../../src/protocol/limits.ts";
 import { findPages } from "../../../src/transfer/copies/page-grid.ts";
-import { type SeededRandom, seeded } from "../../support/random.ts";
-import { randomStream } from "../../support/small-vm.ts";
+import { randomStream } from "../../support/files/small-vm.ts";
+import { type SeededRandom, seeded } from "../../support/system/random.ts";
 import { savedStream } from "./saved-stream.ts";
 
 const { chunkBytes, pageBytes } = limits;

@@ -11,8 +11,8 @@ import {
   startDaemon,
   wordsForPeer,
 } from "../../../src/vm/qemu/daemon.ts";
-import { withDeadline } from "../../support/deadline.ts";
-import { until } from "../../support/until.ts";
+import { withDeadline } from "../../support/system/deadline.ts";
+import { until } from "../../support/system/until.ts";
 
 let folder: string;
 let daemons: Daemon[];

@@ -7,8 +7,8 @@ import { accept4, bind, close, connect, listen, socket } from "../../../src/plat
 import { MigrateError } from "../../../src/protocol/errors.ts";
 import { Qmp } from "../../../src/vm/qemu/qmp/qmp.ts";
 import { QmpError, qmpFailure } from "../../../src/vm/qemu/qmp/qmp-error.ts";
-import { withDeadline } from "../../support/deadline.ts";
-import { until } from "../../support/until.ts";
+import { withDeadline } from "../../support/system/deadline.ts";
+import { until } from "../../support/system/until.ts";
 import { greetingLine, type PlayedMonitor, PlayedQemu } from "./played-qemu.ts";
 
 let folder: string;

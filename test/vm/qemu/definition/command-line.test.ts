@@ -3,8 +3,8 @@ import { describe, expect, test } from "bun:test";
 import { MigrateError } from "../../../../src/protocol/errors.ts";
 import { commandLine, type QemuPlace } from "../../../../src/vm/qemu/definition/command-line.ts";
 import { parseDefinition } from "../../../../src/vm/qemu/definition/definition.ts";
-import { testPlace } from "../../../support/qemu-place.ts";
-import { barePc, nographicPc, oldPc, q35InJson, virtioPc } from "../../../support/typical-vms.ts";
+import { testPlace } from "../../../support/guests/qemu-place.ts";
+import { barePc, nographicPc, oldPc, q35InJson, virtioPc } from "../../../support/guests/typical-vms.ts";
 
 const line = (words: readonly string[], changes: Partial<QemuPlace> = {}): string[] =>
   commandLine(parseDefinition(["qemu-system-x86_64", ...words]), testPlace(changes));

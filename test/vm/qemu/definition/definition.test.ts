@@ -2,7 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { parseDefinition, type QemuDefinition } from "../../../../src/vm/qemu/definition/definition.ts";
 import { explainDefinition } from "../../../../src/vm/qemu/definition/explanation.ts";
-import { q35InJson, virtioPc } from "../../../support/typical-vms.ts";
+import { q35InJson, virtioPc } from "../../../support/guests/typical-vms.ts";
 
 const parse = (...words: string[]): QemuDefinition => parseDefinition(["qemu-system-x86_64", ...words]);
 const drive = (file: string, more = "") => ["-drive", `file=${file},format=raw${more}`];

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Qmp, type QmpEvent } from "../../../../src/vm/qemu/qmp/qmp.ts";
 import { QmpError } from "../../../../src/vm/qemu/qmp/qmp-error.ts";
-import { withDeadline } from "../../../support/deadline.ts";
+import { withDeadline } from "../../../support/system/deadline.ts";
 import { type PlayedMonitor, PlayedQemu, playedEvent } from "../played-qemu.ts";
 
 let folder: string;

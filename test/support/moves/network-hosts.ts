@@ -1,0 +1,143 @@
+/**
+ * Two hosts on one machine as far as the network goes: two network namespaces, joined by a veth pair
+ * that carries 1 Gbit/s in each direction (ip-netns(8), veth(4), tc-tbf(8)). Needs root.
+ *
+ * Files, processes and unix sockets are the machine's as before; only what goes over TCP is apart.
+ */
+
+import { findProgram } from "../runner/needs.ts";
+import { type Child, type ChildOptions, runChild, startChild } from "../system/child.ts";
+
+export type NetworkHost = "source" | "destination";
+
+export interface NetworkOptions {
+  /** 1000 where it is absent. */
+  megabitsPerSec?: number;
+}
+
+/** From the block of private networks (RFC 1918); nobody else is in these namespaces. */
+const addresses: Readonly<Record<NetworkHost, string>> = {
+  source: "10.77.0.1",
+  destination: "10.77.0.2",
+};
+const hosts: readonly NetworkHost[] = ["source", "destination"];
+/** The name of the link in either host. */
+const device = "link0";
+
+let made = 0;
+
+export class NetworkHosts {
+  readonly #prefix: string;
+  readonly #megabitsPerSec: number;
+
+  private constructor(prefix: string, megabitsPerSec: number) {
+    this.#prefix = prefix;
+    this.#megabitsPerSec = megabitsPerSec;
+  }
+
+  /**
+   * Makes them; `close` in afterEach. They are removed with the test process, too, unless that is
+   * killed: what an earlier one of the same pid has left is then removed here.
+   * Throws with what `ip` said where it is not allowed.
+   */
+  static async make({ megabitsPerSec = 1000 }: NetworkOptions = {}): Promise<NetworkHosts> {
+    made += 1;
+    const network = new NetworkHosts(`migrate-${process.pid}-${made}`, megabitsPerSec);
+    network.#removeNow();
+    process.once("exit", network.#removeNow);
+    try {
+      for (const host of hosts) await ip("netns", "add", network.namespace(host));
+      const [source, destination] = [network.namespace("source"), network.namespace("destination")];
+      const peer = ["peer", "name", device, "netns", destination];
+      await ip("-n", source, "link", "add", device, "type", "veth", ...peer);
+      for (const host of hosts) {
+        const inHost = ["-n", network.namespace(host)];
+        await ip(...inHost, "address", "add", `${addresses[host]}/24`, "dev", device);
+        await ip(...inHost, "link", "set", "lo", "up");
+        await ip(...inHost, "link", "set", device, "up");
+      }
+      await network.restore();
+    } catch (error) {
+      await network.close();
+      throw error;
+    }
+    return network;
+  }
+
+  /** Its IPv4 address on the link. */
+  address(host: NetworkHost): string {
+    return addresses[host];
+  }
+
+  namespace(host: NetworkHost): string {
+    return `${this.#prefix}-${host}`;
+  }
+
+  /**
+   * Bytes that went over the link since it was made, both ways, as its device at the destination
+   * counts them: with the headers of what it was handed, which may be cut into several packets later.
+   */
+  async linkBytes(): Promise<number> {
+    const words = ["-n", this.namespace("destination"), "-s", "-j", "link", "show", device];
+    const [link] = JSON.parse(await runChild([program("ip"), ...words])) as [LinkStatistics];
+    return link.stats64.rx.bytes + link.stats64.tx.bytes;
+  }
+
+  /** The words before a command that is to run on that host; the process is then the command's own. */
+  enter(host: NetworkHost): string[] {
+    return [program("ip"), "netns", "exec", this.namespace(host)];
+  }
+
+  /** Starts a command on that host; see startChild. */
+  exec(host: NetworkHost, command: string[], options: ChildOptions = {}): Child {
+    return startChild([...this.enter(host), ...command], options);
+  }
+
+  /**
+   * Cuts the link: from now on nothing arrives on either side, and neither is told, as with a switch
+   * that has lost its power. Connections stay until somebody loses patience.
+   */
+  async cut(): Promise<void> {
+    for (const host of hosts) await this.#shape(host, "blackhole");
+  }
+
+  /** The link as it was at first. */
+  async restore(): Promise<void> {
+    const rate = `${this.#megabitsPerSec}mbit`;
+    // The burst must hold what arrives within one tick of the kernel's clock, here 10 ms at 1 Gbit/s.
+    for (const host of hosts)
+      await this.#shape(host, "tbf", "rate", rate, "burst", "1280kb", "latency", "50ms");
+  }
+
+  /** Removes both hosts and the link. Processes that still run there keep theirs until they end. */
+  async close(): Promise<void> {
+    process.off("exit", this.#removeNow);
+    this.#removeNow();
+  }
+
+  async #shape(host: NetworkHost, ...discipline: string[]): Promise<void> {
+    const words = ["qdisc", "replace", "dev", device, "root", ...discipline];
+    await runChild([program("tc"), "-n", this.namespace(host), ...words]);
+  }
+
+  readonly #removeNow = (): void => {
+    for (const host of hosts) {
+      const words = [program("ip"), "netns", "delete", this.namespace(host)];
+      Bun.spawnSync(words, { stdin: "ignore", stdout: "ignore", stderr: "ignore" });
+    }
+  };
+}
+
+/** What `ip -s -j link show` says of one device, as far as it is used. */
+interface LinkStatistics {
+  stats64: { rx: { bytes: number }; tx: { bytes: number } };
+}
+
+async function ip(...words: string[]): Promise<void> {
+  await runChild([program("ip"), ...words]);
+}
+
+/** They lie in folders that are not in everybody's PATH. */
+function program(name: "ip" | "tc"): string {
+  return findProgram(name) ?? name;
+}

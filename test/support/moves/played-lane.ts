@@ -1,0 +1,125 @@
+/** A lane of the source against a destination that the test plays, over plain TCP. */
+import type { Socket, TCPSocketListener } from "bun";
+import { FrameDecoder } from "../../../src/protocol/frames.ts";
+import { limits } from "../../../src/protocol/limits.ts";
+import { encodeMessage } from "../../../src/protocol/messages.ts";
+import { type Chunk, parseChunk } from "../../../src/transfer/chunk.ts";
+import type { Compression } from "../../../src/transfer/compression/compression.ts";
+import type { ReadReceived } from "../../../src/transfer/copies/copies.ts";
+import { type Description, parseDescribe } from "../../../src/transfer/describe.ts";
+import type { FromLane } from "../../../src/transfer/lane-messages.ts";
+import { LaneSender } from "../../../src/transfer/lane-sender.ts";
+import { zeroTag } from "../../../src/transfer/tag-table.ts";
+import { WorkQueue } from "../../../src/transfer/work-queue.ts";
+
+const { tagBytes } = limits;
+
+export const laneKey: Buffer = Buffer.alloc(16, 3);
+export const laneIndexKey: Buffer = Buffer.alloc(16, 9);
+export const laneWelcome: Buffer = encodeMessage("welcome", {
+  version: limits.version,
+  software: "test",
+  trusted: true,
+});
+
+/** What a source said on its lane. */
+export type Said = { kind: "hello" } | ({ kind: "chunk" } & Chunk) | ({ kind: "description" } & Description);
+
+export interface PlayedLane {
+  /** Everything but HELLO, in order. */
+  said: Said[];
+  chunks: Chunk[];
+  lane: LaneSender;
+  /** Gives the lane chunks of file 0 from `first` on; `have` are the tags of what the destination has in the file. */
+  work: (count: number, have?: Buffer, first?: number) => void;
+  /** Says something to the lane that is no answer. */
+  say: (frame: Buffer) => void;
+  /** Resolves with the lane's last word. */
+  ended: Promise<FromLane>;
+  /** Ends the destination. */
+  close: () => void;
+}
+
+export interface PlayedLaneOptions {
+  path: string;
+  bytes: number;
+  /** What the destination answers. */
+  answer: (said: Said) => Buffer;
+  /** True where the destination has an index. */
+  describes?: boolean;
+  /** "off" where it is absent. */
+  compression?: Compression;
+  /** Which lane it is, and the memory of KnownPages that it shares with others; none where it is absent. */
+  copies?: { lane: number; memory: SharedArrayBuffer };
+  /** What the destination reads where a chunk refers to what it has received. */
+  received?: ReadReceived;
+  heard?: (message: FromLane) => void;
+}
+
+export function playLane(options: PlayedLaneOptions): PlayedLane {
+  const { path, bytes, answer, describes, compression = "off", copies = null, heard } = options;
+  const read: ReadReceived = options.received ?? (() => false);
+  const said: Said[] = [];
+  const chunks: Chunk[] = [];
+  let connection: Socket<FrameDecoder> | undefined;
+  const server: TCPSocketListener<FrameDecoder> = Bun.listen<FrameDecoder>({
+    hostname: "127.0.0.1",
+    port: 0,
+    socket: {
+      open(socket) {
+        connection = socket;
+        socket.data = new FrameDecoder("stranger", (name, payload) => {
+          if (name === "hello") {
+            socket.data.standing = "lane-destination";
+            socket.write(answer({ kind: "hello" }));
+          } else if (name === "chunk" || name === "describe") {
+            const copy = Buffer.from(payload);
+            if (name === "chunk") chunks.push(parseChunk(copy, [bytes], { read }));
+            const heardNow: Said =
+              name === "chunk"
+                ? { kind: "chunk", ...chunks.at(-1)! }
+                : { kind: "description", ...parseDescribe(copy, [bytes]) };
+            said.push(heardNow);
+            socket.write(answer(heardNow));
+          }
+        });
+      },
+      data: (socket, data) => socket.data.push(data),
+    },
+  });
+  const { promise: ended, resolve: end } = Promise.withResolvers<FromLane>();
+  const queue = new WorkQueue();
+  const lane = new LaneSender(
+    {
+      kind: "start",
+      host: "127.0.0.1",
+      port: server.port,
+      credentials: null,
+      peer: null,
+      session: "ab".repeat(16),
+      laneToken: "cd".repeat(16),
+      tagKey: laneKey,
+      files: [{ path, bytes }],
+      queue: queue.memory,
+      compression,
+      mostLevel: 19,
+      pace: null,
+      indexKey: describes === true ? laneIndexKey : null,
+      copies,
+    },
+    (message) => {
+      if (message.kind === "up") lane.go("begin");
+      heard?.(message);
+      if (message.kind === "failed" || message.kind === "stopped") end(message);
+    },
+  );
+  void lane.run();
+  const work: PlayedLane["work"] = (count, have, first = 0) => {
+    for (let chunk = first; chunk < first + count; chunk++) {
+      queue.add(0, chunk, have?.subarray(chunk * tagBytes, (chunk + 1) * tagBytes) ?? zeroTag);
+    }
+    lane.look();
+  };
+  const say = (frame: Buffer) => void connection!.write(frame);
+  return { said, chunks, lane, work, say, ended, close: () => server.stop(true) };
+}

@@ -1,0 +1,80 @@
+/** A source inside the test's own process. */
+import type { HeartbeatTiming } from "../../../src/channel/control-link.ts";
+import type { VmSpec } from "../../../src/migration/claim.ts";
+import type { MigrationEvent } from "../../../src/migration/events.ts";
+import type { WriteHook } from "../../../src/migration/journal.ts";
+import type { Report } from "../../../src/migration/report.ts";
+import { sendVm } from "../../../src/migration/send.ts";
+import type { Address } from "../../../src/migration/source-link.ts";
+import { asMigrateError, type MigrateError } from "../../../src/protocol/errors.ts";
+import type { Compression } from "../../../src/transfer/compression/compression.ts";
+
+export interface SendingOptions {
+  home: string;
+  vm: VmSpec;
+  address: Address;
+  /** Makes the link a secure one, as does `secure`. */
+  ticket?: string | undefined;
+  secure?: boolean;
+  streams?: number;
+  bandwidthBytesPerSec?: number;
+  /** "auto" where it is absent, as in the command. */
+  compression?: Compression;
+  base?: string;
+  after?: "keep" | "rename" | "delete";
+  copy?: boolean;
+  retryForMs?: number;
+  signal?: AbortSignal;
+  timing?: HeartbeatTiming;
+  onJournalWrite?: WriteHook;
+  /** Hears every event as it comes. */
+  observe?: (event: MigrationEvent) => void;
+}
+
+export interface Sent {
+  /** What was done; undefined where it failed. */
+  done: Report | undefined;
+  error: MigrateError | undefined;
+  events: MigrationEvent[];
+}
+
+/** Sends a VM and waits for the end, be it good or bad; never rejects. */
+export async function sendOnce(options: SendingOptions): Promise<Sent> {
+  const events: MigrationEvent[] = [];
+  try {
+    const done = await sendVm(
+      {
+        home: options.home,
+        vm: options.vm,
+        address: options.address,
+        ticket: options.ticket,
+        streams: options.streams ?? 2,
+        bandwidthBytesPerSec: options.bandwidthBytesPerSec,
+        compression: options.compression ?? "auto",
+        base: options.base,
+        after: options.after ?? "rename",
+        copy: options.copy ?? false,
+        retryForMs: options.retryForMs ?? 20_000,
+        insecure: options.ticket === undefined && options.secure !== true,
+        passphrase: () => Promise.reject(new Error("there is no passphrase in this test")),
+        signal: options.signal ?? new AbortController().signal,
+        timing: options.timing,
+        onJournalWrite: options.onJournalWrite,
+      },
+      (event) => {
+        events.push(event);
+        options.observe?.(event);
+      },
+    );
+    return { done, error: undefined, events };
+  } catch (thrown) {
+    return { done: undefined, error: asMigrateError(thrown), events };
+  }
+}
+
+/** As `sendOnce`, where nothing may fail. Throws what did. */
+export async function sendWhole(options: SendingOptions): Promise<Report & { events: MigrationEvent[] }> {
+  const { done, error, events } = await sendOnce(options);
+  if (done === undefined) throw error;
+  return { ...done, events };
+}

@@ -1,0 +1,114 @@
+/** The programs that the live tests and the benchmark need, and how to get them. */
+import { existsSync } from "node:fs";
+import { guestImage } from "../guests/guest-image.ts";
+import { runChild } from "../system/child.ts";
+
+export interface Tool {
+  program: string;
+  /** The Debian and Ubuntu package that brings it; absent where it cannot be added to a machine. */
+  package?: string;
+}
+
+/** For the guests under test/live. */
+export const liveTools: readonly Tool[] = [
+  { program: "apt-get" },
+  { program: "dpkg" },
+  { program: "qemu-system-x86_64", package: "qemu-system-x86" },
+  { program: "qemu-img", package: "qemu-utils" },
+  { program: "swtpm", package: "swtpm" },
+  { program: "swtpm_setup", package: "swtpm-tools" },
+  { program: "cpio", package: "cpio" },
+  { program: "mkfs.xfs", package: "xfsprogs" },
+  { program: "mke2fs", package: "e2fsprogs" },
+  { program: "debugfs", package: "e2fsprogs" },
+  { program: "ip", package: "iproute2" },
+  { program: "tc", package: "iproute2" },
+  { program: "chromium", package: "chromium" },
+];
+
+/** For the peers in test/bench; installing an SSH server is more than a test should do unasked. */
+export const peerTools: readonly Tool[] = [
+  { program: "ssh", package: "openssh-client" },
+  { program: "sshd", package: "openssh-server" },
+  { program: "rsync", package: "rsync" },
+  { program: "socat", package: "socat" },
+  { program: "openssl", package: "openssl" },
+];
+
+/** For the disk images in test/bench that hold a whole Debian. */
+export const imageTools: readonly Tool[] = [
+  { program: "apt-get" },
+  { program: "apt-cache" },
+  { program: "mmdebstrap", package: "mmdebstrap" },
+  { program: "unshare", package: "util-linux" },
+  { program: "mke2fs", package: "e2fsprogs" },
+  { program: "qemu-system-x86_64", package: "qemu-system-x86" },
+  { program: "qemu-img", package: "qemu-utils" },
+  { program: "cpio", package: "cpio" },
+];
+
+export interface Availability {
+  available: boolean;
+  /** Why not, and what to do; empty where all is there. */
+  reason: string;
+}
+
+/** Where a program is, also in the folders for administrators; null where it is not. */
+export function findProgram(program: string): string | null {
+  return Bun.which(program, { PATH: `${process.env.PATH ?? ""}:/usr/sbin:/sbin` });
+}
+
+/** The tools of the list that this machine lacks. */
+export function missingTools(tools: readonly Tool[]): Tool[] {
+  return tools.filter((tool) => findProgram(tool.program) === null);
+}
+
+/**
+ * Makes the live tests possible: installs what is missing (as root, where there is apt) and builds
+ * the guest that they boot. Does nothing that is already done. Never throws: it says why instead.
+ */
+export async function ensureLiveTools(): Promise<Availability> {
+  if (process.platform !== "linux" || process.arch !== "x64") {
+    return {
+      available: false,
+      reason: `they boot an x86-64 Linux guest; this is ${process.platform} ${process.arch}`,
+    };
+  }
+  const tools = await installTools(liveTools);
+  if (!tools.available) return tools;
+  try {
+    await guestImage();
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    return { available: false, reason: `the guest to boot cannot be built: ${message}` };
+  }
+  return { available: true, reason: "" };
+}
+
+/** Installs those of the tools that are missing, as root with apt. Never throws: it says why instead. */
+export async function installTools(tools: readonly Tool[]): Promise<Availability> {
+  const missing = missingTools(tools);
+  if (missing.length === 0) return { available: true, reason: "" };
+  const programs = missing.map((tool) => tool.program).join(", ");
+  const packages = missing.flatMap((tool) => tool.package ?? []);
+  if (packages.length < missing.length) {
+    return { available: false, reason: `${programs} is not here, and this machine has no apt to install it` };
+  }
+  const command = ["apt-get", "install", "-y", "--no-install-recommends", ...packages];
+  if (process.getuid?.() !== 0 || !existsSync("/var/lib/dpkg")) {
+    return { available: false, reason: `missing: ${programs}; as root: ${command.join(" ")}` };
+  }
+  const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
+  // Another test process may hold the lock of dpkg for a while.
+  const waiting = ["-o", "DPkg::Lock::Timeout=300"];
+  try {
+    await runChild(["apt-get", ...waiting, "update"], { env });
+    await runChild([...command, ...waiting], { env });
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    return { available: false, reason: `missing: ${programs}; installing failed: ${message}` };
+  }
+  const still = missingTools(tools).map((tool) => tool.program);
+  if (still.length === 0) return { available: true, reason: "" };
+  return { available: false, reason: `still missing after ${command.join(" ")}: ${still.join(", ")}` };
+}
