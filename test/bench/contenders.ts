@@ -4,8 +4,8 @@ import { startChild } from "../support/system/child.ts";
 import type { Contender } from "./contender.ts";
 import type { Input } from "./inputs.ts";
 import { ours } from "./ours.ts";
-import { plainTcp, socat } from "./socat.ts";
-import { rsync, rsyncInplace, rsyncSparse, rsyncZ, ssh, zstdSsh } from "./ssh.ts";
+import { plainTcp, socat } from "./peers/socat.ts";
+import { rsync, rsyncInplace, rsyncSparse, rsyncZ, ssh, zstdSsh } from "./peers/ssh.ts";
 
 /** The limit: the same bytes through the same memory, without a peer. `cp` keeps holes by itself. */
 const cp: Contender = {

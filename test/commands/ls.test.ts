@@ -1,4 +1,4 @@
-/** `migrate ls`: what stands in a store; what runs is shown by test/live/qmp.test.ts. */
+/** `migrate ls`: what stands in a store; what runs is shown by test/live/programs/qmp.test.ts. */
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,0 +1,99 @@
+/** A guest that writes its memory faster than the link carries it: what a live move does then, and what ends it. */
+import { afterEach, beforeAll, expect, test } from "bun:test";
+import { guestImage } from "../../support/guests/guest-image.ts";
+import { triedAgain, wholeGuest } from "../../support/guests/lost-guest.ts";
+import type { RunningGuest } from "../../support/guests/running-guest.ts";
+import { RunningHosts } from "../../support/moves/running-hosts.ts";
+import { doneOf, expectDisksAgree, expectMoved } from "../../support/moves/whole-move.ts";
+import type { EventNamed, MigrateProcess } from "../../support/system/process.ts";
+
+const opened: RunningHosts[] = [];
+/** For three guests, see support/lost-guest.ts. */
+const limitMs = 480_000;
+
+// The first run downloads and builds it, which is not what the test's time limit is for.
+beforeAll(async () => {
+  await guestImage();
+}, 300_000);
+
+afterEach(async () => {
+  for (const at of opened.splice(0)) await at.close();
+}, 60_000);
+
+/** Two hosts, and a guest that is busy with its memory and knows whether that is still right. */
+async function busyGuest(): Promise<{ at: RunningHosts; guest: RunningGuest }> {
+  const at = await RunningHosts.make();
+  opened.push(at);
+  const guest = await at.guest({ ramMiB: 256, append: "dirty_mib=64 random_mib=8 check_ticks=20" });
+  await at.serve();
+  await guest.log.waitUntil((text) => text.includes("dirty pass 10"), "a guest that is busy");
+  return { at, guest };
+}
+
+const tried = (work: () => Promise<void>) => () => triedAgain(work);
+
+const ramOf = (send: MigrateProcess) =>
+  send.events.filter(({ event }) => event === "ram") as EventNamed<"ram">[];
+
+/** It goes on over there, its memory as it was, at the tick behind the last one here. */
+async function expectWhole(at: RunningHosts, guest: RunningGuest): Promise<void> {
+  await wholeGuest(() => expectIntact(at, guest));
+}
+
+async function expectIntact(at: RunningHosts, guest: RunningGuest): Promise<void> {
+  const arrived = await expectMoved(at, guest);
+  await arrived.log.waitUntil((text) => text.includes("ram intact"), "a look at the memory");
+  expect(arrived.serialText() + guest.serialText()).not.toContain("ram damaged");
+  await expectDisksAgree(`${at.hosts.store}/web1`, guest.options.disks, arrived, guest);
+}
+
+test(
+  "a guest that is too fast is sent pass after pass, then slowed down until it is through",
+  tried(async () => {
+    const { at, guest } = await busyGuest();
+    const send = at.send(guest, ["--bandwidth", "48M", "--downtime-limit", "100ms"]);
+    const second = await send.waitFor("ram", {
+      where: ({ iteration }) => iteration === 2,
+      deadlineMs: 60_000,
+    });
+    // Left alone, it would go on like this for ever.
+    expect(second.dirtyBytesPerSec).toBeGreaterThanOrEqual(0);
+    await send.waitFor("ram", { where: ({ iteration }) => iteration === 3, deadlineMs: 60_000 });
+    await send.waitFor("ram", { where: ({ throttlePercent }) => throttlePercent > 0, deadlineMs: 60_000 });
+    const done = await doneOf(send);
+    expect(done.downtimeMs).toBeGreaterThan(0);
+    expect(done.downtimeMs).toBeLessThan(5_000);
+
+    const seen = ramOf(send);
+    const passes = [...new Set(seen.map(({ iteration }) => iteration))];
+    expect(passes.slice(0, 3)).toEqual([1, 2, 3]);
+    expect(seen.some((ram) => ram.dirtyBytesPerSec > ram.bandwidthBytesPerSec)).toBe(true);
+    expect(Math.max(...seen.map(({ throttlePercent }) => throttlePercent))).toBeGreaterThanOrEqual(20);
+    await expectWhole(at, guest);
+  }),
+  limitMs,
+);
+
+test(
+  "with --auto-converge off it is not slowed and does not get through, until the downtime may be longer",
+  tried(async () => {
+    const { at, guest } = await busyGuest();
+    const flags = ["--bandwidth", "48M", "--downtime-limit", "1ms", "--auto-converge", "off"];
+    const send = at.send(guest, flags);
+    await send.waitFor("ram", { where: ({ iteration }) => iteration >= 5, deadlineMs: 90_000 });
+    expect(await guest.status()).toBe("running");
+    const before = ramOf(send);
+    expect(new Set(before.map(({ throttlePercent }) => throttlePercent))).toEqual(new Set([0]));
+    expect(before.at(-1)!.expectedDowntimeMs).toBeGreaterThan(1);
+
+    const monitor = await guest.watch();
+    await monitor.execute("migrate-set-parameters", { "downtime-limit": 30_000 });
+    const done = await doneOf(send);
+    expect(new Set(ramOf(send).map(({ throttlePercent }) => throttlePercent))).toEqual(new Set([0]));
+    // What was left at that moment went while the guest stood still.
+    expect(done.downtimeMs).toBeGreaterThan(100);
+    expect(done.downtimeMs).toBeLessThan(30_000);
+    await expectWhole(at, guest);
+  }),
+  limitMs,
+);

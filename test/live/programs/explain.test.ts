@@ -1,0 +1,81 @@
+/** `migrate explain` of a real QEMU: what it says can be moved is what it shows, and nothing is changed. */
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { runProgram } from "../../../src/commands/cli/program.ts";
+import explain from "../../../src/commands/explain.ts";
+import { TestWorld } from "../../commands/world.ts";
+import { killChildren, startChild } from "../../support/system/child.ts";
+import { listening } from "../../support/system/listening.ts";
+
+const tree = { name: "migrate", summary: "", commands: { explain: async () => explain } };
+
+let folder: string;
+let world: TestWorld;
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "explain-"));
+  world = new TestWorld();
+});
+afterEach(async () => {
+  await killChildren();
+  world.remove();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+async function startQemu(...words: string[]): Promise<string> {
+  const socket = join(folder, "qmp");
+  startChild([
+    ...["qemu-system-x86_64", "-name", "web1", "-accel", "tcg", "-S", "-nodefaults", "-display", "none"],
+    ...["-qmp", `unix:${socket},server=on,wait=off`, ...words],
+  ]);
+  await listening(socket);
+  return `qmp:${socket}`;
+}
+
+const run = (...words: string[]) => runProgram(tree, ["explain", ...words], world);
+
+test("a VM that can be moved is shown as it would be started, and what is different there", async () => {
+  const where = await startQemu("-netdev", "user,id=n0", "-device", "e1000,netdev=n0", "-k", "de");
+  expect(await run(where)).toBe(0);
+  const { stdout, stderr } = world.take();
+  expect(stderr).toBe("");
+  expect(stdout).toStartWith("web1 would be started as:\n  qemu-system-x86_64\n");
+  expect(stdout).toContain("\n  -qmp unix:RUN/qmp,server=on,wait=off\n");
+  expect(stdout).toContain("\n  -device e1000,netdev=n0\n");
+  expect(stdout).toContain("\n\nWhat is different there:\n");
+  expect(stdout).toContain("\n  -k is left out: the destination shows no display\n");
+  expect(stdout).not.toContain(folder);
+  expect(stdout).not.toContain("Refused");
+});
+
+test("all that is refused is told, and ends with 6", async () => {
+  const where = await startQemu("-fw_cfg", "name=opt/x,string=y", "-global", "loader.file=x");
+  expect(await run(where)).toBe(6);
+  const text = world.take().stdout;
+  expect(text).toStartWith("The VM would not be started.\n");
+  expect(text).toContain("\n\nRefused:\n  -fw_cfg is refused:");
+  expect(text).toContain("\n  -global loader.file is refused:");
+  expect(await run(where, "--json")).toBe(6);
+  expect(world.takeEvents()).toEqual([
+    { event: "explanation", name: null, command: [], notes: expect.any(Array), refused: expect.any(Array) },
+  ]);
+});
+
+test("what the destination's own policy refuses is told as well", async () => {
+  const where = await startQemu("-netdev", "user,id=n0", "-device", "e1000,netdev=n0");
+  expect(await run(where, "--net", "bridge:br0", "--json")).toBe(6);
+  const [event] = world.takeEvents();
+  expect(event).toMatchObject({ event: "explanation", name: "web1", command: [] });
+  expect(event?.refused).toEqual([expect.stringContaining("user network")]);
+});
+
+test("a socket that nobody listens on is told apart from a word that names none", async () => {
+  expect(await run(`qmp:${folder}/none`, "--json")).toBe(2);
+  expect(world.takeEvents()).toMatchObject([{ event: "error", code: "vm-invalid" }]);
+  for (const words of [[folder], ["qmp:"], ["qmp:x", "--net", "bridge:../x"]]) {
+    expect(await run(...words, "--json")).toBe(2);
+    expect(world.takeEvents()).toMatchObject([{ event: "error", code: "usage" }]);
+  }
+});
