@@ -1,7 +1,7 @@
-/** Entry of the indexer's Worker: see transfer/blocks/indexer.ts. */
+/** Entry of the indexer's Worker: see transfer/reuse/store/indexer.ts. */
 import { runInBackground } from "./platform/background.ts";
-import { Indexer } from "./transfer/blocks/indexer.ts";
-import type { FromIndexer, ToIndexer } from "./transfer/blocks/indexer-messages.ts";
+import { Indexer } from "./transfer/reuse/store/indexer.ts";
+import type { FromIndexer, ToIndexer } from "./transfer/reuse/store/indexer-messages.ts";
 
 let indexer: Indexer | undefined;
 

@@ -1,6 +1,6 @@
-/** Entry of a lane's Worker: see transfer/lane-sender.ts. */
-import type { FromLane, ToLane } from "./transfer/lane-messages.ts";
-import { LaneSender } from "./transfer/lane-sender.ts";
+/** Entry of a lane's Worker: see transfer/lanes/lane-sender.ts. */
+import type { FromLane, ToLane } from "./transfer/lanes/lane-messages.ts";
+import { LaneSender } from "./transfer/lanes/lane-sender.ts";
 
 let lane: LaneSender | undefined;
 

@@ -1,9 +1,9 @@
-/** Entry of a Worker of streams: see transfer/stream-sender.ts. */
+/** Entry of a Worker of streams: see transfer/streams/stream-sender.ts. */
 import { closeSync } from "node:fs";
-import { StreamCompressor } from "./transfer/stream-compressor.ts";
-import type { FromStreams, StreamRoute, ToStreams } from "./transfer/stream-messages.ts";
-import { StreamSender } from "./transfer/stream-sender.ts";
-import type { StreamTiming } from "./transfer/stream-watch.ts";
+import { StreamCompressor } from "./transfer/streams/stream-compressor.ts";
+import type { FromStreams, StreamRoute, ToStreams } from "./transfer/streams/stream-messages.ts";
+import { StreamSender } from "./transfer/streams/stream-sender.ts";
+import type { StreamTiming } from "./transfer/streams/stream-watch.ts";
 
 const senders = new Map<number, StreamSender>();
 let start: { route: StreamRoute; timing: StreamTiming; compressor: StreamCompressor } | undefined;

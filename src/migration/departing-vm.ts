@@ -6,7 +6,7 @@
 import type { ControlLink } from "../channel/control-link.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
-import { StreamPool, type StreamResult, type StreamRoute } from "../transfer/stream-pool.ts";
+import { StreamPool, type StreamResult, type StreamRoute } from "../transfer/streams/stream-pool.ts";
 import { DiskMirror } from "../vm/qemu/disk-mirror.ts";
 import { qmpFailure } from "../vm/qemu/qmp/qmp-error.ts";
 import { RamMigration } from "../vm/qemu/ram-migration.ts";

@@ -6,9 +6,9 @@ import type { ControlLink } from "../channel/control-link.ts";
 import { asMigrateError, MigrateError } from "../protocol/errors.ts";
 import type { MessageBody } from "../protocol/messages.ts";
 import type { Offer } from "../protocol/offer.ts";
-import type { ArrivingStreams } from "../transfer/arriving-streams.ts";
-import type { FromDoor, LaneGrant } from "../transfer/lane-messages.ts";
-import { laneRefused } from "../transfer/lane-refusal.ts";
+import type { ArrivingStreams } from "../transfer/doors/arriving-streams.ts";
+import { laneRefused } from "../transfer/doors/lane-refusal.ts";
+import type { FromDoor, LaneGrant } from "../transfer/lanes/lane-messages.ts";
 import { checkMachine } from "./arriving-command.ts";
 import { NeverRan } from "./arriving-vm.ts";
 import {

@@ -1,6 +1,6 @@
 /** Who may open a lane. */
 import { timingSafeEqual } from "node:crypto";
-import { laneRefused } from "../transfer/lane-refusal.ts";
+import { laneRefused } from "../transfer/doors/lane-refusal.ts";
 import type { SessionRecord } from "./journal.ts";
 
 /**

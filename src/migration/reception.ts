@@ -5,7 +5,7 @@ import type { TicketBook } from "../channel/ticket-book.ts";
 import type { TrustFile } from "../channel/trust.ts";
 import { asMigrateError, MigrateError } from "../protocol/errors.ts";
 import { deadlines, limits } from "../protocol/limits.ts";
-import type { FromDoor } from "../transfer/lane-messages.ts";
+import type { FromDoor } from "../transfer/lanes/lane-messages.ts";
 import type { Observer } from "./events.ts";
 import { software } from "./software.ts";
 

@@ -2,11 +2,11 @@
 import { MigrateError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
 import type { MessageBody } from "../protocol/messages.ts";
+import { parseInventory } from "../transfer/chunks/inventory.ts";
+import { SourceTags } from "../transfer/chunks/source-tags.ts";
+import { TagTable } from "../transfer/chunks/tag-table.ts";
 import { mostLanes } from "../transfer/compression/lane-memory.ts";
-import { parseInventory } from "../transfer/inventory.ts";
-import { LanePool } from "../transfer/lane-pool.ts";
-import { SourceTags } from "../transfer/source-tags.ts";
-import { TagTable } from "../transfer/tag-table.ts";
+import { LanePool } from "../transfer/lanes/lane-pool.ts";
 import type { SourceSession } from "./source-session.ts";
 
 /** Bytes of VM that make another lane worth its connection. */

@@ -1,7 +1,7 @@
 /** One link's transfer: the files by lanes, and what of a running VM goes by streams. */
 import type { ControlLink } from "../channel/control-link.ts";
 import type { MigrateError } from "../protocol/errors.ts";
-import type { LanePool } from "../transfer/lane-pool.ts";
+import type { LanePool } from "../transfer/lanes/lane-pool.ts";
 import { StillFiles } from "../vm/qemu/still-files.ts";
 import type { SourceFiles } from "./source-files.ts";
 import type { SourceSession } from "./source-session.ts";

@@ -4,8 +4,8 @@
  */
 import { randomBytes } from "node:crypto";
 import { sharesBlocks } from "../platform/copy-range.ts";
-import type { IndexKeeper } from "../transfer/blocks/index-keeper.ts";
-import type { LaneFinder } from "../transfer/lane-messages.ts";
+import type { LaneFinder } from "../transfer/lanes/lane-messages.ts";
+import type { IndexKeeper } from "../transfer/reuse/store/index-keeper.ts";
 import { baseFiles, type Comparable } from "./base-files.ts";
 
 export interface Lookup {

@@ -3,7 +3,7 @@ import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { UnixListener } from "../platform/unix-listener.ts";
 import { MigrateError } from "../protocol/errors.ts";
-import type { StreamPool, StreamResult } from "../transfer/stream-pool.ts";
+import type { StreamPool, StreamResult } from "../transfer/streams/stream-pool.ts";
 
 /** How long QEMU may take to connect once it was told to. */
 const connectTimeoutMs = 30_000;

@@ -2,8 +2,8 @@
 import { realpathSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import { MigrateError } from "../protocol/errors.ts";
+import { vmDigest } from "../transfer/chunks/tag-table.ts";
 import { tagsOf } from "../transfer/staging.ts";
-import { vmDigest } from "../transfer/tag-table.ts";
 import { readManifest } from "../vm/folder/manifest.ts";
 
 export interface VerifiedFile {

@@ -5,11 +5,11 @@
 import { existsSync, statSync } from "node:fs";
 import { MigrateError } from "../protocol/errors.ts";
 import { chunkCount, chunkLength, limits } from "../protocol/limits.ts";
-import { encodeInventory } from "./inventory.ts";
-import type { LaneFinder, LaneGrant } from "./lane-messages.ts";
+import { encodeInventory } from "./chunks/inventory.ts";
+import { streamParts, TagTable, vmDigest } from "./chunks/tag-table.ts";
+import { storeFailure } from "./landing/store-failure.ts";
+import type { LaneFinder, LaneGrant } from "./lanes/lane-messages.ts";
 import { type StagedFile, Staging } from "./staging.ts";
-import { storeFailure } from "./store-failure.ts";
-import { streamParts, TagTable, vmDigest } from "./tag-table.ts";
 
 export class ReceivedFiles {
   readonly staging: Staging;

@@ -26,9 +26,9 @@ import { renameNoReplace, syncFolder } from "../platform/rename.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { chunkLength, limits } from "../protocol/limits.ts";
 import type { FileKind } from "../protocol/offer.ts";
-import { ChunkBuffer } from "./chunk-buffer.ts";
-import { TagTable } from "./tag-table.ts";
-import { Tagger } from "./tagger.ts";
+import { ChunkBuffer } from "./chunks/chunk-buffer.ts";
+import { TagTable } from "./chunks/tag-table.ts";
+import { Tagger } from "./chunks/tagger.ts";
 
 export interface StagedFile {
   kind: FileKind;

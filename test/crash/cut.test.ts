@@ -14,7 +14,7 @@ import { expectMoved } from "../support/moves/ownership.ts";
 import { type SendingOptions, type Sent, sendOnce } from "../support/moves/sending.ts";
 import { type Serving, startServing, stopServing } from "../support/moves/serving.ts";
 
-/** Chunks that may be on their way on one lane (transfer/lane-sender.ts). */
+/** Chunks that may be on their way on one lane (transfer/lanes/lane-sender.ts). */
 const windowChunks = 16;
 const lanes = 2;
 /** Cases at once: a part of each is waiting for the next try. */

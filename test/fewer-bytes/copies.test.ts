@@ -19,7 +19,7 @@ import { randomStream } from "../support/files/small-vm.ts";
 import { CuttingProxy } from "../support/moves/cutting-proxy.ts";
 import { type SendingOptions, type Sent, sendOnce } from "../support/moves/sending.ts";
 import { SeededRandom } from "../support/system/random.ts";
-import { savedStream } from "../transfer/copies/saved-stream.ts";
+import { savedStream } from "../transfer/reuse/repeats/saved-stream.ts";
 import { Ground, mixedData } from "./ground.ts";
 
 const mebibyte = 1024 ** 2;

@@ -6,7 +6,7 @@ import { until } from "../support/system/until.ts";
 import { Ground } from "./ground.ts";
 
 const mebibyte = 1024 ** 2;
-/** Chunks that a lane may have sent and not seen acknowledged (transfer/lane-sender.ts). */
+/** Chunks that a lane may have sent and not seen acknowledged (transfer/lanes/lane-sender.ts). */
 const windowChunks = 16;
 const chunks = 80;
 

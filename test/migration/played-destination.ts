@@ -17,9 +17,9 @@ import {
   type MessageName,
 } from "../../src/protocol/messages.ts";
 import type { Offer } from "../../src/protocol/offer.ts";
-import type { DoorPool } from "../../src/transfer/door-pool.ts";
-import type { LaneGrant, ToDoor } from "../../src/transfer/lane-messages.ts";
-import { TagTable, vmDigest } from "../../src/transfer/tag-table.ts";
+import { TagTable, vmDigest } from "../../src/transfer/chunks/tag-table.ts";
+import type { DoorPool } from "../../src/transfer/doors/door-pool.ts";
+import type { LaneGrant, ToDoor } from "../../src/transfer/lanes/lane-messages.ts";
 import { withDeadline } from "../support/system/deadline.ts";
 
 export const session = "5e".repeat(16);

@@ -14,16 +14,16 @@ import { MigrateError } from "../../src/protocol/errors.ts";
 import { FrameDecoder, type FrameName, type Standing } from "../../src/protocol/frames.ts";
 import { chunkBodyBytes, chunkCount, limits } from "../../src/protocol/limits.ts";
 import { decodeMessage, isMessageName } from "../../src/protocol/messages.ts";
-import { parseAck } from "../../src/transfer/ack.ts";
-import { Fingerprinter } from "../../src/transfer/blocks/fingerprint.ts";
-import { parseChunk, tagHolds } from "../../src/transfer/chunk.ts";
-import type { ReadReceived } from "../../src/transfer/copies/copies.ts";
-import { parseDescribe, parseWant } from "../../src/transfer/describe.ts";
-import { parseInventory } from "../../src/transfer/inventory.ts";
-import { parseDataAck, streamKey } from "../../src/transfer/stream-frame.ts";
-import { StreamInbox } from "../../src/transfer/stream-inbox.ts";
-import { TagTable, vmDigest } from "../../src/transfer/tag-table.ts";
-import { Tagger } from "../../src/transfer/tagger.ts";
+import { parseAck } from "../../src/transfer/chunks/ack.ts";
+import { parseChunk, tagHolds } from "../../src/transfer/chunks/chunk.ts";
+import { parseInventory } from "../../src/transfer/chunks/inventory.ts";
+import type { ReadReceived } from "../../src/transfer/chunks/shortened-body.ts";
+import { TagTable, vmDigest } from "../../src/transfer/chunks/tag-table.ts";
+import { Tagger } from "../../src/transfer/chunks/tagger.ts";
+import { Fingerprinter } from "../../src/transfer/reuse/store/block-hash.ts";
+import { parseDescribe, parseWant } from "../../src/transfer/reuse/store/describe.ts";
+import { parseDataAck, streamKey } from "../../src/transfer/streams/stream-frame.ts";
+import { StreamInbox } from "../../src/transfer/streams/stream-inbox.ts";
 import { kinds, type Outcome, outcomes, parseVector, type Vector, vectors } from "./vector.ts";
 
 /** Longer streams are split at the places that matter alone. */

@@ -1,5 +1,5 @@
 /**
- * The slow, readable twin of src/transfer/chunk.ts and chunk-buffer.ts: it says what a body is, page by
+ * The slow, readable twin of src/transfer/chunks/chunk.ts and chunk-buffer.ts: it says what a body is, page by
  * page, and the fast one is kept equal to it.
  */
 import { gcm } from "@noble/ciphers/aes.js";

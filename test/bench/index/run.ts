@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { limits } from "../../../src/protocol/limits.ts";
-import { BlockIndex } from "../../../src/transfer/blocks/block-index.ts";
+import { BlockIndex } from "../../../src/transfer/reuse/store/block-index.ts";
 import { randomStream } from "../../support/files/small-vm.ts";
 
 export const usage = `bun run bench index [--millions 1,4] [--folder DIR]

@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import { limits, pagesPerChunk } from "../../../src/protocol/limits.ts";
-import { parseWant } from "../../../src/transfer/describe.ts";
+import { parseWant } from "../../../src/transfer/reuse/store/describe.ts";
 import { chunkOfCopies, fullBody } from "../../support/hostile/copying-source.ts";
 import { FloodedServer } from "../../support/hostile/flooded-server.ts";
 import type { RawPeer } from "../../support/hostile/raw-peer.ts";

@@ -4,7 +4,7 @@ import { randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { limits } from "../../../src/protocol/limits.ts";
-import type { Copy } from "../../../src/transfer/copies/copies.ts";
+import type { Copy } from "../../../src/transfer/chunks/shortened-body.ts";
 import { CopyingSource, chunkOfCopies, fullBody } from "../../support/hostile/copying-source.ts";
 import { HostileGround } from "../../support/hostile/hostile-ground.ts";
 import type { RawIdentity } from "../../support/hostile/raw-peer.ts";

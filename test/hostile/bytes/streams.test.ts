@@ -4,12 +4,18 @@ import { randomBytes } from "node:crypto";
 import type { Socket } from "node:net";
 import { fingerprintOf, makeCertificate } from "../../../src/channel/certificate.ts";
 import { limits } from "../../../src/protocol/limits.ts";
-import { StreamTagger, streamKey } from "../../../src/transfer/stream-frame.ts";
+import { StreamTagger, streamKey } from "../../../src/transfer/streams/stream-frame.ts";
 import { RawPeer } from "../../support/hostile/raw-peer.ts";
 import { type ExpectedCaller, expectCaller } from "../../support/system/unix-socket.ts";
 import { until } from "../../support/system/until.ts";
-import { type GroundOptions, nobodys, StreamGround } from "../../transfer/stream-ground.ts";
-import { ackPayload, dataPayload, endPayload, slowDigest, slowTag } from "../../transfer/stream-slow.ts";
+import { type GroundOptions, nobodys, StreamGround } from "../../transfer/streams/stream-ground.ts";
+import {
+  ackPayload,
+  dataPayload,
+  endPayload,
+  slowDigest,
+  slowTag,
+} from "../../transfer/streams/stream-slow.ts";
 
 const undone: (() => unknown)[] = [];
 afterEach(async () => {

@@ -3,7 +3,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test
 import { join } from "node:path";
 import { limits } from "../../../src/protocol/limits.ts";
 import type { MessageBody } from "../../../src/protocol/messages.ts";
-import { encodeWant } from "../../../src/transfer/describe.ts";
+import { encodeWant } from "../../../src/transfer/reuse/store/describe.ts";
 import { makeSmallVm } from "../../support/files/small-vm.ts";
 import {
   accept,

@@ -4,7 +4,7 @@
  */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { limits } from "../../../src/protocol/limits.ts";
-import { encodeDataAck, encodeDataEnd, StreamDigest } from "../../../src/transfer/stream-frame.ts";
+import { encodeDataAck, encodeDataEnd, StreamDigest } from "../../../src/transfer/streams/stream-frame.ts";
 import { accept, letIn, type Script, takeChunks } from "../../support/hostile/hostile-destination.ts";
 import {
   beSilent,

@@ -2,9 +2,9 @@
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { limits } from "../../../src/protocol/limits.ts";
-import { type Copy, shortenInPlace } from "../../../src/transfer/copies/copies.ts";
-import { parseWant } from "../../../src/transfer/describe.ts";
-import { Tagger } from "../../../src/transfer/tagger.ts";
+import { type Copy, shortenInPlace } from "../../../src/transfer/chunks/shortened-body.ts";
+import { Tagger } from "../../../src/transfer/chunks/tagger.ts";
+import { parseWant } from "../../../src/transfer/reuse/store/describe.ts";
 import type { HostileGround } from "./hostile-ground.ts";
 import type { RawFrame, RawIdentity, RawPeer } from "./raw-peer.ts";
 import { RawVm } from "./raw-vm.ts";

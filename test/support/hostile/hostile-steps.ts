@@ -8,7 +8,7 @@ import {
   StreamDigest,
   StreamTagger,
   streamKey,
-} from "../../../src/transfer/stream-frame.ts";
+} from "../../../src/transfer/streams/stream-frame.ts";
 import { accept, letIn, type Script, type Visit } from "./hostile-destination.ts";
 import type { RawPeer } from "./raw-peer.ts";
 

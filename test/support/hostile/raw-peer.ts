@@ -16,7 +16,7 @@ import {
   type MessageBody,
   type MessageName,
 } from "../../../src/protocol/messages.ts";
-import { parseAck } from "../../../src/transfer/ack.ts";
+import { parseAck } from "../../../src/transfer/chunks/ack.ts";
 import { withDeadline } from "../system/deadline.ts";
 
 export interface RawFrame {

@@ -2,14 +2,14 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { limits } from "../../../src/protocol/limits.ts";
 import type { MessageBody } from "../../../src/protocol/messages.ts";
+import { streamParts, vmDigest } from "../../../src/transfer/chunks/tag-table.ts";
 import {
   dataHead,
   encodeDataEnd,
   StreamDigest,
   StreamTagger,
   streamKey,
-} from "../../../src/transfer/stream-frame.ts";
-import { streamParts, vmDigest } from "../../../src/transfer/tag-table.ts";
+} from "../../../src/transfer/streams/stream-frame.ts";
 import type { RawPeer } from "./raw-peer.ts";
 import { type RawFile, RawVm } from "./raw-vm.ts";
 

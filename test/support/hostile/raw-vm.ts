@@ -2,9 +2,9 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { encodeFrame, frameTypes } from "../../../src/protocol/frames.ts";
 import { limits } from "../../../src/protocol/limits.ts";
-import { ChunkBuffer } from "../../../src/transfer/chunk-buffer.ts";
-import { TagTable, vmDigest } from "../../../src/transfer/tag-table.ts";
-import { Tagger } from "../../../src/transfer/tagger.ts";
+import { ChunkBuffer } from "../../../src/transfer/chunks/chunk-buffer.ts";
+import { TagTable, vmDigest } from "../../../src/transfer/chunks/tag-table.ts";
+import { Tagger } from "../../../src/transfer/chunks/tagger.ts";
 
 export interface RawFile {
   kind: "ram" | "disk" | "tpm" | "boot";

@@ -3,14 +3,14 @@ import type { Socket, TCPSocketListener } from "bun";
 import { FrameDecoder } from "../../../src/protocol/frames.ts";
 import { limits } from "../../../src/protocol/limits.ts";
 import { encodeMessage } from "../../../src/protocol/messages.ts";
-import { type Chunk, parseChunk } from "../../../src/transfer/chunk.ts";
+import { type Chunk, parseChunk } from "../../../src/transfer/chunks/chunk.ts";
+import type { ReadReceived } from "../../../src/transfer/chunks/shortened-body.ts";
+import { zeroTag } from "../../../src/transfer/chunks/tag-table.ts";
 import type { Compression } from "../../../src/transfer/compression/compression.ts";
-import type { ReadReceived } from "../../../src/transfer/copies/copies.ts";
-import { type Description, parseDescribe } from "../../../src/transfer/describe.ts";
-import type { FromLane } from "../../../src/transfer/lane-messages.ts";
-import { LaneSender } from "../../../src/transfer/lane-sender.ts";
-import { zeroTag } from "../../../src/transfer/tag-table.ts";
-import { WorkQueue } from "../../../src/transfer/work-queue.ts";
+import type { FromLane } from "../../../src/transfer/lanes/lane-messages.ts";
+import { LaneSender } from "../../../src/transfer/lanes/lane-sender.ts";
+import { WorkQueue } from "../../../src/transfer/lanes/work-queue.ts";
+import { type Description, parseDescribe } from "../../../src/transfer/reuse/store/describe.ts";
 
 const { tagBytes } = limits;
 

@@ -2,7 +2,7 @@
  * A Worker that takes what it can from a queue of work until it is told that nothing more will come, and
  * says what it took, in its order.
  */
-import { WorkQueue } from "../../../src/transfer/work-queue.ts";
+import { WorkQueue } from "../../../src/transfer/lanes/work-queue.ts";
 
 declare const self: Worker;
 

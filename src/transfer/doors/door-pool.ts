@@ -1,0 +1,150 @@
+/** The doors of a destination as the main thread sees them: one port, several Workers. */
+import type { Credentials } from "../../channel/tls.ts";
+import { spawnWorker } from "../../platform/worker.ts";
+import { MigrateError } from "../../protocol/errors.ts";
+import type { FromDoor, ToDoor } from "../lanes/lane-messages.ts";
+
+/** Connections of one door that have not finished their TLS handshake. */
+const maxStrangers = 64;
+
+/** A connection, by the door that holds it and its number there. */
+export interface DoorConn {
+  door: number;
+  conn: number;
+}
+
+export class DoorPool {
+  readonly port: number;
+  readonly #workers: Worker[];
+  readonly #barriers = new Map<number, { missing: number; done: () => void }>();
+  #nextBarrier = 1;
+  #stopping: { missing: number; done: () => void } | undefined;
+
+  private constructor(workers: Worker[], port: number) {
+    this.#workers = workers;
+    this.port = port;
+  }
+
+  /**
+   * Starts `workers` doors on host:port (port 0 takes a free one). `hear` gets everything a door says
+   * with the door's number; `broken` a Worker that died. Throws MigrateError "port-in-use" and the
+   * like where nothing can listen there.
+   */
+  static async open(options: {
+    host: string;
+    port: number;
+    credentials: Credentials | null;
+    workers: number;
+    hear: (door: number, message: FromDoor) => void;
+    broken: (error: Error) => void;
+  }): Promise<DoorPool> {
+    // The doors share the port with each other (SO_REUSEPORT), and would share it with a second
+    // serve of the same user as well: so it is tried alone first, once.
+    const port = reservePort(options.host, options.port);
+    const workers: Worker[] = [];
+    try {
+      for (let door = 0; door < options.workers; door++) {
+        const worker = spawnWorker("door");
+        workers.push(worker);
+        await new Promise<void>((resolve, reject) => {
+          worker.onerror = (event) =>
+            reject(new MigrateError("bug", `a door did not start: ${event.message}`));
+          worker.onmessage = ({ data }: MessageEvent<FromDoor>) => {
+            if (data.kind === "listening") resolve();
+            if (data.kind === "listen-failed") reject(listenFailure(options.host, port, data));
+          };
+          const message: ToDoor = {
+            kind: "listen",
+            host: options.host,
+            port,
+            credentials: options.credentials,
+            maxStrangers,
+            door,
+            doors: options.workers,
+          };
+          worker.postMessage(message);
+        });
+      }
+    } catch (thrown) {
+      for (const worker of workers) worker.terminate();
+      throw thrown;
+    }
+    const pool = new DoorPool(workers, port);
+    workers.forEach((worker, door) => {
+      worker.onerror = (event) => options.broken(new Error(event.message));
+      worker.onmessage = ({ data }: MessageEvent<FromDoor>) => {
+        if (data.kind === "barrier") pool.#passed(data.id);
+        else if (data.kind === "stopped") pool.#stoppedOne();
+        else options.hear(door, data);
+      };
+    });
+    return pool;
+  }
+
+  post(door: number, message: ToDoor): void {
+    this.#workers[door]?.postMessage(message);
+  }
+
+  postAll(message: ToDoor): void {
+    for (const worker of this.#workers) worker.postMessage(message);
+  }
+
+  /** Resolves once all that any door has posted so far has been heard. */
+  barrier(): Promise<void> {
+    const id = this.#nextBarrier++;
+    return new Promise((done) => {
+      this.#barriers.set(id, { missing: this.#workers.length, done });
+      this.postAll({ kind: "barrier", id });
+    });
+  }
+
+  /** Takes no more connections, finishes the chunks in hand, closes. */
+  async stop(): Promise<void> {
+    await new Promise<void>((done) => {
+      this.#stopping = { missing: this.#workers.length, done };
+      this.postAll({ kind: "stop" });
+    });
+    for (const worker of this.#workers) worker.terminate();
+  }
+
+  #passed(id: number): void {
+    const barrier = this.#barriers.get(id);
+    if (barrier === undefined || --barrier.missing > 0) return;
+    this.#barriers.delete(id);
+    barrier.done();
+  }
+
+  #stoppedOne(): void {
+    if (this.#stopping && --this.#stopping.missing === 0) this.#stopping.done();
+  }
+}
+
+function reservePort(host: string, port: number): number {
+  try {
+    const probe = Bun.listen({ hostname: host, port, exclusive: true, socket: { data() {} } });
+    const taken = probe.port;
+    probe.stop(true);
+    return taken;
+  } catch (thrown) {
+    throw listenFailure(host, port, thrown as NodeJS.ErrnoException);
+  }
+}
+
+function listenFailure(
+  host: string,
+  port: number,
+  error: { code?: string | undefined; message: string },
+): MigrateError {
+  if (error.code === "EADDRINUSE") {
+    return new MigrateError("port-in-use", `port ${port} of ${host} is in use`, {
+      side: "destination",
+      hint: "another migrate serve, perhaps; choose a port with --listen HOST:PORT",
+    });
+  }
+  if (error.code === "EACCES") {
+    return new MigrateError("port-in-use", `port ${port} of ${host} needs root`, { side: "destination" });
+  }
+  return new MigrateError("port-in-use", `cannot listen on ${host}:${port}: ${error.message}`, {
+    side: "destination",
+  });
+}

@@ -1,0 +1,282 @@
+/**
+ * A door of the destination: a Worker that listens on the shared port and does the TLS, the framing
+ * and the bulk work of whatever connection the kernel gives it. Lanes and streams are served in place; a control
+ * connection's frames are carried to the main thread, which alone decides.
+ */
+import type { TCPSocketListener } from "bun";
+import type { FrameSocket } from "../../channel/frame-socket.ts";
+import { listen } from "../../channel/listen.ts";
+import { Strangers } from "../../channel/strangers.ts";
+import { part, turnAway } from "../../channel/turn-away.ts";
+import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
+import type { FrameName } from "../../protocol/frames.ts";
+import { deadlines, limits } from "../../protocol/limits.ts";
+import { decodeMessage, encodeMessage, type MessageBody } from "../../protocol/messages.ts";
+import type { FromDoor, ToDoor, WireError } from "../lanes/lane-messages.ts";
+import { LaneReceiver } from "../lanes/lane-receiver.ts";
+import { type HostedStream, StreamHost } from "./stream-host.ts";
+
+/** Control frames that may wait for the main thread; no honest source has more than a few under way. */
+const mostUntaken = 32;
+/** Frames that a peer may send before it is let in: HELLO, PAIR, and signs of life between them. */
+const mostStrangerFrames = 16;
+
+interface Visitor {
+  conn: number;
+  link: FrameSocket;
+  lane: LaneReceiver | undefined;
+  stream: HostedStream | undefined;
+  /** What a stream's HELLO said of our bytes. */
+  received: number;
+  admitted: boolean;
+  frames: number;
+  /** Frames that the main thread has not looked at. */
+  untaken: number;
+}
+
+export class Door {
+  readonly #post: (message: FromDoor) => void;
+  readonly #visitors = new Map<number, Visitor>();
+  #strangers: Strangers<FrameSocket> | undefined;
+  #listener: TCPSocketListener<FrameSocket> | undefined;
+  readonly #streams: StreamHost;
+  #place = { door: 0, doors: 1 };
+  #nextConn = 1;
+
+  constructor(post: (message: FromDoor) => void) {
+    this.#post = post;
+    this.#streams = new StreamHost(post);
+  }
+
+  handle(message: ToDoor): void {
+    switch (message.kind) {
+      case "listen":
+        this.#listen(message);
+        break;
+      case "send":
+        this.#visitors
+          .get(message.conn)
+          ?.link.send(Buffer.from(message.bytes))
+          ?.catch(() => {});
+        break;
+      case "finish": {
+        const visitor = this.#visitors.get(message.conn);
+        if (visitor) part(visitor.link);
+        break;
+      }
+      case "destroy":
+        this.#visitors.get(message.conn)?.link.destroy();
+        break;
+      case "taken": {
+        const visitor = this.#visitors.get(message.conn);
+        if (visitor) visitor.untaken--;
+        break;
+      }
+      case "admit": {
+        const visitor = this.#visitors.get(message.conn);
+        if (visitor) {
+          visitor.admitted = true;
+          visitor.link.standing = "control";
+        }
+        break;
+      }
+      case "open-lane":
+        this.#openLane(message);
+        break;
+      case "drop-session":
+        for (const { link, lane } of [...this.#visitors.values()]) {
+          if (lane?.session === message.session) link.destroy();
+        }
+        break;
+      case "open-stream": {
+        const visitor = this.#visitors.get(message.conn);
+        if (visitor) visitor.stream = this.#streams.open(message.stream, visitor.link, visitor.received);
+        break;
+      }
+      case "drop-streams":
+        this.#streams.drop(message.session);
+        break;
+      case "barrier":
+        this.#post(message);
+        break;
+      case "stop":
+        // Whatever chunk was in hand has been written: chunks are handled whole, in one go.
+        this.#listener?.stop(false);
+        this.#streams.drop();
+        for (const { link } of [...this.#visitors.values()]) link.finish();
+        this.#post({ kind: "stopped" });
+        break;
+    }
+  }
+
+  #listen(message: Extract<ToDoor, { kind: "listen" }>): void {
+    const { host, port, credentials, door, doors } = message;
+    this.#place = { door, doors };
+    const strangers = new Strangers<FrameSocket>(message.maxStrangers, deadlines.helloMs, (link, why) =>
+      link.destroy(
+        new MigrateError("network", why === "late" ? "no HELLO in time" : "too many connections at once"),
+      ),
+    );
+    this.#strangers = strangers;
+    try {
+      this.#listener = listen({
+        host,
+        port,
+        credentials: credentials ?? undefined,
+        strangers,
+        accept: (link) => this.#greet(link, credentials !== null),
+        rejected: (remote, error) => this.#post({ kind: "rejected", remote, error: plain(error) }),
+      });
+      this.#post({ kind: "listening", port: this.#listener.port });
+    } catch (thrown) {
+      const { code, message: text } = thrown as NodeJS.ErrnoException;
+      this.#post({ kind: "listen-failed", code: code ?? "unknown", message: text });
+    }
+  }
+
+  /** A peer is there; waits for its HELLO. */
+  #greet(link: FrameSocket, secure: boolean): void {
+    const conn = this.#nextConn++;
+    const remote = link.remoteAddress;
+    const rejected = (error: MigrateError) => this.#post({ kind: "rejected", remote, error: plain(error) });
+    const refuse = (error: MigrateError) => {
+      this.#strangers?.settle(link);
+      rejected(error);
+      turnAwayFrom(link, error);
+    };
+    link.handler = {
+      frame: (name, payload) => {
+        this.#strangers?.settle(link);
+        this.#hello(conn, link, name, payload);
+      },
+      broken: refuse,
+      closed: (error) => {
+        this.#strangers?.settle(link);
+        if (error) rejected(error);
+      },
+    };
+    if (secure && link.peer === null) {
+      refuse(new MigrateError("not-trusted", "the source showed no certificate"));
+    }
+  }
+
+  #hello(conn: number, link: FrameSocket, name: FrameName, payload: Buffer): void {
+    if (name !== "hello") throw new MigrateError("protocol", "a connection begins with HELLO");
+    const { body } = decodeMessage("hello", payload) as { body: MessageBody<"hello"> };
+    if (body.version !== limits.version) {
+      throw new MigrateError(
+        "version",
+        `this host speaks version ${limits.version} of the protocol, not ${body.version}`,
+      );
+    }
+    if (body.role === "lane" && (body.session === undefined || body.laneToken === undefined)) {
+      throw new MigrateError("protocol", "a lane names its session and its token");
+    }
+    if (
+      body.role === "stream" &&
+      [body.session, body.laneToken, body.stream, body.received].includes(undefined)
+    ) {
+      throw new MigrateError("protocol", "a stream names its session, its number, its token and what it has");
+    }
+    const remote = link.remoteAddress;
+    const origin = { conn, peer: link.peer, remote };
+    const visitor: Visitor = {
+      conn,
+      link,
+      lane: undefined,
+      stream: undefined,
+      received: body.received ?? 0,
+      admitted: false,
+      frames: 0,
+      untaken: 0,
+    };
+    this.#visitors.set(conn, visitor);
+    link.handler = {
+      frame: (frame, bytes) => this.#frame(visitor, frame, bytes),
+      broken: (error) => this.#broken(visitor, error),
+      closed: (error) => this.#closed(visitor, error),
+    };
+    if (body.role === "control") {
+      // Short frames alone until the main thread has let the peer in.
+      this.#post({
+        kind: "control",
+        ...origin,
+        exporter: link.exporter(),
+        session: body.session ?? null,
+        attempt: body.attempt ?? 0,
+      });
+      return;
+    }
+    // Nothing may come before the main thread has let a lane or a stream in; WELCOME says so.
+    const asked = { ...origin, session: body.session!, laneToken: body.laneToken! };
+    if (body.role === "lane") this.#post({ kind: "lane", ...asked });
+    else this.#post({ kind: "stream", ...asked, stream: body.stream! });
+  }
+
+  /** Nothing that comes from this peer is looked at any more; it is told why. */
+  #broken(visitor: Visitor, error: MigrateError): void {
+    const { link, lane, stream } = visitor;
+    link.mute();
+    // A stream says so itself, and hears of the end of its connection after that.
+    if (stream) {
+      stream.broken(link, error);
+      return;
+    }
+    if (lane) this.#post({ kind: "lane-failed", session: lane.session, error: plain(error) });
+    else this.#post({ kind: "rejected", remote: link.remoteAddress, error: plain(error) });
+    this.#closed(visitor, error);
+    turnAwayFrom(link, error);
+  }
+
+  #openLane({ conn, lane }: Extract<ToDoor, { kind: "open-lane" }>): void {
+    const visitor = this.#visitors.get(conn);
+    if (visitor === undefined) return;
+    const failed = (error: MigrateError) => this.#broken(visitor, error);
+    visitor.lane = new LaneReceiver(lane, visitor.link, this.#post, failed);
+    visitor.link.standing = "lane-destination";
+    const welcome = { version: limits.version, software: "migrate", trusted: true, ...this.#place };
+    visitor.link.send(encodeMessage("welcome", welcome))?.catch(() => {});
+  }
+
+  /** Throws what is wrong with the frame; the peer is told and turned away. */
+  #frame(visitor: Visitor, name: FrameName, payload: Buffer): void {
+    const { conn, link, lane, stream } = visitor;
+    if (stream !== undefined) {
+      stream.frame(link, name, payload);
+      return;
+    }
+    if (lane !== undefined) {
+      if (name === "ping") link.answerPing();
+      else lane.frame(name, payload);
+      return;
+    }
+    if (!visitor.admitted && ++visitor.frames > mostStrangerFrames) {
+      throw new MigrateError("protocol", "too many messages from a source that was not let in");
+    }
+    if (visitor.untaken >= mostUntaken) {
+      // So many answers are on their way that this one is not missed.
+      if (name === "ping" || name === "pong") return;
+      throw new MigrateError("protocol", "too many messages at once");
+    }
+    visitor.untaken++;
+    this.#post({ kind: "frame", conn, name, payload: new Uint8Array(payload) });
+  }
+
+  #closed({ conn, link, lane, stream }: Visitor, error: MigrateError | undefined): void {
+    if (!this.#visitors.delete(conn)) return;
+    lane?.close();
+    stream?.closed(link);
+    this.#post({ kind: "closed", conn, error: error ? plain(error) : null });
+  }
+}
+
+/** Says why and closes; nobody here hears of the connection any more. */
+function turnAwayFrom(link: FrameSocket, error: MigrateError): void {
+  link.handler = { frame: () => {}, closed: () => {} };
+  turnAway(link, error);
+}
+
+function plain(thrown: unknown): WireError {
+  const { code, message, side } = asMigrateError(thrown);
+  return { code, message, side };
+}

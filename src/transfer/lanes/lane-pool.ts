@@ -1,0 +1,183 @@
+/**
+ * The lanes of a source as the main thread sees them: Workers that take work from one queue until
+ * every chunk is right at the destination.
+ */
+import { SharedPacer } from "../../channel/shared-pacer.ts";
+import { spawnWorker } from "../../platform/worker.ts";
+import { MigrateError } from "../../protocol/errors.ts";
+import { chunkLength, limits } from "../../protocol/limits.ts";
+import { type PlannedFile, type PlanStep, plan } from "../chunks/plan.ts";
+import { zeroTag } from "../chunks/tag-table.ts";
+import type { Compression } from "../compression/compression.ts";
+import { highestLevelOf } from "../compression/lane-memory.ts";
+import { KnownPages } from "../reuse/repeats/known-pages.ts";
+import type { LaneRoute } from "./lane-link.ts";
+import type { FromLane, ToLane } from "./lane-messages.ts";
+import { LaneSpread } from "./lane-spread.ts";
+import { WorkQueue } from "./work-queue.ts";
+
+/** The queue is filled again when no more than this waits in it: before the fastest lanes have nothing. */
+const fewChunks = 256;
+/** Filled, it has so much more. */
+const fillChunks = 512;
+
+export interface TransferFile extends PlannedFile {
+  path: string;
+}
+
+export interface TransferOptions extends LaneRoute {
+  tagKey: Uint8Array;
+  lanes: number;
+  bandwidthBytesPerSec: number | null;
+  compression: Compression;
+  /** Key of the destination's index; null where it has none for us. */
+  indexKey: Uint8Array | null;
+  /** What the destination has received need not be sent to it twice. */
+  copies: boolean;
+  files: TransferFile[];
+  /** Bytes of a file that are right at the destination now, having cost `sent` chunks. */
+  progress: (file: number, bytes: number) => void;
+  /**
+   * Bytes and chunks sent on all lanes since the last call, and bytes of data that the destination had itself
+   * or had received already.
+   */
+  sent: (bytes: number, chunks: number, foundBytes: number, repeatedBytes: number) => void;
+}
+
+interface Lane {
+  worker: Worker;
+  bytesSent: number;
+}
+
+export class LanePool {
+  readonly #options: TransferOptions;
+  readonly #lanes: Lane[] = [];
+  readonly #plan: Generator<PlanStep>;
+  readonly #queue = new WorkQueue();
+  readonly #spread: LaneSpread;
+  readonly #finished = Promise.withResolvers<void>();
+  /** Chunks that were laid out and are not right at the destination yet. */
+  #outstanding = 0;
+  #planned = false;
+  #over = false;
+
+  constructor(options: TransferOptions) {
+    this.#options = options;
+    this.#plan = plan(options.files);
+    this.#spread = new LaneSpread(options.lanes);
+    // The link may be gone before anybody waits for the end.
+    this.#finished.promise.catch(() => {});
+  }
+
+  /**
+   * Brings every chunk over. Rejects with the first lane's failure, or with `abort`'s error; either
+   * way every Worker is gone when this settles.
+   */
+  async run(): Promise<void> {
+    const { host, port, credentials, peer, session, laneToken, tagKey, lanes, files } = this.#options;
+    const { compression, indexKey, bandwidthBytesPerSec } = this.#options;
+    const memory = this.#options.copies ? KnownPages.memory(files.map(({ tags }) => tags.bytes)) : null;
+    const start: Omit<Extract<ToLane, { kind: "start" }>, "copies"> = {
+      kind: "start",
+      host,
+      port,
+      credentials,
+      peer,
+      session,
+      laneToken,
+      tagKey,
+      files: files.map(({ path, tags }) => ({ path, bytes: tags.bytes })),
+      queue: this.#queue.memory,
+      compression,
+      mostLevel: highestLevelOf(lanes),
+      pace: bandwidthBytesPerSec === null ? null : { bandwidthBytesPerSec, memory: SharedPacer.memory() },
+      indexKey,
+    };
+    try {
+      this.#fill();
+      const isNothing = this.#planned && this.#outstanding === 0;
+      for (let i = 0; i < (isNothing ? 0 : lanes); i++) {
+        const worker = spawnWorker("lane");
+        const lane: Lane = { worker, bytesSent: 0 };
+        this.#lanes.push(lane);
+        worker.onerror = (event) => this.abort(new MigrateError("bug", `a lane died: ${event.message}`));
+        worker.onmessage = ({ data }: MessageEvent<FromLane>) => this.#hear(lane, data);
+        const copies = memory === null ? null : { lane: i, memory };
+        worker.postMessage({ ...start, copies } satisfies ToLane);
+      }
+      await this.#finished.promise;
+    } finally {
+      this.#over = true;
+      for (const { worker } of this.#lanes) worker.terminate();
+    }
+  }
+
+  abort(error: MigrateError): void {
+    this.#finished.reject(error);
+  }
+
+  #hear(lane: Lane, message: FromLane): void {
+    if (this.#over) return;
+    try {
+      switch (message.kind) {
+        case "up": {
+          const stays = this.#spread.stays(message.landing, message.tries);
+          lane.worker.postMessage({ kind: stays ? "begin" : "redial" } satisfies ToLane);
+          break;
+        }
+        case "right":
+          this.#right(lane, message);
+          this.#fill();
+          break;
+        case "failed":
+          this.abort(
+            new MigrateError(message.error.code, message.error.message, { side: message.error.side }),
+          );
+          break;
+      }
+    } catch (thrown) {
+      this.#finished.reject(thrown);
+    }
+  }
+
+  #right(lane: Lane, message: Extract<FromLane, { kind: "right" }>): void {
+    const { files, progress, sent } = this.#options;
+    const count = message.places.length / 2;
+    for (let i = 0; i < count; i++) {
+      const file = message.places[i * 2]!;
+      const chunk = message.places[i * 2 + 1]!;
+      const { tags } = files[file]!;
+      tags.set(chunk, message.tags.subarray(i * limits.tagBytes, (i + 1) * limits.tagBytes));
+      progress(file, chunkLength(tags.bytes, chunk));
+    }
+    this.#outstanding -= count;
+    const { sentChunks, foundBytes, repeatedBytes } = message;
+    sent(message.bytesSent - lane.bytesSent, sentChunks, foundBytes, repeatedBytes);
+    lane.bytesSent = message.bytesSent;
+  }
+
+  /** Lays out what comes next, where little is left; lanes that had nothing to do are told. */
+  #fill(): void {
+    if (!this.#planned && this.#queue.size <= fewChunks) {
+      while (!this.#planned && this.#queue.size < fillChunks) this.#layOut();
+      for (const { worker } of this.#lanes) worker.postMessage({ kind: "look" } satisfies ToLane);
+    }
+    if (this.#planned && this.#outstanding === 0) this.#finished.resolve();
+  }
+
+  #layOut(): void {
+    const { value: step, done } = this.#plan.next();
+    if (done) {
+      this.#planned = true;
+    } else if (step.kind === "right") {
+      this.#options.progress(step.file, step.bytes);
+    } else {
+      this.#outstanding += step.count;
+      for (let i = 0; i < step.count; i++) {
+        const at = i * limits.tagBytes;
+        const have = step.have?.subarray(at, at + limits.tagBytes) ?? zeroTag;
+        this.#queue.add(step.file, step.first + i, have);
+      }
+    }
+  }
+}

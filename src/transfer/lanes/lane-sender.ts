@@ -1,0 +1,300 @@
+/**
+ * One lane of the source: takes chunks off the shared queue, leaves out what is zero or already right at
+ * the other end, asks there for what else it may have, and sends the rest over a connection of its own.
+ * Runs in a Worker (src/lane.worker.ts).
+ */
+import { SharedPacer } from "../../channel/shared-pacer.ts";
+import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
+import type { FrameName } from "../../protocol/frames.ts";
+import { limits } from "../../protocol/limits.ts";
+import { parseAck } from "../chunks/ack.ts";
+import type { Packed } from "../chunks/chunk.ts";
+import { ChunkBuffer } from "../chunks/chunk-buffer.ts";
+import { ChunkReader } from "../chunks/chunk-reader.ts";
+import { Tagger } from "../chunks/tagger.ts";
+import { ChunkCompressor } from "../compression/chunk-compressor.ts";
+import { CopyFinder } from "../reuse/repeats/repeat-finder.ts";
+import { Fingerprinter } from "../reuse/store/block-hash.ts";
+import { encodeDescribe, parseWant } from "../reuse/store/describe.ts";
+import { DescriptionChoice } from "../reuse/store/description-choice.ts";
+import { ChunksUnderway, type ChunkUnderway, foundBytes, newChunk } from "./chunks-underway.ts";
+import { LaneLink } from "./lane-link.ts";
+import type { FromLane, ToLane } from "./lane-messages.ts";
+import { type QueuedChunk, WorkQueue } from "./work-queue.ts";
+
+/** Chunks sent and not acknowledged: what a cut link can cost. */
+const windowChunks = 16;
+/** The same where chunks are described first, which takes a turn more. */
+const describedWindowChunks = 32;
+/** Garbage is collected when so many frames were made. */
+const collectedFrames = 8;
+
+type Start = Extract<ToLane, { kind: "start" }>;
+
+export class LaneSender {
+  readonly #start: Start;
+  readonly #post: (message: FromLane) => void;
+  readonly #tagger: Tagger;
+  readonly #reader: ChunkReader;
+  readonly #queue: WorkQueue;
+  readonly #compressor: ChunkCompressor;
+  readonly #pacer: SharedPacer | undefined;
+  readonly #fingerprinter: Fingerprinter | undefined;
+  readonly #copies: CopyFinder | undefined;
+  /** One for each file: of RAM the store has next to nothing, of a disk it may have nearly all. */
+  readonly #choices: readonly DescriptionChoice[];
+  readonly #windowChunks: number;
+  /** Two: one is read into while the socket still takes the other. */
+  readonly #buffers = [new ChunkBuffer(), new ChunkBuffer()];
+  readonly #sending: (Promise<void> | undefined)[] = [undefined, undefined];
+  readonly #underway = new ChunksUnderway();
+  readonly #wanted: ChunkUnderway[] = [];
+  #link: LaneLink | undefined;
+  #wake: (() => void) | undefined;
+  #answer: ((how: "begin" | "redial") => void) | undefined;
+  #failure: MigrateError | undefined;
+  #stopped = false;
+  #right: { file: number; chunk: number; tag: Buffer }[] = [];
+  #sentChunks = 0;
+  #frames = 0;
+  #foundBytes = 0;
+  #repeatedBytes = 0;
+  #turn = 0;
+
+  constructor(start: Start, post: (message: FromLane) => void) {
+    this.#start = start;
+    this.#post = post;
+    this.#tagger = new Tagger(start.tagKey);
+    this.#reader = new ChunkReader(start.files);
+    this.#queue = new WorkQueue(start.queue);
+    this.#compressor = new ChunkCompressor(start.compression, { mostLevel: start.mostLevel });
+    this.#pacer = start.pace
+      ? new SharedPacer(start.pace.bandwidthBytesPerSec, start.pace.memory)
+      : undefined;
+    this.#fingerprinter = start.indexKey ? new Fingerprinter(start.indexKey) : undefined;
+    this.#choices = start.files.map(() => new DescriptionChoice());
+    const fileBytes = start.files.map(({ bytes }) => bytes);
+    const { copies } = start;
+    this.#copies = copies ? new CopyFinder(copies.memory, copies.lane, fileBytes, this.#reader) : undefined;
+    this.#windowChunks = start.indexKey ? describedWindowChunks : windowChunks;
+  }
+
+  /** Connects and works until it is stopped or fails; says either to the main thread. */
+  async run(): Promise<void> {
+    try {
+      const link = await this.#connect();
+      await this.#loop();
+      this.#post({ kind: "stopped", bytesSent: link.socket.bytesSent });
+    } catch (thrown) {
+      const { code, message, side } = asMigrateError(thrown);
+      this.#post({ kind: "failed", error: { code, message, side } });
+    } finally {
+      this.#link?.close();
+      this.#reader.close();
+    }
+  }
+
+  /** Connects until the main thread says that the lane is well where it landed. */
+  async #connect(): Promise<LaneLink> {
+    for (let tries = 1; ; tries++) {
+      let isOver = false;
+      const link = await LaneLink.open(this.#start, {
+        frame: (name, payload) => this.#frame(name, payload),
+        failed: (error) => isOver || this.#fail(error),
+        waits: () => this.#underway.size > 0,
+      });
+      this.#link = link;
+      const answer = Promise.withResolvers<"begin" | "redial">();
+      this.#answer = answer.resolve;
+      this.#post({ kind: "up", landing: link.landing, tries });
+      if ((await answer.promise) === "begin") return link;
+      isOver = true;
+      link.close();
+    }
+  }
+
+  /** What the main thread says to "up". */
+  go(how: "begin" | "redial"): void {
+    this.#answer?.(how);
+  }
+
+  /** There may be something in the queue. */
+  look(): void {
+    this.#wake?.();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#wake?.();
+  }
+
+  #fail(error: MigrateError): void {
+    this.#failure ??= error;
+    this.#wake?.();
+  }
+
+  #frame(name: FrameName, payload: Buffer): void {
+    if (name === "ack") this.#acknowledged(payload);
+    else if (name === "want") this.#wants(payload);
+    else throw new MigrateError("protocol", `a ${name} frame is not expected on a lane`);
+    this.#wake?.();
+  }
+
+  #acknowledged(payload: Buffer): void {
+    for (const place of parseAck(payload)) {
+      const chunk = this.#underway.acknowledge(place);
+      this.#copies?.right(chunk);
+      this.#right.push(chunk);
+      this.#foundBytes += foundBytes(chunk);
+      this.#repeatedBytes += chunk.copiedBytes;
+      if (chunk.state === "described") this.#choices[chunk.file]!.heard(true);
+      else this.#compressor.acknowledged(chunk.wireBytes);
+    }
+    this.#report();
+  }
+
+  #wants(payload: Buffer): void {
+    for (const want of parseWant(payload)) {
+      const chunk = this.#underway.want(want);
+      // It came over the link, for nothing.
+      if (chunk.isAgain) this.#compressor.acknowledged(chunk.wireBytes);
+      else this.#choices[chunk.file]!.heard(want.found !== 0);
+      this.#copies?.gone(chunk);
+      this.#wanted.push(chunk);
+    }
+  }
+
+  async #loop(): Promise<void> {
+    while (!this.#stopped || this.#underway.size > 0) {
+      if (this.#failure) throw this.#failure;
+      const wanted = this.#wanted.shift();
+      if (wanted !== undefined) {
+        await this.#sendWanted(wanted);
+        continue;
+      }
+      const isFull = this.#underway.size >= this.#windowChunks;
+      const next = this.#stopped || isFull ? null : this.#queue.take();
+      if (next !== null) await this.#take(next);
+      else {
+        // A full window tells of the link only where it is chunks that are awaited, and not looks into the store.
+        await this.#wait(() => this.#sleep(), isFull && this.#underway.sent >= this.#windowChunks / 2);
+      }
+    }
+  }
+
+  /** Waits for work, an answer, a failure or the end. */
+  #sleep(): Promise<void> {
+    this.#report();
+    return new Promise((resolve) => {
+      this.#wake = () => {
+        this.#wake = undefined;
+        resolve();
+      };
+    });
+  }
+
+  /** Does `wait`; the compressor hears for how long, and whether it was for the other side. */
+  async #wait(wait: () => Promise<void> | undefined, isTheirs: boolean): Promise<void> {
+    const waiting = wait();
+    if (waiting === undefined) return;
+    const begunMs = performance.now();
+    await waiting;
+    const ms = performance.now() - begunMs;
+    if (isTheirs) this.#compressor.waited(ms);
+    else this.#compressor.rested(ms);
+  }
+
+  async #take({ file, chunk, have }: QueuedChunk): Promise<void> {
+    const { buffer, slot } = await this.#freeBuffer();
+    const bytes = this.#reader.read(file, chunk, buffer);
+    // Before it is packed: a block is what lies in the file, its zeros included.
+    const choice = this.#choices[file]!;
+    const prints = choice.isDue ? this.#fingerprinter?.prints(buffer.dataRoom(bytes)) : undefined;
+    // What the store has crosses no link, so nothing is known of it meanwhile; RAM to come may repeat it.
+    const isWorthIt = this.#compressor.isLinkSlow || (prints !== undefined && this.#choices.length > 1);
+    this.#copies?.look(buffer.dataRoom(bytes), isWorthIt);
+    const packed = buffer.pack(bytes);
+    const { body, pagesAt } = packed;
+    const tag = this.#tagger.tag(file, chunk, body);
+    if (isWorthIt) this.#copies?.remember(file, chunk);
+    else if (this.#compressor.mayLinkBeSlow) this.#copies?.rememberLater(file, chunk);
+    if (tag.equals(have)) {
+      this.#copies?.right({ file, chunk, copiedBytes: 0 });
+      this.#right.push({ file, chunk, tag });
+      return;
+    }
+    const dataBytes = body.length - pagesAt;
+    const underway = newChunk({ file, chunk }, tag, bytes, dataBytes);
+    const isAsked = choice.next(dataBytes);
+    if (prints === undefined || !isAsked) {
+      this.#underway.send(underway);
+      await this.#send(underway, buffer, slot, packed);
+      return;
+    }
+    this.#underway.describe(underway);
+    this.#link!.socket.send(encodeDescribe(file, chunk, tag, prints))?.catch(() => {});
+  }
+
+  /** The chunk is read again: keeping all that were described would take more memory than it saves time. */
+  async #sendWanted(chunk: ChunkUnderway): Promise<void> {
+    const { buffer, slot } = await this.#freeBuffer();
+    const bytes = this.#reader.read(chunk.file, chunk.chunk, buffer);
+    // Before blocks are cleared: a stream is recognised by what stands before a page.
+    this.#copies?.look(buffer.dataRoom(bytes), !chunk.isAgain && this.#compressor.isLinkSlow);
+    buffer.clear(chunk.found, bytes);
+    const packed = buffer.pack(bytes);
+    if (chunk.found === 0 && !this.#tagger.tag(chunk.file, chunk.chunk, packed.body).equals(chunk.tag)) {
+      throw this.#reader.changed(chunk.file, "was written to");
+    }
+    this.#underway.send(chunk);
+    await this.#send(chunk, buffer, slot, packed);
+  }
+
+  async #freeBuffer(): Promise<{ buffer: ChunkBuffer; slot: number }> {
+    const slot = this.#turn++ % this.#buffers.length;
+    await this.#wait(() => this.#sending[slot], true);
+    this.#sending[slot] = undefined;
+    return { buffer: this.#buffers[slot]!, slot };
+  }
+
+  async #send(chunk: ChunkUnderway, buffer: ChunkBuffer, slot: number, packed: Packed): Promise<void> {
+    const copies = (this.#compressor.isLinkSlow && this.#copies?.find(packed)) || [];
+    chunk.copiedBytes = copies.reduce((sum, { bytes }) => sum + bytes, 0);
+    this.#copies?.sent(chunk.file, chunk.chunk);
+    const content = copies.length === 0 ? packed.body : buffer.shorten(copies);
+    const compressed = this.#compressor.compress(content, packed.body.length);
+    if (compressed !== null) buffer.compressed(compressed);
+    const frame = buffer.frame(chunk.file, chunk.chunk, chunk.tag, chunk.found);
+    chunk.wireBytes = frame.length;
+    this.#sentChunks++;
+    // Frames are garbage that the collector knows little of: a large VM would take 50 MiB more. Asking takes 0.1 ms.
+    if (++this.#frames % collectedFrames === 0) Bun.gc(false);
+    const { socket } = this.#link!;
+    const sent = this.#pacer ? socket.sendPaced(frame, this.#pacer) : socket.send(frame);
+    // A failure to send ends the lane by way of `failed`, which knows the reason.
+    this.#sending[slot] = sent?.catch(() => {});
+    if (this.#pacer) await this.#wait(() => this.#sending[slot], true);
+  }
+
+  #report(): void {
+    const right = this.#right;
+    if (right.length === 0) return;
+    this.#right = [];
+    const places = new Uint32Array(right.length * 2);
+    const tags = new Uint8Array(right.length * limits.tagBytes);
+    right.forEach(({ file, chunk, tag }, i) => {
+      places.set([file, chunk], i * 2);
+      tags.set(tag, i * limits.tagBytes);
+    });
+    this.#post({
+      kind: "right",
+      places,
+      tags,
+      sentChunks: this.#sentChunks,
+      foundBytes: this.#foundBytes,
+      repeatedBytes: this.#repeatedBytes,
+      bytesSent: this.#link!.socket.bytesSent,
+    });
+    this.#sentChunks = this.#foundBytes = this.#repeatedBytes = 0;
+  }
+}

@@ -1,0 +1,241 @@
+/**
+ * Finds at the destination what a source describes: in the file of a base that has the same place, and
+ * then in the index of the store. Runs in a door's Worker, one for each lane.
+ *
+ * What is found has been read just now and has the fingerprint that was asked for. That is a hint still:
+ * the chunk's tag decides. Nothing here throws; what cannot be read is not there.
+ */
+import { join } from "node:path";
+import { limits } from "../../../protocol/limits.ts";
+import { blockLength, blocksOf, Fingerprinter, isNoFingerprint } from "./block-hash.ts";
+import { BlockIndex, type IndexedPlace } from "./block-index.ts";
+import { OpenCandidates } from "./open-candidates.ts";
+import { shareBytes } from "./share-bytes.ts";
+
+const { blockBytes, chunkBytes, fingerprintBytes } = limits;
+
+export interface FinderGrant {
+  /** The index key, 16 bytes. */
+  key: Uint8Array;
+  /** Null where bases alone are looked at. */
+  index: { database: string; store: string } | null;
+  /** For each file of the VM, the file of a base VM with which it is compared place by place; null where there is none. */
+  bases: (string | null)[];
+}
+
+/** A block that lies in a file of this host. */
+export interface FoundBlock {
+  path: string;
+  offset: number;
+  bytes: number;
+}
+
+export class BlockFinder {
+  readonly #fingerprinter: Fingerprinter;
+  readonly #bases: readonly (string | null)[];
+  readonly #store: string;
+  readonly #files: OpenCandidates;
+  /** Undefined where there is none, or once it could not be read. */
+  #index: BlockIndex | undefined;
+
+  constructor(grant: FinderGrant) {
+    this.#fingerprinter = new Fingerprinter(grant.key);
+    this.#bases = grant.bases;
+    this.#store = grant.index?.store ?? "";
+    this.#files = new OpenCandidates(grant.index?.store ?? null, grant.bases);
+    if (grant.index === null) return;
+    try {
+      this.#index = BlockIndex.openReadOnly(grant.index.database);
+    } catch {
+      // Damaged, or being made anew: bases go on being looked at.
+    }
+  }
+
+  /**
+   * Looks for the blocks of a chunk by their fingerprints (8 bytes each, zeros for a block without data)
+   * and reads each that it finds into its place in `room`, which is as long as the chunk. Gives for each
+   * block where it is, or null: not found, or without data. The places of blocks without data are left
+   * alone; what stands at those of blocks that were not found is of no meaning.
+   */
+  find(file: number, chunk: number, prints: Buffer, room: Buffer): (FoundBlock | null)[] {
+    const found = new Array<FoundBlock | null>(blocksOf(room.length)).fill(null);
+    const base = this.#bases[file] ?? null;
+    if (base !== null) {
+      const sought = (i: number) =>
+        isNoFingerprint(prints, i) ? null : placed(base, chunk * chunkBytes + i * blockBytes, room, i);
+      this.#take(
+        found.map((_, i) => sought(i)),
+        prints,
+        room,
+        found,
+      );
+    }
+    if (
+      this.#index !== undefined &&
+      found.some((block, i) => block === null && !isNoFingerprint(prints, i))
+    ) {
+      this.#takeIndexed(this.#index, prints, room, found);
+    }
+    return found;
+  }
+
+  /**
+   * Reads found blocks again into their places in `room`; the other places are left alone. False where
+   * one cannot be read or has another fingerprint now.
+   */
+  read(found: readonly (FoundBlock | null)[], prints: Buffer, room: Buffer): boolean {
+    const again = new Array<FoundBlock | null>(found.length).fill(null);
+    this.#take(found, prints, room, again);
+    return again.every((block, i) => block !== null || found[i] === null);
+  }
+
+  /**
+   * Puts found blocks into a file of ours, from `offset` on, so that they share room on the disk with
+   * those they were found in (platform/copy-range.ts, sharesBlocks). `room` is the chunk as it must be,
+   * its tag checked. The blocks may have changed since they were read, so each is read where it stands
+   * now, and written where it is another. True when all of them stand there, byte for byte; false where
+   * the file system cannot, and then some may stand there and none is wrong. Throws as node:fs does where
+   * the file cannot be written.
+   */
+  share(found: readonly (FoundBlock | null)[], room: Buffer, fd: number, offset: number): boolean {
+    let all = true;
+    forStretches(found, (from, end) => {
+      const first = found[from]!;
+      const bytes = room.subarray(from * blockBytes, end * blockBytes);
+      const source = this.#files.fd(first.path);
+      if (
+        !all ||
+        source === null ||
+        !shareBytes(source, first.offset, fd, offset + from * blockBytes, bytes)
+      ) {
+        all = false;
+      }
+    });
+    return all;
+  }
+
+  close(): void {
+    this.#files.close();
+    this.#loseIndex();
+  }
+
+  /** Looks up what is not found yet, and reads it; each block may have several places. */
+  #takeIndexed(index: BlockIndex, prints: Buffer, room: Buffer, found: (FoundBlock | null)[]): void {
+    const places = this.#lookUp(index, prints, found);
+    // A place that goes on where the block before it lies is read together with that.
+    let before: IndexedPlace | undefined;
+    const first = places.map((each) => {
+      const next = each.find(({ file, block }) => file === before?.file && block === before.block + 1);
+      before = next ?? each[0];
+      return before;
+    });
+    const block = (place: IndexedPlace | undefined, i: number): FoundBlock | null => {
+      const path = place === undefined ? null : this.#pathOf(index, place.file);
+      return path === null ? null : placed(path, place!.block * blockBytes, room, i);
+    };
+    this.#take(first.map(block), prints, room, found);
+    for (const [i, each] of places.entries()) {
+      for (const place of each) {
+        if (found[i] !== null) break;
+        if (place === first[i]) continue;
+        const only = new Array<FoundBlock | null>(found.length).fill(null);
+        only[i] = block(place, i);
+        this.#take(only, prints, room, found);
+      }
+    }
+  }
+
+  /** For each block that is sought and was not found, where one like it may lie. */
+  #lookUp(index: BlockIndex, prints: Buffer, found: readonly (FoundBlock | null)[]): IndexedPlace[][] {
+    try {
+      return index.atOnce(() =>
+        found.map((block, i) => {
+          if (block !== null || isNoFingerprint(prints, i)) return [];
+          return index.lookup(prints.subarray(i * fingerprintBytes, (i + 1) * fingerprintBytes));
+        }),
+      );
+    } catch {
+      this.#loseIndex();
+      return found.map(() => []);
+    }
+  }
+
+  #pathOf(index: BlockIndex, file: number): string | null {
+    if (this.#index === undefined) return null;
+    try {
+      const path = index.pathOf(file);
+      return path === null ? null : join(this.#store, path);
+    } catch {
+      this.#loseIndex();
+      return null;
+    }
+  }
+
+  /**
+   * Reads the blocks that are sought into their places, those that lie side by side at once, and notes in
+   * `found` each that has its fingerprint.
+   */
+  #take(
+    sought: readonly (FoundBlock | null)[],
+    prints: Buffer,
+    room: Buffer,
+    found: (FoundBlock | null)[],
+  ): void {
+    forStretches(sought, (from, end) => this.#takeStretch(sought, from, end, prints, room, found));
+  }
+
+  #takeStretch(
+    sought: readonly (FoundBlock | null)[],
+    from: number,
+    end: number,
+    prints: Buffer,
+    room: Buffer,
+    found: (FoundBlock | null)[],
+  ): void {
+    const { path, offset } = sought[from]!;
+    const stretch = room.subarray(from * blockBytes, end * blockBytes);
+    if (!this.#files.read(path, offset, stretch)) {
+      // The file may end in it: each block on its own.
+      if (end - from === 1) return;
+      for (let i = from; i < end; i++) this.#takeStretch(sought, i, i + 1, prints, room, found);
+      return;
+    }
+    for (let i = from; i < end; i++) {
+      const block = room.subarray(i * blockBytes, (i + 1) * blockBytes);
+      if (this.#fingerprinter.matches(block, prints, i)) found[i] = sought[i]!;
+    }
+  }
+
+  #loseIndex(): void {
+    const index = this.#index;
+    this.#index = undefined;
+    try {
+      index?.close();
+    } catch {
+      // It is of no use any more in any case.
+    }
+  }
+}
+
+/** Block `i` of a chunk as long as `room`, at `offset` of a file. */
+function placed(path: string, offset: number, room: Buffer, i: number): FoundBlock {
+  return { path, offset, bytes: blockLength(room.length, i) };
+}
+
+/** Calls `each` with the first and the end of every run of blocks that lie side by side in one file. */
+function forStretches(
+  blocks: readonly (FoundBlock | null)[],
+  each: (from: number, end: number) => void,
+): void {
+  for (let from = 0, end = 0; from < blocks.length; from = end) {
+    const first = blocks[from];
+    end = from + 1;
+    if (first == null) continue;
+    while (end < blocks.length && goesOn(first, blocks[end], end - from)) end++;
+    each(from, end);
+  }
+}
+
+function goesOn(first: FoundBlock, next: FoundBlock | null | undefined, blocks: number): boolean {
+  return next != null && next.path === first.path && next.offset === first.offset + blocks * blockBytes;
+}

@@ -1,0 +1,182 @@
+/**
+ * What comes in on a stream: every frame is checked before its bytes are handed on, in order and once,
+ * however often the connection was lost (SPEC.md, STREAM-2 to STREAM-6). Knows no socket.
+ */
+import { timingSafeEqual } from "node:crypto";
+import { MigrateError } from "../../protocol/errors.ts";
+import { limits } from "../../protocol/limits.ts";
+import { decompressBody } from "../compression/zstd-frame.ts";
+import { parseData, parseDataEnd, StreamDigest, StreamTagger } from "./stream-frame.ts";
+
+/** Bytes that wait are kept in blocks of at least so much, so that tiny frames do not cost an object each. */
+const blockBytes = 64 * 1024;
+
+/** The program's end, as far as this needs it. */
+export interface StreamOutlet {
+  /** Hands bytes on; gives how many were taken. */
+  write(bytes: Buffer): number;
+  /** There is nothing more to hand on. */
+  shutdown(): void;
+}
+
+interface Block {
+  room: Buffer;
+  /** Handed on up to here. */
+  from: number;
+  filled: number;
+  /** Where the stream is behind the block's last byte: always the end of a frame. */
+  end: number;
+}
+
+export class StreamInbox {
+  readonly #outlet: StreamOutlet;
+  readonly #tagger: StreamTagger;
+  readonly #digest: StreamDigest;
+  /** Bytes that were checked and are ours. */
+  #accepted = 0;
+  /** Bytes that were handed on, to the end of a frame. */
+  #handedOn = 0;
+  /** Where the next frame of this connection begins. */
+  #next = 0;
+  /** The most that the peer was told we have; it may send a window beyond that. */
+  #told = 0;
+  #waiting: Block[] = [];
+  #end: { bytes: number; digest: Buffer } | undefined;
+  /** DATA-END came on this connection, or was in before it. */
+  #endHeard = false;
+  #ended = false;
+  #broken = false;
+
+  /** Takes the 16-byte key of this direction's tags. */
+  constructor(stream: number, key: Uint8Array, outlet: StreamOutlet) {
+    this.#outlet = outlet;
+    this.#tagger = new StreamTagger(key, stream);
+    this.#digest = new StreamDigest(stream);
+  }
+
+  /** What HELLO, WELCOME and DATA-ACK say: the bytes handed on, and one more once the end is, too. */
+  get received(): number {
+    return this.#handedOn + (this.#ended ? 1 : 0);
+  }
+
+  /** What the peer was not told yet. */
+  get untold(): number {
+    return this.received - this.#told;
+  }
+
+  /** True once everything, the end included, was checked and handed on. */
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  get handedOnBytes(): number {
+    return this.#handedOn;
+  }
+
+  /** SHA-256 of a direction that has ended, 32 bytes. */
+  get digest(): Buffer | undefined {
+    return this.#ended ? this.#end?.digest : undefined;
+  }
+
+  /** The peer is being told; gives what. */
+  tell(): number {
+    this.#told = this.received;
+    return this.#told;
+  }
+
+  /** A new connection begins; gives what the peer must be told, behind which it begins. */
+  begin(): number {
+    this.#next = this.#handedOn;
+    this.#endHeard = this.#ended;
+    return this.tell();
+  }
+
+  /**
+   * Takes a DATA payload, or where `isZstd` a DATA-ZSTD one. Throws MigrateError: "protocol" for a frame that
+   * has no place here, "integrity" for a wrong tag, "qemu-failed" where the program is gone and cannot take it.
+   */
+  data(payload: Buffer, isZstd = false): void {
+    const { offset, tag, bytes: content } = parseData(payload);
+    if (offset !== this.#next) throw wrong(`went on at ${offset} and not at ${this.#next}`);
+    // Before anything is decompressed: a window is of what the program is to have, and not of what crossed the link.
+    const room = this.#told + limits.streamWindowBytes + limits.dataBytes - offset;
+    if (room < (isZstd ? 1 : content.length)) throw wrong("did not wait");
+    const bytes = isZstd ? decompressBody(content, Math.min(limits.dataBytes, room)) : content;
+    if (bytes.length === 0) throw wrong("has a compressed frame of nothing");
+    const end = offset + bytes.length;
+    if (!timingSafeEqual(tag, this.#tagger.tag(offset, bytes))) {
+      throw new MigrateError("integrity", "a piece of a stream was damaged on its way");
+    }
+    this.#next = end;
+    // It came on an earlier connection already, and waits for the program.
+    if (end <= this.#accepted) return;
+    if (offset < this.#accepted) throw wrong("came again in other pieces");
+    if (this.#end !== undefined) throw wrong("goes on behind its end");
+    if (this.#broken) throw programGone();
+    this.#digest.add(tag);
+    this.#accepted = end;
+    const taken = this.#waiting.length === 0 ? this.#outlet.write(bytes) : 0;
+    if (taken === bytes.length) this.#handedOn = end;
+    else this.#keep(bytes.subarray(taken), end);
+  }
+
+  /** Takes a DATA-END payload. Throws MigrateError "protocol", or "integrity" where the digest is wrong. */
+  end(payload: Buffer): void {
+    const { bytes, digest } = parseDataEnd(payload);
+    if (this.#endHeard) throw wrong("ended twice");
+    if (bytes !== this.#next || bytes !== this.#accepted) throw wrong("ended before its end");
+    this.#endHeard = true;
+    const known = this.#end?.digest ?? this.#digest.finish(bytes);
+    this.#end = { bytes, digest: known };
+    if (!timingSafeEqual(digest, known)) {
+      throw new MigrateError("integrity", "what came on a stream is not what was sent");
+    }
+    this.#settle();
+  }
+
+  /** The program takes bytes again. */
+  drained(): void {
+    for (;;) {
+      const block = this.#waiting[0];
+      if (block === undefined) break;
+      block.from += this.#outlet.write(block.room.subarray(block.from, block.filled));
+      if (block.from < block.filled) return;
+      this.#handedOn = block.end;
+      this.#waiting.shift();
+    }
+    this.#settle();
+  }
+
+  /** The program is gone. Throws MigrateError "qemu-failed" where bytes waited for it. */
+  broken(): void {
+    this.#broken = true;
+    if (this.#waiting.length > 0) throw programGone();
+  }
+
+  #keep(bytes: Buffer, end: number): void {
+    const last = this.#waiting.at(-1);
+    if (last !== undefined && last.room.length - last.filled >= bytes.length) {
+      bytes.copy(last.room, last.filled);
+      last.filled += bytes.length;
+      last.end = end;
+      return;
+    }
+    const room = Buffer.allocUnsafeSlow(Math.max(blockBytes, bytes.length));
+    bytes.copy(room);
+    this.#waiting.push({ room, from: 0, filled: bytes.length, end });
+  }
+
+  #settle(): void {
+    if (this.#end === undefined || this.#ended || this.#waiting.length > 0) return;
+    this.#ended = true;
+    this.#outlet.shutdown();
+  }
+}
+
+function wrong(what: string): MigrateError {
+  return new MigrateError("protocol", `a stream ${what}`);
+}
+
+function programGone(): MigrateError {
+  return new MigrateError("qemu-failed", "the program at the end of a stream is gone, and more came for it");
+}

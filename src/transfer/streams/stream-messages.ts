@@ -1,0 +1,48 @@
+/** What the main thread of a source and the Workers of its streams say to each other; the bytes never pass this way. */
+import type { Credentials } from "../../channel/tls.ts";
+import type { Compression } from "../compression/compression.ts";
+import type { WireError } from "../lanes/lane-messages.ts";
+import type { StreamTiming } from "./stream-watch.ts";
+
+/** Where a source's streams go, and how they get in. */
+export interface StreamRoute {
+  host: string;
+  port: number;
+  credentials: Credentials | null;
+  /** The destination's fingerprint; null on an insecure link. */
+  peer: string | null;
+  session: string;
+  tagKey: Uint8Array;
+  /** Of STARTED: which QEMU, and the word that lets a stream in (hex 32 each). */
+  instance: string;
+  streamToken: string;
+  compression: Compression;
+  /** A stream that has been without a connection for so long has failed. */
+  retryForMs: number;
+}
+
+/** What went to the destination on a stream: its digest as text, sha256:… */
+export interface StreamResult {
+  stream: number;
+  bytes: number;
+  digest: string;
+}
+
+/** The main thread to a Worker of streams. */
+export type ToStreams =
+  | { kind: "route"; route: StreamRoute; timing: StreamTiming; mostLevel: number }
+  /** Takes the descriptor over as the program's end of the stream. */
+  | { kind: "open"; stream: number; fd: number; bandwidthBytesPerSec: number | null }
+  | { kind: "rate"; stream: number; bandwidthBytesPerSec: number }
+  /** Ends everything and closes every descriptor; answered by `dropped`. */
+  | { kind: "drop" };
+
+/** A Worker of streams to the main thread. */
+export type FromStreams =
+  | { kind: "opened"; stream: number }
+  | { kind: "link"; stream: number; state: "lost" | "restored"; message: string }
+  /** So far: bytes of frames sent, and bytes handed on to either program. */
+  | { kind: "progress"; stream: number; sentBytes: number; toDestination: number; toSource: number }
+  | { kind: "ended"; result: StreamResult }
+  | { kind: "failed"; stream: number; error: WireError }
+  | { kind: "dropped" };

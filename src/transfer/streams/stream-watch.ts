@@ -1,0 +1,53 @@
+/** Watches over the connection that carries a stream: signs of life both ways, and an end to one without them. */
+import type { FrameSocket } from "../../channel/frame-socket.ts";
+import { MigrateError } from "../../protocol/errors.ts";
+import { deadlines } from "../../protocol/limits.ts";
+import { encodeMessage } from "../../protocol/messages.ts";
+
+/** In milliseconds. */
+export interface StreamTiming {
+  /** PING after so long without a word of ours. */
+  pingMs: number;
+  /** A peer that was not heard for so long is gone. */
+  silenceMs: number;
+}
+
+export const streamTiming: StreamTiming = { pingMs: deadlines.pingMs, silenceMs: deadlines.silenceMs };
+
+export class StreamWatch {
+  readonly #timing: StreamTiming;
+  #timer: Timer | undefined;
+  #saidBytes = 0;
+  #saidAtMs = 0;
+
+  constructor(timing: StreamTiming) {
+    this.#timing = timing;
+  }
+
+  /** Watches this connection from now on, and no other; destroys it (MigrateError "network") once it is silent. */
+  begin(link: FrameSocket): void {
+    const { pingMs, silenceMs } = this.#timing;
+    this.end();
+    this.#saidBytes = link.bytesSent;
+    this.#saidAtMs = performance.now();
+    this.#timer = setInterval(() => this.#look(link), Math.min(pingMs, silenceMs) / 4);
+  }
+
+  /** Watches none. */
+  end(): void {
+    clearInterval(this.#timer);
+  }
+
+  #look(link: FrameSocket): void {
+    const nowMs = performance.now();
+    const { pingMs, silenceMs } = this.#timing;
+    if (nowMs - link.lastHeardMs > silenceMs) {
+      link.destroy(new MigrateError("network", `nothing was heard for ${silenceMs / 1000} s`));
+    } else if (link.bytesSent !== this.#saidBytes) {
+      this.#saidBytes = link.bytesSent;
+      this.#saidAtMs = nowMs;
+    } else if (nowMs - this.#saidAtMs >= pingMs) {
+      link.send(encodeMessage("ping", {}))?.catch(() => {});
+    }
+  }
+}

@@ -1,0 +1,80 @@
+/** The files of a source and the lanes that look through them: for tests of what need not be sent twice. */
+import { expect } from "bun:test";
+import { readFileSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { limits } from "../../../../src/protocol/limits.ts";
+import { ChunkBuffer } from "../../../../src/transfer/chunks/chunk-buffer.ts";
+import { ChunkReader } from "../../../../src/transfer/chunks/chunk-reader.ts";
+import type { Copy } from "../../../../src/transfer/chunks/shortened-body.ts";
+import { KnownPages } from "../../../../src/transfer/reuse/repeats/known-pages.ts";
+import { CopyFinder } from "../../../../src/transfer/reuse/repeats/repeat-finder.ts";
+import { Folder } from "../../sparse-file.ts";
+
+/** A file that is a hole: the memory is made for what it could hold, so that nothing is forgotten. */
+const holeBytes = 256 * limits.chunkBytes;
+
+/** One lane of a source that has these files. */
+export class FinderLane {
+  readonly finder: CopyFinder;
+  readonly #paths: readonly string[];
+  readonly #reader: ChunkReader;
+  readonly #buffer = new ChunkBuffer();
+
+  constructor(paths: readonly string[], memory: SharedArrayBuffer, lane: number) {
+    const files = paths.map((path) => ({ path, bytes: statSync(path).size }));
+    this.#paths = paths;
+    this.#reader = new ChunkReader(files);
+    const sizes = files.map(({ bytes }) => bytes);
+    this.finder = new CopyFinder(memory, lane, sizes, this.#reader);
+  }
+
+  /**
+   * What need not be sent of a chunk, where looking is `isWorthIt`: whatever it is, it is seen to be what the
+   * files have. The chunk is said to be sent then, unless `sends` is false.
+   */
+  copies(file: number, chunk: number, { sends = true, isWorthIt = true } = {}): Copy[] {
+    const bytes = this.#reader.read(file, chunk, this.#buffer);
+    this.finder.look(this.#buffer.dataRoom(bytes), isWorthIt);
+    const packed = this.#buffer.pack(bytes);
+    this.finder.remember(file, chunk);
+    const copies = this.finder.find(packed);
+    let free = packed.pagesAt;
+    for (const copy of copies) {
+      const same = readFileSync(this.#paths[copy.file]!).subarray(copy.from, copy.from + copy.bytes);
+      expect(packed.body.subarray(copy.at, copy.at + copy.bytes).equals(same)).toBe(true);
+      expect(copy.bytes).toBeGreaterThanOrEqual(limits.pageBytes);
+      expect(copy.at).toBeGreaterThanOrEqual(free);
+      free = copy.at + copy.bytes;
+    }
+    if (sends) this.finder.sent(file, chunk);
+    return copies;
+  }
+
+  close(): void {
+    this.#reader.close();
+  }
+}
+
+export class FinderSource {
+  readonly #folder = new Folder();
+  readonly #lanes: FinderLane[] = [];
+
+  path(file: number): string {
+    return join(this.#folder.path, `file-${file}`);
+  }
+
+  /** So many lanes of a source with these files, and with a hole behind them; and what they share. */
+  lanes(contents: readonly Buffer[], count = 1): { all: FinderLane[]; memory: SharedArrayBuffer } {
+    for (const [file, content] of contents.entries()) writeFileSync(this.path(file), content);
+    const paths = [...contents.map((_, file) => this.path(file)), this.#folder.file("hole", holeBytes)];
+    const memory = KnownPages.memory(paths.map((path) => statSync(path).size));
+    const all = Array.from({ length: count }, (_, lane) => new FinderLane(paths, memory, lane));
+    this.#lanes.push(...all);
+    return { memory, all };
+  }
+
+  close(): void {
+    for (const lane of this.#lanes) lane.close();
+    this.#folder.remove();
+  }
+}
