@@ -24,7 +24,7 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
 /** Files that read no clock, no socket, no file and no randomness. */
 const pure = (path: string) =>
   path.startsWith("src/protocol/") ||
-  path === "src/migration/phases.ts" ||
+  path === "src/migration/ownership/phases.ts" ||
   /^src\/migration\/[\w-]+-machine\.ts$/.test(path);
 
 interface Import {
@@ -91,7 +91,7 @@ describe("imports", () => {
     const wrong = faults(sources, (path) =>
       importsOf(path).flatMap(({ target, typeOnly }) => {
         if (folderOf(path) === "terminal" && target?.startsWith("src/migration/"))
-          return target === "src/migration/events.ts" && typeOnly ? [] : [`draws from ${target}`];
+          return target === "src/migration/report/events.ts" && typeOnly ? [] : [`draws from ${target}`];
         const outside =
           folderOf(path) !== "terminal" && folderOf(path) !== "commands" && path !== "src/main.ts";
         return target?.startsWith("src/terminal/") && outside ? [`may not know ${target}`] : [];

@@ -2,7 +2,7 @@
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { MigrationEvent } from "../migration/events.ts";
+import type { MigrationEvent } from "../migration/report/events.ts";
 import { freeBytes } from "../platform/filesystem.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { formatBytes, formatBytesExactly, formatDuration, formatRate } from "../terminal/format.ts";

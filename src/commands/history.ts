@@ -1,5 +1,5 @@
 /** `migrate history`: the sessions that have ended on this host. */
-import { history } from "../migration/status.ts";
+import { history } from "../migration/operator/status.ts";
 import { homeOf } from "./cli/context.ts";
 import { defineCommand } from "./cli/define-command.ts";
 import { sessionColumns } from "./cli/session-table.ts";

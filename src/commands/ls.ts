@@ -1,7 +1,7 @@
 /** `migrate ls`: the VMs that run on this host, and those that lie in a store. */
 import { realpathSync } from "node:fs";
 import { basename, dirname, join, sep } from "node:path";
-import { vmLinkName } from "../migration/arriving-command.ts";
+import { vmLinkName } from "../migration/providers/qemu/arriving-command.ts";
 import { formatBytes } from "../terminal/format.ts";
 import type { Column } from "../terminal/table.ts";
 import { type StoredVm, storedVms } from "../vm/folder/stored-vms.ts";

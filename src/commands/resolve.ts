@@ -1,5 +1,5 @@
 /** `migrate resolve`: settles who owns a VM whose session was cut at the wrong moment. */
-import { resolveSession } from "../migration/resolve.ts";
+import { resolveSession } from "../migration/operator/resolve.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { helpHint } from "./cli/arguments.ts";
 import { homeOf, passphraseBefore, passphraseOptions, warnInsecure } from "./cli/context.ts";

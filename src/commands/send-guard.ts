@@ -1,5 +1,5 @@
-/** `migrate send-guard`: for this program's own use; see migration/guard.ts. */
-import { watchOver } from "../migration/guard.ts";
+/** `migrate send-guard`: for this program's own use; see migration/source/guard.ts. */
+import { watchOver } from "../migration/source/guard.ts";
 import { homeOf } from "./cli/context.ts";
 import { defineCommand } from "./cli/define-command.ts";
 

@@ -1,7 +1,7 @@
 /** `migrate send`: moves a VM from this host to another. */
-import { startGuard } from "../migration/guard.ts";
-import { sendVm } from "../migration/send.ts";
-import { sendRunningVm } from "../migration/send-running.ts";
+import { startGuard } from "../migration/source/guard.ts";
+import { sendVm } from "../migration/source/send.ts";
+import { sendRunningVm } from "../migration/source/send-running.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
 import { checkVmName } from "../protocol/names.ts";

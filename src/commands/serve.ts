@@ -1,7 +1,7 @@
 /** `migrate serve`: waits for VMs on the destination host. */
 import { resolve } from "node:path";
-import type { StartMeasuring } from "../migration/measuring.ts";
-import { serve } from "../migration/serve.ts";
+import type { StartMeasuring } from "../migration/destination/measuring.ts";
+import { serve } from "../migration/destination/serve.ts";
 import { exitCodes, MigrateError } from "../protocol/errors.ts";
 import { helpHint } from "./cli/arguments.ts";
 import { homeOf, passphraseBefore, passphraseOptions, warnInsecure } from "./cli/context.ts";

@@ -1,5 +1,5 @@
 /** `migrate status`: the sessions that have not ended, here and on another host. */
-import { localStatus, remoteStatus } from "../migration/status.ts";
+import { localStatus, remoteStatus } from "../migration/operator/status.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { helpHint, readValue } from "./cli/arguments.ts";
 import { homeOf, passphraseFrom, passphraseOptions, warnInsecure } from "./cli/context.ts";

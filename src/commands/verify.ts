@@ -1,5 +1,5 @@
 /** `migrate verify`: checks a VM's folder against the digests in its vm.json. */
-import { type VerifiedFile, verifyVm } from "../migration/verify.ts";
+import { type VerifiedFile, verifyVm } from "../migration/operator/verify.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import type { Column } from "../terminal/table.ts";
 import { defineCommand } from "./cli/define-command.ts";

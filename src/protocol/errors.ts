@@ -64,7 +64,7 @@ export type ErrorCode = keyof typeof errorCodes;
 export interface ErrorContext {
   /** The side on which it arose, where that is known. */
   side?: Side | undefined;
-  /** The phase in which it arose (see migration/phases.ts), where there is one. */
+  /** The phase in which it arose (see migration/ownership/phases.ts), where there is one. */
   phase?: string | undefined;
   /** What the person can do next. Never sent to the peer. */
   hint?: string | undefined;

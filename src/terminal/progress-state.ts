@@ -2,7 +2,7 @@
  * What the progress display knows of each session: a fold over the migration's events, so that the
  * drawing (progress.ts) is a function of it. Pure; the clock is the events' own `seconds`.
  */
-import type { FileProgress, MigrationEvent } from "../migration/events.ts";
+import type { FileProgress, MigrationEvent } from "../migration/report/events.ts";
 
 export interface LinkTrouble {
   message: string;

@@ -2,7 +2,7 @@
  * The progress of running migrations as lines of text: for each session its phase, one bar a file,
  * one for all, and a line of rates. Pure: (state, size, style, now) -> lines.
  */
-import type { FileProgress } from "../migration/events.ts";
+import type { FileProgress } from "../migration/report/events.ts";
 import { formatBytes, formatDuration, formatPercent, formatRate, formatTimeLeft } from "./format.ts";
 import { columnsOf, cut, padEnd, paint, printable, type Style } from "./line.ts";
 import { type ProgressState, type SessionView, timeLeftMs } from "./progress-state.ts";

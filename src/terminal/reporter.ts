@@ -4,7 +4,7 @@
  * to standard error, below which the progress bars are kept when that is a terminal.
  */
 import { createConsola, LogLevels } from "consola/basic";
-import type { MigrationEvent, Observer } from "../migration/events.ts";
+import type { MigrationEvent, Observer } from "../migration/report/events.ts";
 import type { MigrateError, Side } from "../protocol/errors.ts";
 import { ProgressDisplay } from "./display.ts";
 import { type Colour, jsonLine, paint, printable, styleFor } from "./line.ts";

@@ -1,5 +1,5 @@
 /** What events and errors say to a person. Pure; every string from the other side is made harmless. */
-import type { MigrationEvent } from "../migration/events.ts";
+import type { MigrationEvent } from "../migration/report/events.ts";
 import type { MigrateError, Side } from "../protocol/errors.ts";
 import { formatBytes, formatBytesExactly, formatDuration, formatRate } from "./format.ts";
 import { printable } from "./line.ts";

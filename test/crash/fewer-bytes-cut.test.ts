@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Report } from "../../src/migration/report.ts";
+import type { Report } from "../../src/migration/report/report.ts";
 import { makeSmallVm } from "../support/files/small-vm.ts";
 import { baseName, describedVm, storeBase } from "../support/files/stored-base.ts";
 import { type Cut, CuttingProxy, type Direction } from "../support/moves/cutting-proxy.ts";

@@ -12,7 +12,7 @@ import {
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
-import type { Report } from "../../src/migration/report.ts";
+import type { Report } from "../../src/migration/report/report.ts";
 import { limits } from "../../src/protocol/limits.ts";
 import type { Compression } from "../../src/transfer/compression/compression.ts";
 import { randomStream } from "../support/files/small-vm.ts";

@@ -3,7 +3,7 @@ import { expect } from "bun:test";
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Report } from "../../src/migration/report.ts";
+import type { Report } from "../../src/migration/report/report.ts";
 import { randomStream } from "../support/files/small-vm.ts";
 import { type SendingOptions, sendWhole } from "../support/moves/sending.ts";
 import { type Serving, type ServingOptions, startServing, stopServing } from "../support/moves/serving.ts";

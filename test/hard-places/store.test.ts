@@ -13,7 +13,7 @@ import {
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { resolveSession } from "../../src/migration/resolve.ts";
+import { resolveSession } from "../../src/migration/operator/resolve.ts";
 import { makeSmallVm, type SmallVm } from "../support/files/small-vm.ts";
 import { expectMoved, expectOneOwner, sessionsIn, wholeAtSource } from "../support/moves/ownership.ts";
 import { sendOnce } from "../support/moves/sending.ts";

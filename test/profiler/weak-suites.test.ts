@@ -21,8 +21,8 @@ const weak = /\b(?:rc4|des-ede3|aes-128-cbc|profiler)\b/;
 
 test.each([
   "src/commands/send.ts",
-  "src/migration/send.ts",
-  "src/migration/serve.ts",
+  "src/migration/source/send.ts",
+  "src/migration/destination/serve.ts",
   "src/lane.worker.ts",
   "src/door.worker.ts",
 ])("%s knows none of them", (entry) => {
@@ -38,5 +38,5 @@ test.each([
 test("the closure is a real one: that of the profile has them", () => {
   const closure = [...closureOf("src/commands/profile-side.ts")];
   expect(closure).toContain("src/profiler/engine/records/record-protection.ts");
-  expect(closure).toContain("src/migration/send.ts");
+  expect(closure).toContain("src/migration/source/send.ts");
 });

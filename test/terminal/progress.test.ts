@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import type { MigrationEvent } from "../../src/migration/events.ts";
+import type { MigrationEvent } from "../../src/migration/report/events.ts";
 import { columnsOf, plainStyle } from "../../src/terminal/line.ts";
 import { drawProgress, summaryOf } from "../../src/terminal/progress.ts";
 import {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import type { MigrationEvent } from "../../src/migration/events.ts";
+import type { MigrationEvent } from "../../src/migration/report/events.ts";
 import { MigrateError } from "../../src/protocol/errors.ts";
 import type { Output } from "../../src/terminal/output.ts";
 import { makeReporter, type Reporter } from "../../src/terminal/reporter.ts";

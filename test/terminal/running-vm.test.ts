@@ -1,6 +1,6 @@
 /** What a person sees of a VM that runs while it moves, and is told once it has. */
 import { describe, expect, test } from "bun:test";
-import type { MigrationEvent } from "../../src/migration/events.ts";
+import type { MigrationEvent } from "../../src/migration/report/events.ts";
 import { plainStyle } from "../../src/terminal/line.ts";
 import { drawProgress, summaryOf } from "../../src/terminal/progress.ts";
 import { noProgress, type ProgressState, progressAfter } from "../../src/terminal/progress-state.ts";

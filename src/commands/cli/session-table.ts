@@ -1,5 +1,5 @@
 /** How sessions look in a table; status, history and resolve share it. */
-import type { SessionRow } from "../../migration/status.ts";
+import type { SessionRow } from "../../migration/operator/status.ts";
 import { formatAge, formatBytes, formatPercent } from "../../terminal/format.ts";
 import type { Column } from "../../terminal/table.ts";
 

@@ -1,5 +1,5 @@
 /** A process of this very program, with its `--json` events at hand. */
-import type { MigrationEvent } from "../../migration/events.ts";
+import type { MigrationEvent } from "../../migration/report/events.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 
 /** The longest line that a child of ours writes. */

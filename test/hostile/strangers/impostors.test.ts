@@ -7,7 +7,7 @@ import { createServer as createTlsServer } from "node:tls";
 import { loadIdentity } from "../../../src/channel/identity.ts";
 import { TrustFile } from "../../../src/channel/trust.ts";
 import { openHome } from "../../../src/home/home.ts";
-import { Journal } from "../../../src/migration/journal.ts";
+import { Journal } from "../../../src/migration/journal/journal.ts";
 import { limits } from "../../../src/protocol/limits.ts";
 import { encodeMessage } from "../../../src/protocol/messages.ts";
 import { HostileGround, makeIdentity } from "../../support/hostile/hostile-ground.ts";

@@ -2,8 +2,8 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { Journal } from "../../../src/migration/journal.ts";
-import { recordOfOffer } from "../../../src/migration/offer-record.ts";
+import { Journal } from "../../../src/migration/journal/journal.ts";
+import { recordOfOffer } from "../../../src/migration/journal/offer-record.ts";
 import { limits } from "../../../src/protocol/limits.ts";
 import { HostileGround, newSession } from "../../support/hostile/hostile-ground.ts";
 import type { RawIdentity, RawPeer } from "../../support/hostile/raw-peer.ts";

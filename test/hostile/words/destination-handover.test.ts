@@ -1,6 +1,6 @@
 /** A destination that lies about who owns the VM: the source never gives it up twice, nor takes it back. */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
-import { Journal } from "../../../src/migration/journal.ts";
+import { Journal } from "../../../src/migration/journal/journal.ts";
 import { exitCodes } from "../../../src/protocol/errors.ts";
 import { type Script, upToSeal } from "../../support/hostile/hostile-destination.ts";
 import { makeIdentity } from "../../support/hostile/hostile-ground.ts";

@@ -1,6 +1,6 @@
 /** The source's `migrate send` is killed at each moment of a running VM's move: the VM runs once, and nowhere twice. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { phases } from "../../../src/migration/phases.ts";
+import { phases } from "../../../src/migration/ownership/phases.ts";
 import { FrozenGuest } from "../../support/guests/frozen-guest.ts";
 import { DisturbedMove } from "../../support/moves/disturbed-move.ts";
 import {

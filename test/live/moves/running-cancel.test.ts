@@ -3,7 +3,7 @@
  * nothing had been, and nothing of it stays at the destination; after that the move is finished.
  */
 import { afterEach, beforeAll, describe, expect, test } from "bun:test";
-import { phases } from "../../../src/migration/phases.ts";
+import { phases } from "../../../src/migration/ownership/phases.ts";
 import { guestImage } from "../../support/guests/guest-image.ts";
 import { triedAgain, wholeGuest } from "../../support/guests/lost-guest.ts";
 import {

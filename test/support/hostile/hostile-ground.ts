@@ -21,7 +21,7 @@ import { fingerprintOf, makeCertificate } from "../../../src/channel/certificate
 import { loadIdentity } from "../../../src/channel/identity.ts";
 import { TrustFile } from "../../../src/channel/trust.ts";
 import { openHome } from "../../../src/home/home.ts";
-import { Journal, type SessionRecord } from "../../../src/migration/journal.ts";
+import { Journal, type SessionRecord } from "../../../src/migration/journal/journal.ts";
 import { sendOnce } from "../moves/sending.ts";
 import { type Serving, type ServingOptions, startServing } from "../moves/serving.ts";
 import { type RawConnectOptions, type RawIdentity, RawPeer } from "./raw-peer.ts";

@@ -3,7 +3,7 @@
  * so that a process that is up already can be given a new one.
  */
 import { readFileSync, writeFileSync, writeSync } from "node:fs";
-import type { WriteHook } from "../../../src/migration/journal.ts";
+import type { WriteHook } from "../../../src/migration/journal/journal.ts";
 import { fillDisk } from "../files/ballast.ts";
 
 export interface CrashPoint {

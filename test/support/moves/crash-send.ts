@@ -2,8 +2,8 @@
  * A source that dies at a planned journal write: `bun crash-send.ts HOME VM-FOLDER PORT AFTER PLAN [BASE]`.
  * With a base the link is a secure one, of hosts that know each other, and what is sent is compressed.
  */
-import type { SendOptions } from "../../../src/migration/send.ts";
-import { sendVm } from "../../../src/migration/send.ts";
+import type { SendOptions } from "../../../src/migration/source/send.ts";
+import { sendVm } from "../../../src/migration/source/send.ts";
 import { asMigrateError } from "../../../src/protocol/errors.ts";
 import { crashingHook } from "./crash-point.ts";
 

@@ -1,5 +1,5 @@
 /** A destination that dies at a planned journal write: `bun crash-serve.ts HOME STORE PLAN [secure]`. */
-import { serve } from "../../../src/migration/serve.ts";
+import { serve } from "../../../src/migration/destination/serve.ts";
 import { crashingHook } from "./crash-point.ts";
 
 const [home = "", store = "", plan = "", secure] = process.argv.slice(2);

@@ -4,7 +4,7 @@ import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
-import type { Phase } from "../../../src/migration/phases.ts";
+import type { Phase } from "../../../src/migration/ownership/phases.ts";
 import type { FrameName } from "../../../src/protocol/frames.ts";
 import type { RunningGuest } from "../guests/running-guest.ts";
 import type { MigrateProcess } from "../system/process.ts";

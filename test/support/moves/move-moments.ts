@@ -1,5 +1,5 @@
 /** The moments of a running VM's live move in which something is done to it, in their order, and the phase each lies in. */
-import type { Phase } from "../../../src/migration/phases.ts";
+import type { Phase } from "../../../src/migration/ownership/phases.ts";
 import type { FrameName } from "../../../src/protocol/frames.ts";
 import type { Direction } from "./cutting-proxy.ts";
 

@@ -7,9 +7,12 @@ import { expect } from "bun:test";
 import { copyFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type DestinationRecord, destinationMayRun } from "../../../src/migration/destination-machine.ts";
-import type { SessionRecord } from "../../../src/migration/journal.ts";
-import { type SourceRecord, sourceMayRun } from "../../../src/migration/source-machine.ts";
+import type { SessionRecord } from "../../../src/migration/journal/journal.ts";
+import {
+  type DestinationRecord,
+  destinationMayRun,
+} from "../../../src/migration/ownership/destination-machine.ts";
+import { type SourceRecord, sourceMayRun } from "../../../src/migration/ownership/source-machine.ts";
 import { hashOf, type SmallVm } from "../files/small-vm.ts";
 
 export interface Hosts {

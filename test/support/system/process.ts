@@ -1,6 +1,6 @@
 /** Running the program itself as a child process, with its `--json` events at hand. */
 import { resolve } from "node:path";
-import type { MigrationEvent } from "../../../src/migration/events.ts";
+import type { MigrationEvent } from "../../../src/migration/report/events.ts";
 import { type ChildExit, type ChildOptions, startChild } from "./child.ts";
 import { withDeadline } from "./deadline.ts";
 

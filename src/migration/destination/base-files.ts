@@ -1,0 +1,111 @@
+/**
+ * Which files of the store a VM that arrives is compared with, place by place: those of the VM that the
+ * source names as its base, or of an earlier life of the VM itself. All names are checked, all paths are
+ * made here.
+ */
+import { closeSync, constants, fstatSync, lstatSync, openSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { manifestName } from "../../protocol/names.ts";
+import type { Offer } from "../../protocol/offer.ts";
+import { type Manifest, parseManifest } from "../../vm/folder/manifest.ts";
+import { relativePath } from "./staging.ts";
+
+/** Folders of a store that are looked at for an earlier life of a VM. */
+const mostFolders = 4096;
+/** Far above what the files of one VM can fill. */
+const mostManifestBytes = 1024 * 1024;
+
+interface BaseFile {
+  kind: string | null;
+  /** Relative to the folder. */
+  name: string;
+}
+
+/** What of an offer decides; the names in it are checked (protocol/names.ts). */
+export type Comparable = Pick<Offer, "name" | "vm" | "files" | "base">;
+
+/**
+ * For each offered file the path of the file that it is compared with, or null. `found` tells whether the
+ * base that the offer names is there; where none is named it is false, and an earlier life is looked for.
+ */
+export function baseFiles(store: string, offer: Comparable): { paths: (string | null)[]; found: boolean } {
+  const nothing = offer.files.map(() => null);
+  if (offer.base !== undefined) {
+    const folder = join(store, offer.base);
+    const files = filesOf(folder);
+    return files.length === 0
+      ? { paths: nothing, found: false }
+      : { paths: pair(folder, files, offer), found: true };
+  }
+  const folder = earlierLife(store, offer);
+  return { paths: folder === null ? nothing : pair(folder, filesOf(folder), offer), found: false };
+}
+
+/** The folder of a VM that has the same id, or the name that `send` gives to what it moved away. */
+function earlierLife(store: string, { name, vm }: Comparable): string | null {
+  const names = namesIn(store)
+    .filter((folder) => !folder.startsWith(".") && isOwnFolder(join(store, folder)))
+    .slice(0, mostFolders);
+  const aside = names.find(
+    (folder) => folder === `${name}.migrated` || folder.startsWith(`${name}.migrated-`),
+  );
+  if (aside !== undefined) return join(store, aside);
+  const same = names.find((folder) => manifestOf(join(store, folder))?.id === vm);
+  return same === undefined ? null : join(store, same);
+}
+
+/**
+ * Its vm.json, where it has one that can be read. Neither a link nor a pipe that somebody put there is
+ * followed or waited for: the store may be open to others.
+ */
+function manifestOf(folder: string): Manifest | undefined {
+  const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
+  let fd: number | undefined;
+  try {
+    fd = openSync(join(folder, manifestName), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    const stat = fstatSync(fd);
+    if (!stat.isFile() || stat.size > mostManifestBytes) return undefined;
+    return parseManifest(readFileSync(fd, "utf8"), manifestName);
+  } catch {
+    return undefined;
+  } finally {
+    if (fd !== undefined) closeSync(fd);
+  }
+}
+
+/** True for a folder of this user's own. */
+function isOwnFolder(path: string): boolean {
+  const stat = lstatSync(path, { throwIfNoEntry: false });
+  return stat?.isDirectory() === true && stat.uid === process.geteuid?.();
+}
+
+/** The files of a VM's folder: as its vm.json has them or, without one, all that are there. */
+function filesOf(folder: string): BaseFile[] {
+  if (!isOwnFolder(folder)) return [];
+  const manifest = manifestOf(folder);
+  if (manifest !== undefined) return manifest.files.map(({ kind, file }) => ({ kind, name: file }));
+  return namesIn(folder)
+    .filter((name) => name !== manifestName)
+    .filter((name) => lstatSync(join(folder, name), { throwIfNoEntry: false })?.isFile())
+    .map((name) => ({ kind: null, name }));
+}
+
+/** Each offered file with the base's file of the same name, or else with the one in its place among its kind. */
+function pair(folder: string, base: readonly BaseFile[], { files }: Comparable): (string | null)[] {
+  return files.map((file, i) => {
+    // A TPM's state is nobody's base: it is small, and secret.
+    if (file.kind === "tpm") return null;
+    const ofKind = base.filter(({ kind }) => kind === null || kind === file.kind);
+    const nth = files.slice(0, i).filter(({ kind }) => kind === file.kind).length;
+    const match = ofKind.find(({ name }) => name === relativePath(file)) ?? ofKind[nth];
+    return match === undefined ? null : join(folder, match.name);
+  });
+}
+
+function namesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder).sort();
+  } catch {
+    return [];
+  }
+}

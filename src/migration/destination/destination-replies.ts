@@ -1,0 +1,49 @@
+/** What the destination says for each action that only says something. */
+import type { ControlLink } from "../../channel/control-link.ts";
+import { MigrateError } from "../../protocol/errors.ts";
+import type { MessageBody } from "../../protocol/messages.ts";
+import type { DestinationAction } from "../ownership/destination-machine.ts";
+
+/** No lane is let in by this: the session is over. */
+const noLaneToken = "0".repeat(32);
+
+/**
+ * Carries out `action` where it is a reply or a refusal; gives false where it is neither. Throws
+ * what the peer is to be told for a refusal; `state` is the session's, for its sentence.
+ */
+export function reply(action: DestinationAction, link: ControlLink, body: unknown, state: string): boolean {
+  switch (action) {
+    case "send-accept-owner":
+    case "send-accept-published":
+    case "send-accept-cancelled": {
+      const over = action.slice("send-accept-".length) as "owner" | "published" | "cancelled";
+      link.send("accept", { state: over, laneToken: noLaneToken, inventory: false });
+      return true;
+    }
+    case "send-ready":
+      link.send("ready", { digest: (body as MessageBody<"seal">).digest });
+      return true;
+    case "send-owned":
+      link.send("owned", {});
+      return true;
+    case "send-published":
+      link.send("published", {});
+      return true;
+    case "send-closed":
+      link.send("closed", {});
+      return true;
+    case "send-cancelled":
+      link.send("cancelled", {});
+      return true;
+    case "refuse-unknown":
+      throw new MigrateError("unknown-session", "the destination has no record of this session", {
+        side: "destination",
+      });
+    case "refuse":
+      throw new MigrateError("in-doubt", `the session is ${state} at the destination`, {
+        side: "destination",
+      });
+    default:
+      return false;
+  }
+}

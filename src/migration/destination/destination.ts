@@ -1,0 +1,291 @@
+/**
+ * The destination: greets who comes to its doors, decides whom to trust, and hands each request to
+ * the session that it is about.
+ */
+import { ControlLink, type HeartbeatTiming } from "../../channel/control-link.ts";
+import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
+import { limits } from "../../protocol/limits.ts";
+import { encodeError, type Message } from "../../protocol/messages.ts";
+import type { DoorPool } from "../../transfer/doors/door-pool.ts";
+import { laneRefused } from "../../transfer/doors/lane-refusal.ts";
+import type { FromDoor } from "../../transfer/lanes/lane-messages.ts";
+import { isJournalFull } from "../journal/journal.ts";
+import type { DestinationRequest } from "../ownership/destination-machine.ts";
+import { type Asker, DestinationSession, type SessionContext } from "./destination-session.ts";
+import { answerInquiry } from "./inquiry.ts";
+import type { Measuring } from "./measuring.ts";
+import { Reception, type ReceptionOptions } from "./reception.ts";
+
+export interface DestinationOptions extends Omit<SessionContext, "doors">, ReceptionOptions {
+  timing?: HeartbeatTiming | undefined;
+  /** A session is over: its VM is here and the source knows. */
+  completed: (session: string) => void;
+  /** Told when the first lane comes and when the last one has gone: what can wait does so meanwhile. */
+  receiving?: (isReceiving: boolean) => void;
+  /** Answers who wants to measure; absent where nobody may. */
+  measuring?: Measuring;
+}
+
+type ControlOpened = Extract<FromDoor, { kind: "control" }>;
+
+const requestByMessage: Partial<Record<Message["name"], DestinationRequest>> = {
+  offer: "offer",
+  seal: "seal",
+  release: "release",
+  publish: "publish",
+  confirm: "confirm",
+  cancel: "cancel",
+};
+
+/** Sessions whose newest connection is remembered beside the journal. */
+const mostRemembered = 4096;
+
+export class Destination {
+  readonly #options: DestinationOptions;
+  readonly #links = new Map<string, ControlLink>();
+  readonly #sessions = new Map<string, DestinationSession>();
+  /** The newest connection that spoke for a session, by the source's count; oldest session first. */
+  readonly #newestAttempts = new Map<string, number>();
+  /** The sessions that lanes were let in for, by connection. */
+  readonly #lanes = new Map<string, string>();
+  readonly #reception: Reception;
+  #doors: DoorPool | undefined;
+  #stopping = false;
+
+  constructor(options: DestinationOptions) {
+    this.#options = options;
+    this.#reception = new Reception(options);
+  }
+
+  /** The doors, once they are open. */
+  set doors(doors: DoorPool) {
+    this.#doors = doors;
+  }
+
+  /** Everything that a door says. */
+  hear(door: number, message: FromDoor): void {
+    switch (message.kind) {
+      case "control":
+        void this.#control(door, message);
+        break;
+      case "lane":
+        this.#lane(door, message);
+        break;
+      case "frame": {
+        const link = this.#links.get(`${door}:${message.conn}`);
+        try {
+          link?.deliver(message.name, Buffer.from(message.payload));
+        } catch (thrown) {
+          link?.fail(thrown);
+        }
+        this.#doors!.post(door, { kind: "taken", conn: message.conn });
+        break;
+      }
+      case "closed": {
+        const { error } = message;
+        const link = this.#links.get(`${door}:${message.conn}`);
+        this.#links.delete(`${door}:${message.conn}`);
+        if (this.#lanes.delete(`${door}:${message.conn}`) && this.#lanes.size === 0)
+          this.#options.receiving?.(false);
+        link?.lost(error ? new MigrateError(error.code, error.message) : undefined);
+        break;
+      }
+      case "stream":
+        this.#stream(door, message);
+        break;
+      case "stream-state":
+        this.#sessions.get(message.session)?.streams?.heard(door, message);
+        break;
+      case "chunks":
+        this.#sessions.get(message.session)?.chunks(message);
+        break;
+      case "lane-failed":
+        // A chunk that could not be written whole is neither the old one nor the new one.
+        if (message.error.code === "no-room" || message.error.code === "store-failed") {
+          this.#sessions.get(message.session)?.distrustFiles();
+        }
+        this.#options.observe({ event: "warning", message: `a lane was closed: ${message.error.message}` });
+        break;
+      case "rejected":
+        if (message.error.code !== "network") {
+          this.#options.observe({ event: "warning", message: `${message.remote}: ${message.error.message}` });
+        }
+        break;
+    }
+  }
+
+  /** No new requests; those under way are finished. Resolves when every session is at rest. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    await Promise.all([...this.#sessions.values()].map((session) => stopped(session)));
+  }
+
+  async #control(door: number, opened: ControlOpened): Promise<void> {
+    const doors = this.#doors!;
+    const { conn } = opened;
+    const link = new ControlLink(
+      {
+        send: (frame) => doors.post(door, { kind: "send", conn, bytes: frame }),
+        finish: () => doors.post(door, { kind: "finish", conn }),
+        destroy: () => doors.post(door, { kind: "destroy", conn }),
+      },
+      "source",
+      this.#options.timing,
+    );
+    this.#links.set(`${door}:${conn}`, link);
+    const admit = () => doors.post(door, { kind: "admit", conn });
+    let bound: DestinationSession | undefined;
+    try {
+      const peer = await this.#reception.welcome(link, opened, admit);
+      const asker: Asker = { link, peer, remote: opened.remote, attempt: opened.attempt };
+      for (;;) {
+        const message = await link.receive();
+        if (this.#stopping) throw new MigrateError("network", "the destination is shutting down");
+        const request = requestByMessage[message.name];
+        if (request !== undefined) {
+          bound ??= (await this.#bind(opened, asker)) ?? undefined;
+          if (bound === undefined) {
+            // Just what is said of a session that nobody has begun.
+            if (request !== "cancel") throw unknownSession();
+            link.send("cancelled", {});
+            continue;
+          }
+          const session = bound;
+          await session.inTurn(() => {
+            if (link.closed) throw new MigrateError("network", "the connection is closed");
+            return session.request(request, asker, message.body);
+          });
+          if (session.record?.endedAtMs && request === "confirm") this.#options.completed(session.session);
+        } else if (message.name === "start" && bound !== undefined) {
+          const session = bound;
+          await session.inTurn(() => session.start(asker));
+        } else if (message.name === "profile" && this.#options.measuring !== undefined) {
+          await this.#options.measuring.begin(asker, message.body);
+        } else {
+          answerInquiry(this.#options.journal, asker, message);
+        }
+      }
+    } catch (thrown) {
+      const error = asMigrateError(thrown);
+      if (!link.closed) {
+        if (error.code !== "network") {
+          this.#options.observe({ event: "warning", message: `${opened.remote}: ${error.message}` });
+        }
+        link.fail(forSource(error));
+      }
+      if (error.code === "bug") {
+        this.#options.observe({
+          event: "warning",
+          message: `a bug of ours: ${error.stack ?? error.message}`,
+        });
+      }
+    } finally {
+      // One that stops has looked after its sessions, and has no journal any more.
+      if (bound && bound.link === link && !this.#stopping) {
+        const session = bound;
+        await session.inTurn(() => session.linkLost());
+        const { record } = session;
+        if (record === null || record.endedAtMs !== null) this.#sessions.delete(session.session);
+      }
+    }
+  }
+
+  /**
+   * Makes this connection the one that speaks for its session. An older connection of the same
+   * session never speaks again, even if its words arrive later. Null where the session is somebody else's.
+   */
+  async #bind(opened: ControlOpened, asker: Asker): Promise<DestinationSession | null> {
+    if (opened.session === null)
+      throw new MigrateError("protocol", "the connection named no session in its HELLO");
+    const { journal } = this.#options;
+    const known = journal.find(opened.session);
+    // Asked before the session's turn: how long that takes would tell of somebody else's session.
+    if (known && (known.side !== "destination" || known.peer !== asker.peer)) return null;
+    const session = this.#session(opened.session);
+    await session.inTurn(async () => {
+      const record = session.record;
+      if (record && record.peer !== asker.peer) throw unknownSession();
+      // The record knows of connections before a restart; where there is no record (no offer came, or
+      // the session was cancelled before one), a connection cannot have outlived this process.
+      if (opened.attempt <= (record?.attempt ?? this.#newestAttempts.get(opened.session!) ?? 0)) {
+        throw new MigrateError("busy", "a newer connection of this session has spoken already");
+      }
+      this.#remember(opened.session!, opened.attempt);
+      if (record) journal.write("attempt", () => journal.update(record.session, { attempt: opened.attempt }));
+      session.link?.destroy(new MigrateError("network", "a newer connection took over"));
+      session.link = asker.link;
+    });
+    return session;
+  }
+
+  #remember(session: string, attempt: number): void {
+    this.#newestAttempts.delete(session);
+    this.#newestAttempts.set(session, attempt);
+    const [oldest] = this.#newestAttempts.keys();
+    if (this.#newestAttempts.size > mostRemembered) this.#newestAttempts.delete(oldest!);
+  }
+
+  #lane(door: number, { conn, peer, session, laneToken }: Extract<FromDoor, { kind: "lane" }>): void {
+    try {
+      // To one who may not have it, a session that is there and one that is not are the same.
+      const lane = this.#sessions.get(session)?.grantLane(laneToken, peer ?? "insecure");
+      if (lane === undefined) throw laneRefused();
+      const lanes = [...this.#lanes.values()].filter((other) => other === session);
+      if (lanes.length >= limits.lanes) {
+        throw new MigrateError("limit", `a session has at most ${limits.lanes} lanes`, {
+          side: "destination",
+        });
+      }
+      if (this.#lanes.size === 0) this.#options.receiving?.(true);
+      this.#lanes.set(`${door}:${conn}`, session);
+      this.#doors!.post(door, { kind: "open-lane", conn, lane });
+    } catch (thrown) {
+      this.#doors!.post(door, { kind: "send", conn, bytes: encodeError(thrown) });
+      this.#doors!.post(door, { kind: "finish", conn });
+    }
+  }
+
+  #stream(door: number, message: Extract<FromDoor, { kind: "stream" }>): void {
+    const { conn, session, peer } = message;
+    const streams = this.#sessions.get(session)?.streams;
+    if (streams === undefined || (peer ?? "insecure") !== this.#sessions.get(session)?.record?.peer) {
+      this.#doors!.post(door, { kind: "send", conn, bytes: encodeError(laneRefused()) });
+      this.#doors!.post(door, { kind: "finish", conn });
+      return;
+    }
+    streams.admit(door, message);
+  }
+
+  #session(id: string): DestinationSession {
+    let session = this.#sessions.get(id);
+    if (session === undefined) {
+      session = new DestinationSession(id, { ...this.#options, doors: this.#doors });
+      this.#sessions.set(id, session);
+    }
+    return session;
+  }
+}
+
+/** A stream ends with this process, and with it what the QEMU of a running VM waits for. */
+async function stopped(session: DestinationSession): Promise<void> {
+  if (session.streams !== undefined) {
+    await session.giveUp(new MigrateError("cancelled", "the destination is shutting down"));
+  }
+  await session.inTurn(() => session.linkLost());
+  session.rest();
+}
+
+function unknownSession(): MigrateError {
+  return new MigrateError("unknown-session", "the destination has no record of this session", {
+    side: "destination",
+  });
+}
+
+/** A journal that cannot be written is to the source what a store is that cannot: no fault of its own. */
+function forSource(error: MigrateError): MigrateError {
+  if (error.code !== "home-unusable") return error;
+  const [code, what] = isJournalFull(error)
+    ? (["no-room", "the destination's disk is full"] as const)
+    : (["store-failed", "the destination cannot write its journal"] as const);
+  return new MigrateError(code, what, { side: "destination", cause: error });
+}

@@ -1,0 +1,39 @@
+/** Questions that a source may ask and that change nothing: it hears of its own sessions only. */
+import { MigrateError } from "../../protocol/errors.ts";
+import { limits } from "../../protocol/limits.ts";
+import type { Message, RemoteSession, WireState } from "../../protocol/messages.ts";
+import type { Journal, SessionRecord } from "../journal/journal.ts";
+import type { Asker } from "./destination-session.ts";
+
+/** Answers QUERY and LIST; throws MigrateError "protocol" at anything else. */
+export function answerInquiry(journal: Journal, { link, peer }: Asker, message: Message): void {
+  switch (message.name) {
+    case "query": {
+      const { session } = message.body;
+      const record = journal.find(session);
+      const known = record?.side === "destination" && record.peer === peer;
+      link.send("state", { session, state: known ? (record.state as WireState) : "unknown" });
+      break;
+    }
+    case "list":
+      link.send("sessions", { rows: journal.ofPeer("destination", peer, limits.sessionRows).map(rowOf) });
+      break;
+    default:
+      throw new MigrateError("protocol", `a ${message.name} message is not expected here`);
+  }
+}
+
+function rowOf(record: SessionRecord): RemoteSession {
+  const { session, name, mode, state, phase, bytes, doneBytes, createdAtMs, updatedAtMs } = record;
+  return {
+    session,
+    name,
+    mode,
+    state: state as WireState,
+    phase,
+    bytes,
+    doneBytes,
+    createdAtMs,
+    updatedAtMs,
+  };
+}

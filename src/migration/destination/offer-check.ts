@@ -1,0 +1,71 @@
+/** Whether what a source offers can be taken: the destination's own rules, before anything is made. */
+import { lstatSync } from "node:fs";
+import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
+import { freeBytes } from "../../platform/filesystem.ts";
+import { type ErrorCode, MigrateError } from "../../protocol/errors.ts";
+import type { Offer } from "../../protocol/offer.ts";
+import type { Journal, SessionRecord } from "../journal/journal.ts";
+import { arrivingMachine } from "../journal/machine-record.ts";
+
+const refusal = (code: ErrorCode, message: string) =>
+  new MigrateError(code, message, { side: "destination" });
+
+/**
+ * Throws MigrateError "name-taken", "busy" or "no-room" where a new session cannot be begun. The room
+ * is what the source's files take there: holes need none, whatever the file's size.
+ */
+export function checkNewOffer(
+  { journal, store, maxSessions }: { journal: Journal; store: string; maxSessions: number },
+  offer: Offer,
+  peer: string,
+): void {
+  checkNameFree(store, offer.name);
+  const open = journal.open("destination").filter((other) => other.store === store);
+  const rival = open.find(({ name, settled }) => name === offer.name && !settled);
+  if (rival) {
+    // Of somebody else's session a source hears no more than that the name is not free.
+    const whose =
+      rival.peer === peer ? `by session ${rival.session.slice(0, 12)}, which is ${rival.state}` : "already";
+    throw refusal("name-taken", `the name ${offer.name} is reserved at the destination ${whose}`);
+  }
+  if (open.length >= maxSessions) {
+    throw refusal("busy", `the destination has ${open.length} sessions already, which is its limit`);
+  }
+  const needed = [...offer.files, ...(offer.machine?.disks ?? [])].reduce(
+    (sum, { allocatedBytes, bytes }) => sum + Math.min(allocatedBytes, bytes),
+    0,
+  );
+  const free = freeBytes(store);
+  if (needed > free) {
+    throw refusal("no-room", `the VM needs ${needed} bytes, the destination's store has ${free} free`);
+  }
+}
+
+/**
+ * Throws MigrateError "name-taken" where the store has something of this name. Asked at the offer, and
+ * once more at the seal: after that the source lets go, and a clash would leave the VM with nobody.
+ */
+export function checkNameFree(store: string, name: string): void {
+  // Of whatever kind: a link that leads nowhere takes the name as well.
+  if (lstatSync(join(store, name), { throwIfNoEntry: false }) !== undefined) {
+    throw refusal("name-taken", `there is a VM named ${name} in the destination's store`);
+  }
+}
+
+/** Throws MigrateError "policy" where a session's second offer is not about the same VM. */
+export function checkSameOffer(record: SessionRecord, offer: Offer): void {
+  const files = (list: readonly { kind: string; name: string; bytes: number }[]) =>
+    JSON.stringify(list.map(({ kind, name, bytes }) => [kind, name, bytes]));
+  const machine = arrivingMachine(record.machine);
+  const offered = offer.machine === undefined ? null : { side: "destination", ...offer.machine };
+  if (
+    record.name !== offer.name ||
+    record.mode !== offer.mode ||
+    record.tagKey !== offer.tagKey ||
+    files(record.files) !== files(offer.files) ||
+    !isDeepStrictEqual(machine, offered)
+  ) {
+    throw refusal("policy", "the session was begun with other files than are offered now");
+  }
+}

@@ -1,0 +1,54 @@
+/** The vm.json that the destination gives a VM: what it is, its digests, and who owns it. */
+import { join } from "node:path";
+import { limits } from "../../protocol/limits.ts";
+import { type Manifest, readManifest, serialiseManifest } from "../../vm/folder/manifest.ts";
+import type { SessionRecord } from "../journal/journal.ts";
+import { arrivingMachine } from "../journal/machine-record.ts";
+import { relativePath } from "./staging.ts";
+
+/** The text of vm.json for a session that is sealed. The same record gives the same text but for the time. */
+export function publishedManifest(record: SessionRecord, nowMs: number): string {
+  // The disks of a VM that runs change from its first moment on: a digest would be a false alarm.
+  const disks = arrivingMachine(record.machine)?.disks ?? [];
+  const runs = record.machine !== null;
+  const manifest: Manifest = {
+    format: "migrate-vm/1",
+    name: record.name,
+    id: record.vm,
+    files: [
+      ...disks.map(({ name }) => ({ kind: "disk" as const, file: name })),
+      ...record.files.map((file) => ({
+        kind: file.kind,
+        file: relativePath(file),
+        bytes: file.bytes,
+        ...(file.digest === undefined || runs ? {} : { digest: file.digest }),
+      })),
+    ],
+    ...(record.digest === null || runs
+      ? {}
+      : {
+          digest: {
+            algorithm: "aes-128-gmac-tree" as const,
+            chunkBytes: limits.chunkBytes,
+            key: record.tagKey,
+            vm: record.digest,
+          },
+        }),
+    ownership: {
+      state: record.mode === "copy" ? "copy" : "owner",
+      session: record.session,
+      from: record.peer,
+      since: new Date(nowMs).toISOString(),
+    },
+  };
+  return serialiseManifest(manifest);
+}
+
+/** True where a folder of the store was published by this session. */
+export function isPublishedBy(folder: string, session: string): boolean {
+  try {
+    return readManifest(join(folder, "vm.json")).ownership?.session === session;
+  } catch {
+    return false;
+  }
+}

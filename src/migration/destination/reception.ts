@@ -1,0 +1,87 @@
+/** How the destination receives who comes: as one it knows, or by a ticket, or not at all. */
+import type { ControlLink } from "../../channel/control-link.ts";
+import { Strangers } from "../../channel/strangers.ts";
+import type { TicketBook } from "../../channel/ticket-book.ts";
+import type { TrustFile } from "../../channel/trust.ts";
+import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
+import { deadlines, limits } from "../../protocol/limits.ts";
+import { software } from "../../protocol/software.ts";
+import type { FromDoor } from "../../transfer/lanes/lane-messages.ts";
+import type { Observer } from "../report/events.ts";
+
+/** Connections that may be open and not yet trusted, over all doors. */
+const mostStrangers = 256;
+
+export interface ReceptionOptions {
+  insecure: boolean;
+  tickets: TicketBook;
+  trust: () => TrustFile;
+  observe: Observer;
+  now: () => number;
+}
+
+export class Reception {
+  readonly #options: ReceptionOptions;
+  readonly #strangers = new Strangers<ControlLink>(mostStrangers, deadlines.helloMs, (link, why) =>
+    link.fail(
+      why === "late"
+        ? new MigrateError("not-trusted", "no ticket was shown in time")
+        : new MigrateError("busy", "too many connections at once"),
+    ),
+  );
+
+  constructor(options: ReceptionOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Says who we are, and lets the peer in; `admit` is called before it is told. Gives the peer's name:
+   * its fingerprint, or "insecure". Throws MigrateError "not-trusted" or "ticket-…".
+   */
+  async welcome(
+    link: ControlLink,
+    opened: Extract<FromDoor, { kind: "control" }>,
+    admit: () => void,
+  ): Promise<string> {
+    const { insecure, tickets, observe } = this.#options;
+    const peer = opened.peer;
+    if (insecure || (peer !== null && (await this.#trust((file) => file.allows(peer, "source"))))) {
+      admit();
+      link.send("welcome", { version: limits.version, software, trusted: true });
+      return peer ?? "insecure";
+    }
+    if (peer === null) throw new MigrateError("not-trusted", "the source showed no certificate");
+    this.#strangers.add(link);
+    try {
+      link.send("welcome", { version: limits.version, software, trusted: false });
+      const { body } = await link.expect("pair");
+      tickets.redeem(
+        Buffer.from(body.ticket, "hex"),
+        Buffer.from(body.proof, "hex"),
+        Buffer.from(opened.exporter),
+        peer,
+      );
+      const comment = `paired ${new Date(this.#options.now()).toISOString()}`;
+      await this.#trust((file) => file.add(peer, "source", opened.remote, comment));
+      admit();
+      link.send("paired", {});
+      observe({ event: "paired", peer });
+      return peer;
+    } finally {
+      this.#strangers.settle(link);
+    }
+  }
+
+  /** Asks or changes the trust file; what is wrong with it is for this host's own people. */
+  async #trust<T>(ask: (file: TrustFile) => T | Promise<T>): Promise<T> {
+    try {
+      return await ask(this.#options.trust());
+    } catch (thrown) {
+      this.#options.observe({ event: "warning", message: asMigrateError(thrown).message });
+      throw new MigrateError("not-trusted", "the destination cannot tell whom it trusts", {
+        side: "destination",
+        cause: thrown,
+      });
+    }
+  }
+}

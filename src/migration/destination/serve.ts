@@ -1,0 +1,211 @@
+/** `migrate serve`: opens the doors and waits. */
+import { closeSync, constants, openSync } from "node:fs";
+import { hostname } from "node:os";
+import { join, resolve } from "node:path";
+import type { HeartbeatTiming } from "../../channel/control-link.ts";
+import { loadIdentity } from "../../channel/identity.ts";
+import { TicketBook } from "../../channel/ticket-book.ts";
+import { TrustFile } from "../../channel/trust.ts";
+import { openHome } from "../../home/home.ts";
+import { tryFlock } from "../../platform/locks.ts";
+import { MigrateError } from "../../protocol/errors.ts";
+import { DoorPool } from "../../transfer/doors/door-pool.ts";
+import { IndexKeeper } from "../../transfer/reuse/store/index-keeper.ts";
+import { Journal, type WriteHook } from "../journal/journal.ts";
+import type { QemuPolicy } from "../providers/qemu/arriving-command.ts";
+import type { Observer } from "../report/events.ts";
+import { Destination } from "./destination.ts";
+import { Measuring, type StartMeasuring } from "./measuring.ts";
+import { recover } from "./recovery.ts";
+import { checkStore } from "./staging.ts";
+import { StoreLookup } from "./store-lookup.ts";
+
+export interface ServeOptions {
+  home: string;
+  listen: { host: string; port: number };
+  store: string;
+  /** End after one VM. */
+  once: boolean;
+  /** Sessions that may be under way at once. */
+  maxSessions: number;
+  ticketTtlMs: number;
+  insecure: boolean;
+  /** What running VMs may have here; absent where none are taken. */
+  qemu?: QemuPolicy;
+  /** Keep an index of the store, so that what is there already need not come again. */
+  index: boolean;
+  /** Doors: Workers that receive. */
+  workers: number;
+  passphrase: () => Promise<string>;
+  signal: AbortSignal;
+  timing?: HeartbeatTiming;
+  /** Starts what a trusted source measures against; absent where none may. */
+  measure?: StartMeasuring;
+  /** Called around durable writes; for tests. */
+  onJournalWrite?: WriteHook;
+}
+
+/**
+ * Serves until the signal aborts or, with `once`, until one VM is over. Every session that is under
+ * way then can be taken up again by the next serve on the same home and store.
+ */
+export async function serve(options: ServeOptions, observe: Observer): Promise<void> {
+  const home = openHome(options.home);
+  const store = resolve(options.store);
+  checkStore(store);
+  const unlockStore = lockStore(store);
+  try {
+    await serveStore(options, home, store, observe);
+  } finally {
+    unlockStore();
+  }
+}
+
+async function serveStore(
+  options: ServeOptions,
+  home: string,
+  store: string,
+  observe: Observer,
+): Promise<void> {
+  const identity = options.insecure ? null : await loadIdentity(home, { passphrase: options.passphrase });
+  const tickets = new TicketBook(identity?.fingerprint ?? `sha256:${"0".repeat(64)}`, {
+    monotonicMs: () => performance.now(),
+  });
+  const journal = Journal.open(home, options.onJournalWrite);
+  const over = Promise.withResolvers<void>();
+  // On an insecure serve nobody is trusted, so nobody may ask.
+  const measuring = new Measuring(options.insecure ? undefined : options.measure, observe);
+  // On an insecure link anybody could ask what the store holds.
+  const isIndexed = options.index && !options.insecure;
+  const announced = Promise.withResolvers<void>();
+  const keeper = isIndexed ? startIndex(home, store, observe, announced.promise) : null;
+  const context = {
+    home,
+    lookup: options.insecure ? null : new StoreLookup(store, keeper),
+    qemu: options.qemu ?? null,
+    journal,
+    store,
+    maxSessions: options.maxSessions,
+    observe,
+    now: () => Date.now(),
+  };
+  const destination = new Destination({
+    ...context,
+    insecure: options.insecure,
+    tickets,
+    trust: () => TrustFile.load(home),
+    timing: options.timing,
+    completed: () => {
+      if (options.once) over.resolve();
+      else keeper?.scan();
+    },
+    receiving: (isReceiving) => (isReceiving ? keeper?.pause() : keeper?.resume()),
+    measuring,
+  });
+  let doors: DoorPool | undefined;
+  try {
+    // Nobody is let in before what a crash left half done is done.
+    await recover(context);
+    doors = await DoorPool.open({
+      host: options.listen.host,
+      port: options.listen.port,
+      credentials: identity && {
+        certificatePem: identity.certificatePem,
+        privateKeyPem: identity.privateKeyPem,
+      },
+      workers: options.workers,
+      hear: (door, message) => destination.hear(door, message),
+      broken: (error) =>
+        over.reject(new MigrateError("bug", `a door died: ${error.message}`, { side: "destination" })),
+    });
+    destination.doors = doors;
+    announce(options, store, doors.port, identity?.fingerprint, tickets, observe);
+    announced.resolve();
+    if (options.signal.aborted) over.resolve();
+    options.signal.addEventListener("abort", () => over.resolve(), { once: true });
+    await over.promise;
+    await destination.stop();
+  } finally {
+    await Promise.all([doors?.stop(), measuring.stop(), keeper?.stop()]);
+    journal.close();
+  }
+}
+
+/** Nothing is told of it before the address is, for which a script waits in the first line. */
+function startIndex(home: string, store: string, observe: Observer, announced: Promise<void>): IndexKeeper {
+  const tell: Observer = (event) => void announced.then(() => observe(event));
+  let lastFailure = "";
+  return IndexKeeper.start({
+    home,
+    store,
+    indexed: ({ files, blocks, bytesRead, ms }) =>
+      tell({ event: "indexed", files, blocks, bytesRead, seconds: ms / 1000 }),
+    failed: ({ message }) => {
+      // A disk that is full stays so for many scans.
+      if (message !== lastFailure) {
+        tell({ event: "warning", message: `the store goes on without its index: ${message}` });
+      }
+      lastFailure = message;
+    },
+  });
+}
+
+function announce(
+  options: ServeOptions,
+  store: string,
+  port: number,
+  fingerprint: string | undefined,
+  tickets: TicketBook,
+  observe: Observer,
+): void {
+  const { host } = options.listen;
+  const shown = host.includes(":") ? `[${host}]` : host;
+  const address = `${shown}:${port}`;
+  // What to type at the other host: an address to listen on is none to connect to.
+  const reachable = host === "0.0.0.0" || host === "::" ? `${hostname()}:${port}` : address;
+  const ticket = options.insecure ? undefined : tickets.issue(options.ticketTtlMs).toText();
+  observe({
+    event: "listening",
+    address,
+    ...(fingerprint === undefined ? {} : { fingerprint }),
+    ...(ticket === undefined ? {} : { ticket }),
+    command: `migrate send VM ${reachable} ${ticket === undefined ? "--insecure" : `--ticket ${ticket}`}`,
+    store,
+    insecure: options.insecure,
+    qemu: options.qemu !== undefined,
+  });
+}
+
+/**
+ * One serve a store: two would not know of each other's names. The lock is flock(2)'s, which the
+ * kernel takes back from a process that dies; gives what lets go of it earlier.
+ */
+function lockStore(store: string): () => void {
+  // Neither through a link nor into a pipe that another user of the store may have put there.
+  const { O_WRONLY, O_CREAT, O_APPEND, O_NOFOLLOW, O_NONBLOCK } = constants;
+  const flags = O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK;
+  const fd = openLock(join(store, ".migrate-lock"), flags);
+  if (!tryFlock(fd)) {
+    closeSync(fd);
+    throw new MigrateError("store-unusable", `another migrate serve uses the store ${store}`, {
+      side: "destination",
+    });
+  }
+  return () => closeSync(fd);
+}
+
+function openLock(path: string, flags: number): number {
+  try {
+    return openSync(path, flags, 0o600);
+  } catch (cause) {
+    throw new MigrateError(
+      "store-unusable",
+      `the store's lock ${path} cannot be opened: ${(cause as Error).message}`,
+      {
+        side: "destination",
+        cause,
+        hint: "see what it is, and remove it if no migrate serve uses the store",
+      },
+    );
+  }
+}

@@ -1,0 +1,276 @@
+/**
+ * Where a VM lies at the destination until it is whole: a hidden folder in the store, so that the
+ * final name appears by one rename. Every step may be done again after a crash.
+ */
+import {
+  closeSync,
+  constants,
+  existsSync,
+  fchmodSync,
+  fstatSync,
+  ftruncateSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
+import { open } from "node:fs/promises";
+import { join } from "node:path";
+import { nextData, nextHole } from "../../platform/holes.ts";
+import { renameNoReplace, syncFolder } from "../../platform/rename.ts";
+import { MigrateError } from "../../protocol/errors.ts";
+import { chunkLength, limits } from "../../protocol/limits.ts";
+import type { FileKind } from "../../protocol/offer.ts";
+import { ChunkBuffer } from "../../transfer/chunks/chunk-buffer.ts";
+import { TagTable } from "../../transfer/chunks/tag-table.ts";
+import { Tagger } from "../../transfer/chunks/tagger.ts";
+
+export interface StagedFile {
+  kind: FileKind;
+  /** A checked name: see protocol/names.ts. */
+  name: string;
+  bytes: number;
+}
+
+/** The folder of a session that is under way; the session id is hex digits and nothing else. */
+export function stagingPath(store: string, session: string): string {
+  return join(store, `.migrate-${session}`);
+}
+
+/** Path of a file below a VM's folder: a TPM's state has a folder of its own. */
+export function relativePath({ kind, name }: Pick<StagedFile, "kind" | "name">): string {
+  return kind === "tpm" ? join("tpm", name) : name;
+}
+
+export class Staging {
+  readonly folder: string;
+  readonly store: string;
+  readonly files: readonly StagedFile[];
+  readonly paths: readonly string[];
+
+  constructor(store: string, session: string, files: readonly StagedFile[]) {
+    this.store = store;
+    this.folder = stagingPath(store, session);
+    this.files = files;
+    this.paths = files.map((file) => join(this.folder, relativePath(file)));
+  }
+
+  /**
+   * Makes the folder and every file in its full size, without a block in it. What is there already
+   * stays. Gives true where something was there before.
+   */
+  prepare(): boolean {
+    let used = !makeFolder(this.folder);
+    if (this.files.some(({ kind }) => kind === "tpm")) makeFolder(join(this.folder, "tpm"));
+    for (const [i, path] of this.paths.entries()) {
+      const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW;
+      const fd = openSync(path, flags, 0o600);
+      try {
+        const bytes = this.files[i]!.bytes;
+        const size = fstatSync(fd).size;
+        if (size !== 0) used = true;
+        if (size !== bytes) ftruncateSync(fd, bytes);
+      } finally {
+        closeSync(fd);
+      }
+    }
+    return used;
+  }
+
+  /** Bytes that the staged files take on the disk already. */
+  allocatedBytes(): number {
+    return this.paths.reduce((sum, path) => sum + (existsSync(path) ? statSync(path).blocks * 512 : 0), 0);
+  }
+
+  /** Changes whenever somebody writes to a staged file, replaces it or takes it away. */
+  stamp(): string {
+    return this.paths
+      .map((path) => {
+        const stat = lstatSync(path, { bigint: true, throwIfNoEntry: false });
+        return stat === undefined ? "gone" : `${stat.ino}:${stat.size}:${stat.mtimeNs}:${stat.ctimeNs}`;
+      })
+      .join(" ");
+  }
+
+  /**
+   * Reads what is there and computes its tags; holes cost nothing. Gives other work a turn between
+   * chunks, since this may take as long as the disks are large.
+   */
+  async readTags(tagKey: Uint8Array): Promise<TagTable[]> {
+    const tables: TagTable[] = [];
+    for (const [i, path] of this.paths.entries())
+      tables.push(await tagsOf(path, i, this.files[i]!.bytes, tagKey));
+    return tables;
+  }
+
+  /** Every byte and every name of the staged files is on the disk when this resolves (fsync(2)). */
+  async sync(): Promise<void> {
+    for (const path of this.paths) {
+      const file = await open(path, constants.O_RDWR | constants.O_NOFOLLOW);
+      try {
+        await file.sync();
+      } finally {
+        await file.close();
+      }
+    }
+    if (existsSync(join(this.folder, "tpm"))) syncFolder(join(this.folder, "tpm"));
+    syncFolder(this.folder);
+    syncFolder(this.store);
+  }
+
+  /**
+   * Gives the folder its final name, with `manifest` as its vm.json. Done already: nothing happens.
+   * Throws MigrateError "name-taken" where somebody else has the name; nothing is ever replaced.
+   */
+  publish(name: string, manifest: string, isOurs: (folder: string) => boolean): string {
+    const final = join(this.store, name);
+    if (!existsSync(this.folder)) {
+      if (existsSync(final) && isOurs(final)) return final;
+      throw new MigrateError("store-failed", "the files of this session are gone from the store", {
+        side: "destination",
+      });
+    }
+    const path = join(this.folder, "vm.json");
+    const fd = openSync(
+      path,
+      constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW,
+      0o600,
+    );
+    closeSync(fd);
+    writeFileSync(path, manifest, { mode: 0o600, flush: true });
+    syncFolder(this.folder);
+    try {
+      renameNoReplace(this.folder, final);
+    } catch (thrown) {
+      if ((thrown as NodeJS.ErrnoException).code !== "EEXIST") throw thrown;
+      throw new MigrateError(
+        "name-taken",
+        `${name} has come into being in the destination's store meanwhile`,
+        {
+          side: "destination",
+          hint: "move it out of the way there; the session goes on by itself",
+        },
+      );
+    }
+    syncFolder(this.store);
+    return final;
+  }
+
+  /** Removes the staged files. Done already, or somebody else's: nothing happens. */
+  remove(): void {
+    removeOwn(this.folder);
+  }
+
+  /** As `remove`, where the folder has its final name already; `isOurs` says whether it is this session's. */
+  unpublish(name: string, isOurs: (folder: string) => boolean): void {
+    const final = join(this.store, name);
+    if (!isOurs(final)) return;
+    removeOwn(final);
+    syncFolder(this.store);
+  }
+}
+
+function removeOwn(folder: string): void {
+  const stat = lstatSync(folder, { throwIfNoEntry: false });
+  if (!stat?.isDirectory() || stat.uid !== process.geteuid?.()) return;
+  rmSync(folder, { recursive: true, force: true });
+}
+
+/**
+ * Makes a folder of ours that nobody else may enter; false where it is there already. What is there
+ * may be another user's doing, where the store is open to others: a link, or a folder of theirs, is
+ * not written into. Throws an error with code ELOOP, ENOTDIR or EACCES then, and as node:fs does.
+ */
+export function makeFolder(path: string): boolean {
+  try {
+    mkdirSync(path, { mode: 0o700 });
+    return true;
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code !== "EEXIST") throw thrown;
+  }
+  const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  try {
+    if (fstatSync(fd).uid !== process.geteuid?.()) {
+      throw Object.assign(new Error("the folder belongs to another user"), { code: "EACCES" });
+    }
+    fchmodSync(fd, 0o700);
+  } finally {
+    closeSync(fd);
+  }
+  return false;
+}
+
+/** The tags of a file as it lies on the disk. */
+export async function tagsOf(
+  path: string,
+  file: number,
+  bytes: number,
+  tagKey: Uint8Array,
+): Promise<TagTable> {
+  const table = new TagTable(bytes);
+  const tagger = new Tagger(tagKey);
+  const buffer = new ChunkBuffer();
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+  try {
+    let chunk = 0;
+    while (chunk < table.chunks) {
+      const dataAt = nextData(fd, chunk * limits.chunkBytes);
+      if (dataAt === null) break;
+      chunk = Math.floor(dataAt / limits.chunkBytes);
+      const end = Math.min(
+        table.chunks,
+        Math.ceil(Math.max(nextHole(fd, dataAt), dataAt + 1) / limits.chunkBytes),
+      );
+      for (; chunk < end; chunk++) {
+        const length = chunkLength(bytes, chunk);
+        readFully(fd, buffer.dataRoom(length), chunk * limits.chunkBytes);
+        table.set(chunk, tagger.tag(file, chunk, buffer.pack(length).body));
+        if (chunk % 8 === 7) await new Promise<void>((turn) => setImmediate(turn));
+      }
+    }
+  } finally {
+    closeSync(fd);
+  }
+  return table;
+}
+
+function readFully(fd: number, room: Buffer, offset: number): void {
+  for (let at = 0; at < room.length; ) {
+    const taken = readSync(fd, room, at, room.length - at, offset + at);
+    if (taken === 0) room.fill(0, at);
+    at += taken === 0 ? room.length - at : taken;
+  }
+}
+
+/** Throws MigrateError "store-unusable" where VMs cannot be kept in this folder. */
+export function checkStore(store: string): void {
+  const probe = join(store, `.migrate-probe-${process.pid}`);
+  try {
+    mkdirSync(store, { recursive: true, mode: 0o700 });
+    const { mode } = statSync(store);
+    if ((mode & constants.S_IFMT) !== constants.S_IFDIR) throw new Error("it is not a folder");
+    // inode(7), the sticky bit: without it whoever may write here may put another folder in a VM's place.
+    if ((mode & 0o1002) === 0o002)
+      throw new Error("every user may rename what is in it; run chmod o-w on it");
+    const fd = openSync(probe, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600);
+    writeSync(fd, "x");
+    closeSync(fd);
+    rmSync(probe);
+    readdirSync(store);
+  } catch (cause) {
+    throw new MigrateError(
+      "store-unusable",
+      `the store ${store} cannot be used: ${(cause as Error).message}`,
+      {
+        side: "destination",
+        cause,
+        hint: "give a folder of yours on a disk with room with --store",
+      },
+    );
+  }
+}

@@ -1,0 +1,288 @@
+/**
+ * The journal: what this host durably knows of every session, in bun:sqlite (WAL,
+ * synchronous=FULL, so that a committed write survives a power cut; sqlite.org/pragma.html).
+ *
+ * Several processes of one host may have it open at once. Every durable step of a migration is one
+ * call of `write`, which is where the tests kill us.
+ */
+import { Database } from "bun:sqlite";
+import { chmodSync } from "node:fs";
+import { join } from "node:path";
+import { MigrateError, type Side } from "../../protocol/errors.ts";
+import type { FileKind } from "../../protocol/offer.ts";
+import type { DestinationRecord } from "../ownership/destination-machine.ts";
+import type { SourceRecord } from "../ownership/source-machine.ts";
+import type { Mode } from "../report/events.ts";
+import type { MachineRecord } from "./machine-record.ts";
+
+const schemaVersion = 2;
+
+export interface JournalFile {
+  kind: FileKind;
+  /** Name at the destination, without folder. */
+  name: string;
+  bytes: number;
+  /** Once sealed: the file's digest under the session's tag key. */
+  digest?: string;
+  /** Source only: where the file is, and which file that was. */
+  path?: string;
+  /** Source only: "dev:ino:birthtimeNs"; recognises the file under another name. */
+  identity?: string;
+}
+
+export interface SessionRecord {
+  session: string;
+  side: Side;
+  name: string;
+  /** The VM's own id; survives moves. */
+  vm: string;
+  mode: Mode;
+  /** Fingerprint of the other side, or "insecure". */
+  peer: string;
+  /** host:port of the other side (source), or where it came from (destination). */
+  address: string;
+  state: SourceRecord | DestinationRecord;
+  phase: string;
+  attempt: number;
+  /** Hex; compares what the destination has with what the source has, for this session alone. */
+  tagKey: string;
+  files: JournalFile[];
+  /** The source's VM folder, where it has one. */
+  folder: string | null;
+  store: string | null;
+  after: "keep" | "rename" | "delete" | "copy";
+  digest: string | null;
+  bytes: number;
+  doneBytes: number;
+  wireBytes: number;
+  /** What is kept of a VM that runs; null where it is files alone. */
+  machine: MachineRecord | null;
+  /** True once files are under their final name (destination) or dealt with (source). */
+  settled: boolean;
+  /** Source: true once the destination knows that the session is cancelled. */
+  acknowledged: boolean;
+  createdAtMs: number;
+  updatedAtMs: number;
+  endedAtMs: number | null;
+}
+
+/** Columns that a row is made of, and how each is kept. */
+const columns = `session TEXT PRIMARY KEY, side TEXT NOT NULL, name TEXT NOT NULL, vm TEXT NOT NULL,
+  mode TEXT NOT NULL, peer TEXT NOT NULL, address TEXT NOT NULL, state TEXT NOT NULL, phase TEXT NOT NULL,
+  attempt INTEGER NOT NULL, tagKey TEXT NOT NULL, files TEXT NOT NULL, folder TEXT, store TEXT,
+  after TEXT NOT NULL, digest TEXT, bytes INTEGER NOT NULL, doneBytes INTEGER NOT NULL,
+  wireBytes INTEGER NOT NULL, settled INTEGER NOT NULL, acknowledged INTEGER NOT NULL,
+  createdAtMs INTEGER NOT NULL, updatedAtMs INTEGER NOT NULL, endedAtMs INTEGER, machine TEXT`;
+
+const columnNames = [...columns.matchAll(/(?:^|,)\s*(\w+) (?:TEXT|INTEGER)/g)].map((match) => match[1]!);
+
+type Row = Omit<SessionRecord, "files" | "machine" | "settled" | "acknowledged"> & {
+  files: string;
+  machine: string | null;
+  settled: number;
+  acknowledged: number;
+};
+
+/** Called around every durable write with its label; the tests' place to kill the process. */
+export type WriteHook = (when: "before" | "after", label: string) => void;
+
+export class Journal {
+  readonly #db: Database;
+  readonly #hook: WriteHook;
+
+  private constructor(db: Database, hook: WriteHook) {
+    this.#db = db;
+    this.#hook = hook;
+  }
+
+  /**
+   * Opens (and makes, on first use) the journal in the home folder. Throws "home-unusable" where it
+   * cannot be opened or was written by a newer version.
+   */
+  static open(home: string, hook: WriteHook = () => {}): Journal {
+    const path = join(home, "journal.sqlite");
+    let db: Database;
+    try {
+      db = new Database(path, { create: true, strict: true });
+      db.run("PRAGMA busy_timeout = 10000");
+      db.run("PRAGMA journal_mode = WAL");
+      db.run("PRAGMA synchronous = FULL");
+      db.transaction(() => {
+        const { user_version: version } = db.query("PRAGMA user_version").get() as { user_version: number };
+        if (version > schemaVersion) {
+          throw new MigrateError("home-unusable", `the journal ${path} was written by a newer migrate`, {
+            hint: "use that version here, too",
+          });
+        }
+        if (version === schemaVersion) return;
+        db.run(`CREATE TABLE IF NOT EXISTS sessions (${columns})`);
+        // Version 1 knew no running VMs.
+        if (version === 1) db.run("ALTER TABLE sessions ADD COLUMN machine TEXT");
+        db.run(`PRAGMA user_version = ${schemaVersion}`);
+      }).immediate();
+      for (const suffix of ["", "-wal", "-shm"]) {
+        try {
+          chmodSync(path + suffix, 0o600);
+        } catch {
+          // The side files come and go; the folder is 0700 in any case.
+        }
+      }
+    } catch (cause) {
+      if (cause instanceof MigrateError) throw cause;
+      throw new MigrateError(
+        "home-unusable",
+        `the journal ${path} cannot be opened: ${(cause as Error).message}`,
+        {
+          cause,
+          hint: "see that MIGRATE_HOME is a folder of yours on a disk with room",
+        },
+      );
+    }
+    return new Journal(db, hook);
+  }
+
+  /**
+   * One durable write: all that `change` does, or nothing, is on disk when this returns. The change
+   * runs inside an immediate transaction and so sees no other writer. Throws "home-unusable" where the
+   * disk does not take it, and what `change` throws.
+   */
+  write<T>(label: string, change: (journal: Journal) => T): T {
+    this.#hook("before", label);
+    let result: T;
+    try {
+      result = this.#db.transaction(() => change(this)).immediate();
+    } catch (thrown) {
+      throw writeFailure(thrown);
+    }
+    this.#hook("after", label);
+    return result;
+  }
+
+  /** Adds a session. Only within `write`. */
+  insert(record: SessionRecord): void {
+    const names = columnNames.join(", ");
+    const places = columnNames.map((name) => `$${name}`).join(", ");
+    this.#db.query(`INSERT INTO sessions (${names}) VALUES (${places})`).run(toRow(record) as never);
+  }
+
+  /** Changes some fields of a session. Only within `write`. */
+  update(session: string, change: Partial<Omit<SessionRecord, "session">>): void {
+    const names = Object.keys(change).filter((name) => columnNames.includes(name));
+    const row = toRow({ ...change, session } as SessionRecord) as Record<string, unknown>;
+    const values = Object.fromEntries([...names, "session"].map((name) => [name, row[name]]));
+    const sets = names.map((name) => `${name} = $${name}`).join(", ");
+    this.#db.query(`UPDATE sessions SET ${sets} WHERE session = $session`).run(values as never);
+  }
+
+  /** Forgets a session that never came to anything. Only within `write`. */
+  remove(session: string): void {
+    this.#db.query("DELETE FROM sessions WHERE session = $session").run({ session } as never);
+  }
+
+  /**
+   * Notes how far a session is, for `status` alone: nothing is decided by it, so it is no durable
+   * step, runs past the hook, and may be missing where the disk does not take it.
+   */
+  noteProgress(
+    session: string,
+    progress: Pick<SessionRecord, "phase" | "doneBytes" | "wireBytes" | "updatedAtMs">,
+  ): void {
+    try {
+      this.update(session, progress);
+    } catch (thrown) {
+      if (sqliteCode(thrown) === undefined) throw thrown;
+    }
+  }
+
+  find(session: string): SessionRecord | null {
+    return fromRow(
+      this.#db.query("SELECT * FROM sessions WHERE session = $session").get({ session } as never),
+    );
+  }
+
+  /** All sessions whose id begins with `prefix`; a prefix is hex digits only. */
+  findByPrefix(prefix: string): SessionRecord[] {
+    if (!/^[0-9a-f]+$/.test(prefix)) return [];
+    return this.#all("SELECT * FROM sessions WHERE session LIKE $like ORDER BY createdAtMs", {
+      like: `${prefix}%`,
+    });
+  }
+
+  /** Sessions that are not over, oldest first. */
+  open(side?: Side): SessionRecord[] {
+    return this.#all(
+      "SELECT * FROM sessions WHERE endedAtMs IS NULL AND ($side IS NULL OR side = $side) ORDER BY createdAtMs",
+      { side: side ?? null },
+    );
+  }
+
+  /** Sessions of one peer on one side, newest first, at most `most`. */
+  ofPeer(side: Side, peer: string, most: number): SessionRecord[] {
+    return this.#all(
+      "SELECT * FROM sessions WHERE side = $side AND peer = $peer ORDER BY createdAtMs DESC LIMIT $most",
+      { side, peer, most },
+    );
+  }
+
+  /** Every session of a side, newest first. */
+  all(side?: Side): SessionRecord[] {
+    return this.#all("SELECT * FROM sessions WHERE $side IS NULL OR side = $side ORDER BY createdAtMs DESC", {
+      side: side ?? null,
+    });
+  }
+
+  close(): void {
+    this.#db.close();
+  }
+
+  #all(sql: string, values: Record<string, unknown>): SessionRecord[] {
+    return this.#db
+      .query(sql)
+      .all(values as never)
+      .map((row) => fromRow(row)!);
+  }
+}
+
+/** The code of an error that SQLite reported (sqlite.org/rescode.html). */
+function sqliteCode(thrown: unknown): string | undefined {
+  const code = (thrown as { code?: unknown } | null)?.code;
+  return typeof code === "string" && code.startsWith("SQLITE_") ? code : undefined;
+}
+
+function writeFailure(thrown: unknown): unknown {
+  const code = sqliteCode(thrown);
+  if (code === undefined) return thrown;
+  const full = code === "SQLITE_FULL";
+  return new MigrateError(
+    "home-unusable",
+    full ? "the disk that the journal is on is full" : `the journal cannot be written (${code})`,
+    { cause: thrown, hint: "make room on the disk of MIGRATE_HOME; the same command then goes on" },
+  );
+}
+
+/** True where the journal could not be written for want of room. */
+export function isJournalFull(error: MigrateError): boolean {
+  return sqliteCode(error.cause) === "SQLITE_FULL";
+}
+
+function toRow(record: SessionRecord): Row {
+  return {
+    ...record,
+    files: JSON.stringify(record.files ?? []),
+    machine: record.machine ? JSON.stringify(record.machine) : null,
+    settled: record.settled ? 1 : 0,
+    acknowledged: record.acknowledged ? 1 : 0,
+  };
+}
+
+function fromRow(row: unknown): SessionRecord | null {
+  if (row === null || row === undefined) return null;
+  const { files, machine, settled, acknowledged, ...rest } = row as Row;
+  return {
+    ...rest,
+    files: JSON.parse(files) as JournalFile[],
+    machine: machine === null ? null : (JSON.parse(machine) as MachineRecord),
+    settled: settled === 1,
+    acknowledged: acknowledged === 1,
+  };
+}

@@ -1,0 +1,79 @@
+/** `migrate verify`: does a VM's folder still hold the bytes that arrived? */
+import { realpathSync, statSync } from "node:fs";
+import { basename, join } from "node:path";
+import { MigrateError } from "../../protocol/errors.ts";
+import { vmDigest } from "../../transfer/chunks/tag-table.ts";
+import { readManifest } from "../../vm/folder/manifest.ts";
+import { tagsOf } from "../destination/staging.ts";
+
+export interface VerifiedFile {
+  file: string;
+  ok: boolean;
+  expected: string;
+  /** Null where the file is gone. */
+  actual: string | null;
+}
+
+export interface Verification {
+  ok: boolean;
+  name: string;
+  files: VerifiedFile[];
+  /** The VM's digest over what is there now. */
+  digest: string;
+}
+
+/** Told after each file: bytes read so far, of how many. */
+export type VerifyProgress = (doneBytes: number, bytes: number) => void;
+
+/**
+ * Reads every file of the VM in `folder` and compares it with the digests in its vm.json. Throws
+ * MigrateError "vm-invalid" where there is no vm.json or it carries no digests.
+ */
+export async function verifyVm(folder: string, progress: VerifyProgress): Promise<Verification> {
+  const manifest = readManifest(join(folder, "vm.json"));
+  const { digest } = manifest;
+  if (digest === undefined || manifest.files.some((file) => file.digest === undefined)) {
+    throw new MigrateError("vm-invalid", `${folder}/vm.json carries no digests`, {
+      hint: "a VM gets them when it arrives at a destination",
+    });
+  }
+  const tagKey = Buffer.from(digest.key, "hex");
+  const bytes = manifest.files.reduce((sum, file) => sum + (file.bytes ?? 0), 0);
+  let doneBytes = 0;
+  const files: VerifiedFile[] = [];
+  for (const [i, file] of manifest.files.entries()) {
+    const path = join(folder, file.file);
+    const expected = file.digest!;
+    const size = sizeOf(path);
+    let actual: string | null = null;
+    if (size !== null) {
+      const tags = await tagsOf(realpathSync(path), i, size, tagKey);
+      actual = tags.digest();
+    }
+    doneBytes += file.bytes ?? 0;
+    progress(doneBytes, bytes);
+    files.push({ file: file.file, ok: actual === expected, expected, actual });
+  }
+  const found = vmDigest(
+    manifest.name,
+    manifest.files.map(({ kind, file }, i) => ({
+      kind,
+      name: basename(file),
+      digest: files[i]!.actual ?? "",
+    })),
+  );
+  return {
+    ok: found === digest.vm && files.every(({ ok }) => ok),
+    name: manifest.name,
+    files,
+    digest: found,
+  };
+}
+
+function sizeOf(path: string): number | null {
+  try {
+    return statSync(path).size;
+  } catch {
+    return null;
+  }
+}

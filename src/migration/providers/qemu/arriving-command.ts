@@ -1,0 +1,115 @@
+/** From what a source offers of a running VM to the command line that the destination starts: its own. */
+import { basename } from "node:path";
+import { kvmUsable, which } from "../../../platform/host.ts";
+import { MigrateError } from "../../../protocol/errors.ts";
+import type { Offer, OfferedMachine } from "../../../protocol/offer.ts";
+import { commandLine, type NetPolicy } from "../../../vm/qemu/definition/command-line.ts";
+import { parseDefinition, type QemuDefinition } from "../../../vm/qemu/definition/definition.ts";
+import { RunFolder } from "../../../vm/qemu/run-folder.ts";
+import { tpmSocketName } from "../../../vm/qemu/swtpm.ts";
+
+/** What this destination lets a running VM have. */
+export interface QemuPolicy {
+  /** A VM that ran with KVM may run without, where there is none. */
+  allowTcg: boolean;
+  net: NetPolicy;
+}
+
+/** Names in the run folder, beside those of the VM's own sockets. */
+export const vmLinkName = "vm";
+export const incomingName = "migrate-incoming";
+export const nbdName = "migrate-nbd";
+/** One more QMP socket: `migrate resolve` speaks to a VM whose first one a serve holds. */
+export const spareQmpName = "migrate-qmp";
+
+const refusal = (message: string, hint?: string) =>
+  new MigrateError("policy", message, { side: "destination", hint });
+
+/**
+ * What is wrong with an offer of a running VM, before anything is made for it (SPEC.md, VM-1 to VM-3).
+ * Gives what the words define. Throws MigrateError "policy" or "limit", naming what is refused.
+ */
+export function checkMachine(offer: Offer, policy: QemuPolicy | null): QemuDefinition {
+  const machine = offer.machine!;
+  if (policy === null) {
+    throw refusal("the destination takes VMs in, and starts none: it serves without --qemu");
+  }
+  if (offer.mode !== "move") throw refusal("a VM that runs can be moved, not copied");
+  const definition = parseDefinition(machine.words);
+  if (definition.files.length === 0) throw refusal("the VM has no file at all");
+  const disks = definition.files.filter(({ kind }) => kind === "disk");
+  const asFiles = machine.live ? definition.files.filter(({ kind }) => kind === "boot") : definition.files;
+  const mirrored = machine.live ? disks : [];
+  const files = (list: readonly { kind: string; name: string }[]) =>
+    JSON.stringify(list.map(({ kind, name }) => [kind, name]));
+  const images = (list: readonly { name: string; format: string }[]) =>
+    JSON.stringify(list.map(({ name, format }) => [name, format]));
+  if (files(offer.files) !== files(asFiles) || images(machine.disks) !== images(mirrored)) {
+    throw refusal("the files of the offer are not those that the VM's command line names");
+  }
+  requirePrograms(definition);
+  // Everything that the command line itself may refuse, before a byte has moved.
+  commandLine(definition, {
+    ...place(definition, machine, policy),
+    file: ({ name }) => `/${offer.name}/${vmLinkName}/${name}`,
+    socketFolder: "/",
+    tpmSocket: "/",
+  });
+  return definition;
+}
+
+/**
+ * The run folder of a VM that arrives. Throws MigrateError "name-invalid" for a name with which the paths of
+ * its sockets would be longer than the system allows.
+ */
+export function arrivingFolder(home: string, name: string): RunFolder {
+  try {
+    return RunFolder.at(home, name);
+  } catch (thrown) {
+    if (!(thrown instanceof MigrateError) || thrown.code !== "home-unusable") throw thrown;
+    throw new MigrateError(
+      "name-invalid",
+      "the VM's name is too long for the sockets that it would have at the destination",
+      { side: "destination", hint: thrown.hint, cause: thrown },
+    );
+  }
+}
+
+/** The command line of the destination's own QEMU, and what has to be known of it. */
+export function commandLineOf(
+  machine: OfferedMachine,
+  policy: QemuPolicy,
+  run: RunFolder,
+): { words: string[]; nodes: string[]; hasTpm: boolean } {
+  // Its name here is the one that it was sent under.
+  const definition = { ...parseDefinition(machine.words), name: basename(run.path) };
+  const words = commandLine(definition, {
+    ...place(definition, machine, policy),
+    file: ({ name }) => `${run.path}/${vmLinkName}/${name}`,
+    socketFolder: run.path,
+    tpmSocket: definition.hasTpm ? run.socket(tpmSocketName) : null,
+  });
+  words.push("-qmp", `unix:${run.socket(spareQmpName).replaceAll(",", ",,")},server=on,wait=off`);
+  const nodes = definition.files.flatMap(({ kind, node }) =>
+    kind === "disk" && node !== null ? [node] : [],
+  );
+  return { words, nodes, hasTpm: definition.hasTpm };
+}
+
+function place(definition: QemuDefinition, machine: OfferedMachine, policy: QemuPolicy) {
+  return {
+    binary: which(`qemu-system-${definition.system}`) ?? `/usr/bin/qemu-system-${definition.system}`,
+    allowTcg: policy.allowTcg,
+    kvmUsable: kvmUsable().usable,
+    net: policy.net,
+    ...(machine.machineType === undefined ? {} : { machine: machine.machineType }),
+  };
+}
+
+function requirePrograms(definition: QemuDefinition): void {
+  const needed = [`qemu-system-${definition.system}`, ...(definition.hasTpm ? ["swtpm"] : [])];
+  if (definition.files.some(({ kind, format }) => kind === "disk" && format === "qcow2"))
+    needed.push("qemu-img");
+  const missing = needed.find((program) => which(program) === null);
+  if (missing !== undefined) throw refusal(`the destination has no ${missing} to run this VM with`);
+}

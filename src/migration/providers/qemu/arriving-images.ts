@@ -1,0 +1,35 @@
+/** What the QEMU and the TPM of an arriving VM write into: made blank, and brought to the disk at the end. */
+import { constants, existsSync, readdirSync, rmSync } from "node:fs";
+import { open } from "node:fs/promises";
+import { join } from "node:path";
+import { syncFolder } from "../../../platform/rename.ts";
+import { makeBlankImage } from "../../../vm/qemu/blank-image.ts";
+import { makeFolder, type Staging } from "../../destination/staging.ts";
+import type { ArrivingMachine } from "../../journal/machine-record.ts";
+
+/** Makes the mirrored disks and the TPM's folder; what an earlier QEMU left is worth nothing. Throws as node:fs does, and MigrateError. */
+export async function makeImages(machine: ArrivingMachine, staging: Staging, hasTpm: boolean): Promise<void> {
+  for (const { name, format, bytes } of machine.disks) {
+    const path = join(staging.folder, name);
+    rmSync(path, { force: true });
+    await makeBlankImage(path, format, bytes);
+  }
+  if (!hasTpm) return;
+  rmSync(join(staging.folder, "tpm"), { recursive: true, force: true });
+  makeFolder(join(staging.folder, "tpm"));
+}
+
+/** All that QEMU and the TPM have written so far is on the disk when this resolves (fsync(2)). */
+export async function syncImages(machine: ArrivingMachine, staging: Staging): Promise<void> {
+  const tpm = join(staging.folder, "tpm");
+  const states = existsSync(tpm) ? readdirSync(tpm).map((name) => join(tpm, name)) : [];
+  for (const path of [...machine.disks.map(({ name }) => join(staging.folder, name)), ...states]) {
+    const file = await open(path, constants.O_RDWR | constants.O_NOFOLLOW);
+    try {
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+  }
+  if (existsSync(tpm)) syncFolder(tpm);
+}

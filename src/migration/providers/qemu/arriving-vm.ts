@@ -1,0 +1,293 @@
+/**
+ * A running VM as it arrives: the QEMU that the destination starts for it, stopped, waiting for what
+ * comes on the streams; its virtual TPM; and the moment in which it goes on.
+ *
+ * The QEMU is a process of its own and outlives us: whoever serves next takes it over (`adopt`).
+ */
+import { randomBytes } from "node:crypto";
+import { join } from "node:path";
+import { asMigrateError, MigrateError } from "../../../protocol/errors.ts";
+import { limits } from "../../../protocol/limits.ts";
+import type { MessageBody } from "../../../protocol/messages.ts";
+import { ArrivingStreams } from "../../../transfer/doors/arriving-streams.ts";
+import type { DoorPool } from "../../../transfer/doors/door-pool.ts";
+import { storeFailure } from "../../../transfer/landing/store-failure.ts";
+import { endDaemon } from "../../../vm/qemu/daemon.ts";
+import { expectIncoming, letGo, loadedIncoming } from "../../../vm/qemu/incoming.ts";
+import { adoptQemu, endOf, failureBehind, type RunningQemu, startQemu } from "../../../vm/qemu/launch.ts";
+import { QmpError, qmpFailure } from "../../../vm/qemu/qmp/qmp-error.ts";
+import type { RunFolder } from "../../../vm/qemu/run-folder.ts";
+import { endSwtpm, startSwtpm, tpmStateName } from "../../../vm/qemu/swtpm.ts";
+import type { Staging } from "../../destination/staging.ts";
+import type { ArrivingMachine } from "../../journal/machine-record.ts";
+import {
+  arrivingFolder,
+  commandLineOf,
+  incomingName,
+  nbdName,
+  type QemuPolicy,
+  vmLinkName,
+} from "./arriving-command.ts";
+import { makeImages, syncImages } from "./arriving-images.ts";
+
+/** How long QEMU may take from the last byte until it has loaded the devices. */
+const loadTimeoutMs = 30_000;
+
+/** The VM certainly never ran here, and never will. */
+export class NeverRan extends MigrateError {
+  constructor(message: string, cause?: unknown) {
+    super("qemu-failed", message, { side: "destination", cause });
+  }
+}
+
+export interface ArrivingVmOptions {
+  session: string;
+  name: string;
+  peer: string;
+  machine: ArrivingMachine;
+  tagKey: Buffer;
+  staging: Staging;
+  home: string;
+  policy: QemuPolicy;
+  doors: DoorPool | undefined;
+  /** The record gives the VM to this host: another process of ours may have let it go on. */
+  isOwned: () => boolean;
+  /** The QEMU ended, or a stream failed, before the VM was whole. */
+  failed: (error: MigrateError) => void;
+  /** Bytes that came on streams, and what of the VM QEMU was handed. */
+  received: (wireBytes: number, handedOnBytes: number) => void;
+}
+
+export class ArrivingVm {
+  readonly #options: ArrivingVmOptions;
+  readonly #run: RunFolder;
+  #qemu: RunningQemu | undefined;
+  #instance: string | undefined;
+  #streams: ArrivingStreams | undefined;
+  #streamToken = "";
+  /** True once all of the VM is in the QEMU. */
+  #whole = false;
+  #over = false;
+  /** Whether the VM went on here under our eyes; "maybe" where it was told to, and no answer came. */
+  #ran: "no" | "maybe" | "yes" = "no";
+
+  constructor(options: ArrivingVmOptions) {
+    this.#options = options;
+    this.#run = arrivingFolder(options.home, options.name);
+  }
+
+  get streams(): ArrivingStreams | undefined {
+    return this.#streams;
+  }
+
+  /**
+   * Starts the QEMU; where that has been done, and it is still there, nothing happens. Gives what
+   * STARTED says. Throws MigrateError "qemu-failed" or "name-taken"; nothing is left running then.
+   */
+  async start(): Promise<MessageBody<"started">> {
+    if (this.#qemu === undefined || this.#streams === undefined) {
+      await this.end();
+      this.#over = false;
+      try {
+        await this.#begin();
+      } catch (thrown) {
+        await this.end();
+        throw qmpFailure(thrown, "destination");
+      }
+    }
+    return { instance: this.#instance!, streamToken: this.#streamToken, zstd: true };
+  }
+
+  async #begin(): Promise<void> {
+    const { session, peer, machine, tagKey, staging, policy, doors } = this.#options;
+    const run = this.#run;
+    run.make(session);
+    run.link(vmLinkName, staging.folder);
+    const { words, nodes, hasTpm } = commandLineOf(machine, policy, run);
+    await makeImages(machine, staging, hasTpm).catch((thrown: unknown) => {
+      throw storeFailure(thrown);
+    });
+    if (hasTpm) await startSwtpm({ stateFolder: join(staging.folder, "tpm"), run });
+    const qemu = await startQemu(words, run);
+    this.#qemu = qemu;
+    void qemu.ended.then(() => this.#lost(qemu));
+    this.#forbidRun(qemu);
+    const paths = { ram: run.socket(incomingName), nbd: run.socket(nbdName) };
+    const nbd = machine.live ? { path: paths.nbd, nodes } : null;
+    await expectIncoming(qemu.qmp, { ramPath: paths.ram, channels: machine.channels, nbd });
+    this.#instance = randomBytes(16).toString("hex");
+    this.#streamToken = randomBytes(16).toString("hex");
+    this.#streams = new ArrivingStreams({
+      session,
+      peer,
+      instance: this.#instance,
+      token: this.#streamToken,
+      tagKey,
+      doors: doors!,
+      path: (stream) => {
+        if (stream <= machine.channels) return paths.ram;
+        return stream - limits.ramStreams >= 0 && stream - limits.ramStreams < machine.disks.length
+          ? paths.nbd
+          : null;
+      },
+      failed: (error) => void failureBehind(qemu, error).then(this.#options.failed),
+      received: this.#options.received,
+    });
+  }
+
+  /** The QEMU has gone while the VM was not yet whole, or waited; the latter shows when it is to go on. */
+  #lost(qemu: RunningQemu): void {
+    if (this.#qemu !== qemu || this.#over || this.#whole) return;
+    this.#options.failed(endOf(qemu));
+  }
+
+  /** What comes in the stream has no say in when the VM goes on: one that does so by itself is ended. */
+  #forbidRun(qemu: RunningQemu): void {
+    qemu.qmp.onEvent(({ event }) => {
+      if (event !== "RESUME" || this.#ran !== "no" || this.#qemu !== qemu) return;
+      if (this.#options.isOwned()) {
+        // A person's word let it go on (`migrate resolve`).
+        this.#ran = "yes";
+        return;
+      }
+      void qemu.kill();
+      this.#options.failed(
+        new MigrateError("qemu-failed", "the VM went on by itself before it was owned, and was ended", {
+          side: "destination",
+        }),
+      );
+    });
+  }
+
+  /**
+   * Compares what came on the streams with what the source says that it sent, and waits until QEMU has
+   * loaded it. Throws MigrateError "integrity" or "qemu-failed".
+   */
+  async seal(sent: NonNullable<MessageBody<"seal">["streams"]>): Promise<void> {
+    const { machine } = this.#options;
+    const streams = this.#streams;
+    const qemu = this.#qemu;
+    if (streams === undefined || qemu === undefined) throw this.#notStarted();
+    const expected = [
+      ...Array.from({ length: machine.channels + 1 }, (_, channel) => channel),
+      ...machine.disks.map((_, disk) => limits.ramStreams + disk),
+    ];
+    await streams.allEnded(expected, loadTimeoutMs).catch(async (thrown: unknown) => {
+      throw await failureBehind(qemu, thrown);
+    });
+    const got = new Map(streams.results().map((result) => [result.stream, result]));
+    const same =
+      sent.length === expected.length && new Set(sent.map(({ stream }) => stream)).size === sent.length;
+    for (const { stream, bytes, digest } of sent) {
+      const result = got.get(stream);
+      if (result?.bytes === bytes && result.digest === digest && same) continue;
+      const differs = "a stream of the running VM differs between source and destination";
+      throw new MigrateError("integrity", differs, { side: "destination" });
+    }
+    if (!same) throw new MigrateError("protocol", "the seal names other streams than there are");
+    try {
+      const isExporting = machine.live && machine.disks.length > 0;
+      await loadedIncoming(qemu.qmp, { isExporting, timeoutMs: loadTimeoutMs });
+      await syncImages(machine, this.#options.staging);
+    } catch (thrown) {
+      throw await failureBehind(qemu, thrown instanceof QmpError ? thrown : storeFailure(thrown));
+    }
+    this.#whole = true;
+  }
+
+  /** Throws NeverRan where the QEMU that holds the VM is gone before the VM was ever let go on. */
+  checkWaiting(): void {
+    if (this.#qemu !== undefined && this.#whole && !this.#qemu.qmp.isClosed) return;
+    throw new NeverRan("the destination's QEMU ended before the VM went on");
+  }
+
+  /** The VM's folder has its final name: QEMU and the TPM get to know it. Idempotent. */
+  settle(folder: string): void {
+    this.#run.link(vmLinkName, folder);
+    if (this.#run.noted()?.swtpm) this.#run.link(tpmStateName, join(folder, "tpm"));
+  }
+
+  /**
+   * Lets the VM go on, or sees that it does. `sure` where this process has seen all that came before: it
+   * knows then whether the VM has run. Throws NeverRan where it certainly did not and will not, and
+   * MigrateError "in-doubt" where that cannot be told.
+   */
+  async letRun(sure: boolean): Promise<void> {
+    // What becomes of it once it ran here is this host's own affair.
+    if (this.#ran === "yes") return;
+    const neverRan = sure && this.#ran === "no";
+    const failed = (how: string, cause?: unknown) =>
+      this.#ran === "no" && neverRan
+        ? new NeverRan(`the destination's QEMU ${how} before the VM went on`, cause)
+        : new MigrateError("in-doubt", `the destination's QEMU ${how}, and the VM may have run in it`, {
+            side: "destination",
+            cause,
+          });
+    const qmp = this.#qemu?.qmp;
+    if (qmp === undefined || qmp.isClosed) throw failed("ended");
+    try {
+      if (this.#options.machine.paused === true) await qmp.execute("query-status");
+      else {
+        const answer = await letGo(qmp, () => {
+          this.#ran = "maybe";
+        });
+        if (answer.outcome === "refused" && neverRan) this.#ran = "no";
+        if (answer.outcome === "refused") throw failed("refused to go on", answer.why);
+      }
+      this.#ran = "yes";
+    } catch (thrown) {
+      throw thrown instanceof MigrateError ? thrown : failed("ended", thrown);
+    }
+  }
+
+  /** Takes over what an earlier serve started; false where it is gone. */
+  async adopt(): Promise<boolean> {
+    if (this.#qemu !== undefined) return true;
+    const noted = this.#run.noted();
+    if (noted?.session !== this.#options.session) return false;
+    const qemu = await adoptQemu(this.#run).catch((cause: unknown) => {
+      // Its own words name paths of this host.
+      const { hint } = asMigrateError(cause);
+      const said = "the destination's QEMU does not answer";
+      throw new MigrateError("qemu-failed", said, { side: "destination", hint, cause });
+    });
+    if (qemu === null) return false;
+    this.#qemu = qemu;
+    this.#forbidRun(qemu);
+    this.#whole = true;
+    return true;
+  }
+
+  /** The VM is this host's now: its QEMU is left alone, and its QMP socket is free for others. */
+  leave(): void {
+    this.#over = true;
+    this.#streams?.drop();
+    this.#streams = undefined;
+    this.#qemu?.qmp.close();
+    this.#qemu = undefined;
+  }
+
+  /** Ends QEMU and TPM and removes the run folder. Idempotent. Throws as `endDaemon` and node:fs do. */
+  async end(): Promise<void> {
+    this.#over = true;
+    this.#whole = false;
+    this.#streams?.drop();
+    this.#streams = undefined;
+    this.#instance = undefined;
+    const noted = this.#run.noted();
+    // Of a VM of that name that another session brought, or whose session cannot be read, nothing is touched.
+    const ours = noted?.session === this.#options.session;
+    const known = this.#qemu ?? null;
+    const qemu = known ?? (ours ? await adoptQemu(this.#run).catch(() => null) : null);
+    this.#qemu = undefined;
+    if (qemu !== null) await qemu.kill();
+    else if (ours && noted.qemu) await endDaemon(noted.qemu);
+    if (!ours) return;
+    if (noted.swtpm) await endSwtpm(noted.swtpm);
+    this.#run.remove();
+  }
+
+  #notStarted(): MigrateError {
+    return new MigrateError("in-doubt", "the VM's QEMU was not started here", { side: "destination" });
+  }
+}

@@ -1,0 +1,300 @@
+/**
+ * One link of a source, from its first word to the end of the session or of the link: carries out
+ * what the machine (source-machine.ts) decides, one action after the other.
+ */
+import { MigrateError } from "../../protocol/errors.ts";
+import { limits } from "../../protocol/limits.ts";
+import type { Message } from "../../protocol/messages.ts";
+import {
+  type SourceAction,
+  type SourceEvent,
+  type SourceRecord,
+  type SourceState,
+  sourceStart,
+  sourceStep,
+} from "../ownership/source-machine.ts";
+import { retireVm } from "../providers/qemu/retire-vm.ts";
+import { tellCancelled } from "./cancellation.ts";
+import { SourceFiles } from "./source-files.ts";
+import { openSourceLink, type SourceLink } from "./source-link.ts";
+import type { SourceSession } from "./source-session.ts";
+import { SourceTransfer } from "./source-transfer.ts";
+
+export class SourceAttempt {
+  readonly #session: SourceSession;
+  #state: SourceState;
+  #current: SourceLink | undefined;
+  #transferring: SourceTransfer | undefined;
+  #aborted: MigrateError | undefined;
+  readonly #abortion = Promise.withResolvers<never>();
+  #laneToken = "";
+  readonly #files: SourceFiles;
+
+  constructor(session: SourceSession) {
+    this.#session = session;
+    const { state, mode } = session.record;
+    this.#state = sourceStart(state as SourceRecord, mode);
+    this.#files = new SourceFiles(session);
+  }
+
+  /** Ends the attempt; `run` rejects with `error`. */
+  abort(error: MigrateError): void {
+    this.#aborted = error;
+    this.#abortion.reject(error);
+    this.#transferring?.abort(error);
+    this.#current?.link.fail(error);
+  }
+
+  /** Resolves once the session is completed; throws what ended the attempt before that. */
+  async run(): Promise<void> {
+    const { link, socket } = await this.#openUnlessAborted();
+    try {
+      await this.#step({ type: "linked" });
+      while (this.#state.ended === undefined) await this.#step(this.#eventOf(await link.receive()));
+      if (this.#state.ended === "cancelled") {
+        const said = "the migration was cancelled at the destination";
+        throw new MigrateError("cancelled", said, { side: "destination" });
+      }
+    } catch (thrown) {
+      link.fail(thrown);
+      throw this.#aborted ?? thrown;
+    } finally {
+      this.#session.meter.wire(socket.bytesSent);
+      link.finish();
+    }
+  }
+
+  /** As `#open`; an abortion does not wait for a destination that says nothing. */
+  async #openUnlessAborted(): Promise<SourceLink> {
+    const opening = this.#open();
+    // Whoever comes first is heard; the other one is not wanted any more.
+    opening.catch(() => {});
+    return Promise.race([opening, this.#abortion.promise]);
+  }
+
+  async #open(): Promise<SourceLink> {
+    const session = this.#session;
+    const { home, address, identity, ticket, timing } = session.options;
+    session.write("attempt", { attempt: session.record.attempt + 1 });
+    const { session: id, attempt, peer: knownPeer, state } = session.record;
+    // Whoever else says that it has the VM, or never had it, must not be believed.
+    if (state === "released" || state === "confirmed") this.#requireSamePeer(knownPeer);
+    const current = await openSourceLink({
+      home,
+      address,
+      identity,
+      ticket,
+      timing,
+      knownPeer: knownPeer === "" ? undefined : knownPeer,
+      session: { id, attempt },
+    });
+    if (this.#aborted) {
+      current.link.finish();
+      throw this.#aborted;
+    }
+    this.#current = current;
+    current.link.answerMs = session.answerMs;
+    try {
+      await this.#greeted(current);
+    } catch (thrown) {
+      current.link.fail(thrown);
+      throw thrown;
+    }
+    return current;
+  }
+
+  /** The destination is there and known: notes who it is, and tells it what it has missed. */
+  async #greeted({ peer, paired }: SourceLink): Promise<void> {
+    const session = this.#session;
+    const { observe } = session.options;
+    const { session: id, name, mode, bytes, attempt, peer: knownPeer } = session.record;
+    if (paired) observe({ event: "paired", peer });
+    if (knownPeer !== peer) session.write("peer", { peer });
+    if (session.linked) {
+      const message = "connected again";
+      observe({ event: "link", session: id, name, state: "restored", message, attempt, retryInMs: 0 });
+    } else {
+      observe({
+        event: "session",
+        session: id,
+        name,
+        side: "source",
+        mode,
+        peer,
+        bytes,
+        resumed: attempt > 1,
+      });
+    }
+    session.linked = true;
+    await tellCancelled({ ...session.options, peer });
+  }
+
+  /** The VM was released to one host, and only that host can say what became of it. */
+  #requireSamePeer(peer: string): void {
+    const { identity, ticket } = this.#session.options;
+    const asked = identity === null ? "insecure" : (ticket?.destinationFingerprint ?? peer);
+    if (asked === peer) return;
+    throw new MigrateError(
+      "wrong-identity",
+      `${this.#session.record.name} was released to ${peer}, and to nobody else`,
+      {
+        side: "source",
+        hint:
+          peer === "insecure"
+            ? "run the same command with --insecure"
+            : "run the same command without --insecure and without a ticket of another host",
+      },
+    );
+  }
+
+  #eventOf(message: Message): SourceEvent {
+    switch (message.name) {
+      case "ready":
+        if (message.body.digest !== this.#session.record.digest) {
+          throw new MigrateError("integrity", "the destination has other bytes than were sent", {
+            side: "source",
+          });
+        }
+        return { type: "ready" };
+      case "owned":
+        this.#session.resumedThere();
+        return { type: "owned" };
+      case "published":
+      case "closed":
+        return { type: message.name };
+      case "cancelled":
+        return { type: "destination-cancelled" };
+      default:
+        throw new MigrateError("protocol", `a ${message.name} message is not expected here`, {
+          side: "destination",
+        });
+    }
+  }
+
+  async #step(event: SourceEvent): Promise<void> {
+    const { state, actions } = sourceStep(this.#state, event);
+    if (actions.includes("refuse")) throw this.#refusal(event);
+    this.#state = state;
+    for (const action of actions) await this.#perform(action);
+  }
+
+  async #perform(action: SourceAction): Promise<void> {
+    const session = this.#session;
+    const { quiet, now } = session.options;
+    const { link } = this.#current!;
+    switch (action) {
+      case "send-offer":
+        return this.#offer();
+      case "transfer":
+        return this.#transfer();
+      case "send-seal":
+        return this.#seal();
+      case "record-released":
+        // The last look: what was sent is what is there, and nobody wants to stop.
+        quiet?.verify();
+        if (session.interrupted) throw session.interruption();
+        session.meter.phase("handover");
+        return session.write("released", { state: "released", phase: "handover" });
+      case "send-release":
+        return link.send("release", {});
+      case "send-publish":
+        session.meter.phase("handover");
+        return link.send("publish", {});
+      case "record-confirmed":
+        return session.write("confirmed", {
+          state: "confirmed",
+          phase: "confirm",
+          doneBytes: session.record.bytes,
+        });
+      case "retire-files":
+        session.meter.phase("confirm");
+        quiet?.close();
+        if (session.record.settled) return;
+        await retireVm(session.record, session.options.home, session.options.departing?.vm.qmp);
+        return session.write("retired", { settled: true });
+      case "send-confirm":
+        return link.send("confirm", {});
+      case "record-cancelled":
+        return session.write("cancelled", { state: "cancelled", endedAtMs: now(), acknowledged: true });
+      case "send-cancel":
+        return link.send("cancel", {});
+      case "refuse":
+        return;
+    }
+  }
+
+  /** Says what there is to move, and hears what the destination has of it. */
+  async #offer(): Promise<void> {
+    const { meter, record, options } = this.#session;
+    const { link } = this.#current!;
+    meter.phase("prepare");
+    link.onInventory = (payload) => this.#files.inventory(payload);
+    link.send("offer", {
+      name: record.name,
+      vm: record.vm,
+      mode: record.mode,
+      chunkBytes: limits.chunkBytes,
+      tagKey: record.tagKey,
+      ...(options.machine === undefined ? {} : { machine: options.machine }),
+      ...(options.base === undefined ? {} : { base: options.base }),
+      files: record.files.map(({ kind, name, bytes }, i) => ({
+        kind,
+        name,
+        bytes,
+        allocatedBytes: options.vm?.files[i]?.allocatedBytes ?? 0,
+      })),
+    });
+    const { body } = await link.expect("accept");
+    if (body.inventory) await link.expect("inventoryEnd");
+    else if (this.#files.heardTags) {
+      throw new MigrateError("protocol", "tags came unasked", { side: "destination" });
+    }
+    link.onInventory = undefined;
+    this.#laneToken = body.laneToken;
+    this.#files.accepted(body);
+    if (options.base !== undefined && body.state === "receiving" && body.base !== true) {
+      const message = `the destination has no VM ${options.base} to take anything from`;
+      options.observe({ event: "warning", message });
+    }
+    await this.#step({ type: "accepted", state: body.state });
+  }
+
+  async #transfer(): Promise<void> {
+    const { link, peer } = this.#current!;
+    this.#transferring = new SourceTransfer(this.#session, this.#files, {
+      link,
+      peer,
+      laneToken: this.#laneToken,
+    });
+    if (this.#aborted) this.#transferring.abort(this.#aborted);
+    await this.#transferring.run();
+    this.#transferring = undefined;
+    await this.#step({ type: "transferred" });
+  }
+
+  #seal(): void {
+    const session = this.#session;
+    session.options.quiet?.verify();
+    session.meter.phase("seal");
+    const { vm: digest, files } = session.digests();
+    session.write("sealed", { digest, phase: "seal" });
+    const { streams } = session;
+    this.#current!.link.send("seal", { digest, files, ...(streams === undefined ? {} : { streams }) });
+  }
+
+  #refusal(event: SourceEvent): MigrateError {
+    const { name, session } = this.#session.record;
+    if (event.type === "owned" || (event.type === "accepted" && event.state === "owner")) {
+      return new MigrateError(
+        "in-doubt",
+        `the destination says that it owns ${name}, which this host never released`,
+        {
+          side: "source",
+          hint: `start it nowhere before you have looked at both; session ${session.slice(0, 12)}`,
+        },
+      );
+    }
+    const said = `the destination said ${event.type} in the phase ${this.#state.phase}`;
+    return new MigrateError("protocol", said, { side: "destination" });
+  }
+}

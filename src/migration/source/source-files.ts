@@ -1,0 +1,114 @@
+/** One link's transfer: the source's files, what the destination has of them, and the lanes between. */
+import { MigrateError } from "../../protocol/errors.ts";
+import { limits } from "../../protocol/limits.ts";
+import type { MessageBody } from "../../protocol/messages.ts";
+import { parseInventory } from "../../transfer/chunks/inventory.ts";
+import { SourceTags } from "../../transfer/chunks/source-tags.ts";
+import { TagTable } from "../../transfer/chunks/tag-table.ts";
+import { mostLanes } from "../../transfer/compression/lane-memory.ts";
+import { LanePool } from "../../transfer/lanes/lane-pool.ts";
+import type { SourceSession } from "./source-session.ts";
+
+/** Bytes of VM that make another lane worth its connection. */
+const laneWorthBytes = 8 * limits.chunkBytes;
+
+export class SourceFiles {
+  readonly #session: SourceSession;
+  /** What the destination has of each file; null where it has nothing. */
+  readonly #theirs: (TagTable | null)[];
+  /** Tags that INVENTORY may still bring. */
+  #tagsLeft: number;
+  /** What the destination said of itself in ACCEPT. */
+  #zstd = false;
+  #copies = false;
+  #indexKey: Uint8Array | null = null;
+
+  constructor(session: SourceSession) {
+    this.#session = session;
+    this.#theirs = session.tags.map(() => null);
+    this.#tagsLeft = session.tags.reduce((sum, { chunks }) => sum + chunks, 0);
+  }
+
+  /** True once INVENTORY has brought a tag. */
+  get heardTags(): boolean {
+    return this.#theirs.some((table) => table !== null);
+  }
+
+  /** Takes an INVENTORY payload. Throws MigrateError "protocol" for what the VM does not have. */
+  inventory(payload: Buffer): void {
+    const known = this.#session.tags;
+    const { file, firstChunk, tags } = parseInventory(
+      payload,
+      known.map(({ chunks }) => chunks),
+    );
+    // Each tag once: a list that begins again would never end.
+    this.#tagsLeft -= Math.max(1, tags.length);
+    if (this.#tagsLeft < 0) {
+      throw new MigrateError("protocol", "more tags came than the VM has chunks", { side: "destination" });
+    }
+    const table = (this.#theirs[file] ??= new TagTable(known[file]!.bytes));
+    for (const [i, tag] of tags.entries()) table.set(firstChunk + i, tag);
+  }
+
+  /**
+   * The destination takes compressed chunks where `zstd` says so, and copies of what it has received where
+   * `copies` does; it has an index with this key (hex).
+   */
+  accepted({ zstd, copies, index }: Pick<MessageBody<"accept">, "zstd" | "copies" | "index">): void {
+    this.#zstd = zstd === true;
+    this.#copies = copies === true;
+    // On an insecure link there is nobody whom what a chunk looks like could be told.
+    const isSecure = this.#session.options.identity !== null;
+    this.#indexKey = index === undefined || !isSecure ? null : Buffer.from(index, "hex");
+  }
+
+  /** These files have changed since they were sent: the destination has what their tags say, and they are read anew. */
+  again(files: readonly number[]): void {
+    const { tags } = this.#session;
+    for (const file of files) {
+      this.#theirs[file] = tags[file]!;
+      tags[file] = new SourceTags(tags[file]!.bytes);
+    }
+  }
+
+  /** The lanes that bring over what the destination `peer` does not have. */
+  lanes(peer: string, laneToken: string): LanePool {
+    const session = this.#session;
+    const { address, identity, streams, bandwidthBytesPerSec, compression, quiet } = session.options;
+    if (quiet === null) throw new MigrateError("bug", "there are no files to send");
+    const { record, meter } = session;
+    const setting = this.#zstd ? compression : "off";
+    const fileBytes = record.files.reduce((sum, { bytes }) => sum + bytes, 0);
+    return new LanePool({
+      ...address,
+      credentials: identity && {
+        certificatePem: identity.certificatePem,
+        privateKeyPem: identity.privateKeyPem,
+      },
+      peer: identity ? peer : null,
+      session: record.session,
+      laneToken,
+      tagKey: Buffer.from(record.tagKey, "hex"),
+      lanes: Math.max(1, Math.min(streams, mostLanes(setting), Math.ceil(fileBytes / laneWorthBytes))),
+      bandwidthBytesPerSec: bandwidthBytesPerSec ?? null,
+      compression: setting,
+      indexKey: this.#indexKey,
+      copies: this.#copies && setting !== "off",
+      files: record.files.map((file, i) => ({
+        path: file.path!,
+        fd: quiet.fd(i),
+        // What the store has of the disks costs nothing, and of it the RAM's pages can then be copies.
+        rank: this.#indexKey !== null && file.kind !== "disk" ? 1 : 0,
+        tags: session.tags[i]!,
+        theirs: this.#theirs[i] ?? null,
+      })),
+      progress: (file, bytes) => meter.done(file, bytes),
+      sent: (bytes, chunks, foundBytes, repeatedBytes) => {
+        meter.wire(bytes);
+        session.chunksSent += chunks;
+        session.foundBytes += foundBytes;
+        session.repeatedBytes += repeatedBytes;
+      },
+    });
+  }
+}

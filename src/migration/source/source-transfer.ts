@@ -1,0 +1,97 @@
+/** One link's transfer: the files by lanes, and what of a running VM goes by streams. */
+import type { ControlLink } from "../../channel/control-link.ts";
+import type { MigrateError } from "../../protocol/errors.ts";
+import type { LanePool } from "../../transfer/lanes/lane-pool.ts";
+import { StillFiles } from "../../vm/qemu/still-files.ts";
+import type { SourceFiles } from "./source-files.ts";
+import type { SourceSession } from "./source-session.ts";
+
+export interface TransferLink {
+  link: ControlLink;
+  /** The destination's fingerprint, or "insecure". */
+  peer: string;
+  laneToken: string;
+}
+
+export class SourceTransfer {
+  readonly #session: SourceSession;
+  readonly #files: SourceFiles;
+  readonly #to: TransferLink;
+  readonly #abortion = Promise.withResolvers<never>();
+  #pool: LanePool | undefined;
+  #aborted: MigrateError | undefined;
+
+  constructor(session: SourceSession, files: SourceFiles, to: TransferLink) {
+    this.#session = session;
+    this.#files = files;
+    this.#to = to;
+    this.#abortion.promise.catch(() => {});
+  }
+
+  abort(error: MigrateError): void {
+    this.#aborted = error;
+    this.#abortion.reject(error);
+    this.#pool?.abort(error);
+  }
+
+  /** Resolves once everything is at the destination. Throws what ended the link before, or the abortion. */
+  async run(): Promise<void> {
+    const session = this.#session;
+    const { departing, machine } = session.options;
+    session.meter.begin(session.record.files, []);
+    if (departing !== undefined) {
+      const ram = { name: "RAM", bytes: departing.vm.definition.ramBytes, atMost: true } as const;
+      session.meter.begin([...session.record.files, ...(machine?.disks ?? []), ram], []);
+      await departing.settle();
+      // What QEMU wrote until it stood still is what is sent.
+      this.#rewritten();
+    }
+    if (machine?.live !== true) session.meter.phase("stop-and-copy");
+    await this.#sendFiles();
+    if (departing === undefined) return;
+    await this.#sendMachine();
+    // A QEMU that lets go of its images may write their last metadata.
+    const again = this.#rewritten();
+    if (again.length === 0) return;
+    this.#files.again(again);
+    await this.#sendFiles();
+  }
+
+  async #sendFiles(): Promise<void> {
+    const { quiet } = this.#session.options;
+    quiet?.verify();
+    if (this.#session.record.files.length === 0) return;
+    const { link, peer, laneToken } = this.#to;
+    const pool = this.#files.lanes(peer, laneToken);
+    this.#pool = pool;
+    // Whatever ends the control connection ends the lanes.
+    link.onClosed((error) => pool.abort(error));
+    if (this.#aborted) pool.abort(this.#aborted);
+    await pool.run();
+    this.#pool = undefined;
+  }
+
+  async #sendMachine(): Promise<void> {
+    const { departing, address, identity, observe, retryForMs, compression } = this.#session.options;
+    const { record, meter } = this.#session;
+    const { link, peer } = this.#to;
+    const route = {
+      ...address,
+      credentials: identity && {
+        certificatePem: identity.certificatePem,
+        privateKeyPem: identity.privateKeyPem,
+      },
+      peer: identity ? peer : null,
+      session: record.session,
+      tagKey: Buffer.from(record.tagKey, "hex"),
+      compression,
+      retryForMs,
+    };
+    await Promise.race([departing!.transfer(link, route, meter, observe), this.#abortion.promise]);
+  }
+
+  #rewritten(): number[] {
+    const { quiet } = this.#session.options;
+    return quiet instanceof StillFiles ? quiet.changed() : [];
+  }
+}

@@ -1,0 +1,175 @@
+/**
+ * The source: one link after another until the session has ended, or the person's patience has.
+ */
+import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
+import type { SessionRecord } from "../journal/journal.ts";
+import { stoppedPatienceMs } from "../providers/qemu/departing-vm.ts";
+import type { Report } from "../report/report.ts";
+import { SourceAttempt } from "./source-attempt.ts";
+import { type SourceOptions, SourceSession } from "./source-session.ts";
+
+/** How long the source tries to tell the destination that it knows: the VM has moved by then. */
+const confirmForMs = 30_000;
+
+const firstDelayMs = 200;
+const mostDelayMs = 10_000;
+/** Connections that may fail before a session has ever had one. */
+const firstTries = 3;
+
+export class Source {
+  readonly #session: SourceSession;
+  #attempt: SourceAttempt | undefined;
+  #wake: (() => void) | undefined;
+
+  constructor(options: SourceOptions) {
+    this.#session = new SourceSession(options);
+  }
+
+  /**
+   * Works until the session has ended. Throws the MigrateError that ended it early; the session can
+   * be taken up again after any of them, but for "cancelled".
+   */
+  async run(): Promise<Report> {
+    const { signal } = this.#session.options;
+    const interrupt = () => this.#interrupt();
+    signal.addEventListener("abort", interrupt);
+    try {
+      if (signal.aborted) interrupt();
+      return await this.#attempts();
+    } catch (thrown) {
+      this.#session.forgetUnlessLinked();
+      throw asMigrateError(thrown).within({ side: "source", phase: this.#session.meter.currentPhase });
+    } finally {
+      signal.removeEventListener("abort", interrupt);
+    }
+  }
+
+  async #attempts(): Promise<Report> {
+    const session = this.#session;
+    const { retryForMs, observe } = session.options;
+    let lostAtMs = performance.now();
+    let delayMs = firstDelayMs;
+    for (let tries = 1; ; tries++) {
+      const doneBytes = () => session.meter.doneBytes + (session.options.departing?.carriedBytes ?? 0);
+      const doneBefore = doneBytes();
+      try {
+        if (session.mayStop) throw session.interruption();
+        this.#attempt = new SourceAttempt(session);
+        await this.#attempt.run();
+        return session.report(true);
+      } catch (thrown) {
+        const error = asMigrateError(thrown);
+        const record = session.record;
+        // Only what is new counts: a destination that forgets all each time would keep us for good.
+        if (doneBytes() > doneBefore) {
+          lostAtMs = performance.now();
+          delayMs = firstDelayMs;
+        }
+        const patienceMs = Math.min(retryForMs, this.#mostPatienceMs(record));
+        const hopeless = !session.linked && record.attempt <= firstTries && tries >= firstTries;
+        const over =
+          hopeless ||
+          session.options.departing?.failure !== undefined ||
+          performance.now() - lostAtMs + delayMs > patienceMs;
+        if (record.state === "confirmed" && record.settled && (over || error.code !== "network"))
+          return this.#unconfirmed(error);
+        if (error.code !== "network" || session.mayStop || over) throw this.#final(error, record);
+        observe({
+          event: "link",
+          session: record.session,
+          name: record.name,
+          state: "lost",
+          message: error.message,
+          attempt: record.attempt,
+          retryInMs: delayMs,
+        });
+        await this.#pause(delayMs);
+        delayMs = Math.min(mostDelayMs, delayMs * 2);
+      } finally {
+        this.#attempt = undefined;
+      }
+    }
+  }
+
+  /** How long it makes sense to try again, whatever the person's patience. */
+  #mostPatienceMs(record: SessionRecord): number {
+    if (record.state === "confirmed") return confirmForMs;
+    const { departing, machine } = this.#session.options;
+    // A VM that stands still for nothing but its last part is better let go on here.
+    const waits =
+      machine?.live === true && departing?.stoppedAtMs !== undefined && record.state === "sending";
+    return waits ? stoppedPatienceMs : Number.POSITIVE_INFINITY;
+  }
+
+  /** The VM has moved and our files are dealt with; only the destination's record stays open. */
+  #unconfirmed(error: MigrateError): Report {
+    this.#session.options.observe({
+      event: "warning",
+      message: `the destination owns the VM; the session stays open, since its end failed: ${error.message}`,
+    });
+    return this.#session.report(false);
+  }
+
+  #interrupt(): void {
+    const session = this.#session;
+    session.interrupted = true;
+    if (session.mayStop) {
+      this.#attempt?.abort(session.interruption());
+    } else {
+      session.options.observe({
+        event: "notice",
+        message:
+          "the VM has been released: waiting for the destination to say that it has it (interrupt again to leave it in doubt)",
+      });
+    }
+    this.#wake?.();
+  }
+
+  /** The error as the person is to see it, given what the journal says now. */
+  #final(error: MigrateError, record: SessionRecord): MigrateError {
+    if (this.#session.mayStop) return this.#session.interruption();
+    const id = record.session.slice(0, 12);
+    if (record.state === "released") {
+      return new MigrateError(
+        "in-doubt",
+        `${record.name} was released and the destination has not said that it owns it: ${error.message}`,
+        {
+          side: "source",
+          cause: error,
+          hint: `nothing runs it here until this is settled: run the same command again, or migrate resolve ${id}`,
+        },
+      );
+    }
+    if (record.state === "confirmed") {
+      return new MigrateError(
+        error.code,
+        `${record.name} is the destination's now; what is left to do here failed: ${error.message}`,
+        {
+          side: error.side,
+          cause: error,
+          hint: "do not start it here; the same command goes on where this one stopped",
+        },
+      );
+    }
+    if (this.#session.options.departing !== undefined)
+      return this.#session.options.departing.failure ?? error;
+    if (error.code === "network" && this.#session.linked && error.hint === undefined) {
+      return new MigrateError("network", error.message, {
+        side: error.side,
+        cause: error,
+        hint: "nothing is lost: the same command goes on where this one stopped",
+      });
+    }
+    return error;
+  }
+
+  #pause(delayMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, delayMs);
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+}

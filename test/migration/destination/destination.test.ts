@@ -1,0 +1,212 @@
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { resolveSession } from "../../../src/migration/operator/resolve.ts";
+import type { MessageBody } from "../../../src/protocol/messages.ts";
+import { emptyOffer, PlayedDestination, sealOf, session } from "./played-destination.ts";
+
+let played: PlayedDestination;
+beforeEach(() => {
+  played = new PlayedDestination();
+});
+afterEach(() => played.close());
+
+const seal = sealOf(emptyOffer);
+const noLane = "0".repeat(32);
+const says = (word: "cancel" | "source" | "destination") =>
+  resolveSession(
+    {
+      home: played.home,
+      session,
+      word,
+      insecure: true,
+      passphrase: async () => "",
+      retryForMs: 0,
+      signal: new AbortController().signal,
+    },
+    () => {},
+  );
+
+describe("a session at the destination", () => {
+  // [HELLO-5] [OWN-5]
+  test("answers requests in their order, however fast they come, and each again", async () => {
+    const visit = await played.visit(1);
+    visit.say("offer", emptyOffer).say("seal", seal).say("seal", seal).say("release", {}).say("release", {});
+    visit.say("confirm", {}).say("confirm", {}).say("cancel", {});
+    expect(await visit.hearNames(8)).toEqual([
+      "accept",
+      "ready",
+      "ready",
+      "owned",
+      "owned",
+      "closed",
+      "closed",
+      "owned",
+    ]);
+    expect(played.record).toMatchObject({ state: "closed", settled: true });
+    expect(existsSync(join(played.store, "web1", "ram"))).toBe(true);
+  });
+
+  // [OWN-3]
+  test("owns nothing that is not ready", async () => {
+    const visit = await played.visit(1);
+    visit.say("offer", emptyOffer).say("release", {});
+    expect(await visit.hearNames(2)).toEqual(["accept", "error in-doubt"]);
+    expect(played.record?.state).toBe("receiving");
+  });
+
+  // [HELLO-1]
+  test("does not exist for another peer", async () => {
+    const visit = await played.visit(1);
+    await visit.say("offer", emptyOffer).hearNames(1);
+    // It hears what it would hear of a session that nobody has.
+    for (const [request, answer] of [
+      ["cancel", "cancelled"],
+      ["release", "error unknown-session"],
+    ] as const) {
+      const other = await played.visit(2, "sha256:other");
+      expect(await other.say(request, {}).hearNames(1)).toEqual([answer]);
+    }
+    const asking = await played.visit(3, "sha256:other");
+    asking.say("query", { session });
+    expect((await asking.hear()).body).toEqual({ session, state: "unknown" });
+    expect(played.record?.state).toBe("receiving");
+    // The one that was there is there still.
+    expect(await visit.say("cancel", {}).hearNames(1)).toEqual(["cancelled"]);
+  });
+});
+
+describe("of two connections of a session", () => {
+  // [HELLO-3]
+  test("the newer speaks, and what comes late on the older is not obeyed", async () => {
+    const old = await played.visit(1);
+    const late = await played.visit(2);
+    await old.say("offer", emptyOffer).hearNames(1);
+    const newer = await played.visit(3);
+    newer.say("offer", emptyOffer).say("seal", seal);
+    expect(await newer.hearNames(3)).toEqual(["accept", "inventoryEnd", "ready"]);
+    expect(old.closed).toBe(true);
+    old.say("cancel", {});
+    expect(await late.say("offer", emptyOffer).hearNames(1)).toEqual(["error busy"]);
+    expect(played.record).toMatchObject({ state: "ready", attempt: 3 });
+    expect(await newer.say("release", {}).hearNames(1)).toEqual(["owned"]);
+  });
+
+  // [HELLO-3]
+  test("the older speaks no more even where the newer left no record", async () => {
+    const late = await played.visit(1);
+    const newer = await played.visit(2);
+    expect(await newer.say("cancel", {}).hearNames(1)).toEqual(["cancelled"]);
+    newer.end();
+    expect(await late.say("offer", emptyOffer).hearNames(1)).toEqual(["error busy"]);
+    expect(played.record).toBeNull();
+    expect(readdirSync(played.store)).toEqual([]);
+  });
+
+  // [HELLO-3]
+  test("one of the same attempt is not newer", async () => {
+    const first = await played.visit(1);
+    await first.say("offer", emptyOffer).hearNames(1);
+    const second = await played.visit(1);
+    expect(await second.say("cancel", {}).hearNames(1)).toEqual(["error busy"]);
+    expect(played.record?.state).toBe("receiving");
+  });
+});
+
+describe("a lane", () => {
+  // [HELLO-4]
+  test("is let in by the last ACCEPT's token alone, until SEAL or the end of the link", async () => {
+    const first = await played.visit(1);
+    first.say("offer", emptyOffer);
+    const { laneToken: old } = (await first.hear()).body as MessageBody<"accept">;
+    expect(played.lane(old).grant).toMatchObject({ session });
+    expect(played.lane(old, "sha256:other").grant).toBeUndefined();
+    expect(played.lane(noLane).grant).toBeUndefined();
+    const second = await played.visit(2);
+    second.say("offer", emptyOffer);
+    const { laneToken } = (await second.hear()).body as MessageBody<"accept">;
+    expect(laneToken).not.toBe(old);
+    expect(played.lane(old).grant).toBeUndefined();
+    expect(played.lane(laneToken).grant).toBeDefined();
+    await second.hearNames(1);
+    await second.say("seal", seal).hearNames(1);
+    expect(played.lane(laneToken).grant).toBeUndefined();
+    const third = await played.visit(3);
+    third.say("offer", emptyOffer);
+    const { laneToken: last } = (await third.hear()).body as MessageBody<"accept">;
+    third.end();
+    await (await played.visit(4)).say("query", { session }).hearNames(1);
+    expect(played.lane(last).grant).toBeUndefined();
+  });
+});
+
+describe("a person's word in the middle of a request", () => {
+  /** Says the word just before the destination writes `label`: what it decided on is out of date then. */
+  const before = (label: string, word: "cancel" | "source" | "destination") => {
+    const said = Promise.withResolvers<void>();
+    played.beforeWrite = (written) => {
+      if (written !== label) return;
+      played.beforeWrite = () => {};
+      // Done when this returns: nothing in it waits.
+      void says(word).then(() => said.resolve(), said.reject);
+    };
+    return said.promise;
+  };
+
+  // [OWN-7]
+  test("that gives the session up is not written over by READY", async () => {
+    const visit = await played.visit(1);
+    await visit.say("offer", emptyOffer).hearNames(1);
+    const said = before("ready", "cancel");
+    visit.say("seal", seal);
+    await said;
+    expect(await visit.hearNames(1)).toEqual(["error cancelled"]);
+    expect(played.record?.state).toBe("cancelled");
+    const next = await played.visit(2);
+    next.say("offer", emptyOffer);
+    expect((await next.hear()).body).toMatchObject({ state: "cancelled" });
+    expect(readdirSync(played.store)).toEqual([]);
+  });
+
+  // [OWN-7]
+  test("that gives the VM to the destination stands against a new OFFER", async () => {
+    const visit = await played.visit(1);
+    await visit.say("offer", emptyOffer).say("seal", seal).hearNames(2);
+    const next = await played.visit(2);
+    const said = before("receiving", "destination");
+    next.say("offer", emptyOffer);
+    await said;
+    expect(await next.hearNames(1)).toEqual(["error in-doubt"]);
+    expect(played.record).toMatchObject({ state: "owner", settled: true });
+  });
+
+  // [OWN-7]
+  test("that gives the VM back to the source stands against RELEASE", async () => {
+    const visit = await played.visit(1);
+    await visit.say("offer", emptyOffer).say("seal", seal).hearNames(2);
+    const said = before("owner", "source");
+    visit.say("release", {});
+    await said;
+    expect(await visit.hearNames(1)).toEqual(["error cancelled"]);
+    expect(played.record?.state).toBe("cancelled");
+    expect(existsSync(join(played.store, "web1"))).toBe(false);
+  });
+});
+
+describe("a copy", () => {
+  const copy = { ...emptyOffer, mode: "copy" as const };
+
+  test("that was published before it was given up is told as published, and can be closed", async () => {
+    const visit = await played.visit(1);
+    visit.say("offer", copy).say("seal", seal).say("publish", {}).say("cancel", {}).say("confirm", {});
+    expect(await visit.hearNames(5)).toEqual(["accept", "ready", "published", "published", "closed"]);
+  });
+
+  test("has no owner that a person could name", async () => {
+    const visit = await played.visit(1);
+    await visit.say("offer", copy).say("seal", seal).hearNames(2);
+    expect(await says("destination").catch((error) => error.code)).toBe("policy");
+    await says("cancel");
+    expect(played.record?.state).toBe("cancelled");
+  });
+});

@@ -1,0 +1,172 @@
+/** A destination without sockets and Workers: the test says what came in by a door and hears what goes out. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { TicketBook } from "../../../src/channel/ticket-book.ts";
+import { TrustFile } from "../../../src/channel/trust.ts";
+import { openHome } from "../../../src/home/home.ts";
+import { Destination } from "../../../src/migration/destination/destination.ts";
+import { Journal, type SessionRecord } from "../../../src/migration/journal/journal.ts";
+import { FrameDecoder } from "../../../src/protocol/frames.ts";
+import { limits } from "../../../src/protocol/limits.ts";
+import {
+  decodeMessage,
+  encodeMessage,
+  type Message,
+  type MessageBody,
+  type MessageName,
+} from "../../../src/protocol/messages.ts";
+import type { Offer } from "../../../src/protocol/offer.ts";
+import { TagTable, vmDigest } from "../../../src/transfer/chunks/tag-table.ts";
+import type { DoorPool } from "../../../src/transfer/doors/door-pool.ts";
+import type { LaneGrant, ToDoor } from "../../../src/transfer/lanes/lane-messages.ts";
+import { withDeadline } from "../../support/system/deadline.ts";
+
+export const session = "5e".repeat(16);
+
+/** A VM of one empty disk: whole without a chunk. */
+export const emptyOffer: Offer = {
+  name: "web1",
+  vm: "01234567-89ab-cdef-0123-456789abcdef",
+  mode: "move",
+  chunkBytes: limits.chunkBytes,
+  tagKey: "00".repeat(16),
+  files: [{ kind: "ram", name: "ram", bytes: 0, allocatedBytes: 0 }],
+};
+
+export function sealOf({ name, files }: Offer): MessageBody<"seal"> {
+  const digested = files.map((file) => ({ ...file, digest: new TagTable(file.bytes).digest() }));
+  return { digest: vmDigest(name, digested), files: digested.map(({ digest }) => digest) };
+}
+
+/** One connection of a source, as far as the destination sees it. */
+export class Visit {
+  readonly conn: number;
+  readonly #destination: Destination;
+  readonly #heard: Message[] = [];
+  #wake: (() => void) | undefined;
+  /** True once the destination has closed it. */
+  closed = false;
+  /** What a lane was let in with. */
+  grant: LaneGrant | undefined;
+  readonly decoder = new FrameDecoder("control", (name, payload) => {
+    this.#heard.push(decodeMessage(name as MessageName, Buffer.from(payload)));
+    this.#wake?.();
+  });
+
+  constructor(conn: number, destination: Destination) {
+    this.conn = conn;
+    this.#destination = destination;
+  }
+
+  say<N extends MessageName>(name: N, body: MessageBody<N>): this {
+    const payload = new Uint8Array(encodeMessage(name, body).subarray(limits.frameHeaderBytes));
+    this.#destination.hear(0, { kind: "frame", conn: this.conn, name, payload });
+    return this;
+  }
+
+  /** The next thing that the destination says here. */
+  async hear(): Promise<Message> {
+    while (this.#heard.length === 0) {
+      const heard = new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+      await withDeadline(heard, 5000, "an answer of the destination");
+    }
+    return this.#heard.shift()!;
+  }
+
+  /** The names of the next messages; an error by its code. */
+  async hearNames(count: number): Promise<string[]> {
+    const names: string[] = [];
+    for (let i = 0; i < count; i++) {
+      const { name, body } = await this.hear();
+      names.push(name === "error" ? `error ${(body as MessageBody<"error">).code}` : name);
+    }
+    return names;
+  }
+
+  end(): void {
+    this.#destination.hear(0, { kind: "closed", conn: this.conn, error: null });
+  }
+}
+
+export class PlayedDestination {
+  readonly root = mkdtempSync(join(tmpdir(), "migrate-destination-"));
+  readonly home = openHome(join(this.root, "home"));
+  readonly store = join(this.root, "store");
+  /** Called before each durable write with its label; what it throws or does, it does in between. */
+  beforeWrite: (label: string) => void = () => {};
+  readonly journal = Journal.open(this.home, (when, label) => {
+    if (when === "before") this.beforeWrite(label);
+  });
+  readonly destination: Destination;
+  readonly #visits = new Map<number, Visit>();
+
+  constructor() {
+    openHome(this.store);
+    this.destination = new Destination({
+      home: this.home,
+      qemu: null,
+      lookup: null,
+      journal: this.journal,
+      store: this.store,
+      maxSessions: 8,
+      observe: () => {},
+      now: () => Date.now(),
+      // Whom to trust is another test's business; here a peer's name is believed.
+      insecure: true,
+      tickets: new TicketBook(`sha256:${"0".repeat(64)}`, { monotonicMs: () => performance.now() }),
+      trust: () => TrustFile.load(this.home),
+      completed: () => {},
+      measuring: undefined as never,
+    });
+    this.destination.doors = {
+      post: (_door: number, message: ToDoor) => this.#post(message),
+      postAll: () => {},
+      barrier: async () => {},
+    } as unknown as DoorPool;
+  }
+
+  /** A control connection that names the session, WELCOME already heard. */
+  async visit(attempt: number, peer = "sha256:source"): Promise<Visit> {
+    const conn = this.#visits.size + 1;
+    const visit = new Visit(conn, this.destination);
+    this.#visits.set(conn, visit);
+    const exporter = new Uint8Array(0);
+    this.destination.hear(0, { kind: "control", conn, peer, exporter, remote: "test", session, attempt });
+    await visit.hearNames(1);
+    return visit;
+  }
+
+  /** A lane that names the session; its `grant` says whether it was let in. */
+  lane(laneToken: string, peer = "sha256:source"): Visit {
+    const conn = this.#visits.size + 1;
+    const visit = new Visit(conn, this.destination);
+    this.#visits.set(conn, visit);
+    this.destination.hear(0, { kind: "lane", conn, peer, remote: "test", session, laneToken });
+    return visit;
+  }
+
+  get record(): SessionRecord | null {
+    return this.journal.find(session);
+  }
+
+  async close(): Promise<void> {
+    for (const visit of this.#visits.values()) visit.end();
+    await this.destination.stop();
+    // What each connection's end still writes is written by then.
+    await new Promise(setImmediate);
+    this.journal.close();
+    rmSync(this.root, { recursive: true, force: true });
+  }
+
+  #post(message: ToDoor): void {
+    if (!("conn" in message)) return;
+    const visit = this.#visits.get(message.conn);
+    if (visit === undefined) return;
+    if (message.kind === "send" && !visit.closed) visit.decoder.push(Buffer.from(message.bytes));
+    if (message.kind === "finish" || message.kind === "destroy") visit.closed = true;
+    if (message.kind === "open-lane") visit.grant = message.lane;
+  }
+}

@@ -1,0 +1,271 @@
+/**
+ * Every world that source and destination can get into (ownership-world.ts), with everything going
+ * wrong that can: links cut, either side dying between any two actions, late words of old connections,
+ * a person who changes their mind. Two owners, no copy, or a session that cannot end: none may exist.
+ */
+import { describe, expect, test } from "bun:test";
+import {
+  type DestinationAction,
+  destinationStep,
+  giveBack,
+} from "../../../src/migration/ownership/destination-machine.ts";
+import { type SourceAction, sourceStep } from "../../../src/migration/ownership/source-machine.ts";
+import type { Mode } from "../../../src/migration/report/events.ts";
+import { explore } from "./ownership-explore.ts";
+import { program, type Rules } from "./ownership-moves.ts";
+
+/** Things that go wrong or that a person does, in one history. */
+const faults = 5;
+/** What is broken on purpose shows with fewer. */
+const faultsOfBroken = 3;
+
+for (const [what, mode, runs] of [
+  ["move", "move", false],
+  ["copy", "copy", false],
+  ["move of a running VM", "move", true],
+] as const) {
+  // [OWN-1] [OWN-2] [OWN-3] [OWN-4] [OWN-5] [OWN-6] [HELLO-3] [VM-4]
+  test(`a ${what} has one owner at most and one copy at least in every world, and ends from each`, () => {
+    const startMs = performance.now();
+    const { worlds, moves, wrong } = explore(mode, program, faults, runs);
+    console.log(
+      `${what}: ${worlds} worlds, ${moves} moves, ${faults} faults, ${Math.round(performance.now() - startMs)} ms`,
+    );
+    expect(wrong).toBeUndefined();
+    // A world that is too small proves nothing.
+    expect(worlds).toBeGreaterThan(50_000);
+  });
+}
+
+/** The program with one thing wrong. */
+const source = (
+  change: (step: ReturnType<typeof sourceStep>, ...asked: Parameters<typeof sourceStep>) => void,
+): Rules => ({
+  ...program,
+  sourceStep: (...asked) => {
+    const { state, actions } = sourceStep(...asked);
+    const step = { state: { ...state }, actions: [...actions] };
+    change(step, ...asked);
+    return step;
+  },
+});
+const destination = (
+  change: (step: ReturnType<typeof destinationStep>, ...asked: Parameters<typeof destinationStep>) => void,
+): Rules => ({
+  ...program,
+  destinationStep: (...asked) => {
+    const { record, actions } = destinationStep(...asked);
+    const step = { record, actions: [...actions] };
+    change(step, ...asked);
+    return step;
+  },
+});
+
+function swap<T>(actions: T[], first: T, second: T): void {
+  const [one, two] = [actions.indexOf(first), actions.indexOf(second)];
+  if (one < 0 || two < 0) return;
+  actions[one] = second;
+  actions[two] = first;
+}
+
+function drop<T>(actions: T[], action: T): void {
+  const at = actions.indexOf(action);
+  if (at >= 0) actions.splice(at, 1);
+}
+
+describe("the exploration finds what is wrong with a program in which", () => {
+  const broken: [what: string, shows: string, rules: Rules, mode?: Mode, runs?: boolean][] = [
+    [
+      "a running VM goes on before it is owned",
+      "the VM runs at the destination while that is ready",
+      destination(({ actions }) => swap<DestinationAction>(actions, "record-owner", "run-vm")),
+      "move",
+      true,
+    ],
+    [
+      "OWNED is said of a running VM that does not run",
+      "the source let go of what runs nowhere",
+      destination(({ actions }) => drop<DestinationAction>(actions, "run-vm")),
+      "move",
+      true,
+    ],
+    [
+      "a running VM is given back although it has run",
+      "the destination's record went owner>cancelled",
+      { ...program, givesBackWhatRan: true },
+      "move",
+      true,
+    ],
+    [
+      "a running VM is given back without a record",
+      "without a complete, durable copy",
+      {
+        ...program,
+        giveBack: (...asked) => {
+          const { record, actions } = giveBack(...asked);
+          return { record, actions: actions.filter((action) => action !== "record-cancelled") };
+        },
+      },
+      "move",
+      true,
+    ],
+    [
+      "the source says RELEASE before it is recorded",
+      "both hosts may run the VM",
+      source(({ actions }) => swap<SourceAction>(actions, "record-released", "send-release")),
+    ],
+    [
+      "the source never records the release",
+      "both hosts may run the VM",
+      source(({ actions }) => drop<SourceAction>(actions, "record-released")),
+    ],
+    [
+      "the source retires its files before OWNED is recorded",
+      "files are retired without a record",
+      source(({ actions }) => swap<SourceAction>(actions, "record-confirmed", "retire-files")),
+    ],
+    [
+      "the source retires its files once it has released the VM",
+      "files retired without an owner",
+      source(({ actions }) => {
+        if (actions.includes("send-release")) actions.push("retire-files");
+      }),
+    ],
+    [
+      "a lost link takes a released VM back",
+      "both hosts may run the VM",
+      source((step, state, event) => {
+        if (event.type === "link-lost" && state.record === "released") step.actions.push("record-cancelled");
+      }),
+    ],
+    [
+      "a person may cancel what is released",
+      "both hosts may run the VM",
+      source((step, state, event) => {
+        if (event.type !== "cancel" || state.record !== "released") return;
+        step.state = { ...state, record: "cancelled" };
+        step.actions = ["record-cancelled", "send-cancel"];
+      }),
+    ],
+    [
+      "READY releases what was cancelled meanwhile",
+      "cancelled>released",
+      source((step, state, event) => {
+        if (event.type !== "ready" || state.record !== "cancelled" || state.phase !== "seal") return;
+        step.state = { ...state, phase: "handover", record: "released" };
+        step.actions = ["record-released", "send-release"];
+      }),
+    ],
+    [
+      "the source begins again with OFFER after a release",
+      "released while the destination is receiving",
+      source((step, state, event) => {
+        if (event.type === "linked" && state.record === "released") {
+          step.state = { ...state, phase: "prepare" };
+          step.actions = ["send-offer"];
+        }
+      }),
+    ],
+    [
+      "the source does not seal",
+      "released while the destination is receiving",
+      source((step, state, event) => {
+        if (event.type !== "transferred" || state.record !== "sending") return;
+        step.state = { ...state, phase: "handover", record: "released" };
+        step.actions = ["record-released", "send-release"];
+      }),
+    ],
+    [
+      "a copy that came too late to be cancelled is refused",
+      "never ends",
+      source((step, state, event) => {
+        if (event.type === "published" && state.record === "cancelled") {
+          step.state = state;
+          step.actions = ["refuse"];
+        }
+      }),
+      "copy",
+    ],
+    [
+      "the destination says READY before it is recorded",
+      "released while the destination is receiving",
+      destination(({ actions }) => swap<DestinationAction>(actions, "record-ready", "send-ready")),
+    ],
+    [
+      "the destination never brings the bytes to the disk",
+      "without a complete, durable copy",
+      destination(({ actions }) => drop<DestinationAction>(actions, "check-seal")),
+    ],
+    [
+      "the destination records READY before the bytes are on the disk",
+      "without a complete, durable copy",
+      destination(({ actions }) => swap<DestinationAction>(actions, "check-seal", "record-ready")),
+    ],
+    [
+      "the destination says OWNED before it is recorded",
+      "nobody may run the VM",
+      destination(({ actions }) => {
+        if (actions.includes("record-owner")) actions.unshift("send-owned");
+      }),
+    ],
+    [
+      "the destination never records that it owns the VM",
+      "published while ready",
+      destination(({ actions }) => drop<DestinationAction>(actions, "record-owner")),
+    ],
+    [
+      "the destination publishes before it is recorded",
+      "published while ready",
+      destination(({ actions }) => swap<DestinationAction>(actions, "record-owner", "publish-files")),
+    ],
+    [
+      "the destination says OWNED without publishing",
+      "never ends",
+      destination(({ actions }) => drop<DestinationAction>(actions, "publish-files")),
+    ],
+    [
+      "the destination stays ready while it receives again",
+      "never ends",
+      destination(
+        ({ actions }, record) => record === "ready" && drop<DestinationAction>(actions, "record-receiving"),
+      ),
+    ],
+    [
+      "the destination owns what it has, once it is whole",
+      "both hosts may run the VM",
+      destination(({ actions }) => {
+        if (actions.includes("record-ready")) actions.push("record-owner");
+      }),
+    ],
+    [
+      "a cancelled session leaves its files",
+      "never ends",
+      destination(({ actions }) => drop<DestinationAction>(actions, "remove-staging")),
+    ],
+    [
+      "files are removed before the cancellation is recorded",
+      "without a complete, durable copy",
+      destination(({ actions }) => swap<DestinationAction>(actions, "record-cancelled", "remove-staging")),
+    ],
+    [
+      "late words of an older connection are obeyed",
+      "released while the destination is receiving",
+      { ...program, newestOnly: false },
+    ],
+    [
+      "a late OFFER revives what was cancelled before it came",
+      "never ends",
+      { ...program, remembersAttempts: false },
+    ],
+    [
+      "a record is written over what a person settled meanwhile",
+      "cancelled>ready",
+      { ...program, comparesRecord: false },
+    ],
+  ];
+  for (const [what, shows, rules, mode = "move", runs = false] of broken) {
+    test(what, () => {
+      expect(explore(mode, rules, faultsOfBroken, runs).wrong).toContain(shows);
+    });
+  }
+});
