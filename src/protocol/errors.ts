@@ -111,3 +111,10 @@ export function asMigrateError(thrown: unknown): MigrateError {
   const message = thrown instanceof Error ? thrown.message : String(thrown);
   return new MigrateError("bug", message, { cause: thrown });
 }
+
+/** An error on its way between two threads of this program. */
+export interface WireError {
+  code: ErrorCode;
+  message: string;
+  side?: Side | undefined;
+}

@@ -8,7 +8,7 @@ import { chunkCount, chunkLength, limits } from "../../protocol/limits.ts";
 import { encodeInventory } from "../../transfer/chunks/inventory.ts";
 import { streamParts, TagTable, vmDigest } from "../../transfer/chunks/tag-table.ts";
 import { storeFailure } from "../../transfer/landing/store-failure.ts";
-import type { LaneFinder, LaneGrant } from "../../transfer/lanes/lane-messages.ts";
+import type { LaneFinder, LaneGrant } from "../../transfer/landing/lane-grant.ts";
 import { type StagedFile, Staging } from "./staging.ts";
 
 export class ReceivedFiles {

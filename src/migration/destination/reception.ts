@@ -6,7 +6,7 @@ import type { TrustFile } from "../../channel/trust.ts";
 import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
 import { deadlines, limits } from "../../protocol/limits.ts";
 import { software } from "../../protocol/software.ts";
-import type { FromDoor } from "../../transfer/lanes/lane-messages.ts";
+import type { FromDoor } from "../../transfer/doors/door-messages.ts";
 import type { Observer } from "../report/events.ts";
 
 /** Connections that may be open and not yet trusted, over all doors. */

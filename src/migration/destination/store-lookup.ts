@@ -4,7 +4,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { sharesBlocks } from "../../platform/copy-range.ts";
-import type { LaneFinder } from "../../transfer/lanes/lane-messages.ts";
+import type { LaneFinder } from "../../transfer/landing/lane-grant.ts";
 import type { IndexKeeper } from "../../transfer/reuse/store/index-keeper.ts";
 import { baseFiles, type Comparable } from "./base-files.ts";
 

@@ -12,7 +12,7 @@
  * May the destination's copy be started?  owner, closed: yes (a copy's published, too, under the
  * copy's own account). Everything else: never by us.
  */
-import type { Mode } from "../report/events.ts";
+import type { Mode } from "./phases.ts";
 
 export type DestinationRecord =
   | "none"

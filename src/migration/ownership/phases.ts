@@ -1,3 +1,6 @@
+/** What becomes of the VM at the source: it leaves, or a second VM is made of it there. */
+export type Mode = "move" | "copy";
+
 /** The phases of a migration, in the field's own words and in order, and the ways it can end. */
 export const phases = [
   "begin",

@@ -3,9 +3,7 @@
  * and the only thing the terminal draws from; a field is added, never renamed.
  */
 import type { ErrorCode, Side } from "../../protocol/errors.ts";
-import type { Phase } from "../ownership/phases.ts";
-
-export type Mode = "move" | "copy";
+import type { Mode, Phase } from "../ownership/phases.ts";
 
 export interface FileProgress {
   /** The file's base name at the destination. */

@@ -10,7 +10,7 @@ import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
 import { adHocVm, loadVm, type Vm } from "../../vm/folder/vm-folder.ts";
 import type { Journal, SessionRecord } from "../journal/journal.ts";
 import { fileIdentity } from "../providers/files/retire.ts";
-import type { Mode } from "../report/events.ts";
+import type { Mode } from "../ownership/phases.ts";
 
 /** The VM as the person named it. */
 export type VmSpec =

@@ -2,7 +2,7 @@
 import type { Credentials } from "../../channel/tls.ts";
 import { spawnWorker } from "../../platform/worker.ts";
 import { MigrateError } from "../../protocol/errors.ts";
-import type { FromDoor, ToDoor } from "../lanes/lane-messages.ts";
+import type { FromDoor, ToDoor } from "./door-messages.ts";
 
 /** Connections of one door that have not finished their TLS handshake. */
 const maxStrangers = 64;

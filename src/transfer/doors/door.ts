@@ -12,7 +12,8 @@ import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
 import type { FrameName } from "../../protocol/frames.ts";
 import { deadlines, limits } from "../../protocol/limits.ts";
 import { decodeMessage, encodeMessage, type MessageBody } from "../../protocol/messages.ts";
-import type { FromDoor, ToDoor, WireError } from "../lanes/lane-messages.ts";
+import type { WireError } from "../../protocol/errors.ts";
+import type { FromDoor, ToDoor } from "./door-messages.ts";
 import { LaneReceiver } from "../lanes/lane-receiver.ts";
 import { type HostedStream, StreamHost } from "./stream-host.ts";
 

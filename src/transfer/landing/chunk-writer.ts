@@ -4,7 +4,7 @@ import { punchHole } from "../../platform/holes.ts";
 import { startWriteback } from "../../platform/writeback.ts";
 import { chunkLength, limits } from "../../protocol/limits.ts";
 import type { Chunk } from "../chunks/chunk.ts";
-import type { LaneGrant } from "../lanes/lane-messages.ts";
+import type { LaneGrant } from "./lane-grant.ts";
 
 const { chunkBytes, blockBytes, pageBytes } = limits;
 const pagesPerBlock = blockBytes / pageBytes;

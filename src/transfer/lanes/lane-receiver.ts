@@ -19,7 +19,8 @@ import { SlowReads } from "../reuse/repeats/slow-reads.ts";
 import { BlockFinder, type FoundBlock } from "../reuse/store/block-finder.ts";
 import { isNoFingerprint } from "../reuse/store/block-hash.ts";
 import { type Description, encodeWant, parseDescribe, type Want } from "../reuse/store/describe.ts";
-import type { FromDoor, LaneGrant } from "./lane-messages.ts";
+import type { FromReceivingLane } from "./lane-messages.ts";
+import type { LaneGrant } from "../landing/lane-grant.ts";
 
 const { tagBytes, describedChunks } = limits;
 
@@ -49,7 +50,7 @@ interface Pending {
 export class LaneReceiver {
   readonly session: string;
   readonly #link: FrameSocket;
-  readonly #post: (message: FromDoor) => void;
+  readonly #post: (message: FromReceivingLane) => void;
   readonly #failed: (error: MigrateError) => void;
   readonly #tagger: Tagger;
   readonly #fileBytes: number[];
@@ -72,7 +73,7 @@ export class LaneReceiver {
   constructor(
     grant: LaneGrant,
     link: FrameSocket,
-    post: (message: FromDoor) => void,
+    post: (message: FromReceivingLane) => void,
     failed: (error: MigrateError) => void,
   ) {
     this.session = grant.session;

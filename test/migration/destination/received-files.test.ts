@@ -7,7 +7,7 @@ import { chunkCount, limits } from "../../../src/protocol/limits.ts";
 import { parseAck } from "../../../src/transfer/chunks/ack.ts";
 import { parseInventory } from "../../../src/transfer/chunks/inventory.ts";
 import { TagTable, vmDigest } from "../../../src/transfer/chunks/tag-table.ts";
-import type { FromDoor } from "../../../src/transfer/lanes/lane-messages.ts";
+import type { FromDoor } from "../../../src/transfer/doors/door-messages.ts";
 import { LaneReceiver } from "../../../src/transfer/lanes/lane-receiver.ts";
 import { seeded } from "../../support/system/random.ts";
 import { slowBody, slowFrame, slowTag } from "../../transfer/slow-chunk.ts";

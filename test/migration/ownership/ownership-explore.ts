@@ -1,5 +1,5 @@
 /** Visits every world that can come of the first one, and says what is wrong with any of them. */
-import type { Mode } from "../../../src/migration/report/events.ts";
+import type { Mode } from "../../../src/migration/ownership/phases.ts";
 import { movesFrom, type Rules } from "./ownership-moves.ts";
 import { begin, isEnded, keyOf, type World, wrongIn } from "./ownership-world.ts";
 

@@ -13,7 +13,7 @@ import {
   type SourceRecord,
   sourceMayRun,
 } from "../../../src/migration/ownership/source-machine.ts";
-import type { Mode } from "../../../src/migration/report/events.ts";
+import type { Mode } from "../../../src/migration/ownership/phases.ts";
 
 export interface Link {
   /** The source's count of its connections; the newest has the highest. */

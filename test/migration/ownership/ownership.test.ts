@@ -10,7 +10,7 @@ import {
   giveBack,
 } from "../../../src/migration/ownership/destination-machine.ts";
 import { type SourceAction, sourceStep } from "../../../src/migration/ownership/source-machine.ts";
-import type { Mode } from "../../../src/migration/report/events.ts";
+import type { Mode } from "../../../src/migration/ownership/phases.ts";
 import { explore } from "./ownership-explore.ts";
 import { program, type Rules } from "./ownership-moves.ts";
 

@@ -2,7 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import type { MigrateError } from "../../../src/protocol/errors.ts";
 import { ArrivingStreams } from "../../../src/transfer/doors/arriving-streams.ts";
-import type { FromDoor, ToDoor } from "../../../src/transfer/lanes/lane-messages.ts";
+import type { FromDoor, ToDoor } from "../../../src/transfer/doors/door-messages.ts";
 
 const session = "ab".repeat(16);
 const instance = "cd".repeat(16);

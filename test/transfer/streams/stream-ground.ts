@@ -13,7 +13,7 @@ import type { MigrateError } from "../../../src/protocol/errors.ts";
 import type { Compression } from "../../../src/transfer/compression/compression.ts";
 import { ArrivingStreams } from "../../../src/transfer/doors/arriving-streams.ts";
 import { DoorPool } from "../../../src/transfer/doors/door-pool.ts";
-import type { FromDoor } from "../../../src/transfer/lanes/lane-messages.ts";
+import type { FromDoor } from "../../../src/transfer/doors/door-messages.ts";
 import { StreamPool, type StreamRoute } from "../../../src/transfer/streams/stream-pool.ts";
 import type { StreamTiming } from "../../../src/transfer/streams/stream-watch.ts";
 import { CuttingProxy } from "../../support/moves/cutting-proxy.ts";

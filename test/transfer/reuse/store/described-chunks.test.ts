@@ -10,7 +10,7 @@ import { blocksPerChunk, limits } from "../../../../src/protocol/limits.ts";
 import { parseAck } from "../../../../src/transfer/chunks/ack.ts";
 import { ChunkBuffer } from "../../../../src/transfer/chunks/chunk-buffer.ts";
 import { Tagger } from "../../../../src/transfer/chunks/tagger.ts";
-import type { LaneFinder } from "../../../../src/transfer/lanes/lane-messages.ts";
+import type { LaneFinder } from "../../../../src/transfer/landing/lane-grant.ts";
 import { LaneReceiver } from "../../../../src/transfer/lanes/lane-receiver.ts";
 import { Fingerprinter } from "../../../../src/transfer/reuse/store/block-hash.ts";
 import { encodeDescribe, parseWant, type Want } from "../../../../src/transfer/reuse/store/describe.ts";

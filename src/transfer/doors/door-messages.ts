@@ -1,0 +1,96 @@
+/** What the main thread of a destination and its doors say to each other. Both are ours, so nothing here is checked. */
+import type { Credentials } from "../../channel/tls.ts";
+import type { WireError } from "../../protocol/errors.ts";
+import type { FrameName } from "../../protocol/frames.ts";
+import type { LaneGrant } from "../landing/lane-grant.ts";
+import type { FromReceivingLane } from "../lanes/lane-messages.ts";
+
+/** The main thread to a door of the destination. */
+export type ToDoor =
+  | {
+      kind: "listen";
+      host: string;
+      port: number;
+      credentials: Credentials | null;
+      maxStrangers: number;
+      /** Which of how many doors this is. */
+      door: number;
+      doors: number;
+    }
+  | { kind: "send"; conn: number; bytes: Uint8Array }
+  | { kind: "finish"; conn: number }
+  | { kind: "destroy"; conn: number }
+  /** A control frame has been looked at; the door may read on. */
+  | { kind: "taken"; conn: number }
+  /** The peer of a control connection is trusted now. */
+  | { kind: "admit"; conn: number }
+  | { kind: "open-lane"; conn: number; lane: LaneGrant }
+  | { kind: "drop-session"; session: string }
+  | { kind: "open-stream"; conn: number; stream: StreamGrant }
+  /** Closes the streams of a session, and their programs' connections, and forgets them. */
+  | { kind: "drop-streams"; session: string }
+  /** Answered by the same message once everything posted before it has been. */
+  | { kind: "barrier"; id: number }
+  | { kind: "stop" };
+
+/** What a stream of the destination needs to know. */
+export interface StreamGrant {
+  session: string;
+  /** The QEMU that was started for the session (hex 32). */
+  instance: string;
+  stream: number;
+  tagKey: Uint8Array;
+  /** The unix socket on which the stream's program listens; connected to when the stream is first opened. */
+  path: string;
+}
+
+/** A door of the destination to the main thread. */
+export type FromDoor =
+  | { kind: "listening"; port: number }
+  | { kind: "listen-failed"; code: string; message: string }
+  | {
+      kind: "control";
+      conn: number;
+      peer: string | null;
+      exporter: Uint8Array;
+      remote: string;
+      session: string | null;
+      attempt: number;
+    }
+  | {
+      kind: "lane";
+      conn: number;
+      peer: string | null;
+      remote: string;
+      session: string;
+      laneToken: string;
+    }
+  /** A source asks for a stream; `laneToken` is the streamToken of STARTED. */
+  | {
+      kind: "stream";
+      conn: number;
+      peer: string | null;
+      remote: string;
+      session: string;
+      laneToken: string;
+      stream: number;
+    }
+  /** How a stream fares. Of the source's direction: what was handed on, and once it has ended its digest. */
+  | {
+      kind: "stream-state";
+      session: string;
+      instance: string;
+      stream: number;
+      state: "open" | "ended" | "failed";
+      bytes: number;
+      digest: string | null;
+      /** Bytes that came over the network since this was last said. */
+      bytesReceived: number;
+      error: WireError | null;
+    }
+  | { kind: "frame"; conn: number; name: FrameName; payload: Uint8Array }
+  | { kind: "closed"; conn: number; error: WireError | null }
+  | FromReceivingLane
+  | { kind: "barrier"; id: number }
+  | { kind: "rejected"; remote: string; error: WireError }
+  | { kind: "stopped" };

@@ -1,0 +1,16 @@
+/** What a lane of the destination is told before it may write. */
+import type { FinderGrant } from "../reuse/store/block-finder.ts";
+
+/** What a lane of the destination needs to know about its session. */
+export interface LaneGrant {
+  session: string;
+  tagKey: Uint8Array;
+  files: { path: string; bytes: number }[];
+  /** True where the files may hold something already, so that zeros must be made. */
+  used: boolean;
+  /** Where the lane looks for blocks that the source describes; null where it may not describe any. */
+  finder: LaneFinder | null;
+}
+
+/** What a lane looks through, and whether the store's files can share blocks with each other (reflink). */
+export type LaneFinder = FinderGrant & { sharesBlocks: boolean };
