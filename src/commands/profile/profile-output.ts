@@ -1,11 +1,11 @@
 /** What becomes of a profile: tables on the terminal, and files in a folder. */
 import { mkdirSync, renameSync, rmdirSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { csvTable, splitTable, type Table } from "../../profiler/notation/table.ts";
 import { profileAdvice } from "../../profiler/report/advice.ts";
 import { claimsTable, judgeClaims } from "../../profiler/report/claims.ts";
 import { samplesCsv } from "../../profiler/report/csv.ts";
 import { profileWarnings } from "../../profiler/report/report-facts.ts";
-import { csvTable, splitTable, type Table } from "../../profiler/report/table.ts";
 import { profileTables } from "../../profiler/report/tables.ts";
 import type { Samples } from "../../profiler/statistics/samples.ts";
 import { MigrateError } from "../../protocol/errors.ts";

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { manifestName } from "../../protocol/names.ts";
 import type { Offer } from "../../protocol/offer.ts";
 import { type Manifest, parseManifest } from "../../vm/folder/manifest.ts";
-import { relativePath } from "./staging.ts";
+import { relativePath } from "../../vm/folder/staging.ts";
 
 /** Folders of a store that are looked at for an earlier life of a VM. */
 const mostFolders = 4096;

@@ -6,9 +6,9 @@ import { ControlLink, type HeartbeatTiming } from "../../channel/control-link.ts
 import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
 import { limits } from "../../protocol/limits.ts";
 import { encodeError, type Message } from "../../protocol/messages.ts";
+import type { FromDoor } from "../../transfer/doors/door-messages.ts";
 import type { DoorPool } from "../../transfer/doors/door-pool.ts";
 import { laneRefused } from "../../transfer/doors/lane-refusal.ts";
-import type { FromDoor } from "../../transfer/doors/door-messages.ts";
 import { isJournalFull } from "../journal/journal.ts";
 import type { DestinationRequest } from "../ownership/destination-machine.ts";
 import { type Asker, DestinationSession, type SessionContext } from "./destination-session.ts";

@@ -3,7 +3,6 @@
  * profile sends and discards it. What measures is handed in; this knows who may ask, how often, and that
  * nothing is left running once the asker has gone.
  */
-import type { ControlLink } from "../../channel/control-link.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import type { MessageBody } from "../../protocol/messages.ts";
 import type { Observer } from "../report/events.ts";
@@ -86,17 +85,4 @@ export class Measuring {
     await process.close();
     this.#busy = false;
   }
-}
-
-/**
- * The source's part: asks over a link on which it is trusted. Throws what the destination answers, and
- * MigrateError "protocol" or "network".
- */
-export async function askToMeasure(
-  link: ControlLink,
-  { source, mostBytes }: MeasuringRequest,
-): Promise<Omit<MeasuringProcess, "close">> {
-  link.send("profile", { bytes: mostBytes, source });
-  const { body } = await link.expect("profiling");
-  return { ...body, secret: Buffer.from(body.secret, "hex") };
 }

@@ -2,9 +2,9 @@
 import { join } from "node:path";
 import { limits } from "../../protocol/limits.ts";
 import { type Manifest, readManifest, serialiseManifest } from "../../vm/folder/manifest.ts";
+import { relativePath } from "../../vm/folder/staging.ts";
 import type { SessionRecord } from "../journal/journal.ts";
 import { arrivingMachine } from "../journal/machine-record.ts";
-import { relativePath } from "./staging.ts";
 
 /** The text of vm.json for a session that is sealed. The same record gives the same text but for the time. */
 export function publishedManifest(record: SessionRecord, nowMs: number): string {

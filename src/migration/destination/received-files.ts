@@ -7,9 +7,10 @@ import { MigrateError } from "../../protocol/errors.ts";
 import { chunkCount, chunkLength, limits } from "../../protocol/limits.ts";
 import { encodeInventory } from "../../transfer/chunks/inventory.ts";
 import { streamParts, TagTable, vmDigest } from "../../transfer/chunks/tag-table.ts";
-import { storeFailure } from "../../transfer/landing/store-failure.ts";
 import type { LaneFinder, LaneGrant } from "../../transfer/landing/lane-grant.ts";
-import { type StagedFile, Staging } from "./staging.ts";
+import { tagsOf } from "../../transfer/landing/read-tags.ts";
+import { storeFailure } from "../../transfer/landing/store-failure.ts";
+import { type StagedFile, Staging } from "../../vm/folder/staging.ts";
 
 export class ReceivedFiles {
   readonly staging: Staging;
@@ -62,7 +63,7 @@ export class ReceivedFiles {
     try {
       if (this.#tables !== undefined && this.#stamp === this.staging.stamp()) return true;
       this.staging.prepare();
-      this.#tables = await this.staging.readTags(this.#tagKey);
+      this.#tables = await readTags(this.staging, this.#tagKey);
       return true;
     } catch (thrown) {
       throw storeFailure(thrown);
@@ -182,7 +183,7 @@ export class ReceivedFiles {
       });
     if (this.#mixed) this.forget();
     try {
-      this.#tables ??= await this.staging.readTags(this.#tagKey);
+      this.#tables ??= await readTags(this.staging, this.#tagKey);
       const digests = this.#tables.map((table) => table.digest());
       for (const [i, file] of this.#files.entries()) {
         if (digests[i] !== fileDigests[i]) throw differs(file.name);
@@ -200,4 +201,11 @@ export class ReceivedFiles {
       throw storeFailure(thrown);
     }
   }
+}
+
+/** What lies in the staged files, as tags. */
+async function readTags({ paths, files }: Staging, tagKey: Uint8Array): Promise<TagTable[]> {
+  const tables: TagTable[] = [];
+  for (const [i, path] of paths.entries()) tables.push(await tagsOf(path, i, files[i]!.bytes, tagKey));
+  return tables;
 }

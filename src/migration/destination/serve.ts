@@ -11,13 +11,13 @@ import { tryFlock } from "../../platform/locks.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { DoorPool } from "../../transfer/doors/door-pool.ts";
 import { IndexKeeper } from "../../transfer/reuse/store/index-keeper.ts";
+import { checkStore } from "../../vm/folder/store.ts";
 import { Journal, type WriteHook } from "../journal/journal.ts";
 import type { QemuPolicy } from "../providers/qemu/arriving-command.ts";
 import type { Observer } from "../report/events.ts";
 import { Destination } from "./destination.ts";
 import { Measuring, type StartMeasuring } from "./measuring.ts";
 import { recover } from "./recovery.ts";
-import { checkStore } from "./staging.ts";
 import { StoreLookup } from "./store-lookup.ts";
 
 export interface ServeOptions {

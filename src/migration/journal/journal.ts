@@ -11,8 +11,8 @@ import { join } from "node:path";
 import { MigrateError, type Side } from "../../protocol/errors.ts";
 import type { FileKind } from "../../protocol/offer.ts";
 import type { DestinationRecord } from "../ownership/destination-machine.ts";
-import type { SourceRecord } from "../ownership/source-machine.ts";
 import type { Mode } from "../ownership/phases.ts";
+import type { SourceRecord } from "../ownership/source-machine.ts";
 import type { MachineRecord } from "./machine-record.ts";
 
 const schemaVersion = 2;

@@ -11,8 +11,8 @@ import { openHome } from "../../home/home.ts";
 import { renameNoReplace, syncFolder } from "../../platform/rename.ts";
 import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
 import { migratedSuffix } from "../../protocol/names.ts";
+import { Staging, stagingPath } from "../../vm/folder/staging.ts";
 import { isPublishedBy, publishedManifest } from "../destination/published-manifest.ts";
-import { Staging, stagingPath } from "../destination/staging.ts";
 import { Journal, type SessionRecord } from "../journal/journal.ts";
 import {
   endResident,

@@ -3,8 +3,8 @@ import { realpathSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import { MigrateError } from "../../protocol/errors.ts";
 import { vmDigest } from "../../transfer/chunks/tag-table.ts";
+import { tagsOf } from "../../transfer/landing/read-tags.ts";
 import { readManifest } from "../../vm/folder/manifest.ts";
-import { tagsOf } from "../destination/staging.ts";
 
 export interface VerifiedFile {
   file: string;

@@ -13,8 +13,7 @@
  * A copy takes nothing from the source, so there the answer is always yes; and where it was published
  * before a cancellation came, it was made (cancelled ──▶ confirmed).
  */
-import type { Mode } from "./phases.ts";
-import type { Phase } from "./phases.ts";
+import type { Mode, Phase } from "./phases.ts";
 
 export type SourceRecord = "sending" | "released" | "confirmed" | "cancelled";
 

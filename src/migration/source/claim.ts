@@ -9,8 +9,8 @@ import { tryFlock } from "../../platform/locks.ts";
 import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
 import { adHocVm, loadVm, type Vm } from "../../vm/folder/vm-folder.ts";
 import type { Journal, SessionRecord } from "../journal/journal.ts";
-import { fileIdentity } from "../providers/files/retire.ts";
 import type { Mode } from "../ownership/phases.ts";
+import { fileIdentity } from "../providers/files/retire.ts";
 
 /** The VM as the person named it. */
 export type VmSpec =

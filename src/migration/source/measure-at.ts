@@ -1,10 +1,10 @@
 /** The source's way to a destination that it is measured against: the link, the question, and its end. */
 
+import type { ControlLink } from "../../channel/control-link.ts";
 import { loadIdentity } from "../../channel/identity.ts";
 import { parseTicket } from "../../channel/ticket.ts";
 import { openHome } from "../../home/home.ts";
 import { MigrateError } from "../../protocol/errors.ts";
-import { askToMeasure, type MeasuringProcess, type MeasuringRequest } from "../destination/measuring.ts";
 import { type Address, addressText, openSourceLink } from "./source-link.ts";
 
 export interface MeasureAtOptions {
@@ -15,13 +15,33 @@ export interface MeasureAtOptions {
   request: MeasuringRequest;
 }
 
-export interface MeasuredAt extends MeasuringProcess {
+export interface MeasuringRequest {
+  /** The fingerprint that the measuring source's certificate will have. */
+  source: string;
+  /** Largest number of bytes of one run. */
+  mostBytes: number;
+}
+
+/** Where what the destination has started for us listens, and what proves who we are there. */
+interface MeasuringPlace {
+  /** Of the door with TLS, and of the one without. */
+  port: number;
+  plainPort: number;
+  /** The fingerprint that its certificate has. */
+  destination: string;
+  /** 32 bytes. */
+  secret: Buffer;
+}
+
+export interface MeasuredAt extends MeasuringPlace {
   /** Rejects when the destination is gone; never resolves. */
   lost: Promise<never>;
   /** True where the ticket was used up just now. */
   paired: boolean;
   /** The destination's fingerprint. */
   peer: string;
+  /** Ends what was started there. */
+  close(): Promise<void>;
 }
 
 /**
@@ -58,4 +78,14 @@ export async function measureAt(options: MeasureAtOptions): Promise<MeasuredAt> 
     link.finish();
     throw thrown;
   }
+}
+
+/** Throws what the destination answers, and MigrateError "protocol" or "network". */
+async function askToMeasure(
+  link: ControlLink,
+  { source, mostBytes }: MeasuringRequest,
+): Promise<MeasuringPlace> {
+  link.send("profile", { bytes: mostBytes, source });
+  const { body } = await link.expect("profiling");
+  return { ...body, secret: Buffer.from(body.secret, "hex") };
 }

@@ -5,7 +5,7 @@ import { parseTicket } from "../../channel/ticket.ts";
 import { openHome } from "../../home/home.ts";
 import type { Compression } from "../../transfer/compression/compression.ts";
 import { checkSelfContained } from "../../vm/disks/disk-format.ts";
-import { QuietFiles } from "../../vm/disks/quiet-files.ts";
+import { QuietFiles } from "../../vm/folder/quiet-files.ts";
 import { Journal, type WriteHook } from "../journal/journal.ts";
 import type { Observer } from "../report/events.ts";
 import type { Report } from "../report/report.ts";

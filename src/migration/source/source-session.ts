@@ -8,7 +8,7 @@ import { SourceTags } from "../../transfer/chunks/source-tags.ts";
 import { streamParts, vmDigest } from "../../transfer/chunks/tag-table.ts";
 import type { Compression } from "../../transfer/compression/compression.ts";
 import type { StreamResult } from "../../transfer/streams/stream-pool.ts";
-import type { OpenFiles } from "../../vm/disks/open-files.ts";
+import type { OpenFiles } from "../../vm/folder/open-files.ts";
 import type { Vm } from "../../vm/folder/vm-folder.ts";
 import type { Journal, SessionRecord } from "../journal/journal.ts";
 import type { DepartingVm } from "../providers/qemu/departing-vm.ts";

@@ -1,7 +1,7 @@
 /** The chart behind figures 6.1 to 6.4, in Vega-Lite's words: lying bars, a block for each size of RAM. Pure. */
 import type { TopLevelSpec } from "vega-lite";
+import { seconds } from "../notation/notation.ts";
 import type { SideName } from "../statistics/cells.ts";
-import { seconds } from "../statistics/notation.ts";
 import type { Operation, SuiteName } from "../statistics/samples.ts";
 import { type CpuBar, endMs } from "./cpu-bar.ts";
 import { look, schema } from "./look.ts";

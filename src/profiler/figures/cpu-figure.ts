@@ -1,8 +1,8 @@
 /** Figures 6.1 to 6.4: the CPU time of one side as bars stacked by operation, with the total's interval. Pure. */
 
-import type { Table } from "../report/table.ts";
+import { list, percent, seconds } from "../notation/notation.ts";
+import type { Table } from "../notation/table.ts";
 import type { Setting, SideName } from "../statistics/cells.ts";
-import { list, percent, seconds } from "../statistics/notation.ts";
 import { type Operation, operations, type SuiteName } from "../statistics/samples.ts";
 import { fewestRuns } from "../statistics/statistics.ts";
 import { barChart } from "./bar-chart.ts";

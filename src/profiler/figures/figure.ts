@@ -1,8 +1,8 @@
 /** A figure before it is drawn: what it shows as a chart, as sentences and as numbers. Pure. */
 import type { TopLevelSpec } from "vega-lite";
-import type { Table } from "../report/table.ts";
+import { nothing, seconds } from "../notation/notation.ts";
+import type { Table } from "../notation/table.ts";
 import { inMiB } from "../statistics/cells.ts";
-import { nothing, seconds } from "../statistics/notation.ts";
 import type { Interval } from "../statistics/statistics.ts";
 
 export interface Figure {

@@ -3,21 +3,15 @@ import type { TopLevelSpec } from "vega-lite";
 import type { SuiteName } from "../statistics/samples.ts";
 import { look, schema } from "./look.ts";
 import { suiteLooks } from "./palette.ts";
-import type { TimePoint } from "./time-figure.ts";
+import type { TimeChart } from "./time-points.ts";
 
 const widthPx = 560;
 const heightPx = 340;
 /** Between the points of two suites at one size, so that their whiskers stand side by side. */
 const dodgePx = 6;
 
-export interface LineChart {
-  points: readonly TimePoint[];
-  suites: readonly SuiteName[];
-  logarithmic: boolean;
-}
-
 /** Takes at least two sizes. */
-export function lineChart(chart: LineChart): TopLevelSpec {
+export function lineChart(chart: TimeChart): TopLevelSpec {
   const { x, y } = scales(chart);
   const { color, shape, strokeDash } = looks(chart.suites);
   const xOffset = { expr: "datum.dodge" };
@@ -50,7 +44,7 @@ export function lineChart(chart: LineChart): TopLevelSpec {
   return spec as TopLevelSpec;
 }
 
-function rowsOf({ points, suites }: LineChart) {
+function rowsOf({ points, suites }: TimeChart) {
   return points.map(({ suite, ramMiB, meanMs, interval }) => ({
     suite,
     ram: ramMiB,
@@ -60,7 +54,7 @@ function rowsOf({ points, suites }: LineChart) {
   }));
 }
 
-function scales({ points, logarithmic }: LineChart) {
+function scales({ points, logarithmic }: TimeChart) {
   const sizes = [...new Set(points.map(({ ramMiB }) => ramMiB))];
   const smallest = Math.min(...sizes);
   const largest = Math.max(...sizes);

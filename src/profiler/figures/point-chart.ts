@@ -1,9 +1,9 @@
 /** The chart of total migration times at a single size of RAM, in Vega-Lite's words: a point and a whisker a suite. Pure. */
 import type { TopLevelSpec } from "vega-lite";
-import { seconds } from "../statistics/notation.ts";
-import type { LineChart } from "./line-chart.ts";
+import { seconds } from "../notation/notation.ts";
 import { look, schema } from "./look.ts";
 import { suiteLooks } from "./palette.ts";
+import type { TimeChart } from "./time-points.ts";
 
 const widthPx = 560;
 const stepPx = 30;
@@ -11,7 +11,7 @@ const stepPx = 30;
 const roomForLabels = 1.15;
 
 /** From 0 seconds on, or logarithmic. */
-export function pointChart({ points, suites, logarithmic }: LineChart): TopLevelSpec {
+export function pointChart({ points, suites, logarithmic }: TimeChart): TopLevelSpec {
   const values = points.map(({ suite, meanMs, interval }) => ({
     suite,
     time: meanMs / 1000,

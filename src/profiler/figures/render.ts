@@ -5,7 +5,7 @@
 import { type Loader, type LoggerInterface, parse, View } from "vega";
 import { compile } from "vega-lite";
 import { MigrateError } from "../../protocol/errors.ts";
-import { escapeMarkup } from "../report/markup.ts";
+import { escapeMarkup } from "../notation/markup.ts";
 import { operations } from "../statistics/samples.ts";
 import { hatched } from "./bar-chart.ts";
 import type { Drawing, Figure } from "./figure.ts";

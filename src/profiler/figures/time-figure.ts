@@ -1,20 +1,12 @@
 /** Total migration time by RAM size: a line for each suite, with the interval of each mean. Pure. */
+
+import { list, seconds } from "../notation/notation.ts";
 import type { Setting } from "../statistics/cells.ts";
-import { list, seconds } from "../statistics/notation.ts";
-import type { SuiteName } from "../statistics/samples.ts";
-import { fewestRuns, type Interval, summarise } from "../statistics/statistics.ts";
+import { fewestRuns, summarise } from "../statistics/statistics.ts";
 import { type Figure, fromTo, meanText, sizeText, widestSpan } from "./figure.ts";
 import { lineChart } from "./line-chart.ts";
 import { pointChart } from "./point-chart.ts";
-
-/** One point: the mean of a cell's runs, in ms. */
-export interface TimePoint {
-  suite: SuiteName;
-  ramMiB: number;
-  runs: number;
-  meanMs: number;
-  interval: Interval | undefined;
-}
+import type { TimePoint } from "./time-points.ts";
 
 /** The figure of one setting; undefined where no run took any time. */
 export function timeFigure(

@@ -1,4 +1,6 @@
 /** The closing words of a report: what security costs on these hosts, and what to choose. Pure. */
+
+import { list, percent, ratioText, seconds } from "../notation/notation.ts";
 import {
   type Cell,
   cellAt,
@@ -10,7 +12,6 @@ import {
   settingWords,
   sideNames,
 } from "../statistics/cells.ts";
-import { list, percent, ratioText, seconds } from "../statistics/notation.ts";
 import type { Samples, SuiteName } from "../statistics/samples.ts";
 import { difference, type Estimate, fewestRuns, mean, ratio } from "../statistics/statistics.ts";
 

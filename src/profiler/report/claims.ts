@@ -1,9 +1,9 @@
 /** The thesis's claims, each judged on a run's data. Pure. */
 
+import type { Table } from "../notation/table.ts";
 import type { Samples } from "../statistics/samples.ts";
 import { cpuQuestions } from "./cpu-claims.ts";
 import { type Judgement, judge } from "./judgement.ts";
-import type { Table } from "./table.ts";
 import { timeQuestions } from "./time-claims.ts";
 
 /** Every claim in the thesis's order; one that has several parts is judged part by part. */

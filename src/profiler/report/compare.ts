@@ -6,11 +6,11 @@
  * where nothing differs, one comparison in twenty cries wolf anywhere, not one figure in twenty.
  */
 import { MigrateError } from "../../protocol/errors.ts";
+import { meanSeconds, nothing, percent, withInterval } from "../notation/notation.ts";
+import type { Table } from "../notation/table.ts";
 import { type Cell, cellsOf, cpuMs, inMiB } from "../statistics/cells.ts";
-import { meanSeconds, nothing, percent, withInterval } from "../statistics/notation.ts";
 import type { Sample, Samples } from "../statistics/samples.ts";
 import { fewestRuns, holm, ratio, summarise, welchTest } from "../statistics/statistics.ts";
-import type { Table } from "./table.ts";
 
 /** Below this p two means differ significantly. */
 export const significance = 0.05;

@@ -2,6 +2,16 @@
  * Where the CPU time went and how it grows: shares of the operations, straight lines against RAM size,
  * connection set-up. Pure.
  */
+
+import {
+  meanMilliseconds,
+  nothing,
+  percent,
+  preciseText,
+  ratioText,
+  withInterval,
+} from "../notation/notation.ts";
+import type { Table } from "../notation/table.ts";
 import {
   cpuMs,
   inMiB,
@@ -15,14 +25,6 @@ import {
   sideNames,
 } from "../statistics/cells.ts";
 import {
-  meanMilliseconds,
-  nothing,
-  percent,
-  preciseText,
-  ratioText,
-  withInterval,
-} from "../statistics/notation.ts";
-import {
   type Operation,
   operations,
   type Sample,
@@ -32,7 +34,6 @@ import {
   type TlsShare,
 } from "../statistics/samples.ts";
 import { fitLine, type LineFit, mean, summarise } from "../statistics/statistics.ts";
-import type { Table } from "./table.ts";
 import { thesisFit, thesisTwin } from "./thesis.ts";
 
 const gibibyte = 1024 ** 3;

@@ -1,4 +1,6 @@
 /** What the thesis claims of CPU time, as questions to a run's data. See judgement.ts for the rule of judging. Pure. */
+
+import { percent, ratioText } from "../notation/notation.ts";
 import {
   type Cell,
   cellAt,
@@ -13,7 +15,6 @@ import {
   shareOf,
   sideNames,
 } from "../statistics/cells.ts";
-import { percent, ratioText } from "../statistics/notation.ts";
 import type { Operation, Sample, Samples, SuiteName } from "../statistics/samples.ts";
 import { deviation, mean, ratio, summarise } from "../statistics/statistics.ts";
 import type { Observation, Question, Region } from "./judgement.ts";

@@ -1,7 +1,8 @@
 /** Raw samples as CSV, a line a run, for a spreadsheet or another program. Pure. */
+
+import { csvLines } from "../notation/table.ts";
 import { sideNames } from "../statistics/cells.ts";
 import { operations, type Sample, type Samples } from "../statistics/samples.ts";
-import { csvLines } from "./table.ts";
 
 interface CsvColumn {
   title: string;

@@ -5,7 +5,7 @@
  * "does not hold" where some figure's interval lies wholly outside; in every other case (an interval
  * across the edge, too few runs for an interval, nothing measured) the data "cannot tell".
  */
-import { intervalText, list } from "../statistics/notation.ts";
+import { intervalText, list } from "../notation/notation.ts";
 import type { Samples } from "../statistics/samples.ts";
 import { type Estimate, fewestRuns } from "../statistics/statistics.ts";
 

@@ -1,6 +1,7 @@
 /** What a reader of a report must know of how it came about. Pure. */
+
+import { list, percent, runs } from "../notation/notation.ts";
 import { cellsOf, inMiB } from "../statistics/cells.ts";
-import { list, percent, runs } from "../statistics/notation.ts";
 import type { Samples, TlsShare } from "../statistics/samples.ts";
 import { fewestRuns } from "../statistics/statistics.ts";
 

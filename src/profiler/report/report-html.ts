@@ -4,11 +4,11 @@
  */
 import { createHash } from "node:crypto";
 import type { Drawing } from "../figures/figure.ts";
+import { type Markup, markup, trustedMarkup } from "../notation/markup.ts";
 import type { Samples } from "../statistics/samples.ts";
 import { profileAdvice } from "./advice.ts";
 import { judgeClaims } from "./claims.ts";
 import type { Judgement, Verdict } from "./judgement.ts";
-import { type Markup, markup, trustedMarkup } from "./markup.ts";
 import { environmentFacts, profileWarnings } from "./report-facts.ts";
 import { reportStyle } from "./report-style.ts";
 import { notesList, reportTable, sharedNotes } from "./report-table.ts";

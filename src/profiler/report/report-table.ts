@@ -1,6 +1,6 @@
 /** A table of the profiler as HTML that says which cell heads which. Pure. */
-import { type Markup, markup } from "./markup.ts";
-import type { Table } from "./table.ts";
+import { type Markup, markup } from "../notation/markup.ts";
+import type { Table } from "../notation/table.ts";
 
 /** Tables of up to so many rows are not torn in two on paper. */
 const rowsOnOnePage = 16;

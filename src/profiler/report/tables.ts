@@ -3,6 +3,9 @@
  * source and (b) the destination, and 6.5 (total migration time). Rows are RAM sizes, columns suites,
  * as in the thesis; below each mean stand its median, its ratio to insecure and the thesis's ratio. Pure.
  */
+
+import { meanSeconds, nothing, percent, ratioText, seconds, withInterval } from "../notation/notation.ts";
+import type { Table } from "../notation/table.ts";
 import {
   type Cell,
   cellAt,
@@ -16,11 +19,9 @@ import {
   settingWords,
   shareOf,
 } from "../statistics/cells.ts";
-import { meanSeconds, nothing, percent, ratioText, seconds, withInterval } from "../statistics/notation.ts";
 import type { Sample, Samples, SuiteName } from "../statistics/samples.ts";
 import { difference, type Estimate, fewestRuns, mean, ratio, summarise } from "../statistics/statistics.ts";
 import { costTables, setupTable } from "./cost-tables.ts";
-import type { Table } from "./table.ts";
 import { type ThesisPlace, thesisRatio, thesisRatioRange, thesisTwin } from "./thesis.ts";
 import { thesisAddedPart } from "./thesis-figures.ts";
 

@@ -1,4 +1,6 @@
 /** What the thesis claims of total time and of threads, as questions to a run's data. See judgement.ts. Pure. */
+
+import { percent, ratioText, withInterval } from "../notation/notation.ts";
 import {
   type Cell,
   cellAt,
@@ -8,7 +10,6 @@ import {
   settingWords,
   sideNames,
 } from "../statistics/cells.ts";
-import { percent, ratioText, withInterval } from "../statistics/notation.ts";
 import type { Sample, Samples } from "../statistics/samples.ts";
 import { difference, type Estimate, mean, ratio, subtract, summarise } from "../statistics/statistics.ts";
 import type { Observation, Question } from "./judgement.ts";

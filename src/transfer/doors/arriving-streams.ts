@@ -5,8 +5,8 @@
 import { timingSafeEqual } from "node:crypto";
 import { MigrateError } from "../../protocol/errors.ts";
 import { encodeError } from "../../protocol/messages.ts";
-import type { FromDoor } from "./door-messages.ts";
 import type { StreamResult } from "../streams/stream-messages.ts";
+import type { FromDoor } from "./door-messages.ts";
 import type { DoorPool } from "./door-pool.ts";
 import { laneRefused } from "./lane-refusal.ts";
 

@@ -8,13 +8,13 @@ import type { FrameSocket } from "../../channel/frame-socket.ts";
 import { listen } from "../../channel/listen.ts";
 import { Strangers } from "../../channel/strangers.ts";
 import { part, turnAway } from "../../channel/turn-away.ts";
+import type { WireError } from "../../protocol/errors.ts";
 import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
 import type { FrameName } from "../../protocol/frames.ts";
 import { deadlines, limits } from "../../protocol/limits.ts";
 import { decodeMessage, encodeMessage, type MessageBody } from "../../protocol/messages.ts";
-import type { WireError } from "../../protocol/errors.ts";
-import type { FromDoor, ToDoor } from "./door-messages.ts";
 import { LaneReceiver } from "../lanes/lane-receiver.ts";
+import type { FromDoor, ToDoor } from "./door-messages.ts";
 import { type HostedStream, StreamHost } from "./stream-host.ts";
 
 /** Control frames that may wait for the main thread; no honest source has more than a few under way. */

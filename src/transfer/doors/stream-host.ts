@@ -8,9 +8,9 @@ import { MigrateError } from "../../protocol/errors.ts";
 import type { FrameName } from "../../protocol/frames.ts";
 import { limits } from "../../protocol/limits.ts";
 import { encodeMessage } from "../../protocol/messages.ts";
-import type { FromDoor, StreamGrant } from "./door-messages.ts";
 import { StreamEnd } from "../streams/stream-end.ts";
 import { streamTiming } from "../streams/stream-watch.ts";
+import type { FromDoor, StreamGrant } from "./door-messages.ts";
 
 /** How often is said how much has come. */
 const progressMs = 100;

@@ -14,13 +14,13 @@ import { type Chunk, type Packed, parseChunk, type Received, tagHolds } from "..
 import { ChunkBuffer } from "../chunks/chunk-buffer.ts";
 import { Tagger } from "../chunks/tagger.ts";
 import { ChunkWriter, type Share } from "../landing/chunk-writer.ts";
+import type { LaneGrant } from "../landing/lane-grant.ts";
 import { storeFailure } from "../landing/store-failure.ts";
 import { SlowReads } from "../reuse/repeats/slow-reads.ts";
 import { BlockFinder, type FoundBlock } from "../reuse/store/block-finder.ts";
 import { isNoFingerprint } from "../reuse/store/block-hash.ts";
 import { type Description, encodeWant, parseDescribe, type Want } from "../reuse/store/describe.ts";
 import type { FromReceivingLane } from "./lane-messages.ts";
-import type { LaneGrant } from "../landing/lane-grant.ts";
 
 const { tagBytes, describedChunks } = limits;
 

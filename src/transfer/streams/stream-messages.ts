@@ -1,7 +1,7 @@
 /** What the main thread of a source and the Workers of its streams say to each other; the bytes never pass this way. */
 import type { Credentials } from "../../channel/tls.ts";
-import type { Compression } from "../compression/compression.ts";
 import type { WireError } from "../../protocol/errors.ts";
+import type { Compression } from "../compression/compression.ts";
 import type { StreamTiming } from "./stream-watch.ts";
 
 /** Where a source's streams go, and how they get in. */

@@ -4,7 +4,7 @@
  */
 import { type BigIntStats, closeSync, fstatSync, openSync } from "node:fs";
 import { MigrateError } from "../../protocol/errors.ts";
-import type { OpenFiles } from "../disks/open-files.ts";
+import type { OpenFiles } from "../folder/open-files.ts";
 import type { VmFile } from "../folder/vm-folder.ts";
 
 interface StillFile {

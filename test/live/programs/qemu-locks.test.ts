@@ -1,4 +1,4 @@
-/** The locks of a real QEMU and a real swtpm, which platform/locks.ts and vm/disks/quiet-files.ts stand on. */
+/** The locks of a real QEMU and a real swtpm, which platform/locks.ts and vm/folder/quiet-files.ts stand on. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, watch } from "node:fs";
 import { tmpdir } from "node:os";
@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { holdAgainstQemu, qemuHolds } from "../../../src/platform/locks.ts";
 import { MigrateError } from "../../../src/protocol/errors.ts";
 import { readDiskFormat } from "../../../src/vm/disks/disk-format.ts";
-import { QuietFiles } from "../../../src/vm/disks/quiet-files.ts";
+import { QuietFiles } from "../../../src/vm/folder/quiet-files.ts";
 import { adHocVm } from "../../../src/vm/folder/vm-folder.ts";
 import { Qmp } from "../../support/guests/qmp.ts";
 import { createDisk } from "../../support/guests/tick-disk.ts";

@@ -18,8 +18,8 @@ import {
 } from "../../../src/protocol/messages.ts";
 import type { Offer } from "../../../src/protocol/offer.ts";
 import { TagTable, vmDigest } from "../../../src/transfer/chunks/tag-table.ts";
-import type { DoorPool } from "../../../src/transfer/doors/door-pool.ts";
 import type { ToDoor } from "../../../src/transfer/doors/door-messages.ts";
+import type { DoorPool } from "../../../src/transfer/doors/door-pool.ts";
 import type { LaneGrant } from "../../../src/transfer/landing/lane-grant.ts";
 import { withDeadline } from "../../support/system/deadline.ts";
 

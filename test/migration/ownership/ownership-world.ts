@@ -7,13 +7,12 @@ import {
   type DestinationRecord,
   destinationMayRun,
 } from "../../../src/migration/ownership/destination-machine.ts";
-import type { Phase } from "../../../src/migration/ownership/phases.ts";
+import type { Mode, Phase } from "../../../src/migration/ownership/phases.ts";
 import {
   type SourceAction,
   type SourceRecord,
   sourceMayRun,
 } from "../../../src/migration/ownership/source-machine.ts";
-import type { Mode } from "../../../src/migration/ownership/phases.ts";
 
 export interface Link {
   /** The source's count of its connections; the newest has the highest. */

@@ -9,8 +9,8 @@ import {
   destinationStep,
   giveBack,
 } from "../../../src/migration/ownership/destination-machine.ts";
-import { type SourceAction, sourceStep } from "../../../src/migration/ownership/source-machine.ts";
 import type { Mode } from "../../../src/migration/ownership/phases.ts";
+import { type SourceAction, sourceStep } from "../../../src/migration/ownership/source-machine.ts";
 import { explore } from "./ownership-explore.ts";
 import { program, type Rules } from "./ownership-moves.ts";
 

@@ -2,10 +2,10 @@
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { markdownTable, type Table } from "../../../src/profiler/notation/table.ts";
 import { profileAdvice } from "../../../src/profiler/report/advice.ts";
 import { claimsTable, judgeClaims } from "../../../src/profiler/report/claims.ts";
 import { setupTable, shareTable } from "../../../src/profiler/report/cost-tables.ts";
-import { markdownTable, type Table } from "../../../src/profiler/report/table.ts";
 import { cpuTable, profileTables, totalTimeTable } from "../../../src/profiler/report/tables.ts";
 import { parseSamples } from "../../../src/profiler/runs/parse-samples.ts";
 import { settingsOf } from "../../../src/profiler/statistics/cells.ts";

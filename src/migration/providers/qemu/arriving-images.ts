@@ -3,8 +3,8 @@ import { constants, existsSync, readdirSync, rmSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { syncFolder } from "../../../platform/rename.ts";
+import { makeFolder, type Staging } from "../../../vm/folder/staging.ts";
 import { makeBlankImage } from "../../../vm/qemu/blank-image.ts";
-import { makeFolder, type Staging } from "../../destination/staging.ts";
 import type { ArrivingMachine } from "../../journal/machine-record.ts";
 
 /** Makes the mirrored disks and the TPM's folder; what an earlier QEMU left is worth nothing. Throws as node:fs does, and MigrateError. */

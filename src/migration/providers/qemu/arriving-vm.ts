@@ -12,13 +12,13 @@ import type { MessageBody } from "../../../protocol/messages.ts";
 import { ArrivingStreams } from "../../../transfer/doors/arriving-streams.ts";
 import type { DoorPool } from "../../../transfer/doors/door-pool.ts";
 import { storeFailure } from "../../../transfer/landing/store-failure.ts";
+import type { Staging } from "../../../vm/folder/staging.ts";
 import { endDaemon } from "../../../vm/qemu/daemon.ts";
 import { expectIncoming, letGo, loadedIncoming } from "../../../vm/qemu/incoming.ts";
 import { adoptQemu, endOf, failureBehind, type RunningQemu, startQemu } from "../../../vm/qemu/launch.ts";
 import { QmpError, qmpFailure } from "../../../vm/qemu/qmp/qmp-error.ts";
 import type { RunFolder } from "../../../vm/qemu/run-folder.ts";
 import { endSwtpm, startSwtpm, tpmStateName } from "../../../vm/qemu/swtpm.ts";
-import type { Staging } from "../../destination/staging.ts";
 import type { ArrivingMachine } from "../../journal/machine-record.ts";
 import {
   arrivingFolder,

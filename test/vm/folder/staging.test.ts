@@ -7,18 +7,15 @@ import {
   symlinkSync,
   truncateSync,
   writeFileSync,
-  writeSync,
 } from "node:fs";
 import { join } from "node:path";
-import { checkStore, type StagedFile, Staging } from "../../../src/migration/destination/staging.ts";
-import { chunkLength, limits } from "../../../src/protocol/limits.ts";
-import { seeded } from "../../support/system/random.ts";
-import { slowBody, slowTag } from "../../transfer/slow-chunk.ts";
+import { limits } from "../../../src/protocol/limits.ts";
+import { type StagedFile, Staging } from "../../../src/vm/folder/staging.ts";
+import { checkStore } from "../../../src/vm/folder/store.ts";
 import { Folder } from "../../transfer/sparse-file.ts";
 
 const { chunkBytes } = limits;
 const session = "ab".repeat(16);
-const key = Buffer.alloc(16, 3);
 const files: StagedFile[] = [
   { kind: "disk", name: "disk.raw", bytes: 3 * chunkBytes + 17 },
   { kind: "disk", name: "empty", bytes: 0 },
@@ -71,27 +68,6 @@ describe("staging", () => {
     writeFileSync(staging.paths[2]!, "y", { flag: "r+" });
     stamps.push(staging.stamp());
     expect(new Set(stamps).size).toBe(3);
-  });
-
-  // [INV-2]
-  test("reads the tags of what lies on the disk, wherever its holes are", async () => {
-    const random = seeded("tags of staged files");
-    staging.prepare();
-    for (let i = 0; i < 6; i++) {
-      const at = random.below(files[0]!.bytes);
-      const data = Buffer.alloc(Math.min(files[0]!.bytes - at, 1 + random.below(9000)), random.below(3));
-      const fd = store.open(staging.paths[0]!);
-      writeSync(fd, data, 0, data.length, at);
-    }
-    const [table, empty, tpm] = await staging.readTags(key);
-    const content = readFileSync(staging.paths[0]!);
-    for (let chunk = 0; chunk < table!.chunks; chunk++) {
-      const at = chunk * chunkBytes;
-      const body = slowBody(content.subarray(at, at + chunkLength(content.length, chunk)));
-      expect(table!.get(chunk)).toEqual(slowTag(key, 0, chunk, body));
-    }
-    expect(empty!.chunks).toBe(0);
-    expect(tpm!.isZero(0)).toBe(true);
   });
 });
 

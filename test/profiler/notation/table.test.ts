@@ -1,13 +1,13 @@
 /** Tables and samples as text for files. */
 import { describe, expect, test } from "bun:test";
-import { samplesCsv } from "../../../src/profiler/report/csv.ts";
 import {
   csvLines,
   csvTable,
   markdownTable,
   splitTable,
   type Table,
-} from "../../../src/profiler/report/table.ts";
+} from "../../../src/profiler/notation/table.ts";
+import { samplesCsv } from "../../../src/profiler/report/csv.ts";
 import { syntheticSamples } from "../../support/files/synthetic-samples.ts";
 
 const table: Table = {

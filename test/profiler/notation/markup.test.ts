@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { escapeMarkup, markup, trustedMarkup } from "../../../src/profiler/report/markup.ts";
+import { escapeMarkup, markup, trustedMarkup } from "../../../src/profiler/notation/markup.ts";
 
 describe("markup", () => {
   test("escapes what it is given, in text and in attributes", () => {

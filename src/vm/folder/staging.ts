@@ -12,23 +12,15 @@ import {
   lstatSync,
   mkdirSync,
   openSync,
-  readdirSync,
-  readSync,
   rmSync,
   statSync,
   writeFileSync,
-  writeSync,
 } from "node:fs";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
-import { nextData, nextHole } from "../../platform/holes.ts";
 import { renameNoReplace, syncFolder } from "../../platform/rename.ts";
 import { MigrateError } from "../../protocol/errors.ts";
-import { chunkLength, limits } from "../../protocol/limits.ts";
 import type { FileKind } from "../../protocol/offer.ts";
-import { ChunkBuffer } from "../../transfer/chunks/chunk-buffer.ts";
-import { TagTable } from "../../transfer/chunks/tag-table.ts";
-import { Tagger } from "../../transfer/chunks/tagger.ts";
 
 export interface StagedFile {
   kind: FileKind;
@@ -95,17 +87,6 @@ export class Staging {
         return stat === undefined ? "gone" : `${stat.ino}:${stat.size}:${stat.mtimeNs}:${stat.ctimeNs}`;
       })
       .join(" ");
-  }
-
-  /**
-   * Reads what is there and computes its tags; holes cost nothing. Gives other work a turn between
-   * chunks, since this may take as long as the disks are large.
-   */
-  async readTags(tagKey: Uint8Array): Promise<TagTable[]> {
-    const tables: TagTable[] = [];
-    for (const [i, path] of this.paths.entries())
-      tables.push(await tagsOf(path, i, this.files[i]!.bytes, tagKey));
-    return tables;
   }
 
   /** Every byte and every name of the staged files is on the disk when this resolves (fsync(2)). */
@@ -203,74 +184,4 @@ export function makeFolder(path: string): boolean {
     closeSync(fd);
   }
   return false;
-}
-
-/** The tags of a file as it lies on the disk. */
-export async function tagsOf(
-  path: string,
-  file: number,
-  bytes: number,
-  tagKey: Uint8Array,
-): Promise<TagTable> {
-  const table = new TagTable(bytes);
-  const tagger = new Tagger(tagKey);
-  const buffer = new ChunkBuffer();
-  const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
-  try {
-    let chunk = 0;
-    while (chunk < table.chunks) {
-      const dataAt = nextData(fd, chunk * limits.chunkBytes);
-      if (dataAt === null) break;
-      chunk = Math.floor(dataAt / limits.chunkBytes);
-      const end = Math.min(
-        table.chunks,
-        Math.ceil(Math.max(nextHole(fd, dataAt), dataAt + 1) / limits.chunkBytes),
-      );
-      for (; chunk < end; chunk++) {
-        const length = chunkLength(bytes, chunk);
-        readFully(fd, buffer.dataRoom(length), chunk * limits.chunkBytes);
-        table.set(chunk, tagger.tag(file, chunk, buffer.pack(length).body));
-        if (chunk % 8 === 7) await new Promise<void>((turn) => setImmediate(turn));
-      }
-    }
-  } finally {
-    closeSync(fd);
-  }
-  return table;
-}
-
-function readFully(fd: number, room: Buffer, offset: number): void {
-  for (let at = 0; at < room.length; ) {
-    const taken = readSync(fd, room, at, room.length - at, offset + at);
-    if (taken === 0) room.fill(0, at);
-    at += taken === 0 ? room.length - at : taken;
-  }
-}
-
-/** Throws MigrateError "store-unusable" where VMs cannot be kept in this folder. */
-export function checkStore(store: string): void {
-  const probe = join(store, `.migrate-probe-${process.pid}`);
-  try {
-    mkdirSync(store, { recursive: true, mode: 0o700 });
-    const { mode } = statSync(store);
-    if ((mode & constants.S_IFMT) !== constants.S_IFDIR) throw new Error("it is not a folder");
-    // inode(7), the sticky bit: without it whoever may write here may put another folder in a VM's place.
-    if ((mode & 0o1002) === 0o002)
-      throw new Error("every user may rename what is in it; run chmod o-w on it");
-    const fd = openSync(probe, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600);
-    writeSync(fd, "x");
-    closeSync(fd);
-    rmSync(probe);
-    readdirSync(store);
-  } catch (cause) {
-    throw new MigrateError(
-      "store-unusable",
-      `the store ${store} cannot be used: ${(cause as Error).message}`,
-      {
-        side: "destination",
-        cause,
-        hint: "give a folder of yours on a disk with room with --store",
-      },
-    );
-  }
 }

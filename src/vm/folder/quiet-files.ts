@@ -3,8 +3,8 @@ import { type BigIntStats, closeSync, fstatSync, openSync, statSync } from "node
 import { dirname, join } from "node:path";
 import { holdAgainstQemu, isLocked, qemuHolds } from "../../platform/locks.ts";
 import { MigrateError } from "../../protocol/errors.ts";
-import type { Vm, VmFile } from "../folder/vm-folder.ts";
 import type { OpenFiles } from "./open-files.ts";
+import type { Vm, VmFile } from "./vm-folder.ts";
 
 interface QuietFile {
   file: VmFile;

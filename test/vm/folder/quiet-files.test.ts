@@ -19,7 +19,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fcntl } from "../../../src/platform/libc.ts";
 import { MigrateError } from "../../../src/protocol/errors.ts";
-import { QuietFiles } from "../../../src/vm/disks/quiet-files.ts";
+import { QuietFiles } from "../../../src/vm/folder/quiet-files.ts";
 import { adHocVm, type Vm } from "../../../src/vm/folder/vm-folder.ts";
 
 let folder: string;

@@ -1,5 +1,5 @@
 /** How the profiler writes numbers, everywhere alike. Pure. */
-import type { Estimate, Interval, Summary } from "./statistics.ts";
+import type { Estimate, Interval, Summary } from "../statistics/statistics.ts";
 
 /** What stands where nothing was measured. */
 export const nothing = "–";
