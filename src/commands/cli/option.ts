@@ -1,4 +1,4 @@
-/** The kinds of flags a command can have, each with the type of what it gives. */
+/** The kinds of flags a command can have, each with the type of what it gives. Pure. */
 import { MigrateError } from "../../protocol/errors.ts";
 import { parseDuration, parseSize } from "../../terminal/format.ts";
 

@@ -1,8 +1,8 @@
 /** From the flags of `migrate profile` to what is measured: sizes, suites, runs. Pure. */
-import { fullSuites } from "../../profiler/engine/full-sides.ts";
+
 import type { Plan, SuiteName } from "../../profiler/statistics/samples.ts";
 import { suiteNames } from "../../profiler/statistics/samples.ts";
-import { isSuiteName, usualSuites } from "../../profiler/statistics/suite.ts";
+import { fullSuites, isSuiteName, usualSuites } from "../../profiler/statistics/suite.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { size } from "../cli/option.ts";
 import { suggest } from "../cli/suggest.ts";

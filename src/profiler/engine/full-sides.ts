@@ -7,12 +7,10 @@ import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { MigrateError } from "../../protocol/errors.ts";
 import { type Operation, operations, type SideFigures, type SuiteName } from "../statistics/samples.ts";
+import { fullSuites } from "../statistics/suite.ts";
 import { SideProcess } from "./side-process.ts";
 import type { ProfiledFile, Sides } from "./sides.ts";
 import type { RunFigures } from "./thesis-source.ts";
-
-/** The suites that the product itself has. */
-export const fullSuites: readonly SuiteName[] = ["insecure", "tls"];
 
 interface Cpu {
   userMs: number;

@@ -5,13 +5,13 @@
 import { randomBytes, timingSafeEqual } from "node:crypto";
 import { MigrateError } from "../../protocol/errors.ts";
 import type { Suite } from "../statistics/suite.ts";
+import type { SideAccount, SideResult } from "./account/side-account.ts";
 import type { MeasuredSocket } from "./records/measured-socket.ts";
 import { ReceivedOutput } from "./records/received-output.ts";
 import { recordKeys } from "./records/record-keys.ts";
 import { RecordOpener } from "./records/record-layer.ts";
 import { recordProtection } from "./records/record-protection.ts";
 import { StreamDigest } from "./records/stream-digest.ts";
-import type { SideAccount, SideResult } from "./side-account.ts";
 
 /** Once the source has said that all is sent, so long may the lane say nothing. */
 const usualStallMs = 10_000;

@@ -4,7 +4,7 @@
  */
 import { closeSync, openSync, readSync } from "node:fs";
 import { MigrateError } from "../../protocol/errors.ts";
-import type { Meter } from "./operation-meter.ts";
+import type { Meter } from "./account/operation-meter.ts";
 import type { MeasuredSocket } from "./records/measured-socket.ts";
 import { type RecordSealer, recordBytes } from "./records/record-layer.ts";
 import type { StreamDigest } from "./records/stream-digest.ts";

@@ -11,13 +11,13 @@ import { MigrateError } from "../../protocol/errors.ts";
 import { deadlines } from "../../protocol/limits.ts";
 import type { MessageBody } from "../../protocol/messages.ts";
 import { isSuiteName, suiteOf } from "../statistics/suite.ts";
+import { SideAccount } from "./account/side-account.ts";
+import { figuresOf } from "./account/side-figures.ts";
 import { ReceivingRun } from "./receiving-run.ts";
 import { listenMeasured, type MeasuredSocket } from "./records/measured-socket.ts";
 import { prepareOutput } from "./records/received-output.ts";
 import { openRunLink } from "./run-link.ts";
 import { isProofOf } from "./run-proof.ts";
-import { SideAccount } from "./side-account.ts";
-import { figuresOf } from "./side-figures.ts";
 
 /** How a connection that is a lane begins; one for control begins with a frame's length, so with 0. */
 export const laneMark = 0x4c;

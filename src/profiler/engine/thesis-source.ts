@@ -5,6 +5,8 @@ import type { ControlLink } from "../../channel/control-link.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import type { Sample, SuiteName } from "../statistics/samples.ts";
 import { type Suite, suiteOf } from "../statistics/suite.ts";
+import { SideAccount } from "./account/side-account.ts";
+import { resultOf } from "./account/side-figures.ts";
 import { connectMeasured, type MeasuredSocket } from "./records/measured-socket.ts";
 import { recordKeys } from "./records/record-keys.ts";
 import { RecordSealer, recordBytes } from "./records/record-layer.ts";
@@ -13,8 +15,6 @@ import { digestKeyBytes, StreamDigest } from "./records/stream-digest.ts";
 import { openRunLink } from "./run-link.ts";
 import { proveRun } from "./run-proof.ts";
 import { type SendingFile, SendingLane } from "./sending-lane.ts";
-import { SideAccount } from "./side-account.ts";
-import { resultOf } from "./side-figures.ts";
 import { laneMark } from "./thesis-destination.ts";
 
 /** Where the destination measures, as it said itself on an authenticated connection. */

@@ -1,4 +1,4 @@
-/** How report.html looks: on a wide and a narrow screen, by day and by night, and on paper. */
+/** How report.html looks: on a wide and a narrow screen, by day and by night, and on paper. Pure. */
 import { figureStyle, ink, paper } from "../figures/palette.ts";
 
 const screen = `

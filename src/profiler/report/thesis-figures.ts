@@ -3,7 +3,7 @@
  * Master thesis, ETH Zurich, 2010, chapter 6: seconds of CPU time, means, for a guest with 128 to
  * 1024 MB of RAM between two laptops (Lenovo T60 and T60p) on a local network. The thesis calls the
  * source "client" and the destination "server". The numbers of its table 6.5 (total migration times)
- * and of section 6.2.1 (connection set-up) are not known here; the claims below give some of them.
+ * and of section 6.2.1 (connection set-up) are not known here; the claims below give some of them. Pure.
  */
 
 /** The order of the columns of both tables. */

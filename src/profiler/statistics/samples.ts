@@ -1,7 +1,7 @@
 /**
  * What a profile run measures, as it is kept (`samples.json`) and drawn again (`--replay`). The
  * schema is the contract between the measuring and the telling half of the profiler; a file from a
- * newer version is refused with a sentence, never guessed at.
+ * newer version is refused with a sentence, never guessed at. Pure.
  */
 import * as v from "valibot";
 

@@ -1,6 +1,6 @@
 /**
  * The suites that a profile can measure: the product's own two ways, the three ciphers of the thesis, and
- * two of today for comparison. The weak ones exist here alone; nothing that moves a VM can name them.
+ * two of today for comparison. The weak ones exist here alone; nothing that moves a VM can name them. Pure.
  */
 import type { SuiteName } from "./samples.ts";
 import { suiteNames } from "./samples.ts";
@@ -83,3 +83,6 @@ export function isSuiteName(name: string): name is SuiteName {
 
 /** The thesis's four, and the product's own secure way. */
 export const usualSuites: readonly SuiteName[] = ["insecure", "tls", "aes-128", "rc4", "3des"];
+
+/** The suites that the product itself has. */
+export const fullSuites: readonly SuiteName[] = ["insecure", "tls"];

@@ -8,7 +8,7 @@
  *   body    u16 runs | runs x (u16 first page, u16 pages) | the pages of the runs
  *
  * A run is a maximal stretch of pages that are not all zero, so a body is a function of the chunk's
- * content alone and so is its tag.
+ * content alone and so is its tag. Pure.
  */
 import { timingSafeEqual } from "node:crypto";
 import { MigrateError } from "../../protocol/errors.ts";

@@ -6,6 +6,7 @@
  * does not say how much it holds, and passes over skippable frames; a small payload could thereby
  * claim any amount of memory. So the one form that our own compressor writes is let through: a
  * single frame that declares its content, without a dictionary, that ends where the payload ends.
+ * Pure.
  */
 import { MigrateError } from "../../protocol/errors.ts";
 

@@ -6,7 +6,7 @@
 import { closeSync, constants, ftruncateSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { MigrateError } from "../../../protocol/errors.ts";
-import type { Meter } from "../operation-meter.ts";
+import type { Meter } from "../account/operation-meter.ts";
 
 interface OpenFile {
   fd: number;

@@ -8,7 +8,7 @@
  * noticed; the last record says how many bytes there were, so that a lane which is cut short is, too.
  */
 import { MigrateError } from "../../../protocol/errors.ts";
-import type { Meter } from "../operation-meter.ts";
+import type { Meter } from "../account/operation-meter.ts";
 import type { RecordProtection } from "./record-protection.ts";
 
 export const recordHeaderBytes = 16;

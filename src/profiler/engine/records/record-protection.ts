@@ -22,7 +22,7 @@ import {
 import { chacha20poly1305 } from "@noble/ciphers/chacha.js";
 import { MigrateError } from "../../../protocol/errors.ts";
 import type { CbcSuite, RecordSuite, StreamSuite } from "../../statistics/suite.ts";
-import type { Meter } from "../operation-meter.ts";
+import type { Meter } from "../account/operation-meter.ts";
 import type { RecordKeys } from "./record-keys.ts";
 
 const macBytes = 20;

@@ -1,7 +1,7 @@
 /**
  * Character devices and what hangs on them: -chardev, -serial, -parallel, -mon and -tpmdev. Whatever
  * leads somewhere at the source (a socket, a terminal, a file) leads to a socket in the destination's
- * run folder; what leads over a network is refused.
+ * run folder; what leads over a network is refused. Pure.
  */
 import type { Draft, OptionReader } from "./draft.ts";
 import type { ChardevPart, Pair } from "./model.ts";

@@ -1,4 +1,4 @@
-/** -device, -global, -object and -audiodev: the parts of the VM, by the lists of device-rules.ts. */
+/** -device, -global, -object and -audiodev: the parts of the VM, by the lists of device-rules.ts. Pure. */
 import { boardParts, drivers, properties, referring } from "./device-rules.ts";
 import type { OptionReader } from "./draft.ts";
 import type { Pair } from "./model.ts";

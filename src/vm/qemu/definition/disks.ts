@@ -1,4 +1,4 @@
-/** -drive, -blockdev and their short forms: each file becomes one in the destination's store. */
+/** -drive, -blockdev and their short forms: each file becomes one in the destination's store. Pure. */
 import type { Draft, OptionReader, ProtocolNode } from "./draft.ts";
 import type { DefinitionFile, Pair } from "./model.ts";
 import { type KeyRules, patterns, Settings } from "./settings.ts";

@@ -1,4 +1,4 @@
-/** A definition while its command line is read: what was found so far, and what refers to what. */
+/** A definition while its command line is read: what was found so far, and what refers to what. Pure. */
 import { normalize } from "node:path";
 import { checkFileName } from "../../../protocol/names.ts";
 import type { ChardevPart, DefinitionFile, Pair, Part } from "./model.ts";

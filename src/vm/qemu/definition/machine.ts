@@ -1,4 +1,4 @@
-/** -machine, -accel, -cpu, -m and what belongs to them. */
+/** -machine, -accel, -cpu, -m and what belongs to them. Pure. */
 import { checkVmName } from "../../../protocol/names.ts";
 import type { Draft, OptionReader } from "./draft.ts";
 import type { Pair, QemuDefinition } from "./model.ts";

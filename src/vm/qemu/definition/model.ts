@@ -1,7 +1,7 @@
 /**
  * What a VM is, as its QEMU command line says it, once every word of it has been read and found
  * harmless: the only thing from which a destination starts QEMU. Types alone; definition.ts makes it,
- * command-line.ts makes words of it again.
+ * command-line.ts makes words of it again. Pure.
  */
 
 /** A file of the VM that travels with it. */

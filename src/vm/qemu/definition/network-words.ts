@@ -2,7 +2,7 @@
  * What the destination puts behind a VM's network cards: its own policy, as far as the migration stream
  * lets it. Checked with QEMU 7.2: the stream of a VM with the user network holds a section "slirp" that
  * only a user network takes, and a virtio card that had a tap device behind it ("saved image requires
- * vnet_hdr=on") only goes on with a tap device.
+ * vnet_hdr=on") only goes on with a tap device. Pure.
  */
 import { MigrateError } from "../../../protocol/errors.ts";
 import type { NetworkPart, Pair, QemuDefinition } from "./model.ts";

@@ -1,6 +1,6 @@
 /**
  * -netdev and -nic: a VM brings its cards along, and what is behind them is the destination's own
- * affair. Only what the guest was told by QEMU's user network (its addresses) goes with it.
+ * affair. Only what the guest was told by QEMU's user network (its addresses) goes with it. Pure.
  */
 import type { Draft, OptionReader } from "./draft.ts";
 import type { NetBackend, Pair } from "./model.ts";

@@ -1,4 +1,4 @@
-/** Options that do not travel: those that are left out because the destination decides, and those refused by name. */
+/** Options that do not travel: those that are left out because the destination decides, and those refused by name. Pure. */
 import type { OptionReader } from "./draft.ts";
 import { refused } from "./words.ts";
 

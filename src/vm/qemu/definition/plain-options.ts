@@ -1,4 +1,4 @@
-/** Options that go as they are, once each of their keys is on the list and each value harmless. */
+/** Options that go as they are, once each of their keys is on the list and each value harmless. Pure. */
 import type { Draft, OptionReader } from "./draft.ts";
 import { type KeyRules, patterns, Settings } from "./settings.ts";
 import { refused, writePairs } from "./words.ts";

@@ -1,6 +1,6 @@
 /**
  * The keys of one option while they are looked at: each is taken out by somebody who knows what it
- * means, and one that nobody took is refused with its name.
+ * means, and one that nobody took is refused with its name. Pure.
  */
 import type { Pair } from "./model.ts";
 import { isJson, readJsonPairs, readPairs, refused, shown, textOf } from "./words.ts";

@@ -1,7 +1,7 @@
 /** What happens to records on their way, and that it is noticed. */
 import { describe, expect, test } from "bun:test";
 import { createHash, randomBytes } from "node:crypto";
-import { noMeter } from "../../../../src/profiler/engine/operation-meter.ts";
+import { noMeter } from "../../../../src/profiler/engine/account/operation-meter.ts";
 import { recordKeys } from "../../../../src/profiler/engine/records/record-keys.ts";
 import {
   RecordOpener,

@@ -2,7 +2,7 @@
  * Adds up the CPU time of a thread by operation. At every moment one operation is under way; a change
  * costs one reading of the clock, and that reading's own cost is taken off again.
  */
-import { type Operation, operations } from "../statistics/samples.ts";
+import { type Operation, operations } from "../../statistics/samples.ts";
 
 /** What is told which operation begins. */
 export interface Meter {

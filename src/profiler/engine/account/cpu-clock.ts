@@ -2,7 +2,7 @@
  * The CPU clock of the calling thread, read so often that its own cost counts: as cheap as a system call
  * can be made from here, and calibrated.
  */
-import { clockGettime, systemError } from "../../platform/libc.ts";
+import { clockGettime, systemError } from "../../../platform/libc.ts";
 
 /** clock_gettime(2). */
 const CLOCK_THREAD_CPUTIME_ID = 3;

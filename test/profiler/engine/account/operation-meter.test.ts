@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
-import { calibrateClock, cpuNs } from "../../../src/profiler/engine/cpu-clock.ts";
-import { OperationMeter } from "../../../src/profiler/engine/operation-meter.ts";
+import { calibrateClock, cpuNs } from "../../../../src/profiler/engine/account/cpu-clock.ts";
+import { OperationMeter } from "../../../../src/profiler/engine/account/operation-meter.ts";
 
 /** A clock that is set by hand. */
 function handClock() {

@@ -2,8 +2,8 @@
  * The account of one side of one run: the CPU time of the process and of its working thread, set-up and
  * transfer apart, and the transfer's by operation.
  */
-import { usage } from "../../platform/usage.ts";
-import type { Operation, SideFigures } from "../statistics/samples.ts";
+import { usage } from "../../../platform/usage.ts";
+import type { Operation, SideFigures } from "../../statistics/samples.ts";
 import { calibrateClock, cpuNs } from "./cpu-clock.ts";
 import { type MeterFigures, OperationMeter } from "./operation-meter.ts";
 

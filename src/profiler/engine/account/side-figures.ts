@@ -1,6 +1,6 @@
 /** The destination's figures as RUN-DONE carries them: a number by each name. Pure. */
-import { MigrateError } from "../../protocol/errors.ts";
-import { operations, type SideFigures } from "../statistics/samples.ts";
+import { MigrateError } from "../../../protocol/errors.ts";
+import { operations, type SideFigures } from "../../statistics/samples.ts";
 import type { SideResult } from "./side-account.ts";
 
 /** Operations by their names, all else by its field's. */
