@@ -43,7 +43,7 @@ export function listen(options: ListenOptions): TCPSocketListener<FrameSocket> {
         link.handler = {
           frame: () => {},
           closed: (error) => {
-            strangers.settle(link);
+            strangers.drop(link);
             options.rejected(remote, error ?? new MigrateError("network", "closed during the TLS handshake"));
           },
         };

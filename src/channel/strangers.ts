@@ -37,13 +37,13 @@ export class Strangers<Link> {
   }
 
   /** It is no stranger any more, or gone. Harmless when it was none. */
-  settle(link: Link): void {
+  drop(link: Link): void {
     clearTimeout(this.#waiting.get(link));
     this.#waiting.delete(link);
   }
 
   #dismiss(link: Link, why: Farewell): void {
-    this.settle(link);
+    this.drop(link);
     this.#away(link, why);
   }
 }

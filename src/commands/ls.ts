@@ -5,7 +5,7 @@ import { vmLinkName } from "../migration/providers/qemu/arriving-command.ts";
 import { formatBytes } from "../terminal/format.ts";
 import type { Column } from "../terminal/table.ts";
 import { type StoredVm, storedVms } from "../vm/folder/stored-vms.ts";
-import { type RunningVm, runningVms } from "../vm/qemu/running-vms.ts";
+import { type HostVm, hostVms } from "../vm/qemu/host-vms.ts";
 import { defineCommand } from "./cli/define-command.ts";
 import { optional } from "./cli/option.ts";
 
@@ -44,7 +44,7 @@ export default defineCommand({
     ["migrate ls --store /var/lib/vms", "and what has arrived here"],
   ],
   async run({ options, reporter }) {
-    const running = runningVms();
+    const running = hostVms();
     const stored = options.store === undefined ? [] : storedVms(options.store);
     const idle = stored.filter((vm) => !running.some((other) => runsFrom(other, vm.folder)));
     const rows = [...running.map(runningRow), ...idle.map(storedRow)];
@@ -59,7 +59,7 @@ export default defineCommand({
  * Whether a running VM is the one of that folder, which is then shown as running alone: a disk of it lies
  * there, or the link beside its QMP socket, which every VM that arrived has, leads there.
  */
-function runsFrom(vm: RunningVm, folder: string): boolean {
+function runsFrom(vm: HostVm, folder: string): boolean {
   const arrivedFrom = realPath(join(dirname(vm.qmpPath), vmLinkName));
   return arrivedFrom === folder || vm.disks.some((path) => realPath(path).startsWith(folder + sep));
 }
@@ -72,7 +72,7 @@ function realPath(path: string): string {
   }
 }
 
-function runningRow(vm: RunningVm): VmRow {
+function runningRow(vm: HostVm): VmRow {
   return {
     name: vm.name ?? "",
     state: "running",

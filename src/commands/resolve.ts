@@ -44,12 +44,12 @@ export default defineCommand({
       throw new MigrateError("usage", "--owner and --cancel exclude each other", { hint: helpHint(name) });
     const home = homeOf(world);
     warnInsecure(reporter, options.insecure);
-    const word = options.cancel ? "cancel" : options.owner;
+    const decision = options.cancel ? "cancel" : options.owner;
     const row = await resolveSession(
       {
         home,
         session: positionals[0] ?? "",
-        ...(word === undefined ? {} : { word }),
+        ...(decision === undefined ? {} : { decision }),
         insecure: options.insecure,
         passphrase: await passphraseBefore(world, home, options.passphraseFile),
         retryForMs: options.retryFor,

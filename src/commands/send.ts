@@ -202,7 +202,7 @@ export default defineCommand({
         },
         reporter.observer,
       );
-    } else await sendVm({ ...usual, vm, streams: lanes, copy: options.copy }, reporter.observer);
+    } else await sendVm({ ...usual, vm, lanes, copy: options.copy }, reporter.observer);
     return undefined;
   },
 });

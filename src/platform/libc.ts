@@ -90,7 +90,7 @@ export function systemError(syscall: string, answer: number): SystemError {
 }
 
 /** The C result as it is, or minus errno where it is -1. Nothing may come between call and this. */
-function settle(result: number | bigint): number {
+function errnoOf(result: number | bigint): number {
   // errno is per thread, and __errno_location(3) gives its address, in glibc and musl alike.
   if (result === -1 || result === -1n) return -read.i32(symbols.__errno_location() as Pointer, 0);
   return Number(result);
@@ -98,17 +98,17 @@ function settle(result: number | bigint): number {
 
 /** lseek(2). Offset in bytes, below 2^53. Gives the new position. */
 export function lseek(fd: number, offset: number, whence: number): number {
-  return settle(symbols.lseek(fd, offset, whence));
+  return errnoOf(symbols.lseek(fd, offset, whence));
 }
 
 /** fallocate(2). Offset and length in bytes, below 2^53. */
 export function fallocate(fd: number, mode: number, offset: number, length: number): number {
-  return settle(symbols.fallocate(fd, mode, offset, length));
+  return errnoOf(symbols.fallocate(fd, mode, offset, length));
 }
 
 /** sync_file_range(2). Offset and length in bytes, below 2^53. */
 export function syncFileRange(fd: number, offset: number, length: number, flags: number): number {
-  return settle(symbols.sync_file_range(fd, offset, length, flags));
+  return errnoOf(symbols.sync_file_range(fd, offset, length, flags));
 }
 
 /**
@@ -122,72 +122,72 @@ export function copyFileRange(
   toOffset: Uint8Array,
   length: number,
 ): number {
-  return settle(symbols.copy_file_range(from, fromOffset, to, toOffset, length, 0));
+  return errnoOf(symbols.copy_file_range(from, fromOffset, to, toOffset, length, 0));
 }
 
 /** flock(2). */
 export function flock(fd: number, operation: number): number {
-  return settle(symbols.flock(fd, operation));
+  return errnoOf(symbols.flock(fd, operation));
 }
 
 /** fcntl(2) with a pointer to a structure as its argument, which the call may fill. */
 export function fcntl(fd: number, command: number, structure: Uint8Array): number {
-  return settle(symbols.fcntl(fd, command, structure));
+  return errnoOf(symbols.fcntl(fd, command, structure));
 }
 
 /** ioctl(2) with a plain number as its argument. */
 export function ioctl(fd: number, request: number, argument: number): number {
-  return settle(symbols.ioctl(fd, request, argument));
+  return errnoOf(symbols.ioctl(fd, request, argument));
 }
 
 /** close(2), for descriptors that a call here has made. */
 export function close(fd: number): number {
-  return settle(symbols.close(fd));
+  return errnoOf(symbols.close(fd));
 }
 
 /** socket(2). Gives a descriptor, which `close` closes. */
 export function socket(domain: number, type: number, protocol: number): number {
-  return settle(symbols.socket(domain, type, protocol));
+  return errnoOf(symbols.socket(domain, type, protocol));
 }
 
 /** connect(2) to an address of that very length in bytes. */
 export function connect(fd: number, address: Uint8Array): number {
-  return settle(symbols.connect(fd, address, address.length));
+  return errnoOf(symbols.connect(fd, address, address.length));
 }
 
 /** getsockopt(2). Fills the structure, whose length must be that of the option's value. */
 export function getsockopt(fd: number, level: number, name: number, structure: Uint8Array): number {
-  return settle(symbols.getsockopt(fd, level, name, structure, Uint32Array.of(structure.length)));
+  return errnoOf(symbols.getsockopt(fd, level, name, structure, Uint32Array.of(structure.length)));
 }
 
 /** bind(2). The structure is a whole sockaddr of the socket's family. */
 export function bind(fd: number, address: Uint8Array): number {
-  return settle(symbols.bind(fd, address, address.byteLength));
+  return errnoOf(symbols.bind(fd, address, address.byteLength));
 }
 
 /** listen(2). */
 export function listen(fd: number, backlog: number): number {
-  return settle(symbols.listen(fd, backlog));
+  return errnoOf(symbols.listen(fd, backlog));
 }
 
 /** accept4(2); who calls is not asked. Gives the connection's descriptor. */
 export function accept4(fd: number, flags: number): number {
-  return settle(symbols.accept4(fd, null, null, flags));
+  return errnoOf(symbols.accept4(fd, null, null, flags));
 }
 
 /** getrusage(2). The structure needs 144 bytes, 272 with musl. */
 export function getrusage(who: number, structure: Uint8Array): number {
-  return settle(symbols.getrusage(who, structure));
+  return errnoOf(symbols.getrusage(who, structure));
 }
 
 /** clock_gettime(2). The structure (seconds, nanoseconds) needs 16 bytes. */
 export function clockGettime(clock: number, structure: Uint8Array): number {
-  return settle(symbols.clock_gettime(clock, structure));
+  return errnoOf(symbols.clock_gettime(clock, structure));
 }
 
 /** adjtimex(2). The structure needs 208 bytes; all zero means "tell, set nothing". */
 export function adjtimex(structure: Uint8Array): number {
-  return settle(symbols.adjtimex(structure));
+  return errnoOf(symbols.adjtimex(structure));
 }
 
 /** syscall(2) number of renameat2(2) (asm/unistd.h); musl before 1.2.6 has no function for it. */
@@ -198,7 +198,7 @@ export function renameat2(from: string, to: string, flags: number): number {
   const atWorkingDirectory = -100;
   const fromPath = Buffer.from(`${from}\0`);
   const toPath = Buffer.from(`${to}\0`);
-  return settle(
+  return errnoOf(
     symbols.syscall(renameat2Number, atWorkingDirectory, fromPath, atWorkingDirectory, toPath, flags),
   );
 }
@@ -209,13 +209,13 @@ const pidfdOpenNumber = 434;
 
 /** pidfd_open(2). Gives a descriptor for the process that has this pid now, which `close` closes. */
 export function pidfdOpen(pid: number): number {
-  return settle(symbols.syscall(pidfdOpenNumber, pid, null, 0, null, 0));
+  return errnoOf(symbols.syscall(pidfdOpenNumber, pid, null, 0, null, 0));
 }
 
 /** pidfd_send_signal(2): the signal goes to that process or, once it is gone, to nobody (ESRCH). */
 export function pidfdSendSignal(fd: number, signal: number): number {
   // The signal's number travels where other calls have a pointer.
-  return settle(symbols.syscall(pidfdSendSignalNumber, fd, signal as Pointer, 0, null, 0));
+  return errnoOf(symbols.syscall(pidfdSendSignalNumber, fd, signal as Pointer, 0, null, 0));
 }
 
 /** syscall(2) numbers (asm/unistd.h) of calls that a C library has for the whole process, or not at all. */
@@ -225,11 +225,11 @@ const ioPrioSetNumber = process.arch === "arm64" ? 30 : 251;
 /** setpriority(2) of the calling thread; `nice` from -20 to 19. */
 export function setThreadPriority(nice: number): number {
   const [prioProcess, thisThread] = [0, null];
-  return settle(symbols.syscall(setPriorityNumber, prioProcess, thisThread, nice, null, 0));
+  return errnoOf(symbols.syscall(setPriorityNumber, prioProcess, thisThread, nice, null, 0));
 }
 
 /** ioprio_set(2) of the calling thread; class and level as one number. */
 export function setIoPriority(priority: number): number {
   const [ioprioWhoProcess, thisThread] = [1, null];
-  return settle(symbols.syscall(ioPrioSetNumber, ioprioWhoProcess, thisThread, priority, null, 0));
+  return errnoOf(symbols.syscall(ioPrioSetNumber, ioprioWhoProcess, thisThread, priority, null, 0));
 }

@@ -69,10 +69,10 @@ function readSecretLine(input: KeyboardInput): Promise<string> {
   return new Promise((resolve, reject) => {
     const decoder = new TextDecoder();
     let typed: string[] = [];
-    const end = (settle: () => void) => {
+    const end = (answer: () => void) => {
       input.off("data", onData);
       input.off("end", onEnd);
-      settle();
+      answer();
     };
     const interrupted = () =>
       reject(new MigrateError("interrupted", "Interrupted while asking for the passphrase"));

@@ -20,21 +20,21 @@ test("the one that has waited longest makes room for one more", () => {
     ["b", "crowded"],
   ]);
   expect(strangers.count).toBe(2);
-  strangers.settle("c");
-  strangers.settle("d");
+  strangers.drop("c");
+  strangers.drop("d");
 });
 
 test("who has settled takes no room, and is not turned away any more", () => {
   const { strangers, away } = make(2);
   strangers.add("a");
-  strangers.settle("a");
-  strangers.settle("a");
+  strangers.drop("a");
+  strangers.drop("a");
   strangers.add("b");
   strangers.add("c");
   expect(away).toEqual([]);
   expect(strangers.count).toBe(2);
-  strangers.settle("b");
-  strangers.settle("c");
+  strangers.drop("b");
+  strangers.drop("c");
   expect(strangers.count).toBe(0);
 });
 

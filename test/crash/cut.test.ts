@@ -92,7 +92,7 @@ async function runCase(
       vm: vm.spec,
       address: proxy.address,
       ticket: serving.ticket,
-      streams: lanes,
+      lanes: lanes,
       ...(timing === undefined ? {} : { timing }),
       ...(compression === undefined ? {} : { compression }),
     });

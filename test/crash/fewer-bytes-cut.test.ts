@@ -73,7 +73,7 @@ class Pair {
         ticket: this.#serving.ticket,
         base: baseName,
         compression: 3,
-        streams: lanes,
+        lanes: lanes,
       });
       expect(error, context).toBeUndefined();
       expectMoved(vm, hosts, context);

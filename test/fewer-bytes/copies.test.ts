@@ -56,7 +56,7 @@ function send(vm: Vm, options: Partial<SendingOptions> = {}): Promise<Sent> {
   return sendOnce({
     home: ground.home,
     vm: { folder: vm.folder },
-    streams: 1,
+    lanes: 1,
     compression: 1,
     ...link,
     ...options,
@@ -107,20 +107,21 @@ describe.each(["image", "stream"] as const)(
   (form) => {
     const newVm = () => vmOf({ "disk.raw": disk, "web1.ram": rams[form] });
 
-    test.each(
-      compressions.flatMap((compression) => [1, 3].map((streams) => [compression, streams] as const)),
-    )("arrives as it was with compression %p over %p lanes", async (compression, streams) => {
-      await ground.serve({ index: false });
-      const { wireBytes, repeatedBytes } = await sendWhole(newVm(), { compression, streams });
-      if (compression !== "auto" && streams === 1) {
-        expect(repeatedBytes > mebibyte).toBe(compression !== "off");
-        expect(repeatedBytes).toBeLessThan(dataBytes - system.length);
-      }
-      if (compression === "off") expect(wireBytes).toBeGreaterThan(dataBytes);
-      // What several lanes know of each other is a matter of moments.
-      else if (compression !== "auto" && streams === 1) expect(wireBytes).toBeLessThan(fewBytes);
-      else expect(wireBytes).toBeLessThan(dataBytes + 1.2 * mebibyte);
-    });
+    test.each(compressions.flatMap((compression) => [1, 3].map((lanes) => [compression, lanes] as const)))(
+      "arrives as it was with compression %p over %p lanes",
+      async (compression, lanes) => {
+        await ground.serve({ index: false });
+        const { wireBytes, repeatedBytes } = await sendWhole(newVm(), { compression, lanes });
+        if (compression !== "auto" && lanes === 1) {
+          expect(repeatedBytes > mebibyte).toBe(compression !== "off");
+          expect(repeatedBytes).toBeLessThan(dataBytes - system.length);
+        }
+        if (compression === "off") expect(wireBytes).toBeGreaterThan(dataBytes);
+        // What several lanes know of each other is a matter of moments.
+        else if (compression !== "auto" && lanes === 1) expect(wireBytes).toBeLessThan(fewBytes);
+        else expect(wireBytes).toBeLessThan(dataBytes + 1.2 * mebibyte);
+      },
+    );
 
     test("is taken to pieces for auto as well where a bandwidth makes the link slow", async () => {
       await ground.serve({ index: false });
@@ -141,11 +142,11 @@ describe.each(["image", "stream"] as const)(
         golden.fill("other", at, at + 900_000);
       ground.stored("golden", golden);
       await ground.serve({ index });
-      for (const streams of [1, 3]) {
+      for (const lanes of [1, 3]) {
         const vm = { ...newVm(), name: "web1" };
-        const sent = await sendWhole(vm, { streams, copy: true, ...(base === undefined ? {} : { base }) });
+        const sent = await sendWhole(vm, { lanes, copy: true, ...(base === undefined ? {} : { base }) });
         expect(sent.foundBytes).toBeGreaterThan(3 * mebibyte);
-        if (streams === 1) expect(sent.wireBytes).toBeLessThan(fewBytes - 3 * mebibyte);
+        if (lanes === 1) expect(sent.wireBytes).toBeLessThan(fewBytes - 3 * mebibyte);
         ground.asMigrated("web1");
       }
     });

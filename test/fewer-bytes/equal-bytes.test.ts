@@ -42,11 +42,11 @@ const finding = [
 describe.each(finding)("with $how", ({ secure, index, base: named, finds }) => {
   test.each(compressions.flatMap((compression) => [1, 3].map((lanes) => [compression, lanes] as const)))(
     "compression %p over %p lanes brings equal bytes",
-    async (compression, streams) => {
+    async (compression, lanes) => {
       ground.stored("golden", base);
       await ground.serve({ secure, index });
       const disk = offspring();
-      const options = { compression, streams, ...(named === undefined ? {} : { base: named }) };
+      const options = { compression, lanes, ...(named === undefined ? {} : { base: named }) };
       const sent = await ground.send(ground.vm(disk), disk, options);
       expect(sent.foundBytes > 4 * mebibyte).toBe(finds);
       if (!finds) expect(sent.foundBytes).toBe(0);
@@ -58,7 +58,7 @@ describe.each(finding)("with $how", ({ secure, index, base: named, finds }) => {
 test("a bandwidth that makes the link slow makes auto compress", async () => {
   await ground.serve({ index: false });
   const text = Buffer.alloc(12 * mebibyte, "what compresses well, and again what compresses well\n");
-  const sent = await ground.send(ground.vm(text), text, { bandwidthBytesPerSec: 4 * mebibyte, streams: 1 });
+  const sent = await ground.send(ground.vm(text), text, { bandwidthBytesPerSec: 4 * mebibyte, lanes: 1 });
   expect(sent.wireBytes).toBeLessThan(0.8 * text.length);
 });
 

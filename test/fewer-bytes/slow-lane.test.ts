@@ -51,7 +51,7 @@ test("a lane that stands still keeps no more than what it has sent, and the othe
   const { port } = relay.address() as { port: number };
   const sent = ground.send(ground.vm(disk), disk, {
     address: { host: "127.0.0.1", port },
-    streams: 2,
+    lanes: 2,
     compression: "off",
     observe: (event) => {
       if (event.event !== "progress" || event.doneBytes === 0 || hasStopped) return;

@@ -91,7 +91,7 @@ test("two VMs that arrive at once take nothing from each other before they are w
       address: proxy.address,
       ticket,
       secure: true,
-      streams: 1,
+      lanes: 1,
       compression: "off",
       bandwidthBytesPerSec: 2 * mebibyte,
       signal: stopped.signal,
@@ -123,7 +123,7 @@ test("a VM may be deleted from the store while it serves as a base", async () =>
   await ground.serve();
   let deleted = false;
   const sent = await ground.send(ground.vm(disk), disk, {
-    streams: 1,
+    lanes: 1,
     base: "golden",
     observe: (event) => {
       if (deleted || event.event !== "progress" || event.doneBytes === 0) return;

@@ -44,8 +44,8 @@ afterEach(async () => {
   rmSync(root, { recursive: true, force: true });
 });
 
-const send = (vm: SmallVm, streams = 1) =>
-  sendOnce({ home: hosts.sourceHome, vm: vm.spec, address: proxy.address, streams });
+const send = (vm: SmallVm, lanes = 1) =>
+  sendOnce({ home: hosts.sourceHome, vm: vm.spec, address: proxy.address, lanes });
 
 interface Change {
   what: string;

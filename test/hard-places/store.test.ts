@@ -149,7 +149,7 @@ test("a name that another source's session has reserved is refused, and comes fr
     {
       home: join(root, "rival-home"),
       session: sessionsIn(join(root, "rival-home"), "source")[0]!.session,
-      word: "cancel",
+      decision: "cancel",
       insecure: true,
       passphrase: () => Promise.reject(new Error("there is none")),
       retryForMs: 0,

@@ -48,7 +48,7 @@ export class ProductEngine implements FullEngine {
         vm: { name, ram, disks },
         address: { host: "127.0.0.1", port },
         ticket: insecure ? undefined : ticket,
-        streams: usualLanes(),
+        lanes: usualLanes(),
         compression: "off",
         after: "keep",
         copy: true,

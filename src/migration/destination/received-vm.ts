@@ -227,7 +227,7 @@ export class ReceivedVm {
     try {
       const manifest = publishedManifest(record, this.#context.now());
       const folder = this.files.staging.publish(record.name, manifest, this.#isOurs);
-      this.#arriving?.settle(folder);
+      this.#arriving?.relink(folder);
     } catch (thrown) {
       throw storeFailure(thrown);
     }
@@ -237,7 +237,7 @@ export class ReceivedVm {
   async run(): Promise<void> {
     if (this.#arriving === undefined) return;
     await this.#arriving.adopt();
-    await this.#arriving.letRun(this.#sure);
+    await this.#arriving.resume(this.#sure);
   }
 
   /** Ends what runs and removes what is there, under whichever name. Idempotent. */

@@ -68,7 +68,7 @@ export class Reception {
       observe({ event: "paired", peer });
       return peer;
     } finally {
-      this.#strangers.settle(link);
+      this.#strangers.drop(link);
     }
   }
 

@@ -10,7 +10,7 @@ export async function recover(context: Omit<SessionContext, "doors">): Promise<v
     // One without doors; who asks for the session later gets another.
     const session = new DestinationSession(record.session, { ...context, doors: undefined });
     try {
-      await settle(session, record, context);
+      await recoverSession(session, record, context);
     } catch (thrown) {
       observe({ event: "warning", message: `${record.name}: ${asMigrateError(thrown).message}` });
     } finally {
@@ -19,7 +19,7 @@ export async function recover(context: Omit<SessionContext, "doors">): Promise<v
   }
 }
 
-async function settle(
+async function recoverSession(
   session: DestinationSession,
   record: SessionRecord,
   { observe }: Pick<SessionContext, "observe">,

@@ -17,9 +17,9 @@ import { Journal, type SessionRecord } from "../journal/journal.ts";
 import {
   endResident,
   isResident,
-  letResidentRun,
+  relinkResident,
   requireResident,
-  settleResident,
+  resumeResident,
 } from "../providers/qemu/resident-vm.ts";
 import { retireVm } from "../providers/qemu/retire-vm.ts";
 import type { Observer } from "../report/events.ts";
@@ -35,7 +35,7 @@ export interface ResolveOptions {
   /** A session's id or an unambiguous beginning of it. */
   session: string;
   /** A person's word: who owns the VM, or that the session is given up. */
-  word?: "source" | "destination" | "cancel" | undefined;
+  decision?: "source" | "destination" | "cancel" | undefined;
   insecure: boolean;
   passphrase: () => Promise<string>;
   retryForMs: number;
@@ -89,7 +89,7 @@ async function resolveSource(
     return { home, journal, identity, observe, now: () => Date.now() };
   };
   try {
-    switch (options.word) {
+    switch (options.decision) {
       case "cancel":
         if (record.state === "released" || record.state === "confirmed") throw tooLate(record);
         if (isToGoOnHere(record)) return await giveUpRunning(record.session, await givingUp());
@@ -141,10 +141,10 @@ async function resolveSource(
         journal,
         session: record.session,
         vm: null,
-        quiet: null,
+        files: null,
         identity,
         address: parseAddressText(record.address),
-        streams: 1,
+        lanes: 1,
         compression: "off",
         retryForMs: options.retryForMs,
         signal: options.signal,
@@ -200,7 +200,7 @@ async function resolveDestination(
     believed = change.state ?? believed;
   };
   const staging = () => new Staging(record.store ?? ".", record.session, record.files);
-  switch (options.word) {
+  switch (options.decision) {
     case "destination":
       if (record.mode === "copy") {
         throw new MigrateError("policy", `${record.name} comes as a copy; there is no ownership to settle`, {
@@ -223,9 +223,9 @@ async function resolveDestination(
         const folder = staging().publish(record.name, publishedManifest(record, nowMs), (folder) =>
           isPublishedBy(folder, record.session),
         );
-        settleResident(record, home, folder);
+        relinkResident(record, home, folder);
       }
-      if (record.machine !== null) await letResidentRun(record, home);
+      if (record.machine !== null) await resumeResident(record, home);
       // Over here, whether or not the source comes back to confirm it: it is answered in any case.
       if (record.endedAtMs === null) write("published-files", { settled: true, endedAtMs: nowMs });
       return;
@@ -241,7 +241,7 @@ async function resolveDestination(
       if (record.state === "owner" || record.state === "closed" || record.state === "published")
         throw tooLate(record);
       // A VM that is whole may have been released already: then the word must be said outright.
-      if (record.state === "ready" && record.mode === "move" && options.word === "cancel") {
+      if (record.state === "ready" && record.mode === "move" && options.decision === "cancel") {
         throw new MigrateError(
           "in-doubt",
           `${record.name} is whole here, and the source may have let go of it`,

@@ -70,7 +70,7 @@ export function claimSession(journal: Journal, home: string, options: ClaimOptio
       return { record: journal.find(record.session)!, vm, resumed: true, release };
     }
     // Another destination, or other files: the old session can never be ended; nothing was released.
-    const letGo = lockSession(home, record);
+    const unlock = lockSession(home, record);
     try {
       journal.write("cancelled", () => {
         // Another process may have released it between the look and the lock.
@@ -78,7 +78,7 @@ export function claimSession(journal: Journal, home: string, options: ClaimOptio
         journal.update(record.session, { state: "cancelled", updatedAtMs: now(), endedAtMs: now() });
       });
     } finally {
-      letGo();
+      unlock();
     }
   }
   if (mode === "move") requireNotMoved(journal, isIt, stillIs);

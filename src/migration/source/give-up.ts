@@ -42,7 +42,7 @@ export async function giveUpRunning(session: string, options: GivingUp, qmp?: Qm
   const { journal, now } = options;
   const record = journal.find(session);
   if (record === null || !isToGoOnHere(record)) return;
-  await letGoOn(record, qmp);
+  await resumeHere(record, qmp);
   const nowMs = now();
   journal.write("cancelled", () => {
     const { state = "", endedAtMs = null } = journal.find(session) ?? {};
@@ -58,7 +58,7 @@ export async function giveUpRunning(session: string, options: GivingUp, qmp?: Qm
   await tellDestination(journal.find(session)!, options);
 }
 
-async function letGoOn(record: SessionRecord, known: Qmp | undefined): Promise<void> {
+async function resumeHere(record: SessionRecord, known: Qmp | undefined): Promise<void> {
   const machine = sourceMachine(record.machine);
   // A QEMU that has ended runs nothing, and there is nothing to take back.
   if (machine === null || !isRunning(machine.qemu)) return;

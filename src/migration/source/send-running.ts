@@ -5,7 +5,7 @@ import { parseTicket, type Ticket } from "../../channel/ticket.ts";
 import { openHome } from "../../home/home.ts";
 import { socketPathBytes } from "../../platform/peer-process.ts";
 import { MigrateError } from "../../protocol/errors.ts";
-import { StillFiles } from "../../vm/qemu/still-files.ts";
+import { HeldFiles } from "../../vm/qemu/held-files.ts";
 import { Journal } from "../journal/journal.ts";
 import { DepartingVm } from "../providers/qemu/departing-vm.ts";
 import type { StallLimits } from "../providers/qemu/stall-watch.ts";
@@ -17,7 +17,7 @@ import type { SendOptions } from "./send.ts";
 import { Source } from "./source.ts";
 import { addressText } from "./source-link.ts";
 
-export interface SendRunningOptions extends Omit<SendOptions, "vm" | "copy" | "streams"> {
+export interface SendRunningOptions extends Omit<SendOptions, "vm" | "copy"> {
   vm: RunningSpec;
   /** Mirror the disks while the VM runs; else it is stopped first. */
   live: boolean;
@@ -26,8 +26,6 @@ export interface SendRunningOptions extends Omit<SendOptions, "vm" | "copy" | "s
   autoConverge: boolean;
   /** Channels of the RAM (QEMU's multifd) beside the main one; 0 for none. */
   channels: number;
-  /** Lanes for what goes as files. */
-  lanes: number;
   /** Threads that carry streams. */
   workers: number;
   /** How long nothing may go forward, in place of the usual. */
@@ -93,19 +91,19 @@ async function sendClaimed(
       socketFolder: join(home, "sessions", session.slice(0, 16)),
       stallLimits: options.stallLimits,
     });
-  let files: StillFiles | null = null;
+  let files: HeldFiles | null = null;
   try {
-    files = found && StillFiles.open(found.files.files);
+    files = found && HeldFiles.open(found.files.files);
     return await new Source({
       ...options,
       home,
       journal,
       session,
       vm: found?.files ?? null,
-      quiet: files,
+      files,
       ...(vm && found ? { departing: vm, machine: found.machine } : {}),
       identity,
-      streams: options.lanes,
+      lanes: options.lanes,
       observe,
       now,
     }).run();

@@ -5,7 +5,7 @@ import { parseTicket } from "../../channel/ticket.ts";
 import { openHome } from "../../home/home.ts";
 import type { Compression } from "../../transfer/compression/compression.ts";
 import { checkSelfContained } from "../../vm/disks/disk-format.ts";
-import { QuietFiles } from "../../vm/folder/quiet-files.ts";
+import { WatchedFiles } from "../../vm/folder/watched-files.ts";
 import { Journal, type WriteHook } from "../journal/journal.ts";
 import type { Observer } from "../report/events.ts";
 import type { Report } from "../report/report.ts";
@@ -19,7 +19,7 @@ export interface SendOptions {
   address: Address;
   ticket?: string | undefined;
   /** Lanes: connections that carry chunks, each in a Worker of its own. */
-  streams: number;
+  lanes: number;
   bandwidthBytesPerSec?: number | undefined;
   /** How chunks, and the streams of a running VM, are compressed. */
   compression: Compression;
@@ -55,7 +55,7 @@ export async function sendVm(options: SendOptions, observe: Observer): Promise<R
       after: options.after,
       now,
     });
-    const quiet = claim.vm && QuietFiles.open(claim.vm);
+    const files = claim.vm && WatchedFiles.open(claim.vm);
     try {
       for (const file of claim.vm?.files ?? []) if (file.kind === "disk") checkSelfContained(file.path);
       return await new Source({
@@ -64,14 +64,14 @@ export async function sendVm(options: SendOptions, observe: Observer): Promise<R
         journal,
         session: claim.record.session,
         vm: claim.vm,
-        quiet,
+        files,
         identity,
         ticket,
         observe,
         now,
       }).run();
     } finally {
-      quiet?.close();
+      files?.close();
       claim.release();
     }
   } finally {

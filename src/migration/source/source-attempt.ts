@@ -180,7 +180,7 @@ export class SourceAttempt {
 
   async #perform(action: SourceAction): Promise<void> {
     const session = this.#session;
-    const { quiet, now } = session.options;
+    const { files, now } = session.options;
     const { link } = this.#current!;
     switch (action) {
       case "send-offer":
@@ -191,7 +191,7 @@ export class SourceAttempt {
         return this.#seal();
       case "record-released":
         // The last look: what was sent is what is there, and nobody wants to stop.
-        quiet?.verify();
+        files?.verify();
         if (session.interrupted) throw session.interruption();
         session.meter.phase("handover");
         return session.write("released", { state: "released", phase: "handover" });
@@ -208,7 +208,7 @@ export class SourceAttempt {
         });
       case "retire-files":
         session.meter.phase("confirm");
-        quiet?.close();
+        files?.close();
         if (session.record.settled) return;
         await retireVm(session.record, session.options.home, session.options.departing?.vm.qmp);
         return session.write("retired", { settled: true });
@@ -274,7 +274,7 @@ export class SourceAttempt {
 
   #seal(): void {
     const session = this.#session;
-    session.options.quiet?.verify();
+    session.options.files?.verify();
     session.meter.phase("seal");
     const { vm: digest, files } = session.digests();
     session.write("sealed", { digest, phase: "seal" });

@@ -74,8 +74,8 @@ export class SourceFiles {
   /** The lanes that bring over what the destination `peer` does not have. */
   lanes(peer: string, laneToken: string): LanePool {
     const session = this.#session;
-    const { address, identity, streams, bandwidthBytesPerSec, compression, quiet } = session.options;
-    if (quiet === null) throw new MigrateError("bug", "there are no files to send");
+    const { address, identity, lanes, bandwidthBytesPerSec, compression, files } = session.options;
+    if (files === null) throw new MigrateError("bug", "there are no files to send");
     const { record, meter } = session;
     const setting = this.#zstd ? compression : "off";
     const fileBytes = record.files.reduce((sum, { bytes }) => sum + bytes, 0);
@@ -89,14 +89,14 @@ export class SourceFiles {
       session: record.session,
       laneToken,
       tagKey: Buffer.from(record.tagKey, "hex"),
-      lanes: Math.max(1, Math.min(streams, mostLanes(setting), Math.ceil(fileBytes / laneWorthBytes))),
+      lanes: Math.max(1, Math.min(lanes, mostLanes(setting), Math.ceil(fileBytes / laneWorthBytes))),
       bandwidthBytesPerSec: bandwidthBytesPerSec ?? null,
       compression: setting,
       indexKey: this.#indexKey,
       copies: this.#copies && setting !== "off",
       files: record.files.map((file, i) => ({
         path: file.path!,
-        fd: quiet.fd(i),
+        fd: files.fd(i),
         // What the store has of the disks costs nothing, and of it the RAM's pages can then be copies.
         rank: this.#indexKey !== null && file.kind !== "disk" ? 1 : 0,
         tags: session.tags[i]!,

@@ -23,7 +23,7 @@ export interface SourceOptions {
   session: string;
   /** Null where the session was released before: only its end is left. */
   vm: Vm | null;
-  quiet: OpenFiles | null;
+  files: OpenFiles | null;
   /** The VM itself, where it is one that runs and is still here. */
   departing?: DepartingVm | undefined;
   /** What is offered of it. */
@@ -31,7 +31,7 @@ export interface SourceOptions {
   identity: Identity | null;
   address: Address;
   ticket?: Ticket | undefined;
-  streams: number;
+  lanes: number;
   bandwidthBytesPerSec?: number | undefined;
   compression: Compression;
   /** A VM of the destination's store from which much of this one may be taken. */

@@ -2,7 +2,7 @@
 import type { ControlLink } from "../../channel/control-link.ts";
 import type { MigrateError } from "../../protocol/errors.ts";
 import type { LanePool } from "../../transfer/lanes/lane-pool.ts";
-import { StillFiles } from "../../vm/qemu/still-files.ts";
+import { HeldFiles } from "../../vm/qemu/held-files.ts";
 import type { SourceFiles } from "./source-files.ts";
 import type { SourceSession } from "./source-session.ts";
 
@@ -42,7 +42,7 @@ export class SourceTransfer {
     if (departing !== undefined) {
       const ram = { name: "RAM", bytes: departing.vm.definition.ramBytes, atMost: true } as const;
       session.meter.begin([...session.record.files, ...(machine?.disks ?? []), ram], []);
-      await departing.settle();
+      await departing.stopGuest();
       // What QEMU wrote until it stood still is what is sent.
       this.#rewritten();
     }
@@ -58,8 +58,8 @@ export class SourceTransfer {
   }
 
   async #sendFiles(): Promise<void> {
-    const { quiet } = this.#session.options;
-    quiet?.verify();
+    const { files } = this.#session.options;
+    files?.verify();
     if (this.#session.record.files.length === 0) return;
     const { link, peer, laneToken } = this.#to;
     const pool = this.#files.lanes(peer, laneToken);
@@ -91,7 +91,7 @@ export class SourceTransfer {
   }
 
   #rewritten(): number[] {
-    const { quiet } = this.#session.options;
-    return quiet instanceof StillFiles ? quiet.changed() : [];
+    const { files } = this.#session.options;
+    return files instanceof HeldFiles ? files.changed() : [];
   }
 }

@@ -92,14 +92,14 @@ export class ThesisDestination {
       data: (bytes) => {
         first = Buffer.concat([first, bytes]);
         if (first[0] !== laneMark) {
-          this.#strangers.settle(socket);
+          this.#strangers.drop(socket);
           void this.#control(socket, first);
         } else if (first.length >= 1 + laneTokenBytes) {
-          this.#strangers.settle(socket);
+          this.#strangers.drop(socket);
           this.#lane(socket, first);
         }
       },
-      closed: () => this.#strangers.settle(socket),
+      closed: () => this.#strangers.drop(socket),
     };
   }
 

@@ -90,12 +90,12 @@ export class ArrivingStreams {
     }
     if (message.state === "ended" && message.digest !== null && stream.result === undefined) {
       stream.result = { stream: message.stream, bytes: message.bytes, digest: message.digest };
-      this.#settle();
+      this.#wake();
     }
     if (message.state === "failed" && this.#failure === undefined) {
       const { code, message: text, side } = message.error ?? { code: "bug", message: "a stream failed" };
       this.#failure = new MigrateError(code, text, { side: side ?? "destination" });
-      this.#settle();
+      this.#wake();
       this.#options.failed(this.#failure);
     }
   }
@@ -126,7 +126,7 @@ export class ArrivingStreams {
       }, timeoutMs),
     };
     this.#waiting.add(waiting);
-    this.#settle();
+    this.#wake();
     return done.promise;
   }
 
@@ -136,10 +136,10 @@ export class ArrivingStreams {
     this.#isDropped = true;
     this.#failure ??= new MigrateError("cancelled", "the streams were closed", { side: "destination" });
     this.#options.doors.postAll({ kind: "drop-streams", session: this.#options.session });
-    this.#settle();
+    this.#wake();
   }
 
-  #settle(): void {
+  #wake(): void {
     for (const waiting of [...this.#waiting]) {
       const isOver = waiting.streams.every((stream) => this.#streams.get(stream)?.result !== undefined);
       if (!isOver && this.#failure === undefined) continue;

@@ -141,18 +141,18 @@ export class Door {
     const remote = link.remoteAddress;
     const rejected = (error: MigrateError) => this.#post({ kind: "rejected", remote, error: plain(error) });
     const refuse = (error: MigrateError) => {
-      this.#strangers?.settle(link);
+      this.#strangers?.drop(link);
       rejected(error);
       turnAwayFrom(link, error);
     };
     link.handler = {
       frame: (name, payload) => {
-        this.#strangers?.settle(link);
+        this.#strangers?.drop(link);
         this.#hello(conn, link, name, payload);
       },
       broken: refuse,
       closed: (error) => {
-        this.#strangers?.settle(link);
+        this.#strangers?.drop(link);
         if (error) rejected(error);
       },
     };

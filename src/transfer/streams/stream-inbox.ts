@@ -131,7 +131,7 @@ export class StreamInbox {
     if (!timingSafeEqual(digest, known)) {
       throw new MigrateError("integrity", "what came on a stream is not what was sent");
     }
-    this.#settle();
+    this.#endStream();
   }
 
   /** The program takes bytes again. */
@@ -144,7 +144,7 @@ export class StreamInbox {
       this.#handedOn = block.end;
       this.#waiting.shift();
     }
-    this.#settle();
+    this.#endStream();
   }
 
   /** The program is gone. Throws MigrateError "qemu-failed" where bytes waited for it. */
@@ -166,7 +166,7 @@ export class StreamInbox {
     this.#waiting.push({ room, from: 0, filled: bytes.length, end });
   }
 
-  #settle(): void {
+  #endStream(): void {
     if (this.#end === undefined || this.#ended || this.#waiting.length > 0) return;
     this.#ended = true;
     this.#outlet.shutdown();

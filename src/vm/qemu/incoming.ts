@@ -91,7 +91,7 @@ async function isGoing(qmp: Qmp): Promise<boolean> {
  * Lets the VM go on. Gives "runs"; or "refused" where QEMU said no and it stands still: this has not made it
  * run. Throws QmpError where that cannot be told: before `asking` was called, nobody has asked.
  */
-export async function letGo(
+export async function resumeGuest(
   qmp: Qmp,
   asking: () => void = () => {},
 ): Promise<{ outcome: "runs" } | { outcome: "refused"; why: QmpError }> {

@@ -80,7 +80,7 @@ async function expectEnd(
   chunks = 6,
 ): Promise<void> {
   const vm = vmOfRepeats(chunks);
-  await source.expectOwner(control, code, message, { vm: vm.spec, streams: 1, compression: 3, ...options });
+  await source.expectOwner(control, code, message, { vm: vm.spec, lanes: 1, compression: 3, ...options });
   for (const { path, hash } of vm.files) expect(hashOf(path)).toBe(hash);
 }
 
@@ -155,7 +155,7 @@ test("a lane refers to what was acknowledged on any, and to what it sent itself,
       acknowledge();
     }
   };
-  const options = { streams: 2, lane: taking };
+  const options = { lanes: 2, lane: taking };
   await expectEnd(upToSeal({ zstd: true, copies: true }), "policy", "that was all", options, chunks - 1);
   expect(wrong).toBe(0);
   expect(ofItsOwn + ofOthers).toBeGreaterThan(0);

@@ -140,7 +140,7 @@ async function saidTo(
       address: destination.address,
       ticket: destination.ticket,
       retryForMs: 700,
-      streams: 1,
+      lanes: 1,
       ...options,
     });
     expect(error?.message).toBe("that was all");

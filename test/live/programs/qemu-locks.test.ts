@@ -1,4 +1,4 @@
-/** The locks of a real QEMU and a real swtpm, which platform/locks.ts and vm/folder/quiet-files.ts stand on. */
+/** The locks of a real QEMU and a real swtpm, which platform/locks.ts and vm/folder/watched-files.ts stand on. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, watch } from "node:fs";
 import { tmpdir } from "node:os";
@@ -6,8 +6,8 @@ import { join } from "node:path";
 import { holdAgainstQemu, qemuHolds } from "../../../src/platform/locks.ts";
 import { MigrateError } from "../../../src/protocol/errors.ts";
 import { readDiskFormat } from "../../../src/vm/disks/disk-format.ts";
-import { QuietFiles } from "../../../src/vm/folder/quiet-files.ts";
 import { adHocVm } from "../../../src/vm/folder/vm-folder.ts";
+import { WatchedFiles } from "../../../src/vm/folder/watched-files.ts";
 import { Qmp } from "../../support/guests/qmp.ts";
 import { createDisk } from "../../support/guests/tick-disk.ts";
 import { type Child, killChildren, runChild, startChild } from "../../support/system/child.ts";
@@ -118,7 +118,7 @@ for (const format of formats) {
       const qemu = await startQemuWith(disk, format);
       expect(qemuHolds(fd)).toBe(true);
       expect(holdAgainstQemu(fd)).toBe(false);
-      const error = refusal(() => QuietFiles.open(adHocVm({ name: "web1", disks: [disk] })));
+      const error = refusal(() => WatchedFiles.open(adHocVm({ name: "web1", disks: [disk] })));
       expect(error.code).toBe("vm-running");
       expect(error.message).toContain(`disk.${format} is in use by a running QEMU`);
       await quit(qemu);
@@ -147,12 +147,12 @@ for (const format of formats) {
 
     test("whose files are open for a move cannot be started, and can once they are closed", async () => {
       const disk = await makeDisk(format);
-      const quiet = QuietFiles.open(adHocVm({ name: "web1", disks: [disk] }));
+      const watched = WatchedFiles.open(adHocVm({ name: "web1", disks: [disk] }));
       try {
         await expect(startQemuWith(disk, format)).rejects.toThrow(/Failed to get "write" lock/);
-        quiet.verify();
+        watched.verify();
       } finally {
-        quiet.close();
+        watched.close();
       }
       await quit(await startQemuWith(disk, format));
     });
@@ -192,12 +192,12 @@ test("the state of a virtual TPM is refused while a QEMU uses it, and taken once
     ...["-chardev", `socket,id=tpm,path=${control}`, "-tpmdev", "emulator,id=tpm,chardev=tpm"],
     ...["-device", "tpm-crb,tpmdev=tpm"],
   );
-  const error = refusal(() => QuietFiles.open(suspended()));
+  const error = refusal(() => WatchedFiles.open(suspended()));
   expect(error.code).toBe("vm-running");
   expect(error.message).toContain("running swtpm");
   await quit(qemu);
   await withDeadline(swtpm.exit, 10_000, "the end of swtpm");
-  QuietFiles.open(suspended()).close();
+  WatchedFiles.open(suspended()).close();
 });
 
 /** Settles once a file of that name appears in the test's folder. */

@@ -12,9 +12,9 @@ import {
   waitForEnd,
 } from "../../../src/platform/process-id.ts";
 import { MigrateError } from "../../../src/protocol/errors.ts";
+import { hostVms } from "../../../src/vm/qemu/host-vms.ts";
 import { Qmp } from "../../../src/vm/qemu/qmp/qmp.ts";
 import { QmpError } from "../../../src/vm/qemu/qmp/qmp-error.ts";
-import { runningVms } from "../../../src/vm/qemu/running-vms.ts";
 import { type Child, killChildren, startChild } from "../../support/system/child.ts";
 import { withDeadline } from "../../support/system/deadline.ts";
 import { runMigrate } from "../../support/system/process.ts";
@@ -154,7 +154,7 @@ test("migrate ls shows what runs, and a VM that runs from the store only once", 
     join(folder, "web1", "vm.json"),
     JSON.stringify({ format: "migrate-vm/1", name: "web1", files }),
   );
-  const own = () => runningVms().filter((vm) => vm.qmpPath === path);
+  const own = () => hostVms().filter((vm) => vm.qmpPath === path);
   const list = async () => {
     const migrate = runMigrate(["ls", "--store", folder, "--json"], { home: join(folder, "home") });
     expect(await migrate.exit).toMatchObject({ code: 0 });

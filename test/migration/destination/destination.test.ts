@@ -18,7 +18,7 @@ const says = (word: "cancel" | "source" | "destination") =>
     {
       home: played.home,
       session,
-      word,
+      decision: word,
       insecure: true,
       passphrase: async () => "",
       retryForMs: 0,

@@ -189,7 +189,7 @@ export class HostileGround {
       vm: { name, ram, disks: [] },
       address,
       secure: this.secure,
-      streams: 1,
+      lanes: 1,
       retryForMs: 5000,
     });
     expect(error).toBeUndefined();

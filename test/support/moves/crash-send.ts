@@ -14,7 +14,7 @@ try {
       home,
       vm: { folder },
       address: { host: "127.0.0.1", port: Number(port) },
-      streams: 1,
+      lanes: 1,
       compression: base === undefined ? "auto" : 3,
       base,
       after: after as SendOptions["after"],

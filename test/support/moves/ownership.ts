@@ -98,7 +98,7 @@ export function expectOneOwner(vm: SmallVm, hosts: Hosts, context: string): void
   const destinations = sessionsIn(hosts.destinationHome, "destination").filter(
     ({ name }) => name === vm.name,
   );
-  const letGo = sources.filter(
+  const released = sources.filter(
     ({ state, mode }) => mode === "move" && !sourceMayRun(state as SourceRecord, mode),
   );
   const owned = destinations.filter(({ state, mode }) => destinationMayRun(state as DestinationRecord, mode));
@@ -112,25 +112,25 @@ export function expectOneOwner(vm: SmallVm, hosts: Hosts, context: string): void
   });
   const say = (what: string) => `${context}: ${what} ${facts}`;
 
-  expect(letGo.length, say("released more than once")).toBeLessThanOrEqual(1);
+  expect(released.length, say("released more than once")).toBeLessThanOrEqual(1);
   expect(owned.length, say("owned more than once")).toBeLessThanOrEqual(1);
   for (const { session } of owned) {
     // Two owners: the destination may run what the source has not let go of.
     expect(
-      letGo.map((record) => record.session),
+      released.map((record) => record.session),
       say("two owners"),
     ).toContain(session);
   }
-  if (letGo.length === 0) {
+  if (released.length === 0) {
     expect(atSource, say("the source's copy must be whole and in its place")).toBe(vm.folder);
     const moved = destinations.some(({ mode }) => mode === "move");
     if (moved) expect(existsSync(published), say("published and not owned")).toBe(false);
     return;
   }
-  const [released] = letGo;
-  const there = destinations.find(({ session }) => session === released!.session);
+  const [only] = released;
+  const there = destinations.find(({ session }) => session === only!.session);
   expect(there?.state, say("released to nobody")).toBeOneOf(["ready", "owner", "closed"]);
-  const staged = join(hosts.store, `.migrate-${released!.session}`);
+  const staged = join(hosts.store, `.migrate-${only!.session}`);
   expect(isWhole(vm, published) || isWhole(vm, staged), say("the destination's copy is not whole")).toBe(
     true,
   );

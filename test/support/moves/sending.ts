@@ -16,7 +16,7 @@ export interface SendingOptions {
   /** Makes the link a secure one, as does `secure`. */
   ticket?: string | undefined;
   secure?: boolean;
-  streams?: number;
+  lanes?: number;
   bandwidthBytesPerSec?: number;
   /** "auto" where it is absent, as in the command. */
   compression?: Compression;
@@ -48,7 +48,7 @@ export async function sendOnce(options: SendingOptions): Promise<Sent> {
         vm: options.vm,
         address: options.address,
         ticket: options.ticket,
-        streams: options.streams ?? 2,
+        lanes: options.lanes ?? 2,
         bandwidthBytesPerSec: options.bandwidthBytesPerSec,
         compression: options.compression ?? "auto",
         base: options.base,

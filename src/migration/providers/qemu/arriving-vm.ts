@@ -14,7 +14,7 @@ import type { DoorPool } from "../../../transfer/doors/door-pool.ts";
 import { storeFailure } from "../../../transfer/landing/store-failure.ts";
 import type { Staging } from "../../../vm/folder/staging.ts";
 import { endDaemon } from "../../../vm/qemu/daemon.ts";
-import { expectIncoming, letGo, loadedIncoming } from "../../../vm/qemu/incoming.ts";
+import { expectIncoming, loadedIncoming, resumeGuest } from "../../../vm/qemu/incoming.ts";
 import { adoptQemu, endOf, failureBehind, type RunningQemu, startQemu } from "../../../vm/qemu/launch.ts";
 import { QmpError, qmpFailure } from "../../../vm/qemu/qmp/qmp-error.ts";
 import type { RunFolder } from "../../../vm/qemu/run-folder.ts";
@@ -202,7 +202,7 @@ export class ArrivingVm {
   }
 
   /** The VM's folder has its final name: QEMU and the TPM get to know it. Idempotent. */
-  settle(folder: string): void {
+  relink(folder: string): void {
     this.#run.link(vmLinkName, folder);
     if (this.#run.noted()?.swtpm) this.#run.link(tpmStateName, join(folder, "tpm"));
   }
@@ -212,7 +212,7 @@ export class ArrivingVm {
    * knows then whether the VM has run. Throws NeverRan where it certainly did not and will not, and
    * MigrateError "in-doubt" where that cannot be told.
    */
-  async letRun(sure: boolean): Promise<void> {
+  async resume(sure: boolean): Promise<void> {
     // What becomes of it once it ran here is this host's own affair.
     if (this.#ran === "yes") return;
     const neverRan = sure && this.#ran === "no";
@@ -228,7 +228,7 @@ export class ArrivingVm {
     try {
       if (this.#options.machine.paused === true) await qmp.execute("query-status");
       else {
-        const answer = await letGo(qmp, () => {
+        const answer = await resumeGuest(qmp, () => {
           this.#ran = "maybe";
         });
         if (answer.outcome === "refused" && neverRan) this.#ran = "no";

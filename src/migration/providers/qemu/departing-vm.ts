@@ -99,7 +99,7 @@ export class DepartingVm {
   }
 
   /** Stops the VM, where it is to be stopped before its files are read. Idempotent. Throws MigrateError. */
-  async settle(): Promise<void> {
+  async stopGuest(): Promise<void> {
     if (this.#options.live || this.#stoppedAtMs !== undefined) return;
     const nowMs = performance.now();
     try {

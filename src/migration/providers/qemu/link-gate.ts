@@ -34,13 +34,13 @@ export class LinkGate {
     });
     await new Promise<void>((resolve, reject) => {
       const timer = setTimeout(() => reject(late), timeoutMs);
-      const settle = <T>(then: (value: T) => void) => {
+      const wake = <T>(then: (value: T) => void) => {
         return (value: T) => {
           clearTimeout(timer);
           then(value);
         };
       };
-      this.#waiting.push({ resolve: settle<void>(resolve), reject: settle(reject) });
+      this.#waiting.push({ resolve: wake<void>(resolve), reject: wake(reject) });
     });
   }
 }

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { isRunning } from "../../../platform/process-id.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
 import { endDaemon } from "../../../vm/qemu/daemon.ts";
-import { letGo } from "../../../vm/qemu/incoming.ts";
+import { resumeGuest } from "../../../vm/qemu/incoming.ts";
 import { Qmp } from "../../../vm/qemu/qmp/qmp.ts";
 import { qmpFailure } from "../../../vm/qemu/qmp/qmp-error.ts";
 import { RunFolder } from "../../../vm/qemu/run-folder.ts";
@@ -24,19 +24,19 @@ export function isResident(record: Resident, home: string): boolean {
 }
 
 /** The VM's folder has its final name: QEMU and the TPM get to know it. Idempotent. */
-export function settleResident(record: Resident, home: string, folder: string): void {
+export function relinkResident(record: Resident, home: string, folder: string): void {
   const found = notedOf(record, home);
   found?.run.link(vmLinkName, folder);
   if (found?.noted.swtpm) found.run.link(tpmStateName, join(folder, "tpm"));
 }
 
 /** Lets the VM go on here. Throws MigrateError "qemu-failed" where it does not. */
-export async function letResidentRun(record: Resident, home: string): Promise<void> {
+export async function resumeResident(record: Resident, home: string): Promise<void> {
   if (arrivingMachine(record.machine)?.paused === true) return;
   const run = RunFolder.at(home, record.name);
   try {
     using qmp = await Qmp.connect(run.socket(spareQmpName));
-    const answer = await letGo(qmp);
+    const answer = await resumeGuest(qmp);
     if (answer.outcome === "refused") throw answer.why;
   } catch (thrown) {
     throw qmpFailure(thrown, "destination");

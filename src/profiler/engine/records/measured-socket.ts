@@ -195,7 +195,7 @@ export function listenMeasured(options: ListenOptions): TCPSocketListener<Measur
         open(socket) {
           const link = new MeasuredSocket(socket);
           socket.data = link;
-          link.handler = { data: () => {}, closed: () => strangers.settle(link) };
+          link.handler = { data: () => {}, closed: () => strangers.drop(link) };
           strangers.add(link);
           if (secure === null) accept(link);
         },

@@ -1,6 +1,6 @@
 /** What a QEMU's command line says of its VM, in the forms that people and programs write it. */
 import { expect, test } from "bun:test";
-import { describeQemu } from "../../../src/vm/qemu/running-vms.ts";
+import { describeQemu } from "../../../src/vm/qemu/host-vms.ts";
 
 const qmp = ["-qmp", "unix:/run/web1.qmp,server=on,wait=off"];
 const mebibyte = 2 ** 20;

@@ -1,6 +1,6 @@
 /**
  * The files of a VM whose QEMU has them open: those that it never writes, and the disks of one that stands
- * still. QEMU's own locks keep others away; what it writes nevertheless shows in their times.
+ * held. QEMU's own locks keep others away; what it writes nevertheless shows in their times.
  */
 import { type BigIntStats, closeSync, fstatSync, openSync } from "node:fs";
 import { MigrateError } from "../../protocol/errors.ts";
@@ -13,20 +13,20 @@ interface StillFile {
   before: BigIntStats;
 }
 
-export class StillFiles implements OpenFiles {
+export class HeldFiles implements OpenFiles {
   readonly #files: StillFile[] = [];
 
   /** Opens every file for reading. Throws MigrateError "source-changed" where one cannot be opened any more. */
-  static open(files: readonly VmFile[]): StillFiles {
-    const still = new StillFiles();
+  static open(files: readonly VmFile[]): HeldFiles {
+    const held = new HeldFiles();
     try {
       for (const file of files) {
         const fd = openSync(file.path, "r");
-        still.#files.push({ file, fd, before: fstatSync(fd, { bigint: true }) });
+        held.#files.push({ file, fd, before: fstatSync(fd, { bigint: true }) });
       }
-      return still;
+      return held;
     } catch (cause) {
-      still.close();
+      held.close();
       const code = String((cause as { code?: unknown }).code);
       throw new MigrateError("source-changed", `a file of the VM cannot be opened (${code})`, {
         side: "source",
@@ -51,10 +51,10 @@ export class StillFiles implements OpenFiles {
 
   /** Numbers of the files that were written since they were last looked at; from here on they count as unchanged. */
   changed(): number[] {
-    return this.#files.flatMap((still, index) => {
-      const now = fstatSync(still.fd, { bigint: true });
-      if (!hasChanged(still.before, now)) return [];
-      still.before = now;
+    return this.#files.flatMap((held, index) => {
+      const now = fstatSync(held.fd, { bigint: true });
+      if (!hasChanged(held.before, now)) return [];
+      held.before = now;
       return [index];
     });
   }

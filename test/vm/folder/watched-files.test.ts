@@ -19,8 +19,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fcntl } from "../../../src/platform/libc.ts";
 import { MigrateError } from "../../../src/protocol/errors.ts";
-import { QuietFiles } from "../../../src/vm/folder/quiet-files.ts";
 import { adHocVm, type Vm } from "../../../src/vm/folder/vm-folder.ts";
+import { WatchedFiles } from "../../../src/vm/folder/watched-files.ts";
 
 let folder: string;
 let ram: string;
@@ -45,10 +45,10 @@ afterEach(() => {
 
 const theVm = (): Vm => adHocVm({ name: "web1", ram, disks: [disk] });
 
-function openQuiet(vm = theVm()): QuietFiles {
-  const quiet = QuietFiles.open(vm);
-  closers.push(() => quiet.close());
-  return quiet;
+function openWatched(vm = theVm()): WatchedFiles {
+  const watched = WatchedFiles.open(vm);
+  closers.push(() => watched.close());
+  return watched;
 }
 
 function refusal(make: () => unknown): MigrateError {
@@ -72,21 +72,21 @@ function lockByte(path: string, byte: number, type: "read" | "write"): boolean {
   return fcntl(fd, 37, new Uint8Array(view.buffer)) === 0;
 }
 
-describe("quiet files", () => {
+describe("watched files", () => {
   test("verify for as long as nobody touches them, reading included", () => {
-    const quiet = openQuiet();
-    expect(fstatSync(quiet.fd(0)).ino).toBe(fstatSync(openAndClose(ram)).ino);
-    quiet.verify();
-    quiet.verify();
-    expect(quiet.unguarded).toEqual([]);
+    const watched = openWatched();
+    expect(fstatSync(watched.fd(0)).ino).toBe(fstatSync(openAndClose(ram)).ino);
+    watched.verify();
+    watched.verify();
+    expect(watched.unguarded).toEqual([]);
   });
 
   test("give their descriptors back, once", () => {
-    const quiet = QuietFiles.open(theVm());
-    const fd = quiet.fd(0);
-    quiet.close();
+    const watched = WatchedFiles.open(theVm());
+    const fd = watched.fd(0);
+    watched.close();
     expect(() => fstatSync(fd)).toThrow(expect.objectContaining({ code: "EBADF" }));
-    quiet.close();
+    watched.close();
   });
 
   const changes: [what: string, change: (path: string) => void, sentence: string][] = [
@@ -118,15 +118,15 @@ describe("quiet files", () => {
   for (const [what, change, sentence] of changes) {
     test(`do not verify once one ${what}`, () => {
       for (const path of [ram, disk]) {
-        const quiet = openQuiet();
+        const watched = openWatched();
         change(path);
-        const error = refusal(() => quiet.verify());
+        const error = refusal(() => watched.verify());
         expect(error.code).toBe("source-changed");
         // The peer may read this: no folder in it.
         expect(error.message).toBe(
           `${path === ram ? "a.ram" : "a.raw"} ${sentence} since the migration began`,
         );
-        quiet.close();
+        watched.close();
         writeFileSync(path, "x".repeat(5000));
         utimesSync(path, 1_000_000_000, 1_000_000_000);
       }
@@ -137,7 +137,7 @@ describe("quiet files", () => {
     test(`are refused where one ${what} before they were opened`, () => {
       const vm = theVm();
       change(disk);
-      const error = refusal(() => openQuiet(vm));
+      const error = refusal(() => openWatched(vm));
       expect(error.code).toBe("source-changed");
       expect(error.message).toContain(sentence);
     });
@@ -150,7 +150,7 @@ describe("files that somebody uses", () => {
       const other = join(folder, "b.raw");
       writeFileSync(other, "x");
       expect(lockByte(disk, byte, "read")).toBe(true);
-      const error = refusal(() => QuietFiles.open(adHocVm({ name: "web1", disks: [other, disk] })));
+      const error = refusal(() => WatchedFiles.open(adHocVm({ name: "web1", disks: [other, disk] })));
       expect(error.code).toBe("vm-running");
       expect(error.message).toContain(
         "a.raw is in use by a running QEMU; suspend the VM and quit QEMU first",
@@ -161,14 +161,14 @@ describe("files that somebody uses", () => {
 
   test("are refused where QEMU's lock is on the RAM's file", () => {
     expect(lockByte(ram, 101, "read")).toBe(true);
-    expect(refusal(() => openQuiet()).code).toBe("vm-running");
+    expect(refusal(() => openWatched()).code).toBe("vm-running");
   });
 
   test("keep QEMU's bytes denied on the disks until they are closed", () => {
-    const quiet = openQuiet();
+    const watched = openWatched();
     expect(lockByte(disk, 201, "write")).toBe(false);
     expect(lockByte(disk, 203, "write")).toBe(false);
-    quiet.close();
+    watched.close();
     expect(lockByte(disk, 201, "write")).toBe(true);
   });
 
@@ -178,9 +178,9 @@ describe("files that somebody uses", () => {
     writeFileSync(join(state, "tpm2-00.permall"), "state");
     writeFileSync(join(state, ".lock"), "");
     const vm = adHocVm({ name: "web1", disks: [], tpmStateDir: state });
-    openQuiet(vm);
+    openWatched(vm);
     expect(lockByte(join(state, ".lock"), 0, "write")).toBe(true);
-    const error = refusal(() => openQuiet(vm));
+    const error = refusal(() => openWatched(vm));
     expect(error.code).toBe("vm-running");
     expect(error.message).toContain("running swtpm");
   });

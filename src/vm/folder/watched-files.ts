@@ -6,7 +6,7 @@ import { MigrateError } from "../../protocol/errors.ts";
 import type { OpenFiles } from "./open-files.ts";
 import type { Vm, VmFile } from "./vm-folder.ts";
 
-interface QuietFile {
+interface WatchedFile {
   file: VmFile;
   fd: number;
   /** What it was like when it was opened. */
@@ -34,8 +34,8 @@ function running(file: VmFile): MigrateError {
  * All files of a VM, open for reading until `close`. While it is open, no QEMU can take one of the
  * disks for writing, where the file system has locks.
  */
-export class QuietFiles implements OpenFiles, Disposable {
-  readonly #files: QuietFile[] = [];
+export class WatchedFiles implements OpenFiles, Disposable {
+  readonly #files: WatchedFile[] = [];
   readonly #unguarded: string[] = [];
 
   private constructor() {}
@@ -44,14 +44,14 @@ export class QuietFiles implements OpenFiles, Disposable {
    * Opens every file. Throws MigrateError "vm-running" where a QEMU holds one for writing or a swtpm
    * holds the TPM's state, "source-changed" where one is not what `vm` says any more.
    */
-  static open(vm: Vm): QuietFiles {
-    const quiet = new QuietFiles();
+  static open(vm: Vm): WatchedFiles {
+    const watched = new WatchedFiles();
     try {
       checkTpmUnused(vm);
-      for (const file of vm.files) quiet.#open(file);
-      return quiet;
+      for (const file of vm.files) watched.#open(file);
+      return watched;
     } catch (thrown) {
-      quiet.close();
+      watched.close();
       throw thrown;
     }
   }

@@ -6,7 +6,7 @@ import { readdirSync, readlinkSync } from "node:fs";
 import { basename, resolve } from "node:path";
 import { argumentsOf, type ProcessId, processId } from "../../platform/process-id.ts";
 
-export interface RunningVm {
+export interface HostVm {
   process: ProcessId;
   /** From -name; null where it has none. */
   name: string | null;
@@ -25,14 +25,14 @@ const defaultRamBytes = 128 * 1024 * 1024;
 const qemuName = /^(?:qemu-system-[\w-]+|qemu-kvm|qemu|kvm)$/;
 
 /** The VMs that this user may look at, by their pids. Reads /proc (proc(5)); never throws for a process. */
-export function runningVms(): RunningVm[] {
+export function hostVms(): HostVm[] {
   const pids = readdirSync("/proc")
     .filter((name) => /^\d+$/.test(name))
     .map(Number);
-  return pids.sort((a, b) => a - b).flatMap((pid) => runningVm(pid) ?? []);
+  return pids.sort((a, b) => a - b).flatMap((pid) => hostVm(pid) ?? []);
 }
 
-function runningVm(pid: number): RunningVm | undefined {
+function hostVm(pid: number): HostVm | undefined {
   const process = processId(pid);
   const words = wordsOf(pid);
   if (process === null || words === null || !qemuName.test(basename(words[0] ?? ""))) return undefined;
@@ -66,7 +66,7 @@ type Keys = ReadonlyMap<string, string>;
  * What a QEMU's arguments (without its own name) say of its VM, paths as they stand there; undefined
  * where it listens on no unix socket for QMP.
  */
-export function describeQemu(words: readonly string[]): Omit<RunningVm, "process"> | undefined {
+export function describeQemu(words: readonly string[]): Omit<HostVm, "process"> | undefined {
   const options = optionsOf(words);
   const all = (option: string) => options.get(option) ?? [];
   const qmpPath = qmpPathOf(all);
