@@ -1,7 +1,6 @@
 /** `migrate send`: moves a VM from this host to another. */
 import { startGuard } from "../migration/source/guard.ts";
 import { sendVm } from "../migration/source/send.ts";
-import { sendRunningVm } from "../migration/source/send-running.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
 import { checkVmName } from "../protocol/names.ts";
@@ -161,48 +160,48 @@ export default defineCommand({
       );
     const to = readValue("HOST:PORT", () => address(1, defaultPort)(positionals.at(-1) ?? ""), refuse);
 
-    const vm = adHoc
+    const vm = running
       ? {
-          name: options.name ?? "",
-          ram: options.ram,
-          disks: options.disk,
-          tpmStateDir: options.tpmState,
-        }
-      : { folder: positionals[0] ?? "" };
-    const home = homeOf(world);
-    warnInsecure(reporter, options.insecure);
-    const passphrase = await passphraseBefore(world, home, options.passphraseFile);
-    const usual = {
-      home,
-      address: to,
-      ...(options.ticket === undefined ? {} : { ticket: options.ticket }),
-      ...(options.bandwidth === undefined ? {} : { bandwidthBytesPerSec: options.bandwidth }),
-      compression: options.compress,
-      base: options.base,
-      after: options.copy ? ("keep" as const) : (options.after ?? "rename"),
-      retryForMs: options.retryFor,
-      insecure: options.insecure,
-      passphrase,
-      signal: world.interrupts(),
-    };
-    const lanes = options.streams ?? usualLanes();
-    // The report is the `done` event, which the observer has had.
-    if (running) {
-      await sendRunningVm(
-        {
-          ...usual,
-          vm: { qmp: positionals[0]!.slice(qmpPrefix.length), name: options.name },
+          qmp: positionals[0]!.slice(qmpPrefix.length),
+          name: options.name,
           live: options.mode !== "stop",
           downtimeLimitMs: options.downtimeLimit ?? usualDowntimeMs,
           autoConverge: options.autoConverge !== "off",
           channels: options.multifd ?? 0,
-          lanes,
           workers: usualLanes(),
-          guard: (session) => startGuard(world.self, home, session),
-        },
-        reporter.observer,
-      );
-    } else await sendVm({ ...usual, vm, lanes, copy: options.copy }, reporter.observer);
+        }
+      : adHoc
+        ? {
+            name: options.name ?? "",
+            ram: options.ram,
+            disks: options.disk,
+            tpmStateDir: options.tpmState,
+          }
+        : { folder: positionals[0] ?? "" };
+    const home = homeOf(world);
+    warnInsecure(reporter, options.insecure);
+    const passphrase = await passphraseBefore(world, home, options.passphraseFile);
+    // The report is the `done` event, which the observer has had.
+    await sendVm(
+      {
+        home,
+        vm,
+        address: to,
+        ...(options.ticket === undefined ? {} : { ticket: options.ticket }),
+        lanes: options.streams ?? usualLanes(),
+        ...(options.bandwidth === undefined ? {} : { bandwidthBytesPerSec: options.bandwidth }),
+        compression: options.compress,
+        base: options.base,
+        after: options.copy ? "keep" : (options.after ?? "rename"),
+        copy: options.copy,
+        retryForMs: options.retryFor,
+        insecure: options.insecure,
+        passphrase,
+        ...(running ? { guard: (session: string) => startGuard(world.self, home, session) } : {}),
+        signal: world.interrupts(),
+      },
+      reporter.observer,
+    );
     return undefined;
   },
 });

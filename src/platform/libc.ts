@@ -35,6 +35,9 @@ const { symbols } = dlopen(libraryName, {
   getrusage: { args: ["i32", "ptr"], returns: "i32" },
   clock_gettime: { args: ["i32", "ptr"], returns: "i32" },
   adjtimex: { args: ["ptr"], returns: "i32" },
+  fsetxattr: { args: ["i32", "ptr", "ptr", "u64", "i32"], returns: "i32" },
+  fgetxattr: { args: ["i32", "ptr", "ptr", "u64"], returns: "i64" },
+  fremovexattr: { args: ["i32", "ptr"], returns: "i32" },
   syscall: { args: ["i64", "i64", "ptr", "i64", "ptr", "u64"], returns: "i64" },
 });
 
@@ -44,6 +47,7 @@ export const errno = {
   ESRCH: constants.errno.ESRCH,
   EINTR: constants.errno.EINTR,
   ENXIO: constants.errno.ENXIO,
+  EPERM: constants.errno.EPERM,
   E2BIG: constants.errno.E2BIG,
   EAGAIN: constants.errno.EAGAIN,
   EACCES: constants.errno.EACCES,
@@ -53,6 +57,8 @@ export const errno = {
   ESPIPE: constants.errno.ESPIPE,
   ENOLCK: constants.errno.ENOLCK,
   ENOSYS: constants.errno.ENOSYS,
+  ENODATA: constants.errno.ENODATA,
+  ERANGE: constants.errno.ERANGE,
   EOPNOTSUPP: constants.errno.EOPNOTSUPP,
   ENAMETOOLONG: constants.errno.ENAMETOOLONG,
   ECONNABORTED: constants.errno.ECONNABORTED,
@@ -232,4 +238,19 @@ export function setThreadPriority(nice: number): number {
 export function setIoPriority(priority: number): number {
   const [ioprioWhoProcess, thisThread] = [1, null];
   return errnoOf(symbols.syscall(ioPrioSetNumber, ioprioWhoProcess, thisThread, priority, null, 0));
+}
+
+/** fsetxattr(2). The name ends with a zero byte. */
+export function fsetxattr(fd: number, name: Uint8Array, value: Uint8Array): number {
+  return errnoOf(symbols.fsetxattr(fd, name, value, value.byteLength, 0));
+}
+
+/** fgetxattr(2). Returns the value's length in bytes. */
+export function fgetxattr(fd: number, name: Uint8Array, into: Uint8Array): number {
+  return errnoOf(symbols.fgetxattr(fd, name, into, into.byteLength));
+}
+
+/** fremovexattr(2). */
+export function fremovexattr(fd: number, name: Uint8Array): number {
+  return errnoOf(symbols.fremovexattr(fd, name));
 }

@@ -56,10 +56,18 @@ export const offer = v.object({
   files: v.pipe(v.array(file), v.maxLength(limits.files)),
   /** A VM of the destination's store from which much of this one may be taken. */
   base: v.optional(named(checkVmName)),
-  /** A VM that runs under QEMU; absent where it is files alone. */
+  /** What the VM is moved by; a source of an earlier version leaves it out (`providerName`). */
+  provider: v.optional(v.pipe(v.string(), v.regex(/^[a-z][a-z0-9-]{0,31}$/))),
+  /** A VM that runs under QEMU; absent if it is files alone. */
   machine: v.optional(machine),
 });
 export type Offer = v.InferOutput<typeof offer>;
+
+/** The provider of an offer: the one that it names, or the one that its fields are of. */
+export function providerName({ provider, machine }: Pick<Offer, "provider" | "machine">): string {
+  return provider ?? (machine === undefined ? "files" : "qemu");
+}
+
 export type OfferedFile = Offer["files"][number];
 
 /**
@@ -68,6 +76,9 @@ export type OfferedFile = Offer["files"][number];
  */
 export function checkOffer(offer: Offer): void {
   const { files, machine } = offer;
+  if ((providerName(offer) === "qemu") !== (machine !== undefined)) {
+    throw new MigrateError("protocol", "offer.provider: the machine and the provider do not fit together");
+  }
   if (files.length === 0 && machine === undefined) {
     throw new MigrateError("protocol", "offer.files: a VM has at least one file");
   }

@@ -3,7 +3,9 @@ import { afterEach, beforeEach, expect, test } from "bun:test";
 import { mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Journal } from "../../src/migration/journal/journal.ts";
+import { openHome } from "../../src/home/home.ts";
+import { Journal, type SessionRecord } from "../../src/migration/journal/journal.ts";
+import { filesCandidate } from "../../src/migration/providers/files/leaving-files.ts";
 import { claimSession } from "../../src/migration/source/claim.ts";
 import { makeSmallVm, type SmallVm } from "../support/files/small-vm.ts";
 import { expectMoved, expectOneOwner, sessionsIn } from "../support/moves/ownership.ts";
@@ -30,6 +32,20 @@ afterEach(async () => {
   rmSync(root, { recursive: true, force: true });
 });
 
+/** What another process writes down that begins to send the VM elsewhere. */
+async function recordOfAnotherSend(sent: SmallVm): Promise<SessionRecord> {
+  const home = openHome(join(root, "other-home"));
+  const journal = Journal.open(home);
+  const claim = await claimSession(
+    filesCandidate(sent.spec as { folder: string }, "move"),
+    { address: "127.0.0.1:9", mode: "move", after: "rename" },
+    { home, journal, identity: async () => null, observe: () => {}, now: () => Date.now() },
+  );
+  claim.release();
+  journal.close();
+  return claim.record;
+}
+
 test("a second send of a VM, to the same destination or to another one, is refused with 2 and harms nothing", async () => {
   await hosts.serve();
   const first = hosts.send(vm.folder, ["--bandwidth", "2M"]);
@@ -52,7 +68,8 @@ test("a second send of a VM, to the same destination or to another one, is refus
 test("of two sends that begin in the same instant, one goes on: there is never a second session of one VM", async () => {
   const home = join(root, "home");
   const serving = await startServing({ home: join(root, "there"), store: join(root, "store") });
-  const rivals: unknown[] = [];
+  const rivals: string[] = [];
+  const rival = await recordOfAnotherSend(vm);
   const { error } = await sendOnce({
     home,
     vm: vm.spec,
@@ -61,20 +78,13 @@ test("of two sends that begin in the same instant, one goes on: there is never a
       if (when !== "before" || label !== "sending" || rivals.length > 0) return;
       // Between the look and the write, another process begins to send it elsewhere.
       const journal = Journal.open(home);
-      const claim = claimSession(journal, home, {
-        spec: vm.spec,
-        address: "127.0.0.1:9",
-        mode: "move",
-        after: "rename",
-        now: () => Date.now(),
-      });
-      rivals.push(claim.record.session);
-      claim.release();
+      journal.write("test", () => journal.insert(rival));
+      rivals.push(rival.session);
       journal.close();
     },
   });
   expect(error).toMatchObject({ code: "vm-busy", exitCode: 2 });
-  expect(sessionsIn(home, "source").map(({ session }) => session)).toEqual(rivals as string[]);
+  expect(sessionsIn(home, "source").map(({ session }) => session)).toEqual(rivals);
   expect(sessionsIn(join(root, "there"), "destination")).toEqual([]);
 });
 

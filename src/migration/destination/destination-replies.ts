@@ -8,7 +8,7 @@ import type { DestinationAction } from "../ownership/destination-machine.ts";
 const noLaneToken = "0".repeat(32);
 
 /**
- * Carries out `action` where it is a reply or a refusal; gives false where it is neither. Throws
+ * Carries out `action` where it is a reply or a refusal; returns false if it is neither. Throws
  * what the peer is to be told for a refusal; `state` is the session's, for its sentence.
  */
 export function reply(action: DestinationAction, link: ControlLink, body: unknown, state: string): boolean {
@@ -37,6 +37,10 @@ export function reply(action: DestinationAction, link: ControlLink, body: unknow
       return true;
     case "refuse-unknown":
       throw new MigrateError("unknown-session", "the destination has no record of this session", {
+        side: "destination",
+      });
+    case "refuse-doubt":
+      throw new MigrateError("in-doubt", "the destination's journal and what lies and runs there disagree", {
         side: "destination",
       });
     case "refuse":

@@ -1,11 +1,12 @@
 /**
- * One session on the destination: carries out what the machine (destination-machine.ts) decides,
- * one request at a time, each durable step before the next.
+ * One session on the destination: carries out what its machine (ownership/destination-machine.ts) decides,
+ * one event at a time, each durable step before the next.
  */
+import { join } from "node:path";
 import type { ControlLink } from "../../channel/control-link.ts";
 import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
 import type { MessageBody } from "../../protocol/messages.ts";
-import type { Offer } from "../../protocol/offer.ts";
+import { type Offer, providerName } from "../../protocol/offer.ts";
 import type { ArrivingStreams } from "../../transfer/doors/arriving-streams.ts";
 import type { FromDoor } from "../../transfer/doors/door-messages.ts";
 import { laneRefused } from "../../transfer/doors/lane-refusal.ts";
@@ -15,16 +16,19 @@ import { recordOfOffer } from "../journal/offer-record.ts";
 import { SessionWriter } from "../journal/session-writer.ts";
 import {
   type DestinationAction,
-  type DestinationRecord,
+  type DestinationEvent,
   type DestinationRequest,
+  type DestinationState,
   destinationStep,
-  giveBack,
 } from "../ownership/destination-machine.ts";
-import { checkMachine } from "../providers/qemu/arriving-command.ts";
-import { NeverRan } from "../providers/qemu/arriving-vm.ts";
+import type { DestinationRecord } from "../ownership/records.ts";
+import { NeverRan } from "../providers/never-ran.ts";
+import { offeredProvider, providerOf } from "../providers/providers.ts";
 import { reportOf } from "../report/report.ts";
 import { reply } from "./destination-replies.ts";
 import { checkNameFree, checkNewOffer, checkSameOffer } from "./offer-check.ts";
+import { isPublishedBy } from "./published-manifest.ts";
+import type { PublishedSessions } from "./published-sessions.ts";
 import { ReceivedVm, type ReceivedVmContext } from "./received-vm.ts";
 
 /** A timer of more milliseconds than this would go off at once. */
@@ -32,6 +36,8 @@ const mostTimerMs = 2 ** 31 - 1;
 
 export interface SessionContext extends Omit<ReceivedVmContext, "failed"> {
   maxSessions: number;
+  /** Sessions that the store knows and the journal may have lost. */
+  published: PublishedSessions;
 }
 
 /** Who asks, and what they sent along. */
@@ -84,87 +90,137 @@ export class DestinationSession {
    */
   async request(request: DestinationRequest, asker: Asker, body: unknown): Promise<void> {
     const record = this.record;
-    const before = (record?.state ?? "none") as DestinationRecord;
-    const mode = record?.mode ?? (request === "offer" ? (body as Offer).mode : "move");
-    if (record && request === "offer") checkSameOffer(record, body as Offer);
+    if (record && request === "offer") {
+      const offer = body as Offer;
+      checkSameOffer(record, offer, providerOf(record).keep(offer));
+    }
+    const state = await this.#state(request === "offer" ? (body as Offer).mode : "move");
     clearTimeout(this.#patience);
-    this.#writer.begin();
     try {
-      await this.#carryOut(destinationStep(before, mode, request).actions, asker, body);
+      await this.#carryOut(state, { type: "request", request }, asker, body);
     } catch (thrown) {
       if (!(thrown instanceof NeverRan)) throw thrown;
       this.#context.observe({
         event: "warning",
         message: `${this.record!.name}: ${thrown.message}; it is the source's again`,
       });
-      await this.#carryOut(giveBack(this.record!.state as DestinationRecord, mode).actions, asker, body);
-    } finally {
-      this.#writer.end();
+      await this.#carryOut(await this.#state(state.mode), { type: "never-ran" }, asker, body);
     }
   }
 
-  async #carryOut(actions: readonly DestinationAction[], asker: Asker, body: unknown): Promise<void> {
-    for (const action of actions) await this.#perform(action, asker, body);
+  /**
+   * What there is of the session: its record, what the store says, and what runs. Without a record, `mode` is
+   * that of the request.
+   */
+  async #state(mode: SessionRecord["mode"]): Promise<DestinationState> {
+    const record = this.record;
+    if (record === null) {
+      const published = this.#context.published.has(this.session);
+      return { record: "none", mode, witness: { published, runs: false }, program: "files" };
+    }
+    const resident = providerOf(record).resident(record, this.#context.home);
+    // A process that has started what holds the VM knows that it waits; to ask it would cost downtime.
+    const runs = this.#received?.isSure === true ? false : await resident.runs();
+    const folder = join(record.store ?? this.#context.store, record.name);
+    return {
+      record: record.state as DestinationRecord,
+      mode: record.mode,
+      witness: { published: isPublishedBy(folder, this.session), runs },
+      program: resident.program,
+    };
   }
 
-  async #perform(action: DestinationAction, asker: Asker, body: unknown): Promise<void> {
-    if (reply(action, asker.link, body, this.record?.state ?? "none")) return;
+  /** Gives the machine an event, and carries out what it says. Returns the actions. */
+  async #carryOut(
+    state: DestinationState,
+    event: DestinationEvent,
+    asker?: Asker,
+    body?: unknown,
+  ): Promise<readonly DestinationAction[]> {
+    const { actions } = destinationStep(state, event);
+    this.#writer.begin(state.record);
+    try {
+      for (const action of actions) await this.#perform(action, asker, body);
+    } finally {
+      this.#writer.end();
+    }
+    return actions;
+  }
+
+  async #perform(action: DestinationAction, asker: Asker | undefined, body: unknown): Promise<void> {
+    if (asker && reply(action, asker.link, body, this.record?.state ?? "none")) return;
+    const { name = "" } = this.record ?? {};
     switch (action) {
       case "reserve":
-        return this.#reserve(body as Offer, asker);
+        return this.#reserve(body as Offer, asker!);
       case "record-receiving":
-        return this.#recordReceiving(asker, body as Offer);
+        return this.#recordReceiving(asker!, body as Offer);
       case "send-accept-receiving":
-        return this.#vm().accept(asker.link, this.record!, body as Offer);
+        return this.#vm().accept(asker!.link, this.record!, body as Offer);
       case "check-seal":
-        checkNameFree(this.#context.store, this.record!.name);
+        checkNameFree(this.#context.store, name);
         return this.#vm().seal(body as MessageBody<"seal">);
       case "record-ready":
         return this.#recordReady(body as MessageBody<"seal">);
       case "record-owner":
         await this.#vm().checkReady();
-        return this.#writer.write("owner", { state: "owner", phase: "handover" });
+        return this.#writer.step("owner", { phase: "handover" });
       case "record-published":
         await this.#vm().checkReady();
-        return this.#writer.write("published", { state: "published", phase: "handover" });
+        return this.#writer.step("published", { phase: "handover" });
       case "publish-files":
-        return this.publishFiles();
+        return this.#publishFiles();
       case "run-vm":
         return this.#vm().run();
       case "record-closed":
         return this.#recordClosed();
       case "record-cancelled":
         return this.#recordCancelled();
+      case "end-vm":
+        return this.#vm().end();
       case "remove-staging":
         return this.#vm().remove();
+      case "report-taken-over":
+        return this.#tell("notice", `${name} was taken over before a restart; it is in the store now`);
+      case "report-waiting":
+        return this.#tell(
+          "warning",
+          `${name} is whole here, and the source has not said that it let go: session ${this.session.slice(0, 12)} waits for it`,
+        );
+      case "report-doubt":
+        return this.#tell("warning", doubtOf(this.record!));
+      default:
+        throw new MigrateError("bug", `nobody carries out ${action}`);
     }
   }
 
+  #tell(event: "notice" | "warning", message: string): void {
+    this.#context.observe({ event, message });
+  }
+
   #reserve(offer: Offer, asker: Asker): void {
-    checkNewOffer(this.#context, offer, asker.peer);
-    if (offer.machine !== undefined) checkMachine(offer, this.#context.qemu);
+    const checked = offeredProvider(providerName(offer)).check(offer, this.#context.policy);
+    checkNewOffer(this.#context, offer, checked, asker.peer);
     this.#received = this.#receive(this.#recordOf(offer, asker));
     this.#received.files.prepare();
   }
 
   #recordReceiving(asker: Asker, offer: Offer): void {
-    if (this.record) {
-      this.#writer.write("receiving", { state: "receiving", phase: "prepare", digest: null });
-      return;
-    }
-    this.#writer.insert("receiving", this.#recordOf(offer, asker));
+    if (this.record) this.#writer.step("receiving", { phase: "prepare", digest: null });
+    else this.#writer.insert("receiving", this.#recordOf(offer, asker));
   }
 
   #recordOf(offer: Offer, { peer, remote, attempt }: Asker): SessionRecord {
-    const { store, now, qemu } = this.#context;
-    const ramBytes = offer.machine === undefined ? 0 : checkMachine(offer, qemu).ramBytes;
+    const { store, now, policy } = this.#context;
+    const provider = offeredProvider(providerName(offer));
     return recordOfOffer(this.session, offer, {
       peer,
       address: remote,
       attempt,
       store,
       nowMs: now(),
-      ramBytes,
+      bytes: provider.check(offer, policy).bytes,
+      kept: provider.keep(offer),
     });
   }
 
@@ -191,40 +247,39 @@ export class DestinationSession {
 
   #recordReady(seal: MessageBody<"seal">): void {
     const files = this.record!.files.map((file, i) => ({ ...file, digest: seal.files[i]! }));
-    this.#writer.write("ready", { state: "ready", phase: "seal", digest: seal.digest, files });
+    this.#writer.step("ready", { phase: "seal", digest: seal.digest, files });
   }
 
   /** Gives the VM its final name; done already, nothing happens. */
-  publishFiles(): void {
+  #publishFiles(): void {
     const record = this.record!;
     if (record.settled) return;
     this.#vm().publish(record);
     this.#writer.write("published-files", { settled: true });
   }
 
-  /** After a restart: a running VM that is owned goes on. Throws MigrateError where it cannot. */
-  async resumeVm(): Promise<void> {
-    await this.#vm().run();
+  /** After a restart, before anybody is let in: what an earlier process left half done is done. Throws MigrateError. */
+  async recover(): Promise<void> {
+    const state = await this.#state("move");
+    // What is published and is files alone waits for nothing but the source's confirmation.
+    if (this.record!.settled && state.program === "files") return;
+    await this.#carryOut(state, { type: "restarted" });
   }
 
   #recordClosed(): void {
     const nowMs = this.#context.now();
-    this.#writer.write("closed", {
-      state: "closed",
-      phase: "confirm",
-      endedAtMs: nowMs,
-      doneBytes: this.record!.bytes,
-    });
+    this.#writer.step("closed", { phase: "confirm", endedAtMs: nowMs, doneBytes: this.record!.bytes });
     this.#received?.leave();
     const record = this.record!;
     const { wireBytes = record.wireBytes, seconds = 0 } = this.#received?.figures ?? {};
-    this.#context.observe(reportOf(record, { wireBytes, seconds, chunksSent: 0 }));
+    const runs = providerOf(record).runsThere(record);
+    this.#context.observe(reportOf(record, { wireBytes, seconds, chunksSent: 0, runs }));
   }
 
   #recordCancelled(): void {
     this.#received?.closeLanes();
-    this.#writer.write("cancelled", { state: "cancelled", endedAtMs: this.#context.now() });
-    this.#context.observe({ event: "notice", message: `session ${this.session.slice(0, 12)} was cancelled` });
+    this.#writer.step("cancelled", { endedAtMs: this.#context.now() });
+    this.#tell("notice", `session ${this.session.slice(0, 12)} was cancelled`);
   }
 
   /** What the files hold is read again before it is believed: a lane failed in the middle of a chunk. */
@@ -249,23 +304,21 @@ export class DestinationSession {
     this.#patience.unref();
   }
 
-  /** A running VM cannot become whole here any more: its QEMU is ended, its files go. Never throws. */
+  /** The VM cannot become whole here any more: what holds it ends, its files go. Never throws. */
   async giveUp(why: MigrateError): Promise<void> {
     await this.inTurn(async () => {
-      if (this.record?.state !== "receiving") return;
-      this.#context.observe({ event: "warning", message: `${this.record.name}: ${why.message}` });
-      this.#recordCancelled();
-      await this.#vm().remove();
-      this.link?.fail(why);
-    }).catch((thrown: unknown) => {
-      this.#context.observe({ event: "warning", message: asMigrateError(thrown).message });
-    });
+      if (this.record === null) return;
+      const state = await this.#state(this.record.mode);
+      if (state.record === "receiving") this.#tell("warning", `${this.record.name}: ${why.message}`);
+      const actions = await this.#carryOut(state, { type: "given-up" });
+      if (actions.length > 0) this.link?.fail(why);
+    }).catch((thrown: unknown) => this.#tell("warning", asMigrateError(thrown).message));
   }
 
-  /** Lets go of a running VM that is owned or ready: what serves next, or asks, takes it over. */
+  /** Leaves a running VM that is owned or ready to itself: what serves next, or asks, takes it over. */
   rest(): void {
     clearTimeout(this.#patience);
-    if (this.record?.machine) this.#received?.letBe();
+    this.#received?.letBe();
   }
 
   #vm(): ReceivedVm {
@@ -276,4 +329,9 @@ export class DestinationSession {
   #receive(record: SessionRecord): ReceivedVm {
     return new ReceivedVm(record, { ...this.#context, failed: (error) => void this.giveUp(error) });
   }
+}
+
+/** What is said of a session whose record is older than what lies and runs here. */
+function doubtOf({ name, state, session }: SessionRecord): string {
+  return `${name} is ${state} in the journal, but it was published or runs here: the journal is older than that. Nothing of it is touched; look, then say migrate resolve ${session.slice(0, 12)} --owner destination`;
 }

@@ -4,9 +4,9 @@ import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { freeBytes } from "../../platform/filesystem.ts";
 import { type ErrorCode, MigrateError } from "../../protocol/errors.ts";
-import type { Offer } from "../../protocol/offer.ts";
+import { type Offer, providerName } from "../../protocol/offer.ts";
 import type { Journal, SessionRecord } from "../journal/journal.ts";
-import { arrivingMachine } from "../journal/machine-record.ts";
+import type { CheckedOffer } from "../providers/provider.ts";
 
 const refusal = (code: ErrorCode, message: string) =>
   new MigrateError(code, message, { side: "destination" });
@@ -18,6 +18,7 @@ const refusal = (code: ErrorCode, message: string) =>
 export function checkNewOffer(
   { journal, store, maxSessions }: { journal: Journal; store: string; maxSessions: number },
   offer: Offer,
+  { roomBytes }: CheckedOffer,
   peer: string,
 ): void {
   checkNameFree(store, offer.name);
@@ -32,13 +33,9 @@ export function checkNewOffer(
   if (open.length >= maxSessions) {
     throw refusal("busy", `the destination has ${open.length} sessions already, which is its limit`);
   }
-  const needed = [...offer.files, ...(offer.machine?.disks ?? [])].reduce(
-    (sum, { allocatedBytes, bytes }) => sum + Math.min(allocatedBytes, bytes),
-    0,
-  );
   const free = freeBytes(store);
-  if (needed > free) {
-    throw refusal("no-room", `the VM needs ${needed} bytes, the destination's store has ${free} free`);
+  if (roomBytes > free) {
+    throw refusal("no-room", `the VM needs ${roomBytes} bytes, the destination's store has ${free} free`);
   }
 }
 
@@ -53,18 +50,17 @@ export function checkNameFree(store: string, name: string): void {
   }
 }
 
-/** Throws MigrateError "policy" where a session's second offer is not about the same VM. */
-export function checkSameOffer(record: SessionRecord, offer: Offer): void {
+/** Throws MigrateError "policy" if a session's second offer is not about the same VM; `kept` is of the second one. */
+export function checkSameOffer(record: SessionRecord, offer: Offer, kept: object | null): void {
   const files = (list: readonly { kind: string; name: string; bytes: number }[]) =>
     JSON.stringify(list.map(({ kind, name, bytes }) => [kind, name, bytes]));
-  const machine = arrivingMachine(record.machine);
-  const offered = offer.machine === undefined ? null : { side: "destination", ...offer.machine };
   if (
     record.name !== offer.name ||
     record.mode !== offer.mode ||
     record.tagKey !== offer.tagKey ||
     files(record.files) !== files(offer.files) ||
-    !isDeepStrictEqual(machine, offered)
+    record.provider !== providerName(offer) ||
+    !isDeepStrictEqual(record.kept, kept)
   ) {
     throw refusal("policy", "the session was begun with other files than are offered now");
   }

@@ -4,27 +4,25 @@ import { limits } from "../../protocol/limits.ts";
 import { type Manifest, readManifest, serialiseManifest } from "../../vm/folder/manifest.ts";
 import { relativePath } from "../../vm/folder/staging.ts";
 import type { SessionRecord } from "../journal/journal.ts";
-import { arrivingMachine } from "../journal/machine-record.ts";
+import { providerOf } from "../providers/providers.ts";
 
 /** The text of vm.json for a session that is sealed. The same record gives the same text but for the time. */
 export function publishedManifest(record: SessionRecord, nowMs: number): string {
-  // The disks of a VM that runs change from its first moment on: a digest would be a false alarm.
-  const disks = arrivingMachine(record.machine)?.disks ?? [];
-  const runs = record.machine !== null;
+  const { disks, changes } = providerOf(record).published(record);
   const manifest: Manifest = {
     format: "migrate-vm/1",
     name: record.name,
     id: record.vm,
     files: [
-      ...disks.map(({ name }) => ({ kind: "disk" as const, file: name })),
+      ...disks.map((file) => ({ kind: "disk" as const, file })),
       ...record.files.map((file) => ({
         kind: file.kind,
         file: relativePath(file),
         bytes: file.bytes,
-        ...(file.digest === undefined || runs ? {} : { digest: file.digest }),
+        ...(file.digest === undefined || changes ? {} : { digest: file.digest }),
       })),
     ],
-    ...(record.digest === null || runs
+    ...(record.digest === null || changes
       ? {}
       : {
           digest: {

@@ -4,8 +4,6 @@
  * (destination-session.ts).
  */
 import { randomBytes } from "node:crypto";
-import { existsSync } from "node:fs";
-import { join } from "node:path";
 import type { ControlLink } from "../../channel/control-link.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import type { MessageBody } from "../../protocol/messages.ts";
@@ -17,11 +15,12 @@ import type { LaneFinder, LaneGrant } from "../../transfer/landing/lane-grant.ts
 import { storeFailure } from "../../transfer/landing/store-failure.ts";
 import { checkSelfContained } from "../../vm/disks/disk-format.ts";
 import type { Journal, SessionRecord } from "../journal/journal.ts";
-import { arrivingMachine } from "../journal/machine-record.ts";
-import { type DestinationRecord, destinationMayRun } from "../ownership/destination-machine.ts";
+import { destinationMayRun } from "../ownership/owner.ts";
 import type { Phase } from "../ownership/phases.ts";
-import type { QemuPolicy } from "../providers/qemu/arriving-command.ts";
-import { ArrivingVm } from "../providers/qemu/arriving-vm.ts";
+import type { DestinationRecord } from "../ownership/records.ts";
+import type { Arrival, Offered } from "../providers/arrival.ts";
+import type { LandingPolicy } from "../providers/provider.ts";
+import { providerOf } from "../providers/providers.ts";
 import type { Observer } from "../report/events.ts";
 import { ProgressMeter } from "../report/progress-meter.ts";
 import { checkLane } from "./lane-check.ts";
@@ -31,8 +30,8 @@ import type { StoreLookup } from "./store-lookup.ts";
 
 export interface ReceivedVmContext {
   home: string;
-  /** What running VMs may have here; null where none are taken. */
-  qemu: QemuPolicy | null;
+  /** What VMs that run may have here. */
+  policy: LandingPolicy;
   journal: Journal;
   /** Undefined while what a crash left is dealt with, before anybody is let in. */
   doors: DoorPool | undefined;
@@ -41,20 +40,13 @@ export interface ReceivedVmContext {
   lookup: StoreLookup | null;
   observe: Observer;
   now: () => number;
-  /** The VM runs under QEMU and cannot become whole here any more. */
+  /** The VM cannot become whole here any more. */
   failed: (error: MigrateError) => void;
 }
 
-/** A record's half that never changes: what was offered. */
-export type Offered = Pick<
-  SessionRecord,
-  "session" | "name" | "peer" | "store" | "files" | "tagKey" | "machine"
->;
-
 export class ReceivedVm {
   readonly files: ReceivedFiles;
-  /** The VM's QEMU; undefined where the VM is files alone. */
-  readonly #arriving: ArrivingVm | undefined;
+  readonly #arrival: Arrival;
   readonly #offered: Offered;
   readonly #context: ReceivedVmContext;
   #laneToken: Buffer | undefined;
@@ -69,20 +61,12 @@ export class ReceivedVm {
   constructor(offered: Offered, context: ReceivedVmContext) {
     this.#offered = offered;
     this.#context = context;
-    const { session, name, peer, machine } = offered;
+    const { session } = offered;
     const tagKey = Buffer.from(offered.tagKey, "hex");
     this.files = new ReceivedFiles(offered.store ?? context.store, session, offered.files, tagKey);
-    const arriving = arrivingMachine(machine);
-    if (arriving === null) return;
-    this.#arriving = new ArrivingVm({
-      session,
-      name,
-      peer,
-      machine: arriving,
-      tagKey,
+    this.#arrival = providerOf(offered).arrive(offered, context.policy, {
       staging: this.files.staging,
       home: context.home,
-      policy: context.qemu ?? { allowTcg: false, net: { kind: "none" } },
       doors: context.doors,
       isOwned: () => {
         const found = context.journal.find(session);
@@ -93,13 +77,18 @@ export class ReceivedVm {
     });
   }
 
-  /** How long the source of a running VM may be away before what came of it is removed; null for files alone. */
+  /** How long the source may be away before what came is removed, in milliseconds; null for ever. */
   get patienceMs(): number | null {
-    return arrivingMachine(this.#offered.machine)?.patienceMs ?? null;
+    return this.#arrival.patienceMs;
   }
 
   get streams(): ArrivingStreams | undefined {
-    return this.#arriving?.streams;
+    return this.#arrival.streams;
+  }
+
+  /** True if this process has seen all that happened to what holds the VM: it knows then that it never ran. */
+  get isSure(): boolean {
+    return this.#sure;
   }
 
   get figures(): { wireBytes: number; seconds: number } | undefined {
@@ -113,7 +102,7 @@ export class ReceivedVm {
     const { observe, journal, now } = this.#context;
     this.#meter ??= new ProgressMeter(record, observe, journal, now);
     this.#meter.begin(
-      [...record.files, ...this.#streamed(record)],
+      [...record.files, ...this.#arrival.streamed],
       [...this.files.heldBytes(), this.#streamBytes],
     );
     this.#laneToken = randomBytes(16);
@@ -135,16 +124,15 @@ export class ReceivedVm {
     const { session, name, mode, peer, bytes } = record;
     const told = { session, name, side: "destination", mode, peer, bytes, resumed } as const;
     observe({ event: "session", ...told });
-    const live = arrivingMachine(record.machine)?.live === true;
-    this.#meter.phase(live ? "pre-copy" : "stop-and-copy");
+    this.#meter.phase(this.#arrival.isLive ? "pre-copy" : "stop-and-copy");
   }
 
   /**
-   * Starts the QEMU of a running VM, and says that it waits. Throws MigrateError "in-doubt" where the VM is
-   * files alone, and "vm-invalid" where one of them is an image that names others.
+   * Starts what takes in a VM that runs, and says that it waits. Throws MigrateError "in-doubt" if the VM is
+   * files alone, and "vm-invalid" if one of them is an image that names others.
    */
   async start(link: ControlLink): Promise<void> {
-    if (this.#arriving === undefined) {
+    if (!this.#arrival.hasStreams) {
       throw new MigrateError("in-doubt", "the VM of this session does not run", { side: "destination" });
     }
     this.#sure = true;
@@ -155,16 +143,8 @@ export class ReceivedVm {
     // A QEMU that lets go of its images may write to them once more: those chunks come a second time.
     this.files.comeAgain();
     this.#checkImages();
-    link.send("started", await this.#arriving.start());
+    link.send("started", await this.#arrival.start());
     this.#laneToken = laneToken;
-  }
-
-  /** What does not come as files is one row: only the source knows what is in it. */
-  #streamed({ files, bytes, machine }: SessionRecord): { name: string; bytes: number; atMost: true }[] {
-    const arriving = arrivingMachine(machine);
-    if (arriving === null) return [];
-    const name = arriving.disks.length > 0 ? "disks, RAM" : "RAM";
-    return [{ name, bytes: files.reduce((rest, file) => rest - file.bytes, bytes), atMost: true }];
   }
 
   #received(wireBytes: number, handedOnBytes: number): void {
@@ -192,10 +172,7 @@ export class ReceivedVm {
     this.#laneToken = undefined;
     await this.quieten();
     this.phase("seal");
-    if (this.#arriving !== undefined) await this.#arriving.seal(streams);
-    else if (streams.length > 0) {
-      throw new MigrateError("protocol", "the seal names streams, and the VM does not run");
-    }
+    await this.#arrival.seal(streams);
     await this.files.seal(name, seal.digest, seal.files, streams);
     this.#checkImages();
   }
@@ -210,14 +187,8 @@ export class ReceivedVm {
   /** What must be so for the VM to be owned. Throws MigrateError "store-failed" or NeverRan. */
   async checkReady(): Promise<void> {
     this.files.checkPresent();
-    for (const { name } of arrivingMachine(this.#offered.machine)?.disks ?? []) {
-      if (existsSync(join(this.files.staging.folder, name))) continue;
-      const message = `${name} is gone from the destination's store`;
-      throw new MigrateError("store-failed", message, { side: "destination" });
-    }
-    await this.#arriving?.adopt();
-    this.#arriving?.checkWaiting();
-    // Nobody lets a VM go on before it is owned.
+    await this.#arrival.checkReady();
+    // Nobody resumes a VM before it is owned.
     this.#sure = true;
   }
 
@@ -227,23 +198,26 @@ export class ReceivedVm {
     try {
       const manifest = publishedManifest(record, this.#context.now());
       const folder = this.files.staging.publish(record.name, manifest, this.#isOurs);
-      this.#arriving?.relink(folder);
+      this.#arrival.relink(folder);
     } catch (thrown) {
       throw storeFailure(thrown);
     }
   }
 
-  /** Lets a running VM go on, or sees that it does; nothing where it is files alone. Throws NeverRan, or "in-doubt". */
+  /** Resumes a running VM, or sees that it runs; nothing if it is files alone. Throws NeverRan, or "in-doubt". */
   async run(): Promise<void> {
-    if (this.#arriving === undefined) return;
-    await this.#arriving.adopt();
-    await this.#arriving.resume(this.#sure);
+    await this.#arrival.resume(this.#sure);
   }
 
-  /** Ends what runs and removes what is there, under whichever name. Idempotent. */
+  /** Ends what holds a running VM. Idempotent. */
+  async end(): Promise<void> {
+    await this.quieten();
+    await this.#arrival.end();
+  }
+
+  /** Removes what is there, under whichever name. Idempotent. */
   async remove(): Promise<void> {
     await this.quieten();
-    await this.#arriving?.end();
     this.files.staging.unpublish(this.#offered.name, this.#isOurs);
     this.files.remove();
   }
@@ -269,13 +243,13 @@ export class ReceivedVm {
 
   /** The session is over: the VM is this host's own. */
   leave(): void {
-    this.#arriving?.leave();
+    this.#arrival.leave();
     this.#meter?.finish();
   }
 
   /** A running VM's QEMU is left to itself; another part of this program may take it over. */
   letBe(): void {
-    this.#arriving?.leave();
+    this.#arrival.leave();
   }
 
   readonly #isOurs = (folder: string) => isPublishedBy(folder, this.#offered.session);

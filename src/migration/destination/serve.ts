@@ -17,6 +17,7 @@ import type { QemuPolicy } from "../providers/qemu/arriving-command.ts";
 import type { Observer } from "../report/events.ts";
 import { Destination } from "./destination.ts";
 import { Measuring, type StartMeasuring } from "./measuring.ts";
+import { PublishedSessions } from "./published-sessions.ts";
 import { recover } from "./recovery.ts";
 import { StoreLookup } from "./store-lookup.ts";
 
@@ -82,7 +83,8 @@ async function serveStore(
   const context = {
     home,
     lookup: options.insecure ? null : new StoreLookup(store, keeper),
-    qemu: options.qemu ?? null,
+    policy: { qemu: options.qemu ?? null },
+    published: new PublishedSessions(store),
     journal,
     store,
     maxSessions: options.maxSessions,

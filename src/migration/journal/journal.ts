@@ -10,12 +10,10 @@ import { chmodSync } from "node:fs";
 import { join } from "node:path";
 import { MigrateError, type Side } from "../../protocol/errors.ts";
 import type { FileKind } from "../../protocol/offer.ts";
-import type { DestinationRecord } from "../ownership/destination-machine.ts";
 import type { Mode } from "../ownership/phases.ts";
-import type { SourceRecord } from "../ownership/source-machine.ts";
-import type { MachineRecord } from "./machine-record.ts";
+import { type DestinationRecord, type Edge, isEdge, type SourceRecord } from "../ownership/records.ts";
 
-const schemaVersion = 2;
+const schemaVersion = 3;
 
 export interface JournalFile {
   kind: FileKind;
@@ -55,8 +53,10 @@ export interface SessionRecord {
   bytes: number;
   doneBytes: number;
   wireBytes: number;
-  /** What is kept of a VM that runs; null where it is files alone. */
-  machine: MachineRecord | null;
+  /** What the VM is moved by (migration/providers). */
+  provider: string;
+  /** What the provider keeps of it, to end the migration after this process has died; its own affair. Column `machine`. */
+  kept: object | null;
   /** True once files are under their final name (destination) or dealt with (source). */
   settled: boolean;
   /** Source: true once the destination knows that the session is cancelled. */
@@ -72,11 +72,14 @@ const columns = `session TEXT PRIMARY KEY, side TEXT NOT NULL, name TEXT NOT NUL
   attempt INTEGER NOT NULL, tagKey TEXT NOT NULL, files TEXT NOT NULL, folder TEXT, store TEXT,
   after TEXT NOT NULL, digest TEXT, bytes INTEGER NOT NULL, doneBytes INTEGER NOT NULL,
   wireBytes INTEGER NOT NULL, settled INTEGER NOT NULL, acknowledged INTEGER NOT NULL,
-  createdAtMs INTEGER NOT NULL, updatedAtMs INTEGER NOT NULL, endedAtMs INTEGER, machine TEXT`;
+  createdAtMs INTEGER NOT NULL, updatedAtMs INTEGER NOT NULL, endedAtMs INTEGER, machine TEXT, provider TEXT NOT NULL DEFAULT 'files'`;
 
 const columnNames = [...columns.matchAll(/(?:^|,)\s*(\w+) (?:TEXT|INTEGER)/g)].map((match) => match[1]!);
 
-type Row = Omit<SessionRecord, "files" | "machine" | "settled" | "acknowledged"> & {
+/** What of a session may be changed beside its state, which goes by edges alone. */
+export type Change = Partial<Omit<SessionRecord, "session" | "side" | "state">>;
+
+type Row = Omit<SessionRecord, "files" | "kept" | "settled" | "acknowledged"> & {
   files: string;
   machine: string | null;
   settled: number;
@@ -115,9 +118,7 @@ export class Journal {
           });
         }
         if (version === schemaVersion) return;
-        db.run(`CREATE TABLE IF NOT EXISTS sessions (${columns})`);
-        // Version 1 knew no running VMs.
-        if (version === 1) db.run("ALTER TABLE sessions ADD COLUMN machine TEXT");
+        migrateSchema(db, version);
         db.run(`PRAGMA user_version = ${schemaVersion}`);
       }).immediate();
       for (const suffix of ["", "-wal", "-shm"]) {
@@ -158,19 +159,46 @@ export class Journal {
     return result;
   }
 
-  /** Adds a session. Only within `write`. */
+  /** Adds a session in the first state of its side. Only within `write`. Throws MigrateError "bug" for another state. */
   insert(record: SessionRecord): void {
+    if (record.state !== (record.side === "source" ? "sending" : "receiving")) {
+      throw new MigrateError("bug", `a session cannot begin as ${record.state}`);
+    }
     const names = columnNames.join(", ");
     const places = columnNames.map((name) => `$${name}`).join(", ");
     this.#db.query(`INSERT INTO sessions (${names}) VALUES (${places})`).run(toRow(record) as never);
   }
 
-  /** Changes some fields of a session. Only within `write`. */
-  update(session: string, change: Partial<Omit<SessionRecord, "session">>): void {
-    const names = Object.keys(change).filter((name) => columnNames.includes(name));
+  /**
+   * Takes a session over one edge of its state, and changes other fields with it. Only within `write`. Throws
+   * MigrateError "bug" for an edge that ownership does not have, and what `movedOn` returns if the session is not
+   * in the state any more that the step was decided on: another process, or a person, has settled it meanwhile.
+   */
+  step(session: string, edge: Edge, change: Change = {}): void {
+    const record = this.find(session);
+    if (record === null || record.side !== edge.side)
+      throw new MigrateError("bug", "there is no such session");
+    if (!isEdge(edge, record.mode)) {
+      throw new MigrateError(
+        "bug",
+        `a session of the ${edge.side} cannot go from ${edge.from} to ${edge.to}`,
+      );
+    }
+    if (record.state !== edge.from) throw movedOn(record);
+    this.#set(session, { ...change, state: edge.to });
+  }
+
+  /** Changes fields of a session, its state left as it is. Only within `write`. */
+  update(session: string, change: Change): void {
+    this.#set(session, change);
+  }
+
+  #set(session: string, change: Change & { state?: SessionRecord["state"] }): void {
     const row = toRow({ ...change, session } as SessionRecord) as Record<string, unknown>;
-    const values = Object.fromEntries([...names, "session"].map((name) => [name, row[name]]));
-    const sets = names.map((name) => `${name} = $${name}`).join(", ");
+    const names = Object.keys(change).map((name) => (name === "kept" ? "machine" : name));
+    const known = names.filter((name) => columnNames.includes(name));
+    const values = Object.fromEntries([...known, "session"].map((name) => [name, row[name]]));
+    const sets = known.map((name) => `${name} = $${name}`).join(", ");
     this.#db.query(`UPDATE sessions SET ${sets} WHERE session = $session`).run(values as never);
   }
 
@@ -243,6 +271,25 @@ export class Journal {
   }
 }
 
+/** What is said if a step was decided on a state that is not the session's any more. */
+function movedOn({ side, name, state }: SessionRecord): MigrateError {
+  return new MigrateError(
+    state === "cancelled" ? "cancelled" : "in-doubt",
+    `the session of ${name} has been settled at the ${side} meanwhile: it is ${state} there`,
+    { side, hint: "look at it with migrate status, and run the command again if it still fits" },
+  );
+}
+
+/** Brings the tables of an earlier version (0 for a new file) to this one. */
+function migrateSchema(db: Database, version: number): void {
+  db.run(`CREATE TABLE IF NOT EXISTS sessions (${columns})`);
+  if (version === 0) return;
+  // Version 1 knew no running VMs, version 2 no providers: what ran, ran under QEMU.
+  if (version < 2) db.run("ALTER TABLE sessions ADD COLUMN machine TEXT");
+  db.run("ALTER TABLE sessions ADD COLUMN provider TEXT NOT NULL DEFAULT 'files'");
+  db.run("UPDATE sessions SET provider = 'qemu' WHERE machine IS NOT NULL");
+}
+
 /** The code of an error that SQLite reported (sqlite.org/rescode.html). */
 function sqliteCode(thrown: unknown): string | undefined {
   const code = (thrown as { code?: unknown } | null)?.code;
@@ -265,11 +312,11 @@ export function isJournalFull(error: MigrateError): boolean {
   return sqliteCode(error.cause) === "SQLITE_FULL";
 }
 
-function toRow(record: SessionRecord): Row {
+function toRow({ kept, ...record }: SessionRecord): Row {
   return {
     ...record,
     files: JSON.stringify(record.files ?? []),
-    machine: record.machine ? JSON.stringify(record.machine) : null,
+    machine: kept ? JSON.stringify(kept) : null,
     settled: record.settled ? 1 : 0,
     acknowledged: record.acknowledged ? 1 : 0,
   };
@@ -281,7 +328,7 @@ function fromRow(row: unknown): SessionRecord | null {
   return {
     ...rest,
     files: JSON.parse(files) as JournalFile[],
-    machine: machine === null ? null : (JSON.parse(machine) as MachineRecord),
+    kept: machine === null ? null : (JSON.parse(machine) as object),
     settled: settled === 1,
     acknowledged: acknowledged === 1,
   };

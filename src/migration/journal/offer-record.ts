@@ -1,5 +1,5 @@
 /** The journal's first entry of a session on the destination. */
-import type { Offer } from "../../protocol/offer.ts";
+import { type Offer, providerName } from "../../protocol/offer.ts";
 import type { SessionRecord } from "./journal.ts";
 
 export interface OfferOrigin {
@@ -10,12 +10,14 @@ export interface OfferOrigin {
   attempt: number;
   store: string;
   nowMs: number;
-  /** RAM of a running VM; 0 where it is files alone. */
-  ramBytes: number;
+  /** Bytes of the whole VM, RAM included. */
+  bytes: number;
+  /** What the provider keeps of the offer. */
+  kept: object | null;
 }
 
 export function recordOfOffer(session: string, offer: Offer, origin: OfferOrigin): SessionRecord {
-  const { nowMs, ramBytes, ...rest } = origin;
+  const { nowMs, ...rest } = origin;
   return {
     ...rest,
     session,
@@ -30,13 +32,9 @@ export function recordOfOffer(session: string, offer: Offer, origin: OfferOrigin
     folder: null,
     after: "keep",
     digest: null,
-    bytes: [...offer.files, ...(offer.machine?.disks ?? [])].reduce(
-      (sum, { bytes }) => sum + bytes,
-      ramBytes,
-    ),
     doneBytes: 0,
     wireBytes: 0,
-    machine: offer.machine === undefined ? null : { side: "destination", ...offer.machine },
+    provider: providerName(offer),
     settled: false,
     acknowledged: true,
     createdAtMs: nowMs,

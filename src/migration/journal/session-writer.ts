@@ -1,13 +1,13 @@
 /** The durable steps of one session on the destination, each written over the record that it was decided on. */
-import { MigrateError } from "../../protocol/errors.ts";
-import type { Journal, SessionRecord } from "./journal.ts";
+import type { DestinationRecord } from "../ownership/records.ts";
+import type { Change, Journal, SessionRecord } from "./journal.ts";
 
 export class SessionWriter {
   readonly #journal: Journal;
   readonly #session: string;
   readonly #now: () => number;
-  /** The recorded state that the request under way was decided on; undefined between requests. */
-  #began: SessionRecord["state"] | undefined;
+  /** The state that the event under way was decided on; undefined between events. */
+  #decidedOn: DestinationRecord | undefined;
 
   constructor(journal: Journal, session: string, now: () => number) {
     this.#journal = journal;
@@ -19,39 +19,40 @@ export class SessionWriter {
     return this.#journal.find(this.#session);
   }
 
-  /** What is written until `end` was decided on the record as it is now. */
-  begin(): void {
-    this.#began = this.record?.state;
+  /** What is written until `end` was decided on this state. */
+  begin(decidedOn: DestinationRecord): void {
+    this.#decidedOn = decidedOn;
   }
 
   end(): void {
-    this.#began = undefined;
+    this.#decidedOn = undefined;
   }
 
   insert(label: string, record: SessionRecord): void {
     this.#journal.write(label, () => this.#journal.insert(record));
-  }
-
-  /** One durable step. Throws MigrateError "cancelled" or "in-doubt" where a person has settled the session meanwhile. */
-  write(label: string, change: Partial<SessionRecord>): void {
-    this.#journal.write(label, () => {
-      this.#checkUnchanged();
-      this.#journal.update(this.#session, { ...change, updatedAtMs: this.#now() });
-    });
-    if (this.#began !== undefined && change.state !== undefined) this.#began = change.state;
+    this.#decidedOn = "receiving";
   }
 
   /**
-   * Between two actions of a request a person may have settled the session (`migrate resolve`, another
-   * process): what was decided before that is not written over it. Only within a write.
+   * Takes the session to another state. Throws MigrateError "cancelled" or "in-doubt" if a person has settled it
+   * meanwhile (`migrate resolve`, another process): what was decided before that is not written over it.
    */
-  #checkUnchanged(): void {
-    const state = this.record?.state;
-    if (this.#began === undefined || state === this.#began) return;
-    throw new MigrateError(
-      state === "cancelled" ? "cancelled" : "in-doubt",
-      `a person has settled the session at the destination meanwhile: it is ${state} there`,
-      { side: "destination" },
+  step(to: DestinationRecord, change: Change): void {
+    const from = this.#decidedOn ?? (this.record?.state as DestinationRecord);
+    this.#journal.write(to, () =>
+      this.#journal.step(
+        this.#session,
+        { side: "destination", from, to },
+        { ...change, updatedAtMs: this.#now() },
+      ),
+    );
+    if (this.#decidedOn !== undefined) this.#decidedOn = to;
+  }
+
+  /** One durable write that leaves the state as it is. */
+  write(label: string, change: Change): void {
+    this.#journal.write(label, () =>
+      this.#journal.update(this.#session, { ...change, updatedAtMs: this.#now() }),
     );
   }
 }

@@ -1,10 +1,15 @@
 /** What is known of sessions: here, from the journal, and over there, by asking. */
 
+import { join } from "node:path";
 import { loadIdentity } from "../../channel/identity.ts";
 import { openHome } from "../../home/home.ts";
 import type { Side } from "../../protocol/errors.ts";
 import type { RemoteSession } from "../../protocol/messages.ts";
+import { isPublishedBy } from "../destination/published-manifest.ts";
 import { Journal, type SessionRecord } from "../journal/journal.ts";
+import { type Owner, ownerOf } from "../ownership/owner.ts";
+import type { DestinationRecord, SourceRecord } from "../ownership/records.ts";
+import { nothingThere } from "../ownership/witness.ts";
 import { type Address, addressText, openSourceLink } from "../source/source-link.ts";
 
 export interface SessionRow {
@@ -15,8 +20,8 @@ export interface SessionRow {
   address: string;
   phase: string;
   state: string;
-  /** Who may start the VM, as far as this host knows; "nobody yet" while that is in doubt. */
-  owner: Side | "nobody yet";
+  /** Who may start the VM, as far as this host knows. */
+  owner: Owner;
   mode: "move" | "copy";
   bytes: number;
   doneBytes: number;
@@ -72,7 +77,7 @@ export function sessionRow(record: SessionRecord): SessionRow {
     address,
     phase,
     state,
-    owner: ownerOf(side, state, mode),
+    owner: ownerHere(record),
     mode,
     bytes,
     doneBytes,
@@ -83,24 +88,18 @@ export function sessionRow(record: SessionRecord): SessionRow {
 }
 
 function remoteRow(row: RemoteSession, peer: string, address: string): SessionRow {
-  return { ...row, side: "destination", peer, address, owner: ownerOf("destination", row.state, row.mode) };
+  const state = row.state === "unknown" ? "none" : row.state;
+  const owner = ownerOf({ side: "destination", record: state, mode: row.mode, witness: nothingThere });
+  return { ...row, side: "destination", peer, address, owner };
 }
 
-function ownerOf(side: Side, state: string, mode: "move" | "copy"): SessionRow["owner"] {
-  if (mode === "copy") return "source";
-  switch (state) {
-    case "owner":
-    case "closed":
-    case "confirmed":
-      return "destination";
-    case "released":
-      return "nobody yet";
-    case "ready":
-      // The source may have let go already; only it can tell.
-      return side === "destination" ? "nobody yet" : "source";
-    default:
-      return "source";
-  }
+/** Who owns the VM of a session, as this host's journal and store tell. What runs is not asked: that takes a program's answer. */
+function ownerHere(record: SessionRecord): Owner {
+  const { side, state, mode, store, name, session } = record;
+  if (side === "source") return ownerOf({ side, record: state as SourceRecord, mode });
+  const published = store !== null && isPublishedBy(join(store, name), session);
+  const witness = { published, runs: false };
+  return ownerOf({ side, record: state as DestinationRecord, mode, witness });
 }
 
 function withJournal<T>(path: string, read: (journal: Journal) => T): T {

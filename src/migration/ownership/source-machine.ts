@@ -1,31 +1,34 @@
 /**
- * The source's side of ownership, as a pure function: (state, event) -> (state, actions).
+ * The source's side of ownership, as a pure function: (state, event) -> (state, actions). Whatever changes
+ * a session's record on the source goes through here: the destination's messages, a person's decision, a move
+ * that is given up, a process that died, a journal that is older than the files.
  *
- * The durable part is `record`; everything else is forgotten when the process dies or the link
- * breaks. Actions are carried out in order, each before the next; a death between two of them is
- * what the exhaustive test kills at (test/migration/ownership/ownership.test.ts).
+ * The durable part is `record` (records.ts); the phase is forgotten when the process dies or the link breaks.
+ * Actions are carried out in order, each before the next; a death between two of them is what the exhaustive
+ * test kills at (test/migration/ownership/ownership.test.ts).
  *
- *   record   sending ──▶ released ──▶ confirmed         the VM is the destination's
- *               │            └──────▶ cancelled          only where the destination says, durably,
- *               └──────────────────▶ cancelled           that it never will own it, or a person does
- *
- * May the source's copy be started?  sending, cancelled: yes.  released, confirmed: never by us.
- * A copy takes nothing from the source, so there the answer is always yes; and where it was published
+ * May the source's copy be started?  sending, cancelled: yes.  released, confirmed: never by us (owner.ts).
+ * A copy takes nothing from the source, so there the answer is always yes; and if it was published
  * before a cancellation came, it was made (cancelled ──▶ confirmed).
  */
 import type { Mode, Phase } from "./phases.ts";
-
-export type SourceRecord = "sending" | "released" | "confirmed" | "cancelled";
+import type { SourceRecord } from "./records.ts";
 
 export interface SourceState {
   mode: Mode;
   record: SourceRecord;
   phase: Phase;
+  /** The VM ran when the move began and may stand still here by our doing: it is to be resumed if it stays. */
+  standsStill: boolean;
   /** Set when nothing is left to do: how it ended. */
   ended?: "completed" | "cancelled";
 }
 
-export type SourceEvent =
+/** Who a person says owns the VM, or that the session is given up; `ask` asks the other side first. */
+export type Decision = "source" | "destination" | "cancel" | "ask";
+
+/** While a link stands. */
+type LinkEvent =
   /** A link to the destination stands, the peer is who it should be. */
   | { type: "linked" }
   | { type: "link-lost" }
@@ -39,15 +42,28 @@ export type SourceEvent =
   | { type: "published" }
   /** The destination says on record that it gave the session up. */
   | { type: "destination-cancelled" }
-  | { type: "closed" }
-  /** The person wants the migration given up. */
-  | { type: "cancel" };
+  | { type: "closed" };
+
+/** While none does, by whoever holds the session's lock. */
+type LocalEvent =
+  /** A send begins anew, with other files or to another destination. */
+  | { type: "superseded" }
+  /** The move came to nothing and is not taken up again, or the process that made it has died. */
+  | { type: "given-up" }
+  /** The VM's files say that this session released them: the record is older than they are. */
+  | { type: "found-marked" }
+  | { type: "decided"; decision: Decision };
+
+export type SourceEvent = LinkEvent | LocalEvent;
 
 export type SourceAction =
   | "send-offer"
   | "transfer"
   | "send-seal"
   | "record-released"
+  /** Write into the VM's files that this session released them. Idempotent. */
+  | "mark-files"
+  | "unmark-files"
   | "send-release"
   | "send-publish"
   | "record-confirmed"
@@ -55,8 +71,24 @@ export type SourceAction =
   | "send-confirm"
   | "record-cancelled"
   | "send-cancel"
+  /** Note that the destination knows of the cancellation. */
+  | "record-told"
+  /** Let a VM that ran run again. Idempotent. */
+  | "resume-vm"
+  /** Note that nothing is left to do to the VM here. */
+  | "record-settled"
+  /** Tell the destination of the cancellation, if it can be reached. */
+  | "tell-cancelled"
+  /** Call the destination and go on from `linked`. */
+  | "ask-destination"
+  /** Say that the destination owns what was given up here by a person's decision. */
+  | "report-two-owners"
   /** The event does not fit: the peer broke the protocol, or ownership is in doubt. */
-  | "refuse";
+  | "refuse"
+  /** A decision against what this host knows. */
+  | "refuse-too-late"
+  | "refuse-never-released"
+  | "refuse-being-sent";
 
 export interface SourceStep {
   state: SourceState;
@@ -64,13 +96,8 @@ export interface SourceStep {
 }
 
 /** The state of a session as its durable record leaves it, before a link stands. */
-export function sourceStart(record: SourceRecord, mode: Mode): SourceState {
-  return { mode, record, phase: "begin" };
-}
-
-/** True where this host may start the source's copy, or let it be started. */
-export function sourceMayRun(record: SourceRecord, mode: Mode = "move"): boolean {
-  return mode === "copy" || record === "sending" || record === "cancelled";
+export function sourceStart(record: SourceRecord, mode: Mode, standsStill = false): SourceState {
+  return { mode, record, phase: "begin", standsStill };
 }
 
 /** One step of the source. Total: every event in every state has an answer. */
@@ -88,11 +115,11 @@ export function sourceStep(state: SourceState, event: SourceEvent): SourceStep {
         case "sending":
           return to("prepare", "send-offer");
         case "released":
-          return to("handover", "send-release");
+          return to("handover", "mark-files", "send-release");
         case "confirmed":
           return to("confirm", "retire-files", "send-confirm");
         case "cancelled":
-          return { state: { ...state, phase: "confirm" }, actions: ["send-cancel"] };
+          return to("confirm", "send-cancel");
       }
       break;
 
@@ -100,8 +127,6 @@ export function sourceStep(state: SourceState, event: SourceEvent): SourceStep {
       return to("begin");
 
     case "accepted":
-      // What was asked before the person cancelled is answered before the cancellation is.
-      if (state.record === "cancelled") return stay();
       if (state.phase !== "prepare") return stay("refuse");
       switch (event.state) {
         case "receiving":
@@ -113,47 +138,101 @@ export function sourceStep(state: SourceState, event: SourceEvent): SourceStep {
           // We have not released it: no honest destination can own it. Nobody touches anything.
           return stay("refuse");
         case "cancelled":
-          return cancelled(state);
+          return cancelledThere(state);
       }
       break;
 
     case "transferred":
-      if (state.record === "cancelled") return stay();
       return state.phase === "stop-and-copy" ? to("seal", "send-seal") : stay("refuse");
 
     case "ready":
-      if (state.record === "cancelled") return stay();
       if (state.phase !== "seal") return stay("refuse");
       return state.mode === "copy"
         ? to("handover", "send-publish")
         : {
             state: { ...state, phase: "handover", record: "released" },
-            actions: ["record-released", "send-release"],
+            actions: ["record-released", "mark-files", "send-release"],
           };
 
     case "owned":
+      if (state.record === "cancelled" && state.phase === "confirm") {
+        return { state: { ...state, ended: "cancelled" }, actions: ["report-two-owners"] };
+      }
       return state.phase === "handover" && state.record === "released" ? confirmed(state) : stay("refuse");
 
     case "published":
       if (state.mode !== "copy") return stay("refuse");
-      if (state.record === "confirmed") return stay();
       // A cancellation that came too late is answered so, too: the copy is there.
       return state.phase === "handover" || state.record === "cancelled" ? confirmed(state) : stay("refuse");
 
     case "destination-cancelled":
-      if (state.record === "confirmed") return stay("refuse");
-      return cancelled(state);
+      return state.record === "confirmed" ? stay("refuse") : cancelledThere(state);
 
     case "closed":
       return state.phase === "confirm" && state.record === "confirmed"
         ? { state: { ...state, ended: "completed" }, actions: [] }
         : stay("refuse");
 
-    case "cancel":
-      if (state.record === "cancelled") return stay();
-      // Once released, the answer is the destination's to give.
+    case "superseded":
       if (state.record !== "sending") return stay("refuse");
-      return { state: { ...state, record: "cancelled" }, actions: ["record-cancelled", "send-cancel"] };
+      return { state: { ...state, record: "cancelled" }, actions: ["resume-vm", "record-cancelled"] };
+
+    case "given-up":
+      return givenUp(state);
+
+    case "found-marked":
+      if (state.record !== "sending") return stay();
+      return { state: { ...state, record: "released" }, actions: ["record-released"] };
+
+    case "decided":
+      return decided(state, event.decision);
+  }
+}
+
+function decided(state: SourceState, decision: Decision): SourceStep {
+  const { record, standsStill } = state;
+  const stay = (...actions: SourceAction[]): SourceStep => ({ state, actions });
+  switch (decision) {
+    case "cancel":
+      return record === "released" || record === "confirmed" ? stay("refuse-too-late") : givenUp(state);
+
+    case "source":
+      if (record === "confirmed") return stay("refuse-too-late");
+      if (record === "released") {
+        return {
+          state: { ...state, record: "cancelled" },
+          actions: ["record-cancelled", "unmark-files", "resume-vm", "record-settled"],
+        };
+      }
+      // It is the source's already; a VM that stands still by our doing is resumed.
+      return standsStill ? givenUp(state) : stay();
+
+    case "destination":
+      if (record === "sending" || record === "cancelled") return stay("refuse-never-released");
+      return {
+        state: { ...state, record: "confirmed", ended: "completed" },
+        actions: [...(record === "released" ? ["record-confirmed" as const] : []), "retire-files"],
+      };
+
+    case "ask":
+      if (record === "released" || record === "confirmed") return stay("ask-destination");
+      if (record === "sending" && !standsStill) return stay("refuse-being-sent");
+      return givenUp(state);
+  }
+}
+
+/** Nothing was released, or it was given back: the VM is the source's, and runs again if it ran. */
+function givenUp(state: SourceState): SourceStep {
+  switch (state.record) {
+    case "sending":
+      return {
+        state: { ...state, record: "cancelled" },
+        actions: ["resume-vm", "record-cancelled", "record-settled", "tell-cancelled"],
+      };
+    case "cancelled":
+      return { state, actions: ["unmark-files", "resume-vm", "record-settled", "tell-cancelled"] };
+    default:
+      return { state, actions: ["refuse"] };
   }
 }
 
@@ -164,9 +243,15 @@ function confirmed(state: SourceState): SourceStep {
   };
 }
 
-function cancelled(state: SourceState): SourceStep {
-  return {
-    state: { ...state, record: "cancelled", ended: "cancelled" },
-    actions: state.record === "cancelled" ? [] : ["record-cancelled"],
-  };
+/** The destination never will own it. */
+function cancelledThere(state: SourceState): SourceStep {
+  const ended = { ...state, record: "cancelled" as const, ended: "cancelled" as const };
+  switch (state.record) {
+    case "cancelled":
+      return { state: ended, actions: ["record-told"] };
+    case "released":
+      return { state: ended, actions: ["record-cancelled", "record-told", "unmark-files"] };
+    default:
+      return { state: ended, actions: ["record-cancelled", "record-told"] };
+  }
 }

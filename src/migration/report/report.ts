@@ -1,7 +1,5 @@
 /** The last event of a session, the same on both sides. */
-
 import type { SessionRecord } from "../journal/journal.ts";
-import type { MachineRecord } from "../journal/machine-record.ts";
 import type { MigrationEvent } from "./events.ts";
 
 export type Report = Extract<MigrationEvent, { event: "done" }>;
@@ -16,6 +14,8 @@ export function reportOf(
     repeatedBytes?: number;
     seconds: number;
     downtimeMs?: number | undefined;
+    /** Whether the VM runs where it arrived; undefined if it is files alone. */
+    runs: boolean | undefined;
   },
 ): Report {
   return {
@@ -32,12 +32,8 @@ export function reportOf(
     seconds: figures.seconds,
     digest: record.digest ?? "",
     ...(figures.downtimeMs === undefined ? {} : { downtimeMs: figures.downtimeMs }),
-    ...(record.machine === null ? {} : { runs: wasRunning(record.machine) }),
+    ...(figures.runs === undefined ? {} : { runs: figures.runs }),
     owner: record.mode === "move" ? "destination" : "source",
     after: record.mode === "copy" ? "copy" : record.after,
   };
-}
-
-function wasRunning(machine: MachineRecord): boolean {
-  return machine.side === "source" ? machine.wasRunning : machine.paused !== true;
 }

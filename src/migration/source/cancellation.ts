@@ -1,12 +1,15 @@
 /**
  * Telling a destination that sessions were given up here while it could not be reached, so that it
- * lets go of the names and the room.
+ * frees the names and the room.
  */
 import type { HeartbeatTiming } from "../../channel/control-link.ts";
 import type { Identity } from "../../channel/identity.ts";
+import { MigrateError } from "../../protocol/errors.ts";
 import type { Journal } from "../journal/journal.ts";
+import type { SourceAction, SourceEvent } from "../ownership/source-machine.ts";
 import type { Observer } from "../report/events.ts";
-import { type Address, openSourceLink } from "./source-link.ts";
+import { type Address, openSourceLink, type SourceLink } from "./source-link.ts";
+import { SourceSteps } from "./source-steps.ts";
 
 /** A destination removes files before it answers. */
 const answerMs = 30_000;
@@ -22,47 +25,48 @@ export interface CancellationOptions {
   observe: Observer;
 }
 
-/** Tells of every cancelled session that `peer` has not acknowledged. Throws where the link fails. */
+/** Tells of every cancelled session that `peer` has not acknowledged. Throws MigrateError if the link fails. */
 export async function tellCancelled(options: CancellationOptions): Promise<void> {
-  const { journal, home, address, identity, peer, timing } = options;
+  const { journal, home, address, identity, peer, timing, observe } = options;
   const untold = journal
     .ofPeer("source", peer, 1000)
     .filter(({ state, acknowledged }) => state === "cancelled" && !acknowledged);
-  for (const record of untold) {
-    const attempt = record.attempt + 1;
-    journal.write("attempt", () => journal.update(record.session, { attempt }));
-    const { link } = await openSourceLink({
+  for (const { session, attempt: before } of untold) {
+    const attempt = before + 1;
+    journal.write("attempt", () => journal.update(session, { attempt }));
+    const link = await openSourceLink({
       home,
       address,
       identity,
       timing,
       knownPeer: peer,
-      session: { id: record.session, attempt },
+      session: { id: session, attempt },
     });
-    link.answerMs = answerMs;
+    link.link.answerMs = answerMs;
     try {
-      link.send("cancel", {});
-      const answer = await link.expect("cancelled", "published", "owned");
-      if (answer.name === "owned") {
-        // Only a person's word against the destination's record leads here; it is asked again each time.
-        options.observe({
-          event: "warning",
-          message: `the destination owns ${record.name}, which was given up here: run it in one place only (session ${record.session.slice(0, 12)})`,
-        });
-        continue;
-      }
-      if (answer.name === "published") {
-        // The cancellation came too late: the copy is there, and the destination may close its books.
-        link.send("confirm", {});
-        await link.expect("closed");
-        journal.write("acknowledged", () =>
-          journal.update(record.session, { state: "confirmed", phase: "confirm", acknowledged: true }),
-        );
-        continue;
-      }
-      journal.write("acknowledged", () => journal.update(record.session, { acknowledged: true }));
+      const now = () => Date.now();
+      const steps = new SourceSteps({ home, journal, session, observe, now });
+      await tell(steps, link);
     } finally {
-      link.finish();
+      link.link.finish();
     }
+  }
+}
+
+async function tell(steps: SourceSteps, { link }: SourceLink): Promise<void> {
+  const perform = async (actions: readonly SourceAction[]) => {
+    for (const action of actions) {
+      if (action === "send-cancel") link.send("cancel", {});
+      else if (action === "send-confirm") link.send("confirm", {});
+      else if (!(await steps.perform(action))) {
+        throw new MigrateError("protocol", "the destination's answer does not fit a cancellation");
+      }
+    }
+  };
+  await perform(steps.step({ type: "linked" }));
+  while (steps.state.ended === undefined) {
+    const { name } = await link.expect("cancelled", "published", "owned", "closed");
+    const event: SourceEvent = { type: name === "cancelled" ? "destination-cancelled" : name };
+    await perform(steps.step(event));
   }
 }

@@ -1,89 +1,141 @@
 /**
- * Which session a `send` is about: one that was begun and not ended, or a new one. The journal is
- * asked first, since after a release the files may be gone and the migration must still end.
+ * Which session a `send` is about: one that was begun and not ended, or a new one. The journal is asked first,
+ * since after a release the files may be gone and the migration must still end; then the files themselves, since
+ * a journal may be lost or older than they are.
  */
-import { randomBytes, randomUUID } from "node:crypto";
-import { closeSync, mkdirSync, openSync, realpathSync } from "node:fs";
-import { basename, dirname, join, resolve } from "node:path";
-import { tryFlock } from "../../platform/locks.ts";
-import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
-import { adHocVm, loadVm, type Vm } from "../../vm/folder/vm-folder.ts";
+import { randomBytes } from "node:crypto";
+import { MigrateError } from "../../protocol/errors.ts";
+import { releaseMark } from "../../vm/folder/release-mark.ts";
 import type { Journal, SessionRecord } from "../journal/journal.ts";
 import type { Mode } from "../ownership/phases.ts";
-import { fileIdentity } from "../providers/files/retire.ts";
-
-/** The VM as the person named it. */
-export type VmSpec =
-  | { folder: string }
-  | { name: string; ram?: string | undefined; disks: string[]; tpmStateDir?: string | undefined };
+import type { Candidate, OpenedVm } from "../providers/departure.ts";
+import { providerOf } from "../providers/providers.ts";
+import { type LocalOptions, settleLocally } from "./give-up.ts";
+import { lockSession } from "./session-lock.ts";
 
 export interface ClaimOptions {
-  spec: VmSpec;
   /** host:port */
   address: string;
   mode: Mode;
   after: SessionRecord["after"];
-  now: () => number;
 }
 
 export interface Claim {
   record: SessionRecord;
-  /** Null where only the end is left to do, and the files may be gone. */
-  vm: Vm | null;
-  resumed: boolean;
+  /** Null if only the end is left to do; the files may be gone. */
+  opened: OpenedVm | null;
   /** Lets others have the session. */
   release: () => void;
 }
 
 /**
- * Finds or begins the session and keeps every other process from working on it. Throws MigrateError:
- * "vm-invalid" for a VM that cannot be read, "vm-busy" where another process sends it, "not-owner"
- * where it was moved away, "in-doubt" where it was released to another destination.
+ * Finds or begins the session and keeps every other process from working on it. What an earlier process left under
+ * way and cannot be taken up again is given up first. Throws MigrateError: "vm-invalid" and "policy" for a VM that
+ * cannot be moved, "vm-busy" if another process sends it, "not-owner" if it was moved away, "in-doubt" if it was
+ * released to another destination.
  */
-export function claimSession(journal: Journal, home: string, options: ClaimOptions): Claim {
-  const { spec, address, mode, now } = options;
-  let vm: Vm | null = null;
-  let problem: unknown;
-  try {
-    vm = "folder" in spec ? loadVm(spec.folder) : adHocVm(spec);
-  } catch (thrown) {
-    problem = thrown;
+export async function claimSession(
+  candidate: Candidate,
+  options: ClaimOptions,
+  local: LocalOptions,
+): Promise<Claim> {
+  const { home, journal } = local;
+  const earlier = () =>
+    journal
+      .all("source")
+      .filter(candidate.isIt)
+      .filter((record) => record.endedAtMs === null || providerOf(record).standsStill(record))
+      .reverse();
+  // A VM that stands still by our doing is resumed before anybody looks at it.
+  for (const found of earlier().filter((record) => providerOf(record).standsStill(record))) {
+    await locked(home, found, () => settleUnless(found, "given-up", local));
   }
-  if (vm?.manifest?.ownership?.state === "copy" && mode === "move") {
-    throw new MigrateError("not-owner", `${vm.name} is a copy; it has no ownership that could move`, {
-      side: "source",
-      hint: "send it with --copy, or take the ownership entry out of its vm.json if it is to be a VM of its own",
+  let problem: unknown;
+  let opened: OpenedVm | undefined;
+  // What was released ends whether or not the VM is still here to be looked at.
+  if (!earlier().some(isReleased)) {
+    opened = await candidate.open().catch((thrown: unknown) => {
+      problem = thrown;
+      return undefined;
     });
   }
-  const isIt = matcher(spec, vm);
-  const stillIs = (gone: SessionRecord) => vm === null || sameIdentity(gone, vm);
-  for (const record of journal.open("source").filter(isIt)) {
-    if (record.state === "released" || record.state === "confirmed") {
-      if (record.address !== address) throw releasedElsewhere(record);
-      return { record, vm: null, resumed: true, release: lockSession(home, record) };
+  try {
+    const claim = await claimOpened(earlier(), opened, options, local);
+    if (claim !== null) return claim;
+    if (opened === undefined) {
+      if (problem === undefined) opened = await candidate.open();
+      else {
+        if (options.mode === "move") requireNotMoved(journal, candidate.isIt);
+        throw problem;
+      }
     }
-    if (vm !== null && record.address === address && record.mode === mode && sameFiles(record, vm)) {
-      const release = lockSession(home, record);
-      journal.write("resume", () =>
-        journal.update(record.session, { after: options.after, updatedAtMs: now() }),
-      );
-      return { record: journal.find(record.session)!, vm, resumed: true, release };
-    }
-    // Another destination, or other files: the old session can never be ended; nothing was released.
-    const unlock = lockSession(home, record);
-    try {
-      journal.write("cancelled", () => {
-        // Another process may have released it between the look and the lock.
-        if (journal.find(record.session)?.state !== "sending") throw busyElsewhere(record);
-        journal.update(record.session, { state: "cancelled", updatedAtMs: now(), endedAtMs: now() });
-      });
-    } finally {
-      unlock();
-    }
+    return begin(candidate, opened, options, local);
+  } catch (thrown) {
+    opened?.close();
+    throw thrown;
   }
-  if (mode === "move") requireNotMoved(journal, isIt, stillIs);
-  if (vm === null) throw asMigrateError(problem);
-  const record = newRecord(vm, options);
+}
+
+/** The session among `earlier` that goes on; null if there is none, and what there was is given up. */
+async function claimOpened(
+  earlier: readonly SessionRecord[],
+  opened: OpenedVm | undefined,
+  { address, mode, after }: ClaimOptions,
+  local: LocalOptions,
+): Promise<Claim | null> {
+  const { home, journal, now } = local;
+  for (const found of earlier) {
+    const release = lockSession(home, found);
+    try {
+      if (mode === "move") await believeFiles(found, local);
+      const record = journal.find(found.session)!;
+      if (isReleased(record)) {
+        if (record.address !== address) throw releasedElsewhere(record);
+        opened?.close();
+        return { record, opened: null, release };
+      }
+      if (opened?.resumes(record) === true && record.address === address && record.mode === mode) {
+        journal.write("resume", () => journal.update(record.session, { after, updatedAtMs: now() }));
+        return { record: journal.find(record.session)!, opened, release };
+      }
+      // A VM that cannot be looked at now may be looked at later.
+      if (opened === undefined) {
+        release();
+        continue;
+      }
+      // Another destination, or other files: the old session can never be ended; nothing was released.
+      await settleUnless(record, "superseded", local);
+    } catch (thrown) {
+      release();
+      throw thrown;
+    }
+    release();
+  }
+  return null;
+}
+
+/** The record may be older than the files: if they say that they were released, they were. */
+async function believeFiles(record: SessionRecord, local: LocalOptions): Promise<void> {
+  if (record.state !== "sending") return;
+  const files = providerOf(record).ownFiles(record);
+  const isMarked = files.some(({ path }) => releaseMark(path)?.session === record.session);
+  if (isMarked) await settleUnless(record, "found-marked", local);
+}
+
+function begin(
+  candidate: Candidate,
+  opened: OpenedVm,
+  options: ClaimOptions,
+  { home, journal, now }: LocalOptions,
+): Claim {
+  const isIt = (record: SessionRecord) => candidate.isIt(record) || opened.isStill(record);
+  const record = newRecord(candidate.provider, opened, options, now());
+  const check = () => {
+    if (options.mode !== "move") return;
+    requireNotMoved(journal, opened.isStill);
+    requireUnmarked(journal, record);
+  };
+  check();
   // Taken before the session can be seen by another process.
   const release = lockSession(home, record);
   try {
@@ -91,43 +143,26 @@ export function claimSession(journal: Journal, home: string, options: ClaimOptio
       // Another process may have begun since the look, or even ended: of two, one goes on.
       const rival = journal.open("source").find(isIt);
       if (rival !== undefined) throw busyElsewhere(rival);
-      if (mode === "move") requireNotMoved(journal, isIt, stillIs);
+      check();
       journal.insert(record);
     });
   } catch (thrown) {
     release();
     throw thrown;
   }
-  return { record, vm, resumed: false, release };
+  return { record, opened, release };
 }
 
-/**
- * Throws "not-owner" where the journal says that the VM which `isIt` recognises was moved to another host,
- * and `stillIs` says that what is here is that very VM.
- */
-export function requireNotMoved(
-  journal: Journal,
-  isIt: (record: SessionRecord) => boolean,
-  stillIs: (gone: SessionRecord) => boolean,
-): void {
-  const gone = journal
-    .all("source")
-    .find((record) => record.mode === "move" && record.state === "confirmed" && isIt(record));
-  if (gone && stillIs(gone)) {
-    throw new MigrateError("not-owner", `${gone.name} was moved to ${gone.address} and is owned there`, {
-      side: "source",
-      hint: `see \`migrate history\`; session ${gone.session.slice(0, 12)}`,
-    });
-  }
-}
-
-function newRecord(vm: Vm, { address, mode, after, now }: ClaimOptions): SessionRecord {
-  const nowMs = now();
+function newRecord(
+  provider: string,
+  { facts }: OpenedVm,
+  { address, mode, after }: ClaimOptions,
+  nowMs: number,
+): SessionRecord {
   return {
+    ...facts,
     session: randomBytes(16).toString("hex"),
     side: "source",
-    name: vm.name,
-    vm: vm.id ?? randomUUID(),
     mode,
     peer: "",
     address,
@@ -135,21 +170,12 @@ function newRecord(vm: Vm, { address, mode, after, now }: ClaimOptions): Session
     phase: "begin",
     attempt: 0,
     tagKey: randomBytes(16).toString("hex"),
-    files: vm.files.map((file) => ({
-      kind: file.kind,
-      name: wireName(file.base),
-      bytes: file.bytes,
-      path: file.path,
-      identity: fileIdentity(file.path)!,
-    })),
-    folder: vm.folder ?? null,
     store: null,
     after: mode === "copy" ? "copy" : after,
     digest: null,
-    bytes: vm.files.reduce((sum, { bytes }) => sum + bytes, 0),
     doneBytes: 0,
     wireBytes: 0,
-    machine: null,
+    provider,
     settled: false,
     acknowledged: false,
     createdAtMs: nowMs,
@@ -158,56 +184,61 @@ function newRecord(vm: Vm, { address, mode, after, now }: ClaimOptions): Session
   };
 }
 
-/** A file's name without the folder that its kind gives it. */
-function wireName(base: string): string {
-  return base.slice(base.lastIndexOf("/") + 1);
+/** Throws "not-owner" if the journal says that the VM which `isIt` recognises was moved to another host. */
+function requireNotMoved(journal: Journal, isIt: (record: SessionRecord) => boolean): void {
+  const gone = journal
+    .all("source")
+    .find((record) => record.mode === "move" && record.state === "confirmed" && isIt(record));
+  if (gone === undefined) return;
+  throw new MigrateError("not-owner", `${gone.name} was moved to ${gone.address} and is owned there`, {
+    side: "source",
+    hint: `see \`migrate history\`; session ${gone.session.slice(0, 12)}`,
+  });
 }
 
-/** Recognises a session's VM by its folder, the paths of its files, or the files themselves. */
-function matcher(spec: VmSpec, vm: Vm | null): (record: SessionRecord) => boolean {
-  const folder = "folder" in spec ? real(spec.folder) : null;
-  const paths = new Set(
-    "folder" in spec
-      ? []
-      : [spec.ram, ...spec.disks].flatMap((path) => (path === undefined ? [] : [real(path)])),
-  );
-  const identities = new Set(vm?.files.map(({ path }) => fileIdentity(path)));
-  return (record) =>
-    (folder !== null && record.folder === folder) ||
-    record.files.some(
-      ({ path, identity }) =>
-        (path !== undefined && paths.has(path)) || (identity !== undefined && identities.has(identity)),
+/** Throws "not-owner" if the files themselves say that they were released, and the journal does not know better. */
+function requireUnmarked(journal: Journal, record: SessionRecord): void {
+  for (const { path } of providerOf(record).ownFiles(record)) {
+    const mark = releaseMark(path);
+    // A session that was given up took its marks away, or died before it could.
+    if (mark === null || journal.find(mark.session)?.state === "cancelled") continue;
+    throw new MigrateError(
+      "not-owner",
+      `${path} says that it was released to ${mark.to}, which this host's journal does not know`,
+      {
+        side: "source",
+        hint: `ask there (session ${mark.session.slice(0, 12)}); if it does not have the VM and never will, take the mark off with: setfattr -x user.migrate.released FILE`,
+      },
     );
-}
-
-function real(path: string): string {
-  try {
-    return realpathSync(path);
-  } catch {
-    // Gone, as after a rename: its folder still tells what it was called.
-    const whole = resolve(path);
-    return dirname(whole) === whole ? whole : join(real(dirname(whole)), basename(whole));
   }
 }
 
-function sameFiles(record: SessionRecord, vm: Vm): boolean {
-  return (
-    record.name === vm.name &&
-    record.files.length === vm.files.length &&
-    record.files.every((file, i) => {
-      const now = vm.files[i]!;
-      return file.path === now.path && file.bytes === now.bytes && file.identity === fileIdentity(now.path);
-    })
-  );
+function isReleased({ state, endedAtMs }: SessionRecord): boolean {
+  return (state === "released" || state === "confirmed") && endedAtMs === null;
 }
 
-function sameIdentity(record: SessionRecord, vm: Vm): boolean {
-  const identities = new Set(record.files.map(({ identity }) => identity));
-  return vm.files.some(({ path }) => identities.has(fileIdentity(path) ?? ""));
+async function settleUnless(
+  { session }: SessionRecord,
+  type: "superseded" | "given-up" | "found-marked",
+  local: LocalOptions,
+): Promise<void> {
+  const record = local.journal.find(session);
+  // Another process may have released it between the look and the lock.
+  if (record === null || isReleased(record)) return;
+  await settleLocally(session, { type }, local);
+}
+
+async function locked(home: string, record: SessionRecord, work: () => Promise<void>): Promise<void> {
+  const release = lockSession(home, record);
+  try {
+    await work();
+  } finally {
+    release();
+  }
 }
 
 /** What is said of a VM that another destination may own by now. */
-export function releasedElsewhere(record: SessionRecord): MigrateError {
+function releasedElsewhere(record: SessionRecord): MigrateError {
   return new MigrateError(
     "in-doubt",
     `${record.name} was released to ${record.address}, which has not said yet that it owns it`,
@@ -220,19 +251,4 @@ function busyElsewhere(record: SessionRecord): MigrateError {
     side: "source",
     hint: `migrate status shows session ${record.session.slice(0, 12)}; then run the command again`,
   });
-}
-
-/** Held by the kernel for as long as this process lives (flock(2)). */
-export function lockSession(home: string, record: Pick<SessionRecord, "session" | "name">): () => void {
-  const folder = join(home, "sessions");
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
-  const fd = openSync(join(folder, `${record.session}.lock`), "a", 0o600);
-  if (!tryFlock(fd)) {
-    closeSync(fd);
-    throw new MigrateError("vm-busy", `${record.name} is being sent by another process`, {
-      side: "source",
-      hint: `migrate status shows session ${record.session.slice(0, 12)}`,
-    });
-  }
-  return () => closeSync(fd);
 }

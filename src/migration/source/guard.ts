@@ -8,9 +8,10 @@ import { loadIdentity } from "../../channel/identity.ts";
 import { openHome } from "../../home/home.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { Journal } from "../journal/journal.ts";
+import { providerOf } from "../providers/providers.ts";
 import type { Observer } from "../report/events.ts";
-import { lockSession } from "./claim.ts";
-import { type GivingUp, giveUpRunning, isToGoOnHere } from "./give-up.ts";
+import { type LocalOptions, settleLocally } from "./give-up.ts";
+import { lockSession } from "./session-lock.ts";
 
 /** What the watched process says when it ends by itself; without it, it has died. */
 const farewell = "done\n";
@@ -58,13 +59,14 @@ export async function watchOver(
   const journal = Journal.open(home);
   try {
     const record = journal.find(session);
-    if (record === null || !isToGoOnHere(record)) return;
+    if (record === null || !providerOf(record).standsStill(record)) return;
     const release = await lockOf(home, record);
     try {
       // An identity that is sealed cannot be asked for here: then the destination hears of it later.
       const insecure = record.peer === "insecure";
       const locked = () => Promise.reject(new MigrateError("passphrase-wrong", "nobody is there to ask"));
-      const identity = insecure ? null : await loadIdentity(home, { passphrase: locked }).catch(() => null);
+      const identity = async () =>
+        insecure ? null : await loadIdentity(home, { passphrase: locked }).catch(() => null);
       await giveUpInTheEnd(session, { home, journal, identity, observe, now: () => Date.now() });
     } finally {
       release();
@@ -74,10 +76,11 @@ export async function watchOver(
   }
 }
 
-async function giveUpInTheEnd(session: string, givingUp: GivingUp): Promise<void> {
+async function giveUpInTheEnd(session: string, local: LocalOptions): Promise<void> {
   for (let tries = 1; ; tries++) {
     try {
-      return await giveUpRunning(session, givingUp);
+      await settleLocally(session, { type: "given-up" }, local);
+      return;
     } catch (thrown) {
       if (tries === giveUpTries) throw thrown;
       await Bun.sleep(giveUpPauseMs);

@@ -1,17 +1,25 @@
 /** `migrate send`: one VM from here to there. */
+import { join } from "node:path";
 import type { HeartbeatTiming } from "../../channel/control-link.ts";
 import { loadIdentity } from "../../channel/identity.ts";
-import { parseTicket } from "../../channel/ticket.ts";
+import { parseTicket, type Ticket } from "../../channel/ticket.ts";
 import { openHome } from "../../home/home.ts";
+import { socketPathBytes } from "../../platform/peer-process.ts";
+import { MigrateError } from "../../protocol/errors.ts";
 import type { Compression } from "../../transfer/compression/compression.ts";
-import { checkSelfContained } from "../../vm/disks/disk-format.ts";
-import { WatchedFiles } from "../../vm/folder/watched-files.ts";
 import { Journal, type WriteHook } from "../journal/journal.ts";
+import type { Candidate, Departure, OpenedVm } from "../providers/departure.ts";
+import { type FilesSpec, filesCandidate } from "../providers/files/leaving-files.ts";
+import { type QemuSpec, qemuCandidate } from "../providers/qemu/leaving-qemu.ts";
 import type { Observer } from "../report/events.ts";
 import type { Report } from "../report/report.ts";
-import { claimSession, type VmSpec } from "./claim.ts";
+import { type Claim, claimSession } from "./claim.ts";
+import { type LocalOptions, settleLocally } from "./give-up.ts";
 import { Source } from "./source.ts";
 import { type Address, addressText } from "./source-link.ts";
+
+/** The VM as the person named it. */
+export type VmSpec = FilesSpec | QemuSpec;
 
 export interface SendOptions {
   home: string;
@@ -27,54 +35,101 @@ export interface SendOptions {
   base?: string | undefined;
   after: "keep" | "rename" | "delete";
   copy: boolean;
-  /** How long a lost link is tried again, counted from the last byte that got through. */
+  /** How long a lost link is tried again, in milliseconds, counted from the last byte that got through. */
   retryForMs: number;
   insecure: boolean;
   passphrase: () => Promise<string>;
+  /** Watches over this process: resumes a VM that runs if it dies. Returns what ends the watch. */
+  guard?: ((session: string) => () => Promise<void>) | undefined;
   signal: AbortSignal;
   timing?: HeartbeatTiming | undefined;
   onJournalWrite?: WriteHook | undefined;
 }
 
 /**
- * Moves or copies a VM. Gives what was done; the observer has heard the same as its last event.
- * Throws MigrateError, after which the source still owns the VM unless the code is "in-doubt" or
- * "not-owner".
+ * Moves or copies a VM. Returns what was done; the observer is told the same as its last event. Throws
+ * MigrateError, after which the source still owns the VM, and a VM that ran runs here, unless it says otherwise:
+ * "in-doubt", "not-owner", "qemu-failed" if QEMU cannot be asked, and what fails after the destination owns it.
  */
 export async function sendVm(options: SendOptions, observe: Observer): Promise<Report> {
   const home = openHome(options.home);
   const ticket = options.ticket === undefined || options.insecure ? undefined : parseTicket(options.ticket);
+  const candidate = candidateOf(options, home);
   const identity = options.insecure ? null : await loadIdentity(home, { passphrase: options.passphrase });
   const journal = Journal.open(home, options.onJournalWrite);
-  const now = () => Date.now();
+  const { timing } = options;
+  const local = { home, journal, identity: async () => identity, observe, now: () => Date.now(), timing };
   try {
-    const claim = claimSession(journal, home, {
-      spec: options.vm,
-      address: addressText(options.address),
-      mode: options.copy ? "copy" : "move",
-      after: options.after,
-      now,
-    });
-    const files = claim.vm && WatchedFiles.open(claim.vm);
+    const { address, after, copy } = options;
+    const claim = await claimSession(
+      candidate,
+      { address: addressText(address), mode: copy ? "copy" : "move", after },
+      local,
+    );
+    let unguard: (() => Promise<void>) | undefined;
     try {
-      for (const file of claim.vm?.files ?? []) if (file.kind === "disk") checkSelfContained(file.path);
-      return await new Source({
-        ...options,
-        home,
-        journal,
-        session: claim.record.session,
-        vm: claim.vm,
-        files,
-        identity,
-        ticket,
-        observe,
-        now,
-      }).run();
+      unguard = options.guard?.(claim.record.session);
+      return await sendClaimed(claim, { ...options, ticket, identity }, local);
     } finally {
-      files?.close();
+      claim.opened?.close();
       claim.release();
+      await unguard?.();
     }
   } finally {
     journal.close();
   }
+}
+
+function candidateOf({ vm, copy, bandwidthBytesPerSec, retryForMs }: SendOptions, home: string): Candidate {
+  if (!("qmp" in vm)) return filesCandidate(vm, copy ? "copy" : "move");
+  if (Buffer.byteLength(join(home, "sessions", "0".repeat(16), "disk-63")) > socketPathBytes) {
+    const said = "the path of MIGRATE_HOME is too long for the sockets of a move";
+    throw new MigrateError("home-unusable", said, { side: "source", hint: "set it to a shorter one" });
+  }
+  return qemuCandidate(vm, { home, bandwidthBytesPerSec: bandwidthBytesPerSec ?? null, retryForMs });
+}
+
+type SendingOptions = Omit<SendOptions, "ticket"> & {
+  ticket: Ticket | undefined;
+  identity: Awaited<ReturnType<LocalOptions["identity"]>>;
+};
+
+async function sendClaimed(
+  { record: { session }, opened }: Claim,
+  options: SendingOptions,
+  local: LocalOptions,
+): Promise<Report> {
+  const { home, journal, observe, now } = local;
+  const departure = opened === null ? null : departOrForget(opened, session, local);
+  try {
+    return await new Source({ ...options, home, journal, session, departure, observe, now }).run();
+  } catch (thrown) {
+    if (departure?.isResumable !== false) throw thrown;
+    await departure.halt();
+    // Forgotten if no destination ever heard of it; else it is taken back, and that is said.
+    if (journal.find(session) !== null) await settleLocally(session, { type: "given-up" }, local, departure);
+    throw thrown instanceof MigrateError && thrown.code === "cancelled" ? givenBack(thrown) : thrown;
+  } finally {
+    await departure?.halt();
+    departure?.close();
+  }
+}
+
+/** A session that no destination has heard of is forgotten if the VM cannot leave. */
+function departOrForget(opened: OpenedVm, session: string, { journal }: LocalOptions): Departure {
+  try {
+    return opened.depart(session);
+  } catch (thrown) {
+    if (journal.find(session)?.peer === "") journal.write("forgotten", () => journal.remove(session));
+    throw thrown;
+  }
+}
+
+function givenBack(error: MigrateError): MigrateError {
+  return new MigrateError("cancelled", error.message, {
+    side: error.side,
+    phase: error.phase,
+    cause: error,
+    hint: "the VM goes on here as before",
+  });
 }

@@ -5,24 +5,17 @@
 import { MigrateError } from "../../protocol/errors.ts";
 import { limits } from "../../protocol/limits.ts";
 import type { Message } from "../../protocol/messages.ts";
-import {
-  type SourceAction,
-  type SourceEvent,
-  type SourceRecord,
-  type SourceState,
-  sourceStart,
-  sourceStep,
-} from "../ownership/source-machine.ts";
-import { retireVm } from "../providers/qemu/retire-vm.ts";
+import type { SourceAction, SourceEvent } from "../ownership/source-machine.ts";
 import { tellCancelled } from "./cancellation.ts";
 import { SourceFiles } from "./source-files.ts";
 import { openSourceLink, type SourceLink } from "./source-link.ts";
 import type { SourceSession } from "./source-session.ts";
+import { SourceSteps } from "./source-steps.ts";
 import { SourceTransfer } from "./source-transfer.ts";
 
 export class SourceAttempt {
   readonly #session: SourceSession;
-  #state: SourceState;
+  readonly #steps: SourceSteps;
   #current: SourceLink | undefined;
   #transferring: SourceTransfer | undefined;
   #aborted: MigrateError | undefined;
@@ -32,8 +25,8 @@ export class SourceAttempt {
 
   constructor(session: SourceSession) {
     this.#session = session;
-    const { state, mode } = session.record;
-    this.#state = sourceStart(state as SourceRecord, mode);
+    const { departure, ...options } = session.options;
+    this.#steps = new SourceSteps({ ...options, departure: departure ?? undefined });
     this.#files = new SourceFiles(session);
   }
 
@@ -50,8 +43,8 @@ export class SourceAttempt {
     const { link, socket } = await this.#openUnlessAborted();
     try {
       await this.#step({ type: "linked" });
-      while (this.#state.ended === undefined) await this.#step(this.#eventOf(await link.receive()));
-      if (this.#state.ended === "cancelled") {
+      while (this.#steps.state.ended === undefined) await this.#step(this.#eventOf(await link.receive()));
+      if (this.#steps.state.ended === "cancelled") {
         const said = "the migration was cancelled at the destination";
         throw new MigrateError("cancelled", said, { side: "destination" });
       }
@@ -172,15 +165,14 @@ export class SourceAttempt {
   }
 
   async #step(event: SourceEvent): Promise<void> {
-    const { state, actions } = sourceStep(this.#state, event);
+    const actions = this.#steps.step(event);
     if (actions.includes("refuse")) throw this.#refusal(event);
-    this.#state = state;
     for (const action of actions) await this.#perform(action);
   }
 
   async #perform(action: SourceAction): Promise<void> {
     const session = this.#session;
-    const { files, now } = session.options;
+    const { departure } = session.options;
     const { link } = this.#current!;
     switch (action) {
       case "send-offer":
@@ -191,36 +183,25 @@ export class SourceAttempt {
         return this.#seal();
       case "record-released":
         // The last look: what was sent is what is there, and nobody wants to stop.
-        files?.verify();
+        departure?.files.verify();
         if (session.interrupted) throw session.interruption();
         session.meter.phase("handover");
-        return session.write("released", { state: "released", phase: "handover" });
-      case "send-release":
-        return link.send("release", {});
+        break;
+      case "retire-files":
+        session.meter.phase("confirm");
+        departure?.files.close();
+        break;
       case "send-publish":
         session.meter.phase("handover");
         return link.send("publish", {});
-      case "record-confirmed":
-        return session.write("confirmed", {
-          state: "confirmed",
-          phase: "confirm",
-          doneBytes: session.record.bytes,
-        });
-      case "retire-files":
-        session.meter.phase("confirm");
-        files?.close();
-        if (session.record.settled) return;
-        await retireVm(session.record, session.options.home, session.options.departing?.vm.qmp);
-        return session.write("retired", { settled: true });
+      case "send-release":
+        return link.send("release", {});
       case "send-confirm":
         return link.send("confirm", {});
-      case "record-cancelled":
-        return session.write("cancelled", { state: "cancelled", endedAtMs: now(), acknowledged: true });
       case "send-cancel":
         return link.send("cancel", {});
-      case "refuse":
-        return;
     }
+    if (!(await this.#steps.perform(action))) throw new MigrateError("bug", `nobody carries out ${action}`);
   }
 
   /** Says what there is to move, and hears what the destination has of it. */
@@ -235,13 +216,14 @@ export class SourceAttempt {
       mode: record.mode,
       chunkBytes: limits.chunkBytes,
       tagKey: record.tagKey,
-      ...(options.machine === undefined ? {} : { machine: options.machine }),
+      provider: record.provider,
+      ...(options.departure?.machine === undefined ? {} : { machine: options.departure.machine }),
       ...(options.base === undefined ? {} : { base: options.base }),
       files: record.files.map(({ kind, name, bytes }, i) => ({
         kind,
         name,
         bytes,
-        allocatedBytes: options.vm?.files[i]?.allocatedBytes ?? 0,
+        allocatedBytes: options.departure?.allocatedBytes[i] ?? 0,
       })),
     });
     const { body } = await link.expect("accept");
@@ -274,11 +256,12 @@ export class SourceAttempt {
 
   #seal(): void {
     const session = this.#session;
-    session.options.files?.verify();
+    const { departure } = session.options;
+    departure?.files.verify();
     session.meter.phase("seal");
     const { vm: digest, files } = session.digests();
     session.write("sealed", { digest, phase: "seal" });
-    const { streams } = session;
+    const streams = departure?.streams && [...departure.streams];
     this.#current!.link.send("seal", { digest, files, ...(streams === undefined ? {} : { streams }) });
   }
 
@@ -294,7 +277,7 @@ export class SourceAttempt {
         },
       );
     }
-    const said = `the destination said ${event.type} in the phase ${this.#state.phase}`;
+    const said = `the destination said ${event.type} in the phase ${this.#steps.state.phase}`;
     return new MigrateError("protocol", said, { side: "destination" });
   }
 }

@@ -74,8 +74,8 @@ export class SourceFiles {
   /** The lanes that bring over what the destination `peer` does not have. */
   lanes(peer: string, laneToken: string): LanePool {
     const session = this.#session;
-    const { address, identity, lanes, bandwidthBytesPerSec, compression, files } = session.options;
-    if (files === null) throw new MigrateError("bug", "there are no files to send");
+    const { address, identity, lanes, bandwidthBytesPerSec, compression, departure } = session.options;
+    if (departure === null) throw new MigrateError("bug", "there are no files to send");
     const { record, meter } = session;
     const setting = this.#zstd ? compression : "off";
     const fileBytes = record.files.reduce((sum, { bytes }) => sum + bytes, 0);
@@ -96,7 +96,7 @@ export class SourceFiles {
       copies: this.#copies && setting !== "off",
       files: record.files.map((file, i) => ({
         path: file.path!,
-        fd: files.fd(i),
+        fd: departure.files.fd(i),
         // What the store has of the disks costs nothing, and of it the RAM's pages can then be copies.
         rank: this.#indexKey !== null && file.kind !== "disk" ? 1 : 0,
         tags: session.tags[i]!,

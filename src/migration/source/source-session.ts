@@ -3,15 +3,12 @@ import type { HeartbeatTiming } from "../../channel/control-link.ts";
 import type { Identity } from "../../channel/identity.ts";
 import type { Ticket } from "../../channel/ticket.ts";
 import { MigrateError } from "../../protocol/errors.ts";
-import type { OfferedMachine } from "../../protocol/offer.ts";
 import { SourceTags } from "../../transfer/chunks/source-tags.ts";
 import { streamParts, vmDigest } from "../../transfer/chunks/tag-table.ts";
 import type { Compression } from "../../transfer/compression/compression.ts";
-import type { StreamResult } from "../../transfer/streams/stream-pool.ts";
-import type { OpenFiles } from "../../vm/folder/open-files.ts";
-import type { Vm } from "../../vm/folder/vm-folder.ts";
-import type { Journal, SessionRecord } from "../journal/journal.ts";
-import type { DepartingVm } from "../providers/qemu/departing-vm.ts";
+import type { Change, Journal, SessionRecord } from "../journal/journal.ts";
+import type { Departure } from "../providers/departure.ts";
+import { providerOf } from "../providers/providers.ts";
 import type { Observer } from "../report/events.ts";
 import { ProgressMeter } from "../report/progress-meter.ts";
 import { type Report, reportOf } from "../report/report.ts";
@@ -21,13 +18,8 @@ export interface SourceOptions {
   home: string;
   journal: Journal;
   session: string;
-  /** Null where the session was released before: only its end is left. */
-  vm: Vm | null;
-  files: OpenFiles | null;
-  /** The VM itself, where it is one that runs and is still here. */
-  departing?: DepartingVm | undefined;
-  /** What is offered of it. */
-  machine?: OfferedMachine | undefined;
+  /** Null if the session was released before: only its end is left. */
+  departure: Departure | null;
   identity: Identity | null;
   address: Address;
   ticket?: Ticket | undefined;
@@ -42,10 +34,6 @@ export interface SourceOptions {
   observe: Observer;
   now: () => number;
 }
-
-/** A destination starts a QEMU, or brings a whole VM to its disk, before it answers. */
-const leastAnswerMs = 120_000;
-const slowestDiskBytesPerMs = 32 * 1024;
 
 export class SourceSession {
   readonly options: SourceOptions;
@@ -75,18 +63,13 @@ export class SourceSession {
     return this.options.journal.find(this.options.session)!;
   }
 
-  /**
-   * How long the destination may take over an answer: one that is alive and never gives it would let a VM
-   * that runs under QEMU stand still for ever. Undefined for a VM that is files alone.
-   */
+  /** How long the destination may take over an answer, in milliseconds; undefined for as long as it likes. */
   get answerMs(): number | undefined {
-    const { machine, files } = this.record;
-    if (machine === null) return undefined;
-    return leastAnswerMs + files.reduce((sum, { bytes }) => sum + bytes, 0) / slowestDiskBytesPerMs;
+    return providerOf(this.record).answerMs(this.record);
   }
 
-  /** One durable step. */
-  write(label: string, change: Partial<SessionRecord>): void {
+  /** One durable write that leaves the state as it is. */
+  write(label: string, change: Change): void {
     const { journal, session, now } = this.options;
     journal.write(label, () => journal.update(session, { ...change, updatedAtMs: now() }));
   }
@@ -95,9 +78,10 @@ export class SourceSession {
   interruption(): MigrateError {
     return new MigrateError("interrupted", "interrupted; the VM stays here", {
       side: "source",
-      hint: this.options.departing
-        ? "it goes on here as before, and nothing of it stays at the destination"
-        : `the same command goes on where this one stopped; migrate resolve ${this.record.session.slice(0, 12)} --cancel gives it up`,
+      hint:
+        this.options.departure?.isResumable === false
+          ? "it goes on here as before, and nothing of it stays at the destination"
+          : `the same command goes on where this one stopped; migrate resolve ${this.record.session.slice(0, 12)} --cancel gives it up`,
     });
   }
 
@@ -118,18 +102,13 @@ export class SourceSession {
     const { name, files } = this.record;
     const digests = this.tags.map((tags) => tags.digest());
     const parts = files.map((file, i) => ({ kind: file.kind, name: file.name, digest: digests[i]! }));
-    return { files: digests, vm: vmDigest(name, [...parts, ...streamParts(this.streams ?? [])]) };
-  }
-
-  /** What went over on streams; undefined where the VM is files alone. */
-  get streams(): StreamResult[] | undefined {
-    const { departing } = this.options;
-    return departing && [...departing.results];
+    const streams = this.options.departure?.streams ?? [];
+    return { files: digests, vm: vmDigest(name, [...parts, ...streamParts(streams)]) };
   }
 
   /** The destination says that a VM that ran runs there now. */
   resumedThere(): void {
-    const stoppedAtMs = this.options.departing?.stoppedAtMs;
+    const stoppedAtMs = this.options.departure?.stoppedAtMs;
     if (stoppedAtMs !== undefined) this.downtimeMs ??= performance.now() - stoppedAtMs;
   }
 
@@ -141,7 +120,8 @@ export class SourceSession {
     this.meter.finish();
     const { chunksSent, foundBytes, repeatedBytes, downtimeMs } = this;
     const { seconds } = this.meter;
-    const figures = { wireBytes, chunksSent, foundBytes, repeatedBytes, seconds, downtimeMs };
+    const runs = providerOf(this.record).runsThere(this.record);
+    const figures = { wireBytes, chunksSent, foundBytes, repeatedBytes, seconds, downtimeMs, runs };
     const report = reportOf(this.record, figures);
     observe(report);
     return report;

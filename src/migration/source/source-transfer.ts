@@ -1,8 +1,8 @@
 /** One link's transfer: the files by lanes, and what of a running VM goes by streams. */
 import type { ControlLink } from "../../channel/control-link.ts";
-import type { MigrateError } from "../../protocol/errors.ts";
+import { MigrateError } from "../../protocol/errors.ts";
 import type { LanePool } from "../../transfer/lanes/lane-pool.ts";
-import { HeldFiles } from "../../vm/qemu/held-files.ts";
+import type { Departure } from "../providers/departure.ts";
 import type { SourceFiles } from "./source-files.ts";
 import type { SourceSession } from "./source-session.ts";
 
@@ -36,30 +36,30 @@ export class SourceTransfer {
 
   /** Resolves once everything is at the destination. Throws what ended the link before, or the abortion. */
   async run(): Promise<void> {
-    const session = this.#session;
-    const { departing, machine } = session.options;
-    session.meter.begin(session.record.files, []);
-    if (departing !== undefined) {
-      const ram = { name: "RAM", bytes: departing.vm.definition.ramBytes, atMost: true } as const;
-      session.meter.begin([...session.record.files, ...(machine?.disks ?? []), ram], []);
-      await departing.stopGuest();
-      // What QEMU wrote until it stood still is what is sent.
-      this.#rewritten();
-    }
-    if (machine?.live !== true) session.meter.phase("stop-and-copy");
+    const { meter, record } = this.#session;
+    const departure = this.#departure;
+    meter.begin([...record.files, ...departure.streamed], []);
+    await departure.standStill();
+    // What was written until it stood still is what is sent.
+    departure.rewritten();
+    if (!departure.isLive) meter.phase("stop-and-copy");
     await this.#sendFiles();
-    if (departing === undefined) return;
-    await this.#sendMachine();
-    // A QEMU that lets go of its images may write their last metadata.
-    const again = this.#rewritten();
+    await this.#carry();
+    // Whoever closes the VM's images may write their last metadata.
+    const again = departure.rewritten();
     if (again.length === 0) return;
     this.#files.again(again);
     await this.#sendFiles();
   }
 
+  get #departure(): Departure {
+    const { departure } = this.#session.options;
+    if (departure === null) throw new MigrateError("bug", "there is nothing left to send");
+    return departure;
+  }
+
   async #sendFiles(): Promise<void> {
-    const { files } = this.#session.options;
-    files?.verify();
+    this.#departure.files.verify();
     if (this.#session.record.files.length === 0) return;
     const { link, peer, laneToken } = this.#to;
     const pool = this.#files.lanes(peer, laneToken);
@@ -71,8 +71,8 @@ export class SourceTransfer {
     this.#pool = undefined;
   }
 
-  async #sendMachine(): Promise<void> {
-    const { departing, address, identity, observe, retryForMs, compression } = this.#session.options;
+  async #carry(): Promise<void> {
+    const { address, identity, observe, retryForMs, compression } = this.#session.options;
     const { record, meter } = this.#session;
     const { link, peer } = this.#to;
     const route = {
@@ -87,11 +87,6 @@ export class SourceTransfer {
       compression,
       retryForMs,
     };
-    await Promise.race([departing!.transfer(link, route, meter, observe), this.#abortion.promise]);
-  }
-
-  #rewritten(): number[] {
-    const { files } = this.#session.options;
-    return files instanceof HeldFiles ? files.changed() : [];
+    await Promise.race([this.#departure.carry(link, route, meter, observe), this.#abortion.promise]);
   }
 }

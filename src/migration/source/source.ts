@@ -3,7 +3,6 @@
  */
 import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
 import type { SessionRecord } from "../journal/journal.ts";
-import { stoppedPatienceMs } from "../providers/qemu/departing-vm.ts";
 import type { Report } from "../report/report.ts";
 import { SourceAttempt } from "./source-attempt.ts";
 import { type SourceOptions, SourceSession } from "./source-session.ts";
@@ -50,7 +49,7 @@ export class Source {
     let lostAtMs = performance.now();
     let delayMs = firstDelayMs;
     for (let tries = 1; ; tries++) {
-      const doneBytes = () => session.meter.doneBytes + (session.options.departing?.carriedBytes ?? 0);
+      const doneBytes = () => session.meter.doneBytes + (session.options.departure?.carriedBytes ?? 0);
       const doneBefore = doneBytes();
       try {
         if (session.mayStop) throw session.interruption();
@@ -69,7 +68,7 @@ export class Source {
         const hopeless = !session.linked && record.attempt <= firstTries && tries >= firstTries;
         const over =
           hopeless ||
-          session.options.departing?.failure !== undefined ||
+          session.options.departure?.failure !== undefined ||
           performance.now() - lostAtMs + delayMs > patienceMs;
         if (record.state === "confirmed" && record.settled && (over || error.code !== "network"))
           return this.#unconfirmed(error);
@@ -94,11 +93,9 @@ export class Source {
   /** How long it makes sense to try again, whatever the person's patience. */
   #mostPatienceMs(record: SessionRecord): number {
     if (record.state === "confirmed") return confirmForMs;
-    const { departing, machine } = this.#session.options;
-    // A VM that stands still for nothing but its last part is better let go on here.
-    const waits =
-      machine?.live === true && departing?.stoppedAtMs !== undefined && record.state === "sending";
-    return waits ? stoppedPatienceMs : Number.POSITIVE_INFINITY;
+    // Once released, how long it stands still here makes no difference.
+    if (record.state !== "sending") return Number.POSITIVE_INFINITY;
+    return this.#session.options.departure?.patienceMs ?? Number.POSITIVE_INFINITY;
   }
 
   /** The VM has moved and our files are dealt with; only the destination's record stays open. */
@@ -151,8 +148,8 @@ export class Source {
         },
       );
     }
-    if (this.#session.options.departing !== undefined)
-      return this.#session.options.departing.failure ?? error;
+    const { departure } = this.#session.options;
+    if (departure?.isResumable === false) return departure.failure ?? error;
     if (error.code === "network" && this.#session.linked && error.hint === undefined) {
       return new MigrateError("network", error.message, {
         side: error.side,

@@ -225,9 +225,13 @@ test("a session that this host has as a source is none that it receives", async 
     attempt: 1,
     store: ground.store,
     nowMs: 1,
-    ramBytes: 0,
+    bytes: 1,
+    kept: null,
   });
-  journal.write("test", () => journal.insert({ ...record, side: "source", state: "released" }));
+  journal.write("test", () => {
+    journal.insert({ ...record, side: "source", state: "sending" });
+    journal.step(session, { side: "source", from: "sending", to: "released" });
+  });
   await ground.withstands(async () => {
     for (const name of ["release", "confirm", "publish"] as const) {
       const peer = await ground.joined(source, session, 9);

@@ -13,6 +13,7 @@ afterEach(() => played.close());
 
 const seal = sealOf(emptyOffer);
 const noLane = "0".repeat(32);
+const main = join(import.meta.dir, "../../../src/main.ts");
 const says = (word: "cancel" | "source" | "destination") =>
   resolveSession(
     {
@@ -141,14 +142,18 @@ describe("a lane", () => {
 });
 
 describe("a person's word in the middle of a request", () => {
-  /** Says the word just before the destination writes `label`: what it decided on is out of date then. */
-  const before = (label: string, word: "cancel" | "source" | "destination") => {
+  /** Another process decides just before the destination writes `label`: what that was decided on is out of date then. */
+  const before = (label: string, ...decision: string[]) => {
     const said = Promise.withResolvers<void>();
     played.beforeWrite = (written) => {
       if (written !== label) return;
       played.beforeWrite = () => {};
-      // Done when this returns: nothing in it waits.
-      void says(word).then(() => said.resolve(), said.reject);
+      const { exitCode, stderr } = Bun.spawnSync(
+        [process.execPath, main, "resolve", session, "--insecure", ...decision],
+        { env: { ...process.env, MIGRATE_HOME: played.home }, stderr: "pipe" },
+      );
+      if (exitCode === 0) said.resolve();
+      else said.reject(new Error(stderr.toString()));
     };
     return said.promise;
   };
@@ -157,7 +162,7 @@ describe("a person's word in the middle of a request", () => {
   test("that gives the session up is not written over by READY", async () => {
     const visit = await played.visit(1);
     await visit.say("offer", emptyOffer).hearNames(1);
-    const said = before("ready", "cancel");
+    const said = before("ready", "--cancel");
     visit.say("seal", seal);
     await said;
     expect(await visit.hearNames(1)).toEqual(["error cancelled"]);
@@ -173,7 +178,7 @@ describe("a person's word in the middle of a request", () => {
     const visit = await played.visit(1);
     await visit.say("offer", emptyOffer).say("seal", seal).hearNames(2);
     const next = await played.visit(2);
-    const said = before("receiving", "destination");
+    const said = before("receiving", "--owner", "destination");
     next.say("offer", emptyOffer);
     await said;
     expect(await next.hearNames(1)).toEqual(["error in-doubt"]);
@@ -184,7 +189,7 @@ describe("a person's word in the middle of a request", () => {
   test("that gives the VM back to the source stands against RELEASE", async () => {
     const visit = await played.visit(1);
     await visit.say("offer", emptyOffer).say("seal", seal).hearNames(2);
-    const said = before("owner", "source");
+    const said = before("owner", "--owner", "source");
     visit.say("release", {});
     await said;
     expect(await visit.hearNames(1)).toEqual(["error cancelled"]);

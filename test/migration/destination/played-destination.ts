@@ -6,6 +6,7 @@ import { TicketBook } from "../../../src/channel/ticket-book.ts";
 import { TrustFile } from "../../../src/channel/trust.ts";
 import { openHome } from "../../../src/home/home.ts";
 import { Destination } from "../../../src/migration/destination/destination.ts";
+import { PublishedSessions } from "../../../src/migration/destination/published-sessions.ts";
 import { Journal, type SessionRecord } from "../../../src/migration/journal/journal.ts";
 import { FrameDecoder } from "../../../src/protocol/frames.ts";
 import { limits } from "../../../src/protocol/limits.ts";
@@ -108,7 +109,8 @@ export class PlayedDestination {
     openHome(this.store);
     this.destination = new Destination({
       home: this.home,
-      qemu: null,
+      policy: { qemu: null },
+      published: new PublishedSessions(this.store),
       lookup: null,
       journal: this.journal,
       store: this.store,

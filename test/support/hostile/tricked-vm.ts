@@ -7,7 +7,8 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Journal, type SessionRecord } from "../../../src/migration/journal/journal.ts";
-import { type SendRunningOptions, sendRunningVm } from "../../../src/migration/source/send-running.ts";
+import type { QemuSpec } from "../../../src/migration/providers/qemu/leaving-qemu.ts";
+import { type SendOptions, sendVm } from "../../../src/migration/source/send.ts";
 import { asMigrateError, type MigrateError } from "../../../src/protocol/errors.ts";
 import type { Qmp } from "../guests/qmp.ts";
 import { callMonitor, statusOf } from "../guests/running-guest.ts";
@@ -72,7 +73,14 @@ export class TrickedVm {
   }
 
   /** Sends it to a destination that plays this; it must end with an error within half a minute. */
-  async sendTo(trick: Trick, options: Partial<SendRunningOptions> = {}): Promise<TrickedMove> {
+  async sendTo(
+    trick: Trick,
+    {
+      compression = "auto",
+      retryForMs = 500,
+      ...vm
+    }: Partial<QemuSpec & Pick<SendOptions, "compression" | "retryForMs">> = {},
+  ): Promise<TrickedMove> {
     const { control, stream, lane = takeChunks } = trick;
     const destination = await HostileDestination.open({
       identity: this.identity,
@@ -81,28 +89,31 @@ export class TrickedVm {
     });
     this.#destination = destination;
     const begunMs = performance.now();
-    const moving = sendRunningVm(
+    const moving = sendVm(
       {
         home: this.home,
-        vm: { qmp: join(this.folder, "qmp") },
+        vm: {
+          qmp: join(this.folder, "qmp"),
+          live: true,
+          downtimeLimitMs: 300,
+          autoConverge: false,
+          channels: 0,
+          workers: 1,
+          stallLimits: { stoppedMs: 500, runningMs: 1_500 },
+          ...vm,
+        },
         address: destination.address,
         ticket: destination.ticket,
-        live: true,
-        downtimeLimitMs: 300,
-        autoConverge: false,
-        channels: 0,
         lanes: 1,
-        compression: "auto",
-        workers: 1,
+        compression,
         after: "delete",
-        retryForMs: 500,
+        copy: false,
+        retryForMs,
         insecure: false,
         passphrase: () => Promise.reject(new Error("there is no passphrase in this test")),
         signal: new AbortController().signal,
         timing: { pingMs: 100, silenceMs: 2_000, answerMs: 500 },
-        stallLimits: { stoppedMs: 500, runningMs: 1_500 },
         guard: () => async () => {},
-        ...options,
       },
       () => {},
     );

@@ -8,11 +8,8 @@ import { copyFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSyn
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { SessionRecord } from "../../../src/migration/journal/journal.ts";
-import {
-  type DestinationRecord,
-  destinationMayRun,
-} from "../../../src/migration/ownership/destination-machine.ts";
-import { type SourceRecord, sourceMayRun } from "../../../src/migration/ownership/source-machine.ts";
+import { destinationMayRun, sourceMayRun } from "../../../src/migration/ownership/owner.ts";
+import type { DestinationRecord, SourceRecord } from "../../../src/migration/ownership/records.ts";
 import { hashOf, type SmallVm } from "../files/small-vm.ts";
 
 export interface Hosts {

@@ -3,7 +3,7 @@ import type { HeartbeatTiming } from "../../../src/channel/control-link.ts";
 import type { WriteHook } from "../../../src/migration/journal/journal.ts";
 import type { MigrationEvent } from "../../../src/migration/report/events.ts";
 import type { Report } from "../../../src/migration/report/report.ts";
-import type { VmSpec } from "../../../src/migration/source/claim.ts";
+import type { VmSpec } from "../../../src/migration/source/send.ts";
 import { sendVm } from "../../../src/migration/source/send.ts";
 import type { Address } from "../../../src/migration/source/source-link.ts";
 import { asMigrateError, type MigrateError } from "../../../src/protocol/errors.ts";

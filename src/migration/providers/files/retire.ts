@@ -6,26 +6,25 @@ import { existsSync, lstatSync, rmdirSync, rmSync, unlinkSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { renameNoReplace, syncFolder } from "../../../platform/rename.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
+import { fileIdentity } from "../../../vm/folder/file-identity.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
-import { sourceMachine } from "../../journal/machine-record.ts";
 
-/** "dev:ino:birthtimeNs": recognises a file under any name; null where there is none. */
-export function fileIdentity(path: string): string | null {
-  try {
-    const { dev, ino, birthtimeNs } = lstatSync(path, { bigint: true });
-    return `${dev}:${ino}:${birthtimeNs}`;
-  } catch {
-    return null;
-  }
+/** A file of a VM: where it is, and which file that was (vm/folder/file-identity.ts). */
+export interface OwnFile {
+  path: string;
+  identity: string;
 }
 
-/** Renames, deletes or keeps, as the session says. Throws MigrateError "io" where the system does not let us. */
-export function retireFiles(record: SessionRecord): void {
+/**
+ * Renames, deletes or keeps `files`, the VM's own, as the session says. Throws MigrateError "io" if the system
+ * does not let us.
+ */
+export function retireFiles(record: SessionRecord, files: readonly OwnFile[]): void {
   try {
-    if (record.after === "delete") deleteEach(record);
+    if (record.after === "delete") deleteEach(record, files);
     else if (record.after === "rename") {
-      if (record.folder === null) renameEach(record);
-      else renameFolder(record, record.folder);
+      if (record.folder === null) for (const path of stillThere(files)) renameAside(path, record.session);
+      else renameFolder(record, record.folder, files);
     }
   } catch (cause) {
     const what = record.after === "delete" ? "deleted" : "renamed";
@@ -34,39 +33,40 @@ export function retireFiles(record: SessionRecord): void {
   }
 }
 
-/** What a VM was started from (kernels, firmware, read-only images) is not its own: others may use it. */
-function ours(record: SessionRecord): string[] {
-  const files = [
-    ...record.files.filter(({ kind, path }) => kind !== "boot" || isWithin(record.folder, path)),
-    ...(sourceMachine(record.machine)?.retire ?? []),
-  ];
-  const found = files.flatMap(({ path, identity }) =>
-    path !== undefined && identity !== undefined && fileIdentity(path) === identity ? [path] : [],
+/**
+ * The files of a session that are the VM's own. What it was started from (kernels, firmware, read-only images) is
+ * not, unless it lies in the VM's folder: others may use it.
+ */
+export function ownFilesOf({ files, folder }: SessionRecord): OwnFile[] {
+  return files.flatMap(({ kind, path, identity }) =>
+    path === undefined || identity === undefined || (kind === "boot" && !isWithin(folder, path))
+      ? []
+      : [{ path, identity }],
   );
-  // The disks of a VM that ran stand in both lists where they went as files.
-  return [...new Set(found)];
 }
 
-function isWithin(folder: string | null, path: string | undefined): boolean {
-  return folder !== null && path?.startsWith(`${folder}/`) === true;
+/** The paths that still lead to the very files that were sent, each once. */
+function stillThere(files: readonly OwnFile[]): string[] {
+  return [
+    ...new Set(files.filter(({ path, identity }) => fileIdentity(path) === identity).map(({ path }) => path)),
+  ];
 }
 
-/** Whether nothing of the VM is left in its folder. */
-function isEmptied(record: SessionRecord, folder: string): boolean {
-  const files = [...record.files, ...(sourceMachine(record.machine)?.retire ?? [])];
-  return files.every(({ path }) => path === undefined || !isWithin(folder, path) || !existsSync(path));
+function isWithin(folder: string | null, path: string): boolean {
+  return folder !== null && path.startsWith(`${folder}/`);
 }
 
 /** A folder is retired by one rename: it is there under the old name or under the new one. */
-function renameFolder(record: SessionRecord, folder: string): void {
-  const paths = ours(record);
+function renameFolder(record: SessionRecord, folder: string, files: readonly OwnFile[]): void {
+  const paths = stillThere(files);
   // What lies elsewhere first: once the folder has another name, its files are not found any more.
   for (const path of paths) if (!isWithin(folder, path)) renameAside(path, record.session);
   if (paths.some((path) => isWithin(folder, path))) renameAside(folder, record.session);
 }
 
-function renameEach(record: SessionRecord): void {
-  for (const path of ours(record)) renameAside(path, record.session);
+/** Whether nothing of the VM is left in its folder. */
+function isEmptied(folder: string, files: readonly OwnFile[]): boolean {
+  return files.every(({ path }) => !isWithin(folder, path) || !existsSync(path));
 }
 
 function renameAside(path: string, session: string): void {
@@ -82,14 +82,14 @@ function renameAside(path: string, session: string): void {
   }
 }
 
-function deleteEach(record: SessionRecord): void {
+function deleteEach(record: SessionRecord, files: readonly OwnFile[]): void {
   const folders = new Set<string>();
-  for (const path of ours(record)) {
+  for (const path of stillThere(files)) {
     if (lstatSync(path).isDirectory()) rmSync(path, { recursive: true });
     else unlinkSync(path);
     folders.add(dirname(path));
   }
-  if (record.folder !== null && isEmptied(record, record.folder)) {
+  if (record.folder !== null && isEmptied(record.folder, files)) {
     const manifest = join(record.folder, "vm.json");
     if (existsSync(manifest)) unlinkSync(manifest);
     // Only an empty folder goes; whatever else somebody put there stays.

@@ -5,10 +5,14 @@ import { join } from "node:path";
 import { syncFolder } from "../../../platform/rename.ts";
 import { makeFolder, type Staging } from "../../../vm/folder/staging.ts";
 import { makeBlankImage } from "../../../vm/qemu/blank-image.ts";
-import type { ArrivingMachine } from "../../journal/machine-record.ts";
+import type { ArrivingQemuRecord } from "./qemu-records.ts";
 
 /** Makes the mirrored disks and the TPM's folder; what an earlier QEMU left is worth nothing. Throws as node:fs does, and MigrateError. */
-export async function makeImages(machine: ArrivingMachine, staging: Staging, hasTpm: boolean): Promise<void> {
+export async function makeImages(
+  machine: ArrivingQemuRecord,
+  staging: Staging,
+  hasTpm: boolean,
+): Promise<void> {
   for (const { name, format, bytes } of machine.disks) {
     const path = join(staging.folder, name);
     rmSync(path, { force: true });
@@ -20,7 +24,7 @@ export async function makeImages(machine: ArrivingMachine, staging: Staging, has
 }
 
 /** All that QEMU and the TPM have written so far is on the disk when this resolves (fsync(2)). */
-export async function syncImages(machine: ArrivingMachine, staging: Staging): Promise<void> {
+export async function syncImages(machine: ArrivingQemuRecord, staging: Staging): Promise<void> {
   const tpm = join(staging.folder, "tpm");
   const states = existsSync(tpm) ? readdirSync(tpm).map((name) => join(tpm, name)) : [];
   for (const path of [...machine.disks.map(({ name }) => join(staging.folder, name)), ...states]) {

@@ -5,21 +5,22 @@
  * The QEMU is a process of its own and outlives us: whoever serves next takes it over (`adopt`).
  */
 import { randomBytes } from "node:crypto";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { asMigrateError, MigrateError } from "../../../protocol/errors.ts";
 import { limits } from "../../../protocol/limits.ts";
 import type { MessageBody } from "../../../protocol/messages.ts";
 import { ArrivingStreams } from "../../../transfer/doors/arriving-streams.ts";
-import type { DoorPool } from "../../../transfer/doors/door-pool.ts";
 import { storeFailure } from "../../../transfer/landing/store-failure.ts";
-import type { Staging } from "../../../vm/folder/staging.ts";
 import { endDaemon } from "../../../vm/qemu/daemon.ts";
 import { expectIncoming, loadedIncoming, resumeGuest } from "../../../vm/qemu/incoming.ts";
 import { adoptQemu, endOf, failureBehind, type RunningQemu, startQemu } from "../../../vm/qemu/launch.ts";
 import { QmpError, qmpFailure } from "../../../vm/qemu/qmp/qmp-error.ts";
 import type { RunFolder } from "../../../vm/qemu/run-folder.ts";
 import { endSwtpm, startSwtpm, tpmStateName } from "../../../vm/qemu/swtpm.ts";
-import type { ArrivingMachine } from "../../journal/machine-record.ts";
+import type { Arrival, ArrivalOptions, Offered } from "../arrival.ts";
+import type { StreamedPart } from "../departure.ts";
+import { NeverRan } from "../never-ran.ts";
 import {
   arrivingFolder,
   commandLineOf,
@@ -29,36 +30,19 @@ import {
   vmLinkName,
 } from "./arriving-command.ts";
 import { makeImages, syncImages } from "./arriving-images.ts";
+import type { ArrivingQemuRecord } from "./qemu-records.ts";
 
 /** How long QEMU may take from the last byte until it has loaded the devices. */
 const loadTimeoutMs = 30_000;
 
-/** The VM certainly never ran here, and never will. */
-export class NeverRan extends MigrateError {
-  constructor(message: string, cause?: unknown) {
-    super("qemu-failed", message, { side: "destination", cause });
-  }
-}
-
-export interface ArrivingVmOptions {
-  session: string;
-  name: string;
-  peer: string;
-  machine: ArrivingMachine;
-  tagKey: Buffer;
-  staging: Staging;
-  home: string;
+export interface ArrivingVmOptions extends ArrivalOptions {
+  offered: Offered;
+  machine: ArrivingQemuRecord;
   policy: QemuPolicy;
-  doors: DoorPool | undefined;
-  /** The record gives the VM to this host: another process of ours may have let it go on. */
-  isOwned: () => boolean;
-  /** The QEMU ended, or a stream failed, before the VM was whole. */
-  failed: (error: MigrateError) => void;
-  /** Bytes that came on streams, and what of the VM QEMU was handed. */
-  received: (wireBytes: number, handedOnBytes: number) => void;
 }
 
-export class ArrivingVm {
+export class ArrivingVm implements Arrival {
+  readonly hasStreams = true;
   readonly #options: ArrivingVmOptions;
   readonly #run: RunFolder;
   #qemu: RunningQemu | undefined;
@@ -73,7 +57,23 @@ export class ArrivingVm {
 
   constructor(options: ArrivingVmOptions) {
     this.#options = options;
-    this.#run = arrivingFolder(options.home, options.name);
+    this.#run = arrivingFolder(options.home, options.offered.name);
+  }
+
+  get isLive(): boolean {
+    return this.#options.machine.live;
+  }
+
+  get patienceMs(): number {
+    return this.#options.machine.patienceMs;
+  }
+
+  get streamed(): readonly StreamedPart[] {
+    const { machine, offered } = this.#options;
+    const name = machine.disks.length > 0 ? "disks, RAM" : "RAM";
+    return [
+      { name, bytes: offered.files.reduce((rest, file) => rest - file.bytes, offered.bytes), atMost: true },
+    ];
   }
 
   get streams(): ArrivingStreams | undefined {
@@ -99,7 +99,9 @@ export class ArrivingVm {
   }
 
   async #begin(): Promise<void> {
-    const { session, peer, machine, tagKey, staging, policy, doors } = this.#options;
+    const { offered, machine, staging, policy, doors } = this.#options;
+    const { session, peer } = offered;
+    const tagKey = Buffer.from(offered.tagKey, "hex");
     const run = this.#run;
     run.make(session);
     run.link(vmLinkName, staging.folder);
@@ -195,8 +197,13 @@ export class ArrivingVm {
     this.#whole = true;
   }
 
-  /** Throws NeverRan where the QEMU that holds the VM is gone before the VM was ever let go on. */
-  checkWaiting(): void {
+  async checkReady(): Promise<void> {
+    for (const { name } of this.#options.machine.disks) {
+      if (existsSync(join(this.#options.staging.folder, name))) continue;
+      const message = `${name} is gone from the destination's store`;
+      throw new MigrateError("store-failed", message, { side: "destination" });
+    }
+    await this.adopt();
     if (this.#qemu !== undefined && this.#whole && !this.#qemu.qmp.isClosed) return;
     throw new NeverRan("the destination's QEMU ended before the VM went on");
   }
@@ -213,6 +220,7 @@ export class ArrivingVm {
    * MigrateError "in-doubt" where that cannot be told.
    */
   async resume(sure: boolean): Promise<void> {
+    await this.adopt();
     // What becomes of it once it ran here is this host's own affair.
     if (this.#ran === "yes") return;
     const neverRan = sure && this.#ran === "no";
@@ -244,7 +252,7 @@ export class ArrivingVm {
   async adopt(): Promise<boolean> {
     if (this.#qemu !== undefined) return true;
     const noted = this.#run.noted();
-    if (noted?.session !== this.#options.session) return false;
+    if (noted?.session !== this.#options.offered.session) return false;
     const qemu = await adoptQemu(this.#run).catch((cause: unknown) => {
       // Its own words name paths of this host.
       const { hint } = asMigrateError(cause);
@@ -276,7 +284,7 @@ export class ArrivingVm {
     this.#instance = undefined;
     const noted = this.#run.noted();
     // Of a VM of that name that another session brought, or whose session cannot be read, nothing is touched.
-    const ours = noted?.session === this.#options.session;
+    const ours = noted?.session === this.#options.offered.session;
     const known = this.#qemu ?? null;
     const qemu = known ?? (ours ? await adoptQemu(this.#run).catch(() => null) : null);
     this.#qemu = undefined;

@@ -6,14 +6,18 @@
 import type { ControlLink } from "../../../channel/control-link.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
 import { limits } from "../../../protocol/limits.ts";
+import type { OfferedMachine } from "../../../protocol/offer.ts";
 import { StreamPool, type StreamResult, type StreamRoute } from "../../../transfer/streams/stream-pool.ts";
 import { DiskMirror } from "../../../vm/qemu/disk-mirror.ts";
+import type { HeldFiles } from "../../../vm/qemu/held-files.ts";
+import type { Qmp } from "../../../vm/qemu/qmp/qmp.ts";
 import { qmpFailure } from "../../../vm/qemu/qmp/qmp-error.ts";
 import { RamMigration } from "../../../vm/qemu/ram-migration.ts";
 import type { RunningVm } from "../../../vm/qemu/running-vm.ts";
 import type { Phase } from "../../ownership/phases.ts";
 import type { Observer } from "../../report/events.ts";
 import type { ProgressMeter } from "../../report/progress-meter.ts";
+import type { Departure, Route, StreamedPart } from "../departure.ts";
 import { DepartureProgress } from "./departure-progress.ts";
 import { LinkGate } from "./link-gate.ts";
 import { RamPace } from "./ram-pace.ts";
@@ -21,6 +25,12 @@ import { type StallLimits, StallWatch } from "./stall-watch.ts";
 import { StreamSockets } from "./stream-sockets.ts";
 
 export interface DepartingOptions {
+  /** The files that go as chunks, open. */
+  files: HeldFiles;
+  /** Bytes that each of them takes on the disk. */
+  allocatedBytes: readonly number[];
+  /** What is offered of the VM. */
+  machine: OfferedMachine;
   /** Mirror the disks while the VM runs; else it is stopped before anything is sent. */
   live: boolean;
   downtimeLimitMs: number;
@@ -36,17 +46,15 @@ export interface DepartingOptions {
   stallLimits?: StallLimits | undefined;
 }
 
-/** Where the streams go, but for what STARTED says. */
-export type Route = Omit<StreamRoute, "instance" | "streamToken">;
-
 /** How long a VM may stand still for want of a link before it is let go on at the source. */
-export const stoppedPatienceMs = 15_000;
+const stoppedPatienceMs = 15_000;
 const progressEveryMs = 200;
 /** QEMU may take its time to close a connection when it has said all. */
 const streamEndTimeoutMs = 30_000;
 
-export class DepartingVm {
-  readonly vm: RunningVm;
+export class DepartingVm implements Departure {
+  readonly isResumable = false;
+  readonly #vm: RunningVm;
   readonly #options: DepartingOptions;
   readonly #gate = new LinkGate();
   readonly #ram: RamMigration;
@@ -67,7 +75,7 @@ export class DepartingVm {
   readonly #halted = Promise.withResolvers<never>();
 
   constructor(vm: RunningVm, options: DepartingOptions) {
-    this.vm = vm;
+    this.#vm = vm;
     this.#options = options;
     this.#ram = new RamMigration(vm.qmp);
     this.#stall = new StallWatch(options.stallLimits);
@@ -78,9 +86,40 @@ export class DepartingVm {
     if (bandwidthBytesPerSec !== null) this.#pace = new RamPace(bandwidthBytesPerSec);
   }
 
-  /** What has gone over, once all has. */
-  get results(): readonly StreamResult[] {
+  get files(): HeldFiles {
+    return this.#options.files;
+  }
+
+  get allocatedBytes(): readonly number[] {
+    return this.#options.allocatedBytes;
+  }
+
+  get machine(): OfferedMachine {
+    return this.#options.machine;
+  }
+
+  get isLive(): boolean {
+    return this.#options.live;
+  }
+
+  get streamed(): readonly StreamedPart[] {
+    const { machine } = this.#options;
+    return [...machine.disks, { name: "RAM", bytes: this.#vm.definition.ramBytes, atMost: true }];
+  }
+
+  /** A connection to the VM's QEMU, as long as `close` was not called. */
+  get qmp(): Qmp {
+    return this.#vm.qmp;
+  }
+
+  get streams(): readonly StreamResult[] {
     return this.#results;
+  }
+
+  get patienceMs(): number {
+    // A VM that stands still for nothing but its last part is better resumed here.
+    const waits = this.isLive && this.stoppedAtMs !== undefined;
+    return waits ? stoppedPatienceMs : Number.POSITIVE_INFINITY;
   }
 
   /** Bytes of the VM that the destination's QEMU has been handed so far. */
@@ -95,15 +134,15 @@ export class DepartingVm {
 
   /** Since when the VM does not run here, on the monotonic clock; undefined while it does, or where it never did. */
   get stoppedAtMs(): number | undefined {
-    return this.vm.running ? (this.#stoppedAtMs ?? this.#ram.stoppedAtMs) : undefined;
+    return this.#vm.running ? (this.#stoppedAtMs ?? this.#ram.stoppedAtMs) : undefined;
   }
 
-  /** Stops the VM, where it is to be stopped before its files are read. Idempotent. Throws MigrateError. */
-  async stopGuest(): Promise<void> {
+  /** Stops the VM, if it is to be stopped before its files are read. Idempotent. Throws MigrateError "qemu-failed". */
+  async standStill(): Promise<void> {
     if (this.#options.live || this.#stoppedAtMs !== undefined) return;
     const nowMs = performance.now();
     try {
-      if (this.vm.running) await this.vm.qmp.execute("stop");
+      if (this.#vm.running) await this.#vm.qmp.execute("stop");
     } catch (thrown) {
       throw qmpFailure(thrown, "source");
     }
@@ -114,7 +153,7 @@ export class DepartingVm {
    * Has all of the VM sent that does not go as chunks; may be called again on the next link, where this
    * one is lost, and then goes on. Throws what ended the link, or MigrateError where the move has failed.
    */
-  async transfer(link: ControlLink, route: Route, meter: ProgressMeter, observe: Observer): Promise<void> {
+  async carry(link: ControlLink, route: Route, meter: ProgressMeter, observe: Observer): Promise<void> {
     link.send("start", {});
     const { body } = await link.expect("started");
     if (this.#instance !== undefined && this.#instance !== body.instance) {
@@ -279,6 +318,15 @@ export class DepartingVm {
     this.#sockets?.close();
     this.#pool?.close();
     await this.#sending?.catch(() => {});
+  }
+
+  rewritten(): number[] {
+    return this.files.changed();
+  }
+
+  close(): void {
+    this.files.close();
+    this.#vm.qmp.close();
   }
 
   #fail(error: MigrateError): MigrateError {

@@ -1,4 +1,4 @@
-/** What becomes of the VM at the source once the destination owns it: first its QEMU ends, then its files are retired. */
+/** What runs of a VM at the source ends once the destination owns it: its QEMU, its TPM, its run folder. */
 import { rmSync } from "node:fs";
 import {
   isRunning,
@@ -11,31 +11,22 @@ import { MigrateError } from "../../../protocol/errors.ts";
 import { Qmp } from "../../../vm/qemu/qmp/qmp.ts";
 import { RunFolder } from "../../../vm/qemu/run-folder.ts";
 import { endSwtpm } from "../../../vm/qemu/swtpm.ts";
-import type { SessionRecord } from "../../journal/journal.ts";
-import { sourceMachine } from "../../journal/machine-record.ts";
-import { retireFiles } from "../files/retire.ts";
+import type { SourceQemuRecord } from "./qemu-records.ts";
 
 /** How long QEMU may take to quit when it is asked. */
 const quitTimeoutMs = 10_000;
 
 /**
- * Ends what runs of the VM here and renames, deletes or keeps its files, as the session says. May be done
- * again. `qmp` is a connection to its QEMU, where there is one. Throws MigrateError "io" where the system
- * does not let us.
+ * Ends what runs of the VM here, for good. May be done again. `qmp` is a connection to its QEMU, if there is one.
+ * Throws MigrateError "io" if the system does not let us.
  */
-export async function retireVm(record: SessionRecord, home: string, qmp?: Qmp): Promise<void> {
-  const machine = sourceMachine(record.machine);
-  if (machine !== null) {
-    await endQemu(machine.qemu, machine.qmpPath, qmp);
-    if (machine.tpm !== null) await endSwtpm(machine.tpm.swtpm);
-    // Where the VM had come here by this program before, its sockets lie in a run folder of ours.
-    for (const run of RunFolder.all(home)) {
-      if (isSameProcess(run.noted()?.qemu, machine.qemu)) {
-        rmSync(run.path, { recursive: true, force: true });
-      }
-    }
+export async function endAtSource(machine: SourceQemuRecord, home: string, qmp?: Qmp): Promise<void> {
+  await endQemu(machine.qemu, machine.qmpPath, qmp);
+  if (machine.tpm !== null) await endSwtpm(machine.tpm.swtpm);
+  // If the VM had come here by this program before, its sockets lie in a run folder of ours.
+  for (const run of RunFolder.all(home)) {
+    if (isSameProcess(run.noted()?.qemu, machine.qemu)) rmSync(run.path, { recursive: true, force: true });
   }
-  retireFiles(record);
 }
 
 async function endQemu(process: ProcessId, qmpPath: string, known: Qmp | undefined): Promise<void> {

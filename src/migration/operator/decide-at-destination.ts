@@ -1,0 +1,156 @@
+/**
+ * A person's decision on a session at the destination, carried out beside a serve that may be at work on it: by
+ * the store, the run folder and the journal alone.
+ */
+import { join } from "node:path";
+import { renameNoReplace, syncFolder } from "../../platform/rename.ts";
+import { MigrateError } from "../../protocol/errors.ts";
+import { migratedSuffix } from "../../protocol/names.ts";
+import { Staging, stagingPath } from "../../vm/folder/staging.ts";
+import { isPublishedBy, publishedManifest } from "../destination/published-manifest.ts";
+import type { Change, Journal, SessionRecord } from "../journal/journal.ts";
+import { type DestinationAction, destinationStep } from "../ownership/destination-machine.ts";
+import type { DestinationRecord } from "../ownership/records.ts";
+import type { Decision } from "../ownership/source-machine.ts";
+import type { Resident } from "../providers/arrival.ts";
+import { providerOf } from "../providers/providers.ts";
+
+interface Host {
+  home: string;
+  journal: Journal;
+}
+
+/**
+ * Takes the decision. Throws MigrateError "policy" or "in-doubt" if it would contradict what is known here, or if
+ * the session has moved on since it was looked at; and what the system or QEMU answers.
+ */
+export async function decideAtDestination(
+  session: string,
+  decision: Decision,
+  { home, journal }: Host,
+): Promise<void> {
+  const record = journal.find(session)!;
+  if (decision === "ask" && record.endedAtMs !== null) return;
+  const resident = providerOf(record).resident(record, home);
+  const from = record.state as DestinationRecord;
+  const { actions } = destinationStep(
+    {
+      record: from,
+      mode: record.mode,
+      witness: {
+        published: isPublishedBy(folderOf(record), session),
+        runs: await resident.runs(),
+      },
+      program: resident.program,
+    },
+    { type: "decided", decision },
+  );
+  for (const action of actions) await perform(action, record, resident, journal);
+}
+
+async function perform(
+  action: DestinationAction,
+  record: SessionRecord,
+  resident: Resident,
+  journal: Journal,
+): Promise<void> {
+  const { session, store, name, files } = record;
+  const nowMs = Date.now();
+  const staging = () => new Staging(store ?? ".", session, files);
+  const isOurs = (folder: string) => isPublishedBy(folder, session);
+  // A serve may be at work on the session: a decision holds only for the state that it was made for.
+  const step = (to: DestinationRecord, change: Change) =>
+    journal.write(to, () =>
+      journal.step(
+        session,
+        { side: "destination", from: record.state as DestinationRecord, to },
+        { ...change, updatedAtMs: nowMs },
+      ),
+    );
+  switch (action) {
+    case "record-owner":
+      return step("owner", { phase: "handover" });
+    case "record-cancelled":
+      return step("cancelled", { endedAtMs: nowMs });
+    case "publish-files":
+      if (record.settled) return;
+      resident.relink(staging().publish(name, publishedManifest(record, nowMs), isOurs));
+      return;
+    case "run-vm":
+      return resident.resume();
+    case "record-ended":
+      if (record.endedAtMs !== null) return;
+      journal.write("published-files", () =>
+        journal.update(session, { settled: true, endedAtMs: nowMs, updatedAtMs: nowMs }),
+      );
+      return;
+    case "end-vm":
+      return resident.end();
+    case "remove-staging":
+      staging().remove();
+      return;
+    case "set-aside":
+      return setAside(record);
+    default:
+      throw refused(record, action);
+  }
+}
+
+function folderOf({ store, name }: SessionRecord): string {
+  return join(store ?? ".", name);
+}
+
+function setAside(record: SessionRecord): void {
+  const folder = folderOf(record);
+  if (!isPublishedBy(folder, record.session)) return;
+  renameNoReplace(folder, `${folder}${migratedSuffix}-${record.session.slice(0, 8)}`);
+  syncFolder(record.store ?? ".");
+}
+
+function refused({ name, state, store, session }: SessionRecord, refusal: DestinationAction): MigrateError {
+  const side = "destination";
+  const id = session.slice(0, 12);
+  switch (refusal) {
+    case "refuse-copy":
+      return new MigrateError("policy", `${name} comes as a copy; there is no ownership to settle`, {
+        side,
+        hint: "run migrate send --copy again on the source, or give the session up with --cancel",
+      });
+    case "refuse-not-whole":
+      return new MigrateError("policy", `${name} is ${state} here; only a VM that is whole can be owned`, {
+        side,
+      });
+    case "refuse-gone":
+      return new MigrateError("policy", `${name} was a running VM, and its QEMU here is gone`, {
+        side,
+        hint: "it stands still at the source, whole: say --owner source there, and here",
+      });
+    case "refuse-too-late":
+      return new MigrateError("policy", `${name} is ${state}; that cannot be taken back`, { side });
+    case "refuse-maybe-released":
+      return new MigrateError("in-doubt", `${name} is whole here, and the source may have let go of it`, {
+        side,
+        hint: "ask on the source (migrate resolve there); --owner source, if you know that it has it",
+      });
+    case "refuse-doubt":
+      return new MigrateError(
+        "in-doubt",
+        `${name} is ${state} in the journal, but it was published or runs here: the journal is older than that`,
+        {
+          side,
+          hint: `look at ${folderOf({ store, name } as SessionRecord)} and at what runs; if the VM is this host's, say --owner destination`,
+        },
+      );
+    case "refuse-open":
+      return new MigrateError(
+        "in-doubt",
+        `${name} is ${state} here (${stagingPath(store ?? ".", session)})`,
+        {
+          side,
+          hint: `the source settles it: run migrate resolve ${id} there, or say --owner source or --owner destination here`,
+        },
+      );
+    default:
+      return new MigrateError("bug", `nobody carries out ${refusal}`, { side });
+  }
+}

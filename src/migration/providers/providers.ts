@@ -1,0 +1,25 @@
+/** The kinds of VMs that can be moved, by the name under which OFFER and the journal know them. */
+import { MigrateError } from "../../protocol/errors.ts";
+import { filesProvider } from "./files/files-provider.ts";
+import type { Provider } from "./provider.ts";
+import { qemuProvider } from "./qemu/qemu-provider.ts";
+
+const providers: readonly Provider[] = [filesProvider, qemuProvider];
+
+/** The provider of that name, of a record of ours. Throws MigrateError "home-unusable" if this version has none. */
+export function providerOf({ provider: name }: { provider: string }): Provider {
+  const found = providers.find((provider) => provider.name === name);
+  if (found !== undefined) return found;
+  throw new MigrateError("home-unusable", `the journal has a session of the kind "${name}"`, {
+    hint: "this version of migrate does not know it: use the version that began it",
+  });
+}
+
+/** The provider that an offer names. Throws MigrateError "policy" if this host has none. */
+export function offeredProvider(name: string): Provider {
+  const found = providers.find((provider) => provider.name === name);
+  if (found !== undefined) return found;
+  throw new MigrateError("policy", `the destination takes no VMs of the kind "${name}"`, {
+    side: "destination",
+  });
+}

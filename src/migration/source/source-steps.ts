@@ -1,0 +1,150 @@
+/**
+ * The source's ownership machine (ownership/source-machine.ts) over a session of the journal: gives it events,
+ * and carries out those of its actions that need no link. Every change of a source's record is made here.
+ */
+import { markReleased, unmarkReleased } from "../../vm/folder/release-mark.ts";
+import type { Change, Journal, SessionRecord } from "../journal/journal.ts";
+import type { SourceRecord } from "../ownership/records.ts";
+import {
+  type SourceAction,
+  type SourceEvent,
+  type SourceState,
+  sourceStart,
+  sourceStep,
+} from "../ownership/source-machine.ts";
+import type { Departure } from "../providers/departure.ts";
+import { providerOf } from "../providers/providers.ts";
+import type { Observer } from "../report/events.ts";
+
+export interface SourceStepsOptions {
+  home: string;
+  journal: Journal;
+  session: string;
+  /** The VM as this process has it; undefined if it only ends what another one began. */
+  departure?: Departure | undefined;
+  observe: Observer;
+  now: () => number;
+}
+
+export class SourceSteps {
+  readonly #options: SourceStepsOptions;
+  #state: SourceState;
+  /** The record that the step under way was decided on. */
+  #decidedOn: SourceRecord;
+
+  /** Begins from the session's record as it is now. */
+  constructor(options: SourceStepsOptions) {
+    this.#options = options;
+    const { state, mode } = this.record;
+    this.#state = sourceStart(state as SourceRecord, mode, providerOf(this.record).standsStill(this.record));
+    this.#decidedOn = this.#state.record;
+  }
+
+  /** As the journal has it now. */
+  get record(): SessionRecord {
+    return this.#options.journal.find(this.#options.session)!;
+  }
+
+  get state(): SourceState {
+    return this.#state;
+  }
+
+  /** Gives the machine an event. Returns the actions, which the caller sees to in their order. */
+  step(event: SourceEvent): SourceAction[] {
+    const { state, actions } = sourceStep(this.#state, event);
+    if (actions.some(isRefusal)) return actions;
+    this.#decidedOn = this.#state.record;
+    this.#state = state;
+    return actions;
+  }
+
+  /** Carries out an action if it needs no link, and returns whether it did. Throws MigrateError. */
+  async perform(action: SourceAction): Promise<boolean> {
+    const { home, departure, now } = this.#options;
+    const provider = providerOf(this.record);
+    switch (action) {
+      case "record-released":
+        this.#to("released", { phase: "handover" });
+        return true;
+      case "record-confirmed":
+        this.#to("confirmed", { phase: "confirm", doneBytes: this.record.bytes });
+        return true;
+      case "record-cancelled":
+        this.#to("cancelled", { endedAtMs: now() });
+        return true;
+      case "record-told":
+        this.#write("acknowledged", { acknowledged: true });
+        return true;
+      case "record-settled":
+        this.#write("resumed", { settled: true });
+        return true;
+      case "mark-files":
+        this.#mark();
+        return true;
+      case "unmark-files":
+        for (const { path } of provider.ownFiles(this.record)) unmark(path, this.record.session);
+        return true;
+      case "retire-files":
+        if (this.record.settled) return true;
+        await provider.retire(this.record, home, departure);
+        this.#write("retired", { settled: true });
+        return true;
+      case "resume-vm":
+        if (this.#state.standsStill) await provider.resumeHere(this.record, departure);
+        return true;
+      case "report-two-owners":
+        this.#options.observe({
+          event: "warning",
+          message: `the destination owns ${this.record.name}, which was given up here: run it in one place only (session ${this.record.session.slice(0, 12)})`,
+        });
+        return true;
+      default:
+        return false;
+    }
+  }
+
+  #to(to: SourceRecord, change: Change): void {
+    const { journal, session, now } = this.#options;
+    journal.write(to, () =>
+      journal.step(session, { side: "source", from: this.#decidedOn, to }, { ...change, updatedAtMs: now() }),
+    );
+  }
+
+  #write(label: string, change: Change): void {
+    const { journal, session, now } = this.#options;
+    journal.write(label, () => journal.update(session, { ...change, updatedAtMs: now() }));
+  }
+
+  /** What cannot be marked is released all the same: the record says so, as it does for every file. */
+  #mark(): void {
+    const { session, peer, name } = this.record;
+    const unmarked = providerOf(this.record)
+      .ownFiles(this.record)
+      .filter(({ path }) => !mark(path, session, peer));
+    if (unmarked.length === 0) return;
+    this.#options.observe({
+      event: "notice",
+      message: `the files of ${name} cannot say themselves that they were released (their file system keeps no attributes): only the journal in MIGRATE_HOME knows`,
+    });
+  }
+}
+
+function isRefusal(action: SourceAction): boolean {
+  return action.startsWith("refuse");
+}
+
+function mark(path: string, session: string, to: string): boolean {
+  try {
+    return markReleased(path, { session, to });
+  } catch {
+    return false;
+  }
+}
+
+function unmark(path: string, session: string): void {
+  try {
+    unmarkReleased(path, session);
+  } catch {
+    // It says of a session that is cancelled that it released the file; the record knows better, and is asked.
+  }
+}
