@@ -2,7 +2,7 @@
  * What a session has received: the staged files, the tags of what lies in them, and whether either
  * can still be believed.
  */
-import { existsSync, statSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { MigrateError } from "../../protocol/errors.ts";
 import { chunkCount, chunkLength, limits } from "../../protocol/limits.ts";
 import { encodeInventory } from "../../transfer/chunks/inventory.ts";
@@ -68,18 +68,6 @@ export class ReceivedFiles {
     } catch (thrown) {
       throw storeFailure(thrown);
     }
-  }
-
-  /**
-   * Throws MigrateError "store-failed" where a file is not there in its full size: what is not there
-   * must not be owned, whatever was sealed before.
-   */
-  checkPresent(): void {
-    this.staging.paths.forEach((path, i) => {
-      if (existsSync(path) && statSync(path).size === this.#files[i]!.bytes) return;
-      const message = `${this.#files[i]!.name} is gone from the destination's store`;
-      throw new MigrateError("store-failed", message, { side: "destination" });
-    });
   }
 
   /**
@@ -195,7 +183,7 @@ export class ReceivedFiles {
       )
         throw differs("the VM's digest");
       // What a release would find wrong must not be said to be ready.
-      this.checkPresent();
+      this.staging.checkPresent();
       await this.staging.sync();
     } catch (thrown) {
       throw storeFailure(thrown);

@@ -186,7 +186,7 @@ export class ReceivedVm {
 
   /** What must be so for the VM to be owned. Throws MigrateError "store-failed" or NeverRan. */
   async checkReady(): Promise<void> {
-    this.files.checkPresent();
+    this.files.staging.checkPresent();
     await this.#arrival.checkReady();
     // Nobody resumes a VM before it is owned.
     this.#sure = true;

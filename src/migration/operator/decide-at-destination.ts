@@ -69,6 +69,8 @@ async function perform(
     );
   switch (action) {
     case "record-owner":
+      // A journal may have been restored that is older than a removal.
+      if (!isOurs(folderOf(record))) staging().checkPresent();
       return step("owner", { phase: "handover" });
     case "record-cancelled":
       return step("cancelled", { endedAtMs: nowMs });

@@ -63,6 +63,7 @@ export type SourceAction =
   | "record-released"
   /** Write into the VM's files that this session released them. Idempotent. */
   | "mark-files"
+  /** Before `cancelled` is recorded: what is marked and cancelled was restored from a backup. Idempotent. */
   | "unmark-files"
   | "send-release"
   | "send-publish"
@@ -181,8 +182,15 @@ export function sourceStep(state: SourceState, event: SourceEvent): SourceStep {
       return givenUp(state);
 
     case "found-marked":
-      if (state.record !== "sending") return stay();
-      return { state: { ...state, record: "released" }, actions: ["record-released"] };
+      switch (state.record) {
+        case "sending":
+          return { state: { ...state, record: "released" }, actions: ["record-released"] };
+        case "cancelled":
+          // The mark goes before a cancellation is recorded: this record is of another time than the files.
+          return stay("refuse");
+        default:
+          return stay();
+      }
 
     case "decided":
       return decided(state, event.decision);
@@ -201,7 +209,7 @@ function decided(state: SourceState, decision: Decision): SourceStep {
       if (record === "released") {
         return {
           state: { ...state, record: "cancelled" },
-          actions: ["record-cancelled", "unmark-files", "resume-vm", "record-settled"],
+          actions: ["unmark-files", "record-cancelled", "resume-vm", "record-settled"],
         };
       }
       // It is the source's already; a VM that stands still by our doing is resumed.
@@ -230,7 +238,7 @@ function givenUp(state: SourceState): SourceStep {
         actions: ["resume-vm", "record-cancelled", "record-settled", "tell-cancelled"],
       };
     case "cancelled":
-      return { state, actions: ["unmark-files", "resume-vm", "record-settled", "tell-cancelled"] };
+      return { state, actions: ["resume-vm", "record-settled", "tell-cancelled"] };
     default:
       return { state, actions: ["refuse"] };
   }
@@ -250,7 +258,7 @@ function cancelledThere(state: SourceState): SourceStep {
     case "cancelled":
       return { state: ended, actions: ["record-told"] };
     case "released":
-      return { state: ended, actions: ["record-cancelled", "record-told", "unmark-files"] };
+      return { state: ended, actions: ["unmark-files", "record-cancelled", "record-told"] };
     default:
       return { state: ended, actions: ["record-cancelled", "record-told"] };
   }

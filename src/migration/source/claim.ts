@@ -10,7 +10,7 @@ import type { Journal, SessionRecord } from "../journal/journal.ts";
 import type { Mode } from "../ownership/phases.ts";
 import type { Candidate, OpenedVm } from "../providers/departure.ts";
 import { providerOf } from "../providers/providers.ts";
-import { type LocalOptions, settleLocally } from "./give-up.ts";
+import { believeFiles, type LocalOptions, settleLocally } from "./give-up.ts";
 import { lockSession } from "./session-lock.ts";
 
 export interface ClaimOptions {
@@ -87,7 +87,7 @@ async function claimOpened(
   for (const found of earlier) {
     const release = lockSession(home, found);
     try {
-      if (mode === "move") await believeFiles(found, local);
+      if (mode === "move") await believeFiles(found.session, local);
       const record = journal.find(found.session)!;
       if (isReleased(record)) {
         if (record.address !== address) throw releasedElsewhere(record);
@@ -114,14 +114,6 @@ async function claimOpened(
   return null;
 }
 
-/** The record may be older than the files: if they say that they were released, they were. */
-async function believeFiles(record: SessionRecord, local: LocalOptions): Promise<void> {
-  if (record.state !== "sending") return;
-  const files = providerOf(record).ownFiles(record);
-  const isMarked = files.some(({ path }) => releaseMark(path)?.session === record.session);
-  if (isMarked) await settleUnless(record, "found-marked", local);
-}
-
 function begin(
   candidate: Candidate,
   opened: OpenedVm,
@@ -133,7 +125,7 @@ function begin(
   const check = () => {
     if (options.mode !== "move") return;
     requireNotMoved(journal, opened.isStill);
-    requireUnmarked(journal, record);
+    requireUnmarked(record);
   };
   check();
   // Taken before the session can be seen by another process.
@@ -197,14 +189,13 @@ function requireNotMoved(journal: Journal, isIt: (record: SessionRecord) => bool
 }
 
 /** Throws "not-owner" if the files themselves say that they were released, and the journal does not know better. */
-function requireUnmarked(journal: Journal, record: SessionRecord): void {
+function requireUnmarked(record: SessionRecord): void {
   for (const { path } of providerOf(record).ownFiles(record)) {
     const mark = releaseMark(path);
-    // A session that was given up took its marks away, or died before it could.
-    if (mark === null || journal.find(mark.session)?.state === "cancelled") continue;
+    if (mark === null) continue;
     throw new MigrateError(
       "not-owner",
-      `${path} says that it was released to ${mark.to}, which this host's journal does not know`,
+      `${path} says that it was released to ${mark.to}, and this host's journal does not say otherwise`,
       {
         side: "source",
         hint: `ask there (session ${mark.session.slice(0, 12)}); if it does not have the VM and never will, take the mark off with: setfattr -x user.migrate.released FILE`,
@@ -219,7 +210,7 @@ function isReleased({ state, endedAtMs }: SessionRecord): boolean {
 
 async function settleUnless(
   { session }: SessionRecord,
-  type: "superseded" | "given-up" | "found-marked",
+  type: "superseded" | "given-up",
   local: LocalOptions,
 ): Promise<void> {
   const record = local.journal.find(session);

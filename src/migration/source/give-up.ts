@@ -5,8 +5,10 @@
 import type { HeartbeatTiming } from "../../channel/control-link.ts";
 import type { Identity } from "../../channel/identity.ts";
 import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
+import { releaseMark } from "../../vm/folder/release-mark.ts";
 import type { SessionRecord } from "../journal/journal.ts";
 import type { SourceAction, SourceEvent } from "../ownership/source-machine.ts";
+import { providerOf } from "../providers/providers.ts";
 import { tellCancelled } from "./cancellation.ts";
 import { parseAddressText } from "./source-link.ts";
 import { SourceSteps, type SourceStepsOptions } from "./source-steps.ts";
@@ -28,6 +30,7 @@ export async function settleLocally(
   options: LocalOptions,
   departure?: SourceStepsOptions["departure"],
 ): Promise<SourceAction[]> {
+  await believeFiles(session, options);
   const steps = new SourceSteps({ ...options, session, departure });
   const actions = steps.step(event);
   for (const action of actions) {
@@ -35,6 +38,30 @@ export async function settleLocally(
     else await steps.perform(action);
   }
   return actions;
+}
+
+/**
+ * The record may be older than the files: if they say that the session released them, it did. Throws MigrateError
+ * "in-doubt" if the record says that it was given up, which takes the marks off.
+ */
+export async function believeFiles(
+  session: string,
+  options: Omit<SourceStepsOptions, "session">,
+): Promise<void> {
+  const steps = new SourceSteps({ ...options, session });
+  const { record } = steps;
+  if (record.mode === "copy" || (record.state !== "sending" && record.state !== "cancelled")) return;
+  const files = providerOf(record).ownFiles(record);
+  if (!files.some(({ path }) => releaseMark(path)?.session === session)) return;
+  const actions = steps.step({ type: "found-marked" });
+  if (actions.includes("refuse")) {
+    throw new MigrateError(
+      "in-doubt",
+      `${record.name} is ${record.state} in the journal, and its files say that they were released: the journal is of another time than they are`,
+      { side: "source", hint: `look at both hosts; session ${session.slice(0, 12)}` },
+    );
+  }
+  for (const action of actions) await steps.perform(action);
 }
 
 async function tellDestination(record: SessionRecord, options: LocalOptions): Promise<void> {

@@ -2,6 +2,7 @@
  * The source's ownership machine (ownership/source-machine.ts) over a session of the journal: gives it events,
  * and carries out those of its actions that need no link. Every change of a source's record is made here.
  */
+import { MigrateError } from "../../protocol/errors.ts";
 import { markReleased, unmarkReleased } from "../../vm/folder/release-mark.ts";
 import type { Change, Journal, SessionRecord } from "../journal/journal.ts";
 import type { SourceRecord } from "../ownership/records.ts";
@@ -82,7 +83,7 @@ export class SourceSteps {
         this.#mark();
         return true;
       case "unmark-files":
-        for (const { path } of provider.ownFiles(this.record)) unmark(path, this.record.session);
+        this.#unmark();
         return true;
       case "retire-files":
         if (this.record.settled) return true;
@@ -127,6 +128,23 @@ export class SourceSteps {
       message: `the files of ${name} cannot say themselves that they were released (their file system keeps no attributes): only the journal in MIGRATE_HOME knows`,
     });
   }
+
+  /** Throws MigrateError "io" if a mark cannot be taken off: what keeps it could not be sent again. */
+  #unmark(): void {
+    const { session } = this.record;
+    for (const { path } of providerOf(this.record).ownFiles(this.record)) {
+      try {
+        unmarkReleased(path, session);
+      } catch (cause) {
+        const why = (cause as NodeJS.ErrnoException).code ?? String(cause);
+        throw new MigrateError("io", `the mark of its release cannot be taken off ${path} (${why})`, {
+          side: "source",
+          hint: "see that the file can be written, then run migrate resolve again",
+          cause,
+        });
+      }
+    }
+  }
 }
 
 function isRefusal(action: SourceAction): boolean {
@@ -138,13 +156,5 @@ function mark(path: string, session: string, to: string): boolean {
     return markReleased(path, { session, to });
   } catch {
     return false;
-  }
-}
-
-function unmark(path: string, session: string): void {
-  try {
-    unmarkReleased(path, session);
-  } catch {
-    // It says of a session that is cancelled that it released the file; the record knows better, and is asked.
   }
 }

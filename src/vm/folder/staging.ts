@@ -74,6 +74,19 @@ export class Staging {
     return used;
   }
 
+  /**
+   * Throws MigrateError "store-failed" if a file is not there in its full size: what is not there must not be
+   * owned, whatever was sealed before.
+   */
+  checkPresent(): void {
+    for (const [i, path] of this.paths.entries()) {
+      const { name, bytes } = this.files[i]!;
+      if (existsSync(path) && statSync(path).size === bytes) continue;
+      const message = `${name} is gone from the destination's store`;
+      throw new MigrateError("store-failed", message, { side: "destination" });
+    }
+  }
+
   /** Bytes that the staged files take on the disk already. */
   allocatedBytes(): number {
     return this.paths.reduce((sum, path) => sum + (existsSync(path) ? statSync(path).blocks * 512 : 0), 0);

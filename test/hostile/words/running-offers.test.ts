@@ -35,6 +35,27 @@ const disk = { kind: "disk", name: "a.raw", content: Buffer.alloc(512, 7) } as c
 const other = { kind: "disk", name: "b.raw", content: Buffer.alloc(512, 8) } as const;
 const drive = (name: string) => ["-drive", `file=/vms/${name},format=raw,if=virtio`];
 
+// [PROV-1] [PROV-2]
+describe("a provider", () => {
+  const plain = new RawVm("web1").offer();
+
+  test("that this host does not have is refused by name, and nothing is made for it", () =>
+    expectRefused({ ...plain, provider: "libvirt" }, "policy", '"libvirt"'));
+
+  test("whose fields are another's is refused", () =>
+    expectRefused({ ...plain, provider: "qemu" }, "protocol", "offer.provider"));
+
+  test("that is not named is told from the other fields, and one that is named is the same", async () => {
+    await ground.withstands(async () => {
+      const first = await ground.joined(source);
+      expect(await first.sendJson("offer", plain).expect("accept")).toMatchObject({ state: "receiving" });
+      const again = await ground.joined(source, first.session, 2);
+      await again.sendJson("offer", { ...plain, provider: "files" }).expect("accept");
+      await again.send("cancel", {}).expect("cancelled");
+    });
+  });
+});
+
 // [VM-1]
 describe("a command line is refused that has", () => {
   test.each([

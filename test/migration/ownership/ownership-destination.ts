@@ -5,34 +5,40 @@
  */
 import type {
   DestinationAction,
-  DestinationRecord,
+  DestinationEvent,
   DestinationRequest,
 } from "../../../src/migration/ownership/destination-machine.ts";
+import { type DestinationRecord, isEdge } from "../../../src/migration/ownership/records.ts";
 import type { Add, Rules } from "./ownership-moves.ts";
-import { type Link, linkOf, type World } from "./ownership-world.ts";
+import { type Link, linkOf, stateOf, type World } from "./ownership-world.ts";
 
-const destinationEdges = [
-  "none>receiving",
-  "receiving>ready",
-  "ready>receiving",
-  "ready>owner",
-  "ready>published",
-  "owner>closed",
-  "published>closed",
-  "receiving>cancelled",
-  "ready>cancelled",
-];
-/** Of a running VM whose QEMU is gone before it ever ran. */
-const givenBack = ["ready>cancelled", "owner>cancelled"];
+export function recordDestination(world: World, to: DestinationRecord): string | undefined {
+  const { dstRecord: from, mode } = world;
+  world.dstRecord = to;
+  if (!world.dstSeen.includes(to)) world.dstSeen = [...world.dstSeen, to];
+  if (to === "owner") world.owned = true;
+  if (to === "cancelled") world.owned = false;
+  // Only a running VM that never ran there is given back.
+  const isGivenBack = from === "owner" && to === "cancelled";
+  if (isGivenBack && (world.guest === "ran" || world.guest === "waiting"))
+    return "the destination gave back what may have run";
+  return isEdge({ side: "destination", from, to }, mode)
+    ? undefined
+    : `the destination's record went ${from}>${to}`;
+}
 
-export function recordDestination(world: World, record: DestinationRecord): string | undefined {
-  const edge = `${world.dstRecord}>${record}`;
-  world.dstRecord = record;
-  const allowed = world.guest === "gone" ? [...destinationEdges, ...givenBack] : destinationEdges;
-  return allowed.includes(edge) ? undefined : `the destination's record went ${edge}`;
+/** What the machine says to an event, as the destination's to do. */
+export function actionsAt(world: World, rules: Rules, event: DestinationEvent): DestinationAction[] {
+  const state = stateOf(world);
+  const witness = rules.looksAtFiles ? state.witness : { published: false, runs: false };
+  return [...rules.destinationStep({ ...state, witness }, event).actions];
 }
 
 export function destinationMoves(world: World, rules: Rules, add: Add): void {
+  const [decided] = world.resolveTodo;
+  if (decided !== undefined) {
+    add(`resolve at the destination does ${decided}`, true, (next) => performResolve(next, decided));
+  }
   const [action] = world.destinationTodo;
   if (action !== undefined) {
     add(`the destination does ${action}`, true, (next) => performDestination(next, rules, action));
@@ -70,7 +76,7 @@ function hear(world: World, rules: Rules, id: number): void {
   const request = message.replace(/\d$/, "") as DestinationRequest;
   world.began = world.dstRecord;
   world.current = id;
-  world.destinationTodo = [...rules.destinationStep(world.dstRecord, world.mode, request).actions];
+  world.destinationTodo = actionsAt(world, rules, { type: "request", request });
   // The content that a seal is about travels as its digest.
   if (request === "seal" && Number(message.at(-1)) !== world.dataContent && world.data !== "none") {
     world.destinationTodo = ["refuse"];
@@ -87,15 +93,21 @@ function performDestination(world: World, rules: Rules, action: DestinationActio
   };
   world.destinationTodo.shift();
   let broke: string | undefined;
-  const lost = world.guest === "gone" || (rules.givesBackWhatRan && world.guest === "ran");
+  const isGone = world.guest === "gone" || world.guest === "none";
+  const lost = isGone || (rules.givesBackWhatRan && world.guest === "ran");
   if (world.runs && lost && (action === "record-owner" || action === "run-vm")) {
     if (action === "run-vm" && !world.published) {
       // It may have run before this process began: that is for a person to settle.
-      world.doubt = world.guest === "gone";
+      world.doubt = isGone && world.dstRecord === "owner";
       fail();
     } else {
-      world.destinationTodo = [...rules.giveBack(world.dstRecord, world.mode).actions];
+      world.destinationTodo = actionsAt(world, rules, { type: "never-ran" });
     }
+    return undefined;
+  }
+  // What is to be owned is looked at once more (received-vm.ts, checkReady).
+  if ((action === "record-owner" || action === "record-published") && world.place !== "staging") {
+    fail();
     return undefined;
   }
   if (action.startsWith("record-")) {
@@ -108,6 +120,8 @@ function performDestination(world: World, rules: Rules, action: DestinationActio
     if (record !== world.dstRecord) broke = recordDestination(world, record);
     world.began = record;
   } else if (action.startsWith("send-")) {
+    // Files that are not there are made anew (received-files.ts, takeStock).
+    if (action === "send-accept-receiving" && world.place === "none") world.place = "staging";
     if (action === "send-accept-receiving") world.grant = link && !link.shut ? world.current : 0;
     if (link && !link.cut) link.down.push(action.slice("send-".length));
   } else if (action === "reserve") {
@@ -132,8 +146,12 @@ function performDestination(world: World, rules: Rules, action: DestinationActio
     }
   } else if (action === "run-vm") {
     if (world.runs) world.guest = "ran";
+  } else if (action === "end-vm") {
+    broke = endVm(world);
   } else if (action === "remove-staging") {
-    if (world.place === "staging" || world.guest === "gone") removeStaging(world);
+    removeStaging(world);
+  } else if (action.startsWith("report-")) {
+    // Nothing changes by it.
   } else {
     fail();
   }
@@ -144,8 +162,55 @@ function performDestination(world: World, rules: Rules, action: DestinationActio
   return broke;
 }
 
+/** What `migrate resolve` does: over the store, the run folder and the journal alone (decide-at-destination.ts). */
+function performResolve(world: World, action: DestinationAction): string | undefined {
+  world.resolveTodo.shift();
+  const to = (record: DestinationRecord) => {
+    if (world.dstRecord !== world.resolveOn) {
+      world.resolveTodo = [];
+      return undefined;
+    }
+    world.resolveOn = record;
+    // The person has settled what nobody could tell.
+    world.doubt = false;
+    return recordDestination(world, record);
+  };
+  switch (action) {
+    case "record-owner":
+      if (world.place !== "none") return to("owner");
+      world.resolveTodo = [];
+      return undefined;
+    case "record-cancelled":
+      return to("cancelled");
+    case "publish-files":
+      if (world.place === "none") world.resolveTodo = [];
+      else world.place = "final";
+      return undefined;
+    case "run-vm":
+      if (world.guest === "waiting") world.guest = "ran";
+      return undefined;
+    case "end-vm":
+      return endVm(world);
+    case "remove-staging":
+      // Only the hidden folder: what is published is never removed by a decision.
+      if (world.place === "staging") removeStaging(world);
+      return undefined;
+    case "set-aside":
+      removeStaging(world);
+      return undefined;
+    default:
+      return undefined;
+  }
+}
+
+function endVm(world: World): string | undefined {
+  if (world.guest === "ran") return "the destination ended a VM that runs";
+  if (world.guest === "waiting") world.guest = "none";
+  return undefined;
+}
+
 export function removeStaging(world: World): void {
-  world.guest = "none";
+  if (world.guest === "gone") world.guest = "none";
   world.place = "none";
   world.data = "none";
 }

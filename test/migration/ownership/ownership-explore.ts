@@ -28,7 +28,8 @@ export function explore(mode: Mode, rules: Rules, most: number, runs = false): E
   for (let at = 0; at < queue.length; at++) {
     const world = queue[at]!;
     queue[at] = undefined;
-    ended.push(isEnded(world));
+    const isOver = isEnded(world);
+    ended.push(isOver);
     const onward: number[] = [];
     for (const move of movesFrom(world, rules)) {
       moves++;
@@ -44,7 +45,8 @@ export function explore(mode: Mode, rules: Rules, most: number, runs = false): E
         queue.push(move.world);
         came.push({ from: at, by: move.name });
       }
-      if (move.own) onward.push(index);
+      // What is said to an end that both know is no way out of it.
+      if (move.own && !isOver) onward.push(index);
     }
     own.push(onward);
   }

@@ -1,5 +1,5 @@
 /** What may come of a world: what the two do by themselves, and what goes wrong (ownership.test.ts). */
-import { destinationStep, giveBack } from "../../../src/migration/ownership/destination-machine.ts";
+import { destinationStep } from "../../../src/migration/ownership/destination-machine.ts";
 import { sourceStep } from "../../../src/migration/ownership/source-machine.ts";
 import { destinationMoves } from "./ownership-destination.ts";
 import { sourceMoves } from "./ownership-source.ts";
@@ -10,25 +10,32 @@ import { copyOf, type World } from "./ownership-world.ts";
 export interface Rules {
   sourceStep: typeof sourceStep;
   destinationStep: typeof destinationStep;
-  giveBack: typeof giveBack;
   /** A broken one: what ran and is gone is taken for what never ran (arriving-vm.ts). */
   givesBackWhatRan: boolean;
   /** Only the newest connection of a session is obeyed (destination.ts). */
   newestOnly: boolean;
   /** It is known, too, where the session has no record. */
   remembersAttempts: boolean;
-  /** A record is written only over the record that was decided on (destination-session.ts). */
+  /** A record is written only over the record that was decided on (journal.ts, `step`). */
   comparesRecord: boolean;
+  /** What goes wrong includes journals that are restored from a backup, or lost. */
+  restoresJournals: boolean;
+  /** The source asks its files before it believes its record (give-up.ts). */
+  believesFiles: boolean;
+  /** The destination asks store and programs before it believes its record (destination-session.ts). */
+  looksAtFiles: boolean;
 }
 
 export const program: Rules = {
   sourceStep,
   destinationStep,
-  giveBack,
   givesBackWhatRan: false,
   newestOnly: true,
   remembersAttempts: true,
   comparesRecord: true,
+  restoresJournals: false,
+  believesFiles: true,
+  looksAtFiles: true,
 };
 
 export interface Move {

@@ -1,20 +1,18 @@
 /**
- * What the source does with the actions of its machine, as source-attempt.ts and source.ts do: one
- * after the other, a message only while the link takes it, everything but the record forgotten with
- * the link.
+ * What the source does with the actions of its machine, as source-steps.ts, source-attempt.ts and give-up.ts do:
+ * one after the other, a message only while the link takes it, everything but the record and the files forgotten
+ * with the link.
  */
-import { destinationMayRun } from "../../../src/migration/ownership/destination-machine.ts";
+import { destinationMayRun } from "../../../src/migration/ownership/owner.ts";
+import { isEdge, type SourceRecord } from "../../../src/migration/ownership/records.ts";
 import {
   type SourceAction,
   type SourceEvent,
-  type SourceRecord,
+  type SourceState,
   sourceStart,
 } from "../../../src/migration/ownership/source-machine.ts";
 import type { Add, Rules } from "./ownership-moves.ts";
 import { linkOf, type World } from "./ownership-world.ts";
-
-const sourceEdges = ["sending>released", "sending>cancelled", "released>confirmed", "released>cancelled"];
-const copyEdges = ["sending>confirmed", "cancelled>confirmed", "sending>cancelled"];
 
 export function unlink(world: World): void {
   const link = linkOf(world, world.link);
@@ -26,48 +24,93 @@ export function unlink(world: World): void {
   world.phase = "begin";
   world.ended = false;
   world.sourceTodo = [];
-  world.machineRecord = world.srcRecord;
+  if (world.srcRecord !== "lost") world.machineRecord = world.srcRecord;
 }
 
-export function stepSource(world: World, rules: Rules, event: SourceEvent): void {
+export function standsStill({ runs, srcRecord, srcSettled }: World): boolean {
+  return runs && (srcRecord === "sending" || srcRecord === "cancelled") && !srcSettled;
+}
+
+function stateOfSource(world: World): SourceState {
   const { mode, machineRecord, phase } = world;
-  const { state, actions } = rules.sourceStep({ mode, record: machineRecord, phase }, event);
-  if (actions.includes("refuse")) {
-    unlink(world);
+  return { mode, record: machineRecord, phase, standsStill: standsStill(world) };
+}
+
+/** Gives the machine an event. With no link, what the files say is believed first (give-up.ts). */
+export function stepSource(world: World, rules: Rules, event: SourceEvent): void {
+  const { state, actions } = rules.sourceStep(stateOfSource(world), event);
+  if (actions.some((action) => action.startsWith("refuse"))) {
+    if (world.link !== 0) unlink(world);
     return;
   }
   world.phase = state.phase;
   world.machineRecord = state.record;
-  world.ended = state.ended !== undefined;
+  world.ended = state.ended !== undefined && world.link !== 0;
   world.sourceTodo.push(...actions);
 }
 
-export function recordSource(world: World, record: SourceRecord): string | undefined {
-  const edge = `${world.srcRecord}>${record}`;
-  const allowed = world.mode === "copy" ? copyEdges : sourceEdges;
-  const broke = allowed.includes(edge) ? undefined : `the source's record went ${edge}`;
-  world.srcRecord = record;
+/** Gives the machine an event that comes while no link stands. */
+export function settleLocally(world: World, rules: Rules, event: SourceEvent): string | undefined {
+  const { refused, broke } = believeFiles(world, rules);
+  if (!refused) stepSource(world, rules, event);
+  return broke;
+}
+
+/** What the files say comes before the record (give-up.ts). */
+function believeFiles(world: World, rules: Rules): { refused: boolean; broke?: string | undefined } {
+  if (!rules.believesFiles || !world.mark || world.mode === "copy") return { refused: false };
+  const { state, actions } = rules.sourceStep(stateOfSource(world), { type: "found-marked" });
+  if (actions.includes("refuse")) return { refused: true };
+  world.machineRecord = state.record;
+  return {
+    refused: false,
+    broke: actions.includes("record-released") ? recordSource(world, "released") : undefined,
+  };
+}
+
+/** The journal says that the session was given up, and the files that they were released. */
+export function isRestoredToCancelled({ srcRecord, mark }: World): boolean {
+  return srcRecord === "cancelled" && mark;
+}
+
+export function recordSource(world: World, to: SourceRecord): string | undefined {
+  const { srcRecord: from, mode } = world;
+  if (from === "lost") return "a lost record was written";
+  const broke = isEdge({ side: "source", from, to }, mode)
+    ? undefined
+    : `the source's record went ${from}>${to}`;
+  world.srcRecord = to;
+  if (!world.srcSeen.includes(to)) world.srcSeen = [...world.srcSeen, to];
   return broke;
 }
 
 export function sourceMoves(world: World, rules: Rules, add: Add): void {
+  if (world.srcRecord === "lost") return;
+  const [action] = world.sourceTodo;
+  if (action !== undefined) {
+    add(`the source does ${action}`, true, (next) => performSource(next, rules, action));
+    return;
+  }
   if (world.link === 0) {
+    if (rules.believesFiles && isRestoredToCancelled(world)) return;
+    if (standsStill(world) && world.stopped && world.srcRecord === "cancelled") {
+      // What send does at its end, and its guard if it died.
+      add("the source takes the VM back", true, (next) => settleLocally(next, rules, { type: "given-up" }));
+      return;
+    }
     // In doubt it is said and left to a person; asking again would give the same answer.
     if (world.over || world.doubt) return;
     add("the source connects", true, (next) => {
       next.attempt++;
+      const { broke } = believeFiles(next, rules);
       next.link = next.attempt;
       next.links.push({ id: next.attempt, up: [], down: [], cut: false, bound: false, shut: false });
-      const start = sourceStart(next.srcRecord, next.mode);
+      const start = sourceStart(next.srcRecord as SourceRecord, next.mode);
       next.phase = start.phase;
       next.machineRecord = start.record;
       stepSource(next, rules, { type: "linked" });
+      return broke;
     });
-    return;
-  }
-  const [action] = world.sourceTodo;
-  if (action !== undefined) {
-    add(`the source does ${action}`, true, (next) => performSource(next, rules, action));
     return;
   }
   if (world.ended) {
@@ -102,16 +145,17 @@ function eventOf(message: string): SourceEvent {
 }
 
 function performSource(world: World, rules: Rules, action: SourceAction): string | undefined {
-  const link = linkOf(world, world.link)!;
+  const link = linkOf(world, world.link);
   if (action === "transfer") {
-    if (link.cut || world.grant !== world.link || world.dstRecord !== "receiving") {
+    if (link!.cut || world.grant !== world.link || world.dstRecord !== "receiving") {
       unlink(world);
     } else if (world.guest === "gone") {
       // STARTED names another QEMU than before: what was sent to it is lost.
-      world.sourceTodo.shift();
-      stepSource(world, rules, { type: "cancel" });
+      unlink(world);
+      settleLocally(world, rules, { type: "given-up" });
     } else if (world.data !== "part") {
       world.data = "part";
+      world.stopped = world.runs;
     } else {
       world.data = "whole";
       world.dataContent = world.content;
@@ -128,14 +172,35 @@ function performSource(world: World, rules: Rules, action: SourceAction): string
       return recordSource(world, "confirmed");
     case "record-cancelled":
       return recordSource(world, "cancelled");
+    case "record-told":
+    case "tell-cancelled":
+    case "report-two-owners":
+      return undefined;
+    case "record-settled":
+      world.srcSettled = true;
+      return undefined;
+    case "mark-files":
+      world.mark = true;
+      return undefined;
+    case "unmark-files":
+      world.mark = false;
+      return undefined;
+    case "resume-vm":
+      world.stopped = false;
+      if (!world.runs || world.guest !== "ran") return undefined;
+      return "the source resumed the VM, which has run at the destination";
     case "retire-files":
       if (world.mode === "copy") return undefined;
       world.files = false;
-      return destinationMayRun(world.dstRecord, world.mode) ? undefined : "files retired without an owner";
+      return destinationMayRun(world.dstRecord, world.mode) || world.owned
+        ? undefined
+        : "files retired without an owner";
+    case "ask-destination":
+      return undefined;
     default: {
       const message = action.slice("send-".length);
-      if (!link.cut) link.up.push(message === "seal" ? `seal${world.content}` : message);
-      if (link.up.length > 3) throw new Error("the world's wire is too short");
+      if (!link!.cut) link!.up.push(message === "seal" ? `seal${world.content}` : message);
+      if (link!.up.length > 3) throw new Error("the world's wire is too short");
       return undefined;
     }
   }

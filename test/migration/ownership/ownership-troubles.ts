@@ -1,86 +1,126 @@
 /** What goes wrong, and what a person does, at any time and in any order. */
-import { destinationMayRun } from "../../../src/migration/ownership/destination-machine.ts";
-import { recordDestination, removeStaging, shut } from "./ownership-destination.ts";
+import { destinationMayRun } from "../../../src/migration/ownership/owner.ts";
+import type { DestinationRecord } from "../../../src/migration/ownership/records.ts";
+import type { Decision } from "../../../src/migration/ownership/source-machine.ts";
+import { actionsAt, shut } from "./ownership-destination.ts";
 import type { Add, Rules } from "./ownership-moves.ts";
-import { recordSource, stepSource, unlink } from "./ownership-source.ts";
-import { linkOf, type World } from "./ownership-world.ts";
+import { settleLocally, unlink } from "./ownership-source.ts";
+import { isDoubted, linkOf, mayRunAtSource, type World } from "./ownership-world.ts";
 
 export function troubles(world: World, rules: Rules, add: Add): void {
   for (const { id, cut } of world.links) {
     if (!cut) add(`link ${id} is cut`, false, (next) => (linkOf(next, id)!.cut = true));
   }
-  if (world.link !== 0) add("the source dies", false, unlink);
-  add("the destination dies", false, (next) => {
-    for (const link of next.links) shut(link);
-    next.published = false;
-    next.newest = 0;
-    next.grant = 0;
-    next.current = 0;
-    next.began = "none";
-    next.destinationTodo = [];
-    // What was not brought to the disk may be gone.
-    if (next.data === "whole") next.data = "part";
-  });
+  if (world.link !== 0 || world.sourceTodo.length > 0) add("the source dies", false, unlink);
+  add("the destination dies", false, (next) => restart(next, rules));
   if (world.guest === "waiting") {
     add("the QEMU that waits at the destination dies", false, (next) => {
       next.guest = "gone";
     });
   }
-  if (world.link === 0 && world.srcRecord === "sending" && !world.over && world.content === 0) {
-    add("the VM runs on the source for a while", false, (next) => (next.content = 1));
+  if (
+    world.link === 0 &&
+    world.srcRecord === "sending" &&
+    !world.over &&
+    world.content === 0 &&
+    !world.runs
+  ) {
+    if (mayRunAtSource(world)) {
+      add("the VM runs on the source for a while", false, (next) => (next.content = 1));
+    }
   }
+  const isUnderWay = world.srcRecord === "sending" || world.srcRecord === "released";
+  if (world.link === 0 && world.runs && isUnderWay && world.sourceTodo.length === 0) {
+    add("the source gives the move up", false, (next) => settleLocally(next, rules, { type: "given-up" }));
+  }
+  if (world.runs && world.dstRecord === "receiving" && world.destinationTodo.length === 0) {
+    add("the destination gives the session up", false, (next) => {
+      next.began = next.dstRecord;
+      next.destinationTodo = actionsAt(next, rules, { type: "given-up" });
+    });
+  }
+  if (rules.restoresJournals) journals(world, rules, add);
   persons(world, rules, add);
 }
 
-/** What a person may do: give up at any time, and settle a doubt once they have looked at both hosts. */
+/** The destination's process is gone, and another one begins with what is durable. */
+function restart(world: World, rules: Rules): void {
+  for (const link of world.links) shut(link);
+  world.published = false;
+  world.newest = 0;
+  world.grant = 0;
+  world.current = 0;
+  // What was not brought to the disk may be gone.
+  if (world.data === "whole") world.data = "part";
+  world.began = world.dstRecord;
+  world.destinationTodo = actionsAt(world, rules, { type: "restarted" });
+}
+
+/**
+ * A home that is restored from a backup, or lost, while none of its programs runs. Of two restorations the second
+ * is to the older backup: a journal that is newer than the one it replaces tells of what was undone.
+ */
+function journals(world: World, rules: Rules, add: Add): void {
+  const source = (record: World["srcRecord"]) => (next: World) => {
+    unlink(next);
+    next.srcRecord = record;
+    next.srcOlder = true;
+    next.over = false;
+    // A backup of the time before the VM was seen to says that it was not.
+    next.srcSettled = false;
+    if (record !== "lost") next.srcSeen = world.srcSeen.slice(0, world.srcSeen.indexOf(record) + 1);
+    if (record !== "lost") next.machineRecord = record;
+  };
+  for (const record of world.srcSeen) {
+    if (record === world.srcRecord) continue;
+    add(`the source's journal is restored to ${record}`, false, source(record));
+  }
+  if (world.srcRecord !== "lost") add("the source's journal is lost", false, source("lost"));
+  // A program is stopped before its journal is restored, and ends what it has begun.
+  if (world.destinationTodo.length > 0 || world.resolveTodo.length > 0) return;
+  for (const record of world.dstSeen) {
+    if (record === world.dstRecord) continue;
+    add(`the destination's journal is restored to ${record}`, false, (next) => {
+      next.dstRecord = record;
+      next.dstOlder = true;
+      next.dstSeen = world.dstSeen.slice(0, world.dstSeen.indexOf(record) + 1);
+      next.resolveTodo = [];
+      restart(next, rules);
+    });
+  }
+}
+
+/** What a person may decide, once they have looked at both hosts, by the rules that the machines have for it. */
 function persons(world: World, rules: Rules, add: Add): void {
-  const { srcRecord, dstRecord, mode } = world;
-  if (
-    world.link !== 0 &&
-    !world.ended &&
-    (world.sourceTodo.length === 0 || world.sourceTodo[0] === "transfer")
-  ) {
-    add("the person cancels the send", false, (next) => {
-      const todo = next.sourceTodo;
-      next.sourceTodo = [];
-      stepSource(next, rules, { type: "cancel" });
-      if (next.link !== 0 && next.sourceTodo.length === 0) next.sourceTodo = todo;
-    });
-  }
-  if (world.link === 0 && srcRecord === "sending" && !world.over) {
-    add("the person cancels at the source", false, (next) => recordSource(next, "cancelled"));
-  }
-  if (dstRecord === "receiving" || (dstRecord === "ready" && mode === "copy")) {
-    add("the person cancels at the destination", false, (next) => {
-      removeStaging(next);
-      return recordDestination(next, "cancelled");
-    });
-    add("the person cancels at the destination and it dies before the files are gone", false, (next) =>
-      recordDestination(next, "cancelled"),
+  const { srcRecord, mode } = world;
+  const isIdle = world.link === 0 && world.sourceTodo.length === 0;
+  const atSource = (decision: Decision) =>
+    add(`a person decides ${decision} at the source`, false, (next) =>
+      settleLocally(next, rules, { type: "decided", decision }),
     );
-  }
+  const atDestination = (decision: Decision) =>
+    add(`a person decides ${decision} at the destination`, false, (next) => {
+      next.resolveOn = next.dstRecord;
+      next.resolveTodo = actionsAt(next, rules, { type: "decided", decision }).filter(
+        (action) => !action.startsWith("refuse"),
+      );
+    });
+  if (isIdle && srcRecord !== "lost" && !world.over) atSource("cancel");
+  if (world.resolveTodo.length === 0 && world.dstRecord !== "none") atDestination("cancel");
   if (mode === "copy") return;
-  if (dstRecord === "ready" && (srcRecord === "sending" || srcRecord === "released")) {
-    add("the person gives the VM to the source, at the destination", false, (next) => {
-      removeStaging(next);
-      return recordDestination(next, "cancelled");
-    });
+  // The rest is the person's word about the other host, which they have looked at.
+  const isOwnedThere = destinationMayRun(world.dstRecord, mode) || isDoubted(world);
+  const mayBeOwnedThere = isOwnedThere || world.dstRecord === "ready";
+  if (isIdle && srcRecord === "released" && !mayBeOwnedThere) atSource("source");
+  if (isIdle && srcRecord === "released" && isOwnedThere && (!world.runs || world.guest === "ran")) {
+    atSource("destination");
   }
-  // The word for a running VM lets it run, and is not taken where its QEMU is gone.
-  if (dstRecord === "ready" && srcRecord === "released" && world.guest !== "gone") {
-    add("the person gives the VM to the destination, there", false, (next) => {
-      next.place = "final";
-      if (next.runs) next.guest = "ran";
-      return recordDestination(next, "owner");
-    });
+  if (world.resolveTodo.length > 0) return;
+  const isReleased = srcRecord === "released" && world.mark;
+  if (!world.owned && (srcRecord === "sending" || isReleased) && !isDoubted(world)) {
+    if (world.dstRecord === "receiving" || world.dstRecord === "ready") atDestination("source");
   }
-  if (world.link === 0 && srcRecord === "released" && dstRecord === "cancelled") {
-    add("the person gives the VM to the source, there", false, (next) => recordSource(next, "cancelled"));
-  }
-  const isThere = destinationMayRun(dstRecord, mode) && (!world.runs || world.guest === "ran");
-  if (world.link === 0 && srcRecord === "released" && isThere) {
-    add("the person gives the VM to the destination, at the source", false, (next) =>
-      recordSource(next, "confirmed"),
-    );
-  }
+  if (world.dstRecord === "ready" && isReleased && world.guest !== "gone") atDestination("destination");
+  const isWhole: readonly DestinationRecord[] = ["receiving", "ready"];
+  if (isDoubted(world) && isWhole.includes(world.dstRecord)) atDestination("destination");
 }

@@ -1,18 +1,17 @@
 /**
  * Two hosts and the network between them, as small as they can be and still lose everything that real
- * ones can (ownership.test.ts explores them). What is durable survives a death, the rest does not.
+ * ones can (ownership.test.ts explores them). What is durable survives a death, the rest does not; and what
+ * is durable in a journal can be restored from a backup, or be lost.
  */
-import {
-  type DestinationAction,
-  type DestinationRecord,
-  destinationMayRun,
+import type {
+  DestinationAction,
+  DestinationState,
 } from "../../../src/migration/ownership/destination-machine.ts";
+import { destinationMayRun, sourceMayRun } from "../../../src/migration/ownership/owner.ts";
 import type { Mode, Phase } from "../../../src/migration/ownership/phases.ts";
-import {
-  type SourceAction,
-  type SourceRecord,
-  sourceMayRun,
-} from "../../../src/migration/ownership/source-machine.ts";
+import type { DestinationRecord, SourceRecord } from "../../../src/migration/ownership/records.ts";
+import type { SourceAction } from "../../../src/migration/ownership/source-machine.ts";
+import { contradicts } from "../../../src/migration/ownership/witness.ts";
 
 export interface Link {
   /** The source's count of its connections; the newest has the highest. */
@@ -32,8 +31,17 @@ export interface World {
   /** A running VM: its RAM is in a QEMU at the destination, which may die. */
   runs: boolean;
   faults: number;
-  // The source. Durable: record, attempt, files, over. The VM's content changes when it runs here.
-  srcRecord: SourceRecord;
+  // The source. Durable: record, attempt, files and their mark, over. The VM's content changes when it runs here.
+  srcRecord: SourceRecord | "lost";
+  /** The records that a backup of its journal may hold. */
+  srcSeen: readonly SourceRecord[];
+  /** The journal is older than what the host did. */
+  srcOlder: boolean;
+  /** The files say that this session released them. */
+  mark: boolean;
+  /** The VM stands still here by our doing, and the journal has noted that it was seen to. */
+  stopped: boolean;
+  srcSettled: boolean;
   attempt: number;
   files: boolean;
   over: boolean;
@@ -46,6 +54,10 @@ export interface World {
   sourceTodo: SourceAction[];
   // The destination. Durable: record, newest attempt on it, the data and where they are.
   dstRecord: DestinationRecord;
+  dstSeen: readonly DestinationRecord[];
+  dstOlder: boolean;
+  /** The destination has owned the VM, whatever its journal says now, and has not given it back. */
+  owned: boolean;
   dstAttempt: number;
   data: "none" | "part" | "whole" | "durable";
   dataContent: number;
@@ -62,6 +74,9 @@ export interface World {
   current: number;
   began: DestinationRecord;
   destinationTodo: DestinationAction[];
+  /** What `migrate resolve` does at the destination, a process of its own, and the record that it decided on. */
+  resolveTodo: DestinationAction[];
+  resolveOn: DestinationRecord;
   links: Link[];
 }
 
@@ -71,6 +86,11 @@ export function begin(mode: Mode, faults: number, runs = false): World {
     runs,
     faults,
     srcRecord: "sending",
+    srcSeen: ["sending"],
+    srcOlder: false,
+    mark: false,
+    stopped: false,
+    srcSettled: false,
     attempt: 0,
     files: true,
     over: false,
@@ -81,6 +101,9 @@ export function begin(mode: Mode, faults: number, runs = false): World {
     ended: false,
     sourceTodo: [],
     dstRecord: "none",
+    dstSeen: ["none"],
+    dstOlder: false,
+    owned: false,
     dstAttempt: 0,
     data: "none",
     dataContent: 0,
@@ -93,6 +116,8 @@ export function begin(mode: Mode, faults: number, runs = false): World {
     current: 0,
     began: "none",
     destinationTodo: [],
+    resolveTodo: [],
+    resolveOn: "none",
     links: [],
   };
 }
@@ -102,6 +127,7 @@ export function copyOf(world: World): World {
     ...world,
     sourceTodo: [...world.sourceTodo],
     destinationTodo: [...world.destinationTodo],
+    resolveTodo: [...world.resolveTodo],
     links: world.links.map((link) => ({ ...link, up: [...link.up], down: [...link.down] })),
   };
 }
@@ -121,22 +147,50 @@ export function keyOf(world: World): string {
   return `${Object.values(rest).join("|")}#${numbers}#${wires.join(";")}`;
 }
 
+/** What the destination has of the session, as its machine is told. */
+export function stateOf({ mode, runs, dstRecord, place, guest }: World): DestinationState {
+  return {
+    record: dstRecord,
+    mode,
+    witness: { published: place === "final", runs: guest === "ran" },
+    program: !runs ? "files" : guest === "waiting" || guest === "ran" ? "there" : "gone",
+  };
+}
+
+/** The witnesses at the destination disagree: a person has to look. */
+export function isDoubted(world: World): boolean {
+  const { record, witness } = stateOf(world);
+  return contradicts(record, witness);
+}
+
+/** Whether the source's copy may be started: by its record, unless the files themselves say otherwise. */
+export function mayRunAtSource({ mode, srcRecord, files, mark }: World): boolean {
+  if (mode === "copy") return true;
+  return srcRecord !== "lost" && sourceMayRun(srcRecord, mode) && files && !mark;
+}
+
 /** What holds in every world, by itself; the first thing that does not, in words. */
 export function wrongIn(world: World): string | undefined {
   const { mode, runs, srcRecord, dstRecord, data, place, guest, files, content, dataContent } = world;
-  const source = sourceMayRun(srcRecord, mode);
-  const destination = destinationMayRun(dstRecord, mode);
+  const source = mayRunAtSource(world);
+  // A record that was restored may give it a VM of which nothing is there.
+  const destination = destinationMayRun(dstRecord, mode) && (place !== "none" || !world.dstOlder);
   const holds =
     dstRecord === "ready" || dstRecord === "owner" || dstRecord === "published" || dstRecord === "closed";
   const whole = data === "durable" && place !== "none" && guest !== "gone";
+  // What no journal, however old, may bring about.
   if (guest === "ran" && source) return "the VM has run at the destination, and the source may run it";
+  if (mode === "move" && source && destination) return "both hosts may run the VM";
+  if (!files && !whole) return "no host has a complete copy";
+  if (world.owned && guest !== "gone" && !whole) return "the destination removed what it owned";
+  if (world.srcOlder || world.dstOlder) return undefined;
+  // What holds as long as each journal is what its host did.
   if (guest === "ran" && !destination) return `the VM runs at the destination while that is ${dstRecord}`;
   if (runs && srcRecord === "confirmed" && guest !== "ran") return "the source let go of what runs nowhere";
-  if (mode === "move" && source && destination) return "both hosts may run the VM";
   if (mode === "move" && !source && !destination && srcRecord !== "released") {
     return "nobody may run the VM, and the source is not between released and confirmed";
   }
-  if (!files && !(whole && holds)) return "no host has a complete copy";
+  if (!files && !holds) return "no host has a complete copy";
   // What died there is given back, or in doubt; the source still has it.
   if (guest === "gone") return undefined;
   if (holds && !whole) return `the destination is ${dstRecord} without a complete, durable copy`;
@@ -153,16 +207,31 @@ export function wrongIn(world: World): string | undefined {
 
 /** The two have come to an end that both know, and nothing lies about. */
 export function isEnded(world: World): boolean {
-  const { mode, srcRecord, dstRecord, place, files, over, doubt } = world;
+  const { mode, srcRecord, dstRecord, place, files, over, doubt, runs } = world;
+  // A journal that is lost, or older than what its host did, may leave a doubt, which is said and left to a person.
+  if (srcRecord === "lost" || isDoubted(world)) return true;
+  if (
+    (world.srcOlder || world.dstOlder) &&
+    (srcRecord === "released" || (srcRecord === "cancelled" && world.mark))
+  )
+    return true;
+  // The destination says that it owns what this host has not released, as far as its journal goes: in doubt.
+  if ((world.srcOlder || world.dstOlder) && srcRecord === "sending" && destinationMayRun(dstRecord, mode))
+    return true;
   // The VM stands still at the source, whole, and both hosts say so.
-  if (doubt) return srcRecord === "released" && files;
+  if (doubt) return (srcRecord === "released" || world.srcOlder) && files;
   if (!over) return false;
   if (srcRecord === "confirmed") {
+    if (world.srcOlder || world.dstOlder) return true;
     return dstRecord === "closed" && place === "final" && files === (mode === "copy");
   }
-  // Where the destination died after making the folder and before recording it, an empty one is left.
+  if (runs && world.stopped) return false;
+  if (world.dstOlder && srcRecord === "cancelled") return true;
+  // If the destination died after making the folder and before recording it, an empty one is left.
   return (
-    srcRecord === "cancelled" && (dstRecord === "none" || (dstRecord === "cancelled" && place === "none"))
+    srcRecord === "cancelled" &&
+    !world.mark &&
+    (dstRecord === "none" || (dstRecord === "cancelled" && place === "none"))
   );
 }
 
