@@ -51,6 +51,7 @@ describe("a provider", () => {
       expect(await first.sendJson("offer", plain).expect("accept")).toMatchObject({ state: "receiving" });
       const again = await ground.joined(source, first.session, 2);
       await again.sendJson("offer", { ...plain, provider: "files" }).expect("accept");
+      await again.expect("inventoryEnd");
       await again.send("cancel", {}).expect("cancelled");
     });
   });
