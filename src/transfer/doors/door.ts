@@ -13,6 +13,7 @@ import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
 import type { FrameName } from "../../protocol/frames.ts";
 import { deadlines, limits } from "../../protocol/limits.ts";
 import { decodeMessage, encodeMessage, type MessageBody } from "../../protocol/messages.ts";
+import { software } from "../../protocol/software.ts";
 import { LaneReceiver } from "../lanes/lane-receiver.ts";
 import type { FromDoor, ToDoor } from "./door-messages.ts";
 import { type HostedStream, StreamHost } from "./stream-host.ts";
@@ -235,7 +236,7 @@ export class Door {
     const failed = (error: MigrateError) => this.#broken(visitor, error);
     visitor.lane = new LaneReceiver(lane, visitor.link, this.#post, failed);
     visitor.link.standing = "lane-destination";
-    const welcome = { version: limits.version, software: "migrate", trusted: true, ...this.#place };
+    const welcome = { version: limits.version, software, trusted: true, ...this.#place };
     visitor.link.send(encodeMessage("welcome", welcome))?.catch(() => {});
   }
 

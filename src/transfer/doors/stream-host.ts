@@ -8,6 +8,7 @@ import { MigrateError } from "../../protocol/errors.ts";
 import type { FrameName } from "../../protocol/frames.ts";
 import { limits } from "../../protocol/limits.ts";
 import { encodeMessage } from "../../protocol/messages.ts";
+import { software } from "../../protocol/software.ts";
 import { StreamEnd } from "../streams/stream-end.ts";
 import { streamTiming } from "../streams/stream-watch.ts";
 import type { FromDoor, StreamGrant } from "./door-messages.ts";
@@ -114,7 +115,7 @@ export class HostedStream {
     if (link === undefined || link.closed) return;
     try {
       const received = this.#end.inbox.begin();
-      const welcome = { version: limits.version, software: "migrate", trusted: true, received };
+      const welcome = { version: limits.version, software, trusted: true, received };
       this.#end.outbox.acknowledge(this.#received);
       link.standing = "stream-destination";
       link.send(encodeMessage("welcome", welcome))?.catch(() => {});
