@@ -1,4 +1,5 @@
 /** One link's transfer: the source's files, what the destination has of them, and the lanes between. */
+import { calleeOf } from "../../channel/call.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { limits } from "../../protocol/limits.ts";
 import type { MessageBody } from "../../protocol/messages.ts";
@@ -80,12 +81,7 @@ export class SourceFiles {
     const setting = this.#zstd ? compression : "off";
     const fileBytes = record.files.reduce((sum, { bytes }) => sum + bytes, 0);
     return new LanePool({
-      ...address,
-      credentials: identity && {
-        certificatePem: identity.certificatePem,
-        privateKeyPem: identity.privateKeyPem,
-      },
-      peer: identity ? peer : null,
+      callee: calleeOf(address, identity, peer),
       session: record.session,
       laneToken,
       tagKey: Buffer.from(record.tagKey, "hex"),

@@ -1,8 +1,9 @@
 /**
- * What the main thread and the Workers of its lanes say to each other. Both are ours, so nothing here is checked;
- * file contents never pass this way.
+ * The messages between the main thread and the Workers of its lanes. Both are ours, so nothing here is
+ * checked; file contents never pass this way.
  */
 import type { WireError } from "../../protocol/errors.ts";
+import type { ReadFile } from "../chunks/chunk-reader.ts";
 import type { Compression } from "../compression/compression.ts";
 import type { LaneRoute } from "./lane-link.ts";
 import type { Landing } from "./lane-spread.ts";
@@ -12,7 +13,8 @@ export type ToLane =
   | ({
       kind: "start";
       tagKey: Uint8Array;
-      files: { path: string; bytes: number }[];
+      /** Their descriptors are the pool's (LentFiles): a lane reads through them until it has answered "drop". */
+      files: ReadFile[];
       /** The memory of the WorkQueue from which all lanes take. */
       queue: SharedArrayBuffer;
       compression: Compression;
@@ -30,11 +32,12 @@ export type ToLane =
   /** An answer to "up": the lane begins, or connects again to get another thread of the destination. */
   | { kind: "begin" }
   | { kind: "redial" }
-  | { kind: "stop" };
+  /** Ends everything at once, and gives the descriptors back by "dropped". */
+  | { kind: "drop" };
 
 /** A lane of the source to the main thread. */
 export type FromLane =
-  /** Connected, and waiting to be told how to go on. */
+  /** Connected; waits for "begin" or "redial". */
   | { kind: "up"; landing: Landing | null; tries: number }
   /** Chunks that are right at the destination now: places are pairs of (file, chunk). */
   | {
@@ -49,7 +52,8 @@ export type FromLane =
       bytesSent: number;
     }
   | { kind: "failed"; error: WireError }
-  | { kind: "stopped"; bytesSent: number };
+  /** Nothing is read any more: the descriptors are given back. */
+  | { kind: "dropped" };
 
 /** A lane of the destination to the main thread. */
 export type FromReceivingLane =

@@ -14,6 +14,7 @@ import { KnownPages } from "../reuse/repeats/known-pages.ts";
 import type { LaneRoute } from "./lane-link.ts";
 import type { FromLane, ToLane } from "./lane-messages.ts";
 import { LaneSpread } from "./lane-spread.ts";
+import { LentFiles } from "./lent-files.ts";
 import { WorkQueue } from "./work-queue.ts";
 
 /** The queue is filled again when no more than this waits in it: before the fastest lanes have nothing. */
@@ -47,12 +48,14 @@ export interface TransferOptions extends LaneRoute {
 interface Lane {
   worker: Worker;
   bytesSent: number;
+  /** Gives back the descriptors that it reads through. */
+  giveBack: () => void;
 }
 
 export class LanePool {
   readonly #options: TransferOptions;
   readonly #lanes: Lane[] = [];
-  readonly #plan: Generator<PlanStep>;
+  #plan: Generator<PlanStep> | undefined;
   readonly #queue = new WorkQueue();
   readonly #spread: LaneSpread;
   readonly #finished = Promise.withResolvers<void>();
@@ -63,60 +66,73 @@ export class LanePool {
 
   constructor(options: TransferOptions) {
     this.#options = options;
-    this.#plan = plan(options.files);
     this.#spread = new LaneSpread(options.lanes);
     // The link may be gone before anybody waits for the end.
     this.#finished.promise.catch(() => {});
   }
 
   /**
-   * Brings every chunk over. Rejects with the first lane's failure, or with `abort`'s error; either
-   * way every Worker is gone when this settles.
+   * Brings every chunk over. The descriptors of the files must be open when this is called, and are not
+   * needed after that. Rejects with the first lane's failure, or with `abort`'s error; either way every
+   * lane ends soon after.
    */
   async run(): Promise<void> {
-    const { host, port, credentials, peer, session, laneToken, tagKey, lanes, files } = this.#options;
+    const lent = LentFiles.open(this.#options.files.map(({ fd }) => fd));
+    try {
+      this.#plan = plan(this.#options.files.map((file, i) => ({ ...file, fd: lent.fds[i]! })));
+      await this.#runLanes(lent);
+    } finally {
+      this.#over = true;
+      // A Worker that is terminated may be in the middle of a read: each is asked first.
+      for (const { worker } of this.#lanes) worker.postMessage({ kind: "drop" } satisfies ToLane);
+      lent.end();
+    }
+  }
+
+  async #runLanes(lent: LentFiles): Promise<void> {
+    const { callee, session, laneToken, tagKey, lanes, files } = this.#options;
     const { compression, indexKey, bandwidthBytesPerSec } = this.#options;
     const memory = this.#options.copies ? KnownPages.memory(files.map(({ tags }) => tags.bytes)) : null;
     const start: Omit<Extract<ToLane, { kind: "start" }>, "copies"> = {
       kind: "start",
-      host,
-      port,
-      credentials,
-      peer,
+      callee,
       session,
       laneToken,
       tagKey,
-      files: files.map(({ path, tags }) => ({ path, bytes: tags.bytes })),
+      files: files.map(({ path, tags }, i) => ({ path, fd: lent.fds[i]!, bytes: tags.bytes })),
       queue: this.#queue.memory,
       compression,
       mostLevel: highestLevelOf(lanes),
       pace: bandwidthBytesPerSec === null ? null : { bandwidthBytesPerSec, memory: SharedPacer.memory() },
       indexKey,
     };
-    try {
-      this.#fill();
-      const isNothing = this.#planned && this.#outstanding === 0;
-      for (let i = 0; i < (isNothing ? 0 : lanes); i++) {
-        const worker = spawnWorker("lane");
-        const lane: Lane = { worker, bytesSent: 0 };
-        this.#lanes.push(lane);
-        worker.onerror = (event) => this.abort(new MigrateError("bug", `a lane died: ${event.message}`));
-        worker.onmessage = ({ data }: MessageEvent<FromLane>) => this.#hear(lane, data);
-        const copies = memory === null ? null : { lane: i, memory };
-        worker.postMessage({ ...start, copies } satisfies ToLane);
-      }
-      await this.#finished.promise;
-    } finally {
-      this.#over = true;
-      for (const { worker } of this.#lanes) worker.terminate();
+    this.#fill();
+    const isNothing = this.#planned && this.#outstanding === 0;
+    for (let i = 0; i < (isNothing ? 0 : lanes); i++) {
+      const worker = spawnWorker("lane");
+      const lane: Lane = { worker, bytesSent: 0, giveBack: lent.lend() };
+      this.#lanes.push(lane);
+      worker.onerror = (event) => {
+        lane.giveBack();
+        this.abort(new MigrateError("bug", `a lane died: ${event.message}`));
+      };
+      worker.onmessage = ({ data }: MessageEvent<FromLane>) => this.#receive(lane, data);
+      const copies = memory === null ? null : { lane: i, memory };
+      worker.postMessage({ ...start, copies } satisfies ToLane);
     }
+    await this.#finished.promise;
   }
 
   abort(error: MigrateError): void {
     this.#finished.reject(error);
   }
 
-  #hear(lane: Lane, message: FromLane): void {
+  #receive(lane: Lane, message: FromLane): void {
+    if (message.kind === "dropped") {
+      lane.giveBack();
+      lane.worker.terminate();
+      return;
+    }
     if (this.#over) return;
     try {
       switch (message.kind) {
@@ -166,7 +182,7 @@ export class LanePool {
   }
 
   #layOut(): void {
-    const { value: step, done } = this.#plan.next();
+    const { value: step, done } = this.#plan!.next();
     if (done) {
       this.#planned = true;
     } else if (step.kind === "right") {

@@ -18,7 +18,7 @@ import { Fingerprinter } from "../reuse/store/block-hash.ts";
 import { encodeDescribe, parseWant } from "../reuse/store/describe.ts";
 import { DescriptionChoice } from "../reuse/store/description-choice.ts";
 import { ChunksUnderway, type ChunkUnderway, foundBytes, newChunk } from "./chunks-underway.ts";
-import { LaneLink } from "./lane-link.ts";
+import { type LaneHandler, LaneLink } from "./lane-link.ts";
 import type { FromLane, ToLane } from "./lane-messages.ts";
 import { type QueuedChunk, WorkQueue } from "./work-queue.ts";
 
@@ -50,10 +50,10 @@ export class LaneSender {
   readonly #underway = new ChunksUnderway();
   readonly #wanted: ChunkUnderway[] = [];
   #link: LaneLink | undefined;
+  readonly #dropping = new AbortController();
   #wake: (() => void) | undefined;
   #answer: ((how: "begin" | "redial") => void) | undefined;
   #failure: MigrateError | undefined;
-  #stopped = false;
   #right: { file: number; chunk: number; tag: Buffer }[] = [];
   #sentChunks = 0;
   #frames = 0;
@@ -79,41 +79,41 @@ export class LaneSender {
     this.#windowChunks = start.indexKey ? describedWindowChunks : windowChunks;
   }
 
-  /** Connects and works until it is stopped or fails; says either to the main thread. */
+  /** Connects and works until it fails, which the main thread is told, or is dropped. Never rejects. */
   async run(): Promise<void> {
     try {
-      const link = await this.#connect();
+      await this.#connect();
       await this.#loop();
-      this.#post({ kind: "stopped", bytesSent: link.socket.bytesSent });
     } catch (thrown) {
       const { code, message, side } = asMigrateError(thrown);
-      this.#post({ kind: "failed", error: { code, message, side } });
+      if (!this.#dropping.signal.aborted) this.#post({ kind: "failed", error: { code, message, side } });
     } finally {
       this.#link?.close();
       this.#reader.close();
     }
   }
 
-  /** Connects until the main thread says that the lane is well where it landed. */
-  async #connect(): Promise<LaneLink> {
+  /** Connects, and again until the main thread lets the lane begin where it landed. */
+  async #connect(): Promise<void> {
     for (let tries = 1; ; tries++) {
       let isOver = false;
-      const link = await LaneLink.open(this.#start, {
+      const handler: LaneHandler = {
         frame: (name, payload) => this.#frame(name, payload),
         failed: (error) => isOver || this.#fail(error),
         waits: () => this.#underway.size > 0,
-      });
+      };
+      const link = await LaneLink.open(this.#start, handler, this.#dropping.signal);
       this.#link = link;
       const answer = Promise.withResolvers<"begin" | "redial">();
       this.#answer = answer.resolve;
       this.#post({ kind: "up", landing: link.landing, tries });
-      if ((await answer.promise) === "begin") return link;
+      if ((await answer.promise) === "begin") return;
       isOver = true;
       link.close();
     }
   }
 
-  /** What the main thread says to "up". */
+  /** The main thread's answer to "up". */
   go(how: "begin" | "redial"): void {
     this.#answer?.(how);
   }
@@ -123,9 +123,13 @@ export class LaneSender {
     this.#wake?.();
   }
 
-  stop(): void {
-    this.#stopped = true;
-    this.#wake?.();
+  /** Ends it at once: when this returns, nothing is read any more. */
+  drop(): void {
+    this.#reader.close();
+    this.#dropping.abort();
+    this.#link?.close();
+    this.#fail(new MigrateError("cancelled", "the lane was given up", { side: "source" }));
+    this.#answer?.("begin");
   }
 
   #fail(error: MigrateError): void {
@@ -165,7 +169,7 @@ export class LaneSender {
   }
 
   async #loop(): Promise<void> {
-    while (!this.#stopped || this.#underway.size > 0) {
+    for (;;) {
       if (this.#failure) throw this.#failure;
       const wanted = this.#wanted.shift();
       if (wanted !== undefined) {
@@ -173,7 +177,7 @@ export class LaneSender {
         continue;
       }
       const isFull = this.#underway.size >= this.#windowChunks;
-      const next = this.#stopped || isFull ? null : this.#queue.take();
+      const next = isFull ? null : this.#queue.take();
       if (next !== null) await this.#take(next);
       else {
         // A full window tells of the link only where it is chunks that are awaited, and not looks into the store.

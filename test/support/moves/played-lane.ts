@@ -1,4 +1,5 @@
 /** A lane of the source against a destination that the test plays, over plain TCP. */
+import { closeSync, openSync } from "node:fs";
 import type { Socket, TCPSocketListener } from "bun";
 import { FrameDecoder } from "../../../src/protocol/frames.ts";
 import { limits } from "../../../src/protocol/limits.ts";
@@ -34,9 +35,11 @@ export interface PlayedLane {
   work: (count: number, have?: Buffer, first?: number) => void;
   /** Says something to the lane that is no answer. */
   say: (frame: Buffer) => void;
-  /** Resolves with the lane's last word. */
+  /** Ends the lane. */
+  drop: () => void;
+  /** Resolves with how the lane ended: it failed, or was dropped. */
   ended: Promise<FromLane>;
-  /** Ends the destination. */
+  /** Ends both. Idempotent. */
   close: () => void;
 }
 
@@ -89,17 +92,15 @@ export function playLane(options: PlayedLaneOptions): PlayedLane {
   });
   const { promise: ended, resolve: end } = Promise.withResolvers<FromLane>();
   const queue = new WorkQueue();
+  const fd = openSync(path, "r");
   const lane = new LaneSender(
     {
       kind: "start",
-      host: "127.0.0.1",
-      port: server.port,
-      credentials: null,
-      peer: null,
+      callee: { address: { host: "127.0.0.1", port: server.port }, tls: null },
       session: "ab".repeat(16),
       laneToken: "cd".repeat(16),
       tagKey: laneKey,
-      files: [{ path, bytes }],
+      files: [{ path, fd, bytes }],
       queue: queue.memory,
       compression,
       mostLevel: 19,
@@ -110,7 +111,7 @@ export function playLane(options: PlayedLaneOptions): PlayedLane {
     (message) => {
       if (message.kind === "up") lane.go("begin");
       heard?.(message);
-      if (message.kind === "failed" || message.kind === "stopped") end(message);
+      if (message.kind === "failed") end(message);
     },
   );
   void lane.run();
@@ -120,6 +121,18 @@ export function playLane(options: PlayedLaneOptions): PlayedLane {
     }
     lane.look();
   };
+  const drop = () => {
+    lane.drop();
+    end({ kind: "dropped" });
+  };
+  let isClosed = false;
+  const close = () => {
+    if (isClosed) return;
+    isClosed = true;
+    drop();
+    closeSync(fd);
+    server.stop(true);
+  };
   const say = (frame: Buffer) => void connection!.write(frame);
-  return { said, chunks, lane, work, say, ended, close: () => server.stop(true) };
+  return { said, chunks, lane, work, say, ended, drop, close };
 }

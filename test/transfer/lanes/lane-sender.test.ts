@@ -62,8 +62,8 @@ describe("a lane of the source", () => {
     });
     played.work(4, have);
     await allRight;
-    played.lane.stop();
-    expect(await played.ended).toMatchObject({ kind: "stopped" });
+    played.drop();
+    expect(await played.ended).toMatchObject({ kind: "dropped" });
     expect(right.sort()).toEqual([0, 1, 2, 3]);
     expect(played.chunks.map(({ chunk }) => chunk).sort()).toEqual([0, 3]);
     for (const chunk of played.chunks) expect(tagHolds(chunk, chunk.body, new Tagger(key))).toBe(true);

@@ -96,15 +96,16 @@ export class StreamGround {
         ground.receivedBytes += bytes;
       },
     });
-    const { session, instance, token: streamToken, tagKey } = ground;
+    const { session, instance, token, tagKey } = ground;
     const { retryForMs = 20_000 } = options;
     ground.route = {
-      ...ground.proxy.address,
-      credentials,
-      peer,
+      callee: {
+        address: ground.proxy.address,
+        tls: credentials === null || peer === null ? null : { credentials, peer },
+      },
       session,
       instance,
-      streamToken,
+      token,
       tagKey,
       compression: options.compression ?? "off",
       retryForMs,

@@ -1,6 +1,6 @@
 /** The files of a source and the lanes that look through them: for tests of what need not be sent twice. */
 import { expect } from "bun:test";
-import { readFileSync, statSync, writeFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { limits } from "../../../../src/protocol/limits.ts";
 import { ChunkBuffer } from "../../../../src/transfer/chunks/chunk-buffer.ts";
@@ -17,12 +17,14 @@ const holeBytes = 256 * limits.chunkBytes;
 export class FinderLane {
   readonly finder: CopyFinder;
   readonly #paths: readonly string[];
+  readonly #fds: readonly number[];
   readonly #reader: ChunkReader;
   readonly #buffer = new ChunkBuffer();
 
   constructor(paths: readonly string[], memory: SharedArrayBuffer, lane: number) {
-    const files = paths.map((path) => ({ path, bytes: statSync(path).size }));
+    const files = paths.map((path) => ({ path, fd: openSync(path, "r"), bytes: statSync(path).size }));
     this.#paths = paths;
+    this.#fds = files.map(({ fd }) => fd);
     this.#reader = new ChunkReader(files);
     const sizes = files.map(({ bytes }) => bytes);
     this.finder = new CopyFinder(memory, lane, sizes, this.#reader);
@@ -52,6 +54,7 @@ export class FinderLane {
 
   close(): void {
     this.#reader.close();
+    for (const fd of this.#fds) closeSync(fd);
   }
 }
 

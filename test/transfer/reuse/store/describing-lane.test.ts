@@ -40,7 +40,7 @@ afterEach(() => {
   folder.remove();
 });
 
-/** Sends the whole file to a destination that answers so, and gives the lane's last word. */
+/** Sends the whole file to a destination that answers so, and resolves with how the lane ended. */
 async function send(answer: (said: Said) => Buffer): Promise<FromLane> {
   const places = new Set<number>();
   const lane = playLane({
@@ -52,7 +52,7 @@ async function send(answer: (said: Said) => Buffer): Promise<FromLane> {
       if (message.kind !== "right") return;
       right.push(message);
       for (let i = 1; i < message.places.length; i += 2) places.add(message.places[i]!);
-      if (places.size === 3) lane.lane.stop();
+      if (places.size === 3) lane.drop();
     },
   });
   played = lane;
@@ -68,7 +68,7 @@ const chunkOf = (chunk: number) => content.subarray(chunk * chunkBytes, (chunk +
 
 // [FIND-2]
 test("what the destination has all of is described and not sent", async () => {
-  expect(await send((said) => encodeAck([place(said)]))).toMatchObject({ kind: "stopped" });
+  expect(await send((said) => encodeAck([place(said)]))).toMatchObject({ kind: "dropped" });
   expect(played!.said.map(({ kind }) => kind)).toEqual(["description", "description", "description"]);
   const prints = new Fingerprinter(laneIndexKey);
   for (const said of played!.said) {
@@ -83,7 +83,7 @@ test("of what the destination has in part the rest is sent, under the tag of the
   const end = await send((said) =>
     said.kind === "description" ? want(said, mask) : encodeAck([place(said)]),
   );
-  expect(end).toMatchObject({ kind: "stopped" });
+  expect(end).toMatchObject({ kind: "dropped" });
   expect(played!.chunks.map(({ chunk, leftOut }) => [chunk, leftOut]).sort()).toEqual([
     [0, mask],
     [1, mask],
@@ -115,7 +115,7 @@ test("what the destination has lost meanwhile is sent whole", async () => {
       ? want(said, 0)
       : encodeAck([place(said)]);
   });
-  expect(end).toMatchObject({ kind: "stopped" });
+  expect(end).toMatchObject({ kind: "dropped" });
   const whole = played!.chunks.filter(({ leftOut }) => leftOut === 0);
   expect(whole.map(({ chunk }) => chunk).sort()).toEqual([0, 1, 2]);
   for (const chunk of whole) expect(tagHolds(chunk, chunk.body, new Tagger(laneKey))).toBe(true);
