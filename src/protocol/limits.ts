@@ -21,8 +21,8 @@ export const limits = {
   tagBytes: 16,
   /** The unit in which a store is searched for what a VM consists of; a chunk has 16. */
   blockBytes: 64 * 1024,
-  /** What stands for a block in DESCRIBE. */
-  fingerprintBytes: 8,
+  /** What stands for a block in DESCRIBE: a fingerprint in SPEC.md. */
+  blockHashBytes: 8,
   /** Tags in one INVENTORY frame. */
   inventoryTags: 4096,
   /** Chunks in one ACK frame. */

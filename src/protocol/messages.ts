@@ -78,9 +78,9 @@ const schemas = {
     inventory: v.boolean(),
     /** True where chunks may come as zstd frames. */
     zstd: v.optional(v.boolean()),
-    /** True where chunks may leave out what the destination has received already. */
+    /** True if chunks may leave out what repeats something that the destination has received already. */
     copies: v.optional(v.boolean()),
-    /** The key of fingerprints; absent where the store is not looked through for this source. */
+    /** The key of block hashes; absent if the store is not looked through for this source. */
     index: v.optional(hex(32)),
     /** True where the base that the offer names is there. */
     base: v.optional(v.boolean()),

@@ -43,8 +43,8 @@ export interface Chunk extends Packed {
   tag: Buffer;
   /** Blocks that the receiver has already and that read as zeros in the body: bit 0 is the first one. */
   leftOut: number;
-  /** How many pieces of the body were copied from what the receiver has received before. */
-  copies: number;
+  /** How many pieces of the body repeat what the receiver has received before. */
+  repeats: number;
 }
 
 /** What shortened bodies are put together from. */
@@ -76,13 +76,13 @@ export function parseChunk(payload: Buffer, fileBytes: readonly number[], receiv
   const leftOut = payload.readUInt16BE(14 + tagBytes);
   const rest = payload.subarray(chunkHeaderBytes);
   const content = (encoding & encodings.zstd) === 0 ? rest : decompressBody(rest, chunkBodyBytes);
-  const { body, copies } =
+  const { body, repeats } =
     (encoding & encodings.shortened) === 0
-      ? { body: content, copies: 0 }
+      ? { body: content, repeats: 0 }
       : lengthenBody(content, fileBytes, received.read, received.room);
   const packed = parseBody(body, length);
   checkLeftOut(leftOut, packed.runs, length);
-  return { file, chunk, tag: payload.subarray(12, 12 + tagBytes), leftOut, copies, ...packed };
+  return { file, chunk, tag: payload.subarray(12, 12 + tagBytes), leftOut, repeats, ...packed };
 }
 
 /** The length of a chunk that a peer names. Throws MigrateError "protocol" where the VM has no such chunk. */

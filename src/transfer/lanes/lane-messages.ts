@@ -24,8 +24,8 @@ export type ToLane =
       pace: { bandwidthBytesPerSec: number; memory: SharedArrayBuffer } | null;
       /** Key of the destination's index; null where chunks are sent without asking for them. */
       indexKey: Uint8Array | null;
-      /** Which lane this is, and the memory of KnownPages; null where nothing is sent as a copy of something. */
-      copies: { lane: number; memory: SharedArrayBuffer } | null;
+      /** Which lane this is, and the memory of KnownPages; null if all data is sent, repeated or not. */
+      repeats: { lane: number; memory: SharedArrayBuffer } | null;
     } & LaneRoute)
   /** Something was laid out in the queue. */
   | { kind: "look" }
@@ -39,15 +39,15 @@ export type ToLane =
 export type FromLane =
   /** Connected; waits for "begin" or "redial". */
   | { kind: "up"; landing: Landing | null; tries: number }
-  /** Chunks that are right at the destination now: places are pairs of (file, chunk). */
+  /** Chunks that the destination has, checked and written, or had already: places are pairs of (file, chunk). */
   | {
-      kind: "right";
+      kind: "confirmed";
       places: Uint32Array;
       tags: Uint8Array;
       sentChunks: number;
       /** Bytes of data that the destination had in its store. */
       foundBytes: number;
-      /** Bytes of data that it had received already, and were sent as copies. */
+      /** Bytes of data that repeat what it had received, and were not sent. */
       repeatedBytes: number;
       bytesSent: number;
     }

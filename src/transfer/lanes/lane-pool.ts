@@ -1,6 +1,6 @@
 /**
  * The lanes of a source as the main thread sees them: Workers that take work from one queue until
- * every chunk is right at the destination.
+ * the destination has confirmed every chunk.
  */
 import { SharedPacer } from "../../channel/shared-pacer.ts";
 import { spawnWorker } from "../../platform/worker.ts";
@@ -34,9 +34,9 @@ export interface TransferOptions extends LaneRoute {
   /** Key of the destination's index; null where it has none for us. */
   indexKey: Uint8Array | null;
   /** What the destination has received need not be sent to it twice. */
-  copies: boolean;
+  repeats: boolean;
   files: TransferFile[];
-  /** Bytes of a file that are right at the destination now, having cost `sent` chunks. */
+  /** So many bytes of a file are confirmed, or need not be sent. */
   progress: (file: number, bytes: number) => void;
   /**
    * Bytes and chunks sent on all lanes since the last call, and bytes of data that the destination had itself
@@ -59,7 +59,7 @@ export class LanePool {
   readonly #queue = new WorkQueue();
   readonly #spread: LaneSpread;
   readonly #finished = Promise.withResolvers<void>();
-  /** Chunks that were laid out and are not right at the destination yet. */
+  /** Chunks that were laid out and are not confirmed yet. */
   #outstanding = 0;
   #planned = false;
   #over = false;
@@ -92,8 +92,8 @@ export class LanePool {
   async #runLanes(lent: LentFiles): Promise<void> {
     const { callee, session, laneToken, tagKey, lanes, files } = this.#options;
     const { compression, indexKey, bandwidthBytesPerSec } = this.#options;
-    const memory = this.#options.copies ? KnownPages.memory(files.map(({ tags }) => tags.bytes)) : null;
-    const start: Omit<Extract<ToLane, { kind: "start" }>, "copies"> = {
+    const memory = this.#options.repeats ? KnownPages.memory(files.map(({ tags }) => tags.bytes)) : null;
+    const start: Omit<Extract<ToLane, { kind: "start" }>, "repeats"> = {
       kind: "start",
       callee,
       session,
@@ -117,8 +117,8 @@ export class LanePool {
         this.abort(new MigrateError("bug", `a lane died: ${event.message}`));
       };
       worker.onmessage = ({ data }: MessageEvent<FromLane>) => this.#receive(lane, data);
-      const copies = memory === null ? null : { lane: i, memory };
-      worker.postMessage({ ...start, copies } satisfies ToLane);
+      const repeats = memory === null ? null : { lane: i, memory };
+      worker.postMessage({ ...start, repeats } satisfies ToLane);
     }
     await this.#finished.promise;
   }
@@ -141,8 +141,8 @@ export class LanePool {
           lane.worker.postMessage({ kind: stays ? "begin" : "redial" } satisfies ToLane);
           break;
         }
-        case "right":
-          this.#right(lane, message);
+        case "confirmed":
+          this.#confirmed(lane, message);
           this.#fill();
           break;
         case "failed":
@@ -156,7 +156,7 @@ export class LanePool {
     }
   }
 
-  #right(lane: Lane, message: Extract<FromLane, { kind: "right" }>): void {
+  #confirmed(lane: Lane, message: Extract<FromLane, { kind: "confirmed" }>): void {
     const { files, progress, sent } = this.#options;
     const count = message.places.length / 2;
     for (let i = 0; i < count; i++) {
@@ -185,7 +185,7 @@ export class LanePool {
     const { value: step, done } = this.#plan!.next();
     if (done) {
       this.#planned = true;
-    } else if (step.kind === "right") {
+    } else if (step.kind === "equal") {
       this.#options.progress(step.file, step.bytes);
     } else {
       this.#outstanding += step.count;

@@ -18,7 +18,7 @@ import type { LaneGrant } from "../landing/lane-grant.ts";
 import { storeFailure } from "../landing/store-failure.ts";
 import { SlowReads } from "../reuse/repeats/slow-reads.ts";
 import { BlockFinder, type FoundBlock } from "../reuse/store/block-finder.ts";
-import { isNoFingerprint } from "../reuse/store/block-hash.ts";
+import { isNoBlockHash } from "../reuse/store/block-hash.ts";
 import { type Description, encodeWant, parseDescribe, type Want } from "../reuse/store/describe.ts";
 import type { FromReceivingLane } from "./lane-messages.ts";
 
@@ -44,7 +44,7 @@ function lengthening(): Buffer {
 /** What was found of a chunk that is still to come. */
 interface Pending {
   found: readonly (FoundBlock | null)[];
-  prints: Buffer;
+  hashes: Buffer;
 }
 
 export class LaneReceiver {
@@ -119,7 +119,7 @@ export class LaneReceiver {
     }
     if (tagHolds(chunk, chunk.body, this.#tagger)) {
       this.#write(chunk);
-    } else if (chunk.copies > 0) {
+    } else if (chunk.repeats > 0) {
       // What it refers to is not what the source takes it for, or not here yet.
       this.#want({ file: chunk.file, chunk: chunk.chunk, found: 0 });
     } else {
@@ -138,7 +138,7 @@ export class LaneReceiver {
     const bytes = chunkLength(this.#fileBytes[chunk.file]!, chunk.chunk);
     const used = pending.found.map((block, i) => ((chunk.leftOut & (1 << i)) === 0 ? null : block));
     assembly().unpack(chunk, bytes);
-    if (this.#finder!.read(used, pending.prints, assembly().dataRoom(bytes))) {
+    if (this.#finder!.read(used, pending.hashes, assembly().dataRoom(bytes))) {
       const packed = this.#pack(bytes);
       if (tagHolds(chunk, packed.body, this.#tagger)) {
         this.#write({ ...chunk, ...packed }, used);
@@ -148,7 +148,7 @@ export class LaneReceiver {
     this.#want({ file: chunk.file, chunk: chunk.chunk, found: 0 });
   }
 
-  #describe({ tag, prints, ...description }: Description): void {
+  #describe({ tag, hashes, ...description }: Description): void {
     const key = `${description.file}:${description.chunk}`;
     const waiting = this.#pending.size + this.#described.size;
     const isKnown = this.#pending.has(key) || this.#described.has(key);
@@ -156,7 +156,7 @@ export class LaneReceiver {
       throw new MigrateError("protocol", "a chunk was described that may not be");
     }
     if (this.#described.size === 0) setImmediate(() => this.#lookNext());
-    this.#described.set(key, { ...description, tag: Buffer.from(tag), prints: Buffer.from(prints) });
+    this.#described.set(key, { ...description, tag: Buffer.from(tag), hashes: Buffer.from(hashes) });
   }
 
   /**
@@ -175,20 +175,20 @@ export class LaneReceiver {
     }
   }
 
-  #look({ file, chunk, bytes, tag, prints }: Description): void {
+  #look({ file, chunk, bytes, tag, hashes }: Description): void {
     const data = assembly().dataRoom(bytes);
     data.fill(0);
-    const found = this.#finder!.find(file, chunk, prints, data);
-    if (found.every((block, i) => block !== null || isNoFingerprint(prints, i))) {
+    const found = this.#finder!.find(file, chunk, hashes, data);
+    if (found.every((block, i) => block !== null || isNoBlockHash(hashes, i))) {
       const packed = this.#pack(bytes);
       if (tagHolds({ file, chunk, tag }, packed.body, this.#tagger)) {
-        this.#write({ file, chunk, tag, leftOut: 0, copies: 0, ...packed }, found);
+        this.#write({ file, chunk, tag, leftOut: 0, repeats: 0, ...packed }, found);
         return;
       }
-      // Somebody's fingerprints are not those of the bytes: they are of no use.
+      // Somebody's hashes are not those of the bytes: they are of no use.
       found.fill(null);
     }
-    this.#pending.set(`${file}:${chunk}`, { found, prints });
+    this.#pending.set(`${file}:${chunk}`, { found, hashes });
     this.#want({ file, chunk, found: maskOf(found) });
   }
 

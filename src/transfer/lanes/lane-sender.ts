@@ -1,5 +1,5 @@
 /**
- * One lane of the source: takes chunks off the shared queue, leaves out what is zero or already right at
+ * One lane of the source: takes chunks off the shared queue, leaves out what is zero or already at
  * the other end, asks there for what else it may have, and sends the rest over a connection of its own.
  * Runs in a Worker (src/lane.worker.ts).
  */
@@ -13,8 +13,8 @@ import { ChunkBuffer } from "../chunks/chunk-buffer.ts";
 import { ChunkReader } from "../chunks/chunk-reader.ts";
 import { Tagger } from "../chunks/tagger.ts";
 import { ChunkCompressor } from "../compression/chunk-compressor.ts";
-import { CopyFinder } from "../reuse/repeats/repeat-finder.ts";
-import { Fingerprinter } from "../reuse/store/block-hash.ts";
+import { RepeatFinder } from "../reuse/repeats/repeat-finder.ts";
+import { BlockHasher } from "../reuse/store/block-hash.ts";
 import { encodeDescribe, parseWant } from "../reuse/store/describe.ts";
 import { DescriptionChoice } from "../reuse/store/description-choice.ts";
 import { ChunksUnderway, type ChunkUnderway, foundBytes, newChunk } from "./chunks-underway.ts";
@@ -39,8 +39,8 @@ export class LaneSender {
   readonly #queue: WorkQueue;
   readonly #compressor: ChunkCompressor;
   readonly #pacer: SharedPacer | undefined;
-  readonly #fingerprinter: Fingerprinter | undefined;
-  readonly #copies: CopyFinder | undefined;
+  readonly #hasher: BlockHasher | undefined;
+  readonly #repeats: RepeatFinder | null;
   /** One for each file: of RAM the store has next to nothing, of a disk it may have nearly all. */
   readonly #choices: readonly DescriptionChoice[];
   readonly #windowChunks: number;
@@ -54,7 +54,7 @@ export class LaneSender {
   #wake: (() => void) | undefined;
   #answer: ((how: "begin" | "redial") => void) | undefined;
   #failure: MigrateError | undefined;
-  #right: { file: number; chunk: number; tag: Buffer }[] = [];
+  #confirmed: { file: number; chunk: number; tag: Buffer }[] = [];
   #sentChunks = 0;
   #frames = 0;
   #foundBytes = 0;
@@ -71,11 +71,11 @@ export class LaneSender {
     this.#pacer = start.pace
       ? new SharedPacer(start.pace.bandwidthBytesPerSec, start.pace.memory)
       : undefined;
-    this.#fingerprinter = start.indexKey ? new Fingerprinter(start.indexKey) : undefined;
+    this.#hasher = start.indexKey ? new BlockHasher(start.indexKey) : undefined;
     this.#choices = start.files.map(() => new DescriptionChoice());
     const fileBytes = start.files.map(({ bytes }) => bytes);
-    const { copies } = start;
-    this.#copies = copies ? new CopyFinder(copies.memory, copies.lane, fileBytes, this.#reader) : undefined;
+    const { repeats } = start;
+    this.#repeats = repeats && new RepeatFinder(repeats.memory, repeats.lane, fileBytes, this.#reader);
     this.#windowChunks = start.indexKey ? describedWindowChunks : windowChunks;
   }
 
@@ -147,10 +147,10 @@ export class LaneSender {
   #acknowledged(payload: Buffer): void {
     for (const place of parseAck(payload)) {
       const chunk = this.#underway.acknowledge(place);
-      this.#copies?.right(chunk);
-      this.#right.push(chunk);
+      this.#repeats?.confirmed(chunk);
+      this.#confirmed.push(chunk);
       this.#foundBytes += foundBytes(chunk);
-      this.#repeatedBytes += chunk.copiedBytes;
+      this.#repeatedBytes += chunk.repeatedBytes;
       if (chunk.state === "described") this.#choices[chunk.file]!.heard(true);
       else this.#compressor.acknowledged(chunk.wireBytes);
     }
@@ -163,7 +163,7 @@ export class LaneSender {
       // It came over the link, for nothing.
       if (chunk.isAgain) this.#compressor.acknowledged(chunk.wireBytes);
       else this.#choices[chunk.file]!.heard(want.found !== 0);
-      this.#copies?.gone(chunk);
+      this.#repeats?.gone(chunk);
       this.#wanted.push(chunk);
     }
   }
@@ -213,30 +213,30 @@ export class LaneSender {
     const bytes = this.#reader.read(file, chunk, buffer);
     // Before it is packed: a block is what lies in the file, its zeros included.
     const choice = this.#choices[file]!;
-    const prints = choice.isDue ? this.#fingerprinter?.prints(buffer.dataRoom(bytes)) : undefined;
+    const hashes = choice.isDue ? this.#hasher?.hashes(buffer.dataRoom(bytes)) : undefined;
     // What the store has crosses no link, so nothing is known of it meanwhile; RAM to come may repeat it.
-    const isWorthIt = this.#compressor.isLinkSlow || (prints !== undefined && this.#choices.length > 1);
-    this.#copies?.look(buffer.dataRoom(bytes), isWorthIt);
+    const isWorthIt = this.#compressor.isLinkSlow || (hashes !== undefined && this.#choices.length > 1);
+    this.#repeats?.look(buffer.dataRoom(bytes), isWorthIt);
     const packed = buffer.pack(bytes);
     const { body, pagesAt } = packed;
     const tag = this.#tagger.tag(file, chunk, body);
-    if (isWorthIt) this.#copies?.remember(file, chunk);
-    else if (this.#compressor.mayLinkBeSlow) this.#copies?.rememberLater(file, chunk);
+    if (isWorthIt) this.#repeats?.remember(file, chunk);
+    else if (this.#compressor.mayLinkBeSlow) this.#repeats?.rememberLater(file, chunk);
     if (tag.equals(have)) {
-      this.#copies?.right({ file, chunk, copiedBytes: 0 });
-      this.#right.push({ file, chunk, tag });
+      this.#repeats?.confirmed({ file, chunk, repeatedBytes: 0 });
+      this.#confirmed.push({ file, chunk, tag });
       return;
     }
     const dataBytes = body.length - pagesAt;
     const underway = newChunk({ file, chunk }, tag, bytes, dataBytes);
     const isAsked = choice.next(dataBytes);
-    if (prints === undefined || !isAsked) {
+    if (hashes === undefined || !isAsked) {
       this.#underway.send(underway);
       await this.#send(underway, buffer, slot, packed);
       return;
     }
     this.#underway.describe(underway);
-    this.#link!.socket.send(encodeDescribe(file, chunk, tag, prints))?.catch(() => {});
+    this.#link!.socket.send(encodeDescribe(file, chunk, tag, hashes))?.catch(() => {});
   }
 
   /** The chunk is read again: keeping all that were described would take more memory than it saves time. */
@@ -244,7 +244,7 @@ export class LaneSender {
     const { buffer, slot } = await this.#freeBuffer();
     const bytes = this.#reader.read(chunk.file, chunk.chunk, buffer);
     // Before blocks are cleared: a stream is recognised by what stands before a page.
-    this.#copies?.look(buffer.dataRoom(bytes), !chunk.isAgain && this.#compressor.isLinkSlow);
+    this.#repeats?.look(buffer.dataRoom(bytes), !chunk.isAgain && this.#compressor.isLinkSlow);
     buffer.clear(chunk.found, bytes);
     const packed = buffer.pack(bytes);
     if (chunk.found === 0 && !this.#tagger.tag(chunk.file, chunk.chunk, packed.body).equals(chunk.tag)) {
@@ -262,10 +262,10 @@ export class LaneSender {
   }
 
   async #send(chunk: ChunkUnderway, buffer: ChunkBuffer, slot: number, packed: Packed): Promise<void> {
-    const copies = (this.#compressor.isLinkSlow && this.#copies?.find(packed)) || [];
-    chunk.copiedBytes = copies.reduce((sum, { bytes }) => sum + bytes, 0);
-    this.#copies?.sent(chunk.file, chunk.chunk);
-    const content = copies.length === 0 ? packed.body : buffer.shorten(copies);
+    const repeats = (this.#compressor.isLinkSlow && this.#repeats?.find(packed)) || [];
+    chunk.repeatedBytes = repeats.reduce((sum, { bytes }) => sum + bytes, 0);
+    this.#repeats?.sent(chunk.file, chunk.chunk);
+    const content = repeats.length === 0 ? packed.body : buffer.shorten(repeats);
     const compressed = this.#compressor.compress(content, packed.body.length);
     if (compressed !== null) buffer.compressed(compressed);
     const frame = buffer.frame(chunk.file, chunk.chunk, chunk.tag, chunk.found);
@@ -281,17 +281,17 @@ export class LaneSender {
   }
 
   #report(): void {
-    const right = this.#right;
-    if (right.length === 0) return;
-    this.#right = [];
-    const places = new Uint32Array(right.length * 2);
-    const tags = new Uint8Array(right.length * limits.tagBytes);
-    right.forEach(({ file, chunk, tag }, i) => {
+    const confirmed = this.#confirmed;
+    if (confirmed.length === 0) return;
+    this.#confirmed = [];
+    const places = new Uint32Array(confirmed.length * 2);
+    const tags = new Uint8Array(confirmed.length * limits.tagBytes);
+    confirmed.forEach(({ file, chunk, tag }, i) => {
       places.set([file, chunk], i * 2);
       tags.set(tag, i * limits.tagBytes);
     });
     this.#post({
-      kind: "right",
+      kind: "confirmed",
       places,
       tags,
       sentChunks: this.#sentChunks,

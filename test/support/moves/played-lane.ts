@@ -53,14 +53,14 @@ export interface PlayedLaneOptions {
   /** "off" where it is absent. */
   compression?: Compression;
   /** Which lane it is, and the memory of KnownPages that it shares with others; none where it is absent. */
-  copies?: { lane: number; memory: SharedArrayBuffer };
+  repeats?: { lane: number; memory: SharedArrayBuffer };
   /** What the destination reads where a chunk refers to what it has received. */
   received?: ReadReceived;
   heard?: (message: FromLane) => void;
 }
 
 export function playLane(options: PlayedLaneOptions): PlayedLane {
-  const { path, bytes, answer, describes, compression = "off", copies = null, heard } = options;
+  const { path, bytes, answer, describes, compression = "off", repeats = null, heard } = options;
   const read: ReadReceived = options.received ?? (() => false);
   const said: Said[] = [];
   const chunks: Chunk[] = [];
@@ -76,12 +76,12 @@ export function playLane(options: PlayedLaneOptions): PlayedLane {
             socket.data.standing = "lane-destination";
             socket.write(answer({ kind: "hello" }));
           } else if (name === "chunk" || name === "describe") {
-            const copy = Buffer.from(payload);
-            if (name === "chunk") chunks.push(parseChunk(copy, [bytes], { read }));
+            const kept = Buffer.from(payload);
+            if (name === "chunk") chunks.push(parseChunk(kept, [bytes], { read }));
             const heardNow: Said =
               name === "chunk"
                 ? { kind: "chunk", ...chunks.at(-1)! }
-                : { kind: "description", ...parseDescribe(copy, [bytes]) };
+                : { kind: "description", ...parseDescribe(kept, [bytes]) };
             said.push(heardNow);
             socket.write(answer(heardNow));
           }
@@ -106,7 +106,7 @@ export function playLane(options: PlayedLaneOptions): PlayedLane {
       mostLevel: 19,
       pace: null,
       indexKey: describes === true ? laneIndexKey : null,
-      copies,
+      repeats,
     },
     (message) => {
       if (message.kind === "up") lane.go("begin");

@@ -140,7 +140,7 @@ function poolFor(path: string, fd: number, bytes: number, port: number, lanes: n
     bandwidthBytesPerSec: null,
     compression: "off",
     indexKey: null,
-    copies: false,
+    repeats: false,
     files: [{ path, fd, tags: new SourceTags(bytes), theirs: null }],
     progress: () => {},
     sent: () => {},

@@ -17,8 +17,8 @@ const leastEntries = 2 ** 10;
 const together = 4;
 const entryWords = 2;
 const placeMask = limits.chunkBytes - 1;
-/** A chunk that is right at the destination, for every lane; lanes count from 1. */
-const right = 255;
+/** A chunk that the destination has confirmed, for every lane; lanes count from 1. */
+const confirmed = 255;
 
 export class KnownPages {
   readonly #lane: number;
@@ -82,7 +82,7 @@ export class KnownPages {
       const page = this.#entries[at + 1]!;
       if (number === 0 || ((page ^ hash) & ~placeMask) !== 0) continue;
       const state = Atomics.load(this.#states, number - 1);
-      if (state !== right && state !== this.#lane) continue;
+      if (state !== confirmed && state !== this.#lane) continue;
       let file = this.#firsts.length - 1;
       while (this.#firsts[file]! >= number) file--;
       const chunk = number - 1 - this.#firsts[file]!;
@@ -100,9 +100,9 @@ export class KnownPages {
     this.#set(file, chunk, this.#lane);
   }
 
-  /** A chunk is right at the destination. */
-  right(file: number, chunk: number): void {
-    this.#set(file, chunk, right);
+  /** The destination has confirmed a chunk. */
+  confirmed(file: number, chunk: number): void {
+    this.#set(file, chunk, confirmed);
   }
 
   /** A chunk is not there after all. */

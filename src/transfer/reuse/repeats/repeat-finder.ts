@@ -6,7 +6,7 @@
 import { limits, pagesPerChunk } from "../../../protocol/limits.ts";
 import type { Packed } from "../../chunks/chunk.ts";
 import type { ChunkReader } from "../../chunks/chunk-reader.ts";
-import type { Copy } from "../../chunks/shortened-body.ts";
+import type { Repeat } from "../../chunks/shortened-body.ts";
 import { KnownPages } from "./known-pages.ts";
 import { findPages } from "./page-grid.ts";
 import { SlowReads } from "./slow-reads.ts";
@@ -21,18 +21,18 @@ const mostLater = 64;
 /** Where so many in a row could not be put together at the destination, this lane refers to nothing any more. */
 const mostVain = 8;
 
-/** A chunk, and how much of it was sent as copies. */
+/** A chunk, and how much of it was not sent, since it repeats something. */
 interface Sent {
   file: number;
   chunk: number;
-  copiedBytes: number;
+  repeatedBytes: number;
 }
 
 /** Quick and no more: equal hashes are a reason to look. */
 const hashOf = (page: Buffer): number => Bun.hash.crc32(page);
 const zeroHash = hashOf(Buffer.alloc(pageBytes));
 
-export class CopyFinder {
+export class RepeatFinder {
   readonly #known: KnownPages;
   readonly #fileBytes: readonly number[];
   readonly #reader: ChunkReader;
@@ -100,9 +100,9 @@ export class CopyFinder {
   }
 
   /** What of the chunk that was looked at, packed now, need not be sent: ascending, and joined where it goes on. */
-  find({ body, runs, pagesAt }: Packed): Copy[] {
-    const copies: Copy[] = [];
-    let last: Copy | undefined;
+  find({ body, runs, pagesAt }: Packed): Repeat[] {
+    const repeats: Repeat[] = [];
+    let last: Repeat | undefined;
     let run = 0;
     let runAt = pagesAt;
     this.#reads.begin();
@@ -114,7 +114,7 @@ export class CopyFinder {
       if (run === runs.length) break;
       if (this.#reads.areTooMany) {
         this.#tooSlow();
-        return copies;
+        return repeats;
       }
       const { firstPage, pages } = runs[run]!;
       const begin = firstPage * pageBytes;
@@ -126,10 +126,10 @@ export class CopyFinder {
       const file = this.#known.files[match]!;
       const from = this.#known.places[match]!;
       if (wanted !== undefined && goesOn(wanted, file, from)) wanted.bytes += pageBytes;
-      else copies.push((last = { at, bytes: pageBytes, file, from }));
+      else repeats.push((last = { at, bytes: pageBytes, file, from }));
     }
     this.#slow = 0;
-    return copies;
+    return repeats;
   }
 
   #tooSlow(): void {
@@ -139,7 +139,7 @@ export class CopyFinder {
   }
 
   /** Which of the known pages is the one at this place of a body: that which goes on where `before` ends, or any; or -1. */
-  #match(hash: number, body: Buffer, at: number, before: Copy | undefined): number {
+  #match(hash: number, body: Buffer, at: number, before: Repeat | undefined): number {
     const { files, places } = this.#known;
     const found = this.#known.find(hash);
     const same = (i: number): boolean =>
@@ -157,19 +157,19 @@ export class CopyFinder {
     this.#known.sent(file, chunk);
   }
 
-  /** A chunk is right at the destination, with copies or without. */
-  right({ file, chunk, copiedBytes }: Sent): void {
-    if (copiedBytes > 0) this.#vain = 0;
-    this.#known.right(file, chunk);
+  /** The destination has confirmed a chunk. */
+  confirmed({ file, chunk, repeatedBytes }: Sent): void {
+    if (repeatedBytes > 0) this.#vain = 0;
+    this.#known.confirmed(file, chunk);
   }
 
   /** The destination wants a chunk: if it had been sent, it could not be put together. */
-  gone({ file, chunk, copiedBytes }: Sent): void {
-    if (copiedBytes > 0) this.#vain++;
+  gone({ file, chunk, repeatedBytes }: Sent): void {
+    if (repeatedBytes > 0) this.#vain++;
     this.#known.gone(file, chunk);
   }
 }
 
-function goesOn(copy: Copy, file: number, from: number): boolean {
-  return file === copy.file && from === copy.from + copy.bytes;
+function goesOn(repeat: Repeat, file: number, from: number): boolean {
+  return file === repeat.file && from === repeat.from + repeat.bytes;
 }

@@ -2,17 +2,17 @@
  * Finds at the destination what a source describes: in the file of a base that has the same place, and
  * then in the index of the store. Runs in a door's Worker, one for each lane.
  *
- * What is found has been read just now and has the fingerprint that was asked for. That is a hint still:
+ * What is found has been read just now and has the hash that was asked for. That is a hint still:
  * the chunk's tag decides. Nothing here throws; what cannot be read is not there.
  */
 import { join } from "node:path";
 import { limits } from "../../../protocol/limits.ts";
-import { blockLength, blocksOf, Fingerprinter, isNoFingerprint } from "./block-hash.ts";
+import { BlockHasher, blockLength, blocksOf, isNoBlockHash } from "./block-hash.ts";
 import { BlockIndex, type IndexedPlace } from "./block-index.ts";
 import { OpenCandidates } from "./open-candidates.ts";
 import { shareBytes } from "./share-bytes.ts";
 
-const { blockBytes, chunkBytes, fingerprintBytes } = limits;
+const { blockBytes, chunkBytes, blockHashBytes } = limits;
 
 export interface FinderGrant {
   /** The index key, 16 bytes. */
@@ -31,7 +31,7 @@ export interface FoundBlock {
 }
 
 export class BlockFinder {
-  readonly #fingerprinter: Fingerprinter;
+  readonly #hasher: BlockHasher;
   readonly #bases: readonly (string | null)[];
   readonly #store: string;
   readonly #files: OpenCandidates;
@@ -39,7 +39,7 @@ export class BlockFinder {
   #index: BlockIndex | undefined;
 
   constructor(grant: FinderGrant) {
-    this.#fingerprinter = new Fingerprinter(grant.key);
+    this.#hasher = new BlockHasher(grant.key);
     this.#bases = grant.bases;
     this.#store = grant.index?.store ?? "";
     this.#files = new OpenCandidates(grant.index?.store ?? null, grant.bases);
@@ -52,40 +52,37 @@ export class BlockFinder {
   }
 
   /**
-   * Looks for the blocks of a chunk by their fingerprints (8 bytes each, zeros for a block without data)
+   * Looks for the blocks of a chunk by their hashes (8 bytes each, zeros for a block without data)
    * and reads each that it finds into its place in `room`, which is as long as the chunk. Gives for each
    * block where it is, or null: not found, or without data. The places of blocks without data are left
    * alone; what stands at those of blocks that were not found is of no meaning.
    */
-  find(file: number, chunk: number, prints: Buffer, room: Buffer): (FoundBlock | null)[] {
+  find(file: number, chunk: number, hashes: Buffer, room: Buffer): (FoundBlock | null)[] {
     const found = new Array<FoundBlock | null>(blocksOf(room.length)).fill(null);
     const base = this.#bases[file] ?? null;
     if (base !== null) {
       const sought = (i: number) =>
-        isNoFingerprint(prints, i) ? null : placed(base, chunk * chunkBytes + i * blockBytes, room, i);
+        isNoBlockHash(hashes, i) ? null : placed(base, chunk * chunkBytes + i * blockBytes, room, i);
       this.#take(
         found.map((_, i) => sought(i)),
-        prints,
+        hashes,
         room,
         found,
       );
     }
-    if (
-      this.#index !== undefined &&
-      found.some((block, i) => block === null && !isNoFingerprint(prints, i))
-    ) {
-      this.#takeIndexed(this.#index, prints, room, found);
+    if (this.#index !== undefined && found.some((block, i) => block === null && !isNoBlockHash(hashes, i))) {
+      this.#takeIndexed(this.#index, hashes, room, found);
     }
     return found;
   }
 
   /**
    * Reads found blocks again into their places in `room`; the other places are left alone. False where
-   * one cannot be read or has another fingerprint now.
+   * one cannot be read or has another hash now.
    */
-  read(found: readonly (FoundBlock | null)[], prints: Buffer, room: Buffer): boolean {
+  read(found: readonly (FoundBlock | null)[], hashes: Buffer, room: Buffer): boolean {
     const again = new Array<FoundBlock | null>(found.length).fill(null);
-    this.#take(found, prints, room, again);
+    this.#take(found, hashes, room, again);
     return again.every((block, i) => block !== null || found[i] === null);
   }
 
@@ -120,8 +117,8 @@ export class BlockFinder {
   }
 
   /** Looks up what is not found yet, and reads it; each block may have several places. */
-  #takeIndexed(index: BlockIndex, prints: Buffer, room: Buffer, found: (FoundBlock | null)[]): void {
-    const places = this.#lookUp(index, prints, found);
+  #takeIndexed(index: BlockIndex, hashes: Buffer, room: Buffer, found: (FoundBlock | null)[]): void {
+    const places = this.#lookUp(index, hashes, found);
     // A place that goes on where the block before it lies is read together with that.
     let before: IndexedPlace | undefined;
     const first = places.map((each) => {
@@ -133,25 +130,25 @@ export class BlockFinder {
       const path = place === undefined ? null : this.#pathOf(index, place.file);
       return path === null ? null : placed(path, place!.block * blockBytes, room, i);
     };
-    this.#take(first.map(block), prints, room, found);
+    this.#take(first.map(block), hashes, room, found);
     for (const [i, each] of places.entries()) {
       for (const place of each) {
         if (found[i] !== null) break;
         if (place === first[i]) continue;
         const only = new Array<FoundBlock | null>(found.length).fill(null);
         only[i] = block(place, i);
-        this.#take(only, prints, room, found);
+        this.#take(only, hashes, room, found);
       }
     }
   }
 
   /** For each block that is sought and was not found, where one like it may lie. */
-  #lookUp(index: BlockIndex, prints: Buffer, found: readonly (FoundBlock | null)[]): IndexedPlace[][] {
+  #lookUp(index: BlockIndex, hashes: Buffer, found: readonly (FoundBlock | null)[]): IndexedPlace[][] {
     try {
       return index.atOnce(() =>
         found.map((block, i) => {
-          if (block !== null || isNoFingerprint(prints, i)) return [];
-          return index.lookup(prints.subarray(i * fingerprintBytes, (i + 1) * fingerprintBytes));
+          if (block !== null || isNoBlockHash(hashes, i)) return [];
+          return index.lookup(hashes.subarray(i * blockHashBytes, (i + 1) * blockHashBytes));
         }),
       );
     } catch {
@@ -173,22 +170,22 @@ export class BlockFinder {
 
   /**
    * Reads the blocks that are sought into their places, those that lie side by side at once, and notes in
-   * `found` each that has its fingerprint.
+   * `found` each that has its hash.
    */
   #take(
     sought: readonly (FoundBlock | null)[],
-    prints: Buffer,
+    hashes: Buffer,
     room: Buffer,
     found: (FoundBlock | null)[],
   ): void {
-    forStretches(sought, (from, end) => this.#takeStretch(sought, from, end, prints, room, found));
+    forStretches(sought, (from, end) => this.#takeStretch(sought, from, end, hashes, room, found));
   }
 
   #takeStretch(
     sought: readonly (FoundBlock | null)[],
     from: number,
     end: number,
-    prints: Buffer,
+    hashes: Buffer,
     room: Buffer,
     found: (FoundBlock | null)[],
   ): void {
@@ -197,12 +194,12 @@ export class BlockFinder {
     if (!this.#files.read(path, offset, stretch)) {
       // The file may end in it: each block on its own.
       if (end - from === 1) return;
-      for (let i = from; i < end; i++) this.#takeStretch(sought, i, i + 1, prints, room, found);
+      for (let i = from; i < end; i++) this.#takeStretch(sought, i, i + 1, hashes, room, found);
       return;
     }
     for (let i = from; i < end; i++) {
       const block = room.subarray(i * blockBytes, (i + 1) * blockBytes);
-      if (this.#fingerprinter.matches(block, prints, i)) found[i] = sought[i]!;
+      if (this.#hasher.matches(block, hashes, i)) found[i] = sought[i]!;
     }
   }
 

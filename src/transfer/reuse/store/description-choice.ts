@@ -15,7 +15,7 @@ export class DescriptionChoice {
   #barren = 0;
   #unasked = 0;
 
-  /** True where the next chunk may be described: else its fingerprints are not needed. */
+  /** True where the next chunk may be described: else its block hashes are not needed. */
   get isDue(): boolean {
     return this.#barren < barrenChunks || (this.#unasked + 1) % sampledChunks === 0;
   }

@@ -19,7 +19,7 @@ const applicationId = 0x6d676978;
 
 export interface IndexFile {
   db: Database;
-  /** The key of the fingerprints in it. */
+  /** The key of the block hashes in it, indexKeyBytes long. */
   key: Uint8Array;
 }
 
@@ -108,7 +108,7 @@ function opened(db: Database, keyOf: (db: Database) => Uint8Array): IndexFile {
 function createTables(db: Database, store: string, key: Uint8Array): void {
   db.run("CREATE TABLE meta (key BLOB, store TEXT, nextFile INTEGER, deadRows INTEGER)");
   db.run("CREATE TABLE files (id INTEGER PRIMARY KEY, path TEXT UNIQUE, stamp TEXT, rows INTEGER)");
-  // One place in each file is enough for a block, and its fingerprint is all that is ever asked for.
+  // One place in each file is enough for a block, and its hash (`print`) is all that is ever asked for.
   db.run(
     "CREATE TABLE blocks (print BLOB, file INTEGER, block INTEGER, PRIMARY KEY (print, file)) WITHOUT ROWID",
   );

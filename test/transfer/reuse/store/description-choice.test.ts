@@ -31,7 +31,7 @@ describe("which chunks are described", () => {
     for (let i = 0; i < 20; i++) expect(described(choice, 8, false)).toBe(1);
   });
 
-  test("are those that are due, so that nobody needs the fingerprints of the others", () => {
+  test("are those that are due, so that nobody needs the block hashes of the others", () => {
     const choice = new DescriptionChoice();
     for (let i = 0; i < 200; i++) {
       const { isDue } = choice;
