@@ -46,8 +46,8 @@ export class ControlLink {
   readonly #heartbeat: Timer;
   #waiting: { resolve: (message: Message) => void; reject: (error: MigrateError) => void } | undefined;
   #error: MigrateError | undefined;
-  #lastHeardMs = performance.now();
-  #lastSaidMs = performance.now();
+  #lastReceivedMs = performance.now();
+  #lastSentMs = performance.now();
   #closeListeners: ((error: MigrateError) => void)[] = [];
 
   constructor(transport: ControlTransport, peerSide: Side, timing: HeartbeatTiming = deadlines) {
@@ -57,11 +57,11 @@ export class ControlLink {
     this.#heartbeat = setInterval(
       () => {
         const nowMs = performance.now();
-        if (nowMs - this.#lastHeardMs > timing.silenceMs) {
+        if (nowMs - this.#lastReceivedMs > timing.silenceMs) {
           this.destroy(
             new MigrateError("network", `heard nothing for ${Math.round(timing.silenceMs / 1000)} s`),
           );
-        } else if (nowMs - this.#lastSaidMs >= timing.pingMs) {
+        } else if (nowMs - this.#lastSentMs >= timing.pingMs) {
           this.send("ping", {});
         }
       },
@@ -85,7 +85,7 @@ export class ControlLink {
 
   sendFrame(frame: Buffer): void {
     if (this.#error) return;
-    this.#lastSaidMs = performance.now();
+    this.#lastSentMs = performance.now();
     this.#transport.send(frame);
   }
 
@@ -114,7 +114,7 @@ export class ControlLink {
   /** A frame that came. Throws MigrateError "protocol" where it breaks the protocol. */
   deliver(name: FrameName, payload: Buffer): void {
     if (this.#error) return;
-    this.#lastHeardMs = performance.now();
+    this.#lastReceivedMs = performance.now();
     if (name === "inventory") {
       if (this.onInventory === undefined) throw new MigrateError("protocol", "tags came unasked");
       this.onInventory(payload);

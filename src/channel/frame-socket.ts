@@ -42,7 +42,7 @@ export class FrameSocket {
   bytesSent = 0;
   bytesReceived = 0;
   /** Monotonic time of the last byte that came, in ms. */
-  lastHeardMs = performance.now();
+  lastReceivedMs = performance.now();
   readonly #decoder: FrameDecoder;
   #handler: FrameHandler | undefined;
   #socket: RawSocket | undefined;
@@ -164,7 +164,7 @@ export class FrameSocket {
   received(data: Buffer): void {
     if (this.#closed || this.#muted) return;
     this.bytesReceived += data.length;
-    this.lastHeardMs = performance.now();
+    this.lastReceivedMs = performance.now();
     try {
       this.#decoder.push(data);
     } catch (thrown) {

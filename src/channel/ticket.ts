@@ -28,8 +28,7 @@ import { fingerprintBytes } from "./fingerprint.ts";
 export const exporterBytes = 32;
 
 export const ticketIdBytes = 8;
-export const ticketSecretBytes = 16;
-export const proofBytes = 32;
+const ticketSecretBytes = 16;
 
 const version = 1;
 const prefix = `mig${version}-`;

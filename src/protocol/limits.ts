@@ -58,9 +58,6 @@ export const limits = {
 /** Pages in a full chunk. */
 export const pagesPerChunk = limits.chunkBytes / limits.pageBytes;
 
-/** Blocks in a full chunk. */
-export const blocksPerChunk = limits.chunkBytes / limits.blockBytes;
-
 /** Most runs a chunk can have: every second page non-zero. */
 export const runsPerChunk = pagesPerChunk / 2;
 

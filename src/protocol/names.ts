@@ -5,9 +5,9 @@
  */
 
 /** Longest name of a VM in bytes of UTF-8: room for a suffix where file systems stop at 255. */
-export const vmNameBytes = 128;
+const vmNameBytes = 128;
 /** Longest name of a file in bytes of UTF-8 (NAME_MAX of limits.h). */
-export const fileNameBytes = 255;
+const fileNameBytes = 255;
 
 /** The file that describes a VM in its folder; none of its own files may be called that. */
 export const manifestName = "vm.json";

@@ -88,7 +88,7 @@ export class ChunkCompressor {
     if (setting === "off") return null;
     if (typeof setting === "number") return this.#fixed(body, setting);
     const beganMs = this.#nowMs();
-    this.#link.settle(beganMs, this.#choice.forget);
+    this.#link.closePeriod(beganMs, this.#choice.forget);
     const frame = body.length < leastBodyBytes ? null : this.#auto(body, beganMs);
     const nowMs = this.#nowMs();
     this.#link.sent(nowMs, wholeBytes, frame?.length ?? body.length, nowMs - beganMs);

@@ -71,7 +71,7 @@ export class LinkEstimate {
   #beganMs: number | undefined;
   /** Something has been under way, unacknowledged, since then. */
   #busyFromMs = 0;
-  #firstHeardMs: number | undefined;
+  #firstAckMs: number | undefined;
   /** The last period that is explained: frame bytes to body bytes, and time for 1 MiB of bodies. */
   #shown = { part: 1, msPerMiB: 0 };
   /** Least time in which 1 MiB of bodies went through while they were compressed. */
@@ -116,8 +116,8 @@ export class LinkEstimate {
     this.#take(wireBytes);
     // The first ones come after a whole way there and back, and all at once where the lane heard of them
     // late, which says nothing of the rate.
-    this.#firstHeardMs ??= nowMs;
-    if (nowMs - this.#firstHeardMs >= firstBatchMs) return;
+    this.#firstAckMs ??= nowMs;
+    if (nowMs - this.#firstAckMs >= firstBatchMs) return;
     const uncounted = { busyMs: 0, busyCompressingMs: 0, ackedWire: 0, ackedBody: 0, ackedSmaller: 0 };
     this.#sums = { ...this.#sums, ...uncounted };
   }
@@ -166,7 +166,7 @@ export class LinkEstimate {
    * in lumps of a chunk, and only while there are chunks under way. `forget` says how the rate is
    * forgotten if the lane did not wait for it.
    */
-  settle(nowMs: number, forget: "quickly" | "slowly"): void {
+  closePeriod(nowMs: number, forget: "quickly" | "slowly"): void {
     if (this.#beganMs === undefined) {
       this.#beganMs = nowMs;
       return;

@@ -77,8 +77,8 @@ export class ArrivingStreams {
     }
   }
 
-  /** What a door says of a stream; what it says of another QEMU's is passed over. */
-  heard(door: number, message: State): void {
+  /** What a door reports of a stream; a report about another QEMU's is ignored. */
+  receive(door: number, message: State): void {
     const { session, instance } = this.#options;
     if (message.session !== session || message.instance !== instance || this.#isDropped) return;
     const stream = this.#streams.get(message.stream);
@@ -151,9 +151,9 @@ export class ArrivingStreams {
   }
 
   /** Where the stream that is asked for leads; null for one who may not have it. */
-  #pathFor({ peer, session, laneToken, stream }: Asked): string | null {
+  #pathFor({ peer, session, token, stream }: Asked): string | null {
     const expected = Buffer.from(this.#options.token, "hex");
-    const given = Buffer.from(laneToken, "hex");
+    const given = Buffer.from(token, "hex");
     const holds = given.length === expected.length && timingSafeEqual(given, expected);
     const isOurs = session === this.#options.session && (peer ?? "insecure") === this.#options.peer;
     return holds && isOurs && !this.#isDropped ? this.#options.path(stream) : null;

@@ -7,12 +7,6 @@ import type { FromDoor, ToDoor } from "./door-messages.ts";
 /** Connections of one door that have not finished their TLS handshake. */
 const maxStrangers = 64;
 
-/** A connection, by the door that holds it and its number there. */
-export interface DoorConn {
-  door: number;
-  conn: number;
-}
-
 export class DoorPool {
   readonly port: number;
   readonly #workers: Worker[];
@@ -26,7 +20,7 @@ export class DoorPool {
   }
 
   /**
-   * Starts `workers` doors on host:port (port 0 takes a free one). `hear` gets everything a door says
+   * Starts `workers` doors on host:port (port 0 takes a free one). `receive` gets every message of a door,
    * with the door's number; `broken` a Worker that died. Throws MigrateError "port-in-use" and the
    * like where nothing can listen there.
    */
@@ -35,7 +29,7 @@ export class DoorPool {
     port: number;
     credentials: Credentials | null;
     workers: number;
-    hear: (door: number, message: FromDoor) => void;
+    receive: (door: number, message: FromDoor) => void;
     broken: (error: Error) => void;
   }): Promise<DoorPool> {
     // The doors share the port with each other (SO_REUSEPORT), and would share it with a second
@@ -75,7 +69,7 @@ export class DoorPool {
       worker.onmessage = ({ data }: MessageEvent<FromDoor>) => {
         if (data.kind === "barrier") pool.#passed(data.id);
         else if (data.kind === "stopped") pool.#stoppedOne();
-        else options.hear(door, data);
+        else options.receive(door, data);
       };
     });
     return pool;

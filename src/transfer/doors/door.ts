@@ -8,8 +8,7 @@ import type { FrameSocket } from "../../channel/frame-socket.ts";
 import { listen } from "../../channel/listen.ts";
 import { Strangers } from "../../channel/strangers.ts";
 import { part, turnAway } from "../../channel/turn-away.ts";
-import type { WireError } from "../../protocol/errors.ts";
-import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
+import { MigrateError, toPlainError } from "../../protocol/errors.ts";
 import type { FrameName } from "../../protocol/frames.ts";
 import { deadlines, limits } from "../../protocol/limits.ts";
 import { decodeMessage, encodeMessage, type MessageBody } from "../../protocol/messages.ts";
@@ -127,7 +126,7 @@ export class Door {
         credentials: credentials ?? undefined,
         strangers,
         accept: (link) => this.#greet(link, credentials !== null),
-        rejected: (remote, error) => this.#post({ kind: "rejected", remote, error: plain(error) }),
+        rejected: (remote, error) => this.#post({ kind: "rejected", remote, error: toPlainError(error) }),
       });
       this.#post({ kind: "listening", port: this.#listener.port });
     } catch (thrown) {
@@ -140,7 +139,8 @@ export class Door {
   #greet(link: FrameSocket, secure: boolean): void {
     const conn = this.#nextConn++;
     const remote = link.remoteAddress;
-    const rejected = (error: MigrateError) => this.#post({ kind: "rejected", remote, error: plain(error) });
+    const rejected = (error: MigrateError) =>
+      this.#post({ kind: "rejected", remote, error: toPlainError(error) });
     const refuse = (error: MigrateError) => {
       this.#strangers?.drop(link);
       rejected(error);
@@ -210,9 +210,10 @@ export class Door {
       return;
     }
     // Nothing may come before the main thread has let a lane or a stream in; WELCOME says so.
-    const asked = { ...origin, session: body.session!, laneToken: body.laneToken! };
-    if (body.role === "lane") this.#post({ kind: "lane", ...asked });
-    else this.#post({ kind: "stream", ...asked, stream: body.stream! });
+    const session = body.session!;
+    const token = body.laneToken!;
+    if (body.role === "lane") this.#post({ kind: "lane", ...origin, session, laneToken: token });
+    else this.#post({ kind: "stream", ...origin, session, token, stream: body.stream! });
   }
 
   /** Nothing that comes from this peer is looked at any more; it is told why. */
@@ -224,8 +225,8 @@ export class Door {
       stream.broken(link, error);
       return;
     }
-    if (lane) this.#post({ kind: "lane-failed", session: lane.session, error: plain(error) });
-    else this.#post({ kind: "rejected", remote: link.remoteAddress, error: plain(error) });
+    if (lane) this.#post({ kind: "lane-failed", session: lane.session, error: toPlainError(error) });
+    else this.#post({ kind: "rejected", remote: link.remoteAddress, error: toPlainError(error) });
     this.#closed(visitor, error);
     turnAwayFrom(link, error);
   }
@@ -268,7 +269,7 @@ export class Door {
     if (!this.#visitors.delete(conn)) return;
     lane?.close();
     stream?.closed(link);
-    this.#post({ kind: "closed", conn, error: error ? plain(error) : null });
+    this.#post({ kind: "closed", conn, error: error ? toPlainError(error) : null });
   }
 }
 
@@ -276,9 +277,4 @@ export class Door {
 function turnAwayFrom(link: FrameSocket, error: MigrateError): void {
   link.handler = { frame: () => {}, closed: () => {} };
   turnAway(link, error);
-}
-
-function plain(thrown: unknown): WireError {
-  const { code, message, side } = asMigrateError(thrown);
-  return { code, message, side };
 }

@@ -4,7 +4,7 @@
  */
 import type { FrameSocket } from "../../channel/frame-socket.ts";
 import { turnAway } from "../../channel/turn-away.ts";
-import { MigrateError } from "../../protocol/errors.ts";
+import { MigrateError, toPlainError } from "../../protocol/errors.ts";
 import type { FrameName } from "../../protocol/frames.ts";
 import { limits } from "../../protocol/limits.ts";
 import { encodeMessage } from "../../protocol/messages.ts";
@@ -40,16 +40,16 @@ export class HostedStream {
       instance: grant.instance,
       timing: streamTiming,
       bandwidthBytesPerSec: null,
-      inboundEnded: () => this.#tell("ended"),
+      inboundEnded: () => this.#report("ended"),
       over: () => {},
       failed: (error) => {
         this.#failure = error;
         clearInterval(this.#progress);
-        this.#tell("failed", error);
+        this.#report("failed", error);
       },
     });
     this.#progress = setInterval(() => {
-      if (this.#count() > 0) this.#tell("open");
+      if (this.#count() > 0) this.#report("open");
     }, progressMs);
     void this.#connect();
   }
@@ -106,7 +106,7 @@ export class HostedStream {
     }
     if (this.#end.isClosed) return;
     this.#stands = true;
-    this.#tell("open");
+    this.#report("open");
     this.#welcome();
   }
 
@@ -143,12 +143,11 @@ export class HostedStream {
     return this.#uncountedBytes;
   }
 
-  #tell(state: "open" | "ended" | "failed", error?: MigrateError): void {
+  #report(state: "open" | "ended" | "failed", error?: MigrateError): void {
     const { session, instance, stream } = this.#grant;
     const { handedOnBytes, digest } = this.#end.inbox;
     const bytesReceived = this.#count();
     this.#uncountedBytes = 0;
-    const { code, message, side } = error ?? {};
     this.#post({
       kind: "stream-state",
       session,
@@ -158,7 +157,7 @@ export class HostedStream {
       bytes: handedOnBytes,
       digest: digest === undefined ? null : `sha256:${digest.toString("hex")}`,
       bytesReceived,
-      error: code === undefined ? null : { code, message: message ?? "", side },
+      error: error === undefined ? null : toPlainError(error),
     });
   }
 }

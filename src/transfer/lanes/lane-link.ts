@@ -37,7 +37,7 @@ export class LaneLink {
     this.socket = socket;
     this.landing = landing;
     this.#watch = setInterval(() => {
-      if (handler.waits() && performance.now() - socket.lastHeardMs > laneSilenceMs) {
+      if (handler.waits() && performance.now() - socket.lastReceivedMs > laneSilenceMs) {
         handler.failed(new MigrateError("network", "a lane heard nothing for too long"));
       }
     }, 1000);

@@ -2,7 +2,7 @@
  * The messages between the main thread and the Workers of its lanes. Both are ours, so nothing here is
  * checked; file contents never pass this way.
  */
-import type { WireError } from "../../protocol/errors.ts";
+import type { PlainError } from "../../protocol/errors.ts";
 import type { ReadFile } from "../chunks/chunk-reader.ts";
 import type { Compression } from "../compression/compression.ts";
 import type { LaneRoute } from "./lane-link.ts";
@@ -51,7 +51,7 @@ export type FromLane =
       repeatedBytes: number;
       bytesSent: number;
     }
-  | { kind: "failed"; error: WireError }
+  | { kind: "failed"; error: PlainError }
   /** Nothing is read any more: the descriptors are given back. */
   | { kind: "dropped" };
 
@@ -59,4 +59,4 @@ export type FromLane =
 export type FromReceivingLane =
   /** Chunks that are checked and written: places are pairs of (file, chunk). */
   | { kind: "chunks"; session: string; places: Uint32Array; tags: Uint8Array; bytesReceived: number }
-  | { kind: "lane-failed"; session: string; error: WireError };
+  | { kind: "lane-failed"; session: string; error: PlainError };

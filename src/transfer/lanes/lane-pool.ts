@@ -4,7 +4,7 @@
  */
 import { SharedPacer } from "../../channel/shared-pacer.ts";
 import { spawnWorker } from "../../platform/worker.ts";
-import { MigrateError } from "../../protocol/errors.ts";
+import { fromPlainError, MigrateError } from "../../protocol/errors.ts";
 import { chunkLength, limits } from "../../protocol/limits.ts";
 import { type PlannedFile, type PlanStep, plan } from "../chunks/plan.ts";
 import { zeroTag } from "../chunks/tag-table.ts";
@@ -146,9 +146,7 @@ export class LanePool {
           this.#fill();
           break;
         case "failed":
-          this.abort(
-            new MigrateError(message.error.code, message.error.message, { side: message.error.side }),
-          );
+          this.abort(fromPlainError(message.error));
           break;
       }
     } catch (thrown) {

@@ -4,7 +4,7 @@
  * Runs in a Worker (src/lane.worker.ts).
  */
 import { SharedPacer } from "../../channel/shared-pacer.ts";
-import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
+import { MigrateError, toPlainError } from "../../protocol/errors.ts";
 import type { FrameName } from "../../protocol/frames.ts";
 import { limits } from "../../protocol/limits.ts";
 import { parseAck } from "../chunks/ack.ts";
@@ -85,8 +85,7 @@ export class LaneSender {
       await this.#connect();
       await this.#loop();
     } catch (thrown) {
-      const { code, message, side } = asMigrateError(thrown);
-      if (!this.#dropping.signal.aborted) this.#post({ kind: "failed", error: { code, message, side } });
+      if (!this.#dropping.signal.aborted) this.#post({ kind: "failed", error: toPlainError(thrown) });
     } finally {
       this.#link?.close();
       this.#reader.close();
@@ -151,7 +150,7 @@ export class LaneSender {
       this.#confirmed.push(chunk);
       this.#foundBytes += foundBytes(chunk);
       this.#repeatedBytes += chunk.repeatedBytes;
-      if (chunk.state === "described") this.#choices[chunk.file]!.heard(true);
+      if (chunk.state === "described") this.#choices[chunk.file]!.answered(true);
       else this.#compressor.acknowledged(chunk.wireBytes);
     }
     this.#report();
@@ -162,7 +161,7 @@ export class LaneSender {
       const chunk = this.#underway.want(want);
       // It came over the link, for nothing.
       if (chunk.isAgain) this.#compressor.acknowledged(chunk.wireBytes);
-      else this.#choices[chunk.file]!.heard(want.found !== 0);
+      else this.#choices[chunk.file]!.answered(want.found !== 0);
       this.#repeats?.gone(chunk);
       this.#wanted.push(chunk);
     }

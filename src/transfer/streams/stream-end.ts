@@ -70,10 +70,10 @@ export class StreamEnd {
     const other = side === "source" ? "destination" : "source";
     this.local = new StreamLocal({
       // What goes wrong here must not pass for a program that said less.
-      said: (bytes) => this.#guard(() => this.#said(bytes)),
-      saidLast: () => this.#guard(() => this.#saidLast()),
+      data: (bytes) => this.#guard(() => this.#data(bytes)),
+      end: () => this.#guard(() => this.#endOfData()),
       gone: () => this.#guard(() => this.#gone()),
-      hearsAgain: () => this.#guard(() => this.inbox.drained()),
+      drained: () => this.#guard(() => this.inbox.drained()),
     });
     this.inbox = new StreamInbox(stream, streamKey(tagKey, instance, other), this.local);
     this.outbox = new StreamOutbox(stream, streamKey(tagKey, instance, side), options.compressed);
@@ -200,7 +200,7 @@ export class StreamEnd {
     }
   }
 
-  #said(bytes: Buffer): void {
+  #data(bytes: Buffer): void {
     const most = this.#pieceBytes;
     for (let at = 0; at < bytes.length; at += most) {
       this.#post(this.outbox.add(at === 0 && bytes.length <= most ? bytes : bytes.subarray(at, at + most)));
@@ -209,12 +209,12 @@ export class StreamEnd {
     if (!this.outbox.hasRoom) this.local.pause();
   }
 
-  #saidLast(): void {
+  #endOfData(): void {
     if (!this.outbox.finished) this.#post(this.outbox.finish());
   }
 
   #gone(): void {
-    this.#saidLast();
+    this.#endOfData();
     this.inbox.broken();
   }
 
@@ -264,9 +264,9 @@ export class StreamEnd {
         this.#isInboundEndTold = true;
         this.#options.inboundEnded();
       }
-      const { untold } = this.inbox;
-      if (this.inbox.ended || untold >= ackBytes) this.#acknowledge();
-      else if (untold > 0) this.#ackTimer ??= setTimeout(() => this.#acknowledge(), ackMs);
+      const { unacknowledged } = this.inbox;
+      if (this.inbox.ended || unacknowledged >= ackBytes) this.#acknowledge();
+      else if (unacknowledged > 0) this.#ackTimer ??= setTimeout(() => this.#acknowledge(), ackMs);
       if (this.inbox.ended && this.outbox.delivered) this.#options.over();
     });
   }
@@ -275,8 +275,8 @@ export class StreamEnd {
     clearTimeout(this.#ackTimer);
     this.#ackTimer = undefined;
     // A peer that does not read what it is told is told it later, in one.
-    if (this.#link === undefined || this.inbox.untold === 0 || this.#isAckWaiting) return;
-    const sent = this.#link.send(encodeDataAck(this.inbox.tell()));
+    if (this.#link === undefined || this.inbox.unacknowledged === 0 || this.#isAckWaiting) return;
+    const sent = this.#link.send(encodeDataAck(this.inbox.acknowledge()));
     if (sent === undefined) return;
     this.#isAckWaiting = true;
     const done = () => {

@@ -39,11 +39,11 @@ export class StreamInbox {
   /** Where the next frame of this connection begins. */
   #next = 0;
   /** The most that the peer was told we have; it may send a window beyond that. */
-  #told = 0;
+  #acknowledged = 0;
   #waiting: Block[] = [];
   #end: { bytes: number; digest: Buffer } | undefined;
   /** DATA-END came on this connection, or was in before it. */
-  #endHeard = false;
+  #endCame = false;
   #ended = false;
   #broken = false;
 
@@ -60,8 +60,8 @@ export class StreamInbox {
   }
 
   /** What the peer was not told yet. */
-  get untold(): number {
-    return this.received - this.#told;
+  get unacknowledged(): number {
+    return this.received - this.#acknowledged;
   }
 
   /** True once everything, the end included, was checked and handed on. */
@@ -79,16 +79,16 @@ export class StreamInbox {
   }
 
   /** The peer is being told; gives what. */
-  tell(): number {
-    this.#told = this.received;
-    return this.#told;
+  acknowledge(): number {
+    this.#acknowledged = this.received;
+    return this.#acknowledged;
   }
 
   /** A new connection begins; gives what the peer must be told, behind which it begins. */
   begin(): number {
     this.#next = this.#handedOn;
-    this.#endHeard = this.#ended;
-    return this.tell();
+    this.#endCame = this.#ended;
+    return this.acknowledge();
   }
 
   /**
@@ -99,7 +99,7 @@ export class StreamInbox {
     const { offset, tag, bytes: content } = parseData(payload);
     if (offset !== this.#next) throw wrong(`went on at ${offset} and not at ${this.#next}`);
     // Before anything is decompressed: a window is of what the program is to have, and not of what crossed the link.
-    const room = this.#told + limits.streamWindowBytes + limits.dataBytes - offset;
+    const room = this.#acknowledged + limits.streamWindowBytes + limits.dataBytes - offset;
     if (room < (isZstd ? 1 : content.length)) throw wrong("did not wait");
     const bytes = isZstd ? decompressBody(content, Math.min(limits.dataBytes, room)) : content;
     if (bytes.length === 0) throw wrong("has a compressed frame of nothing");
@@ -123,9 +123,9 @@ export class StreamInbox {
   /** Takes a DATA-END payload. Throws MigrateError "protocol", or "integrity" where the digest is wrong. */
   end(payload: Buffer): void {
     const { bytes, digest } = parseDataEnd(payload);
-    if (this.#endHeard) throw wrong("ended twice");
+    if (this.#endCame) throw wrong("ended twice");
     if (bytes !== this.#next || bytes !== this.#accepted) throw wrong("ended before its end");
-    this.#endHeard = true;
+    this.#endCame = true;
     const known = this.#end?.digest ?? this.#digest.finish(bytes);
     this.#end = { bytes, digest: known };
     if (!timingSafeEqual(digest, known)) {

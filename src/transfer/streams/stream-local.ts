@@ -6,13 +6,13 @@ import type { Socket, SocketHandler } from "bun";
 
 export interface LocalProgram {
   /** The program said this; the buffer is the caller's to keep. */
-  said(bytes: Buffer): void;
+  data(bytes: Buffer): void;
   /** The program says nothing more; it may still listen. */
-  saidLast(): void;
+  end(): void;
   /** The program is gone: it neither says nor hears anything any more. Not told after `close`. */
   gone(): void;
   /** The program takes bytes again. */
-  hearsAgain(): void;
+  drained(): void;
 }
 
 export class StreamLocal {
@@ -37,7 +37,7 @@ export class StreamLocal {
     await Bun.connect(options as object as Bun.UnixSocketOptions<undefined>);
   }
 
-  /** Hands bytes to the program; gives how many it took. The rest is for `hearsAgain`. */
+  /** Hands bytes to the program; gives how many it took. The rest is for `drained`. */
   write(bytes: Buffer): number {
     // Bun gives -1 for a socket whose other end is gone, which `gone` tells of.
     return Math.max(0, this.#socket?.write(bytes) ?? 0);
@@ -74,13 +74,13 @@ export class StreamLocal {
         else if (this.#paused) socket.pause();
       },
       data: (_, bytes) => {
-        if (!this.#closed) this.#program.said(bytes);
+        if (!this.#closed) this.#program.data(bytes);
       },
       drain: () => {
-        if (!this.#closed) this.#program.hearsAgain();
+        if (!this.#closed) this.#program.drained();
       },
       end: () => {
-        if (!this.#closed) this.#program.saidLast();
+        if (!this.#closed) this.#program.end();
       },
       // Bun closes a socket whose other end has closed, and one that both ends have shut down.
       close: () => {

@@ -1,6 +1,6 @@
 /** What the main thread of a source and the Workers of its streams say to each other; the bytes never pass this way. */
 import type { Callee } from "../../channel/call.ts";
-import type { WireError } from "../../protocol/errors.ts";
+import type { PlainError } from "../../protocol/errors.ts";
 import type { Compression } from "../compression/compression.ts";
 import type { StreamTiming } from "./stream-watch.ts";
 
@@ -40,5 +40,5 @@ export type FromStreams =
   /** So far: bytes of frames sent, and bytes handed on to either program. */
   | { kind: "progress"; stream: number; sentBytes: number; toDestination: number; toSource: number }
   | { kind: "ended"; result: StreamResult }
-  | { kind: "failed"; stream: number; error: WireError }
+  | { kind: "failed"; stream: number; error: PlainError }
   | { kind: "dropped" };

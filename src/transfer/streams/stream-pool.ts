@@ -4,7 +4,7 @@
  */
 import { closeSync } from "node:fs";
 import { spawnWorker } from "../../platform/worker.ts";
-import { MigrateError } from "../../protocol/errors.ts";
+import { fromPlainError, MigrateError } from "../../protocol/errors.ts";
 import { highestLevelOf, mostLanes } from "../compression/lane-memory.ts";
 import { bandwidthShares } from "./bandwidth-share.ts";
 import type { FromStreams, StreamResult, StreamRoute, ToStreams } from "./stream-messages.ts";
@@ -59,7 +59,7 @@ export class StreamPool {
       const worker = spawnWorker("stream");
       this.#workers.push(worker);
       worker.onerror = (event) => this.#died(worker, event.message);
-      worker.onmessage = ({ data }: MessageEvent<FromStreams>) => this.#hear(worker, data);
+      worker.onmessage = ({ data }: MessageEvent<FromStreams>) => this.#receive(worker, data);
       post(worker, { kind: "route", route, timing, mostLevel });
     }
   }
@@ -127,7 +127,7 @@ export class StreamPool {
     for (const worker of this.#workers) post(worker, { kind: "drop" });
   }
 
-  #hear(worker: Worker, message: FromStreams): void {
+  #receive(worker: Worker, message: FromStreams): void {
     if (message.kind === "dropped") {
       worker.terminate();
       return;
@@ -154,10 +154,7 @@ export class StreamPool {
         this.#divide();
         break;
       case "failed":
-        this.#fail(
-          number,
-          new MigrateError(message.error.code, message.error.message, { side: message.error.side }),
-        );
+        this.#fail(number, fromPlainError(message.error));
         this.#divide();
         break;
     }

@@ -6,7 +6,7 @@
 import { closeSync } from "node:fs";
 import { call } from "../../channel/call.ts";
 import type { FrameSocket } from "../../channel/frame-socket.ts";
-import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
+import { asMigrateError, MigrateError, toPlainError } from "../../protocol/errors.ts";
 import { deadlines } from "../../protocol/limits.ts";
 import type { StreamCompressor } from "./stream-compressor.ts";
 import { StreamEnd } from "./stream-end.ts";
@@ -20,7 +20,7 @@ const longestDelayMs = 2_000;
 const firstDialMs = 2_000;
 /** How often a connection may come to a door that does not hold the stream, each time with an even chance. */
 const busyTries = 200;
-/** How often progress is told. */
+/** How often progress is reported. */
 const progressMs = 100;
 
 export class StreamSender {
@@ -33,7 +33,7 @@ export class StreamSender {
   readonly #progress: Timer;
   #link: FrameSocket | undefined;
   #sentBytes = 0;
-  #told = "";
+  #reported = "";
 
   constructor(options: {
     route: StreamRoute;
@@ -60,7 +60,7 @@ export class StreamSender {
       over: () => this.#over(),
       failed: (error) => this.#failed(error),
     });
-    this.#progress = setInterval(() => this.#tell(), progressMs);
+    this.#progress = setInterval(() => this.#reportProgress(), progressMs);
   }
 
   /** Takes the program's descriptor over and carries the stream to its end; says how that went. Never rejects. */
@@ -164,7 +164,7 @@ export class StreamSender {
 
   #over(): void {
     this.#end.finish();
-    this.#tell();
+    this.#reportProgress();
     const { bytes, digest } = this.#end.outbox;
     const text = `sha256:${digest!.toString("hex")}`;
     this.#post({ kind: "ended", result: { stream: this.#stream, bytes, digest: text } });
@@ -172,9 +172,8 @@ export class StreamSender {
   }
 
   #failed(error: MigrateError): void {
-    this.#tell();
-    const { code, message, side } = error;
-    this.#post({ kind: "failed", stream: this.#stream, error: { code, message, side } });
+    this.#reportProgress();
+    this.#post({ kind: "failed", stream: this.#stream, error: toPlainError(error) });
     this.#stop();
   }
 
@@ -185,13 +184,13 @@ export class StreamSender {
     this.#closed.resolve();
   }
 
-  #tell(): void {
+  #reportProgress(): void {
     const sentBytes = this.#sentBytes + (this.#link?.bytesSent ?? 0);
     const toDestination = this.#end.outbox.deliveredBytes;
     const toSource = this.#end.inbox.handedOnBytes;
     const now = `${sentBytes} ${toDestination} ${toSource}`;
-    if (now === this.#told) return;
-    this.#told = now;
+    if (now === this.#reported) return;
+    this.#reported = now;
     this.#post({ kind: "progress", stream: this.#stream, sentBytes, toDestination, toSource });
   }
 }

@@ -17,8 +17,8 @@ export const streamTiming: StreamTiming = { pingMs: deadlines.pingMs, silenceMs:
 export class StreamWatch {
   readonly #timing: StreamTiming;
   #timer: Timer | undefined;
-  #saidBytes = 0;
-  #saidAtMs = 0;
+  #sentBytes = 0;
+  #sentAtMs = 0;
 
   constructor(timing: StreamTiming) {
     this.#timing = timing;
@@ -28,8 +28,8 @@ export class StreamWatch {
   begin(link: FrameSocket): void {
     const { pingMs, silenceMs } = this.#timing;
     this.end();
-    this.#saidBytes = link.bytesSent;
-    this.#saidAtMs = performance.now();
+    this.#sentBytes = link.bytesSent;
+    this.#sentAtMs = performance.now();
     this.#timer = setInterval(() => this.#look(link), Math.min(pingMs, silenceMs) / 4);
   }
 
@@ -41,12 +41,12 @@ export class StreamWatch {
   #look(link: FrameSocket): void {
     const nowMs = performance.now();
     const { pingMs, silenceMs } = this.#timing;
-    if (nowMs - link.lastHeardMs > silenceMs) {
+    if (nowMs - link.lastReceivedMs > silenceMs) {
       link.destroy(new MigrateError("network", `nothing was heard for ${silenceMs / 1000} s`));
-    } else if (link.bytesSent !== this.#saidBytes) {
-      this.#saidBytes = link.bytesSent;
-      this.#saidAtMs = nowMs;
-    } else if (nowMs - this.#saidAtMs >= pingMs) {
+    } else if (link.bytesSent !== this.#sentBytes) {
+      this.#sentBytes = link.bytesSent;
+      this.#sentAtMs = nowMs;
+    } else if (nowMs - this.#sentAtMs >= pingMs) {
       link.send(encodeMessage("ping", {}))?.catch(() => {});
     }
   }

@@ -74,7 +74,7 @@ export class StreamGround {
       port: 0,
       credentials,
       workers: doors,
-      hear: (door, message) => ground.#hear(door, message),
+      receive: (door, message) => ground.#hear(door, message),
       broken: (error) => {
         throw error;
       },
@@ -170,7 +170,7 @@ export class StreamGround {
       this.asked.push(door);
       this.arriving.admit(door, message);
     } else if (message.kind === "stream-state") {
-      this.arriving.heard(door, message);
+      this.arriving.receive(door, message);
     }
   }
 }

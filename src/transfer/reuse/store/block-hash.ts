@@ -16,9 +16,6 @@ const nonce = Buffer.alloc(12);
 /** Length in bytes of an index key. */
 export const indexKeyBytes = 16;
 
-/** What stands for a block of nothing but zeros, which has no block hash: 8 zero bytes. */
-export const noBlockHash: Buffer = Buffer.alloc(blockHashBytes);
-
 /** Blocks of a file, or of a chunk, of `bytes` bytes; the last one may be shorter. */
 export function blocksOf(bytes: number): number {
   return Math.ceil(bytes / blockBytes);
@@ -55,7 +52,7 @@ export class BlockHasher {
 
   /**
    * The block hashes of the plain bytes of a chunk, or of any piece that begins at a block, one after
-   * the other: 8 bytes for each block, `noBlockHash` for one of zeros.
+   * the other: 8 bytes for each block, zeros for one of zeros.
    */
   hashes(data: Buffer): Buffer {
     const hashes = Buffer.alloc(blocksOf(data.length) * blockHashBytes);

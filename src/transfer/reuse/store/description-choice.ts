@@ -29,7 +29,7 @@ export class DescriptionChoice {
   }
 
   /** What came of a description: whether any block was there. */
-  heard(found: boolean): void {
+  answered(found: boolean): void {
     this.#barren = found ? 0 : this.#barren + 1;
   }
 }

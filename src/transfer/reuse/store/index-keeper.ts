@@ -109,7 +109,7 @@ export class IndexKeeper {
   #spawn({ database, store, key }: IndexGrant): Worker {
     const { quietMs = 10 * minuteMs, everyMs = 10 * minuteMs } = this.#options;
     const worker = spawnWorker("indexer");
-    worker.onmessage = ({ data }: MessageEvent<FromIndexer>) => this.#hear(data);
+    worker.onmessage = ({ data }: MessageEvent<FromIndexer>) => this.#receive(data);
     worker.onerror = (event) => {
       this.#worker = undefined;
       this.#stopped?.resolve();
@@ -121,7 +121,7 @@ export class IndexKeeper {
     return worker;
   }
 
-  #hear(message: FromIndexer): void {
+  #receive(message: FromIndexer): void {
     switch (message.kind) {
       case "files":
         this.#files = message.count;

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { MigrateError } from "../../../../src/protocol/errors.ts";
 import { frameTypes, payloadLimit } from "../../../../src/protocol/frames.ts";
-import { blocksPerChunk, limits } from "../../../../src/protocol/limits.ts";
+import { limits } from "../../../../src/protocol/limits.ts";
 import {
   encodeDescribe,
   encodeWant,
@@ -10,6 +10,8 @@ import {
   type Want,
 } from "../../../../src/transfer/reuse/store/describe.ts";
 import { seeded } from "../../../support/system/random.ts";
+
+const blocksPerChunk = limits.chunkBytes / limits.blockBytes;
 
 const { chunkBytes, blockBytes, blockHashBytes, tagBytes, frameHeaderBytes, describedChunks } = limits;
 const payloadOf = (frame: Buffer) => frame.subarray(frameHeaderBytes);

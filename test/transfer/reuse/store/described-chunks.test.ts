@@ -6,7 +6,7 @@ import type { FrameSocket } from "../../../../src/channel/frame-socket.ts";
 import { ReceivedFiles } from "../../../../src/migration/destination/received-files.ts";
 import type { MigrateError } from "../../../../src/protocol/errors.ts";
 import { frameTypes } from "../../../../src/protocol/frames.ts";
-import { blocksPerChunk, limits } from "../../../../src/protocol/limits.ts";
+import { limits } from "../../../../src/protocol/limits.ts";
 import { parseAck } from "../../../../src/transfer/chunks/ack.ts";
 import { ChunkBuffer } from "../../../../src/transfer/chunks/chunk-buffer.ts";
 import { Tagger } from "../../../../src/transfer/chunks/tagger.ts";
@@ -16,6 +16,8 @@ import { BlockHasher } from "../../../../src/transfer/reuse/store/block-hash.ts"
 import { encodeDescribe, parseWant, type Want } from "../../../../src/transfer/reuse/store/describe.ts";
 import { randomStream } from "../../../support/files/small-vm.ts";
 import { Folder } from "../../sparse-file.ts";
+
+const blocksPerChunk = limits.chunkBytes / limits.blockBytes;
 
 const { blockBytes, chunkBytes, frameHeaderBytes } = limits;
 const key = Buffer.alloc(16, 3);
