@@ -27,11 +27,11 @@ export interface Callee {
 }
 
 export interface CallOptions {
-  /** What HELLO says beside version, role and software; asked when it is sent, with each connection anew. */
+  /** What HELLO holds beside version, role and software; asked when it is sent, for each connection anew. */
   hello: () => Omit<MessageBody<"hello">, "version" | "role" | "software">;
   /**
-   * The destination has said WELCOME. Returns what receives every frame from here on, and hears of the end
-   * of the connection. What it throws is wrong with the WELCOME: the destination is told, and the call rejects.
+   * WELCOME has come. Returns what receives every frame from here on, and the end of the connection. What it
+   * throws is wrong with the WELCOME: the destination is told, and the call rejects with it.
    */
   welcomed: (socket: FrameSocket, welcome: Welcome) => FrameHandler;
   /** The error about a host of this fingerprint that answered in the callee's place. */
@@ -60,9 +60,9 @@ export function calleeOf(address: Address, identity: Identity | null, peer: stri
 }
 
 /**
- * Opens a connection of this role, and resolves once the destination has said WELCOME and `welcomed` has
- * taken the connection over. Rejects with MigrateError: what `dial` rejects with; "wrong-identity" if another
- * host answers; "network" if the destination hangs up or says nothing in time; "protocol" or "version" for a
+ * Opens a connection of this role, and resolves once WELCOME has come and `welcomed` has taken the connection
+ * over. Rejects with MigrateError: what `dial` rejects with; "wrong-identity" if another
+ * host answers; "network" if the destination hangs up or sends nothing in time; "protocol" or "version" for a
  * WELCOME that is none, or what `welcomed` throws; "cancelled"; and whatever the destination answers by ERROR,
  * as an error of its side.
  */

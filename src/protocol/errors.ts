@@ -119,13 +119,13 @@ export interface PlainError {
   side?: Side | undefined;
 }
 
-/** What another thread is told of anything that was thrown. */
+/** Anything thrown, as another thread receives it. */
 export function toPlainError(thrown: unknown): PlainError {
   const { code, message, side } = asMigrateError(thrown);
   return { code, message, side };
 }
 
-/** The error that another thread told of. */
+/** An error as another thread sent it. */
 export function fromPlainError({ code, message, side }: PlainError): MigrateError {
   return new MigrateError(code, message, { side });
 }

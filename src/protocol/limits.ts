@@ -78,8 +78,8 @@ export function chunkLength(bytes: number, index: number): number {
 export const deadlines = {
   /** From the connection to the end of the TLS handshake and HELLO. */
   helloMs: 10_000,
-  /** A side that has nothing to say sends PING this often. */
+  /** A side that has nothing else to send sends PING this often. */
   pingMs: 5_000,
-  /** A side that has heard nothing for so long takes the link for dead. */
+  /** A side that has received nothing for so long takes the link for dead. */
   silenceMs: 20_000,
 } as const;

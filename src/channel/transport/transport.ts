@@ -6,7 +6,7 @@ import type { SocketHandler } from "bun";
 import type { FrameSocket } from "../frame-socket.ts";
 import type { tlsOptions } from "../tls.ts";
 
-/** What Bun.connect is told beside the endpoint: the callbacks, their FrameSocket, and TLS on a secure link. */
+/** What Bun.connect takes beside the endpoint: the callbacks, their FrameSocket, and TLS on a secure link. */
 export interface Connecting {
   data: FrameSocket;
   socket: SocketHandler<FrameSocket>;

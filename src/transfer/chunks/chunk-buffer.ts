@@ -89,7 +89,7 @@ export class ChunkBuffer {
     return { body: this.#room.subarray(this.#bodyAt, this.#end), runs, pagesAt };
   }
 
-  /** Shortens the packed body by these repeats of a page or more, which ascend, and gives what is sent of it. */
+  /** Shortens the packed body by these repeats of a page or more, which ascend, and returns what is sent of it. */
   shorten(repeats: readonly Repeat[]): Buffer {
     this.#bodyAt = shortenInPlace(this.#room, this.#bodyAt, this.#end, repeats);
     this.#encoding = encodings.shortened;

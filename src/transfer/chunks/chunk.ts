@@ -60,7 +60,7 @@ const wrong = (what: string) => new MigrateError("protocol", `a chunk ${what}`);
 
 /**
  * Reads a CHUNK payload that a peer sent. `fileBytes` are the sizes of the session's files; `received` is what
- * a shortened body refers to. Throws MigrateError "protocol" where the chunk does not lie in its file, its
+ * a shortened body refers to. Throws MigrateError "protocol" if the chunk does not lie in its file, its
  * runs do not add up, or it is not what its encoding says.
  */
 export function parseChunk(payload: Buffer, fileBytes: readonly number[], received = nothing): Chunk {
@@ -85,7 +85,7 @@ export function parseChunk(payload: Buffer, fileBytes: readonly number[], receiv
   return { file, chunk, tag: payload.subarray(12, 12 + tagBytes), leftOut, repeats, ...packed };
 }
 
-/** The length of a chunk that a peer names. Throws MigrateError "protocol" where the VM has no such chunk. */
+/** The length of a chunk that a peer names. Throws MigrateError "protocol" if the VM has no such chunk. */
 export function lengthOf(file: number, chunk: number, fileBytes: readonly number[]): number {
   const size = fileBytes[file];
   if (size === undefined) throw wrong(`names file ${file}, which the VM does not have`);
@@ -128,7 +128,7 @@ function checkLeftOut(leftOut: number, runs: readonly Run[], length: number): vo
   }
 }
 
-/** True where this is the tag of the chunk's body under this key. */
+/** True if this is the tag of the chunk's body under this key. */
 export function tagHolds(
   { file, chunk, tag }: Pick<Chunk, "file" | "chunk" | "tag">,
   body: Buffer,

@@ -24,7 +24,7 @@ export interface PlannedFile {
   /** Files of a lower rank come first; those of one rank in their order. */
   rank?: number;
   tags: SourceTags;
-  /** What the destination has; null where it has nothing. */
+  /** What the destination has; null if it has nothing. */
   theirs: TagTable | null;
 }
 

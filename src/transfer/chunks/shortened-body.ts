@@ -20,7 +20,7 @@ export interface Repeat {
 }
 
 /**
- * Reads what was received of a file into all of `into`. False where it cannot be read, or has no such
+ * Reads what was received of a file into all of `into`. False if it cannot be read, or has no such
  * place; what stands in `into` then is of no meaning.
  */
 export type ReadReceived = (file: number, from: number, into: Buffer) => boolean;
@@ -30,7 +30,7 @@ const wrong = (what: string) => new MigrateError("protocol", `a chunk ${what}`);
 /**
  * Shortens a body that ends at `end` of a room and begins at `begin`, in place: what is left is moved
  * towards the end, and the repeats are written in front of it, for which there is room where they were.
- * Gives where the shortened body begins. The repeats ascend, each of a page at least.
+ * Returns where the shortened body begins. The repeats ascend, each of a page at least.
  */
 export function shortenInPlace(room: Buffer, begin: number, end: number, repeats: readonly Repeat[]): number {
   let to = end;

@@ -1,4 +1,4 @@
-/** What the main thread of a destination and its doors say to each other. Both are ours, so nothing here is checked. */
+/** The messages between the main thread of a destination and its doors. Both are ours, so nothing here is checked. */
 import type { Credentials } from "../../channel/tls.ts";
 import type { PlainError } from "../../protocol/errors.ts";
 import type { FrameName } from "../../protocol/frames.ts";
@@ -84,7 +84,7 @@ export type FromDoor =
       state: "open" | "ended" | "failed";
       bytes: number;
       digest: string | null;
-      /** Bytes that came over the network since this was last said. */
+      /** Bytes that came over the network since the last message of this kind. */
       bytesReceived: number;
       error: PlainError | null;
     }

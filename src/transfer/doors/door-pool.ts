@@ -1,4 +1,4 @@
-/** The doors of a destination as the main thread sees them: one port, several Workers. */
+/** The doors of a destination for its main thread: one port, several Workers. */
 import type { Credentials } from "../../channel/tls.ts";
 import { spawnWorker } from "../../platform/worker.ts";
 import { MigrateError } from "../../protocol/errors.ts";
@@ -21,8 +21,8 @@ export class DoorPool {
 
   /**
    * Starts `workers` doors on host:port (port 0 takes a free one). `receive` gets every message of a door,
-   * with the door's number; `broken` a Worker that died. Throws MigrateError "port-in-use" and the
-   * like where nothing can listen there.
+   * with the door's number; `broken` a Worker that died. Throws MigrateError "port-in-use"
+   * if nothing can listen there.
    */
   static async open(options: {
     host: string;
@@ -83,7 +83,7 @@ export class DoorPool {
     for (const worker of this.#workers) worker.postMessage(message);
   }
 
-  /** Resolves once all that any door has posted so far has been heard. */
+  /** Resolves once every message that a door has posted so far was received. */
   barrier(): Promise<void> {
     const id = this.#nextBarrier++;
     return new Promise((done) => {

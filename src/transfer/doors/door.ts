@@ -27,7 +27,7 @@ interface Visitor {
   link: FrameSocket;
   lane: LaneReceiver | undefined;
   stream: HostedStream | undefined;
-  /** What a stream's HELLO said of our bytes. */
+  /** What the source has of our bytes, by the HELLO of a stream. */
   received: number;
   admitted: boolean;
   frames: number;
@@ -209,18 +209,18 @@ export class Door {
       });
       return;
     }
-    // Nothing may come before the main thread has let a lane or a stream in; WELCOME says so.
+    // A lane or a stream sends nothing before WELCOME, which follows once the main thread has let it in.
     const session = body.session!;
     const token = body.laneToken!;
     if (body.role === "lane") this.#post({ kind: "lane", ...origin, session, laneToken: token });
     else this.#post({ kind: "stream", ...origin, session, token, stream: body.stream! });
   }
 
-  /** Nothing that comes from this peer is looked at any more; it is told why. */
+  /** Nothing that this peer sends is looked at any more; it is told why. */
   #broken(visitor: Visitor, error: MigrateError): void {
     const { link, lane, stream } = visitor;
     link.mute();
-    // A stream says so itself, and hears of the end of its connection after that.
+    // A stream tells its peer itself, and learns of the end of its connection after that.
     if (stream) {
       stream.broken(link, error);
       return;
@@ -273,7 +273,7 @@ export class Door {
   }
 }
 
-/** Says why and closes; nobody here hears of the connection any more. */
+/** Sends ERROR and closes; nothing that happens on the connection is reported any more. */
 function turnAwayFrom(link: FrameSocket, error: MigrateError): void {
   link.handler = { frame: () => {}, closed: () => {} };
   turnAway(link, error);

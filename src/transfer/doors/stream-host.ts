@@ -13,7 +13,7 @@ import { StreamEnd } from "../streams/stream-end.ts";
 import { streamTiming } from "../streams/stream-watch.ts";
 import type { FromDoor, StreamGrant } from "./door-messages.ts";
 
-/** How often is said how much has come. */
+/** How often it is reported how much has come. */
 const progressMs = 100;
 
 /** A stream at the destination, and the connection that waits for its program or carries it. */
@@ -25,7 +25,7 @@ export class HostedStream {
   #link: FrameSocket | undefined;
   #countedBytes = 0;
   #uncountedBytes = 0;
-  /** What the source has of ours, as its HELLO said. */
+  /** What the source has of our bytes, by its HELLO. */
   #received = 0;
   #stands = false;
   #failure: MigrateError | undefined;
@@ -58,7 +58,7 @@ export class HostedStream {
     return this.#grant.session;
   }
 
-  /** A source has come for it, whose HELLO said `received`; a connection that was there before goes. */
+  /** A source has come for it, with `received` in its HELLO; a connection that was there before is closed. */
   open(link: FrameSocket, received: number): void {
     const before = this.#link;
     this.#count();
@@ -89,7 +89,7 @@ export class HostedStream {
     this.#end.uncarry(link);
   }
 
-  /** Ends it and says nothing. */
+  /** Ends it at once; the peer is not told. */
   drop(): void {
     clearInterval(this.#progress);
     this.#end.close();
@@ -127,7 +127,7 @@ export class HostedStream {
 
   #fail(thrown: unknown): void {
     const link = this.#link;
-    // A connection that does not carry the stream yet has to hear of it, too.
+    // A connection that waits to carry the stream is told as well.
     if (link) {
       this.#end.uncarry(link);
       turnAway(link, thrown);
@@ -135,7 +135,7 @@ export class HostedStream {
     this.#end.fail(thrown);
   }
 
-  /** Bytes that came since they were last told. */
+  /** Bytes that came since the last report. */
   #count(): number {
     const bytesReceived = this.#link?.bytesReceived ?? 0;
     this.#uncountedBytes += Math.max(0, bytesReceived - this.#countedBytes);

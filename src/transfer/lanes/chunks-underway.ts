@@ -1,4 +1,4 @@
-/** The chunks of one lane that the destination has not acknowledged, and what it may say of them (SPEC.md). */
+/** The chunks of one lane that the destination has not acknowledged, and which answers about them are possible (SPEC.md). */
 import { MigrateError } from "../../protocol/errors.ts";
 import { limits } from "../../protocol/limits.ts";
 import type { Place } from "../chunks/ack.ts";
@@ -16,7 +16,7 @@ export interface ChunkUnderway {
   /** Number of its blocks. */
   blocks: number;
   state: State;
-  /** Blocks that the destination says it has: bit 0 is the first one. */
+  /** Blocks that the destination has, by its WANT: bit 0 is the first one. */
   found: number;
   /** Length of its CHUNK frame, once it was sent. */
   wireBytes: number;
@@ -82,7 +82,7 @@ export class ChunksUnderway {
   }
 
   /**
-   * The destination wants what it did not find of a chunk. Throws MigrateError "protocol" where the chunk
+   * The destination wants what it did not find of a chunk. Throws MigrateError "protocol" if the chunk
    * neither was described nor came in parts, is wanted already, or does not have the blocks.
    */
   want(want: Want): ChunkUnderway {

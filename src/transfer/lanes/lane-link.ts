@@ -29,7 +29,7 @@ export interface LaneHandler {
 
 export class LaneLink {
   readonly socket: FrameSocket;
-  /** Where it landed at the destination; null where that does not tell. */
+  /** Where it landed at the destination; null if WELCOME does not name it. */
   readonly landing: Landing | null;
   readonly #watch: Timer;
 
@@ -83,7 +83,7 @@ function landingOf({ door, doors }: Welcome): Landing | null {
   return door === undefined || doors === undefined ? null : { door, doors };
 }
 
-/** What the destination says went wrong, in an ERROR frame. */
+/** What went wrong at the destination, by its ERROR frame. */
 function reported(payload: Buffer): MigrateError {
   return peerError(decodeMessage("error", payload).body as MessageBody<"error">, "destination");
 }

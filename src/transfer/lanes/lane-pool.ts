@@ -1,5 +1,5 @@
 /**
- * The lanes of a source as the main thread sees them: Workers that take work from one queue until
+ * The lanes of a source, for its main thread: Workers that take work from one queue until
  * the destination has confirmed every chunk.
  */
 import { SharedPacer } from "../../channel/shared-pacer.ts";
@@ -17,9 +17,9 @@ import { LaneSpread } from "./lane-spread.ts";
 import { LentFiles } from "./lent-files.ts";
 import { WorkQueue } from "./work-queue.ts";
 
-/** The queue is filled again when no more than this waits in it: before the fastest lanes have nothing. */
+/** The queue is filled again once no more than this is left in it, before the fastest lanes run dry. */
 const fewChunks = 256;
-/** Filled, it has so much more. */
+/** The queue is filled up to this. */
 const fillChunks = 512;
 
 export interface TransferFile extends PlannedFile {
@@ -31,7 +31,7 @@ export interface TransferOptions extends LaneRoute {
   lanes: number;
   bandwidthBytesPerSec: number | null;
   compression: Compression;
-  /** Key of the destination's index; null where it has none for us. */
+  /** Key of the destination's index; null if it has none for us. */
   indexKey: Uint8Array | null;
   /** What the destination has received need not be sent to it twice. */
   repeats: boolean;
@@ -170,7 +170,7 @@ export class LanePool {
     lane.bytesSent = message.bytesSent;
   }
 
-  /** Lays out what comes next, where little is left; lanes that had nothing to do are told. */
+  /** Lays out what comes next if little is left, and wakes the lanes that had nothing to do. */
   #fill(): void {
     if (!this.#planned && this.#queue.size <= fewChunks) {
       while (!this.#planned && this.#queue.size < fillChunks) this.#layOut();

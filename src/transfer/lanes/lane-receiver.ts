@@ -25,8 +25,8 @@ import type { FromReceivingLane } from "./lane-messages.ts";
 const { tagBytes, describedChunks } = limits;
 
 /**
- * Where chunks are put together of which a part is here already: one room for all lanes of this thread, since
- * nobody leaves anything in it. Many VMs may arrive at once.
+ * The room in which chunks are put together of which a part is here already. All lanes of this thread share it,
+ * since nothing stays in it between two messages, and many VMs may arrive at once.
  */
 let room: ChunkBuffer | undefined;
 function assembly(): ChunkBuffer {
@@ -34,7 +34,7 @@ function assembly(): ChunkBuffer {
   return room;
 }
 
-/** Where bodies are put together that refer to what came before: one for the thread, for the same reason. */
+/** The room in which shortened bodies are lengthened: one for the thread, for the same reason. */
 let bodyRoom: Buffer | undefined;
 function lengthening(): Buffer {
   bodyRoom ??= Buffer.allocUnsafeSlow(chunkBodyBytes);
@@ -56,10 +56,10 @@ export class LaneReceiver {
   readonly #fileBytes: number[];
   readonly #writer: ChunkWriter;
   readonly #received: Received;
-  /** What is on a disk the source had better send, and other connections of this thread are not to wait for it. */
+  /** If repeats have to be read from a disk, the source is asked to send: other connections of this thread would wait. */
   readonly #reads = new SlowReads();
   readonly #finder: BlockFinder | undefined;
-  /** The plain bytes of the chunk in assembly, where its blocks can be shared with the store's files. */
+  /** The plain bytes of the chunk in assembly, if its blocks can be shared with the store's files. */
   readonly #plain: Buffer | undefined;
   readonly #pending = new Map<string, Pending>();
   /** Descriptions that nothing was looked up for yet, by their place. */
@@ -69,7 +69,7 @@ export class LaneReceiver {
   #wants: Want[] = [];
   #reportedBytes = 0;
 
-  /** `failed` is told what went wrong where nobody waits for `frame`; the lane is over then. */
+  /** `failed` receives what goes wrong outside of a call of `frame`; the lane is over then. */
   constructor(
     grant: LaneGrant,
     link: FrameSocket,
@@ -94,7 +94,7 @@ export class LaneReceiver {
 
   /**
    * Takes a frame of the source. Throws MigrateError: "protocol" for what makes no sense, "integrity"
-   * for a chunk whose tag is wrong, "no-room" or "store-failed" where it cannot be written.
+   * for a chunk whose tag is wrong, "no-room" or "store-failed" if it cannot be written.
    */
   frame(name: FrameName, payload: Buffer): void {
     this.#reads.begin();
@@ -160,8 +160,8 @@ export class LaneReceiver {
   }
 
   /**
-   * One at a time: the store may lie on a slow disk, and other connections of this thread have their
-   * signs of life to give in between.
+   * One at a time: the store may lie on a slow disk, and other connections of this thread have to answer
+   * their PINGs in between.
    */
   #lookNext(): void {
     const [next] = this.#described.values();
@@ -204,7 +204,7 @@ export class LaneReceiver {
     if (wants.length > 0) this.#link.send(encodeWant(wants))?.catch(() => {});
   }
 
-  /** Packs what stands in the assembly; the plain bytes are kept where they are of use. */
+  /** Packs what stands in the assembly; the plain bytes are kept if they are of use. */
   #pack(bytes: number): Packed {
     if (this.#plain !== undefined) assembly().dataRoom(bytes).copy(this.#plain);
     return assembly().pack(bytes);
@@ -240,7 +240,7 @@ export class LaneReceiver {
       places[i * 2 + 1] = chunk;
       tags.set(tag, i * tagBytes);
     });
-    // The main thread hears of it before the source does: SEAL can only come after this.
+    // The main thread is told before the source is: SEAL can only come after this.
     const bytesReceived = this.#link.bytesReceived - this.#reportedBytes;
     this.#reportedBytes = this.#link.bytesReceived;
     this.#post({ kind: "chunks", session: this.session, places, tags, bytesReceived });

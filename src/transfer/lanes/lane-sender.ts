@@ -24,9 +24,9 @@ import { type QueuedChunk, WorkQueue } from "./work-queue.ts";
 
 /** Chunks sent and not acknowledged: what a cut link can cost. */
 const windowChunks = 16;
-/** The same where chunks are described first, which takes a turn more. */
+/** The same if chunks are described first, which takes one more round trip. */
 const describedWindowChunks = 32;
-/** Garbage is collected when so many frames were made. */
+/** Garbage is collected each time so many frames were made. */
 const collectedFrames = 8;
 
 type Start = Extract<ToLane, { kind: "start" }>;
@@ -179,7 +179,7 @@ export class LaneSender {
       const next = isFull ? null : this.#queue.take();
       if (next !== null) await this.#take(next);
       else {
-        // A full window tells of the link only where it is chunks that are awaited, and not looks into the store.
+        // A full window shows how fast the link is only if it is full of chunks, and not of looks into the store.
         await this.#wait(() => this.#sleep(), isFull && this.#underway.sent >= this.#windowChunks / 2);
       }
     }
@@ -196,7 +196,7 @@ export class LaneSender {
     });
   }
 
-  /** Does `wait`; the compressor hears for how long, and whether it was for the other side. */
+  /** Waits, and tells the compressor how long and whether it was for the other side. */
   async #wait(wait: () => Promise<void> | undefined, isTheirs: boolean): Promise<void> {
     const waiting = wait();
     if (waiting === undefined) return;

@@ -13,7 +13,7 @@ const blockBytes = 64 * 1024;
 
 /** The program's end, as far as this needs it. */
 export interface StreamOutlet {
-  /** Hands bytes on; gives how many were taken. */
+  /** Hands bytes on; returns how many were taken. */
   write(bytes: Buffer): number;
   /** There is nothing more to hand on. */
   shutdown(): void;
@@ -38,7 +38,7 @@ export class StreamInbox {
   #handedOn = 0;
   /** Where the next frame of this connection begins. */
   #next = 0;
-  /** The most that the peer was told we have; it may send a window beyond that. */
+  /** The most that was acknowledged to the peer, which may send a window beyond that. */
   #acknowledged = 0;
   #waiting: Block[] = [];
   #end: { bytes: number; digest: Buffer } | undefined;
@@ -54,12 +54,12 @@ export class StreamInbox {
     this.#digest = new StreamDigest(stream);
   }
 
-  /** What HELLO, WELCOME and DATA-ACK say: the bytes handed on, and one more once the end is, too. */
+  /** `received` of HELLO, WELCOME and DATA-ACK: the bytes handed on, and one more once the end is, too. */
   get received(): number {
     return this.#handedOn + (this.#ended ? 1 : 0);
   }
 
-  /** What the peer was not told yet. */
+  /** What was received and is not acknowledged yet. */
   get unacknowledged(): number {
     return this.received - this.#acknowledged;
   }
@@ -78,13 +78,13 @@ export class StreamInbox {
     return this.#ended ? this.#end?.digest : undefined;
   }
 
-  /** The peer is being told; gives what. */
+  /** Counts all that was received as acknowledged, and returns it. */
   acknowledge(): number {
     this.#acknowledged = this.received;
     return this.#acknowledged;
   }
 
-  /** A new connection begins; gives what the peer must be told, behind which it begins. */
+  /** A new connection begins; returns the `received` of its HELLO or WELCOME, behind which the peer continues. */
   begin(): number {
     this.#next = this.#handedOn;
     this.#endCame = this.#ended;
@@ -92,8 +92,8 @@ export class StreamInbox {
   }
 
   /**
-   * Takes a DATA payload, or where `isZstd` a DATA-ZSTD one. Throws MigrateError: "protocol" for a frame that
-   * has no place here, "integrity" for a wrong tag, "qemu-failed" where the program is gone and cannot take it.
+   * Takes a DATA payload, or a DATA-ZSTD one if `isZstd`. Throws MigrateError: "protocol" for a frame that
+   * has no place here, "integrity" for a wrong tag, "qemu-failed" if the program is gone and cannot take it.
    */
   data(payload: Buffer, isZstd = false): void {
     const { offset, tag, bytes: content } = parseData(payload);
@@ -120,7 +120,7 @@ export class StreamInbox {
     else this.#keep(bytes.subarray(taken), end);
   }
 
-  /** Takes a DATA-END payload. Throws MigrateError "protocol", or "integrity" where the digest is wrong. */
+  /** Takes a DATA-END payload. Throws MigrateError "protocol", or "integrity" if the digest is wrong. */
   end(payload: Buffer): void {
     const { bytes, digest } = parseDataEnd(payload);
     if (this.#endCame) throw wrong("ended twice");
@@ -147,7 +147,7 @@ export class StreamInbox {
     this.#endStream();
   }
 
-  /** The program is gone. Throws MigrateError "qemu-failed" where bytes waited for it. */
+  /** The program is gone. Throws MigrateError "qemu-failed" if bytes waited for it. */
   broken(): void {
     this.#broken = true;
     if (this.#waiting.length > 0) throw programGone();

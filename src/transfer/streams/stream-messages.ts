@@ -1,4 +1,4 @@
-/** What the main thread of a source and the Workers of its streams say to each other; the bytes never pass this way. */
+/** The messages between the main thread of a source and the Workers of its streams; the bytes never pass this way. */
 import type { Callee } from "../../channel/call.ts";
 import type { PlainError } from "../../protocol/errors.ts";
 import type { Compression } from "../compression/compression.ts";

@@ -1,5 +1,5 @@
 /**
- * The streams of a source as the main thread sees them: Workers that carry programs' connections to the
+ * The streams of a source, for its main thread: Workers that carry programs' connections to the
  * destination, and lose nothing when the network does.
  */
 import { closeSync } from "node:fs";
@@ -53,7 +53,7 @@ export class StreamPool {
     this.#bandwidthBytesPerSec = options.bandwidthBytesPerSec;
     const { timing = streamTiming } = options;
     const workers = Math.min(options.workers, mostLanes(route.compression));
-    // At a level that takes its time, a thread has no ear for its other streams meanwhile.
+    // While it compresses at a slow level, a thread serves none of its other streams.
     const mostLevel = Math.min(calmLevel, highestLevelOf(workers));
     for (let i = 0; i < workers; i++) {
       const worker = spawnWorker("stream");
@@ -77,7 +77,7 @@ export class StreamPool {
     const worker = this.#workers[this.#streams.size % this.#workers.length]!;
     const opened = Promise.withResolvers<void>();
     const ended = Promise.withResolvers<StreamResult>();
-    // Whoever does not ask how a stream ended must not be brought down by it.
+    // Nobody may ask how a stream ended: that is no unhandled rejection.
     opened.promise.catch(() => {});
     ended.promise.catch(() => {});
     const none = { isOver: false, sentBytes: 0, toDestination: 0, toSource: 0, countedBytes: 0 };
@@ -173,7 +173,7 @@ export class StreamPool {
     for (const [number, stream] of this.#streams) if (stream.worker === worker) this.#fail(number, error);
   }
 
-  /** Divides the bandwidth among the streams that are open: evenly for now, soon by what they have to say. */
+  /** Divides the bandwidth among the streams that are open: evenly for now, soon by what they send. */
   #divide(): void {
     const bandwidth = this.#bandwidthBytesPerSec;
     if (bandwidth === null || this.#isClosed) return;

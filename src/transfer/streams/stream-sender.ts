@@ -1,6 +1,6 @@
 /**
  * A stream at the source: connects to the destination, and again whenever that connection is lost, until
- * both programs have said their last or it has been away for too long. Runs in a Worker
+ * both programs have ended it or it has been away for too long. Runs in a Worker
  * (src/stream.worker.ts).
  */
 import { closeSync } from "node:fs";
@@ -63,7 +63,7 @@ export class StreamSender {
     this.#progress = setInterval(() => this.#reportProgress(), progressMs);
   }
 
-  /** Takes the program's descriptor over and carries the stream to its end; says how that went. Never rejects. */
+  /** Takes the program's descriptor over and carries the stream to its end, which it reports. Never rejects. */
   async run(fd: number): Promise<void> {
     try {
       try {
@@ -85,14 +85,14 @@ export class StreamSender {
     this.#end.pace(bandwidthBytesPerSec);
   }
 
-  /** Ends it at once; nothing more is said. */
+  /** Ends it at once; nothing more is sent or reported. */
   close(): void {
     this.#end.close();
     this.#link?.destroy();
     this.#stop();
   }
 
-  /** Connection after connection, until the stream is closed; throws what it cannot go on after. */
+  /** Connection after connection, until the stream is closed. Throws what ends it. */
   async #carry(): Promise<void> {
     let lostAtMs = performance.now();
     let opened = false;
@@ -177,7 +177,7 @@ export class StreamSender {
     this.#stop();
   }
 
-  /** Nothing is told any more, and no connection is made. */
+  /** Nothing is reported any more, and no connection is made. */
   #stop(): void {
     clearInterval(this.#progress);
     this.#closing.abort();

@@ -1,4 +1,4 @@
-/** Watches over the connection that carries a stream: signs of life both ways, and an end to one without them. */
+/** Watches the connection that carries a stream: sends PING when nothing else is sent, and ends it when nothing comes. */
 import type { FrameSocket } from "../../channel/frame-socket.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { deadlines } from "../../protocol/limits.ts";
@@ -6,9 +6,9 @@ import { encodeMessage } from "../../protocol/messages.ts";
 
 /** In milliseconds. */
 export interface StreamTiming {
-  /** PING after so long without a word of ours. */
+  /** PING is sent after so long without another frame of ours. */
   pingMs: number;
-  /** A peer that was not heard for so long is gone. */
+  /** A peer that sends nothing for so long is gone. */
   silenceMs: number;
 }
 

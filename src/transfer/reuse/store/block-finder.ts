@@ -17,9 +17,9 @@ const { blockBytes, chunkBytes, blockHashBytes } = limits;
 export interface FinderGrant {
   /** The index key, 16 bytes. */
   key: Uint8Array;
-  /** Null where bases alone are looked at. */
+  /** Null if bases alone are looked at. */
   index: { database: string; store: string } | null;
-  /** For each file of the VM, the file of a base VM with which it is compared place by place; null where there is none. */
+  /** For each file of the VM, the file of a base VM with which it is compared place by place; null if there is none. */
   bases: (string | null)[];
 }
 
@@ -35,7 +35,7 @@ export class BlockFinder {
   readonly #bases: readonly (string | null)[];
   readonly #store: string;
   readonly #files: OpenCandidates;
-  /** Undefined where there is none, or once it could not be read. */
+  /** Undefined if there is none, or once it could not be read. */
   #index: BlockIndex | undefined;
 
   constructor(grant: FinderGrant) {
@@ -47,13 +47,13 @@ export class BlockFinder {
     try {
       this.#index = BlockIndex.openReadOnly(grant.index.database);
     } catch {
-      // Damaged, or being made anew: bases go on being looked at.
+      // Damaged, or being made anew: bases are still looked at.
     }
   }
 
   /**
    * Looks for the blocks of a chunk by their hashes (8 bytes each, zeros for a block without data)
-   * and reads each that it finds into its place in `room`, which is as long as the chunk. Gives for each
+   * and reads each that it finds into its place in `room`, which is as long as the chunk. Returns for each
    * block where it is, or null: not found, or without data. The places of blocks without data are left
    * alone; what stands at those of blocks that were not found is of no meaning.
    */
@@ -77,7 +77,7 @@ export class BlockFinder {
   }
 
   /**
-   * Reads found blocks again into their places in `room`; the other places are left alone. False where
+   * Reads found blocks again into their places in `room`; the other places are left alone. False if
    * one cannot be read or has another hash now.
    */
   read(found: readonly (FoundBlock | null)[], hashes: Buffer, room: Buffer): boolean {
@@ -90,8 +90,8 @@ export class BlockFinder {
    * Puts found blocks into a file of ours, from `offset` on, so that they share room on the disk with
    * those they were found in (platform/copy-range.ts, sharesBlocks). `room` is the chunk as it must be,
    * its tag checked. The blocks may have changed since they were read, so each is read where it stands
-   * now, and written where it is another. True when all of them stand there, byte for byte; false where
-   * the file system cannot, and then some may stand there and none is wrong. Throws as node:fs does where
+   * now, and written if it has changed. True when all of them stand there, byte for byte; false if
+   * the file system cannot, and then some may stand there and none is wrong. Throws as node:fs does if
    * the file cannot be written.
    */
   share(found: readonly (FoundBlock | null)[], room: Buffer, fd: number, offset: number): boolean {
@@ -119,7 +119,7 @@ export class BlockFinder {
   /** Looks up what is not found yet, and reads it; each block may have several places. */
   #takeIndexed(index: BlockIndex, hashes: Buffer, room: Buffer, found: (FoundBlock | null)[]): void {
     const places = this.#lookUp(index, hashes, found);
-    // A place that goes on where the block before it lies is read together with that.
+    // A place right behind that of the block before is read together with it.
     let before: IndexedPlace | undefined;
     const first = places.map((each) => {
       const next = each.find(({ file, block }) => file === before?.file && block === before.block + 1);
@@ -228,11 +228,11 @@ function forStretches(
     const first = blocks[from];
     end = from + 1;
     if (first == null) continue;
-    while (end < blocks.length && goesOn(first, blocks[end], end - from)) end++;
+    while (end < blocks.length && continues(first, blocks[end], end - from)) end++;
     each(from, end);
   }
 }
 
-function goesOn(first: FoundBlock, next: FoundBlock | null | undefined, blocks: number): boolean {
+function continues(first: FoundBlock, next: FoundBlock | null | undefined, blocks: number): boolean {
   return next != null && next.path === first.path && next.offset === first.offset + blocks * blockBytes;
 }

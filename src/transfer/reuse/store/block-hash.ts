@@ -26,7 +26,7 @@ export function blockLength(bytes: number, index: number): number {
   return Math.min(blockBytes, bytes - index * blockBytes);
 }
 
-/** True where block hash `index` of a list says that its block is nothing but zeros. */
+/** True if block hash `index` of a list says that its block is nothing but zeros. */
 export function isNoBlockHash(hashes: Buffer, index: number): boolean {
   const at = index * blockHashBytes;
   return hashes.readUInt32LE(at) === 0 && hashes.readUInt32LE(at + 4) === 0;

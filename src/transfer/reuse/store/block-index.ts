@@ -1,7 +1,7 @@
 /**
  * The index of a store: which block of which file has which hash, in bun:sqlite.
  *
- * There is no list of a file's blocks: forgetting a file leaves its rows behind, which no look-up gives
+ * There is no list of a file's blocks: forgetting a file leaves its rows behind, which no look-up returns
  * any more, until there are enough of them for a sweep. So the number of a file is never used again.
  */
 import type { Database, Statement } from "bun:sqlite";
@@ -13,7 +13,7 @@ import { PendingHashes } from "./pending-hashes.ts";
 
 const { blockHashBytes } = limits;
 
-/** Places that a look-up gives at most. */
+/** Places that a look-up returns at most. */
 const mostPlaces = 4;
 /** Rows in one transaction: some 100 ms, and a few MiB of changed pages. */
 const batchRows = 16_384;
@@ -57,15 +57,15 @@ export class BlockIndex {
   }
 
   /**
-   * Opens the index at `path` for writing, and makes it (mode 0600, its folder 0700) where there is none
-   * or where it is damaged, of another version or of another store. A new one gets `key`. Throws an
-   * error of SQLite or node:fs where it cannot be written.
+   * Opens the index at `path` for writing, and makes it (mode 0600, its folder 0700) if there is none
+   * or if it is damaged, of another version or of another store. A new one gets `key`. Throws an
+   * error of SQLite or node:fs if it cannot be written.
    */
   static open(path: string, store: string, key: Uint8Array = randomBytes(indexKeyBytes)): BlockIndex {
     return new BlockIndex(openIndexFile(path, store, key));
   }
 
-  /** Opens an index for looking blocks up. Throws an error of SQLite where it is not there or no index. */
+  /** Opens an index for looking blocks up. Throws an error of SQLite if it is not there or no index. */
   static openReadOnly(path: string): BlockIndex {
     return new BlockIndex(openIndexFileReadOnly(path));
   }
@@ -83,7 +83,7 @@ export class BlockIndex {
     return this.#db.query("SELECT id, path, stamp FROM files").all() as IndexedFile[];
   }
 
-  /** Path of a file relative to the store; null where the file was forgotten. */
+  /** Path of a file relative to the store; null if the file was forgotten. */
   pathOf(file: number): string | null {
     return this.#pathOf.get(file)?.path ?? null;
   }
@@ -106,7 +106,7 @@ export class BlockIndex {
     }
   }
 
-  /** Begins to take in a file, one at a time, and gives the number that `add` and `finish` go on with. */
+  /** Begins to take in a file, one at a time, and returns its number for `add` and `finish`. */
   begin(): number {
     this.#pending.clear();
     this.#rowsOfFile = 0;
@@ -118,7 +118,7 @@ export class BlockIndex {
 
   /**
    * Takes in the hashes of consecutive blocks (8 bytes each, those of zeros are left out). They are
-   * gathered, and written where there is no room for more.
+   * gathered, and written if there is no room for more.
    */
   add(file: number, firstBlock: number, hashes: Buffer): void {
     for (let at = 0, block = firstBlock; at < hashes.length; at += blockHashBytes, block++) {
@@ -128,7 +128,7 @@ export class BlockIndex {
     }
   }
 
-  /** Block hashes that the next `add` can take without writing: who wants to give way calls `flush` in time. */
+  /** Block hashes that the next `add` can take without writing: whoever must not block calls `flush` in time. */
   get room(): number {
     return this.#pending.room;
   }
@@ -147,7 +147,7 @@ export class BlockIndex {
     }
   }
 
-  /** From here on the file is found, in place of what was known of a file at this path. Gives its rows. */
+  /** From here on the file is found, in place of what was known of a file at this path. Returns its rows. */
   finish(file: number, path: string, stamp: string): number {
     for (const _ of this.flush(file));
     const rows = this.#rowsOfFile;
@@ -172,7 +172,7 @@ export class BlockIndex {
     });
   }
 
-  /** True where so many rows are of forgotten files that a sweep pays. */
+  /** True if so many rows are of forgotten files that a sweep pays. */
   get needsSweep(): boolean {
     const { dead, live } = this.#db
       .query("SELECT deadRows AS dead, (SELECT coalesce(sum(rows), 0) FROM files) AS live FROM meta")

@@ -42,7 +42,7 @@ export function encodeDescribe(file: number, chunk: number, tag: Uint8Array, has
 
 /**
  * Reads a DESCRIBE payload; `fileBytes` are the sizes of the session's files. Throws MigrateError
- * "protocol" where the VM has no such chunk, or it has another number of blocks.
+ * "protocol" if the VM has no such chunk, or it has another number of blocks.
  */
 export function parseDescribe(payload: Buffer, fileBytes: readonly number[]): Description {
   if (payload.length < headBytes) throw new MigrateError("protocol", "a description is cut short");

@@ -54,7 +54,7 @@ export class Indexer {
     this.#options = options;
   }
 
-  /** Looks through the store; where it does so already, once more after that. Resolves when all is done. */
+  /** Looks through the store; if it does so already, once more after that. Resolves when all is done. */
   scan(): Promise<void> {
     this.#asked = true;
     this.#running ??= this.#run().finally(() => {

@@ -26,7 +26,7 @@ export class PendingHashes {
     return mostPendingHashes - this.#count;
   }
 
-  /** Adds the hash at `at` of `hashes`, which is that of `block`. Throws RangeError where it is full. */
+  /** Adds the hash at `at` of `hashes`, which is that of `block`. Throws RangeError if it is full. */
   add(hashes: Buffer, at: number, block: number): void {
     if (this.room === 0) throw new RangeError("no room for another block hash");
     hashes.copy(this.#hashes, this.#count * blockHashBytes, at, at + blockHashBytes);
