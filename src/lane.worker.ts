@@ -18,8 +18,9 @@ addEventListener("message", (event) => {
     case "look":
       lane?.look();
       break;
-    case "stop":
-      lane?.stop();
+    case "drop":
+      lane?.drop();
+      postMessage({ kind: "dropped" } satisfies FromLane);
       break;
   }
 });

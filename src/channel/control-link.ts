@@ -27,7 +27,7 @@ export interface ControlTransport {
 export interface HeartbeatTiming {
   pingMs: number;
   silenceMs: number;
-  /** How long the peer may take over an answer, in place of what `answerMs` of the link says. */
+  /** How long the peer may take over an answer, in place of `answerMs` of the link. */
   answerMs?: number;
 }
 
@@ -37,7 +37,7 @@ const mostWaiting = 64;
 export class ControlLink {
   /** Called for each INVENTORY frame as it comes; the payload is valid during the call only. */
   onInventory: ((payload: Buffer) => void) | undefined;
-  /** How long the peer may take over an answer, in milliseconds; as long as it shows life where it is undefined. */
+  /** How long the peer may take over an answer, in milliseconds; undefined: as long as it shows life. */
   answerMs: number | undefined;
   readonly #transport: ControlTransport;
   readonly #peerSide: Side;
@@ -46,8 +46,8 @@ export class ControlLink {
   readonly #heartbeat: Timer;
   #waiting: { resolve: (message: Message) => void; reject: (error: MigrateError) => void } | undefined;
   #error: MigrateError | undefined;
-  #lastHeardMs = performance.now();
-  #lastSaidMs = performance.now();
+  #lastReceivedMs = performance.now();
+  #lastSentMs = performance.now();
   #closeListeners: ((error: MigrateError) => void)[] = [];
 
   constructor(transport: ControlTransport, peerSide: Side, timing: HeartbeatTiming = deadlines) {
@@ -57,11 +57,11 @@ export class ControlLink {
     this.#heartbeat = setInterval(
       () => {
         const nowMs = performance.now();
-        if (nowMs - this.#lastHeardMs > timing.silenceMs) {
+        if (nowMs - this.#lastReceivedMs > timing.silenceMs) {
           this.destroy(
             new MigrateError("network", `heard nothing for ${Math.round(timing.silenceMs / 1000)} s`),
           );
-        } else if (nowMs - this.#lastSaidMs >= timing.pingMs) {
+        } else if (nowMs - this.#lastSentMs >= timing.pingMs) {
           this.send("ping", {});
         }
       },
@@ -73,7 +73,7 @@ export class ControlLink {
     return this.#error !== undefined;
   }
 
-  /** Called once when the link is gone; at once where it is gone already. */
+  /** Called once when the link is gone; at once if it is gone already. */
   onClosed(listener: (error: MigrateError) => void): void {
     if (this.#error) listener(this.#error);
     else this.#closeListeners.push(listener);
@@ -85,7 +85,7 @@ export class ControlLink {
 
   sendFrame(frame: Buffer): void {
     if (this.#error) return;
-    this.#lastSaidMs = performance.now();
+    this.#lastSentMs = performance.now();
     this.#transport.send(frame);
   }
 
@@ -111,10 +111,10 @@ export class ControlLink {
     });
   }
 
-  /** A frame that came. Throws MigrateError "protocol" where it breaks the protocol. */
+  /** A frame that came. Throws MigrateError "protocol" if it breaks the protocol. */
   deliver(name: FrameName, payload: Buffer): void {
     if (this.#error) return;
-    this.#lastHeardMs = performance.now();
+    this.#lastReceivedMs = performance.now();
     if (name === "inventory") {
       if (this.onInventory === undefined) throw new MigrateError("protocol", "tags came unasked");
       this.onInventory(payload);
@@ -194,7 +194,7 @@ export class ControlLink {
   }
 }
 
-/** Codes that a host gives itself: from a peer they would say of this host, and by its exit code, what is not so. */
+/** Codes for errors of a host's own: from a peer they would blame this host, down to its exit code. */
 const notForPeers: ReadonlySet<string> = new Set([
   "usage",
   "interrupted",

@@ -1,4 +1,4 @@
-/** Connecting to a destination: TCP, TLS and the pin, before a byte of ours is sent. */
+/** A connection to a destination before a byte of ours is sent: its transport, TLS and the pin. */
 import { MigrateError } from "../protocol/errors.ts";
 import type { Standing } from "../protocol/frames.ts";
 import { deadlines } from "../protocol/limits.ts";
@@ -10,92 +10,101 @@ import {
   peerFingerprint,
   tlsOptions,
 } from "./tls.ts";
+import type { Transport } from "./transport/transport.ts";
 
 export interface DialOptions {
-  host: string;
-  port: number;
-  /** Absent for an insecure link. */
-  credentials?: Credentials | undefined;
+  /** The destination's address, as sentences name it. */
+  place: string;
+  /** This host's; null for an insecure link. */
+  credentials: Credentials | null;
+  /** Which frames the destination may send from the first one on. */
   standing: Standing;
-  /** Says what is wrong with a peer, by its fingerprint, or null; asked before a byte is sent. */
-  checkPeer?: (fingerprint: string) => MigrateError | null;
-  /** Deadline for connection and handshake. */
-  timeoutMs?: number;
+  /** Returns what is wrong with a peer of this fingerprint, or null; asked before a byte is sent. */
+  checkPeer: (fingerprint: string) => MigrateError | null;
+  /** Deadline for connection and handshake, in milliseconds. */
+  timeoutMs?: number | undefined;
+  /** Gives the connection up. */
+  signal?: AbortSignal | undefined;
 }
 
 /**
- * Connects and, on a secure link, completes the TLS 1.3 handshake and checks the pin. Throws
- * MigrateError "network" where there is no connection, "insecure-mismatch" where the other side
- * does not speak TLS, or what `checkPeer` gave.
+ * Connects and, on a secure link, completes the TLS 1.3 handshake and checks the pin. Rejects with
+ * MigrateError: "network" if there is no connection in time, "insecure-mismatch" if the other side
+ * does not speak TLS, "cancelled" if the signal was aborted, or what `checkPeer` returned.
  */
-export function dial(options: DialOptions): Promise<FrameSocket> {
+export function dial(transport: Transport, options: DialOptions): Promise<FrameSocket> {
+  const { place, credentials, timeoutMs = deadlines.helloMs, signal } = options;
   const link = new FrameSocket(options.standing);
-  const place = `${options.host}:${options.port}`;
   const { promise, resolve, reject } = Promise.withResolvers<FrameSocket>();
-  const timer = setTimeout(() => {
-    fail(
-      new MigrateError(
-        "network",
-        `${place} did not answer within ${(options.timeoutMs ?? deadlines.helloMs) / 1000} s`,
-      ),
-    );
-  }, options.timeoutMs ?? deadlines.helloMs);
+  const late = setTimeout(() => {
+    fail(new MigrateError("network", `${place} did not answer within ${timeoutMs / 1000} s`));
+  }, timeoutMs);
+  const cancel = () => fail(callCancelled());
+  signal?.addEventListener("abort", cancel);
+  function settled(): void {
+    clearTimeout(late);
+    signal?.removeEventListener("abort", cancel);
+  }
   function fail(error: MigrateError): void {
-    clearTimeout(timer);
+    settled();
     reject(error);
     link.destroy(error);
   }
   function stands(): void {
-    clearTimeout(timer);
+    settled();
     resolve(link);
   }
-  const lostBefore = (error: MigrateError | undefined) =>
+  const lostBefore = (cause: MigrateError | undefined) =>
     fail(
-      options.credentials === undefined
-        ? new MigrateError("network", `${place} closed the connection`, { cause: error })
+      credentials === null
+        ? new MigrateError("network", `${place} closed the connection`, { cause })
         : new MigrateError("network", `${place} closed the connection during the TLS handshake`, {
-            cause: error,
+            cause,
             hint: "does it serve with --insecure, or another program?",
           }),
     );
+  const unreachable = (cause: Error) =>
+    fail(new MigrateError("network", `cannot connect to ${place}: ${reasonOf(cause)}`, { cause }));
   link.handler = { frame: () => {}, closed: lostBefore };
-
-  Bun.connect<FrameSocket>({
-    hostname: options.host,
-    port: options.port,
-    ...(options.credentials ? { tls: tlsOptions(options.credentials) } : {}),
-    data: link,
-    socket: {
-      ...socketCallbacks,
-      open(socket) {
-        link.attach(socket as RawSocket);
-        if (options.credentials === undefined) stands();
+  transport
+    .connect({
+      ...(credentials === null ? {} : { tls: tlsOptions(credentials) }),
+      data: link,
+      socket: {
+        ...socketCallbacks,
+        open(socket) {
+          link.attach(socket as RawSocket);
+          // A connection that was given up while it was made.
+          if (link.closed) socket.terminate();
+          else if (credentials === null) stands();
+        },
+        handshake(socket, _authorized, error) {
+          // Without a complete handshake the peer has proven nothing, whatever certificate it sent along.
+          const fingerprint = isHandshakeComplete(socket as RawSocket)
+            ? peerFingerprint(socket as RawSocket)
+            : null;
+          if (fingerprint === null) {
+            fail(handshakeFailure(place, error));
+            return;
+          }
+          link.peer = fingerprint;
+          const wrong = options.checkPeer(fingerprint);
+          if (wrong === null) stands();
+          else fail(wrong);
+        },
+        connectError: (_socket, error) => unreachable(error),
       },
-      handshake(socket, _authorized, error) {
-        // Without a complete handshake the peer has proven nothing, whatever certificate it sent along.
-        const fingerprint = isHandshakeComplete(socket as RawSocket)
-          ? peerFingerprint(socket as RawSocket)
-          : null;
-        if (fingerprint === null) {
-          fail(handshakeFailure(place, error));
-          return;
-        }
-        link.peer = fingerprint;
-        const wrong = options.checkPeer?.(fingerprint) ?? null;
-        if (wrong === null) stands();
-        else fail(wrong);
-      },
-      connectError(_socket, error) {
-        fail(new MigrateError("network", `cannot connect to ${place}: ${describe(error)}`, { cause: error }));
-      },
-    },
-  }).catch((error: Error) => {
-    fail(new MigrateError("network", `cannot connect to ${place}: ${describe(error)}`, { cause: error }));
-  });
+    })
+    .catch(unreachable);
   return promise;
 }
 
-function describe(error: Error & { code?: string }): string {
+/** What a call rejects with whose signal was aborted. */
+export function callCancelled(): MigrateError {
+  return new MigrateError("cancelled", "the connection was given up", { side: "source" });
+}
+
+function reasonOf(error: Error & { code?: string }): string {
   switch (error.code) {
     case "ECONNREFUSED":
       return "nothing listens there";

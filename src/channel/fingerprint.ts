@@ -4,7 +4,7 @@
  * compares fingerprints, need not load an X.509 library.
  */
 
-/** A fingerprint in its one written form; takes upper case and colons too; null where it is none. */
+/** A fingerprint in its one written form; upper case and colons are taken too; null if it is none. */
 export function parseFingerprint(text: string): string | null {
   const digits = text
     .trim()

@@ -16,8 +16,8 @@ export interface FrameHandler {
   /** The link is gone; called once. Without an error the peer closed it between two frames. */
   closed(error: MigrateError | undefined): void;
   /**
-   * What came cannot be read on, or `frame` threw: the peer may still be told why. Nothing that comes
-   * after is looked at. Where this is absent the link is destroyed.
+   * What came is no frame, or `frame` threw: the peer may still be told why. Nothing that comes after is
+   * looked at. If this is absent the link is destroyed.
    */
   broken?(error: MigrateError): void;
 }
@@ -42,7 +42,7 @@ export class FrameSocket {
   bytesSent = 0;
   bytesReceived = 0;
   /** Monotonic time of the last byte that came, in ms. */
-  lastHeardMs = performance.now();
+  lastReceivedMs = performance.now();
   readonly #decoder: FrameDecoder;
   #handler: FrameHandler | undefined;
   #socket: RawSocket | undefined;
@@ -94,7 +94,7 @@ export class FrameSocket {
 
   /**
    * Sends a whole frame. Resolves once the socket has taken every byte, after which the buffer may
-   * be used again; rejects with MigrateError "network" where the link is gone.
+   * be used again; rejects with MigrateError "network" if the link is gone.
    */
   send(bytes: Buffer): Promise<void> | undefined {
     if (this.#closed || this.#finishing || this.#socket === undefined) {
@@ -141,13 +141,13 @@ export class FrameSocket {
     this.#muted = true;
   }
 
-  /** Closes once everything given to `send` is written; says nothing about its arrival. */
+  /** Closes once everything given to `send` is written, whether or not it arrives. */
   finish(): void {
     this.#finishing = true;
     if (this.#pending.length === 0) this.#socket?.shutdown();
   }
 
-  /** Closes at once; the handler hears of `error`. */
+  /** Closes at once; the handler's `closed` receives `error`. */
   destroy(error?: MigrateError): void {
     if (this.#closed) return;
     this.#close(error);
@@ -164,7 +164,7 @@ export class FrameSocket {
   received(data: Buffer): void {
     if (this.#closed || this.#muted) return;
     this.bytesReceived += data.length;
-    this.lastHeardMs = performance.now();
+    this.lastReceivedMs = performance.now();
     try {
       this.#decoder.push(data);
     } catch (thrown) {

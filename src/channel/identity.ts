@@ -15,7 +15,7 @@ import { openSealed, sealedBegin, sealText } from "../home/sealed.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { fingerprintOf, makeCertificate, pem } from "./certificate.ts";
 
-/** What TLS needs of a host. A plain object will do where one has to cross to a Worker. */
+/** What TLS needs of a host. A plain object will do, for instance to cross to a Worker. */
 export interface Identity {
   readonly certificatePem: string;
   readonly privateKeyPem: string;
@@ -64,8 +64,8 @@ class LoadedIdentity implements Identity {
  * This host's identity from an opened home (see openHome), made on first use. Processes that make it
  * at once all get the same one.
  *
- * Throws MigrateError "home-unusable" where the file is damaged, readable by others, not ours or
- * cannot be written; "passphrase-wrong" where it is sealed and the passphrase is wrong or not to be had.
+ * Throws MigrateError "home-unusable" if the file is damaged, readable by others, not ours or
+ * cannot be written; "passphrase-wrong" if it is sealed and the passphrase is wrong or not to be had.
  */
 export async function loadIdentity(home: string, options: IdentityOptions = {}): Promise<Identity> {
   const file = await readOrMake(home);
@@ -83,22 +83,22 @@ export async function loadIdentity(home: string, options: IdentityOptions = {}):
 }
 
 /**
- * This host's fingerprint; needs no passphrase, and makes the identity where there is none. Throws
+ * This host's fingerprint; needs no passphrase, and makes the identity if there is none. Throws
  * MigrateError "home-unusable".
  */
 export async function loadFingerprint(home: string): Promise<string> {
   return fingerprintOf((await readOrMake(home)).certificatePem);
 }
 
-/** Whether the key is sealed with a passphrase; false where there is no identity yet. Throws "home-unusable". */
+/** Whether the key is sealed with a passphrase; false if there is no identity yet. Throws "home-unusable". */
 export function isSealed(home: string): boolean {
   return readIdentityFile(home)?.sealed ?? false;
 }
 
 /**
- * Seals the key, and makes the identity first where there is none. The blocks that held the open key
+ * Seals the key, and makes the identity first if there is none. The blocks that held the open key
  * are not wiped: no file system of today promises that. `work` is sealText's, for tests.
- * Throws MigrateError "usage" where it is sealed already or the passphrase is empty; "home-unusable".
+ * Throws MigrateError "usage" if it is sealed already or the passphrase is empty; "home-unusable".
  */
 export async function sealIdentity(
   home: string,
@@ -120,7 +120,7 @@ export async function sealIdentity(
 }
 
 /**
- * Takes the passphrase off the key. Throws MigrateError "usage" where it is not sealed,
+ * Takes the passphrase off the key. Throws MigrateError "usage" if it is not sealed,
  * "passphrase-wrong", "home-unusable".
  */
 export async function unsealIdentity(home: string, passphrase: string): Promise<void> {
@@ -142,7 +142,7 @@ async function readOrMake(home: string): Promise<IdentityFile> {
   const present = readIdentityFile(home);
   if (present !== null) return present;
   const made = await makeCertificate();
-  // False where another process was quicker: then its identity is the one.
+  // False if another process was quicker: then its identity is the one.
   createHomeFile(identityPath(home), made.certificatePem + made.privateKeyPem);
   const file = readIdentityFile(home);
   if (file === null) throw damaged(home);

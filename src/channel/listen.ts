@@ -11,12 +11,12 @@ export interface ListenOptions {
   credentials?: Credentials | undefined;
   /**
    * A peer whose handshake is complete (or who came on an insecure link); sets the handler. On a
-   * secure link `peer` is null where it showed no certificate: such a one may only be turned away.
+   * secure link `peer` is null if it showed no certificate: such a one may only be turned away.
    */
   accept: (link: FrameSocket) => void;
   /** A connection that came to nothing, for the log. */
   rejected: (remoteAddress: string, error: MigrateError) => void;
-  /** Every connection is one of these from its first moment on; whoever accepts it settles it. */
+  /** Every connection is one of these from its first moment on; whoever lets it in takes it out. */
   strangers: Strangers<FrameSocket>;
 }
 

@@ -1,6 +1,6 @@
 /**
- * Connections of those who have not said, or not proven, who they are. Anybody who reaches the port
- * can open them, so they are limited in number and in time; where there are too many the one that has
+ * Connections of peers that have not proven who they are. Anybody who reaches the port
+ * can open them, so they are limited in number and in time; if there are too many the one that has
  * waited longest goes, since an honest peer needs milliseconds and a squatter waits: those who idle
  * cannot lock others out.
  */

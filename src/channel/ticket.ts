@@ -28,8 +28,7 @@ import { fingerprintBytes } from "./fingerprint.ts";
 export const exporterBytes = 32;
 
 export const ticketIdBytes = 8;
-export const ticketSecretBytes = 16;
-export const proofBytes = 32;
+const ticketSecretBytes = 16;
 
 const version = 1;
 const prefix = `mig${version}-`;
@@ -105,7 +104,7 @@ export class Ticket {
   }
 }
 
-/** A new ticket for the destination with this canonical fingerprint; `randomBytes` gives that many random bytes. */
+/** A new ticket for the destination with this canonical fingerprint; `randomBytes` returns that many random bytes. */
 export function makeTicket(fingerprint: string, randomBytes: (count: number) => Uint8Array): Ticket {
   return new Ticket(randomBytes(ticketIdBytes), randomBytes(ticketSecretBytes), fingerprint);
 }
@@ -144,7 +143,7 @@ export function parseTicket(text: string): Ticket {
 
 /**
  * The proof (proofBytes) that its maker holds the secret, bound to one TLS connection and both
- * certificates; the formula stands at the head of this file. Throws MigrateError "bug" where a field
+ * certificates; the formula stands at the head of this file. Throws MigrateError "bug" if a field
  * has another length than it must have.
  */
 export function proveTicket(secret: Uint8Array, context: ProofContext): Buffer {
@@ -169,7 +168,7 @@ export function proveTicket(secret: Uint8Array, context: ProofContext): Buffer {
   return mac.digest();
 }
 
-/** Whether the proof is the one that proveTicket gives; the time it takes says nothing of how near it is. */
+/** Whether the proof is the one that proveTicket returns; the time it takes says nothing of how near it is. */
 export function checkProof(secret: Uint8Array, context: ProofContext, proof: Uint8Array): boolean {
   const expected = proveTicket(secret, context);
   return proof.length === expected.length && timingSafeEqual(proof, expected);

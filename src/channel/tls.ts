@@ -24,7 +24,7 @@ export const tlsOptions = (credentials: Credentials) => ({
   maxVersion: 0x0304,
 });
 
-/** The fingerprint of the certificate that the peer showed; null where it showed none that can be read. */
+/** The fingerprint of the certificate that the peer showed; null if it showed none that can be read. */
 export function peerFingerprint(socket: RawSocket): string | null {
   try {
     const certificate = socket.getPeerCertificate?.();

@@ -53,8 +53,8 @@ export class TrustFile {
 
   /**
    * The trust file of an opened home (see openHome); a file that is absent trusts nobody.
-   * Throws MigrateError "not-trusted", naming file and line, where a line is malformed, and
-   * "home-unusable" where others could have written the file.
+   * Throws MigrateError "not-trusted", naming file and line, if a line is malformed, and
+   * "home-unusable" if others could have written the file.
    */
   static load(home: string): TrustFile {
     const file = new TrustFile(join(home, "trust"));
@@ -89,7 +89,7 @@ export class TrustFile {
    * the comment, if it has none); else a line is added.
    *
    * A name leads to one destination: a line that had it for another fingerprint loses that role, and
-   * is gone if it had no other. Gives the peers that were so displaced, as they were; who wants to warn
+   * is gone if it had no other. Returns the peers that were so displaced, as they were; who wants to warn
    * of a changed fingerprint first asks knownDestination.
    *
    * Throws MigrateError "usage" for a fingerprint or name that cannot stand in the file, and what load throws.
@@ -123,7 +123,7 @@ export class TrustFile {
     });
   }
 
-  /** Trusts no more whoever has this fingerprint (in any spelling) or this name; gives the peers removed. Throws what load throws. */
+  /** Trusts no more whoever has this fingerprint (in any spelling) or this name; returns the peers removed. Throws what load throws. */
   async remove(fingerprintOrName: string): Promise<Peer[]> {
     const canonical = parseFingerprint(fingerprintOrName);
     return this.#change((lines) => {

@@ -1,18 +1,17 @@
-/** Closing a connection so that the other side still hears why. */
-
+/** Closing a connection so that the other side still learns why. */
 import { encodeError } from "../protocol/messages.ts";
 import type { FrameSocket } from "./frame-socket.ts";
 
 /** How long a peer that was told to go may take to close its end as well. */
 const lingerMs = 1000;
 
-/** Says why and closes; whatever else the peer still sends is not looked at. */
+/** Sends ERROR and closes; whatever the peer still sends is not looked at. */
 export function turnAway(link: FrameSocket, error: unknown): void {
   link.send(encodeError(error))?.catch(() => {});
   part(link);
 }
 
-/** Closes once all is said; a peer that does not close in its turn is cut off. */
+/** Closes once all is sent; a peer that does not close in its turn is cut off. */
 export function part(link: FrameSocket): void {
   link.mute();
   link.finish();

@@ -1,9 +1,9 @@
 /**
  * The one error type of the program, and the closed set of codes it may carry.
  *
- * A code is stable (scripts match on it), a message is one sentence a person can act on, a hint
- * says what to do next. Only `code` and `message` ever cross the wire, so neither may hold a local
- * path when it is made for the peer: `forPeer` is the only door.
+ * A code is stable (scripts match on it), a message is one sentence a person can act on, a hint says what to
+ * do next. Of an error `code` and `message` alone ever cross the wire, by `encodeError` of messages.ts, which
+ * replaces the sentences that may hold a path of this host. Pure.
  */
 
 export type Side = "source" | "destination";
@@ -62,9 +62,9 @@ export const errorCodes = {
 export type ErrorCode = keyof typeof errorCodes;
 
 export interface ErrorContext {
-  /** The side on which it arose, where that is known. */
+  /** The side on which it arose, if that is known. */
   side?: Side | undefined;
-  /** The phase in which it arose (see migration/ownership/phases.ts), where there is one. */
+  /** The phase in which it arose (see migration/ownership/phases.ts), if there is one. */
   phase?: string | undefined;
   /** What the person can do next. Never sent to the peer. */
   hint?: string | undefined;
@@ -90,7 +90,7 @@ export class MigrateError extends Error {
     return errorCodes[this.code];
   }
 
-  /** The same error with the side and the phase filled in where it did not know them. */
+  /** The same error, with the side and the phase filled in that it did not know. */
   within(context: { side?: Side; phase?: string }): MigrateError {
     return new MigrateError(this.code, this.message, {
       side: this.side ?? context.side,
@@ -105,16 +105,27 @@ export function isErrorCode(code: string): code is ErrorCode {
   return Object.hasOwn(errorCodes, code);
 }
 
-/** Any thrown value as a MigrateError; what is none already is a bug of ours. */
+/** Any thrown value as a MigrateError; one that is none already is a bug of ours. */
 export function asMigrateError(thrown: unknown): MigrateError {
   if (thrown instanceof MigrateError) return thrown;
   const message = thrown instanceof Error ? thrown.message : String(thrown);
   return new MigrateError("bug", message, { cause: thrown });
 }
 
-/** An error on its way between two threads of this program. */
-export interface WireError {
+/** An error as data, on its way between two threads of this program; the hint and the cause stay behind. */
+export interface PlainError {
   code: ErrorCode;
   message: string;
   side?: Side | undefined;
+}
+
+/** Anything thrown, as another thread receives it. */
+export function toPlainError(thrown: unknown): PlainError {
+  const { code, message, side } = asMigrateError(thrown);
+  return { code, message, side };
+}
+
+/** An error as another thread sent it. */
+export function fromPlainError({ code, message, side }: PlainError): MigrateError {
+  return new MigrateError(code, message, { side });
 }

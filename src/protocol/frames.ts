@@ -57,7 +57,7 @@ const namesByType = new Map<number, FrameName>(
   Object.entries(frameTypes).map(([name, type]) => [type, name as FrameName]),
 );
 
-/** The name of a frame type, or undefined where there is none. */
+/** The name of a frame type, or undefined if there is none. */
 export function frameName(type: number): FrameName | undefined {
   return namesByType.get(type);
 }
@@ -98,7 +98,7 @@ const bulkTypes: ReadonlySet<FrameName> = new Set([
 
 /**
  * Largest payload in bytes that a frame of this type may have from a peer of this standing, or null
- * where such a frame may not come at all.
+ * if such a frame may not come at all.
  */
 export function payloadLimit(name: FrameName, standing: Standing): number | null {
   switch (standing) {
@@ -141,7 +141,7 @@ export function writeFrameHeader(frame: Buffer, type: number, payloadBytes: numb
 
 /**
  * How TLS records begin (RFC 8446 section 5.1: handshake or alert, then 3 and 0 to 4). As a length it is
- * beyond every limit, so that a sentence can be said about it that helps.
+ * beyond every limit, so a more helpful error can be thrown.
  */
 const tlsRecordStarts: ReadonlySet<number> = new Set([0x1603, 0x1503]);
 

@@ -21,8 +21,8 @@ export const limits = {
   tagBytes: 16,
   /** The unit in which a store is searched for what a VM consists of; a chunk has 16. */
   blockBytes: 64 * 1024,
-  /** What stands for a block in DESCRIBE. */
-  fingerprintBytes: 8,
+  /** What stands for a block in DESCRIBE: a fingerprint in SPEC.md. */
+  blockHashBytes: 8,
   /** Tags in one INVENTORY frame. */
   inventoryTags: 4096,
   /** Chunks in one ACK frame. */
@@ -58,9 +58,6 @@ export const limits = {
 /** Pages in a full chunk. */
 export const pagesPerChunk = limits.chunkBytes / limits.pageBytes;
 
-/** Blocks in a full chunk. */
-export const blocksPerChunk = limits.chunkBytes / limits.blockBytes;
-
 /** Most runs a chunk can have: every second page non-zero. */
 export const runsPerChunk = pagesPerChunk / 2;
 
@@ -81,8 +78,8 @@ export function chunkLength(bytes: number, index: number): number {
 export const deadlines = {
   /** From the connection to the end of the TLS handshake and HELLO. */
   helloMs: 10_000,
-  /** A side that has nothing to say sends PING this often. */
+  /** A side that has nothing else to send sends PING this often. */
   pingMs: 5_000,
-  /** A side that has heard nothing for so long takes the link for dead. */
+  /** A side that has received nothing for so long takes the link for dead. */
   silenceMs: 20_000,
 } as const;

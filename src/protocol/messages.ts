@@ -1,5 +1,5 @@
 /**
- * The control messages: what each may say, checked by a schema before anything looks at it
+ * The control messages: what each may hold, checked by a schema before anything looks at it
  * (SPEC.md, Messages). The payload is JSON in UTF-8; unknown fields are dropped, so that a later
  * version may add some.
  */
@@ -59,7 +59,7 @@ const schemas = {
   welcome: v.object({
     version: count(0xffff),
     software: text(64),
-    /** True where the destination already takes VMs from this source. */
+    /** True if the destination already takes VMs from this source. */
     trusted: v.boolean(),
     /** Of a stream: what the destination has of the source's bytes. */
     received: v.optional(count(Number.MAX_SAFE_INTEGER)),
@@ -74,15 +74,15 @@ const schemas = {
   accept: v.object({
     state: v.picklist(["receiving", "owner", "published", "cancelled"]),
     laneToken: hex(32),
-    /** True where INVENTORY frames follow, up to INVENTORY-END. */
+    /** True if INVENTORY frames follow, up to INVENTORY-END. */
     inventory: v.boolean(),
-    /** True where chunks may come as zstd frames. */
+    /** True if chunks may come as zstd frames. */
     zstd: v.optional(v.boolean()),
-    /** True where chunks may leave out what the destination has received already. */
+    /** True if chunks may leave out what repeats something that the destination has received already. */
     copies: v.optional(v.boolean()),
-    /** The key of fingerprints; absent where the store is not looked through for this source. */
+    /** The key of block hashes; absent if the store is not looked through for this source. */
     index: v.optional(hex(32)),
-    /** True where the base that the offer names is there. */
+    /** True if the base that the offer names is there. */
     base: v.optional(v.boolean()),
   }),
   inventoryEnd: nothing,
@@ -158,7 +158,7 @@ export function encodeMessage<N extends MessageName>(name: N, body: MessageBody<
   return encodeFrame(frameTypes[name], Buffer.from(JSON.stringify(body)));
 }
 
-/** True where a frame carries a control message (and not chunks, acknowledgements or tags). */
+/** True if a frame carries a control message (and not chunks, acknowledgements or tags). */
 export function isMessageName(name: FrameName): name is MessageName {
   return Object.hasOwn(schemas, name);
 }
@@ -211,7 +211,7 @@ export function plainText(text: string): string {
   return text.toWellFormed().replace(/[\p{Cc}\u2028-\u202e\u2066-\u2069]/gu, " ");
 }
 
-/** Errors about this host's own affairs, whose sentences name its paths: a peer hears these words instead. */
+/** Errors about this host's own affairs, whose sentences name its paths: a peer receives these words instead. */
 const ownAffairs: Partial<Record<ErrorCode, string>> = {
   bug: "an internal error",
   usage: "a mistake in how it was called",
@@ -223,7 +223,7 @@ const ownAffairs: Partial<Record<ErrorCode, string>> = {
   "source-changed": "a file of the VM has changed while it was sent",
 };
 
-/** What is said to a peer about an error: its code and a short text, nothing of this host. */
+/** The ERROR frame for a peer: the code and a short text, nothing of this host. */
 export function encodeError(thrown: unknown): Buffer {
   const error = asMigrateError(thrown);
   const message = Buffer.from(ownAffairs[error.code] ?? plainText(error.message));

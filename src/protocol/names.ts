@@ -1,13 +1,13 @@
 /**
- * What a VM and its files may be called. The same rules hold where a name is given by a person, read
- * from a vm.json and received from a peer, so that a name never becomes a path and never changes what
+ * What a VM and its files may be called. The same rules hold for a name that a person types,
+ * one read from a vm.json and one received from a peer, so that a name never becomes a path and never changes what
  * a terminal shows. Pure.
  */
 
 /** Longest name of a VM in bytes of UTF-8: room for a suffix where file systems stop at 255. */
-export const vmNameBytes = 128;
+const vmNameBytes = 128;
 /** Longest name of a file in bytes of UTF-8 (NAME_MAX of limits.h). */
-export const fileNameBytes = 255;
+const fileNameBytes = 255;
 
 /** The file that describes a VM in its folder; none of its own files may be called that. */
 export const manifestName = "vm.json";
@@ -35,7 +35,7 @@ function checkName(what: string, name: string, mostBytes: number): string | null
   return null;
 }
 
-/** What is wrong with this name of a VM, as a sentence that does not repeat it; null where nothing is. */
+/** What is wrong with this name of a VM, as a sentence that does not repeat it; null if nothing is. */
 export function checkVmName(name: string): string | null {
   const wrong = checkName("a VM's name", name, vmNameBytes);
   if (wrong !== null) return wrong;
@@ -43,7 +43,7 @@ export function checkVmName(name: string): string | null {
   return null;
 }
 
-/** What is wrong with this name of a file of a VM (without folder); null where nothing is. */
+/** What is wrong with this name of a file of a VM (without folder); null if nothing is. */
 export function checkFileName(name: string): string | null {
   const wrong = checkName("a file's name", name, fileNameBytes);
   if (wrong !== null) return wrong;

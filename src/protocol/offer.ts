@@ -1,4 +1,4 @@
-/** OFFER: what a source says of a VM that it wants to move, and what of it can be checked without a store. Pure. */
+/** OFFER: how a source describes a VM that it wants to move, and what of it can be checked without a store. Pure. */
 import * as v from "valibot";
 import { MigrateError } from "./errors.ts";
 import { count, hex, named, text } from "./fields.ts";
@@ -19,9 +19,9 @@ const file = v.object({
 
 /** What a running VM is started from at the destination, and what of it comes on streams. */
 const machine = v.object({
-  /** True where the disks are mirrored while it runs; else they are among the files. */
+  /** True if the disks are mirrored while it runs; else they are among the files. */
   live: v.boolean(),
-  /** True where it is paused, and is to stay so. */
+  /** True if the VM is paused, and is to stay so. */
   paused: v.optional(v.boolean()),
   /** The command line of its QEMU, taken apart and judged by vm/qemu/definition. */
   words: v.pipe(v.array(text(limits.wordBytes)), v.minLength(1), v.maxLength(limits.words)),
@@ -42,7 +42,7 @@ const machine = v.object({
   ),
   /** Channels of the RAM beside the main one (QEMU's multifd). */
   channels: count(limits.ramStreams - 1),
-  /** The destination gives a session up that nobody has spoken for so long. */
+  /** The destination gives the session up once no connection has spoken for it for so long. */
   patienceMs: count(0xffff_ffff),
 });
 export type OfferedMachine = v.InferOutput<typeof machine>;
@@ -71,7 +71,7 @@ export function providerName({ provider, machine }: Pick<Offer, "provider" | "ma
 export type OfferedFile = Offer["files"][number];
 
 /**
- * What the schema cannot say: throws MigrateError "limit" for a VM that is too large, "name-invalid" where two
+ * What the schema cannot say: throws MigrateError "limit" for a VM that is too large, "name-invalid" if two
  * files would lie in one place, "protocol" for a VM of nothing.
  */
 export function checkOffer(offer: Offer): void {

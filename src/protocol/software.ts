@@ -1,7 +1,7 @@
-/** What this program calls itself on the wire and in --version; set when it is built. */
-declare const MIGRATE_VERSION: string | undefined;
-declare const MIGRATE_COMMIT: string | undefined;
+/** The program's version, from package.json: what --version prints, and what HELLO and WELCOME call this side. Pure. */
+import { version } from "../../package.json";
 
-export const version = typeof MIGRATE_VERSION === "string" ? MIGRATE_VERSION : "0.1.0";
-export const commit = typeof MIGRATE_COMMIT === "string" ? MIGRATE_COMMIT : "source";
+export { version };
+
+/** `software` of HELLO and WELCOME (SPEC.md, Greeting), the same on every kind of connection. */
 export const software = `migrate/${version}`;

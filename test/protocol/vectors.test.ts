@@ -20,7 +20,7 @@ import { parseInventory } from "../../src/transfer/chunks/inventory.ts";
 import type { ReadReceived } from "../../src/transfer/chunks/shortened-body.ts";
 import { TagTable, vmDigest } from "../../src/transfer/chunks/tag-table.ts";
 import { Tagger } from "../../src/transfer/chunks/tagger.ts";
-import { Fingerprinter } from "../../src/transfer/reuse/store/block-hash.ts";
+import { BlockHasher } from "../../src/transfer/reuse/store/block-hash.ts";
 import { parseDescribe, parseWant } from "../../src/transfer/reuse/store/describe.ts";
 import { parseDataAck, streamKey } from "../../src/transfer/streams/stream-frame.ts";
 import { StreamInbox } from "../../src/transfer/streams/stream-inbox.ts";
@@ -61,7 +61,7 @@ function hear(vector: Vector, pieces: Iterable<Buffer>): Heard {
     const chunk = parseChunk(payload, files, received);
     // The tag of a chunk that leaves blocks out is that of more than came: here its layout is judged alone.
     if (chunk.leftOut !== 0 || tagHolds(chunk, chunk.body, tagger)) return;
-    if (chunk.copies === 0) throw new MigrateError("integrity", "the tag is wrong");
+    if (chunk.repeats === 0) throw new MigrateError("integrity", "the tag is wrong");
     isWanted = true;
   };
   const decoder = new FrameDecoder(vector.header("standing") as Standing, take);
@@ -121,8 +121,8 @@ function outcomeOf(vector: Vector): string {
       return tag.toString("hex") === vector.header("tag") ? "ok" : "integrity";
     }
     case "fingerprint": {
-      const prints = new Fingerprinter(Buffer.from(vector.header("key"), "hex")).prints(vector.body);
-      return prints.toString("hex") === vector.header("print") ? "ok" : "integrity";
+      const hashes = new BlockHasher(Buffer.from(vector.header("key"), "hex")).hashes(vector.body);
+      return hashes.toString("hex") === vector.header("print") ? "ok" : "integrity";
     }
     case "digest":
       return digestOutcome(vector);

@@ -1,5 +1,5 @@
 /** Which build this is. */
-import { version } from "../../../package.json";
+import { version } from "../../protocol/software.ts";
 
 /** Put in by scripts/build.ts; absent when run from the sources. */
 declare const MIGRATE_COMMIT: string | undefined;

@@ -1,9 +1,9 @@
 /** The product's own engine for `migrate profile --engine full`: sendVm and serve, as the commands run them. */
 import { mkdirSync } from "node:fs";
+import { parseAddressText } from "../../channel/address.ts";
 import { serve } from "../../migration/destination/serve.ts";
 import type { MigrationEvent } from "../../migration/report/events.ts";
 import { sendVm } from "../../migration/source/send.ts";
-import { parseAddressText } from "../../migration/source/source-link.ts";
 import type { FullEngine, FullSend, FullServe, FullServing } from "../../profiler/engine/full-engine.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { usualDoors, usualLanes } from "../cli/threads.ts";

@@ -2,8 +2,8 @@
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { availableParallelism, cpus, tmpdir } from "node:os";
 import { join } from "node:path";
+import { addressText } from "../../channel/address.ts";
 import { measureAt } from "../../migration/source/measure-at.ts";
-import { addressText } from "../../migration/source/source-link.ts";
 import { kernelVersion } from "../../platform/host.ts";
 import { openFullSides } from "../../profiler/engine/full-sides.ts";
 import type { Sides } from "../../profiler/engine/sides.ts";

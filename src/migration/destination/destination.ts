@@ -94,7 +94,7 @@ export class Destination {
         this.#stream(door, message);
         break;
       case "stream-state":
-        this.#sessions.get(message.session)?.streams?.heard(door, message);
+        this.#sessions.get(message.session)?.streams?.receive(door, message);
         break;
       case "chunks":
         this.#sessions.get(message.session)?.chunks(message);

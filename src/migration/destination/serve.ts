@@ -116,7 +116,7 @@ async function serveStore(
         privateKeyPem: identity.privateKeyPem,
       },
       workers: options.workers,
-      hear: (door, message) => destination.hear(door, message),
+      receive: (door, message) => destination.hear(door, message),
       broken: (error) =>
         over.reject(new MigrateError("bug", `a door died: ${error.message}`, { side: "destination" })),
     });

@@ -18,7 +18,7 @@ export interface Lookup {
 export class StoreLookup {
   readonly #store: string;
   readonly #keeper: IndexKeeper | null;
-  /** For bases alone, where no index is kept: fingerprints are then of use for one connection. */
+  /** For bases alone, where no index is kept: block hashes are then of use for one connection. */
   readonly #key = randomBytes(16);
   readonly #sharesBlocks: boolean;
 

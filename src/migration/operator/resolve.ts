@@ -7,6 +7,7 @@
  * That a person has looked at the other host is the person's part.
  */
 
+import { parseAddressText } from "../../channel/address.ts";
 import { loadIdentity } from "../../channel/identity.ts";
 import { openHome } from "../../home/home.ts";
 import { MigrateError } from "../../protocol/errors.ts";
@@ -17,7 +18,6 @@ import type { Observer } from "../report/events.ts";
 import { type LocalOptions, settleLocally } from "../source/give-up.ts";
 import { lockSession } from "../source/session-lock.ts";
 import { Source } from "../source/source.ts";
-import { parseAddressText } from "../source/source-link.ts";
 import { decideAtDestination } from "./decide-at-destination.ts";
 import { type SessionRow, sessionRow } from "./status.ts";
 

@@ -1,7 +1,9 @@
 /** What is known of sessions: here, from the journal, and over there, by asking. */
 
 import { join } from "node:path";
+import { type Address, addressText } from "../../channel/address.ts";
 import { loadIdentity } from "../../channel/identity.ts";
+import { openSourceLink } from "../../channel/known-destination.ts";
 import { openHome } from "../../home/home.ts";
 import type { Side } from "../../protocol/errors.ts";
 import type { RemoteSession } from "../../protocol/messages.ts";
@@ -10,7 +12,6 @@ import { Journal, type SessionRecord } from "../journal/journal.ts";
 import { type Owner, ownerOf } from "../ownership/owner.ts";
 import type { DestinationRecord, SourceRecord } from "../ownership/records.ts";
 import { nothingThere } from "../ownership/witness.ts";
-import { type Address, addressText, openSourceLink } from "../source/source-link.ts";
 
 export interface SessionRow {
   session: string;

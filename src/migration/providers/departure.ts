@@ -12,7 +12,7 @@ import type { Observer } from "../report/events.ts";
 import type { ProgressMeter } from "../report/progress-meter.ts";
 
 /** Where the streams go, but for what STARTED says. */
-export type Route = Omit<StreamRoute, "instance" | "streamToken">;
+export type Route = Omit<StreamRoute, "instance" | "token">;
 
 /** A part of a VM that does not go as chunks, as a row of the progress. */
 export interface StreamedPart {

@@ -2,13 +2,15 @@
  * Telling a destination that sessions were given up here while it could not be reached, so that it
  * frees the names and the room.
  */
+
+import type { Address } from "../../channel/address.ts";
 import type { HeartbeatTiming } from "../../channel/control-link.ts";
 import type { Identity } from "../../channel/identity.ts";
+import { openSourceLink, type SourceLink } from "../../channel/known-destination.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import type { Journal } from "../journal/journal.ts";
 import type { SourceAction, SourceEvent } from "../ownership/source-machine.ts";
 import type { Observer } from "../report/events.ts";
-import { type Address, openSourceLink, type SourceLink } from "./source-link.ts";
 import { SourceSteps } from "./source-steps.ts";
 
 /** A destination removes files before it answers. */

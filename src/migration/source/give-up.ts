@@ -2,6 +2,8 @@
  * Events of a session that come while no link stands, carried out by whoever holds its lock: a move that is given
  * up, a session that makes room for a new one, a person's decision. Each step may be done again, by any process.
  */
+
+import { parseAddressText } from "../../channel/address.ts";
 import type { HeartbeatTiming } from "../../channel/control-link.ts";
 import type { Identity } from "../../channel/identity.ts";
 import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
@@ -10,7 +12,6 @@ import type { SessionRecord } from "../journal/journal.ts";
 import type { SourceAction, SourceEvent } from "../ownership/source-machine.ts";
 import { providerOf } from "../providers/providers.ts";
 import { tellCancelled } from "./cancellation.ts";
-import { parseAddressText } from "./source-link.ts";
 import { SourceSteps, type SourceStepsOptions } from "./source-steps.ts";
 
 export interface LocalOptions extends Omit<SourceStepsOptions, "session" | "departure"> {

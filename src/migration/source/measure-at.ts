@@ -1,11 +1,12 @@
 /** The source's way to a destination that it is measured against: the link, the question, and its end. */
 
+import { type Address, addressText } from "../../channel/address.ts";
 import type { ControlLink } from "../../channel/control-link.ts";
 import { loadIdentity } from "../../channel/identity.ts";
+import { openSourceLink } from "../../channel/known-destination.ts";
 import { parseTicket } from "../../channel/ticket.ts";
 import { openHome } from "../../home/home.ts";
 import { MigrateError } from "../../protocol/errors.ts";
-import { type Address, addressText, openSourceLink } from "./source-link.ts";
 
 export interface MeasureAtOptions {
   home: string;

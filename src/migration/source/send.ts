@@ -1,5 +1,6 @@
 /** `migrate send`: one VM from here to there. */
 import { join } from "node:path";
+import { type Address, addressText } from "../../channel/address.ts";
 import type { HeartbeatTiming } from "../../channel/control-link.ts";
 import { loadIdentity } from "../../channel/identity.ts";
 import { parseTicket, type Ticket } from "../../channel/ticket.ts";
@@ -16,7 +17,6 @@ import type { Report } from "../report/report.ts";
 import { type Claim, claimSession } from "./claim.ts";
 import { type LocalOptions, settleLocally } from "./give-up.ts";
 import { Source } from "./source.ts";
-import { type Address, addressText } from "./source-link.ts";
 
 /** The VM as the person named it. */
 export type VmSpec = FilesSpec | QemuSpec;

@@ -2,13 +2,14 @@
  * One link of a source, from its first word to the end of the session or of the link: carries out
  * what the machine (source-machine.ts) decides, one action after the other.
  */
+
+import { openSourceLink, type SourceLink } from "../../channel/known-destination.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { limits } from "../../protocol/limits.ts";
 import type { Message } from "../../protocol/messages.ts";
 import type { SourceAction, SourceEvent } from "../ownership/source-machine.ts";
 import { tellCancelled } from "./cancellation.ts";
 import { SourceFiles } from "./source-files.ts";
-import { openSourceLink, type SourceLink } from "./source-link.ts";
 import type { SourceSession } from "./source-session.ts";
 import { SourceSteps } from "./source-steps.ts";
 import { SourceTransfer } from "./source-transfer.ts";

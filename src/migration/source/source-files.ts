@@ -1,4 +1,5 @@
 /** One link's transfer: the source's files, what the destination has of them, and the lanes between. */
+import { calleeOf } from "../../channel/call.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { limits } from "../../protocol/limits.ts";
 import type { MessageBody } from "../../protocol/messages.ts";
@@ -20,7 +21,7 @@ export class SourceFiles {
   #tagsLeft: number;
   /** What the destination said of itself in ACCEPT. */
   #zstd = false;
-  #copies = false;
+  #repeats = false;
   #indexKey: Uint8Array | null = null;
 
   constructor(session: SourceSession) {
@@ -51,12 +52,12 @@ export class SourceFiles {
   }
 
   /**
-   * The destination takes compressed chunks where `zstd` says so, and copies of what it has received where
+   * The destination takes compressed chunks if `zstd` says so, and shortened ones that repeat what it has received if
    * `copies` does; it has an index with this key (hex).
    */
   accepted({ zstd, copies, index }: Pick<MessageBody<"accept">, "zstd" | "copies" | "index">): void {
     this.#zstd = zstd === true;
-    this.#copies = copies === true;
+    this.#repeats = copies === true;
     // On an insecure link there is nobody whom what a chunk looks like could be told.
     const isSecure = this.#session.options.identity !== null;
     this.#indexKey = index === undefined || !isSecure ? null : Buffer.from(index, "hex");
@@ -80,12 +81,7 @@ export class SourceFiles {
     const setting = this.#zstd ? compression : "off";
     const fileBytes = record.files.reduce((sum, { bytes }) => sum + bytes, 0);
     return new LanePool({
-      ...address,
-      credentials: identity && {
-        certificatePem: identity.certificatePem,
-        privateKeyPem: identity.privateKeyPem,
-      },
-      peer: identity ? peer : null,
+      callee: calleeOf(address, identity, peer),
       session: record.session,
       laneToken,
       tagKey: Buffer.from(record.tagKey, "hex"),
@@ -93,11 +89,11 @@ export class SourceFiles {
       bandwidthBytesPerSec: bandwidthBytesPerSec ?? null,
       compression: setting,
       indexKey: this.#indexKey,
-      copies: this.#copies && setting !== "off",
+      repeats: this.#repeats && setting !== "off",
       files: record.files.map((file, i) => ({
         path: file.path!,
         fd: departure.files.fd(i),
-        // What the store has of the disks costs nothing, and of it the RAM's pages can then be copies.
+        // What the store has of the disks costs nothing, and of it the RAM's pages may then be repeats.
         rank: this.#indexKey !== null && file.kind !== "disk" ? 1 : 0,
         tags: session.tags[i]!,
         theirs: this.#theirs[i] ?? null,

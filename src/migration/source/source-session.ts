@@ -1,4 +1,6 @@
 /** What a source keeps over all links of a session: its record, what it knows of its files, its meter. */
+
+import type { Address } from "../../channel/address.ts";
 import type { HeartbeatTiming } from "../../channel/control-link.ts";
 import type { Identity } from "../../channel/identity.ts";
 import type { Ticket } from "../../channel/ticket.ts";
@@ -12,7 +14,6 @@ import { providerOf } from "../providers/providers.ts";
 import type { Observer } from "../report/events.ts";
 import { ProgressMeter } from "../report/progress-meter.ts";
 import { type Report, reportOf } from "../report/report.ts";
-import type { Address } from "./source-link.ts";
 
 export interface SourceOptions {
   home: string;

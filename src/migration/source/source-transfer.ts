@@ -1,4 +1,5 @@
 /** One link's transfer: the files by lanes, and what of a running VM goes by streams. */
+import { calleeOf } from "../../channel/call.ts";
 import type { ControlLink } from "../../channel/control-link.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import type { LanePool } from "../../transfer/lanes/lane-pool.ts";
@@ -76,12 +77,7 @@ export class SourceTransfer {
     const { record, meter } = this.#session;
     const { link, peer } = this.#to;
     const route = {
-      ...address,
-      credentials: identity && {
-        certificatePem: identity.certificatePem,
-        privateKeyPem: identity.privateKeyPem,
-      },
-      peer: identity ? peer : null,
+      callee: calleeOf(address, identity, peer),
       session: record.session,
       tagKey: Buffer.from(record.tagKey, "hex"),
       compression,

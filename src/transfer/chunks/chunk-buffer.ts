@@ -2,7 +2,7 @@
 import { frameTypes, writeFrameHeader } from "../../protocol/frames.ts";
 import { limits } from "../../protocol/limits.ts";
 import { encodings, type Packed, type Run } from "./chunk.ts";
-import { type Copy, shortenInPlace } from "./shortened-body.ts";
+import { type Repeat, shortenInPlace } from "./shortened-body.ts";
 
 const { pageBytes, blockBytes, chunkBytes, chunkHeaderBytes, frameHeaderBytes, tagBytes } = limits;
 const zeroPage = Buffer.alloc(pageBytes);
@@ -89,9 +89,9 @@ export class ChunkBuffer {
     return { body: this.#room.subarray(this.#bodyAt, this.#end), runs, pagesAt };
   }
 
-  /** Shortens the packed body by these copies of a page or more, which ascend, and gives what is sent of it. */
-  shorten(copies: readonly Copy[]): Buffer {
-    this.#bodyAt = shortenInPlace(this.#room, this.#bodyAt, this.#end, copies);
+  /** Shortens the packed body by these repeats of a page or more, which ascend, and returns what is sent of it. */
+  shorten(repeats: readonly Repeat[]): Buffer {
+    this.#bodyAt = shortenInPlace(this.#room, this.#bodyAt, this.#end, repeats);
     this.#encoding = encodings.shortened;
     return this.#room.subarray(this.#bodyAt, this.#end);
   }

@@ -43,8 +43,8 @@ export interface Chunk extends Packed {
   tag: Buffer;
   /** Blocks that the receiver has already and that read as zeros in the body: bit 0 is the first one. */
   leftOut: number;
-  /** How many pieces of the body were copied from what the receiver has received before. */
-  copies: number;
+  /** How many pieces of the body repeat what the receiver has received before. */
+  repeats: number;
 }
 
 /** What shortened bodies are put together from. */
@@ -60,7 +60,7 @@ const wrong = (what: string) => new MigrateError("protocol", `a chunk ${what}`);
 
 /**
  * Reads a CHUNK payload that a peer sent. `fileBytes` are the sizes of the session's files; `received` is what
- * a shortened body refers to. Throws MigrateError "protocol" where the chunk does not lie in its file, its
+ * a shortened body refers to. Throws MigrateError "protocol" if the chunk does not lie in its file, its
  * runs do not add up, or it is not what its encoding says.
  */
 export function parseChunk(payload: Buffer, fileBytes: readonly number[], received = nothing): Chunk {
@@ -76,16 +76,16 @@ export function parseChunk(payload: Buffer, fileBytes: readonly number[], receiv
   const leftOut = payload.readUInt16BE(14 + tagBytes);
   const rest = payload.subarray(chunkHeaderBytes);
   const content = (encoding & encodings.zstd) === 0 ? rest : decompressBody(rest, chunkBodyBytes);
-  const { body, copies } =
+  const { body, repeats } =
     (encoding & encodings.shortened) === 0
-      ? { body: content, copies: 0 }
+      ? { body: content, repeats: 0 }
       : lengthenBody(content, fileBytes, received.read, received.room);
   const packed = parseBody(body, length);
   checkLeftOut(leftOut, packed.runs, length);
-  return { file, chunk, tag: payload.subarray(12, 12 + tagBytes), leftOut, copies, ...packed };
+  return { file, chunk, tag: payload.subarray(12, 12 + tagBytes), leftOut, repeats, ...packed };
 }
 
-/** The length of a chunk that a peer names. Throws MigrateError "protocol" where the VM has no such chunk. */
+/** The length of a chunk that a peer names. Throws MigrateError "protocol" if the VM has no such chunk. */
 export function lengthOf(file: number, chunk: number, fileBytes: readonly number[]): number {
   const size = fileBytes[file];
   if (size === undefined) throw wrong(`names file ${file}, which the VM does not have`);
@@ -128,7 +128,7 @@ function checkLeftOut(leftOut: number, runs: readonly Run[], length: number): vo
   }
 }
 
-/** True where this is the tag of the chunk's body under this key. */
+/** True if this is the tag of the chunk's body under this key. */
 export function tagHolds(
   { file, chunk, tag }: Pick<Chunk, "file" | "chunk" | "tag">,
   body: Buffer,

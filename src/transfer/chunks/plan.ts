@@ -17,14 +17,14 @@ const leastPlaceChunks = 64;
 /** Chunks handed to a lane at a time. */
 const batchChunks = 8;
 /** Most chunks in one step that need nothing: 4 GiB. */
-const rightChunks = 4096;
+const equalChunks = 4096;
 
 export interface PlannedFile {
   fd: number;
   /** Files of a lower rank come first; those of one rank in their order. */
   rank?: number;
   tags: SourceTags;
-  /** What the destination has; null where it has nothing. */
+  /** What the destination has; null if it has nothing. */
   theirs: TagTable | null;
 }
 
@@ -32,7 +32,7 @@ export type PlanStep =
   /** Chunks to look at; `have` are the destination's tags, null for zeros. */
   | { kind: "work"; file: number; first: number; count: number; have: Uint8Array | null }
   /** Bytes of a file that need nothing: holes on both sides, or known to be equal. */
-  | { kind: "right"; file: number; bytes: number };
+  | { kind: "equal"; file: number; bytes: number };
 
 /** The steps for all files, lazily: a file of many TiB is never planned as a whole. */
 export function* plan(files: readonly PlannedFile[]): Generator<PlanStep> {
@@ -70,10 +70,10 @@ function* planPart(
   end: number,
 ): Generator<PlanStep> {
   let work: { first: number; count: number } | undefined;
-  let right = { chunks: 0, bytes: 0 };
+  let equal = { chunks: 0, bytes: 0 };
   const flush = function* (): Generator<PlanStep> {
-    if (right.chunks > 0) yield { kind: "right", file, bytes: right.bytes };
-    right = { chunks: 0, bytes: 0 };
+    if (equal.chunks > 0) yield { kind: "equal", file, bytes: equal.bytes };
+    equal = { chunks: 0, bytes: 0 };
     if (work === undefined) return;
     const { first, count } = work;
     work = undefined;
@@ -88,9 +88,9 @@ function* planPart(
       work ??= { first: chunk, count: 0 };
       work.count++;
     } else {
-      if (work !== undefined || right.chunks === rightChunks) yield* flush();
-      right.chunks++;
-      right.bytes += chunkLength(tags.bytes, chunk);
+      if (work !== undefined || equal.chunks === equalChunks) yield* flush();
+      equal.chunks++;
+      equal.bytes += chunkLength(tags.bytes, chunk);
     }
   }
   yield* flush();

@@ -15,7 +15,7 @@ const learnBytes = 64 * 1024;
 /** A body of a page or two does not repay the work, and would distort what is known of the levels. */
 const leastBodyBytes = 8 * 1024;
 
-/** Known pages of 1 MiB are found within 0.7 ms: where the link takes some times that, it costs nothing. */
+/** Known pages of 1 MiB are found within 0.7 ms: on a link that takes several times as long, looking costs nothing. */
 const findingMsPerMiB = 4;
 
 /** What compresses: one zstd frame that declares its content size (RFC 8878). */
@@ -39,7 +39,7 @@ export class ChunkCompressor {
   readonly #link = new LinkEstimate();
   readonly #choice: CompressionChoice;
 
-  /** One for each lane: lanes that share a link see their share of it, and settle on the same level. */
+  /** One for each lane: lanes that share a link see their share of it, and come to the same level. */
   constructor(
     setting: Compression,
     { nowMs, engine, mostLevel = highestLevel, idleShare }: CompressorTools = {},
@@ -69,8 +69,8 @@ export class ChunkCompressor {
   }
 
   /**
-   * True as well while nobody knows yet, and nothing that was acknowledged says otherwise: what is sent now may
-   * come again once the link has turned out to be slow.
+   * True also while the link is unknown and no acknowledgement so far shows it to be fast: what is sent now may
+   * be repeated once the link has turned out to be slow.
    */
   get mayLinkBeSlow(): boolean {
     if (this.isLinkSlow) return true;
@@ -79,8 +79,8 @@ export class ChunkCompressor {
   }
 
   /**
-   * The zstd frame for this body, or null where it is to be sent as it is, which is also where
-   * compressing leaves more than 97 % of it. `body` is not kept; where it was shortened before, `wholeBytes` is
+   * The zstd frame for this body, or null if it is to be sent as it is, among others because compressing
+   * leaves more than 97 % of it. `body` is not kept; if it was shortened before, `wholeBytes` is
    * how long it was. Every body that a CHUNK carries must come by here, in the order in which they are sent.
    */
   compress(body: Buffer, wholeBytes: number = body.length): Buffer | null {
@@ -88,7 +88,7 @@ export class ChunkCompressor {
     if (setting === "off") return null;
     if (typeof setting === "number") return this.#fixed(body, setting);
     const beganMs = this.#nowMs();
-    this.#link.settle(beganMs, this.#choice.forget);
+    this.#link.closePeriod(beganMs, this.#choice.forget);
     const frame = body.length < leastBodyBytes ? null : this.#auto(body, beganMs);
     const nowMs = this.#nowMs();
     this.#link.sent(nowMs, wholeBytes, frame?.length ?? body.length, nowMs - beganMs);
@@ -110,7 +110,7 @@ export class ChunkCompressor {
 
   /**
    * So many bytes of CHUNK frames were acknowledged, of which each body came by `compress`; the wait
-   * that this ends is told afterwards.
+   * that ends with them is reported afterwards, by `waited`.
    */
   acknowledged(wireBytes: number): void {
     if (this.#setting === "auto") this.#link.acknowledged(this.#nowMs(), wireBytes);

@@ -2,8 +2,8 @@
  * Decides for each chunk whether it is compressed, and at which level. Pure: no clock, no randomness.
  *
  * A lane's thread and the link work side by side, so a chunk takes as long as the slower of them: the
- * thread's own work and compressing on the one side, the bytes that are left on the other. Where the
- * link is slow, the level that makes both alike is the best; where it is fast, none is.
+ * thread's own work and compressing on the one side, the bytes that are left on the other. If the
+ * link is slow, the level that makes both alike is the best; if it is fast, none is.
  *
  * Levels that were not seen yet are tried on whole chunks, seldom, and only while the lane waits for
  * the link: its thread has time to spare then, so trying costs next to nothing.
@@ -15,16 +15,16 @@ export interface Plan {
   /** 0: as it is. */
   level: Level | 0;
   /**
-   * "check": a few small samples first, and as it is where they do not shrink. "learn": one larger
-   * sample at level 1 first, told to `sampled`, and then `plan` is asked again.
+   * "check": a few small samples are compressed first, and the chunk is sent as it is if they do not shrink.
+   * "learn": one larger sample at level 1 first, whose result `sampled` takes; then `plan` is asked again.
    */
   sample: "none" | "check" | "learn";
 }
 
-/** Compressing begins where it leaves so much of a chunk's time, and ends where it leaves more than that. */
+/** Compressing begins once it leaves at most the first part of a chunk's time, and ends once it leaves more than the second. */
 const worthBeginning = 0.93;
 const worthGoingOn = 0.97;
-/** A level is left for one that leaves so much of a chunk's time. */
+/** A level is given up for one that leaves at most this part of a chunk's time. */
 const worthChanging = 0.985;
 /** A level whose work alone takes longer than so many times what a chunk takes now is not tried. */
 const worthTrying = 1.5;
@@ -32,7 +32,7 @@ const worthTrying = 1.5;
 const blindMs = 6;
 /** A wait that tells, before the first period is over, that the link is not fast. */
 const tellingWaitMs = 5;
-/** A sample is taken when this many times its cost went by: 0.4 % of the time, or 2 % where the link is slow. */
+/** A sample is taken when this many times its cost went by: 0.4 % of the time, or 2 % if the link is slow. */
 const samplePause = { fast: 250, slow: 50 };
 /** What 1 MiB takes on such a link: many times the thread's own work, which has time to spare then. */
 const slowMsPerMiB = 4;
@@ -43,15 +43,15 @@ const seenEnough = 3;
 const staleChunks = 256;
 /** From here on a chunk that does not shrink is expensive to find out about by compressing it. */
 export const dearLevel = 10;
-/** Where 1 MiB takes the link longer than this, the lanes leave the processors idle anyway. */
+/** On a link that takes longer for 1 MiB, the lanes leave the processors idle anyway. */
 const unhurriedMsPerMiB = 20;
 /** Milliseconds that encrypting and writing 1 MiB take: what bytes that are left out save the thread. */
 const writingMsPerMiB = 0.4;
 /** Weight of a chunk, and of a sample, in the part of the data that does not shrink. */
 const stubbornWeight = { chunk: 1 / 16, sample: 1 / 4 };
 /**
- * Where it is in doubt that it is the link that holds up, the time without compressing is seen in place of
- * reckoned: after so long at first, seldom later, and for no longer than a spell.
+ * While it is in doubt whether the link is what holds the lane up, the time without compressing is measured and
+ * not estimated: after the first pause, then ever more seldom, and each time for no longer than a spell.
  */
 const doubt = { firstPauseMs: 1000, longestPauseMs: 60_000, spellMs: 2000 };
 /** Part of the machine's processors that must be idle for compressing to begin on a fast link. */
@@ -79,8 +79,8 @@ export class CompressionChoice {
   #chunks = 0;
 
   /**
-   * `idleShare` gives the part of the machine's processor time, 0 to 1, that nobody used since it was
-   * asked before, or null where it cannot tell yet. It is asked only where the answer decides. No level
+   * `idleShare` returns the part of the machine's processor time, 0 to 1, that nobody used since it was
+   * asked before, or null if it cannot tell yet. It is asked only if the answer decides. No level
    * above `highestLevel` is chosen.
    */
   constructor(
@@ -100,7 +100,7 @@ export class CompressionChoice {
     return this.#mode === "compressed" && this.#level > 1 ? "quickly" : "slowly";
   }
 
-  /** What is to be done with the next chunk. Every wait until now has been told to the estimate. */
+  /** What is to be done with the next chunk. The estimate must know of every wait until now. */
   plan(nowMs: number): Plan {
     if (this.#mode === "blind") {
       const plan = this.#blind(nowMs);
@@ -171,7 +171,7 @@ export class CompressionChoice {
     this.#level = this.#best(nowMs);
     if (this.#time(this.#level, nowMs) >= worthBeginning * this.#rawTime()) return false;
     if ((this.#link.wireMsPerMiB ?? 0) >= unhurriedMsPerMiB) return true;
-    // Where the processors are what everything waits for, a lane waits just as it does for a link.
+    // If the processors are what everything waits for, a lane waits just as it does for a link.
     const idle = this.#idleShare(nowMs);
     return idle === null ? null : idle >= idleEnough;
   }

@@ -17,7 +17,7 @@ export class IdleShare {
 
   /**
    * The part of processor time, 0 to 1, that was idle since this was asked before; null at first, too
-   * soon after, and too long after. 1 where it cannot be read: then it is no reason against anything.
+   * soon after, and too long after. 1 if it cannot be read: then it is no reason against anything.
    */
   since(nowMs: number): number | null {
     if (this.#last && nowMs - this.#last.atMs < leastMs) return null;

@@ -5,7 +5,7 @@
  * A link's rate shows only while the lane waits for it. While it does not, the link is at least as
  * fast as what passes; it may have become faster, so the estimate is forgotten upwards. And a lane
  * that waits does not always wait for the link: the other side has work to do for each chunk, and
- * where this is what holds the lane up, fewer bytes change nothing. The two are told apart by what
+ * if this is what holds the lane up, fewer bytes change nothing. The two are told apart by what
  * happens when fewer bytes stand for the same data: a link takes less time for them, a busy
  * destination does not.
  */
@@ -14,7 +14,7 @@
 const firstBatchMs = 1;
 /** A period is no shorter than this. */
 const periodMs = 50;
-/** Part of a period that a lane must have waited for the period to say how fast the link is. */
+/** Part of a period that a lane must have waited before the period shows how fast the link is. */
 const waitingPart = 0.25;
 /**
  * Growth of the assumed rate in a second in which it does not show. It may be quick while what hangs
@@ -23,7 +23,7 @@ const waitingPart = 0.25;
 const forgetting = { quickly: 2, slowly: 1.25 };
 /** Two figures that differ by less are the same. */
 const same = 1.15;
-/** Of a period that tells how long it takes as it is, less than this was compressed. */
+/** A period shows how long data takes uncompressed if less than this part of it was compressed. */
 const mostlyAsItIs = 0.05;
 const mebibyte = 1024 * 1024;
 /** First and longest half-life of what was found about the other side. */
@@ -62,7 +62,7 @@ export class LinkEstimate {
   waiting = false;
   /** Periods that were closed. */
   periods = 0;
-  /** What 1 MiB took when all of a period that the lane waited in went as it is, and when that was seen; null: never. */
+  /** What 1 MiB took in the last period in which the lane waited and sent all uncompressed, and when; null: never. */
   asItIs: { msPerMiB: number; atMs: number } | null = null;
 
   readonly #underWay: Sent[] = [];
@@ -71,7 +71,7 @@ export class LinkEstimate {
   #beganMs: number | undefined;
   /** Something has been under way, unacknowledged, since then. */
   #busyFromMs = 0;
-  #firstHeardMs: number | undefined;
+  #firstAckMs: number | undefined;
   /** The last period that is explained: frame bytes to body bytes, and time for 1 MiB of bodies. */
   #shown = { part: 1, msPerMiB: 0 };
   /** Least time in which 1 MiB of bodies went through while they were compressed. */
@@ -98,7 +98,7 @@ export class LinkEstimate {
       return;
     }
     this.#underWay.push({ wireBytes, bodyBytes });
-    // Only who tells of no acknowledgements comes here; its figures are worth nothing.
+    // Only without acknowledgements does it become so long; the figures are worth nothing then.
     if (this.#underWay.length > 1024) this.#underWay.shift();
   }
 
@@ -114,10 +114,10 @@ export class LinkEstimate {
     if (this.#underWay.length > 0) this.#sums.busyMs += nowMs - this.#busyFromMs;
     this.#busyFromMs = nowMs;
     this.#take(wireBytes);
-    // The first ones come after a whole way there and back, and all at once where the lane heard of them
-    // late, which says nothing of the rate.
-    this.#firstHeardMs ??= nowMs;
-    if (nowMs - this.#firstHeardMs >= firstBatchMs) return;
+    // The first ones come after a whole way there and back, and all at once if the lane received them
+    // late, which shows nothing of the rate.
+    this.#firstAckMs ??= nowMs;
+    if (nowMs - this.#firstAckMs >= firstBatchMs) return;
     const uncounted = { busyMs: 0, busyCompressingMs: 0, ackedWire: 0, ackedBody: 0, ackedSmaller: 0 };
     this.#sums = { ...this.#sums, ...uncounted };
   }
@@ -161,12 +161,12 @@ export class LinkEstimate {
   }
 
   /**
-   * Closes the period where it was long enough. To be called between chunks, when every wait has been
-   * told of. The bytes are counted from acknowledgement to acknowledgement, for on a slow link they come
-   * in lumps of a chunk, and only while there are chunks under way. `forget` says how the rate is
+   * Closes the period if it was long enough. To be called between chunks, when every wait has been
+   * reported. The bytes are counted from acknowledgement to acknowledgement, for on a slow link they come
+   * in lumps of a chunk, and only while there are chunks under way. `forget` is how the rate is
    * forgotten if the lane did not wait for it.
    */
-  settle(nowMs: number, forget: "quickly" | "slowly"): void {
+  closePeriod(nowMs: number, forget: "quickly" | "slowly"): void {
     if (this.#beganMs === undefined) {
       this.#beganMs = nowMs;
       return;

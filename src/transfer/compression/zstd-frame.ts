@@ -24,7 +24,7 @@ const wrong = (what: string, cause?: unknown) =>
 /**
  * The size in bytes that the header of this zstd frame declares for its content. Of the frame, its
  * header alone is read.
- * @throws MigrateError "protocol" where it is no zstd frame, is cut short, declares no size, needs a
+ * @throws MigrateError "protocol" if it is no zstd frame, is cut short, declares no size, needs a
  * dictionary or a window above 8 MiB, or sets a reserved bit.
  */
 export function zstdContentBytes(frame: Buffer): number {
@@ -34,7 +34,7 @@ export function zstdContentBytes(frame: Buffer): number {
 /**
  * What is in a frame: at most `mostBytes` bytes. Nothing is allocated for a frame that declares more
  * than that, and what it declares is what comes out.
- * @throws MigrateError "protocol" where the header is refused by `zstdContentBytes`, the declared size
+ * @throws MigrateError "protocol" if the header is refused by `zstdContentBytes`, the declared size
  * is above `mostBytes`, the payload is not one whole frame to its last byte, or does not decode to
  * what it declares.
  */

@@ -1,5 +1,5 @@
 /**
- * The streams of one QEMU that was started at the destination, as the main thread sees them: who may
+ * The streams of one QEMU that was started at the destination, for the main thread: who may
  * open one, which door holds it, and how each of them ended.
  */
 import { timingSafeEqual } from "node:crypto";
@@ -22,7 +22,7 @@ export interface ArrivingStreamsOptions {
   token: string;
   tagKey: Uint8Array;
   doors: Pick<DoorPool, "post" | "postAll">;
-  /** The unix socket of a stream's program; null where there is no such stream. */
+  /** The unix socket of a stream's program; null if there is no such stream. */
   path: (stream: number) => string | null;
   /** A stream has failed; what comes of the others is worth nothing then. Called once. */
   failed: (error: MigrateError) => void;
@@ -56,7 +56,7 @@ export class ArrivingStreams {
 
   /**
    * A source asks for a stream: it is let in, sent to the door that holds the stream (`busy`), or turned
-   * away, for whatever reason with the same `policy`. One who was let in hears why the streams failed.
+   * away, for whatever reason with the same `policy`. A source that was let in is told why the streams failed.
    */
   admit(door: number, message: Asked): void {
     const { doors, session, instance, tagKey } = this.#options;
@@ -77,8 +77,8 @@ export class ArrivingStreams {
     }
   }
 
-  /** What a door says of a stream; what it says of another QEMU's is passed over. */
-  heard(door: number, message: State): void {
+  /** What a door reports of a stream; a report about another QEMU's is ignored. */
+  receive(door: number, message: State): void {
     const { session, instance } = this.#options;
     if (message.session !== session || message.instance !== instance || this.#isDropped) return;
     const stream = this.#streams.get(message.stream);
@@ -151,9 +151,9 @@ export class ArrivingStreams {
   }
 
   /** Where the stream that is asked for leads; null for one who may not have it. */
-  #pathFor({ peer, session, laneToken, stream }: Asked): string | null {
+  #pathFor({ peer, session, token, stream }: Asked): string | null {
     const expected = Buffer.from(this.#options.token, "hex");
-    const given = Buffer.from(laneToken, "hex");
+    const given = Buffer.from(token, "hex");
     const holds = given.length === expected.length && timingSafeEqual(given, expected);
     const isOurs = session === this.#options.session && (peer ?? "insecure") === this.#options.peer;
     return holds && isOurs && !this.#isDropped ? this.#options.path(stream) : null;

@@ -1,6 +1,6 @@
-/** What the main thread of a destination and its doors say to each other. Both are ours, so nothing here is checked. */
+/** The messages between the main thread of a destination and its doors. Both are ours, so nothing here is checked. */
 import type { Credentials } from "../../channel/tls.ts";
-import type { WireError } from "../../protocol/errors.ts";
+import type { PlainError } from "../../protocol/errors.ts";
 import type { FrameName } from "../../protocol/frames.ts";
 import type { LaneGrant } from "../landing/lane-grant.ts";
 import type { FromReceivingLane } from "../lanes/lane-messages.ts";
@@ -65,14 +65,14 @@ export type FromDoor =
       session: string;
       laneToken: string;
     }
-  /** A source asks for a stream; `laneToken` is the streamToken of STARTED. */
+  /** A source asks for a stream; `token` came in the laneToken of its HELLO, and is right if STARTED gave it out. */
   | {
       kind: "stream";
       conn: number;
       peer: string | null;
       remote: string;
       session: string;
-      laneToken: string;
+      token: string;
       stream: number;
     }
   /** How a stream fares. Of the source's direction: what was handed on, and once it has ended its digest. */
@@ -84,13 +84,13 @@ export type FromDoor =
       state: "open" | "ended" | "failed";
       bytes: number;
       digest: string | null;
-      /** Bytes that came over the network since this was last said. */
+      /** Bytes that came over the network since the last message of this kind. */
       bytesReceived: number;
-      error: WireError | null;
+      error: PlainError | null;
     }
   | { kind: "frame"; conn: number; name: FrameName; payload: Uint8Array }
-  | { kind: "closed"; conn: number; error: WireError | null }
+  | { kind: "closed"; conn: number; error: PlainError | null }
   | FromReceivingLane
   | { kind: "barrier"; id: number }
-  | { kind: "rejected"; remote: string; error: WireError }
+  | { kind: "rejected"; remote: string; error: PlainError }
   | { kind: "stopped" };

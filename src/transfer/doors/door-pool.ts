@@ -1,4 +1,4 @@
-/** The doors of a destination as the main thread sees them: one port, several Workers. */
+/** The doors of a destination for its main thread: one port, several Workers. */
 import type { Credentials } from "../../channel/tls.ts";
 import { spawnWorker } from "../../platform/worker.ts";
 import { MigrateError } from "../../protocol/errors.ts";
@@ -6,12 +6,6 @@ import type { FromDoor, ToDoor } from "./door-messages.ts";
 
 /** Connections of one door that have not finished their TLS handshake. */
 const maxStrangers = 64;
-
-/** A connection, by the door that holds it and its number there. */
-export interface DoorConn {
-  door: number;
-  conn: number;
-}
 
 export class DoorPool {
   readonly port: number;
@@ -26,16 +20,16 @@ export class DoorPool {
   }
 
   /**
-   * Starts `workers` doors on host:port (port 0 takes a free one). `hear` gets everything a door says
-   * with the door's number; `broken` a Worker that died. Throws MigrateError "port-in-use" and the
-   * like where nothing can listen there.
+   * Starts `workers` doors on host:port (port 0 takes a free one). `receive` gets every message of a door,
+   * with the door's number; `broken` a Worker that died. Throws MigrateError "port-in-use"
+   * if nothing can listen there.
    */
   static async open(options: {
     host: string;
     port: number;
     credentials: Credentials | null;
     workers: number;
-    hear: (door: number, message: FromDoor) => void;
+    receive: (door: number, message: FromDoor) => void;
     broken: (error: Error) => void;
   }): Promise<DoorPool> {
     // The doors share the port with each other (SO_REUSEPORT), and would share it with a second
@@ -75,7 +69,7 @@ export class DoorPool {
       worker.onmessage = ({ data }: MessageEvent<FromDoor>) => {
         if (data.kind === "barrier") pool.#passed(data.id);
         else if (data.kind === "stopped") pool.#stoppedOne();
-        else options.hear(door, data);
+        else options.receive(door, data);
       };
     });
     return pool;
@@ -89,7 +83,7 @@ export class DoorPool {
     for (const worker of this.#workers) worker.postMessage(message);
   }
 
-  /** Resolves once all that any door has posted so far has been heard. */
+  /** Resolves once every message that a door has posted so far was received. */
   barrier(): Promise<void> {
     const id = this.#nextBarrier++;
     return new Promise((done) => {

@@ -8,11 +8,11 @@ import type { FrameSocket } from "../../channel/frame-socket.ts";
 import { listen } from "../../channel/listen.ts";
 import { Strangers } from "../../channel/strangers.ts";
 import { part, turnAway } from "../../channel/turn-away.ts";
-import type { WireError } from "../../protocol/errors.ts";
-import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
+import { MigrateError, toPlainError } from "../../protocol/errors.ts";
 import type { FrameName } from "../../protocol/frames.ts";
 import { deadlines, limits } from "../../protocol/limits.ts";
 import { decodeMessage, encodeMessage, type MessageBody } from "../../protocol/messages.ts";
+import { software } from "../../protocol/software.ts";
 import { LaneReceiver } from "../lanes/lane-receiver.ts";
 import type { FromDoor, ToDoor } from "./door-messages.ts";
 import { type HostedStream, StreamHost } from "./stream-host.ts";
@@ -27,7 +27,7 @@ interface Visitor {
   link: FrameSocket;
   lane: LaneReceiver | undefined;
   stream: HostedStream | undefined;
-  /** What a stream's HELLO said of our bytes. */
+  /** What the source has of our bytes, by the HELLO of a stream. */
   received: number;
   admitted: boolean;
   frames: number;
@@ -126,7 +126,7 @@ export class Door {
         credentials: credentials ?? undefined,
         strangers,
         accept: (link) => this.#greet(link, credentials !== null),
-        rejected: (remote, error) => this.#post({ kind: "rejected", remote, error: plain(error) }),
+        rejected: (remote, error) => this.#post({ kind: "rejected", remote, error: toPlainError(error) }),
       });
       this.#post({ kind: "listening", port: this.#listener.port });
     } catch (thrown) {
@@ -139,7 +139,8 @@ export class Door {
   #greet(link: FrameSocket, secure: boolean): void {
     const conn = this.#nextConn++;
     const remote = link.remoteAddress;
-    const rejected = (error: MigrateError) => this.#post({ kind: "rejected", remote, error: plain(error) });
+    const rejected = (error: MigrateError) =>
+      this.#post({ kind: "rejected", remote, error: toPlainError(error) });
     const refuse = (error: MigrateError) => {
       this.#strangers?.drop(link);
       rejected(error);
@@ -208,23 +209,24 @@ export class Door {
       });
       return;
     }
-    // Nothing may come before the main thread has let a lane or a stream in; WELCOME says so.
-    const asked = { ...origin, session: body.session!, laneToken: body.laneToken! };
-    if (body.role === "lane") this.#post({ kind: "lane", ...asked });
-    else this.#post({ kind: "stream", ...asked, stream: body.stream! });
+    // A lane or a stream sends nothing before WELCOME, which follows once the main thread has let it in.
+    const session = body.session!;
+    const token = body.laneToken!;
+    if (body.role === "lane") this.#post({ kind: "lane", ...origin, session, laneToken: token });
+    else this.#post({ kind: "stream", ...origin, session, token, stream: body.stream! });
   }
 
-  /** Nothing that comes from this peer is looked at any more; it is told why. */
+  /** Nothing that this peer sends is looked at any more; it is told why. */
   #broken(visitor: Visitor, error: MigrateError): void {
     const { link, lane, stream } = visitor;
     link.mute();
-    // A stream says so itself, and hears of the end of its connection after that.
+    // A stream tells its peer itself, and learns of the end of its connection after that.
     if (stream) {
       stream.broken(link, error);
       return;
     }
-    if (lane) this.#post({ kind: "lane-failed", session: lane.session, error: plain(error) });
-    else this.#post({ kind: "rejected", remote: link.remoteAddress, error: plain(error) });
+    if (lane) this.#post({ kind: "lane-failed", session: lane.session, error: toPlainError(error) });
+    else this.#post({ kind: "rejected", remote: link.remoteAddress, error: toPlainError(error) });
     this.#closed(visitor, error);
     turnAwayFrom(link, error);
   }
@@ -235,7 +237,7 @@ export class Door {
     const failed = (error: MigrateError) => this.#broken(visitor, error);
     visitor.lane = new LaneReceiver(lane, visitor.link, this.#post, failed);
     visitor.link.standing = "lane-destination";
-    const welcome = { version: limits.version, software: "migrate", trusted: true, ...this.#place };
+    const welcome = { version: limits.version, software, trusted: true, ...this.#place };
     visitor.link.send(encodeMessage("welcome", welcome))?.catch(() => {});
   }
 
@@ -267,17 +269,12 @@ export class Door {
     if (!this.#visitors.delete(conn)) return;
     lane?.close();
     stream?.closed(link);
-    this.#post({ kind: "closed", conn, error: error ? plain(error) : null });
+    this.#post({ kind: "closed", conn, error: error ? toPlainError(error) : null });
   }
 }
 
-/** Says why and closes; nobody here hears of the connection any more. */
+/** Sends ERROR and closes; nothing that happens on the connection is reported any more. */
 function turnAwayFrom(link: FrameSocket, error: MigrateError): void {
   link.handler = { frame: () => {}, closed: () => {} };
   turnAway(link, error);
-}
-
-function plain(thrown: unknown): WireError {
-  const { code, message, side } = asMigrateError(thrown);
-  return { code, message, side };
 }

@@ -1,4 +1,4 @@
-/** What a source hears whose lane or stream is not let in. */
+/** The answer to a source whose lane or stream is not let in. */
 import { MigrateError } from "../../protocol/errors.ts";
 
 /** To one who may not have it, a session that is there and one that is not are the same. */

@@ -4,15 +4,16 @@
  */
 import type { FrameSocket } from "../../channel/frame-socket.ts";
 import { turnAway } from "../../channel/turn-away.ts";
-import { MigrateError } from "../../protocol/errors.ts";
+import { MigrateError, toPlainError } from "../../protocol/errors.ts";
 import type { FrameName } from "../../protocol/frames.ts";
 import { limits } from "../../protocol/limits.ts";
 import { encodeMessage } from "../../protocol/messages.ts";
+import { software } from "../../protocol/software.ts";
 import { StreamEnd } from "../streams/stream-end.ts";
 import { streamTiming } from "../streams/stream-watch.ts";
 import type { FromDoor, StreamGrant } from "./door-messages.ts";
 
-/** How often is said how much has come. */
+/** How often it is reported how much has come. */
 const progressMs = 100;
 
 /** A stream at the destination, and the connection that waits for its program or carries it. */
@@ -24,7 +25,7 @@ export class HostedStream {
   #link: FrameSocket | undefined;
   #countedBytes = 0;
   #uncountedBytes = 0;
-  /** What the source has of ours, as its HELLO said. */
+  /** What the source has of our bytes, by its HELLO. */
   #received = 0;
   #stands = false;
   #failure: MigrateError | undefined;
@@ -39,16 +40,16 @@ export class HostedStream {
       instance: grant.instance,
       timing: streamTiming,
       bandwidthBytesPerSec: null,
-      inboundEnded: () => this.#tell("ended"),
+      inboundEnded: () => this.#report("ended"),
       over: () => {},
       failed: (error) => {
         this.#failure = error;
         clearInterval(this.#progress);
-        this.#tell("failed", error);
+        this.#report("failed", error);
       },
     });
     this.#progress = setInterval(() => {
-      if (this.#count() > 0) this.#tell("open");
+      if (this.#count() > 0) this.#report("open");
     }, progressMs);
     void this.#connect();
   }
@@ -57,7 +58,7 @@ export class HostedStream {
     return this.#grant.session;
   }
 
-  /** A source has come for it, whose HELLO said `received`; a connection that was there before goes. */
+  /** A source has come for it, with `received` in its HELLO; a connection that was there before is closed. */
   open(link: FrameSocket, received: number): void {
     const before = this.#link;
     this.#count();
@@ -88,7 +89,7 @@ export class HostedStream {
     this.#end.uncarry(link);
   }
 
-  /** Ends it and says nothing. */
+  /** Ends it at once; the peer is not told. */
   drop(): void {
     clearInterval(this.#progress);
     this.#end.close();
@@ -105,7 +106,7 @@ export class HostedStream {
     }
     if (this.#end.isClosed) return;
     this.#stands = true;
-    this.#tell("open");
+    this.#report("open");
     this.#welcome();
   }
 
@@ -114,7 +115,7 @@ export class HostedStream {
     if (link === undefined || link.closed) return;
     try {
       const received = this.#end.inbox.begin();
-      const welcome = { version: limits.version, software: "migrate", trusted: true, received };
+      const welcome = { version: limits.version, software, trusted: true, received };
       this.#end.outbox.acknowledge(this.#received);
       link.standing = "stream-destination";
       link.send(encodeMessage("welcome", welcome))?.catch(() => {});
@@ -126,7 +127,7 @@ export class HostedStream {
 
   #fail(thrown: unknown): void {
     const link = this.#link;
-    // A connection that does not carry the stream yet has to hear of it, too.
+    // A connection that waits to carry the stream is told as well.
     if (link) {
       this.#end.uncarry(link);
       turnAway(link, thrown);
@@ -134,7 +135,7 @@ export class HostedStream {
     this.#end.fail(thrown);
   }
 
-  /** Bytes that came since they were last told. */
+  /** Bytes that came since the last report. */
   #count(): number {
     const bytesReceived = this.#link?.bytesReceived ?? 0;
     this.#uncountedBytes += Math.max(0, bytesReceived - this.#countedBytes);
@@ -142,12 +143,11 @@ export class HostedStream {
     return this.#uncountedBytes;
   }
 
-  #tell(state: "open" | "ended" | "failed", error?: MigrateError): void {
+  #report(state: "open" | "ended" | "failed", error?: MigrateError): void {
     const { session, instance, stream } = this.#grant;
     const { handedOnBytes, digest } = this.#end.inbox;
     const bytesReceived = this.#count();
     this.#uncountedBytes = 0;
-    const { code, message, side } = error ?? {};
     this.#post({
       kind: "stream-state",
       session,
@@ -157,7 +157,7 @@ export class HostedStream {
       bytes: handedOnBytes,
       digest: digest === undefined ? null : `sha256:${digest.toString("hex")}`,
       bytesReceived,
-      error: code === undefined ? null : { code, message: message ?? "", side },
+      error: error === undefined ? null : toPlainError(error),
     });
   }
 }

@@ -10,12 +10,12 @@ const { chunkBytes, blockBytes, pageBytes } = limits;
 const pagesPerBlock = blockBytes / pageBytes;
 const zeroPage = Buffer.alloc(pageBytes);
 
-/** Puts blocks into a file at the place where a chunk begins, and gives which: bit 0 is the first one. */
+/** Puts blocks into a file at the place where a chunk begins, and returns which: bit 0 is the first one. */
 export type Share = (fd: number, offset: number) => number;
 
 export class ChunkWriter {
   readonly #files: LaneGrant["files"];
-  /** True where the files may hold something already, so that zeros must be made. */
+  /** True if the files may hold something already, so that zeros must be made. */
   readonly #used: boolean;
   readonly #fds = new Map<number, number>();
 
@@ -54,7 +54,7 @@ export class ChunkWriter {
     startWriteback(fd, offset, length);
   }
 
-  /** Reads what stands in a file of the session into all of `into`; false where that is not possible. */
+  /** Reads what stands in a file of the session into all of `into`; false if that is not possible. */
   readBack(file: number, from: number, into: Buffer): boolean {
     try {
       return readSync(this.#open(file), into, 0, into.length, from) === into.length;

@@ -1,4 +1,4 @@
-/** What a lane of the destination is told before it may write. */
+/** What a lane of the destination receives from the main thread before it may write. */
 import type { FinderGrant } from "../reuse/store/block-finder.ts";
 
 /** What a lane of the destination needs to know about its session. */
@@ -6,9 +6,9 @@ export interface LaneGrant {
   session: string;
   tagKey: Uint8Array;
   files: { path: string; bytes: number }[];
-  /** True where the files may hold something already, so that zeros must be made. */
+  /** True if the files may hold something already, so that zeros must be made. */
   used: boolean;
-  /** Where the lane looks for blocks that the source describes; null where it may not describe any. */
+  /** Where the lane looks for blocks that the source describes; null if it may not describe any. */
   finder: LaneFinder | null;
 }
 

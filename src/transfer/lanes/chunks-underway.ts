@@ -1,4 +1,4 @@
-/** The chunks of one lane that the destination has not acknowledged, and what it may say of them (SPEC.md). */
+/** The chunks of one lane that the destination has not acknowledged, and which answers about them are possible (SPEC.md). */
 import { MigrateError } from "../../protocol/errors.ts";
 import { limits } from "../../protocol/limits.ts";
 import type { Place } from "../chunks/ack.ts";
@@ -16,12 +16,12 @@ export interface ChunkUnderway {
   /** Number of its blocks. */
   blocks: number;
   state: State;
-  /** Blocks that the destination says it has: bit 0 is the first one. */
+  /** Blocks that the destination has, by its WANT: bit 0 is the first one. */
   found: number;
   /** Length of its CHUNK frame, once it was sent. */
   wireBytes: number;
-  /** Bytes of its data that were sent as copies of something before it. */
-  copiedBytes: number;
+  /** Bytes of its data that were not sent, since they repeat something before it. */
+  repeatedBytes: number;
   /** It was sent, and could not be put together there: now it must come as it is. */
   isAgain: boolean;
 }
@@ -37,7 +37,7 @@ export function newChunk(place: Place, tag: Buffer, bytes: number, dataBytes: nu
     state: "sent",
     found: 0,
     wireBytes: 0,
-    copiedBytes: 0,
+    repeatedBytes: 0,
     isAgain: false,
   };
 }
@@ -70,7 +70,7 @@ export class ChunksUnderway {
     this.#chunks.set(keyOf(chunk), chunk);
   }
 
-  /** A chunk is right at the destination. Throws MigrateError "protocol" for one that was not sent. */
+  /** The destination has confirmed a chunk. Throws MigrateError "protocol" for one that was not sent. */
   acknowledge(place: Place): ChunkUnderway {
     const chunk = this.#chunks.get(keyOf(place));
     if (chunk === undefined || chunk.state === "wanted") {
@@ -82,13 +82,13 @@ export class ChunksUnderway {
   }
 
   /**
-   * The destination wants what it did not find of a chunk. Throws MigrateError "protocol" where the chunk
+   * The destination wants what it did not find of a chunk. Throws MigrateError "protocol" if the chunk
    * neither was described nor came in parts, is wanted already, or does not have the blocks.
    */
   want(want: Want): ChunkUnderway {
     const chunk = this.#chunks.get(keyOf(want));
     // What was there when the chunk was described, or sent, may be gone when it comes: then all of it is wanted.
-    const isInParts = chunk !== undefined && (chunk.found !== 0 || chunk.copiedBytes > 0);
+    const isInParts = chunk !== undefined && (chunk.found !== 0 || chunk.repeatedBytes > 0);
     const isAgain = isInParts && chunk.state === "sent" && want.found === 0;
     if (chunk === undefined || (chunk.state !== "described" && !isAgain)) {
       throw new MigrateError("protocol", "a chunk was wanted that was not described");

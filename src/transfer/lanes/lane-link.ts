@@ -1,25 +1,19 @@
-/** The connection of one lane of the source: from the first byte to WELCOME, and how it ends. */
+/** The connection of one lane of the source: how it is opened, watched and ended. */
+import { type Callee, call, type Welcome } from "../../channel/call.ts";
 import { peerError } from "../../channel/control-link.ts";
-import { dial } from "../../channel/dial.ts";
 import type { FrameSocket } from "../../channel/frame-socket.ts";
-import type { Credentials } from "../../channel/tls.ts";
-import { MigrateError } from "../../protocol/errors.ts";
+import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
 import type { FrameName } from "../../protocol/frames.ts";
-import { deadlines, limits } from "../../protocol/limits.ts";
-import { decodeMessage, encodeMessage } from "../../protocol/messages.ts";
+import { deadlines } from "../../protocol/limits.ts";
+import { decodeMessage, type MessageBody } from "../../protocol/messages.ts";
 import type { Landing } from "./lane-spread.ts";
 
-/** A lane that waits for acknowledgements and hears nothing for so long is dead. */
+/** A lane that waits for acknowledgements and receives nothing for so long is dead. */
 const laneSilenceMs = 3 * deadlines.silenceMs;
 
 /** Where a lane leads, and what lets it in. */
 export interface LaneRoute {
-  host: string;
-  port: number;
-  /** Null on an insecure link. */
-  credentials: Credentials | null;
-  /** The destination's fingerprint; null on an insecure link. */
-  peer: string | null;
+  callee: Callee;
   session: string;
   laneToken: string;
 }
@@ -35,7 +29,7 @@ export interface LaneHandler {
 
 export class LaneLink {
   readonly socket: FrameSocket;
-  /** Where it landed at the destination; null where that does not tell. */
+  /** Where it landed at the destination; null if WELCOME does not name it. */
   readonly landing: Landing | null;
   readonly #watch: Timer;
 
@@ -43,63 +37,39 @@ export class LaneLink {
     this.socket = socket;
     this.landing = landing;
     this.#watch = setInterval(() => {
-      if (handler.waits() && performance.now() - socket.lastHeardMs > laneSilenceMs) {
+      if (handler.waits() && performance.now() - socket.lastReceivedMs > laneSilenceMs) {
         handler.failed(new MigrateError("network", "a lane heard nothing for too long"));
       }
     }, 1000);
   }
 
-  /** Connects and is let in. Throws MigrateError where it is not. */
-  static async open(route: LaneRoute, handler: LaneHandler): Promise<LaneLink> {
-    const { host, port, credentials, peer, session, laneToken } = route;
-    const socket = await dial({
-      host,
-      port,
-      credentials: credentials ?? undefined,
-      standing: "lane-source",
-      checkPeer: (fingerprint) =>
-        fingerprint === peer
-          ? null
-          : new MigrateError(
-              "wrong-identity",
-              `another host answered at ${host}:${port}, with ${fingerprint}`,
-            ),
-    });
-    const welcome = Promise.withResolvers<Landing | null>();
-    let welcomed = false;
-    const fail = (error: MigrateError) => {
-      welcome.reject(error);
-      if (welcomed) handler.failed(error);
-    };
-    socket.handler = {
-      frame: (name, payload) => {
-        if (name === "welcome") {
-          welcomed = true;
-          welcome.resolve(landingOf(payload));
-        } else if (name === "error") {
-          const message = decodeMessage("error", payload);
-          if (message.name === "error") fail(refusal(peerError(message.body, "destination"), welcomed));
-        } else if (!welcomed) {
-          throw new MigrateError("protocol", `a lane was not welcomed but told ${name}`);
-        } else handler.frame(name, payload);
-      },
-      closed: (error) => fail(error ?? new MigrateError("network", "the lane was closed by the other side")),
-    };
-    const hello = { version: limits.version, role: "lane" as const, software: "migrate", session, laneToken };
-    socket.send(encodeMessage("hello", hello))?.catch(() => {});
-    const late = setTimeout(
-      () => fail(new MigrateError("network", "a lane was accepted and never welcomed")),
-      deadlines.helloMs,
-    );
-    let landing: Landing | null;
+  /** Connects and is let in. Rejects with the MigrateError that `call` rejects with. */
+  static async open(
+    { callee, session, laneToken }: LaneRoute,
+    handler: LaneHandler,
+    signal: AbortSignal,
+  ): Promise<LaneLink> {
+    const opened = Promise.withResolvers<{ socket: FrameSocket; landing: Landing | null }>();
     try {
-      landing = await welcome.promise;
+      await call(callee, "lane", {
+        hello: () => ({ session, laneToken }),
+        welcomed: (socket, welcome) => {
+          opened.resolve({ socket, landing: landingOf(welcome) });
+          return {
+            frame: (name, payload) => {
+              if (name === "error") handler.failed(reported(payload));
+              else handler.frame(name, payload);
+            },
+            closed: (error) =>
+              handler.failed(error ?? new MigrateError("network", "the lane was closed by the other side")),
+          };
+        },
+        signal,
+      });
     } catch (thrown) {
-      socket.destroy();
-      throw thrown;
-    } finally {
-      clearTimeout(late);
+      throw refusal(asMigrateError(thrown));
     }
+    const { socket, landing } = await opened.promise;
     return new LaneLink(socket, handler, landing);
   }
 
@@ -109,11 +79,13 @@ export class LaneLink {
   }
 }
 
-function landingOf(payload: Buffer): Landing | null {
-  const message = decodeMessage("welcome", payload);
-  if (message.name !== "welcome") return null;
-  const { door, doors } = message.body;
+function landingOf({ door, doors }: Welcome): Landing | null {
   return door === undefined || doors === undefined ? null : { door, doors };
+}
+
+/** What went wrong at the destination, by its ERROR frame. */
+function reported(payload: Buffer): MigrateError {
+  return peerError(decodeMessage("error", payload).body as MessageBody<"error">, "destination");
 }
 
 /**
@@ -121,8 +93,8 @@ function landingOf(payload: Buffer): Landing | null {
  * connection to say: it means that this connection is gone for the destination, while we have not
  * noticed yet. Another link gets another token.
  */
-function refusal(error: MigrateError, welcomed: boolean): MigrateError {
+function refusal(error: MigrateError): MigrateError {
   const { code, message, side } = error;
-  if (welcomed || (code !== "policy" && code !== "unknown-session")) return error;
+  if (side !== "destination" || (code !== "policy" && code !== "unknown-session")) return error;
   return new MigrateError("network", `a lane was turned away: ${message}`, { side, cause: error });
 }

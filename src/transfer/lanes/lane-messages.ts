@@ -1,8 +1,9 @@
 /**
- * What the main thread and the Workers of its lanes say to each other. Both are ours, so nothing here is checked;
- * file contents never pass this way.
+ * The messages between the main thread and the Workers of its lanes. Both are ours, so nothing here is
+ * checked; file contents never pass this way.
  */
-import type { WireError } from "../../protocol/errors.ts";
+import type { PlainError } from "../../protocol/errors.ts";
+import type { ReadFile } from "../chunks/chunk-reader.ts";
 import type { Compression } from "../compression/compression.ts";
 import type { LaneRoute } from "./lane-link.ts";
 import type { Landing } from "./lane-spread.ts";
@@ -12,47 +13,50 @@ export type ToLane =
   | ({
       kind: "start";
       tagKey: Uint8Array;
-      files: { path: string; bytes: number }[];
+      /** Their descriptors are the pool's (LentFiles): a lane reads through them until it has answered "drop". */
+      files: ReadFile[];
       /** The memory of the WorkQueue from which all lanes take. */
       queue: SharedArrayBuffer;
       compression: Compression;
       /** The highest level that "auto" may choose. */
       mostLevel: number;
-      /** What all lanes together may send, and the memory of their SharedPacer; null where nothing holds them back. */
+      /** What all lanes together may send, and the memory of their SharedPacer; null if nothing holds them back. */
       pace: { bandwidthBytesPerSec: number; memory: SharedArrayBuffer } | null;
-      /** Key of the destination's index; null where chunks are sent without asking for them. */
+      /** Key of the destination's index; null if chunks are sent without asking for them. */
       indexKey: Uint8Array | null;
-      /** Which lane this is, and the memory of KnownPages; null where nothing is sent as a copy of something. */
-      copies: { lane: number; memory: SharedArrayBuffer } | null;
+      /** Which lane this is, and the memory of KnownPages; null if all data is sent, repeated or not. */
+      repeats: { lane: number; memory: SharedArrayBuffer } | null;
     } & LaneRoute)
   /** Something was laid out in the queue. */
   | { kind: "look" }
   /** An answer to "up": the lane begins, or connects again to get another thread of the destination. */
   | { kind: "begin" }
   | { kind: "redial" }
-  | { kind: "stop" };
+  /** Ends everything at once, and gives the descriptors back by "dropped". */
+  | { kind: "drop" };
 
 /** A lane of the source to the main thread. */
 export type FromLane =
-  /** Connected, and waiting to be told how to go on. */
+  /** Connected; waits for "begin" or "redial". */
   | { kind: "up"; landing: Landing | null; tries: number }
-  /** Chunks that are right at the destination now: places are pairs of (file, chunk). */
+  /** Chunks that the destination has, checked and written, or had already: places are pairs of (file, chunk). */
   | {
-      kind: "right";
+      kind: "confirmed";
       places: Uint32Array;
       tags: Uint8Array;
       sentChunks: number;
       /** Bytes of data that the destination had in its store. */
       foundBytes: number;
-      /** Bytes of data that it had received already, and were sent as copies. */
+      /** Bytes of data that repeat what it had received, and were not sent. */
       repeatedBytes: number;
       bytesSent: number;
     }
-  | { kind: "failed"; error: WireError }
-  | { kind: "stopped"; bytesSent: number };
+  | { kind: "failed"; error: PlainError }
+  /** Nothing is read any more: the descriptors are given back. */
+  | { kind: "dropped" };
 
 /** A lane of the destination to the main thread. */
 export type FromReceivingLane =
   /** Chunks that are checked and written: places are pairs of (file, chunk). */
   | { kind: "chunks"; session: string; places: Uint32Array; tags: Uint8Array; bytesReceived: number }
-  | { kind: "lane-failed"; session: string; error: WireError };
+  | { kind: "lane-failed"; session: string; error: PlainError };

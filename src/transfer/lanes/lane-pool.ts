@@ -1,10 +1,10 @@
 /**
- * The lanes of a source as the main thread sees them: Workers that take work from one queue until
- * every chunk is right at the destination.
+ * The lanes of a source, for its main thread: Workers that take work from one queue until
+ * the destination has confirmed every chunk.
  */
 import { SharedPacer } from "../../channel/shared-pacer.ts";
 import { spawnWorker } from "../../platform/worker.ts";
-import { MigrateError } from "../../protocol/errors.ts";
+import { fromPlainError, MigrateError } from "../../protocol/errors.ts";
 import { chunkLength, limits } from "../../protocol/limits.ts";
 import { type PlannedFile, type PlanStep, plan } from "../chunks/plan.ts";
 import { zeroTag } from "../chunks/tag-table.ts";
@@ -14,11 +14,12 @@ import { KnownPages } from "../reuse/repeats/known-pages.ts";
 import type { LaneRoute } from "./lane-link.ts";
 import type { FromLane, ToLane } from "./lane-messages.ts";
 import { LaneSpread } from "./lane-spread.ts";
+import { LentFiles } from "./lent-files.ts";
 import { WorkQueue } from "./work-queue.ts";
 
-/** The queue is filled again when no more than this waits in it: before the fastest lanes have nothing. */
+/** The queue is filled again once no more than this is left in it, before the fastest lanes run dry. */
 const fewChunks = 256;
-/** Filled, it has so much more. */
+/** The queue is filled up to this. */
 const fillChunks = 512;
 
 export interface TransferFile extends PlannedFile {
@@ -30,12 +31,12 @@ export interface TransferOptions extends LaneRoute {
   lanes: number;
   bandwidthBytesPerSec: number | null;
   compression: Compression;
-  /** Key of the destination's index; null where it has none for us. */
+  /** Key of the destination's index; null if it has none for us. */
   indexKey: Uint8Array | null;
   /** What the destination has received need not be sent to it twice. */
-  copies: boolean;
+  repeats: boolean;
   files: TransferFile[];
-  /** Bytes of a file that are right at the destination now, having cost `sent` chunks. */
+  /** So many bytes of a file are confirmed, or need not be sent. */
   progress: (file: number, bytes: number) => void;
   /**
    * Bytes and chunks sent on all lanes since the last call, and bytes of data that the destination had itself
@@ -47,76 +48,91 @@ export interface TransferOptions extends LaneRoute {
 interface Lane {
   worker: Worker;
   bytesSent: number;
+  /** Gives back the descriptors that it reads through. */
+  giveBack: () => void;
 }
 
 export class LanePool {
   readonly #options: TransferOptions;
   readonly #lanes: Lane[] = [];
-  readonly #plan: Generator<PlanStep>;
+  #plan: Generator<PlanStep> | undefined;
   readonly #queue = new WorkQueue();
   readonly #spread: LaneSpread;
   readonly #finished = Promise.withResolvers<void>();
-  /** Chunks that were laid out and are not right at the destination yet. */
+  /** Chunks that were laid out and are not confirmed yet. */
   #outstanding = 0;
   #planned = false;
   #over = false;
 
   constructor(options: TransferOptions) {
     this.#options = options;
-    this.#plan = plan(options.files);
     this.#spread = new LaneSpread(options.lanes);
     // The link may be gone before anybody waits for the end.
     this.#finished.promise.catch(() => {});
   }
 
   /**
-   * Brings every chunk over. Rejects with the first lane's failure, or with `abort`'s error; either
-   * way every Worker is gone when this settles.
+   * Brings every chunk over. The descriptors of the files must be open when this is called, and are not
+   * needed after that. Rejects with the first lane's failure, or with `abort`'s error; either way every
+   * lane ends soon after.
    */
   async run(): Promise<void> {
-    const { host, port, credentials, peer, session, laneToken, tagKey, lanes, files } = this.#options;
+    const lent = LentFiles.open(this.#options.files.map(({ fd }) => fd));
+    try {
+      this.#plan = plan(this.#options.files.map((file, i) => ({ ...file, fd: lent.fds[i]! })));
+      await this.#runLanes(lent);
+    } finally {
+      this.#over = true;
+      // A Worker that is terminated may be in the middle of a read: each is asked first.
+      for (const { worker } of this.#lanes) worker.postMessage({ kind: "drop" } satisfies ToLane);
+      lent.end();
+    }
+  }
+
+  async #runLanes(lent: LentFiles): Promise<void> {
+    const { callee, session, laneToken, tagKey, lanes, files } = this.#options;
     const { compression, indexKey, bandwidthBytesPerSec } = this.#options;
-    const memory = this.#options.copies ? KnownPages.memory(files.map(({ tags }) => tags.bytes)) : null;
-    const start: Omit<Extract<ToLane, { kind: "start" }>, "copies"> = {
+    const memory = this.#options.repeats ? KnownPages.memory(files.map(({ tags }) => tags.bytes)) : null;
+    const start: Omit<Extract<ToLane, { kind: "start" }>, "repeats"> = {
       kind: "start",
-      host,
-      port,
-      credentials,
-      peer,
+      callee,
       session,
       laneToken,
       tagKey,
-      files: files.map(({ path, tags }) => ({ path, bytes: tags.bytes })),
+      files: files.map(({ path, tags }, i) => ({ path, fd: lent.fds[i]!, bytes: tags.bytes })),
       queue: this.#queue.memory,
       compression,
       mostLevel: highestLevelOf(lanes),
       pace: bandwidthBytesPerSec === null ? null : { bandwidthBytesPerSec, memory: SharedPacer.memory() },
       indexKey,
     };
-    try {
-      this.#fill();
-      const isNothing = this.#planned && this.#outstanding === 0;
-      for (let i = 0; i < (isNothing ? 0 : lanes); i++) {
-        const worker = spawnWorker("lane");
-        const lane: Lane = { worker, bytesSent: 0 };
-        this.#lanes.push(lane);
-        worker.onerror = (event) => this.abort(new MigrateError("bug", `a lane died: ${event.message}`));
-        worker.onmessage = ({ data }: MessageEvent<FromLane>) => this.#hear(lane, data);
-        const copies = memory === null ? null : { lane: i, memory };
-        worker.postMessage({ ...start, copies } satisfies ToLane);
-      }
-      await this.#finished.promise;
-    } finally {
-      this.#over = true;
-      for (const { worker } of this.#lanes) worker.terminate();
+    this.#fill();
+    const isNothing = this.#planned && this.#outstanding === 0;
+    for (let i = 0; i < (isNothing ? 0 : lanes); i++) {
+      const worker = spawnWorker("lane");
+      const lane: Lane = { worker, bytesSent: 0, giveBack: lent.lend() };
+      this.#lanes.push(lane);
+      worker.onerror = (event) => {
+        lane.giveBack();
+        this.abort(new MigrateError("bug", `a lane died: ${event.message}`));
+      };
+      worker.onmessage = ({ data }: MessageEvent<FromLane>) => this.#receive(lane, data);
+      const repeats = memory === null ? null : { lane: i, memory };
+      worker.postMessage({ ...start, repeats } satisfies ToLane);
     }
+    await this.#finished.promise;
   }
 
   abort(error: MigrateError): void {
     this.#finished.reject(error);
   }
 
-  #hear(lane: Lane, message: FromLane): void {
+  #receive(lane: Lane, message: FromLane): void {
+    if (message.kind === "dropped") {
+      lane.giveBack();
+      lane.worker.terminate();
+      return;
+    }
     if (this.#over) return;
     try {
       switch (message.kind) {
@@ -125,14 +141,12 @@ export class LanePool {
           lane.worker.postMessage({ kind: stays ? "begin" : "redial" } satisfies ToLane);
           break;
         }
-        case "right":
-          this.#right(lane, message);
+        case "confirmed":
+          this.#confirmed(lane, message);
           this.#fill();
           break;
         case "failed":
-          this.abort(
-            new MigrateError(message.error.code, message.error.message, { side: message.error.side }),
-          );
+          this.abort(fromPlainError(message.error));
           break;
       }
     } catch (thrown) {
@@ -140,7 +154,7 @@ export class LanePool {
     }
   }
 
-  #right(lane: Lane, message: Extract<FromLane, { kind: "right" }>): void {
+  #confirmed(lane: Lane, message: Extract<FromLane, { kind: "confirmed" }>): void {
     const { files, progress, sent } = this.#options;
     const count = message.places.length / 2;
     for (let i = 0; i < count; i++) {
@@ -156,7 +170,7 @@ export class LanePool {
     lane.bytesSent = message.bytesSent;
   }
 
-  /** Lays out what comes next, where little is left; lanes that had nothing to do are told. */
+  /** Lays out what comes next if little is left, and wakes the lanes that had nothing to do. */
   #fill(): void {
     if (!this.#planned && this.#queue.size <= fewChunks) {
       while (!this.#planned && this.#queue.size < fillChunks) this.#layOut();
@@ -166,10 +180,10 @@ export class LanePool {
   }
 
   #layOut(): void {
-    const { value: step, done } = this.#plan.next();
+    const { value: step, done } = this.#plan!.next();
     if (done) {
       this.#planned = true;
-    } else if (step.kind === "right") {
+    } else if (step.kind === "equal") {
       this.#options.progress(step.file, step.bytes);
     } else {
       this.#outstanding += step.count;

@@ -18,15 +18,15 @@ import type { LaneGrant } from "../landing/lane-grant.ts";
 import { storeFailure } from "../landing/store-failure.ts";
 import { SlowReads } from "../reuse/repeats/slow-reads.ts";
 import { BlockFinder, type FoundBlock } from "../reuse/store/block-finder.ts";
-import { isNoFingerprint } from "../reuse/store/block-hash.ts";
+import { isNoBlockHash } from "../reuse/store/block-hash.ts";
 import { type Description, encodeWant, parseDescribe, type Want } from "../reuse/store/describe.ts";
 import type { FromReceivingLane } from "./lane-messages.ts";
 
 const { tagBytes, describedChunks } = limits;
 
 /**
- * Where chunks are put together of which a part is here already: one room for all lanes of this thread, since
- * nobody leaves anything in it. Many VMs may arrive at once.
+ * The room in which chunks are put together of which a part is here already. All lanes of this thread share it,
+ * since nothing stays in it between two messages, and many VMs may arrive at once.
  */
 let room: ChunkBuffer | undefined;
 function assembly(): ChunkBuffer {
@@ -34,7 +34,7 @@ function assembly(): ChunkBuffer {
   return room;
 }
 
-/** Where bodies are put together that refer to what came before: one for the thread, for the same reason. */
+/** The room in which shortened bodies are lengthened: one for the thread, for the same reason. */
 let bodyRoom: Buffer | undefined;
 function lengthening(): Buffer {
   bodyRoom ??= Buffer.allocUnsafeSlow(chunkBodyBytes);
@@ -44,7 +44,7 @@ function lengthening(): Buffer {
 /** What was found of a chunk that is still to come. */
 interface Pending {
   found: readonly (FoundBlock | null)[];
-  prints: Buffer;
+  hashes: Buffer;
 }
 
 export class LaneReceiver {
@@ -56,10 +56,10 @@ export class LaneReceiver {
   readonly #fileBytes: number[];
   readonly #writer: ChunkWriter;
   readonly #received: Received;
-  /** What is on a disk the source had better send, and other connections of this thread are not to wait for it. */
+  /** If repeats have to be read from a disk, the source is asked to send: other connections of this thread would wait. */
   readonly #reads = new SlowReads();
   readonly #finder: BlockFinder | undefined;
-  /** The plain bytes of the chunk in assembly, where its blocks can be shared with the store's files. */
+  /** The plain bytes of the chunk in assembly, if its blocks can be shared with the store's files. */
   readonly #plain: Buffer | undefined;
   readonly #pending = new Map<string, Pending>();
   /** Descriptions that nothing was looked up for yet, by their place. */
@@ -69,7 +69,7 @@ export class LaneReceiver {
   #wants: Want[] = [];
   #reportedBytes = 0;
 
-  /** `failed` is told what went wrong where nobody waits for `frame`; the lane is over then. */
+  /** `failed` receives what goes wrong outside of a call of `frame`; the lane is over then. */
   constructor(
     grant: LaneGrant,
     link: FrameSocket,
@@ -94,7 +94,7 @@ export class LaneReceiver {
 
   /**
    * Takes a frame of the source. Throws MigrateError: "protocol" for what makes no sense, "integrity"
-   * for a chunk whose tag is wrong, "no-room" or "store-failed" where it cannot be written.
+   * for a chunk whose tag is wrong, "no-room" or "store-failed" if it cannot be written.
    */
   frame(name: FrameName, payload: Buffer): void {
     this.#reads.begin();
@@ -119,7 +119,7 @@ export class LaneReceiver {
     }
     if (tagHolds(chunk, chunk.body, this.#tagger)) {
       this.#write(chunk);
-    } else if (chunk.copies > 0) {
+    } else if (chunk.repeats > 0) {
       // What it refers to is not what the source takes it for, or not here yet.
       this.#want({ file: chunk.file, chunk: chunk.chunk, found: 0 });
     } else {
@@ -138,7 +138,7 @@ export class LaneReceiver {
     const bytes = chunkLength(this.#fileBytes[chunk.file]!, chunk.chunk);
     const used = pending.found.map((block, i) => ((chunk.leftOut & (1 << i)) === 0 ? null : block));
     assembly().unpack(chunk, bytes);
-    if (this.#finder!.read(used, pending.prints, assembly().dataRoom(bytes))) {
+    if (this.#finder!.read(used, pending.hashes, assembly().dataRoom(bytes))) {
       const packed = this.#pack(bytes);
       if (tagHolds(chunk, packed.body, this.#tagger)) {
         this.#write({ ...chunk, ...packed }, used);
@@ -148,7 +148,7 @@ export class LaneReceiver {
     this.#want({ file: chunk.file, chunk: chunk.chunk, found: 0 });
   }
 
-  #describe({ tag, prints, ...description }: Description): void {
+  #describe({ tag, hashes, ...description }: Description): void {
     const key = `${description.file}:${description.chunk}`;
     const waiting = this.#pending.size + this.#described.size;
     const isKnown = this.#pending.has(key) || this.#described.has(key);
@@ -156,12 +156,12 @@ export class LaneReceiver {
       throw new MigrateError("protocol", "a chunk was described that may not be");
     }
     if (this.#described.size === 0) setImmediate(() => this.#lookNext());
-    this.#described.set(key, { ...description, tag: Buffer.from(tag), prints: Buffer.from(prints) });
+    this.#described.set(key, { ...description, tag: Buffer.from(tag), hashes: Buffer.from(hashes) });
   }
 
   /**
-   * One at a time: the store may lie on a slow disk, and other connections of this thread have their
-   * signs of life to give in between.
+   * One at a time: the store may lie on a slow disk, and other connections of this thread have to answer
+   * their PINGs in between.
    */
   #lookNext(): void {
     const [next] = this.#described.values();
@@ -175,20 +175,20 @@ export class LaneReceiver {
     }
   }
 
-  #look({ file, chunk, bytes, tag, prints }: Description): void {
+  #look({ file, chunk, bytes, tag, hashes }: Description): void {
     const data = assembly().dataRoom(bytes);
     data.fill(0);
-    const found = this.#finder!.find(file, chunk, prints, data);
-    if (found.every((block, i) => block !== null || isNoFingerprint(prints, i))) {
+    const found = this.#finder!.find(file, chunk, hashes, data);
+    if (found.every((block, i) => block !== null || isNoBlockHash(hashes, i))) {
       const packed = this.#pack(bytes);
       if (tagHolds({ file, chunk, tag }, packed.body, this.#tagger)) {
-        this.#write({ file, chunk, tag, leftOut: 0, copies: 0, ...packed }, found);
+        this.#write({ file, chunk, tag, leftOut: 0, repeats: 0, ...packed }, found);
         return;
       }
-      // Somebody's fingerprints are not those of the bytes: they are of no use.
+      // Somebody's hashes are not those of the bytes: they are of no use.
       found.fill(null);
     }
-    this.#pending.set(`${file}:${chunk}`, { found, prints });
+    this.#pending.set(`${file}:${chunk}`, { found, hashes });
     this.#want({ file, chunk, found: maskOf(found) });
   }
 
@@ -204,7 +204,7 @@ export class LaneReceiver {
     if (wants.length > 0) this.#link.send(encodeWant(wants))?.catch(() => {});
   }
 
-  /** Packs what stands in the assembly; the plain bytes are kept where they are of use. */
+  /** Packs what stands in the assembly; the plain bytes are kept if they are of use. */
   #pack(bytes: number): Packed {
     if (this.#plain !== undefined) assembly().dataRoom(bytes).copy(this.#plain);
     return assembly().pack(bytes);
@@ -240,7 +240,7 @@ export class LaneReceiver {
       places[i * 2 + 1] = chunk;
       tags.set(tag, i * tagBytes);
     });
-    // The main thread hears of it before the source does: SEAL can only come after this.
+    // The main thread is told before the source is: SEAL can only come after this.
     const bytesReceived = this.#link.bytesReceived - this.#reportedBytes;
     this.#reportedBytes = this.#link.bytesReceived;
     this.#post({ kind: "chunks", session: this.session, places, tags, bytesReceived });

@@ -1,10 +1,10 @@
 /**
- * One lane of the source: takes chunks off the shared queue, leaves out what is zero or already right at
+ * One lane of the source: takes chunks off the shared queue, leaves out what is zero or already at
  * the other end, asks there for what else it may have, and sends the rest over a connection of its own.
  * Runs in a Worker (src/lane.worker.ts).
  */
 import { SharedPacer } from "../../channel/shared-pacer.ts";
-import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
+import { MigrateError, toPlainError } from "../../protocol/errors.ts";
 import type { FrameName } from "../../protocol/frames.ts";
 import { limits } from "../../protocol/limits.ts";
 import { parseAck } from "../chunks/ack.ts";
@@ -13,20 +13,20 @@ import { ChunkBuffer } from "../chunks/chunk-buffer.ts";
 import { ChunkReader } from "../chunks/chunk-reader.ts";
 import { Tagger } from "../chunks/tagger.ts";
 import { ChunkCompressor } from "../compression/chunk-compressor.ts";
-import { CopyFinder } from "../reuse/repeats/repeat-finder.ts";
-import { Fingerprinter } from "../reuse/store/block-hash.ts";
+import { RepeatFinder } from "../reuse/repeats/repeat-finder.ts";
+import { BlockHasher } from "../reuse/store/block-hash.ts";
 import { encodeDescribe, parseWant } from "../reuse/store/describe.ts";
 import { DescriptionChoice } from "../reuse/store/description-choice.ts";
 import { ChunksUnderway, type ChunkUnderway, foundBytes, newChunk } from "./chunks-underway.ts";
-import { LaneLink } from "./lane-link.ts";
+import { type LaneHandler, LaneLink } from "./lane-link.ts";
 import type { FromLane, ToLane } from "./lane-messages.ts";
 import { type QueuedChunk, WorkQueue } from "./work-queue.ts";
 
 /** Chunks sent and not acknowledged: what a cut link can cost. */
 const windowChunks = 16;
-/** The same where chunks are described first, which takes a turn more. */
+/** The same if chunks are described first, which takes one more round trip. */
 const describedWindowChunks = 32;
-/** Garbage is collected when so many frames were made. */
+/** Garbage is collected each time so many frames were made. */
 const collectedFrames = 8;
 
 type Start = Extract<ToLane, { kind: "start" }>;
@@ -39,8 +39,8 @@ export class LaneSender {
   readonly #queue: WorkQueue;
   readonly #compressor: ChunkCompressor;
   readonly #pacer: SharedPacer | undefined;
-  readonly #fingerprinter: Fingerprinter | undefined;
-  readonly #copies: CopyFinder | undefined;
+  readonly #hasher: BlockHasher | undefined;
+  readonly #repeats: RepeatFinder | null;
   /** One for each file: of RAM the store has next to nothing, of a disk it may have nearly all. */
   readonly #choices: readonly DescriptionChoice[];
   readonly #windowChunks: number;
@@ -50,11 +50,11 @@ export class LaneSender {
   readonly #underway = new ChunksUnderway();
   readonly #wanted: ChunkUnderway[] = [];
   #link: LaneLink | undefined;
+  readonly #dropping = new AbortController();
   #wake: (() => void) | undefined;
   #answer: ((how: "begin" | "redial") => void) | undefined;
   #failure: MigrateError | undefined;
-  #stopped = false;
-  #right: { file: number; chunk: number; tag: Buffer }[] = [];
+  #confirmed: { file: number; chunk: number; tag: Buffer }[] = [];
   #sentChunks = 0;
   #frames = 0;
   #foundBytes = 0;
@@ -71,49 +71,48 @@ export class LaneSender {
     this.#pacer = start.pace
       ? new SharedPacer(start.pace.bandwidthBytesPerSec, start.pace.memory)
       : undefined;
-    this.#fingerprinter = start.indexKey ? new Fingerprinter(start.indexKey) : undefined;
+    this.#hasher = start.indexKey ? new BlockHasher(start.indexKey) : undefined;
     this.#choices = start.files.map(() => new DescriptionChoice());
     const fileBytes = start.files.map(({ bytes }) => bytes);
-    const { copies } = start;
-    this.#copies = copies ? new CopyFinder(copies.memory, copies.lane, fileBytes, this.#reader) : undefined;
+    const { repeats } = start;
+    this.#repeats = repeats && new RepeatFinder(repeats.memory, repeats.lane, fileBytes, this.#reader);
     this.#windowChunks = start.indexKey ? describedWindowChunks : windowChunks;
   }
 
-  /** Connects and works until it is stopped or fails; says either to the main thread. */
+  /** Connects and works until it fails, which the main thread is told, or is dropped. Never rejects. */
   async run(): Promise<void> {
     try {
-      const link = await this.#connect();
+      await this.#connect();
       await this.#loop();
-      this.#post({ kind: "stopped", bytesSent: link.socket.bytesSent });
     } catch (thrown) {
-      const { code, message, side } = asMigrateError(thrown);
-      this.#post({ kind: "failed", error: { code, message, side } });
+      if (!this.#dropping.signal.aborted) this.#post({ kind: "failed", error: toPlainError(thrown) });
     } finally {
       this.#link?.close();
       this.#reader.close();
     }
   }
 
-  /** Connects until the main thread says that the lane is well where it landed. */
-  async #connect(): Promise<LaneLink> {
+  /** Connects, and again until the main thread lets the lane begin where it landed. */
+  async #connect(): Promise<void> {
     for (let tries = 1; ; tries++) {
       let isOver = false;
-      const link = await LaneLink.open(this.#start, {
+      const handler: LaneHandler = {
         frame: (name, payload) => this.#frame(name, payload),
         failed: (error) => isOver || this.#fail(error),
         waits: () => this.#underway.size > 0,
-      });
+      };
+      const link = await LaneLink.open(this.#start, handler, this.#dropping.signal);
       this.#link = link;
       const answer = Promise.withResolvers<"begin" | "redial">();
       this.#answer = answer.resolve;
       this.#post({ kind: "up", landing: link.landing, tries });
-      if ((await answer.promise) === "begin") return link;
+      if ((await answer.promise) === "begin") return;
       isOver = true;
       link.close();
     }
   }
 
-  /** What the main thread says to "up". */
+  /** The main thread's answer to "up". */
   go(how: "begin" | "redial"): void {
     this.#answer?.(how);
   }
@@ -123,9 +122,13 @@ export class LaneSender {
     this.#wake?.();
   }
 
-  stop(): void {
-    this.#stopped = true;
-    this.#wake?.();
+  /** Ends it at once: when this returns, nothing is read any more. */
+  drop(): void {
+    this.#reader.close();
+    this.#dropping.abort();
+    this.#link?.close();
+    this.#fail(new MigrateError("cancelled", "the lane was given up", { side: "source" }));
+    this.#answer?.("begin");
   }
 
   #fail(error: MigrateError): void {
@@ -143,11 +146,11 @@ export class LaneSender {
   #acknowledged(payload: Buffer): void {
     for (const place of parseAck(payload)) {
       const chunk = this.#underway.acknowledge(place);
-      this.#copies?.right(chunk);
-      this.#right.push(chunk);
+      this.#repeats?.confirmed(chunk);
+      this.#confirmed.push(chunk);
       this.#foundBytes += foundBytes(chunk);
-      this.#repeatedBytes += chunk.copiedBytes;
-      if (chunk.state === "described") this.#choices[chunk.file]!.heard(true);
+      this.#repeatedBytes += chunk.repeatedBytes;
+      if (chunk.state === "described") this.#choices[chunk.file]!.answered(true);
       else this.#compressor.acknowledged(chunk.wireBytes);
     }
     this.#report();
@@ -158,14 +161,14 @@ export class LaneSender {
       const chunk = this.#underway.want(want);
       // It came over the link, for nothing.
       if (chunk.isAgain) this.#compressor.acknowledged(chunk.wireBytes);
-      else this.#choices[chunk.file]!.heard(want.found !== 0);
-      this.#copies?.gone(chunk);
+      else this.#choices[chunk.file]!.answered(want.found !== 0);
+      this.#repeats?.gone(chunk);
       this.#wanted.push(chunk);
     }
   }
 
   async #loop(): Promise<void> {
-    while (!this.#stopped || this.#underway.size > 0) {
+    for (;;) {
       if (this.#failure) throw this.#failure;
       const wanted = this.#wanted.shift();
       if (wanted !== undefined) {
@@ -173,10 +176,10 @@ export class LaneSender {
         continue;
       }
       const isFull = this.#underway.size >= this.#windowChunks;
-      const next = this.#stopped || isFull ? null : this.#queue.take();
+      const next = isFull ? null : this.#queue.take();
       if (next !== null) await this.#take(next);
       else {
-        // A full window tells of the link only where it is chunks that are awaited, and not looks into the store.
+        // A full window shows how fast the link is only if it is full of chunks, and not of looks into the store.
         await this.#wait(() => this.#sleep(), isFull && this.#underway.sent >= this.#windowChunks / 2);
       }
     }
@@ -193,7 +196,7 @@ export class LaneSender {
     });
   }
 
-  /** Does `wait`; the compressor hears for how long, and whether it was for the other side. */
+  /** Waits, and tells the compressor how long and whether it was for the other side. */
   async #wait(wait: () => Promise<void> | undefined, isTheirs: boolean): Promise<void> {
     const waiting = wait();
     if (waiting === undefined) return;
@@ -209,30 +212,30 @@ export class LaneSender {
     const bytes = this.#reader.read(file, chunk, buffer);
     // Before it is packed: a block is what lies in the file, its zeros included.
     const choice = this.#choices[file]!;
-    const prints = choice.isDue ? this.#fingerprinter?.prints(buffer.dataRoom(bytes)) : undefined;
+    const hashes = choice.isDue ? this.#hasher?.hashes(buffer.dataRoom(bytes)) : undefined;
     // What the store has crosses no link, so nothing is known of it meanwhile; RAM to come may repeat it.
-    const isWorthIt = this.#compressor.isLinkSlow || (prints !== undefined && this.#choices.length > 1);
-    this.#copies?.look(buffer.dataRoom(bytes), isWorthIt);
+    const isWorthIt = this.#compressor.isLinkSlow || (hashes !== undefined && this.#choices.length > 1);
+    this.#repeats?.look(buffer.dataRoom(bytes), isWorthIt);
     const packed = buffer.pack(bytes);
     const { body, pagesAt } = packed;
     const tag = this.#tagger.tag(file, chunk, body);
-    if (isWorthIt) this.#copies?.remember(file, chunk);
-    else if (this.#compressor.mayLinkBeSlow) this.#copies?.rememberLater(file, chunk);
+    if (isWorthIt) this.#repeats?.remember(file, chunk);
+    else if (this.#compressor.mayLinkBeSlow) this.#repeats?.rememberLater(file, chunk);
     if (tag.equals(have)) {
-      this.#copies?.right({ file, chunk, copiedBytes: 0 });
-      this.#right.push({ file, chunk, tag });
+      this.#repeats?.confirmed({ file, chunk, repeatedBytes: 0 });
+      this.#confirmed.push({ file, chunk, tag });
       return;
     }
     const dataBytes = body.length - pagesAt;
     const underway = newChunk({ file, chunk }, tag, bytes, dataBytes);
     const isAsked = choice.next(dataBytes);
-    if (prints === undefined || !isAsked) {
+    if (hashes === undefined || !isAsked) {
       this.#underway.send(underway);
       await this.#send(underway, buffer, slot, packed);
       return;
     }
     this.#underway.describe(underway);
-    this.#link!.socket.send(encodeDescribe(file, chunk, tag, prints))?.catch(() => {});
+    this.#link!.socket.send(encodeDescribe(file, chunk, tag, hashes))?.catch(() => {});
   }
 
   /** The chunk is read again: keeping all that were described would take more memory than it saves time. */
@@ -240,7 +243,7 @@ export class LaneSender {
     const { buffer, slot } = await this.#freeBuffer();
     const bytes = this.#reader.read(chunk.file, chunk.chunk, buffer);
     // Before blocks are cleared: a stream is recognised by what stands before a page.
-    this.#copies?.look(buffer.dataRoom(bytes), !chunk.isAgain && this.#compressor.isLinkSlow);
+    this.#repeats?.look(buffer.dataRoom(bytes), !chunk.isAgain && this.#compressor.isLinkSlow);
     buffer.clear(chunk.found, bytes);
     const packed = buffer.pack(bytes);
     if (chunk.found === 0 && !this.#tagger.tag(chunk.file, chunk.chunk, packed.body).equals(chunk.tag)) {
@@ -258,10 +261,10 @@ export class LaneSender {
   }
 
   async #send(chunk: ChunkUnderway, buffer: ChunkBuffer, slot: number, packed: Packed): Promise<void> {
-    const copies = (this.#compressor.isLinkSlow && this.#copies?.find(packed)) || [];
-    chunk.copiedBytes = copies.reduce((sum, { bytes }) => sum + bytes, 0);
-    this.#copies?.sent(chunk.file, chunk.chunk);
-    const content = copies.length === 0 ? packed.body : buffer.shorten(copies);
+    const repeats = (this.#compressor.isLinkSlow && this.#repeats?.find(packed)) || [];
+    chunk.repeatedBytes = repeats.reduce((sum, { bytes }) => sum + bytes, 0);
+    this.#repeats?.sent(chunk.file, chunk.chunk);
+    const content = repeats.length === 0 ? packed.body : buffer.shorten(repeats);
     const compressed = this.#compressor.compress(content, packed.body.length);
     if (compressed !== null) buffer.compressed(compressed);
     const frame = buffer.frame(chunk.file, chunk.chunk, chunk.tag, chunk.found);
@@ -277,17 +280,17 @@ export class LaneSender {
   }
 
   #report(): void {
-    const right = this.#right;
-    if (right.length === 0) return;
-    this.#right = [];
-    const places = new Uint32Array(right.length * 2);
-    const tags = new Uint8Array(right.length * limits.tagBytes);
-    right.forEach(({ file, chunk, tag }, i) => {
+    const confirmed = this.#confirmed;
+    if (confirmed.length === 0) return;
+    this.#confirmed = [];
+    const places = new Uint32Array(confirmed.length * 2);
+    const tags = new Uint8Array(confirmed.length * limits.tagBytes);
+    confirmed.forEach(({ file, chunk, tag }, i) => {
       places.set([file, chunk], i * 2);
       tags.set(tag, i * limits.tagBytes);
     });
     this.#post({
-      kind: "right",
+      kind: "confirmed",
       places,
       tags,
       sentChunks: this.#sentChunks,

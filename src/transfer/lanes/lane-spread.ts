@@ -9,7 +9,7 @@ import { limits } from "../../protocol/limits.ts";
 /** Connections that one lane makes at most; with two threads the odds of a bad end are one in 32 then. */
 const mostTries = 6;
 
-/** Which of how many threads a connection is on, as the destination says. */
+/** The thread of the destination that a connection is on, and how many there are, by its WELCOME. */
 export interface Landing {
   door: number;
   doors: number;
@@ -26,13 +26,13 @@ export class LaneSpread {
     this.#lanes = lanes;
   }
 
-  /** True where a lane stays that landed there at its `tries`-th try; it is counted then. */
+  /** True if a lane stays that landed there at its `tries`-th try; it is counted then. */
   stays(landing: Landing | null, tries: number): boolean {
     if (landing === null) return true;
     const { door, doors } = landing;
     const fair = Math.ceil(this.#lanes / Math.max(1, doors));
     const there = this.#staying.get(door) ?? 0;
-    // One that was closed counts at the destination until that has heard of it.
+    // A connection that was closed counts at the destination until it has noticed.
     const mayAgain = tries < mostTries && this.#again < limits.lanes - this.#lanes;
     if (there >= fair && mayAgain) {
       this.#again++;

@@ -46,7 +46,7 @@ export class WorkQueue {
     return capacity - this.size;
   }
 
-  /** Lays a chunk out; for the one thread that made the queue, and where there is `room`. */
+  /** Lays a chunk out; for the one thread that made the queue, and if there is `room`. */
   add(file: number, chunk: number, have: Uint8Array): void {
     if (this.room <= 0) throw new RangeError("the queue is full");
     const at = (Atomics.load(this.#counts, laidOut) % capacity) * entryBytes;
@@ -56,7 +56,7 @@ export class WorkQueue {
     Atomics.add(this.#counts, laidOut, 1);
   }
 
-  /** Takes the next chunk; null where there is none at the moment. For any thread. */
+  /** Takes the next chunk; null if there is none at the moment. For any thread. */
   take(): QueuedChunk | null {
     for (;;) {
       const turn = Atomics.load(this.#counts, taken);

@@ -1,9 +1,9 @@
 /**
- * How one bandwidth is divided among streams of which some have little to say: what those leave is for the
- * others. Pure.
+ * How one bandwidth is divided among streams of which some send little: what those leave is for the others.
+ * Pure.
  */
 
-/** A stream that sends so much of what it may has more to say. */
+/** A stream that sends this part of what it may, or more, would send more. */
 const hungryPart = 0.75;
 
 export interface StreamUse {
@@ -15,7 +15,7 @@ export interface StreamUse {
 
 /**
  * What each stream may send from now on in bytes a second, in the order given, so that all together keep to
- * `bandwidthBytesPerSec`. One that has little to say may send as much as an even division gives it, so that
+ * `bandwidthBytesPerSec`. One that sends little may still send as much as an even division allows, so that
  * it shows when it has more.
  */
 export function bandwidthShares(bandwidthBytesPerSec: number, streams: readonly StreamUse[]): number[] {

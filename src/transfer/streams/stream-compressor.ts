@@ -1,15 +1,15 @@
 /**
- * Compresses what programs say on the streams of one thread, where that is faster: the choice that a lane
+ * Compresses what programs send on the streams of one thread, if that is faster: the choice that a lane
  * makes for its chunks, made once for all streams that share a thread and its part of the link.
  *
- * The thread works while it takes up a piece. In between it waits for the other side, where much is under way, and
- * else for a program that has nothing to say. Were each stream to choose for itself, it would take the thread's
- * work for the others for a slow link, and compress the more.
+ * The thread works while it compresses and sends a piece. The rest of the time counts as waiting for the other
+ * side if much is under way, and as rest if the programs send little. If each stream chose for itself, it would
+ * mistake the thread's work for other streams for a slow link, and compress even more.
  */
 import { ChunkCompressor, type CompressorTools } from "../compression/chunk-compressor.ts";
 import type { Compression } from "../compression/compression.ts";
 
-/** With so much under way programs wait for the other side, even where no window is full: a disk's mirror does. */
+/** With so much under way a program waits for the other side even if no window is full, as a disk's mirror does. */
 const muchUnderWayBytes = 256 * 1024;
 
 /** What is under way of a stream, by bytes of the program and by what was made of them. */
@@ -52,7 +52,7 @@ export class StreamCompressor {
     };
   }
 
-  /** What was known is of a way that is gone, and most of it is how long there was none. */
+  /** What was measured is about a connection that is gone, and most of the time since there was none: measures anew. */
   #begin(stream: UnderWay): void {
     const isFirst = !stream.hasBegun;
     stream.hasBegun = true;
@@ -94,9 +94,9 @@ export class StreamCompressor {
 
 /** A stream's part of its thread's compressor. */
 export interface CompressedStream {
-  /** A connection carries the stream from now on; another one than before, where there was one. */
+  /** A connection carries the stream from now on; another one than before, if there was one. */
   begin(): void;
-  /** The zstd frame for these bytes, or null where they are to be sent as they are. To be called for all, in order. */
+  /** The zstd frame for these bytes, or null if they are to be sent as they are. To be called for all, in order. */
   compress(bytes: Buffer): Buffer | null;
   /** What `compress` was called for is done: the thread turns to something else. */
   worked(): void;

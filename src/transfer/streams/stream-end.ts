@@ -17,11 +17,11 @@ import { StreamLocal } from "./stream-local.ts";
 import { bytesOf, type StreamFrame, StreamOutbox } from "./stream-outbox.ts";
 import { type StreamTiming, StreamWatch } from "./stream-watch.ts";
 
-/** So much is acknowledged at once, less after a moment: an acknowledgement costs both hosts a wake-up. */
+/** So much is acknowledged at once, less after `ackMs`: an acknowledgement costs both hosts a wake-up. */
 const ackBytes = limits.streamWindowBytes / 8;
 const ackMs = 2;
 
-/** Less does not compress well; where the bandwidth is so small that it takes more than a second, less all the same. */
+/** Smaller pieces do not compress well; they are smaller only if the bandwidth does not carry one in a second. */
 const compressedPieceBytes = 128 * 1024;
 /** A frame's bytes up to so many are copied behind its head. */
 const copiedBytes = 16 * 1024;
@@ -35,13 +35,13 @@ export interface StreamEndOptions {
   instance: string;
   timing: StreamTiming;
   bandwidthBytesPerSec: number | null;
-  /** Where the peer takes what is compressed. */
+  /** What compresses; absent if the peer does not take compressed frames. */
   compressed?: CompressedStream;
-  /** The peer's direction has ended, checked and handed on; told before the peer hears of it. */
+  /** The peer's direction has ended, checked and handed on; called before it is acknowledged. */
   inboundEnded: () => void;
   /** Both directions have ended, and the peer has ours. */
   over: () => void;
-  /** It cannot go on; called once, and nothing after it. */
+  /** The stream has failed; called once, and nothing after it. */
   failed: (error: MigrateError) => void;
 }
 
@@ -69,11 +69,11 @@ export class StreamEnd {
     const { side, stream, tagKey, instance, timing } = options;
     const other = side === "source" ? "destination" : "source";
     this.local = new StreamLocal({
-      // What goes wrong here must not pass for a program that said less.
-      said: (bytes) => this.#guard(() => this.#said(bytes)),
-      saidLast: () => this.#guard(() => this.#saidLast()),
+      // An error here must not look like a program that sent less.
+      data: (bytes) => this.#guard(() => this.#data(bytes)),
+      end: () => this.#guard(() => this.#endOfData()),
       gone: () => this.#guard(() => this.#gone()),
-      hearsAgain: () => this.#guard(() => this.inbox.drained()),
+      drained: () => this.#guard(() => this.inbox.drained()),
     });
     this.inbox = new StreamInbox(stream, streamKey(tagKey, instance, other), this.local);
     this.outbox = new StreamOutbox(stream, streamKey(tagKey, instance, side), options.compressed);
@@ -87,7 +87,7 @@ export class StreamEnd {
 
   /**
    * From now on `link` carries the stream, and the one before does not; the peer has `received` of ours,
-   * and was told `inbox.begin()`. Throws MigrateError "protocol" where `received` cannot be.
+   * and was told `inbox.begin()`. Throws MigrateError "protocol" if `received` cannot be.
    */
   carry(link: FrameSocket, received: number): void {
     this.outbox.acknowledge(received);
@@ -99,7 +99,7 @@ export class StreamEnd {
     this.#news();
   }
 
-  /** This connection is gone; nothing happens where it was not the one that carries the stream. */
+  /** This connection is gone; nothing happens if it was not the one that carries the stream. */
   uncarry(link: FrameSocket): void {
     if (this.#link !== link) return;
     this.#link = undefined;
@@ -160,7 +160,7 @@ export class StreamEnd {
     this.#end(asMigrateError(thrown));
   }
 
-  /** Nothing more is to come in either direction: lets out what was said last, and closes. */
+  /** Nothing more is to come in either direction: sends what still waits, and closes. */
   finish(): void {
     const link = this.#link;
     this.#link = undefined;
@@ -168,7 +168,7 @@ export class StreamEnd {
     this.close();
   }
 
-  /** Ends everything at once and says nothing. Idempotent. */
+  /** Ends everything at once; the peer is not told. Idempotent. */
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
@@ -200,7 +200,7 @@ export class StreamEnd {
     }
   }
 
-  #said(bytes: Buffer): void {
+  #data(bytes: Buffer): void {
     const most = this.#pieceBytes;
     for (let at = 0; at < bytes.length; at += most) {
       this.#post(this.outbox.add(at === 0 && bytes.length <= most ? bytes : bytes.subarray(at, at + most)));
@@ -209,12 +209,12 @@ export class StreamEnd {
     if (!this.outbox.hasRoom) this.local.pause();
   }
 
-  #saidLast(): void {
+  #endOfData(): void {
     if (!this.outbox.finished) this.#post(this.outbox.finish());
   }
 
   #gone(): void {
-    this.#saidLast();
+    this.#endOfData();
     this.inbox.broken();
   }
 
@@ -230,7 +230,7 @@ export class StreamEnd {
   }
 
   /**
-   * Gives the connection what it is to carry, one frame at a time, so that what is said beside the data
+   * Gives the connection what it is to carry, one frame at a time, so that a frame beside the data
    * never waits behind more than one.
    */
   async #pump(link: FrameSocket): Promise<void> {
@@ -247,7 +247,7 @@ export class StreamEnd {
         if (sent) await sent;
       }
     } catch {
-      // The link is gone, and says so itself.
+      // The link is gone, which its handler reports.
     } finally {
       if (this.#link === link) this.#pumping = false;
     }
@@ -264,9 +264,9 @@ export class StreamEnd {
         this.#isInboundEndTold = true;
         this.#options.inboundEnded();
       }
-      const { untold } = this.inbox;
-      if (this.inbox.ended || untold >= ackBytes) this.#acknowledge();
-      else if (untold > 0) this.#ackTimer ??= setTimeout(() => this.#acknowledge(), ackMs);
+      const { unacknowledged } = this.inbox;
+      if (this.inbox.ended || unacknowledged >= ackBytes) this.#acknowledge();
+      else if (unacknowledged > 0) this.#ackTimer ??= setTimeout(() => this.#acknowledge(), ackMs);
       if (this.inbox.ended && this.outbox.delivered) this.#options.over();
     });
   }
@@ -274,9 +274,9 @@ export class StreamEnd {
   #acknowledge(): void {
     clearTimeout(this.#ackTimer);
     this.#ackTimer = undefined;
-    // A peer that does not read what it is told is told it later, in one.
-    if (this.#link === undefined || this.inbox.untold === 0 || this.#isAckWaiting) return;
-    const sent = this.#link.send(encodeDataAck(this.inbox.tell()));
+    // A peer that does not read is sent one acknowledgement for all, later.
+    if (this.#link === undefined || this.inbox.unacknowledged === 0 || this.#isAckWaiting) return;
+    const sent = this.#link.send(encodeDataAck(this.inbox.acknowledge()));
     if (sent === undefined) return;
     this.#isAckWaiting = true;
     const done = () => {
@@ -287,7 +287,7 @@ export class StreamEnd {
   }
 }
 
-/** Gives a frame to a connection; the promise, where there is one, is of its last byte. */
+/** Sends a frame; the promise, if there is one, resolves once the socket has its last byte. */
 function send(link: FrameSocket, { head, bytes }: StreamFrame): Promise<void> | undefined {
   if (bytes === null) return link.send(head);
   // Two writes are two records and two packets; for a few bytes that costs more than to copy them.

@@ -16,7 +16,7 @@ const offsetBytes = 8;
 const digestBytes = 32;
 
 /**
- * The 16-byte key of the tags of what `sender` says on a stream: HKDF-SHA256 (RFC 5869) of the session's
+ * The 16-byte key of the tags of what `sender` sends on a stream: HKDF-SHA256 (RFC 5869) of the session's
  * tag key, so that the two directions, and two QEMUs one after the other, never share a nonce.
  * `instance` is the hex 32 of STARTED.
  */
@@ -30,7 +30,7 @@ export class StreamTagger {
   readonly #key: Buffer;
   readonly #nonce = Buffer.alloc(12);
 
-  /** Takes the 16 bytes that `streamKey` gives. */
+  /** Takes the 16 bytes that `streamKey` returns. */
   constructor(key: Uint8Array, stream: number) {
     this.#key = Buffer.from(key);
     this.#nonce.writeUInt32BE(stream, 0);
@@ -78,8 +78,8 @@ export function dataHead(name: "data" | "dataZstd", offset: number, tag: Buffer,
 }
 
 /**
- * Reads a DATA or DATA-ZSTD payload; tag and bytes lie in it, the latter as they came. Throws MigrateError "protocol" for one that is cut short
- * or has no bytes: two frames with one offset would share a nonce.
+ * Reads a DATA or DATA-ZSTD payload; tag and bytes are views of it, the bytes as they came. Throws MigrateError
+ * "protocol" for one that is cut short or has no bytes: two frames with one offset would share a nonce.
  */
 export function parseData(payload: Buffer): { offset: number; tag: Buffer; bytes: Buffer } {
   if (payload.length <= dataHeaderBytes) throw new MigrateError("protocol", "a data frame has no bytes");

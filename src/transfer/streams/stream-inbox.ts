@@ -13,7 +13,7 @@ const blockBytes = 64 * 1024;
 
 /** The program's end, as far as this needs it. */
 export interface StreamOutlet {
-  /** Hands bytes on; gives how many were taken. */
+  /** Hands bytes on; returns how many were taken. */
   write(bytes: Buffer): number;
   /** There is nothing more to hand on. */
   shutdown(): void;
@@ -38,12 +38,12 @@ export class StreamInbox {
   #handedOn = 0;
   /** Where the next frame of this connection begins. */
   #next = 0;
-  /** The most that the peer was told we have; it may send a window beyond that. */
-  #told = 0;
+  /** The most that was acknowledged to the peer, which may send a window beyond that. */
+  #acknowledged = 0;
   #waiting: Block[] = [];
   #end: { bytes: number; digest: Buffer } | undefined;
   /** DATA-END came on this connection, or was in before it. */
-  #endHeard = false;
+  #endCame = false;
   #ended = false;
   #broken = false;
 
@@ -54,14 +54,14 @@ export class StreamInbox {
     this.#digest = new StreamDigest(stream);
   }
 
-  /** What HELLO, WELCOME and DATA-ACK say: the bytes handed on, and one more once the end is, too. */
+  /** `received` of HELLO, WELCOME and DATA-ACK: the bytes handed on, and one more once the end is, too. */
   get received(): number {
     return this.#handedOn + (this.#ended ? 1 : 0);
   }
 
-  /** What the peer was not told yet. */
-  get untold(): number {
-    return this.received - this.#told;
+  /** What was received and is not acknowledged yet. */
+  get unacknowledged(): number {
+    return this.received - this.#acknowledged;
   }
 
   /** True once everything, the end included, was checked and handed on. */
@@ -78,28 +78,28 @@ export class StreamInbox {
     return this.#ended ? this.#end?.digest : undefined;
   }
 
-  /** The peer is being told; gives what. */
-  tell(): number {
-    this.#told = this.received;
-    return this.#told;
+  /** Counts all that was received as acknowledged, and returns it. */
+  acknowledge(): number {
+    this.#acknowledged = this.received;
+    return this.#acknowledged;
   }
 
-  /** A new connection begins; gives what the peer must be told, behind which it begins. */
+  /** A new connection begins; returns the `received` of its HELLO or WELCOME, behind which the peer continues. */
   begin(): number {
     this.#next = this.#handedOn;
-    this.#endHeard = this.#ended;
-    return this.tell();
+    this.#endCame = this.#ended;
+    return this.acknowledge();
   }
 
   /**
-   * Takes a DATA payload, or where `isZstd` a DATA-ZSTD one. Throws MigrateError: "protocol" for a frame that
-   * has no place here, "integrity" for a wrong tag, "qemu-failed" where the program is gone and cannot take it.
+   * Takes a DATA payload, or a DATA-ZSTD one if `isZstd`. Throws MigrateError: "protocol" for a frame that
+   * has no place here, "integrity" for a wrong tag, "qemu-failed" if the program is gone and cannot take it.
    */
   data(payload: Buffer, isZstd = false): void {
     const { offset, tag, bytes: content } = parseData(payload);
     if (offset !== this.#next) throw wrong(`went on at ${offset} and not at ${this.#next}`);
     // Before anything is decompressed: a window is of what the program is to have, and not of what crossed the link.
-    const room = this.#told + limits.streamWindowBytes + limits.dataBytes - offset;
+    const room = this.#acknowledged + limits.streamWindowBytes + limits.dataBytes - offset;
     if (room < (isZstd ? 1 : content.length)) throw wrong("did not wait");
     const bytes = isZstd ? decompressBody(content, Math.min(limits.dataBytes, room)) : content;
     if (bytes.length === 0) throw wrong("has a compressed frame of nothing");
@@ -120,12 +120,12 @@ export class StreamInbox {
     else this.#keep(bytes.subarray(taken), end);
   }
 
-  /** Takes a DATA-END payload. Throws MigrateError "protocol", or "integrity" where the digest is wrong. */
+  /** Takes a DATA-END payload. Throws MigrateError "protocol", or "integrity" if the digest is wrong. */
   end(payload: Buffer): void {
     const { bytes, digest } = parseDataEnd(payload);
-    if (this.#endHeard) throw wrong("ended twice");
+    if (this.#endCame) throw wrong("ended twice");
     if (bytes !== this.#next || bytes !== this.#accepted) throw wrong("ended before its end");
-    this.#endHeard = true;
+    this.#endCame = true;
     const known = this.#end?.digest ?? this.#digest.finish(bytes);
     this.#end = { bytes, digest: known };
     if (!timingSafeEqual(digest, known)) {
@@ -147,7 +147,7 @@ export class StreamInbox {
     this.#endStream();
   }
 
-  /** The program is gone. Throws MigrateError "qemu-failed" where bytes waited for it. */
+  /** The program is gone. Throws MigrateError "qemu-failed" if bytes waited for it. */
   broken(): void {
     this.#broken = true;
     if (this.#waiting.length > 0) throw programGone();

@@ -1,18 +1,17 @@
 /**
- * The program's end of a stream: a connection over a unix socket, whose half-closed states are told
- * apart from its end.
+ * The program's end of a stream: a connection over a unix socket, of which each direction ends on its own.
  */
 import type { Socket, SocketHandler } from "bun";
 
 export interface LocalProgram {
-  /** The program said this; the buffer is the caller's to keep. */
-  said(bytes: Buffer): void;
-  /** The program says nothing more; it may still listen. */
-  saidLast(): void;
-  /** The program is gone: it neither says nor hears anything any more. Not told after `close`. */
+  /** The program sent this; the receiver may keep the buffer. */
+  data(bytes: Buffer): void;
+  /** The program sends nothing more; it may still receive. */
+  end(): void;
+  /** The program is gone, and sends and receives nothing any more. Not called after `close`. */
   gone(): void;
   /** The program takes bytes again. */
-  hearsAgain(): void;
+  drained(): void;
 }
 
 export class StreamLocal {
@@ -37,13 +36,13 @@ export class StreamLocal {
     await Bun.connect(options as object as Bun.UnixSocketOptions<undefined>);
   }
 
-  /** Hands bytes to the program; gives how many it took. The rest is for `hearsAgain`. */
+  /** Hands bytes to the program; returns how many it took. The rest is for `drained`. */
   write(bytes: Buffer): number {
-    // Bun gives -1 for a socket whose other end is gone, which `gone` tells of.
+    // Bun returns -1 for a socket whose other end is gone, which `gone` reports.
     return Math.max(0, this.#socket?.write(bytes) ?? 0);
   }
 
-  /** Nothing more will be said to the program. To be called once it has taken everything. */
+  /** Nothing more is sent to the program. To be called once it has taken everything. */
   shutdown(): void {
     this.#socket?.shutdown();
   }
@@ -74,13 +73,13 @@ export class StreamLocal {
         else if (this.#paused) socket.pause();
       },
       data: (_, bytes) => {
-        if (!this.#closed) this.#program.said(bytes);
+        if (!this.#closed) this.#program.data(bytes);
       },
       drain: () => {
-        if (!this.#closed) this.#program.hearsAgain();
+        if (!this.#closed) this.#program.drained();
       },
       end: () => {
-        if (!this.#closed) this.#program.saidLast();
+        if (!this.#closed) this.#program.end();
       },
       // Bun closes a socket whose other end has closed, and one that both ends have shut down.
       close: () => {

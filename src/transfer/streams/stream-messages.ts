@@ -1,21 +1,17 @@
-/** What the main thread of a source and the Workers of its streams say to each other; the bytes never pass this way. */
-import type { Credentials } from "../../channel/tls.ts";
-import type { WireError } from "../../protocol/errors.ts";
+/** The messages between the main thread of a source and the Workers of its streams; the bytes never pass this way. */
+import type { Callee } from "../../channel/call.ts";
+import type { PlainError } from "../../protocol/errors.ts";
 import type { Compression } from "../compression/compression.ts";
 import type { StreamTiming } from "./stream-watch.ts";
 
 /** Where a source's streams go, and how they get in. */
 export interface StreamRoute {
-  host: string;
-  port: number;
-  credentials: Credentials | null;
-  /** The destination's fingerprint; null on an insecure link. */
-  peer: string | null;
+  callee: Callee;
   session: string;
   tagKey: Uint8Array;
-  /** Of STARTED: which QEMU, and the word that lets a stream in (hex 32 each). */
+  /** Of STARTED (hex 32 each): which QEMU, and what lets a stream in. */
   instance: string;
-  streamToken: string;
+  token: string;
   compression: Compression;
   /** A stream that has been without a connection for so long has failed. */
   retryForMs: number;
@@ -44,5 +40,5 @@ export type FromStreams =
   /** So far: bytes of frames sent, and bytes handed on to either program. */
   | { kind: "progress"; stream: number; sentBytes: number; toDestination: number; toSource: number }
   | { kind: "ended"; result: StreamResult }
-  | { kind: "failed"; stream: number; error: WireError }
+  | { kind: "failed"; stream: number; error: PlainError }
   | { kind: "dropped" };

@@ -28,7 +28,7 @@ export class StreamOutbox {
   #acknowledged = 0;
   #finished: Buffer | undefined;
 
-  /** Takes the 16-byte key of this direction's tags, and what compresses, where the peer takes that. */
+  /** Takes the 16-byte key of this direction's tags, and what compresses, if the peer takes compressed frames. */
   constructor(stream: number, key: Uint8Array, compressed?: CompressedStream) {
     this.#compressed = compressed;
     this.#tagger = new StreamTagger(key, stream);
@@ -45,13 +45,13 @@ export class StreamOutbox {
     return Math.min(this.#acknowledged, this.#bytes);
   }
 
-  /** False where the program must wait: one more read of it might not fit the window. */
+  /** False if the program must wait: one more read of it might not fit the window. */
   get hasRoom(): boolean {
     const waiting = this.#bytes - this.#acknowledged;
     return waiting + limits.dataBytes <= limits.streamWindowBytes && this.#frames.length < mostFrames;
   }
 
-  /** True once the program has said its last and the end of it is a frame, too. */
+  /** True once the program has sent all and DATA-END is made. */
   get finished(): boolean {
     return this.#finished !== undefined;
   }
@@ -72,7 +72,7 @@ export class StreamOutbox {
   }
 
   /**
-   * The program's next bytes (1 to `limits.dataBytes`), kept as they are or compressed; gives the frame
+   * The program's next bytes (1 to `limits.dataBytes`), kept as they are or compressed; returns the frame
    * around them.
    */
   add(bytes: Buffer): StreamFrame {
@@ -85,7 +85,7 @@ export class StreamOutbox {
     return this.#keep({ head, bytes: sent, end: this.#bytes });
   }
 
-  /** The program has nothing more to say: gives DATA-END. To be called once. */
+  /** The program sends nothing more: returns DATA-END. To be called once. */
   finish(): StreamFrame {
     this.#finished = this.#digest.finish(this.#bytes);
     return this.#keep({
@@ -96,7 +96,7 @@ export class StreamOutbox {
   }
 
   /**
-   * The peer has received so much. Throws MigrateError "protocol" where that is less than before, more
+   * The peer has received so much. Throws MigrateError "protocol" if that is less than before, more
    * than there is, or in the middle of a frame.
    */
   acknowledge(received: number): void {
@@ -123,7 +123,7 @@ export class StreamOutbox {
     this.#compressed?.worked();
   }
 
-  /** Another connection carries the stream: gives the frames that it is to begin with. */
+  /** Another connection carries the stream: returns the frames that it is to begin with. */
   begin(): StreamFrame[] {
     this.#compressed?.begin();
     return [...this.#frames];

@@ -1,10 +1,10 @@
 /**
- * The streams of a source as the main thread sees them: Workers that carry programs' connections to the
+ * The streams of a source, for its main thread: Workers that carry programs' connections to the
  * destination, and lose nothing when the network does.
  */
 import { closeSync } from "node:fs";
 import { spawnWorker } from "../../platform/worker.ts";
-import { MigrateError } from "../../protocol/errors.ts";
+import { fromPlainError, MigrateError } from "../../protocol/errors.ts";
 import { highestLevelOf, mostLanes } from "../compression/lane-memory.ts";
 import { bandwidthShares } from "./bandwidth-share.ts";
 import type { FromStreams, StreamResult, StreamRoute, ToStreams } from "./stream-messages.ts";
@@ -53,13 +53,13 @@ export class StreamPool {
     this.#bandwidthBytesPerSec = options.bandwidthBytesPerSec;
     const { timing = streamTiming } = options;
     const workers = Math.min(options.workers, mostLanes(route.compression));
-    // At a level that takes its time, a thread has no ear for its other streams meanwhile.
+    // While it compresses at a slow level, a thread serves none of its other streams.
     const mostLevel = Math.min(calmLevel, highestLevelOf(workers));
     for (let i = 0; i < workers; i++) {
       const worker = spawnWorker("stream");
       this.#workers.push(worker);
       worker.onerror = (event) => this.#died(worker, event.message);
-      worker.onmessage = ({ data }: MessageEvent<FromStreams>) => this.#hear(worker, data);
+      worker.onmessage = ({ data }: MessageEvent<FromStreams>) => this.#receive(worker, data);
       post(worker, { kind: "route", route, timing, mostLevel });
     }
   }
@@ -77,7 +77,7 @@ export class StreamPool {
     const worker = this.#workers[this.#streams.size % this.#workers.length]!;
     const opened = Promise.withResolvers<void>();
     const ended = Promise.withResolvers<StreamResult>();
-    // Whoever does not ask how a stream ended must not be brought down by it.
+    // Nobody may ask how a stream ended: that is no unhandled rejection.
     opened.promise.catch(() => {});
     ended.promise.catch(() => {});
     const none = { isOver: false, sentBytes: 0, toDestination: 0, toSource: 0, countedBytes: 0 };
@@ -127,7 +127,7 @@ export class StreamPool {
     for (const worker of this.#workers) post(worker, { kind: "drop" });
   }
 
-  #hear(worker: Worker, message: FromStreams): void {
+  #receive(worker: Worker, message: FromStreams): void {
     if (message.kind === "dropped") {
       worker.terminate();
       return;
@@ -154,10 +154,7 @@ export class StreamPool {
         this.#divide();
         break;
       case "failed":
-        this.#fail(
-          number,
-          new MigrateError(message.error.code, message.error.message, { side: message.error.side }),
-        );
+        this.#fail(number, fromPlainError(message.error));
         this.#divide();
         break;
     }
@@ -176,7 +173,7 @@ export class StreamPool {
     for (const [number, stream] of this.#streams) if (stream.worker === worker) this.#fail(number, error);
   }
 
-  /** Divides the bandwidth among the streams that are open: evenly for now, soon by what they have to say. */
+  /** Divides the bandwidth among the streams that are open: evenly for now, soon by what they send. */
   #divide(): void {
     const bandwidth = this.#bandwidthBytesPerSec;
     if (bandwidth === null || this.#isClosed) return;

@@ -1,4 +1,4 @@
-/** Watches over the connection that carries a stream: signs of life both ways, and an end to one without them. */
+/** Watches the connection that carries a stream: sends PING when nothing else is sent, and ends it when nothing comes. */
 import type { FrameSocket } from "../../channel/frame-socket.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { deadlines } from "../../protocol/limits.ts";
@@ -6,9 +6,9 @@ import { encodeMessage } from "../../protocol/messages.ts";
 
 /** In milliseconds. */
 export interface StreamTiming {
-  /** PING after so long without a word of ours. */
+  /** PING is sent after so long without another frame of ours. */
   pingMs: number;
-  /** A peer that was not heard for so long is gone. */
+  /** A peer that sends nothing for so long is gone. */
   silenceMs: number;
 }
 
@@ -17,8 +17,8 @@ export const streamTiming: StreamTiming = { pingMs: deadlines.pingMs, silenceMs:
 export class StreamWatch {
   readonly #timing: StreamTiming;
   #timer: Timer | undefined;
-  #saidBytes = 0;
-  #saidAtMs = 0;
+  #sentBytes = 0;
+  #sentAtMs = 0;
 
   constructor(timing: StreamTiming) {
     this.#timing = timing;
@@ -28,8 +28,8 @@ export class StreamWatch {
   begin(link: FrameSocket): void {
     const { pingMs, silenceMs } = this.#timing;
     this.end();
-    this.#saidBytes = link.bytesSent;
-    this.#saidAtMs = performance.now();
+    this.#sentBytes = link.bytesSent;
+    this.#sentAtMs = performance.now();
     this.#timer = setInterval(() => this.#look(link), Math.min(pingMs, silenceMs) / 4);
   }
 
@@ -41,12 +41,12 @@ export class StreamWatch {
   #look(link: FrameSocket): void {
     const nowMs = performance.now();
     const { pingMs, silenceMs } = this.#timing;
-    if (nowMs - link.lastHeardMs > silenceMs) {
+    if (nowMs - link.lastReceivedMs > silenceMs) {
       link.destroy(new MigrateError("network", `nothing was heard for ${silenceMs / 1000} s`));
-    } else if (link.bytesSent !== this.#saidBytes) {
-      this.#saidBytes = link.bytesSent;
-      this.#saidAtMs = nowMs;
-    } else if (nowMs - this.#saidAtMs >= pingMs) {
+    } else if (link.bytesSent !== this.#sentBytes) {
+      this.#sentBytes = link.bytesSent;
+      this.#sentAtMs = nowMs;
+    } else if (nowMs - this.#sentAtMs >= pingMs) {
       link.send(encodeMessage("ping", {}))?.catch(() => {});
     }
   }

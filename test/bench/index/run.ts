@@ -15,7 +15,7 @@ export const usage = `bun run bench index [--millions 1,4] [--folder DIR]
   --millions  sizes of the index, in millions of blocks of 64 KiB, ascending (default 1,4; 16 takes minutes)
   --folder    where it lies (default: the system's folder for temporary files, on a disk)`;
 
-const { blockBytes, fingerprintBytes } = limits;
+const { blockBytes, blockHashBytes } = limits;
 const million = 1_000_000;
 /** Blocks of one file: 4 GiB. */
 const fileBlocks = 65_536;
@@ -29,7 +29,7 @@ interface Row {
   hitUs: number;
 }
 
-/** Builds an index step by step and prints a table. Throws where the options make no sense. */
+/** Builds an index step by step and hashes a table. Throws where the options make no sense. */
 export function benchIndex(args: string[], say: (text: string) => void): void {
   const { values } = parseArgs({
     args,
@@ -49,21 +49,21 @@ export function benchIndex(args: string[], say: (text: string) => void): void {
     let blocks = 0;
     let buildMs = 0;
     for (const size of sizes) {
-      let prints = Buffer.alloc(0);
+      let hashes = Buffer.alloc(0);
       while (blocks < size) {
         const count = Math.min(fileBlocks, size - blocks);
-        prints = Buffer.from(random(count * fingerprintBytes));
+        hashes = Buffer.from(random(count * blockHashBytes));
         const begunMs = performance.now();
         const file = index.begin();
-        index.add(file, 0, prints);
+        index.add(file, 0, hashes);
         index.finish(file, `vm-${blocks}/disk.raw`, "stamp");
         buildMs += performance.now() - begunMs;
         blocks += count;
       }
       const hits = Array.from({ length: lookUps }, (_, i) =>
-        printAt(prints, (i * 7919) % (prints.length / 8)),
+        hashAt(hashes, (i * 7919) % (hashes.length / 8)),
       );
-      const misses = Array.from({ length: lookUps }, () => Buffer.from(random(fingerprintBytes)));
+      const misses = Array.from({ length: lookUps }, () => Buffer.from(random(blockHashBytes)));
       const bytes = statSync(path).size;
       rows.push({
         blocks,
@@ -81,16 +81,16 @@ export function benchIndex(args: string[], say: (text: string) => void): void {
   }
 }
 
-const printAt = (prints: Buffer, block: number): Buffer =>
-  prints.subarray(block * fingerprintBytes, (block + 1) * fingerprintBytes);
+const hashAt = (hashes: Buffer, block: number): Buffer =>
+  hashes.subarray(block * blockHashBytes, (block + 1) * blockHashBytes);
 
 /** As a lane looks up: the blocks of a chunk at once. */
-function microsecondsEach(index: BlockIndex, prints: readonly Buffer[]): number {
+function microsecondsEach(index: BlockIndex, hashes: readonly Buffer[]): number {
   const begunMs = performance.now();
-  for (let at = 0; at < prints.length; at += 16) {
-    index.atOnce(() => prints.slice(at, at + 16).forEach((print) => void index.lookup(print)));
+  for (let at = 0; at < hashes.length; at += 16) {
+    index.atOnce(() => hashes.slice(at, at + 16).forEach((print) => void index.lookup(print)));
   }
-  return ((performance.now() - begunMs) * 1000) / prints.length;
+  return ((performance.now() - begunMs) * 1000) / hashes.length;
 }
 
 function table(rows: readonly Row[]): string {

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { frameTypes } from "../../../src/protocol/frames.ts";
 import { limits } from "../../../src/protocol/limits.ts";
 import { zeroTag } from "../../../src/transfer/chunks/tag-table.ts";
-import { Fingerprinter } from "../../../src/transfer/reuse/store/block-hash.ts";
+import { BlockHasher } from "../../../src/transfer/reuse/store/block-hash.ts";
 import { encodeDescribe } from "../../../src/transfer/reuse/store/describe.ts";
 import { chunkWithout } from "../../support/hostile/describing-source.ts";
 import { FloodedServer } from "../../support/hostile/flooded-server.ts";
@@ -17,7 +17,7 @@ import { PeakMemory } from "../../support/system/peak-memory.ts";
 const mebibyte = 1024 ** 2;
 /** What the issue allows a process, in bytes. */
 const mostMemoryBytes = 256 * mebibyte;
-const { blockBytes, fingerprintBytes, frameHeaderBytes, tagBytes } = limits;
+const { blockBytes, blockHashBytes, frameHeaderBytes, tagBytes } = limits;
 
 /** One block that the destination has, and a short one that it has not: many answers for few bytes. */
 const content = randomBytes(blockBytes + 100);
@@ -50,13 +50,13 @@ async function flood(lane: RawPeer, frames: Buffer, bytes: number): Promise<void
 
 test("lanes flooded with DESCRIBE and with chunks that leave out blocks keep their memory, and serve goes on", async () => {
   const { accepted, openLane } = await server.begin(vm, { base: "golden" });
-  const fingerprinter = new Fingerprinter(Buffer.from(accepted.index!, "hex"));
+  const hasher = new BlockHasher(Buffer.from(accepted.index!, "hex"));
   const right = vm.chunk(content).subarray(frameHeaderBytes + 12, frameHeaderBytes + 12 + tagBytes);
-  const describe = (tag: Uint8Array) => encodeDescribe(0, 0, tag, fingerprinter.prints(content));
+  const describe = (tag: Uint8Array) => encodeDescribe(0, 0, tag, hasher.hashes(content));
   const wrong = randomBytes(tagBytes);
   const floods: [number, Buffer[]][] = [
     // Answered by ACK over and over: a chunk of zeros.
-    [8 * mebibyte, [encodeDescribe(0, 0, zeroTag, Buffer.alloc(2 * fingerprintBytes))]],
+    [8 * mebibyte, [encodeDescribe(0, 0, zeroTag, Buffer.alloc(2 * blockHashBytes))]],
     // By WANT and ACK, and by WANT and WANT.
     [0.5 * mebibyte, [describe(right), chunkWithout(1, Buffer.from(right), 1, missing)]],
     [0.5 * mebibyte, [describe(wrong), chunkWithout(1, wrong, 1, missing)]],

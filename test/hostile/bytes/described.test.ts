@@ -10,7 +10,7 @@ import { chunkWithout, DescribingSource } from "../../support/hostile/describing
 import { HostileGround } from "../../support/hostile/hostile-ground.ts";
 import type { RawIdentity, RawPeer } from "../../support/hostile/raw-peer.ts";
 
-const { blockBytes, chunkBytes, fingerprintBytes, tagBytes } = limits;
+const { blockBytes, chunkBytes, blockHashBytes, tagBytes } = limits;
 const blocks = 6;
 const lastBlock = blocks - 1;
 const allButLast = 2 ** lastBlock - 1;
@@ -156,10 +156,10 @@ describe("DESCRIBE", () => {
       base: "golden",
       bytes,
     });
-    const prints = randomBytes((chunkBytes / blockBytes) * fingerprintBytes);
-    for (let chunk = 0; chunk < most; chunk++) lane.sendBytes(encodeDescribe(0, chunk, zeroTag, prints));
+    const hashes = randomBytes((chunkBytes / blockBytes) * blockHashBytes);
+    for (let chunk = 0; chunk < most; chunk++) lane.sendBytes(encodeDescribe(0, chunk, zeroTag, hashes));
     for (let wants = 0; wants < most; ) wants += parseWant((await lane.next()).payload).length;
-    await refusedOn(lane, encodeDescribe(0, most, zeroTag, prints), mayNot);
+    await refusedOn(lane, encodeDescribe(0, most, zeroTag, hashes), mayNot);
     await ground.expectServing();
   });
 });

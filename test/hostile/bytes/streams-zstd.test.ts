@@ -40,7 +40,7 @@ async function make(): Promise<StreamGround> {
 async function letIn(ground: StreamGround, stream = 0, reads = true): Promise<Let> {
   const caller = await expectCaller(ground.pathOf(stream));
   undone.push(() => caller.close());
-  const certificate = ground.route.credentials!;
+  const certificate = ground.route.callee.tls!.credentials;
   const identity = { ...certificate, fingerprint: fingerprintOf(certificate.certificatePem) };
   const peer = await RawPeer.connect({ port: ground.doors.port, identity });
   undone.push(() => peer.close());
@@ -78,7 +78,7 @@ async function servesOn(ground: StreamGround): Promise<void> {
   ground.arriving.drop();
   const { session, instance, token, tagKey, doors, failures } = ground;
   ground.arriving = new ArrivingStreams({
-    ...{ session, instance, token, tagKey, doors, peer: ground.route.peer! },
+    ...{ session, instance, token, tagKey, doors, peer: ground.route.callee.tls!.peer },
     path: (stream) => ground.pathOf(stream),
     failed: (error) => failures.push(error),
     received: () => {},

@@ -30,7 +30,10 @@ async function make(options: GroundOptions = {}): Promise<StreamGround> {
 }
 
 /** A connection of the source that the session belongs to. */
-async function connect(ground: StreamGround, certificate = ground.route.credentials!): Promise<RawPeer> {
+async function connect(
+  ground: StreamGround,
+  certificate = ground.route.callee.tls!.credentials,
+): Promise<RawPeer> {
   const identity = { ...certificate, fingerprint: fingerprintOf(certificate.certificatePem) };
   const peer = await RawPeer.connect({ port: ground.doors.port, identity });
   undone.push(() => peer.close());

@@ -105,7 +105,7 @@ describe("a WANT", () => {
       "protocol",
       notDescribed,
       lane(async ({ peer }, described) => {
-        const all = 2 ** ((described.length - 24) / limits.fingerprintBytes) - 1;
+        const all = 2 ** ((described.length - 24) / limits.blockHashBytes) - 1;
         peer.sendBytes(want(described, all));
         for (let sent = ""; sent !== "chunk"; ) sent = (await peer.next()).name ?? "";
         peer.sendBytes(want(described, all));

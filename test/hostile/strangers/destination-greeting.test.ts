@@ -44,7 +44,7 @@ describe("at the greeting", () => {
       "INVENTORY",
       async ({ peer }) => void peer.sendFrame("inventory", Buffer.alloc(24)),
       "protocol",
-      "tags came unasked",
+      "expected welcome, got inventory",
     ],
     [
       "a CHUNK",

@@ -18,7 +18,7 @@ import { sharesBlocks } from "../../../src/platform/copy-range.ts";
 import { freeBytes } from "../../../src/platform/filesystem.ts";
 import { limits } from "../../../src/protocol/limits.ts";
 import { BlockFinder } from "../../../src/transfer/reuse/store/block-finder.ts";
-import { Fingerprinter } from "../../../src/transfer/reuse/store/block-hash.ts";
+import { BlockHasher } from "../../../src/transfer/reuse/store/block-hash.ts";
 import { findProgram } from "../../support/runner/needs.ts";
 import { runChild } from "../../support/system/child.ts";
 import { MountNamespace } from "../../support/system/mount-namespace.ts";
@@ -62,13 +62,13 @@ function shareWhole(data: Buffer): number {
   fsyncSync(fd);
   const before = freeBytes(disk);
   const finder = new BlockFinder({ key, index: null, bases: [base] });
-  const fingerprinter = new Fingerprinter(key);
+  const hasher = new BlockHasher(key);
   try {
     for (let chunk = 0; chunk < chunks; chunk++) {
       const at = chunk * limits.chunkBytes;
       const room = Buffer.alloc(limits.chunkBytes);
-      const prints = fingerprinter.prints(data.subarray(at, at + limits.chunkBytes));
-      const found = finder.find(0, chunk, prints, room);
+      const hashes = hasher.hashes(data.subarray(at, at + limits.chunkBytes));
+      const found = finder.find(0, chunk, hashes, room);
       expect(finder.share(found, room, fd, at)).toBe(true);
     }
     fsyncSync(fd);

@@ -5,8 +5,10 @@
 import { closeSync, ftruncateSync, mkdirSync, openSync, readSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { nextData } from "../../../src/platform/holes.ts";
-import { blocksPerChunk, limits } from "../../../src/protocol/limits.ts";
+import { limits } from "../../../src/protocol/limits.ts";
 import type { SmallFile, SmallVm, SmallVmOptions } from "./small-vm.ts";
+
+const blocksPerChunk = limits.chunkBytes / limits.blockBytes;
 
 const { blockBytes, chunkBytes } = limits;
 const mebibyte = 1024 ** 2;

@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { encodeFrame, frameTypes } from "../../../src/protocol/frames.ts";
 import { limits } from "../../../src/protocol/limits.ts";
-import { Fingerprinter } from "../../../src/transfer/reuse/store/block-hash.ts";
+import { BlockHasher } from "../../../src/transfer/reuse/store/block-hash.ts";
 import { encodeDescribe, parseWant } from "../../../src/transfer/reuse/store/describe.ts";
 import type { HostileGround } from "./hostile-ground.ts";
 import type { RawIdentity, RawPeer } from "./raw-peer.ts";
@@ -72,7 +72,7 @@ export class DescribingSource {
 
   /** DESCRIBE of these bytes as the disk's first chunk, under the key of ACCEPT unless another is given. */
   description(bytes: Buffer, tag: Buffer, key = this.indexKey!): Buffer {
-    return encodeDescribe(0, 0, tag, new Fingerprinter(key).prints(bytes));
+    return encodeDescribe(0, 0, tag, new BlockHasher(key).hashes(bytes));
   }
 
   /** Sends a frame that is answered by WANT of one chunk; gives the blocks that are found of it. */

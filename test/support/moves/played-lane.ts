@@ -1,4 +1,5 @@
 /** A lane of the source against a destination that the test plays, over plain TCP. */
+import { closeSync, openSync } from "node:fs";
 import type { Socket, TCPSocketListener } from "bun";
 import { FrameDecoder } from "../../../src/protocol/frames.ts";
 import { limits } from "../../../src/protocol/limits.ts";
@@ -34,9 +35,11 @@ export interface PlayedLane {
   work: (count: number, have?: Buffer, first?: number) => void;
   /** Says something to the lane that is no answer. */
   say: (frame: Buffer) => void;
-  /** Resolves with the lane's last word. */
+  /** Ends the lane. */
+  drop: () => void;
+  /** Resolves with how the lane ended: it failed, or was dropped. */
   ended: Promise<FromLane>;
-  /** Ends the destination. */
+  /** Ends both. Idempotent. */
   close: () => void;
 }
 
@@ -50,14 +53,14 @@ export interface PlayedLaneOptions {
   /** "off" where it is absent. */
   compression?: Compression;
   /** Which lane it is, and the memory of KnownPages that it shares with others; none where it is absent. */
-  copies?: { lane: number; memory: SharedArrayBuffer };
+  repeats?: { lane: number; memory: SharedArrayBuffer };
   /** What the destination reads where a chunk refers to what it has received. */
   received?: ReadReceived;
   heard?: (message: FromLane) => void;
 }
 
 export function playLane(options: PlayedLaneOptions): PlayedLane {
-  const { path, bytes, answer, describes, compression = "off", copies = null, heard } = options;
+  const { path, bytes, answer, describes, compression = "off", repeats = null, heard } = options;
   const read: ReadReceived = options.received ?? (() => false);
   const said: Said[] = [];
   const chunks: Chunk[] = [];
@@ -73,12 +76,12 @@ export function playLane(options: PlayedLaneOptions): PlayedLane {
             socket.data.standing = "lane-destination";
             socket.write(answer({ kind: "hello" }));
           } else if (name === "chunk" || name === "describe") {
-            const copy = Buffer.from(payload);
-            if (name === "chunk") chunks.push(parseChunk(copy, [bytes], { read }));
+            const kept = Buffer.from(payload);
+            if (name === "chunk") chunks.push(parseChunk(kept, [bytes], { read }));
             const heardNow: Said =
               name === "chunk"
                 ? { kind: "chunk", ...chunks.at(-1)! }
-                : { kind: "description", ...parseDescribe(copy, [bytes]) };
+                : { kind: "description", ...parseDescribe(kept, [bytes]) };
             said.push(heardNow);
             socket.write(answer(heardNow));
           }
@@ -89,28 +92,26 @@ export function playLane(options: PlayedLaneOptions): PlayedLane {
   });
   const { promise: ended, resolve: end } = Promise.withResolvers<FromLane>();
   const queue = new WorkQueue();
+  const fd = openSync(path, "r");
   const lane = new LaneSender(
     {
       kind: "start",
-      host: "127.0.0.1",
-      port: server.port,
-      credentials: null,
-      peer: null,
+      callee: { address: { host: "127.0.0.1", port: server.port }, tls: null },
       session: "ab".repeat(16),
       laneToken: "cd".repeat(16),
       tagKey: laneKey,
-      files: [{ path, bytes }],
+      files: [{ path, fd, bytes }],
       queue: queue.memory,
       compression,
       mostLevel: 19,
       pace: null,
       indexKey: describes === true ? laneIndexKey : null,
-      copies,
+      repeats,
     },
     (message) => {
       if (message.kind === "up") lane.go("begin");
       heard?.(message);
-      if (message.kind === "failed" || message.kind === "stopped") end(message);
+      if (message.kind === "failed") end(message);
     },
   );
   void lane.run();
@@ -120,6 +121,18 @@ export function playLane(options: PlayedLaneOptions): PlayedLane {
     }
     lane.look();
   };
+  const drop = () => {
+    lane.drop();
+    end({ kind: "dropped" });
+  };
+  let isClosed = false;
+  const close = () => {
+    if (isClosed) return;
+    isClosed = true;
+    drop();
+    closeSync(fd);
+    server.stop(true);
+  };
   const say = (frame: Buffer) => void connection!.write(frame);
-  return { said, chunks, lane, work, say, ended, close: () => server.stop(true) };
+  return { said, chunks, lane, work, say, ended, drop, close };
 }

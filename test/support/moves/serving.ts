@@ -1,10 +1,11 @@
 /** A destination inside the test's own process. */
+
+import type { Address } from "../../../src/channel/address.ts";
 import type { HeartbeatTiming } from "../../../src/channel/control-link.ts";
 import { serve } from "../../../src/migration/destination/serve.ts";
 import type { WriteHook } from "../../../src/migration/journal/journal.ts";
 import type { QemuPolicy } from "../../../src/migration/providers/qemu/arriving-command.ts";
 import type { MigrationEvent } from "../../../src/migration/report/events.ts";
-import type { Address } from "../../../src/migration/source/source-link.ts";
 
 export interface ServingOptions {
   home: string;

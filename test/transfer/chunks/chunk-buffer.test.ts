@@ -166,7 +166,7 @@ describe("a chunk buffer", () => {
   });
 
   // [COPY-1] [ZSTD-1]
-  test("leaves copies out of a body, compressed or not, and is plain and whole for the next chunk", () => {
+  test("leaves repeats out of a body, compressed or not, and is plain and whole for the next chunk", () => {
     const random = seeded("shortened chunks");
     const buffer = new ChunkBuffer();
     const tagger = new Tagger(key);
@@ -179,9 +179,9 @@ describe("a chunk buffer", () => {
       const tag = tagger.tag(0, 1, body);
       const at = body.indexOf(Buffer.alloc(3 * pageBytes, 3));
       const rest = Buffer.concat([body.subarray(0, at), body.subarray(at + 3 * pageBytes)]);
-      const copies = [{ at, bytes: 3 * pageBytes, file: 1, from: 0 }];
+      const repeats = [{ at, bytes: 3 * pageBytes, file: 1, from: 0 }];
 
-      const shortened = Buffer.from(buffer.shorten(copies));
+      const shortened = Buffer.from(buffer.shorten(repeats));
       expect(shortened.subarray(2 + 20).equals(rest)).toBe(true);
       const frame = Buffer.from(buffer.frame(0, 1, tag));
       const twin = slowFrame(0, 1, tag, shortened, { encoding: encodings.shortened });
@@ -195,7 +195,7 @@ describe("a chunk buffer", () => {
 
       for (const each of [frame, smaller]) {
         const chunk = parseChunk(payloadOf(each), sizes, received);
-        expect(chunk.copies).toBe(1);
+        expect(chunk.repeats).toBe(1);
         expect(chunk.body.equals(body)).toBe(true);
         expect(tagHolds(chunk, chunk.body, tagger)).toBe(true);
       }

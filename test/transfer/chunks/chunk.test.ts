@@ -163,11 +163,11 @@ describe("a chunk that a peer sent", () => {
       expect(() => parseChunk(framed(given, encoding), sizes)).toThrow(MigrateError);
     }
     // Both kinds are shortened as well, and with any other bit set are nothing.
-    const copies = Buffer.alloc(22);
-    copies.writeUInt16BE(1, 0);
-    copies.writeUInt32BE(10, 2);
-    copies.writeUInt32BE(pageBytes, 6);
-    const shortened = Buffer.concat([copies, body.subarray(0, 10), body.subarray(10 + pageBytes)]);
+    const repeats = Buffer.alloc(22);
+    repeats.writeUInt16BE(1, 0);
+    repeats.writeUInt32BE(10, 2);
+    repeats.writeUInt32BE(pageBytes, 6);
+    const shortened = Buffer.concat([repeats, body.subarray(0, 10), body.subarray(10 + pageBytes)]);
     const short = Buffer.from(Bun.zstdCompressSync(shortened));
     const files = [pageBytes, ...sizes.slice(1)];
     const received = { read: (_file: number, _from: number, into: Buffer) => data.copy(into) > 0 };
@@ -178,7 +178,7 @@ describe("a chunk that a peer sent", () => {
         [short, encodings.shortenedZstd],
       ] as const) {
         const parse = () => parseChunk(framed(given, encoding), files, received);
-        if (encoding === its) expect(parse()).toEqual({ ...plain, copies: 1 });
+        if (encoding === its) expect(parse()).toEqual({ ...plain, repeats: 1 });
         else expect(parse).toThrow(MigrateError);
       }
     }
@@ -213,15 +213,15 @@ describe("a chunk that a peer sent", () => {
   });
 });
 
-describe("a chunk with copies", () => {
+describe("a chunk with repeats", () => {
   const data = Buffer.alloc(3 * pageBytes, 6);
   const body = slowBody(data);
-  const copies = Buffer.alloc(22);
-  copies.writeUInt16BE(1, 0);
-  copies.writeUInt32BE(6 + pageBytes, 2);
-  copies.writeUInt32BE(pageBytes, 6);
+  const repeats = Buffer.alloc(22);
+  repeats.writeUInt16BE(1, 0);
+  repeats.writeUInt32BE(6 + pageBytes, 2);
+  repeats.writeUInt32BE(pageBytes, 6);
   const shortened = Buffer.concat([
-    copies,
+    repeats,
     body.subarray(0, 6 + pageBytes),
     body.subarray(6 + 2 * pageBytes),
   ]);
@@ -241,7 +241,7 @@ describe("a chunk with copies", () => {
     const whole = parseChunk(payload, sizes, { read });
     expect(tagHolds(whole, whole.body, tagger)).toBe(true);
     let wanted = 0;
-    for (let bit = 8 * 32; bit < 8 * (32 + copies.length); bit++) {
+    for (let bit = 8 * 32; bit < 8 * (32 + repeats.length); bit++) {
       const changed = Buffer.from(payload);
       changed[bit >> 3] = changed[bit >> 3]! ^ (1 << (bit & 7));
       try {

@@ -69,7 +69,7 @@ describe("a plan for a sparse file", () => {
     const steps = plan([{ fd, tags: new SourceTags(bytes), theirs: null }]);
     expect(steps.next().value).toMatchObject({ kind: "work", first: 0, count: 1 });
     // A hole is said in pieces, so that others get a turn.
-    expect(steps.next().value).toMatchObject({ kind: "right", bytes: 4096 * chunkBytes });
+    expect(steps.next().value).toMatchObject({ kind: "equal", bytes: 4096 * chunkBytes });
   });
 
   test("has what the destination holds where the source has a hole", () => {
@@ -112,7 +112,7 @@ describe("a plan for a sparse file", () => {
     }));
     expect([...plan(files)].map(({ kind, file }) => `${kind} ${file}`)).toEqual([
       "work 1",
-      "right 2",
+      "equal 2",
       "work 2",
     ]);
   });
@@ -258,7 +258,7 @@ test("every plan has each chunk once, leaves out no chunk that differs, and says
     const worked = new Set<number>();
     let rightBytes = 0;
     for (const step of steps) {
-      if (step.kind === "right") {
+      if (step.kind === "equal") {
         rightBytes += step.bytes;
         continue;
       }

@@ -1,9 +1,9 @@
 import { describe, expect, test } from "bun:test";
 import { chunkBodyBytes, limits } from "../../../src/protocol/limits.ts";
 import {
-  type Copy,
   lengthenBody,
   type ReadReceived,
+  type Repeat,
   shortenInPlace,
 } from "../../../src/transfer/chunks/shortened-body.ts";
 import { type SeededRandom, seeded } from "../../support/system/random.ts";
@@ -18,12 +18,12 @@ const untouched = Buffer.alloc(chunkBodyBytes + pageBytes, 0xee);
 const isUntouched = (bytes: Buffer) => bytes.equals(untouched.subarray(0, bytes.length));
 
 /** The slow twin of shortenInPlace. */
-function slowShortened(body: Buffer, copies: readonly Copy[]): Buffer {
-  const head = Buffer.alloc(2 + copies.length * 20);
-  head.writeUInt16BE(copies.length, 0);
+function slowShortened(body: Buffer, repeats: readonly Repeat[]): Buffer {
+  const head = Buffer.alloc(2 + repeats.length * 20);
+  head.writeUInt16BE(repeats.length, 0);
   const rest: Buffer[] = [];
   let done = 0;
-  for (const [i, { at, bytes, file, from }] of copies.entries()) {
+  for (const [i, { at, bytes, file, from }] of repeats.entries()) {
     head.writeUInt32BE(at, 2 + i * 20);
     head.writeUInt32BE(bytes, 6 + i * 20);
     head.writeUInt32BE(file, 10 + i * 20);
@@ -48,18 +48,18 @@ function someBody(random: SeededRandom): Buffer {
 
 const pagesAt = (body: Buffer) => 2 + body.readUInt16BE(0) * 4;
 
-/** At least one copy, touching each other or not, from anywhere in the files. */
-function someCopies(random: SeededRandom, body: Buffer): Copy[] {
-  const copies: Copy[] = [];
+/** At least one repeat, touching each other or not, from anywhere in the files. */
+function someRepeats(random: SeededRandom, body: Buffer): Repeat[] {
+  const repeats: Repeat[] = [];
   let at = pagesAt(body);
-  for (; at + pageBytes <= body.length && !(copies.length > 0 && random.chance(0.1)); ) {
-    if (copies.length > 0 && random.chance(0.5)) at += random.below(2 * pageBytes);
+  for (; at + pageBytes <= body.length && !(repeats.length > 0 && random.chance(0.1)); ) {
+    if (repeats.length > 0 && random.chance(0.5)) at += random.below(2 * pageBytes);
     const most = body.length - at;
     if (most < pageBytes) break;
     const bytes = Math.min(most, random.chance(0.5) ? pageBytes : pageBytes + random.below(3 * pageBytes));
     const file = random.below(2);
     const room = fileBytes[file]! - bytes;
-    copies.push({
+    repeats.push({
       at,
       bytes,
       file,
@@ -67,14 +67,17 @@ function someCopies(random: SeededRandom, body: Buffer): Copy[] {
     });
     at += bytes;
   }
-  return copies;
+  return repeats;
 }
 
 /** Answers what is asked with the bytes that belong there, and keeps what was asked. */
-function reader(body: Buffer, copies: readonly Copy[]): { read: ReadReceived; asked: Omit<Copy, "at">[] } {
-  const asked: Omit<Copy, "at">[] = [];
+function reader(
+  body: Buffer,
+  repeats: readonly Repeat[],
+): { read: ReadReceived; asked: Omit<Repeat, "at">[] } {
+  const asked: Omit<Repeat, "at">[] = [];
   const read: ReadReceived = (file, from, into) => {
-    const { at, bytes } = copies[asked.length]!;
+    const { at, bytes } = repeats[asked.length]!;
     asked.push({ file, from, bytes: into.length });
     body.copy(into, 0, at, at + bytes);
     return true;
@@ -83,11 +86,11 @@ function reader(body: Buffer, copies: readonly Copy[]): { read: ReadReceived; as
 }
 
 /** Shortens as a ChunkBuffer does: in a room where the body's pages begin at a page, with room for runs before it. */
-function shortened(body: Buffer, copies: readonly Copy[]): Buffer {
+function shortened(body: Buffer, repeats: readonly Repeat[]): Buffer {
   const begin = pageBytes - pagesAt(body);
   const room = Buffer.alloc(2 * pageBytes + chunkBytes, 0xee);
   body.copy(room, begin);
-  const from = shortenInPlace(room, begin, begin + body.length, copies);
+  const from = shortenInPlace(room, begin, begin + body.length, repeats);
   expect(from).toBeGreaterThanOrEqual(begin);
   // Neither what is before it nor what is behind it is touched.
   expect(isUntouched(room.subarray(0, begin))).toBe(true);
@@ -115,47 +118,47 @@ test("what a body is shortened to is what the slow twin says, and becomes the sa
   let copied = 0;
   for (let round = 0; round < 300; round++) {
     const body = someBody(random);
-    const copies = someCopies(random, body);
-    if (copies.length === 0) continue;
-    const bytes = shortened(body, copies);
-    expect(bytes.equals(slowShortened(body, copies))).toBe(true);
-    const { read, asked } = reader(body, copies);
+    const repeats = someRepeats(random, body);
+    if (repeats.length === 0) continue;
+    const bytes = shortened(body, repeats);
+    expect(bytes.equals(slowShortened(body, repeats))).toBe(true);
+    const { read, asked } = reader(body, repeats);
     around.fill(0xee);
     const whole = lengthenBody(bytes, fileBytes, read, ...(random.chance(0.5) ? [room] : []));
     expect(whole.body.equals(body)).toBe(true);
-    expect(whole.copies).toBe(copies.length);
+    expect(whole.repeats).toBe(repeats.length);
     // Each of them once, in their order, and nothing else.
-    expect(asked).toEqual(copies.map(({ file, from, bytes }) => ({ file, from, bytes })));
+    expect(asked).toEqual(repeats.map(({ file, from, bytes }) => ({ file, from, bytes })));
     for (const end of [around.subarray(0, pageBytes), around.subarray(pageBytes + chunkBodyBytes)]) {
       expect(isUntouched(end)).toBe(true);
     }
-    copied += copies.length;
+    copied += repeats.length;
   }
   expect(copied).toBeGreaterThan(500);
 });
 
-test("a chunk of as many pages as there can be, each a copy of its own, is shortened to their names", () => {
+test("a chunk of as many pages as there can be, each a repeat of its own, is shortened to their names", () => {
   const body = slowBody(Buffer.alloc(chunkBytes, 0x5a));
-  const copies = Array.from({ length: 256 }, (_, i) => ({
+  const repeats = Array.from({ length: 256 }, (_, i) => ({
     at: 6 + i * pageBytes,
     bytes: pageBytes,
     file: 0,
     from: i,
   }));
-  const bytes = shortened(body, copies);
+  const bytes = shortened(body, repeats);
   expect(bytes.length).toBe(2 + 256 * 20 + 6);
-  expect(lengthenBody(bytes, fileBytes, reader(body, copies).read).body.equals(body)).toBe(true);
+  expect(lengthenBody(bytes, fileBytes, reader(body, repeats).read).body.equals(body)).toBe(true);
 });
 
 // [COPY-2]
-test("a copy that cannot be read is zeros, and nothing of what stood in the room before", () => {
+test("a repeat that cannot be read is zeros, and nothing of what stood in the room before", () => {
   const body = slowBody(Buffer.alloc(3 * pageBytes, 7));
   const at = 6 + pageBytes;
   const bytes = shortened(body, [{ at, bytes: pageBytes, file: 1, from: 5 }]);
   const cut: ReadReceived = (_file, _from, into) => into.fill(1, 0, 9).length === 0;
   const whole = lengthenBody(bytes, fileBytes, cut, Buffer.alloc(chunkBodyBytes, 7));
   expect(whole.body.equals(Buffer.from(body).fill(0, at, at + pageBytes))).toBe(true);
-  expect(whole.copies).toBe(1);
+  expect(whole.repeats).toBe(1);
 });
 
 describe("a shortened body of a peer is refused before anything is read", () => {
@@ -163,7 +166,7 @@ describe("a shortened body of a peer is refused before anything is read", () => 
     Buffer.concat([Buffer.alloc(pageBytes, 1), Buffer.alloc(pageBytes), Buffer.alloc(5 * pageBytes, 2)]),
   );
   const first = pagesAt(body);
-  const good: Copy[] = [0, 2, 4].map((page) => ({
+  const good: Repeat[] = [0, 2, 4].map((page) => ({
     at: first + page * pageBytes,
     bytes: pageBytes,
     file: 1,
@@ -179,7 +182,7 @@ describe("a shortened body of a peer is refused before anything is read", () => 
   });
 
   // [COPY-1] The one at fault is the last one: those before it are not read either.
-  test.each<[string, Partial<Copy>]>([
+  test.each<[string, Partial<Repeat>]>([
     ["one byte shorter than a page", { bytes: pageBytes - 1 }],
     ["of no byte", { bytes: 0 }],
     ["that overlaps the one before by a byte", { at: good[1]!.at + pageBytes - 1 }],
@@ -201,8 +204,8 @@ describe("a shortened body of a peer is refused before anything is read", () => 
     ["from beyond 2^32", { from: 2 ** 32 }],
     ["from 2^53", { from: 2 ** 53 }],
     ["from 2^63", { file: 0, from: 2 ** 63 }],
-  ])("by a copy %s", (_what, change) => {
-    // The rest stays what it was, as if that copy were right.
+  ])("by a repeat %s", (_what, change) => {
+    // The rest stays what it was, as if that repeat were right.
     const bytes = Buffer.concat([
       slowShortened(body, [good[0]!, good[1]!, { ...last, ...change }]).subarray(0, 62),
       whole.subarray(62),

@@ -10,7 +10,7 @@ class Lane {
   nowMs = 0;
 
   constructor() {
-    this.link.settle(0, "slowly");
+    this.link.closePeriod(0, "slowly");
     this.link.sent(0, mebibyte, mebibyte, 0);
   }
 
@@ -23,13 +23,13 @@ class Lane {
     forget: "quickly" | "slowly" = "slowly",
   ): void {
     for (let i = 0; i < count; i++) {
-      this.link.settle(this.nowMs, forget);
+      this.link.closePeriod(this.nowMs, forget);
       this.link.sent(this.nowMs, mebibyte, part * mebibyte, 0);
       this.nowMs += ms;
       this.link.acknowledged(this.nowMs, part * mebibyte);
       this.link.waited(waitMs);
     }
-    this.link.settle(this.nowMs, "slowly");
+    this.link.closePeriod(this.nowMs, "slowly");
   }
 }
 
@@ -57,14 +57,14 @@ describe("the link's rate", () => {
       for (let i = 0; i < 2048; i++) link.sent(nowMs, small, small, 0);
       link.sent(nowMs, large, large / 4, 0);
     };
-    link.settle(nowMs, "slowly");
+    link.closePeriod(nowMs, "slowly");
     send();
     for (let i = 0; i < 20; i++) {
       send();
       nowMs += 60;
       link.acknowledged(nowMs, roundBytes);
       link.waited(50);
-      link.settle(nowMs, "slowly");
+      link.closePeriod(nowMs, "slowly");
     }
     expect(link.wireMsPerMiB).toBeCloseTo(60 / (roundBytes / mebibyte), 6);
     expect(link.lastPart).toBeCloseTo(roundBytes / (2048 * small + large), 6);

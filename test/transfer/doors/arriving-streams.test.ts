@@ -31,10 +31,10 @@ function make() {
       handedOnBytes += bytes;
     },
   });
-  const ask = (door: number, stream: number, laneToken = token) => {
+  const ask = (door: number, stream: number, shown = token) => {
     posted.length = 0;
     const origin = { conn: 7, peer: null, remote: "somewhere" };
-    arriving.admit(door, { kind: "stream", ...origin, session, laneToken, stream });
+    arriving.admit(door, { kind: "stream", ...origin, session, token: shown, stream });
     return posted.map(({ door: to, message }) => {
       if (message.kind !== "send") return `${to} ${message.kind}`;
       const { code } = JSON.parse(Buffer.from(message.bytes).subarray(5).toString()) as { code: string };
@@ -42,7 +42,7 @@ function make() {
     });
   };
   const say = (door: number, stream: number, change: Partial<State> = {}) =>
-    arriving.heard(door, {
+    arriving.receive(door, {
       kind: "stream-state",
       session,
       instance,
@@ -76,8 +76,8 @@ describe("the streams of a QEMU that was started", () => {
   // [STREAM-1]
   test("are for who has their token, and a token of another length is none", () => {
     const { ask } = make();
-    for (const laneToken of ["", "ef", "00".repeat(16), `${token}ef`]) {
-      expect(ask(0, 0, laneToken)).toEqual(["0 policy", "0 finish"]);
+    for (const wrong of ["", "ef", "00".repeat(16), `${token}ef`]) {
+      expect(ask(0, 0, wrong)).toEqual(["0 policy", "0 finish"]);
     }
     expect(ask(0, 3)).toEqual(["0 policy", "0 finish"]);
   });

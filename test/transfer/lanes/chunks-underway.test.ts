@@ -41,9 +41,9 @@ describe("what a lane has under way", () => {
     expect(() => underway.want(place(2))).toThrow(protocolError);
   });
 
-  test("may be wanted again where it was sent as copies, once, as it is, and not where it was sent whole", () => {
+  test("may be wanted again where it was sent as repeats, once, as it is, and not where it was sent whole", () => {
     const underway = new ChunksUnderway();
-    const [copied, whole] = [{ ...chunkNamed(1), copiedBytes: 8192 }, chunkNamed(2)];
+    const [copied, whole] = [{ ...chunkNamed(1), repeatedBytes: 8192 }, chunkNamed(2)];
     underway.send(copied);
     underway.send(whole);
     expect(() => underway.want(place(2))).toThrow(protocolError);
@@ -52,7 +52,7 @@ describe("what a lane has under way", () => {
     expect([underway.size, underway.sent]).toEqual([2, 1]);
     expect(() => underway.want(place(1))).toThrow(protocolError);
     expect(() => underway.acknowledge(place(1))).toThrow(protocolError);
-    copied.copiedBytes = 0;
+    copied.repeatedBytes = 0;
     underway.send(copied);
     expect(() => underway.want(place(1))).toThrow(protocolError);
     expect(underway.acknowledge(place(1))).toMatchObject({ chunk: 1 });

@@ -45,7 +45,7 @@ const newFile = (bytes: number, ...pages: number[]) => {
 const acknowledge = (said: Said) => (said.kind === "hello" ? welcome : encodeAck([said]));
 
 describe("a lane of the source", () => {
-  test("sends what differs, leaves out what is zero or there already, and says what is right", async () => {
+  test("sends what differs, leaves out what is zero or there already, and reports what is confirmed", async () => {
     const bytes = 3 * chunkBytes + 100;
     const path = newFile(bytes, 0, 300, 768);
     // The destination has chunk 1 already, in which page 300 of the file is page 44.
@@ -53,18 +53,18 @@ describe("a lane of the source", () => {
     there.fill(301 % 256, 44 * pageBytes, 44 * pageBytes + 100);
     const have = Buffer.alloc(4 * tagBytes);
     slowTag(key, 0, 1, slowBody(there)).copy(have, tagBytes);
-    const right: number[] = [];
-    const { promise: allRight, resolve } = Promise.withResolvers<void>();
+    const confirmed: number[] = [];
+    const { promise: allConfirmed, resolve } = Promise.withResolvers<void>();
     const played = play(path, bytes, acknowledge, (message) => {
-      if (message.kind !== "right") return;
-      right.push(...message.places.filter((_, i) => i % 2 === 1));
-      if (right.length === 4) resolve();
+      if (message.kind !== "confirmed") return;
+      confirmed.push(...message.places.filter((_, i) => i % 2 === 1));
+      if (confirmed.length === 4) resolve();
     });
     played.work(4, have);
-    await allRight;
-    played.lane.stop();
-    expect(await played.ended).toMatchObject({ kind: "stopped" });
-    expect(right.sort()).toEqual([0, 1, 2, 3]);
+    await allConfirmed;
+    played.drop();
+    expect(await played.ended).toMatchObject({ kind: "dropped" });
+    expect(confirmed.sort()).toEqual([0, 1, 2, 3]);
     expect(played.chunks.map(({ chunk }) => chunk).sort()).toEqual([0, 3]);
     for (const chunk of played.chunks) expect(tagHolds(chunk, chunk.body, new Tagger(key))).toBe(true);
   });

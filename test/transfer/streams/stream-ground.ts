@@ -74,7 +74,7 @@ export class StreamGround {
       port: 0,
       credentials,
       workers: doors,
-      hear: (door, message) => ground.#hear(door, message),
+      receive: (door, message) => ground.#hear(door, message),
       broken: (error) => {
         throw error;
       },
@@ -96,15 +96,16 @@ export class StreamGround {
         ground.receivedBytes += bytes;
       },
     });
-    const { session, instance, token: streamToken, tagKey } = ground;
+    const { session, instance, token, tagKey } = ground;
     const { retryForMs = 20_000 } = options;
     ground.route = {
-      ...ground.proxy.address,
-      credentials,
-      peer,
+      callee: {
+        address: ground.proxy.address,
+        tls: credentials === null || peer === null ? null : { credentials, peer },
+      },
       session,
       instance,
-      streamToken,
+      token,
       tagKey,
       compression: options.compression ?? "off",
       retryForMs,
@@ -169,7 +170,7 @@ export class StreamGround {
       this.asked.push(door);
       this.arriving.admit(door, message);
     } else if (message.kind === "stream-state") {
-      this.arriving.heard(door, message);
+      this.arriving.receive(door, message);
     }
   }
 }

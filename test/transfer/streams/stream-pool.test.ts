@@ -319,7 +319,7 @@ describe("a stream that cannot be", () => {
       const ground = await make();
       const other = randomBytes(16).toString("hex");
       for (const [stream, change] of [
-        [0, { streamToken: other }],
+        [0, { token: other }],
         [0, { session: other }],
         [nobodys, {}],
       ] as const) {

@@ -81,14 +81,11 @@ async function play(answer: (name: FrameName, connection: number) => Buffer[] | 
   const said: FromStreams[] = [];
   const sender = new StreamSender({
     route: {
-      host: "127.0.0.1",
-      port: server.port,
-      credentials: null,
-      peer: null,
+      callee: { address: { host: "127.0.0.1", port: server.port }, tls: null },
       session: "ab".repeat(16),
       tagKey,
       instance,
-      streamToken: "cd".repeat(16),
+      token: "cd".repeat(16),
       compression: "off",
       retryForMs: 5000,
     },

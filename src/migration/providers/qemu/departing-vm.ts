@@ -174,7 +174,11 @@ export class DepartingVm implements Departure {
     if (this.#phase !== undefined) meter.phase(this.#phase);
     this.#gate.open();
     const compression = body.zstd === true ? route.compression : "off";
-    this.#sending ??= this.#send({ ...route, ...body, compression }, meter, observe);
+    this.#sending ??= this.#send(
+      { ...route, instance: body.instance, token: body.streamToken, compression },
+      meter,
+      observe,
+    );
     this.#sending.catch(() => {});
     this.#results = await Promise.race([this.#sending, lost.promise]);
   }

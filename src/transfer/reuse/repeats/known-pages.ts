@@ -6,8 +6,8 @@
  *            | u32 upper 12 bits of the hash, and 20 of its place in the chunk
  *   states   u8 for each chunk
  *
- * It is a memory of limited size: of what is more, something is forgotten. Lanes write without waiting for
- * each other, so an entry may be torn. Neither harms: what is found here is compared with the page.
+ * Its size is limited: of more pages than fit, some are forgotten. Lanes write without waiting for each other,
+ * so an entry may be torn. Neither does harm: whatever is found here is compared with the page.
  */
 import { chunkCount, limits } from "../../../protocol/limits.ts";
 
@@ -17,8 +17,8 @@ const leastEntries = 2 ** 10;
 const together = 4;
 const entryWords = 2;
 const placeMask = limits.chunkBytes - 1;
-/** A chunk that is right at the destination, for every lane; lanes count from 1. */
-const right = 255;
+/** A chunk that the destination has confirmed, for every lane; lanes count from 1. */
+const confirmed = 255;
 
 export class KnownPages {
   readonly #lane: number;
@@ -52,11 +52,11 @@ export class KnownPages {
     return new SharedArrayBuffer(entriesFor(fileBytes) * entryWords * 4 + chunks);
   }
 
-  /** Notes a page by its hash (u32): it lies at `place` of a chunk. One of this hash is known already: that stays. */
+  /** Notes a page by its hash (u32), which lies at `place` of a chunk. A page of this hash that is known already stays. */
   add(hash: number, file: number, chunk: number, place: number): void {
     const first = this.#first(hash);
     const number = this.#firsts[file]! + chunk + 1;
-    // Where there is no room, chance decides what is forgotten.
+    // Without room, chance decides which entry is forgotten.
     let at = first + (number % together) * entryWords;
     for (let each = first; each < first + together * entryWords; each += entryWords) {
       if (this.#entries[each] === 0) {
@@ -70,7 +70,7 @@ export class KnownPages {
   }
 
   /**
-   * Looks for pages of this hash that a chunk which this lane sends next may refer to, and gives how many there
+   * Looks for pages of this hash that a chunk which this lane sends next may refer to, and returns how many there
    * are: their places stand in `files` and `places` until it is asked again. A chunk has many pages, so
    * nothing is allocated for one.
    */
@@ -82,12 +82,12 @@ export class KnownPages {
       const page = this.#entries[at + 1]!;
       if (number === 0 || ((page ^ hash) & ~placeMask) !== 0) continue;
       const state = Atomics.load(this.#states, number - 1);
-      if (state !== right && state !== this.#lane) continue;
+      if (state !== confirmed && state !== this.#lane) continue;
       let file = this.#firsts.length - 1;
       while (this.#firsts[file]! >= number) file--;
       const chunk = number - 1 - this.#firsts[file]!;
       const from = chunk * limits.chunkBytes + (page & placeMask);
-      // The number of one lane's page and the place of another's: not everywhere in a short chunk is a page.
+      // A torn entry may join one lane's chunk and another's place, which lies outside of a short chunk.
       if (from + limits.pageBytes > this.#fileBytes[file]!) continue;
       this.files[found] = file;
       this.places[found++] = from;
@@ -100,9 +100,9 @@ export class KnownPages {
     this.#set(file, chunk, this.#lane);
   }
 
-  /** A chunk is right at the destination. */
-  right(file: number, chunk: number): void {
-    this.#set(file, chunk, right);
+  /** The destination has confirmed a chunk. */
+  confirmed(file: number, chunk: number): void {
+    this.#set(file, chunk, confirmed);
   }
 
   /** A chunk is not there after all. */
@@ -121,7 +121,7 @@ export class KnownPages {
 }
 
 function entriesFor(fileBytes: readonly number[]): number {
-  // Twice the pages: where there are as many entries as pages, a fifth finds no room among its four.
+  // Twice the pages: if there are as many entries as pages, a fifth finds no room among its four.
   const pages = (2 * fileBytes.reduce((sum, bytes) => sum + bytes, 0)) / limits.pageBytes;
   return Math.min(mostEntries, Math.max(leastEntries, 2 ** Math.ceil(Math.log2(Math.max(1, pages)))));
 }

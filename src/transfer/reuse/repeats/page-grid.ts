@@ -1,7 +1,7 @@
 /**
  * Where a guest's pages lie in a chunk, so that equal ones can be found. In an image they lie at multiples
  * of a page. In a stream that QEMU saved each has 8 bytes of address and flags in front of it, or is one byte
- * where it is all alike (QEMU 7.2, migration/ram.c, save_zero_page and save_normal_page).
+ * if all its bytes are alike (QEMU 7.2, migration/ram.c, save_zero_page and save_normal_page).
  *
  * A guess decides nothing: what is found at a place is compared byte for byte.
  */
@@ -9,20 +9,20 @@ import { limits } from "../../../protocol/limits.ts";
 
 const { pageBytes } = limits;
 
-/** Flags of a page that goes on in the RAM block before it, and of one that is all alike (RAM_SAVE_FLAG_*). */
+/** Flags of a page in the same RAM block as the one before it, and of one whose bytes are all alike (RAM_SAVE_FLAG_*). */
 const normalPage = 0x28;
 const alikePage = 0x22;
 const headBytes = 8;
 /** An address has no more than so many bits above its lower 32: 16 TiB of guest. */
 const mostHigh = 2 ** 12;
-/** Where a stream is one, a page begins within this; once it is known to be one, something else may lie between pages. */
+/** In a stream a page begins within this; once it is known to be one, something else may lie between pages. */
 const searchBytes = 2 * (headBytes + pageBytes);
 
 /** Fewer pages than this may look like a stream's by chance. */
 const fewPages = 8;
 
 /**
- * Writes where whole pages begin in the bytes of a chunk, ascending, and gives how many there are. There is room
+ * Writes where whole pages begin in the bytes of a chunk, ascending, and returns how many there are. There is room
  * for `pagesPerChunk` places.
  */
 export function findPages(data: Buffer, places: Int32Array): number {
@@ -66,7 +66,7 @@ function begin(data: Buffer, from: number, bytes: number): number {
   return -1;
 }
 
-/** Length of the record at a place, 0 where there is none. */
+/** Length of the record at a place, 0 if there is none. */
 function recordBytes(data: Buffer, at: number): number {
   if (at + headBytes > data.length || data.readUInt32BE(at) >= mostHigh) return 0;
   const flags = data.readUInt16BE(at + 6) & 0x0fff;

@@ -6,33 +6,33 @@
 import { limits, pagesPerChunk } from "../../../protocol/limits.ts";
 import type { Packed } from "../../chunks/chunk.ts";
 import type { ChunkReader } from "../../chunks/chunk-reader.ts";
-import type { Copy } from "../../chunks/shortened-body.ts";
+import type { Repeat } from "../../chunks/shortened-body.ts";
 import { KnownPages } from "./known-pages.ts";
 import { findPages } from "./page-grid.ts";
 import { SlowReads } from "./slow-reads.ts";
 
 const { pageBytes } = limits;
 
-/** After so many chunks in a row that were compared with what lies on a disk, the next ones are not looked at. */
+/** After so many chunks in a row whose repeats had to be read from a disk, the next `pauseChunks` are not looked at. */
 const mostSlow = 8;
 const pauseChunks = 128;
 /** Chunks that are looked at later, at most. */
 const mostLater = 64;
-/** Where so many in a row could not be put together at the destination, this lane refers to nothing any more. */
+/** Once the destination could not put so many chunks in a row together, this lane sends everything itself. */
 const mostVain = 8;
 
-/** A chunk, and how much of it was sent as copies. */
+/** A chunk, and how much of it was not sent, since it repeats something. */
 interface Sent {
   file: number;
   chunk: number;
-  copiedBytes: number;
+  repeatedBytes: number;
 }
 
 /** Quick and no more: equal hashes are a reason to look. */
 const hashOf = (page: Buffer): number => Bun.hash.crc32(page);
 const zeroHash = hashOf(Buffer.alloc(pageBytes));
 
-export class CopyFinder {
+export class RepeatFinder {
   readonly #known: KnownPages;
   readonly #fileBytes: readonly number[];
   readonly #reader: ChunkReader;
@@ -43,7 +43,7 @@ export class CopyFinder {
   #count = 0;
   #slow = 0;
   #pause = 0;
-  /** Chunks in a row that referred to something, in vain. */
+  /** Chunks in a row that the destination could not put together. */
   #vain = 0;
   #later: { file: number; chunk: number }[] = [];
 
@@ -54,7 +54,10 @@ export class CopyFinder {
     this.#reader = reader;
   }
 
-  /** Looks through the plain bytes of a chunk, where that is worth it, before they are packed; what follows is about these. */
+  /**
+   * Looks through the plain bytes of a chunk before they are packed, if that is worth it. `remember` and
+   * `find` are about this chunk until the next call.
+   */
   look(data: Buffer, isWorthIt: boolean): void {
     this.#count = 0;
     if (this.#pause > 0) this.#pause--;
@@ -74,7 +77,7 @@ export class CopyFinder {
     }
   }
 
-  /** Keeps in mind where the pages lie that were looked at: in this chunk. */
+  /** Notes that the pages which were looked at lie in this chunk. */
   remember(file: number, chunk: number): void {
     for (let i = 0; i < this.#count; i++) {
       const hash = this.#hashes[i]!;
@@ -82,12 +85,12 @@ export class CopyFinder {
     }
   }
 
-  /** Keeps in mind a chunk that is sent before anybody knows whether looking is worth it: it is read again if it is. */
+  /** Notes a chunk that is sent before it is known whether looking is worth it; if it turns out to be, it is read again. */
   rememberLater(file: number, chunk: number): void {
     if (this.#later.length < mostLater) this.#later.push({ file, chunk });
   }
 
-  /** One at a time, so that none waits for all of them. */
+  /** One with each chunk that is sent, so that none waits for all of them. */
   #lookAtLater(): void {
     const next = this.#later.shift();
     if (next === undefined) return;
@@ -99,10 +102,10 @@ export class CopyFinder {
     this.remember(file, chunk);
   }
 
-  /** What of the chunk that was looked at, packed now, need not be sent: ascending, and joined where it goes on. */
-  find({ body, runs, pagesAt }: Packed): Copy[] {
-    const copies: Copy[] = [];
-    let last: Copy | undefined;
+  /** What of the chunk that was looked at, packed now, need not be sent: ascending, neighbours joined into one. */
+  find({ body, runs, pagesAt }: Packed): Repeat[] {
+    const repeats: Repeat[] = [];
+    let last: Repeat | undefined;
     let run = 0;
     let runAt = pagesAt;
     this.#reads.begin();
@@ -114,7 +117,7 @@ export class CopyFinder {
       if (run === runs.length) break;
       if (this.#reads.areTooMany) {
         this.#tooSlow();
-        return copies;
+        return repeats;
       }
       const { firstPage, pages } = runs[run]!;
       const begin = firstPage * pageBytes;
@@ -125,11 +128,11 @@ export class CopyFinder {
       if (match === -1) continue;
       const file = this.#known.files[match]!;
       const from = this.#known.places[match]!;
-      if (wanted !== undefined && goesOn(wanted, file, from)) wanted.bytes += pageBytes;
-      else copies.push((last = { at, bytes: pageBytes, file, from }));
+      if (wanted !== undefined && continues(wanted, file, from)) wanted.bytes += pageBytes;
+      else repeats.push((last = { at, bytes: pageBytes, file, from }));
     }
     this.#slow = 0;
-    return copies;
+    return repeats;
   }
 
   #tooSlow(): void {
@@ -138,8 +141,11 @@ export class CopyFinder {
     this.#pause = pauseChunks;
   }
 
-  /** Which of the known pages is the one at this place of a body: that which goes on where `before` ends, or any; or -1. */
-  #match(hash: number, body: Buffer, at: number, before: Copy | undefined): number {
+  /**
+   * The index of the known page that equals the one at this place of a body: the one that continues `before` if
+   * that is among them, else any; -1 if there is none.
+   */
+  #match(hash: number, body: Buffer, at: number, before: Repeat | undefined): number {
     const { files, places } = this.#known;
     const found = this.#known.find(hash);
     const same = (i: number): boolean =>
@@ -147,7 +153,7 @@ export class CopyFinder {
       body.compare(this.#page, 0, pageBytes, at, at + pageBytes) === 0;
     let next = -1;
     for (let i = 0; i < found && before !== undefined; i++)
-      if (goesOn(before, files[i]!, places[i]!)) next = i;
+      if (continues(before, files[i]!, places[i]!)) next = i;
     if (next !== -1 && same(next)) return next;
     for (let i = 0; i < found; i++) if (i !== next && same(i)) return i;
     return -1;
@@ -157,19 +163,19 @@ export class CopyFinder {
     this.#known.sent(file, chunk);
   }
 
-  /** A chunk is right at the destination, with copies or without. */
-  right({ file, chunk, copiedBytes }: Sent): void {
-    if (copiedBytes > 0) this.#vain = 0;
-    this.#known.right(file, chunk);
+  /** The destination has confirmed a chunk. */
+  confirmed({ file, chunk, repeatedBytes }: Sent): void {
+    if (repeatedBytes > 0) this.#vain = 0;
+    this.#known.confirmed(file, chunk);
   }
 
-  /** The destination wants a chunk: if it had been sent, it could not be put together. */
-  gone({ file, chunk, copiedBytes }: Sent): void {
-    if (copiedBytes > 0) this.#vain++;
+  /** The destination wants a chunk. If it had been sent already, it could not be put together there. */
+  gone({ file, chunk, repeatedBytes }: Sent): void {
+    if (repeatedBytes > 0) this.#vain++;
     this.#known.gone(file, chunk);
   }
 }
 
-function goesOn(copy: Copy, file: number, from: number): boolean {
-  return file === copy.file && from === copy.from + copy.bytes;
+function continues(repeat: Repeat, file: number, from: number): boolean {
+  return file === repeat.file && from === repeat.from + repeat.bytes;
 }

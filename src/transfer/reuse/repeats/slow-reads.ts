@@ -1,6 +1,6 @@
 /**
  * Tells whether what a chunk repeats lies in the page cache, where a page takes 2 µs, or is read from a disk
- * again, where sending it is the quicker. Reads are counted that took long, and not their time summed: on a
+ * again, and then sending it is quicker. Reads are counted that took long, and not their time summed: on a
  * busy host a thread is interrupted now and then, and a disk is slow each time.
  */
 
@@ -22,7 +22,7 @@ export class SlowReads {
     return this.#slow >= mostSlow;
   }
 
-  /** Does a read of a page or more, and gives what it gives. */
+  /** Runs a read of a page or more, counts it if it was slow, and returns its answer. */
   read(read: () => boolean): boolean {
     const begunMs = performance.now();
     const isRead = read();

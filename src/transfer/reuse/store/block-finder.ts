@@ -2,24 +2,24 @@
  * Finds at the destination what a source describes: in the file of a base that has the same place, and
  * then in the index of the store. Runs in a door's Worker, one for each lane.
  *
- * What is found has been read just now and has the fingerprint that was asked for. That is a hint still:
+ * What is found has been read just now and has the hash that was asked for. That is a hint still:
  * the chunk's tag decides. Nothing here throws; what cannot be read is not there.
  */
 import { join } from "node:path";
 import { limits } from "../../../protocol/limits.ts";
-import { blockLength, blocksOf, Fingerprinter, isNoFingerprint } from "./block-hash.ts";
+import { BlockHasher, blockLength, blocksOf, isNoBlockHash } from "./block-hash.ts";
 import { BlockIndex, type IndexedPlace } from "./block-index.ts";
 import { OpenCandidates } from "./open-candidates.ts";
 import { shareBytes } from "./share-bytes.ts";
 
-const { blockBytes, chunkBytes, fingerprintBytes } = limits;
+const { blockBytes, chunkBytes, blockHashBytes } = limits;
 
 export interface FinderGrant {
   /** The index key, 16 bytes. */
   key: Uint8Array;
-  /** Null where bases alone are looked at. */
+  /** Null if bases alone are looked at. */
   index: { database: string; store: string } | null;
-  /** For each file of the VM, the file of a base VM with which it is compared place by place; null where there is none. */
+  /** For each file of the VM, the file of a base VM with which it is compared place by place; null if there is none. */
   bases: (string | null)[];
 }
 
@@ -31,15 +31,15 @@ export interface FoundBlock {
 }
 
 export class BlockFinder {
-  readonly #fingerprinter: Fingerprinter;
+  readonly #hasher: BlockHasher;
   readonly #bases: readonly (string | null)[];
   readonly #store: string;
   readonly #files: OpenCandidates;
-  /** Undefined where there is none, or once it could not be read. */
+  /** Undefined if there is none, or once it could not be read. */
   #index: BlockIndex | undefined;
 
   constructor(grant: FinderGrant) {
-    this.#fingerprinter = new Fingerprinter(grant.key);
+    this.#hasher = new BlockHasher(grant.key);
     this.#bases = grant.bases;
     this.#store = grant.index?.store ?? "";
     this.#files = new OpenCandidates(grant.index?.store ?? null, grant.bases);
@@ -47,45 +47,42 @@ export class BlockFinder {
     try {
       this.#index = BlockIndex.openReadOnly(grant.index.database);
     } catch {
-      // Damaged, or being made anew: bases go on being looked at.
+      // Damaged, or being made anew: bases are still looked at.
     }
   }
 
   /**
-   * Looks for the blocks of a chunk by their fingerprints (8 bytes each, zeros for a block without data)
-   * and reads each that it finds into its place in `room`, which is as long as the chunk. Gives for each
+   * Looks for the blocks of a chunk by their hashes (8 bytes each, zeros for a block without data)
+   * and reads each that it finds into its place in `room`, which is as long as the chunk. Returns for each
    * block where it is, or null: not found, or without data. The places of blocks without data are left
    * alone; what stands at those of blocks that were not found is of no meaning.
    */
-  find(file: number, chunk: number, prints: Buffer, room: Buffer): (FoundBlock | null)[] {
+  find(file: number, chunk: number, hashes: Buffer, room: Buffer): (FoundBlock | null)[] {
     const found = new Array<FoundBlock | null>(blocksOf(room.length)).fill(null);
     const base = this.#bases[file] ?? null;
     if (base !== null) {
       const sought = (i: number) =>
-        isNoFingerprint(prints, i) ? null : placed(base, chunk * chunkBytes + i * blockBytes, room, i);
+        isNoBlockHash(hashes, i) ? null : placed(base, chunk * chunkBytes + i * blockBytes, room, i);
       this.#take(
         found.map((_, i) => sought(i)),
-        prints,
+        hashes,
         room,
         found,
       );
     }
-    if (
-      this.#index !== undefined &&
-      found.some((block, i) => block === null && !isNoFingerprint(prints, i))
-    ) {
-      this.#takeIndexed(this.#index, prints, room, found);
+    if (this.#index !== undefined && found.some((block, i) => block === null && !isNoBlockHash(hashes, i))) {
+      this.#takeIndexed(this.#index, hashes, room, found);
     }
     return found;
   }
 
   /**
-   * Reads found blocks again into their places in `room`; the other places are left alone. False where
-   * one cannot be read or has another fingerprint now.
+   * Reads found blocks again into their places in `room`; the other places are left alone. False if
+   * one cannot be read or has another hash now.
    */
-  read(found: readonly (FoundBlock | null)[], prints: Buffer, room: Buffer): boolean {
+  read(found: readonly (FoundBlock | null)[], hashes: Buffer, room: Buffer): boolean {
     const again = new Array<FoundBlock | null>(found.length).fill(null);
-    this.#take(found, prints, room, again);
+    this.#take(found, hashes, room, again);
     return again.every((block, i) => block !== null || found[i] === null);
   }
 
@@ -93,8 +90,8 @@ export class BlockFinder {
    * Puts found blocks into a file of ours, from `offset` on, so that they share room on the disk with
    * those they were found in (platform/copy-range.ts, sharesBlocks). `room` is the chunk as it must be,
    * its tag checked. The blocks may have changed since they were read, so each is read where it stands
-   * now, and written where it is another. True when all of them stand there, byte for byte; false where
-   * the file system cannot, and then some may stand there and none is wrong. Throws as node:fs does where
+   * now, and written if it has changed. True when all of them stand there, byte for byte; false if
+   * the file system cannot, and then some may stand there and none is wrong. Throws as node:fs does if
    * the file cannot be written.
    */
   share(found: readonly (FoundBlock | null)[], room: Buffer, fd: number, offset: number): boolean {
@@ -120,9 +117,9 @@ export class BlockFinder {
   }
 
   /** Looks up what is not found yet, and reads it; each block may have several places. */
-  #takeIndexed(index: BlockIndex, prints: Buffer, room: Buffer, found: (FoundBlock | null)[]): void {
-    const places = this.#lookUp(index, prints, found);
-    // A place that goes on where the block before it lies is read together with that.
+  #takeIndexed(index: BlockIndex, hashes: Buffer, room: Buffer, found: (FoundBlock | null)[]): void {
+    const places = this.#lookUp(index, hashes, found);
+    // A place right behind that of the block before is read together with it.
     let before: IndexedPlace | undefined;
     const first = places.map((each) => {
       const next = each.find(({ file, block }) => file === before?.file && block === before.block + 1);
@@ -133,25 +130,25 @@ export class BlockFinder {
       const path = place === undefined ? null : this.#pathOf(index, place.file);
       return path === null ? null : placed(path, place!.block * blockBytes, room, i);
     };
-    this.#take(first.map(block), prints, room, found);
+    this.#take(first.map(block), hashes, room, found);
     for (const [i, each] of places.entries()) {
       for (const place of each) {
         if (found[i] !== null) break;
         if (place === first[i]) continue;
         const only = new Array<FoundBlock | null>(found.length).fill(null);
         only[i] = block(place, i);
-        this.#take(only, prints, room, found);
+        this.#take(only, hashes, room, found);
       }
     }
   }
 
   /** For each block that is sought and was not found, where one like it may lie. */
-  #lookUp(index: BlockIndex, prints: Buffer, found: readonly (FoundBlock | null)[]): IndexedPlace[][] {
+  #lookUp(index: BlockIndex, hashes: Buffer, found: readonly (FoundBlock | null)[]): IndexedPlace[][] {
     try {
       return index.atOnce(() =>
         found.map((block, i) => {
-          if (block !== null || isNoFingerprint(prints, i)) return [];
-          return index.lookup(prints.subarray(i * fingerprintBytes, (i + 1) * fingerprintBytes));
+          if (block !== null || isNoBlockHash(hashes, i)) return [];
+          return index.lookup(hashes.subarray(i * blockHashBytes, (i + 1) * blockHashBytes));
         }),
       );
     } catch {
@@ -173,22 +170,22 @@ export class BlockFinder {
 
   /**
    * Reads the blocks that are sought into their places, those that lie side by side at once, and notes in
-   * `found` each that has its fingerprint.
+   * `found` each that has its hash.
    */
   #take(
     sought: readonly (FoundBlock | null)[],
-    prints: Buffer,
+    hashes: Buffer,
     room: Buffer,
     found: (FoundBlock | null)[],
   ): void {
-    forStretches(sought, (from, end) => this.#takeStretch(sought, from, end, prints, room, found));
+    forStretches(sought, (from, end) => this.#takeStretch(sought, from, end, hashes, room, found));
   }
 
   #takeStretch(
     sought: readonly (FoundBlock | null)[],
     from: number,
     end: number,
-    prints: Buffer,
+    hashes: Buffer,
     room: Buffer,
     found: (FoundBlock | null)[],
   ): void {
@@ -197,12 +194,12 @@ export class BlockFinder {
     if (!this.#files.read(path, offset, stretch)) {
       // The file may end in it: each block on its own.
       if (end - from === 1) return;
-      for (let i = from; i < end; i++) this.#takeStretch(sought, i, i + 1, prints, room, found);
+      for (let i = from; i < end; i++) this.#takeStretch(sought, i, i + 1, hashes, room, found);
       return;
     }
     for (let i = from; i < end; i++) {
       const block = room.subarray(i * blockBytes, (i + 1) * blockBytes);
-      if (this.#fingerprinter.matches(block, prints, i)) found[i] = sought[i]!;
+      if (this.#hasher.matches(block, hashes, i)) found[i] = sought[i]!;
     }
   }
 
@@ -231,11 +228,11 @@ function forStretches(
     const first = blocks[from];
     end = from + 1;
     if (first == null) continue;
-    while (end < blocks.length && goesOn(first, blocks[end], end - from)) end++;
+    while (end < blocks.length && continues(first, blocks[end], end - from)) end++;
     each(from, end);
   }
 }
 
-function goesOn(first: FoundBlock, next: FoundBlock | null | undefined, blocks: number): boolean {
+function continues(first: FoundBlock, next: FoundBlock | null | undefined, blocks: number): boolean {
   return next != null && next.path === first.path && next.offset === first.offset + blocks * blockBytes;
 }

@@ -1,23 +1,20 @@
 /**
- * Fingerprints of blocks: a few bytes by which a host says what a block may be, so that the other can
- * look whether it has one like it.
+ * Block hashes: a few bytes by which a host says what a block may be, so that the other can look whether
+ * it has one like it. On the wire and in SPEC.md they are called fingerprints.
  *
- * A fingerprint is a hint and decides nothing. Every block has the same nonce, so whoever holds the
- * index key and sees many fingerprints could make two blocks that share one; that costs the time of a
+ * A block hash is a hint and decides nothing. Every block has the same nonce, so whoever holds the
+ * index key and sees many block hashes could make two blocks that share one; that costs the time of a
  * look in vain, and never a byte, because the chunk's tag under the session's fresh key is what decides.
  */
 import { createCipheriv } from "node:crypto";
 import { limits } from "../../../protocol/limits.ts";
 
-const { blockBytes, fingerprintBytes } = limits;
+const { blockBytes, blockHashBytes } = limits;
 const zeroBlock = Buffer.alloc(blockBytes);
 const nonce = Buffer.alloc(12);
 
 /** Length in bytes of an index key. */
 export const indexKeyBytes = 16;
-
-/** What stands for a block of nothing but zeros, which has no fingerprint: 8 zero bytes. */
-export const noFingerprint: Buffer = Buffer.alloc(fingerprintBytes);
 
 /** Blocks of a file, or of a chunk, of `bytes` bytes; the last one may be shorter. */
 export function blocksOf(bytes: number): number {
@@ -29,14 +26,14 @@ export function blockLength(bytes: number, index: number): number {
   return Math.min(blockBytes, bytes - index * blockBytes);
 }
 
-/** True where fingerprint `index` of a list says that its block is nothing but zeros. */
-export function isNoFingerprint(prints: Buffer, index: number): boolean {
-  const at = index * fingerprintBytes;
-  return prints.readUInt32LE(at) === 0 && prints.readUInt32LE(at + 4) === 0;
+/** True if block hash `index` of a list says that its block is nothing but zeros. */
+export function isNoBlockHash(hashes: Buffer, index: number): boolean {
+  const at = index * blockHashBytes;
+  return hashes.readUInt32LE(at) === 0 && hashes.readUInt32LE(at + 4) === 0;
 }
 
-/** Computes fingerprints: the first 8 bytes of AES-128-GMAC (NIST SP 800-38D) over a block's bytes. */
-export class Fingerprinter {
+/** Computes block hashes: the first 8 bytes of AES-128-GMAC (NIST SP 800-38D) over a block's bytes. */
+export class BlockHasher {
   readonly #key: Buffer;
 
   /** Takes an index key of 16 bytes; throws RangeError for another length. */
@@ -46,30 +43,30 @@ export class Fingerprinter {
   }
 
   /** The 8-byte fingerprint of a block, zeros and all. A shorter block has another than a longer one. */
-  print(block: Buffer): Buffer {
+  hash(block: Buffer): Buffer {
     const gmac = createCipheriv("aes-128-gcm", this.#key, nonce);
     gmac.setAAD(block);
     gmac.final();
-    return gmac.getAuthTag().subarray(0, fingerprintBytes);
+    return gmac.getAuthTag().subarray(0, blockHashBytes);
   }
 
   /**
-   * The fingerprints of the plain bytes of a chunk, or of any piece that begins at a block, one after
-   * the other: 8 bytes for each block, `noFingerprint` for one of zeros.
+   * The block hashes of the plain bytes of a chunk, or of any piece that begins at a block, one after
+   * the other: 8 bytes for each block, zeros for one of zeros.
    */
-  prints(data: Buffer): Buffer {
-    const prints = Buffer.alloc(blocksOf(data.length) * fingerprintBytes);
-    for (let at = 0, to = 0; at < data.length; at += blockBytes, to += fingerprintBytes) {
+  hashes(data: Buffer): Buffer {
+    const hashes = Buffer.alloc(blocksOf(data.length) * blockHashBytes);
+    for (let at = 0, to = 0; at < data.length; at += blockBytes, to += blockHashBytes) {
       const end = Math.min(at + blockBytes, data.length);
       if (data.compare(zeroBlock, 0, end - at, at, end) === 0) continue;
-      this.print(data.subarray(at, end)).copy(prints, to);
+      this.hash(data.subarray(at, end)).copy(hashes, to);
     }
-    return prints;
+    return hashes;
   }
 
-  /** Is fingerprint `index` of the list that of this block? */
-  matches(block: Buffer, prints: Buffer, index: number): boolean {
-    const at = index * fingerprintBytes;
-    return this.print(block).compare(prints, at, at + fingerprintBytes) === 0;
+  /** Is block hash `index` of the list that of this block? */
+  matches(block: Buffer, hashes: Buffer, index: number): boolean {
+    const at = index * blockHashBytes;
+    return this.hash(block).compare(hashes, at, at + blockHashBytes) === 0;
   }
 }

@@ -1,25 +1,25 @@
 /**
- * The index of a store: which block of which file has which fingerprint, in bun:sqlite.
+ * The index of a store: which block of which file has which hash, in bun:sqlite.
  *
- * There is no list of a file's blocks: forgetting a file leaves its rows behind, which no look-up gives
+ * There is no list of a file's blocks: forgetting a file leaves its rows behind, which no look-up returns
  * any more, until there are enough of them for a sweep. So the number of a file is never used again.
  */
 import type { Database, Statement } from "bun:sqlite";
 import { randomBytes } from "node:crypto";
 import { limits } from "../../../protocol/limits.ts";
-import { indexKeyBytes, isNoFingerprint } from "./block-hash.ts";
+import { indexKeyBytes, isNoBlockHash } from "./block-hash.ts";
 import { type IndexFile, openIndexFile, openIndexFileReadOnly } from "./index-file.ts";
-import { PendingPrints } from "./pending-hashes.ts";
+import { PendingHashes } from "./pending-hashes.ts";
 
-const { fingerprintBytes } = limits;
+const { blockHashBytes } = limits;
 
-/** Places that a look-up gives at most. */
+/** Places that a look-up returns at most. */
 const mostPlaces = 4;
 /** Rows in one transaction: some 100 ms, and a few MiB of changed pages. */
 const batchRows = 16_384;
 /** Rows of forgotten files are swept once they are so many, and a third of all. */
 const leastSweptRows = 65_536;
-/** A sweep goes through the fingerprints in so many steps, each a transaction. */
+/** A sweep goes through the block hashes in so many steps, each a transaction. */
 export const sweepSteps = 1024;
 
 /** A place in an indexed file; both numbers are of use with the same index alone. */
@@ -37,18 +37,18 @@ export interface IndexedFile {
 }
 
 export class BlockIndex {
-  /** The key of the fingerprints in it, 16 bytes. */
+  /** The key of the block hashes in it, 16 bytes. */
   readonly key: Buffer;
   readonly #db: Database;
   readonly #lookup: Statement<unknown, [Uint8Array]>;
   readonly #pathOf: Statement<{ path: string }, [number]>;
-  readonly #pending = new PendingPrints();
+  readonly #pending = new PendingHashes();
   #rowsOfFile = 0;
 
   private constructor({ db, key }: IndexFile) {
     this.#db = db;
     this.key = Buffer.from(key);
-    // With its plus the file's number is no key: few rows have the fingerprint, and there are many files.
+    // With its plus the file's number is no key: few rows have the hash, and there are many files.
     const known = "+file IN (SELECT id FROM files)";
     this.#lookup = db.query(
       `SELECT file, block FROM blocks WHERE print = ? AND ${known} LIMIT ${mostPlaces}`,
@@ -57,15 +57,15 @@ export class BlockIndex {
   }
 
   /**
-   * Opens the index at `path` for writing, and makes it (mode 0600, its folder 0700) where there is none
-   * or where it is damaged, of another version or of another store. A new one gets `key`. Throws an
-   * error of SQLite or node:fs where it cannot be written.
+   * Opens the index at `path` for writing, and makes it (mode 0600, its folder 0700) if there is none
+   * or if it is damaged, of another version or of another store. A new one gets `key`. Throws an
+   * error of SQLite or node:fs if it cannot be written.
    */
   static open(path: string, store: string, key: Uint8Array = randomBytes(indexKeyBytes)): BlockIndex {
     return new BlockIndex(openIndexFile(path, store, key));
   }
 
-  /** Opens an index for looking blocks up. Throws an error of SQLite where it is not there or no index. */
+  /** Opens an index for looking blocks up. Throws an error of SQLite if it is not there or no index. */
   static openReadOnly(path: string): BlockIndex {
     return new BlockIndex(openIndexFileReadOnly(path));
   }
@@ -83,14 +83,14 @@ export class BlockIndex {
     return this.#db.query("SELECT id, path, stamp FROM files").all() as IndexedFile[];
   }
 
-  /** Path of a file relative to the store; null where the file was forgotten. */
+  /** Path of a file relative to the store; null if the file was forgotten. */
   pathOf(file: number): string | null {
     return this.#pathOf.get(file)?.path ?? null;
   }
 
-  /** Places of a block of this fingerprint, at most four, one in each file. */
-  lookup(print: Uint8Array): IndexedPlace[] {
-    return (this.#lookup.values(print) as [number, number][]).map(([file, block]) => ({
+  /** Places of a block of this hash, at most four, one in each file. */
+  lookup(hash: Uint8Array): IndexedPlace[] {
+    return (this.#lookup.values(hash) as [number, number][]).map(([file, block]) => ({
       file,
       block,
     }));
@@ -106,7 +106,7 @@ export class BlockIndex {
     }
   }
 
-  /** Begins to take in a file, one at a time, and gives the number that `add` and `finish` go on with. */
+  /** Begins to take in a file, one at a time, and returns its number for `add` and `finish`. */
   begin(): number {
     this.#pending.clear();
     this.#rowsOfFile = 0;
@@ -117,18 +117,18 @@ export class BlockIndex {
   }
 
   /**
-   * Takes in fingerprints of consecutive blocks (8 bytes each, those of zeros are left out). They are
-   * gathered, and written where there is no room for more.
+   * Takes in the hashes of consecutive blocks (8 bytes each, those of zeros are left out). They are
+   * gathered, and written if there is no room for more.
    */
-  add(file: number, firstBlock: number, prints: Buffer): void {
-    for (let at = 0, block = firstBlock; at < prints.length; at += fingerprintBytes, block++) {
-      if (isNoFingerprint(prints, at / fingerprintBytes)) continue;
+  add(file: number, firstBlock: number, hashes: Buffer): void {
+    for (let at = 0, block = firstBlock; at < hashes.length; at += blockHashBytes, block++) {
+      if (isNoBlockHash(hashes, at / blockHashBytes)) continue;
       if (this.#pending.room === 0) for (const _ of this.flush(file));
-      this.#pending.add(prints, at, block);
+      this.#pending.add(hashes, at, block);
     }
   }
 
-  /** Fingerprints that the next `add` can take without writing: who wants to give way calls `flush` in time. */
+  /** Block hashes that the next `add` can take without writing: whoever must not block calls `flush` in time. */
   get room(): number {
     return this.#pending.room;
   }
@@ -139,7 +139,7 @@ export class BlockIndex {
       yield this.#write(() => {
         const insert = this.#db.query("INSERT OR IGNORE INTO blocks VALUES (?, ?, ?)");
         let added = 0;
-        for (const { print, block } of rows) added += insert.run(print, file, block).changes;
+        for (const { hash, block } of rows) added += insert.run(hash, file, block).changes;
         this.#rowsOfFile += added;
         // Dead until their file is finished: a crash leaves nothing that is not counted.
         this.#db.query("UPDATE meta SET deadRows = deadRows + ?").run(added);
@@ -147,7 +147,7 @@ export class BlockIndex {
     }
   }
 
-  /** From here on the file is found, in place of what was known of a file at this path. Gives its rows. */
+  /** From here on the file is found, in place of what was known of a file at this path. Returns its rows. */
   finish(file: number, path: string, stamp: string): number {
     for (const _ of this.flush(file));
     const rows = this.#rowsOfFile;
@@ -172,7 +172,7 @@ export class BlockIndex {
     });
   }
 
-  /** True where so many rows are of forgotten files that a sweep pays. */
+  /** True if so many rows are of forgotten files that a sweep pays. */
   get needsSweep(): boolean {
     const { dead, live } = this.#db
       .query("SELECT deadRows AS dead, (SELECT coalesce(sum(rows), 0) FROM files) AS live FROM meta")
@@ -182,8 +182,8 @@ export class BlockIndex {
 
   /** Step `step` of a sweep, from 0 to sweepSteps - 1; not while a file is being taken in. */
   sweep(step: number): void {
-    const from = Buffer.alloc(fingerprintBytes);
-    const to = Buffer.alloc(fingerprintBytes, 0xff);
+    const from = Buffer.alloc(blockHashBytes);
+    const to = Buffer.alloc(blockHashBytes, 0xff);
     from.writeUInt32BE(step * (2 ** 32 / sweepSteps));
     to.writeUInt32BE((step + 1) * (2 ** 32 / sweepSteps) - 1);
     this.#write(() => {

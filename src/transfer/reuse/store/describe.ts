@@ -10,7 +10,7 @@ import { encodeFrame, frameTypes } from "../../../protocol/frames.ts";
 import { limits } from "../../../protocol/limits.ts";
 import { lengthOf } from "../../chunks/chunk.ts";
 
-const { tagBytes, fingerprintBytes, blockBytes } = limits;
+const { tagBytes, blockHashBytes, blockBytes } = limits;
 const headBytes = 8 + tagBytes;
 const wantBytes = 10;
 
@@ -21,7 +21,7 @@ export interface Description {
   bytes: number;
   tag: Buffer;
   /** 8 bytes for each block in order; zeros for one without data. */
-  prints: Buffer;
+  hashes: Buffer;
 }
 
 export interface Want {
@@ -30,29 +30,29 @@ export interface Want {
   found: number;
 }
 
-/** A DESCRIBE frame; `prints` has fingerprintBytes for each block of the chunk. */
-export function encodeDescribe(file: number, chunk: number, tag: Uint8Array, prints: Uint8Array): Buffer {
-  const payload = Buffer.allocUnsafe(headBytes + prints.length);
+/** A DESCRIBE frame; `hashes` has blockHashBytes for each block of the chunk. */
+export function encodeDescribe(file: number, chunk: number, tag: Uint8Array, hashes: Uint8Array): Buffer {
+  const payload = Buffer.allocUnsafe(headBytes + hashes.length);
   payload.writeUInt32BE(file, 0);
   payload.writeUInt32BE(chunk, 4);
   payload.set(tag, 8);
-  payload.set(prints, headBytes);
+  payload.set(hashes, headBytes);
   return encodeFrame(frameTypes.describe, payload);
 }
 
 /**
  * Reads a DESCRIBE payload; `fileBytes` are the sizes of the session's files. Throws MigrateError
- * "protocol" where the VM has no such chunk, or it has another number of blocks.
+ * "protocol" if the VM has no such chunk, or it has another number of blocks.
  */
 export function parseDescribe(payload: Buffer, fileBytes: readonly number[]): Description {
   if (payload.length < headBytes) throw new MigrateError("protocol", "a description is cut short");
   const file = payload.readUInt32BE(0);
   const chunk = payload.readUInt32BE(4);
   const bytes = lengthOf(file, chunk, fileBytes);
-  if (payload.length !== headBytes + Math.ceil(bytes / blockBytes) * fingerprintBytes) {
+  if (payload.length !== headBytes + Math.ceil(bytes / blockBytes) * blockHashBytes) {
     throw new MigrateError("protocol", "a description does not have the blocks of its chunk");
   }
-  return { file, chunk, bytes, tag: payload.subarray(8, headBytes), prints: payload.subarray(headBytes) };
+  return { file, chunk, bytes, tag: payload.subarray(8, headBytes), hashes: payload.subarray(headBytes) };
 }
 
 /** A WANT frame for at most `limits.describedChunks` chunks. */

@@ -1,6 +1,6 @@
 /**
  * Whether the next chunk of a lane is described to the destination before it is sent. Describing costs
- * both sides a little, and where nothing is ever found that little is wasted: then one chunk of several is
+ * both sides a little, and if nothing is ever found that little is wasted: then one chunk of several is
  * described, until something is found again. Pure.
  */
 
@@ -15,12 +15,12 @@ export class DescriptionChoice {
   #barren = 0;
   #unasked = 0;
 
-  /** True where the next chunk may be described: else its fingerprints are not needed. */
+  /** True if the next chunk may be described: else its block hashes are not needed. */
   get isDue(): boolean {
     return this.#barren < barrenChunks || (this.#unasked + 1) % sampledChunks === 0;
   }
 
-  /** True where a chunk with `dataBytes` of data is to be described. */
+  /** True if a chunk with `dataBytes` of data is to be described. */
   next(dataBytes: number): boolean {
     if (dataBytes < worthBytes) return false;
     if (this.#barren < barrenChunks) return true;
@@ -29,7 +29,7 @@ export class DescriptionChoice {
   }
 
   /** What came of a description: whether any block was there. */
-  heard(found: boolean): void {
+  answered(found: boolean): void {
     this.#barren = found ? 0 : this.#barren + 1;
   }
 }

@@ -19,7 +19,7 @@ const applicationId = 0x6d676978;
 
 export interface IndexFile {
   db: Database;
-  /** The key of the fingerprints in it. */
+  /** The key of the block hashes in it, indexKeyBytes long. */
   key: Uint8Array;
 }
 
@@ -32,18 +32,18 @@ export function indexPath(home: string, store: string): string {
   return join(home, "index", `${name}.sqlite`);
 }
 
-/** True where an error says that the index is not one, or not whole: then it is to be made anew. */
+/** True if an error says that the index is not one, or not whole: then it is to be made anew. */
 export function isDamage(thrown: unknown): boolean {
   const code = (thrown as { code?: unknown } | null)?.code;
   return thrown instanceof Foreign || (typeof code === "string" && /^SQLITE_(?:CORRUPT|NOTADB)/.test(code));
 }
 
-/** Removes an index and what SQLite keeps beside it. Who has it open goes on with what was there. */
+/** Removes an index and what SQLite keeps beside it. Whoever has it open still reads what was there. */
 export function removeIndex(path: string): void {
   for (const suffix of ["", "-wal", "-shm"]) rmSync(path + suffix, { force: true });
 }
 
-/** Opens the index for writing, made anew with `key` where need be; see BlockIndex.open. */
+/** Opens the index for writing, made anew with `key` if need be; see BlockIndex.open. */
 export function openIndexFile(path: string, store: string, key: Uint8Array): IndexFile {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   try {
@@ -95,7 +95,7 @@ function makeFile(path: string): void {
   }
 }
 
-/** The database with its key; closed where `keyOf` throws. */
+/** The database with its key; closed if `keyOf` throws. */
 function opened(db: Database, keyOf: (db: Database) => Uint8Array): IndexFile {
   try {
     return { db, key: keyOf(db) };
@@ -108,7 +108,7 @@ function opened(db: Database, keyOf: (db: Database) => Uint8Array): IndexFile {
 function createTables(db: Database, store: string, key: Uint8Array): void {
   db.run("CREATE TABLE meta (key BLOB, store TEXT, nextFile INTEGER, deadRows INTEGER)");
   db.run("CREATE TABLE files (id INTEGER PRIMARY KEY, path TEXT UNIQUE, stamp TEXT, rows INTEGER)");
-  // One place in each file is enough for a block, and its fingerprint is all that is ever asked for.
+  // One place in each file is enough for a block, and its hash (`print`) is all that is ever asked for.
   db.run(
     "CREATE TABLE blocks (print BLOB, file INTEGER, block INTEGER, PRIMARY KEY (print, file)) WITHOUT ROWID",
   );
@@ -117,7 +117,7 @@ function createTables(db: Database, store: string, key: Uint8Array): void {
   db.run(`PRAGMA user_version = ${schemaVersion}`);
 }
 
-/** Throws Foreign where this is no index of this version. */
+/** Throws Foreign if this is no index of this version. */
 function readMeta(db: Database): { key: Uint8Array; store: string } {
   const { application_id: application } = db.query("PRAGMA application_id").get() as {
     application_id: number;

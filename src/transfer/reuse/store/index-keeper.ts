@@ -1,8 +1,8 @@
 /**
- * The index of a store as the main thread sees it: a Worker that reads what is new and pauses while
+ * The index of a store, for the main thread: a Worker that reads what is new and pauses while
  * others need the disk, and what lanes need to know to look blocks up.
  *
- * An index is a help and no more: whatever goes wrong here is told to `failed`, and migrations go on.
+ * An index is a help and no more: whatever goes wrong here is reported to `failed`, and migrations continue.
  */
 import { randomBytes } from "node:crypto";
 import { realpathSync } from "node:fs";
@@ -29,8 +29,8 @@ export interface IndexKeeperOptions {
   /** Called at the end of every scan: those that `scan` asks for, the first, and one every ten minutes. */
   indexed: (summary: ScanSummary) => void;
   /**
-   * Called where the index cannot be kept, which holds as long as this process, or where a scan could not go
-   * on, and then the next one tries again.
+   * Called if the index cannot be kept for as long as this process lives, or if a scan broke off; then the next
+   * one tries again.
    */
   failed: (error: Error) => void;
   /** How old the last change of an indexed file must be for it to be read again; ten minutes. */
@@ -84,17 +84,17 @@ export class IndexKeeper {
     if (this.#pauses > 0 && --this.#pauses === 0) this.#post({ kind: "resume" });
   }
 
-  /** What lanes look blocks up with; null while the index is empty or where there is none. Cheap. */
+  /** What lanes look blocks up with; null while the index is empty or if there is none. Cheap. */
   get grant(): IndexGrant | null {
     return this.#files > 0 ? this.#grant : null;
   }
 
-  /** The key of the index; where there is none, one that holds as long as this process. */
+  /** The key of the index; if there is none, one that holds as long as this process. */
   get key(): Uint8Array {
     return this.#grant.key;
   }
 
-  /** Ends what is under way. Who looks blocks up may go on. */
+  /** Ends what is under way. Lanes may still look blocks up. */
   async stop(): Promise<void> {
     if (this.#worker !== undefined) {
       this.#stopped ??= Promise.withResolvers<void>();
@@ -109,7 +109,7 @@ export class IndexKeeper {
   #spawn({ database, store, key }: IndexGrant): Worker {
     const { quietMs = 10 * minuteMs, everyMs = 10 * minuteMs } = this.#options;
     const worker = spawnWorker("indexer");
-    worker.onmessage = ({ data }: MessageEvent<FromIndexer>) => this.#hear(data);
+    worker.onmessage = ({ data }: MessageEvent<FromIndexer>) => this.#receive(data);
     worker.onerror = (event) => {
       this.#worker = undefined;
       this.#stopped?.resolve();
@@ -121,7 +121,7 @@ export class IndexKeeper {
     return worker;
   }
 
-  #hear(message: FromIndexer): void {
+  #receive(message: FromIndexer): void {
     switch (message.kind) {
       case "files":
         this.#files = message.count;

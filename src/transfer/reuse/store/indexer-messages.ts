@@ -1,6 +1,6 @@
-/** What the main thread and the Worker that keeps the index say to each other. Both are ours. */
+/** The messages between the main thread and the Worker that keeps the index. Both are ours. */
 
-/** What a scan has read; all zero where nothing was new. */
+/** What a scan has read; all zero if nothing was new. */
 export interface ScanSummary {
   files: number;
   /** Blocks with data in these files. */
@@ -32,6 +32,6 @@ export type FromIndexer =
   /** So many files can be found in the index now. */
   | { kind: "files"; count: number }
   | { kind: "scanned"; summary: ScanSummary }
-  /** A scan that could not go on; the next one begins anew. */
+  /** A scan broke off; the next one begins anew. */
   | { kind: "failed"; message: string }
   | { kind: "stopped" };

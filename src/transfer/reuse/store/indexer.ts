@@ -7,7 +7,7 @@ import { dirname } from "node:path";
 import { freeBytes } from "../../../platform/filesystem.ts";
 import { nextData, nextHole } from "../../../platform/holes.ts";
 import { limits } from "../../../protocol/limits.ts";
-import { blocksOf, Fingerprinter } from "./block-hash.ts";
+import { BlockHasher, blocksOf } from "./block-hash.ts";
 import { BlockIndex, sweepSteps } from "./block-index.ts";
 import { isDamage, removeIndex } from "./index-file.ts";
 import type { FromIndexer, ScanSummary } from "./indexer-messages.ts";
@@ -54,7 +54,7 @@ export class Indexer {
     this.#options = options;
   }
 
-  /** Looks through the store; where it does so already, once more after that. Resolves when all is done. */
+  /** Looks through the store; if it does so already, once more after that. Resolves when all is done. */
   scan(): Promise<void> {
     this.#asked = true;
     this.#running ??= this.#run().finally(() => {
@@ -120,7 +120,7 @@ export class Indexer {
     await this.#turn();
     this.#index ??= BlockIndex.open(database, store, key);
     const index = this.#index;
-    const fingerprinter = new Fingerprinter(index.key);
+    const hasher = new BlockHasher(index.key);
     const plan = planScan(index.files(), candidatesIn(store), nowMs(), quietMs);
     for (const { from, to } of plan.moved) {
       await this.#turn();
@@ -134,7 +134,7 @@ export class Indexer {
     for (const candidate of plan.read) {
       // The journal lies on the same disk, and must not find it full because of us.
       if (freeBytes(dirname(database)) < leastFreeBytes) throw new Error("its disk has little room left");
-      await this.#readFile(index, fingerprinter, candidate, summary);
+      await this.#readFile(index, hasher, candidate, summary);
       post({ kind: "files", count: index.fileCount });
     }
     if (index.needsSweep) {
@@ -149,7 +149,7 @@ export class Indexer {
   /** A file that cannot be read is left out, and tried again at the next scan. */
   async #readFile(
     index: BlockIndex,
-    fingerprinter: Fingerprinter,
+    hasher: BlockHasher,
     { path }: Candidate,
     summary: ScanSummary,
   ): Promise<void> {
@@ -163,7 +163,7 @@ export class Indexer {
         const piece = nextPiece(fd, at, this.#piece);
         if (piece === null) break;
         if (index.room < pieceBytes / blockBytes) await this.#flush(index, file);
-        index.add(file, piece.at / blockBytes, fingerprinter.prints(piece.bytes));
+        index.add(file, piece.at / blockBytes, hasher.hashes(piece.bytes));
         summary.bytesRead += piece.bytes.length;
         at = piece.at + blocksOf(piece.bytes.length) * blockBytes;
         this.#options.onPiece?.(path);

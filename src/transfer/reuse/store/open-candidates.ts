@@ -1,6 +1,6 @@
 /**
  * The files that blocks are read from, open as long as they are of use. One that is deleted meanwhile
- * goes on being readable; one that is replaced is read as it was.
+ * stays readable; one that is replaced is read as it was.
  */
 import { closeSync, readSync } from "node:fs";
 import { basename, dirname, sep } from "node:path";
@@ -16,7 +16,7 @@ export class OpenCandidates {
   readonly #open = new Map<string, number | null>();
 
   /**
-   * `store` holds the files of the index, null where there is none; `bases` are the absolute paths of
+   * `store` holds the files of the index, null if there is none; `bases` are the absolute paths of
    * files that are candidates besides, of whatever owner. No other path is opened.
    */
   constructor(store: string | null, bases: readonly (string | null)[]) {
@@ -24,7 +24,7 @@ export class OpenCandidates {
     this.#bases = new Set(bases.filter((path) => path !== null));
   }
 
-  /** A descriptor of the file, which stays this object's; null where it is no candidate. Never throws. */
+  /** A descriptor of the file, which stays this object's; null if it is no candidate. Never throws. */
   fd(path: string): number | null {
     let fd = this.#open.get(path);
     if (fd === undefined) {
@@ -37,7 +37,7 @@ export class OpenCandidates {
     return fd;
   }
 
-  /** Reads `room.length` bytes from `offset`; false where the file does not have them. Never throws. */
+  /** Reads `room.length` bytes from `offset`; false if the file does not have them. Never throws. */
   read(path: string, offset: number, room: Buffer): boolean {
     const fd = this.fd(path);
     if (fd === null) return false;

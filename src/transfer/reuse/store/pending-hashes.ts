@@ -1,35 +1,35 @@
 /**
- * Fingerprints of one file that wait to be written into the index, gathered so that those which will lie
+ * Block hashes of one file that wait to be written into the index, gathered so that those which will lie
  * side by side there are written together.
  *
- * Fingerprints are as good as random, so in a large index each row that is written alone changes a page
+ * Block hashes are as good as random, so in a large index each row that is written alone changes a page
  * of its own. A quarter of a million of them in order share pages: an index of 1 TiB of data is then made
  * with a fraction of the writing. Takes 4 MiB.
  */
 import { limits } from "../../../protocol/limits.ts";
 
-const { fingerprintBytes } = limits;
+const { blockHashBytes } = limits;
 
-/** Most fingerprints that are held; those of 16 GiB of data. */
-export const pendingPrints = 262_144;
+/** Most block hashes that are held; those of 16 GiB of data. */
+export const mostPendingHashes = 262_144;
 
 /** By so many leading bits they are put in order: about one bucket for each page of 1 TiB's index. */
 const bucketBits = 16;
 
-export class PendingPrints {
-  readonly #prints = Buffer.allocUnsafeSlow(pendingPrints * fingerprintBytes);
-  readonly #blocks = new Uint32Array(pendingPrints);
+export class PendingHashes {
+  readonly #hashes = Buffer.allocUnsafeSlow(mostPendingHashes * blockHashBytes);
+  readonly #blocks = new Uint32Array(mostPendingHashes);
   #count = 0;
 
   /** So many more can be added. */
   get room(): number {
-    return pendingPrints - this.#count;
+    return mostPendingHashes - this.#count;
   }
 
-  /** Adds the fingerprint at `at` of `prints`, which is that of `block`. Throws RangeError where it is full. */
-  add(prints: Buffer, at: number, block: number): void {
-    if (this.room === 0) throw new RangeError("no room for another fingerprint");
-    prints.copy(this.#prints, this.#count * fingerprintBytes, at, at + fingerprintBytes);
+  /** Adds the hash at `at` of `hashes`, which is that of `block`. Throws RangeError if it is full. */
+  add(hashes: Buffer, at: number, block: number): void {
+    if (this.room === 0) throw new RangeError("no room for another block hash");
+    hashes.copy(this.#hashes, this.#count * blockHashBytes, at, at + blockHashBytes);
     this.#blocks[this.#count++] = block;
   }
 
@@ -39,14 +39,14 @@ export class PendingPrints {
 
   /**
    * Hands over all that was added, in the order of their leading bits, in pieces of at most `most`, and is
-   * empty afterwards. A fingerprint is a view that is valid until something is added.
+   * empty afterwards. A block hash is a view that is valid until something is added.
    */
-  *take(most: number): Generator<{ print: Buffer; block: number }[]> {
+  *take(most: number): Generator<{ hash: Buffer; block: number }[]> {
     const order = this.#order();
     this.#count = 0;
     for (let from = 0; from < order.length; from += most) {
       yield Array.from(order.subarray(from, from + most), (i) => ({
-        print: this.#prints.subarray(i * fingerprintBytes, (i + 1) * fingerprintBytes),
+        hash: this.#hashes.subarray(i * blockHashBytes, (i + 1) * blockHashBytes),
         block: this.#blocks[i]!,
       }));
     }
@@ -54,7 +54,7 @@ export class PendingPrints {
 
   /** Their numbers, bucket by bucket: a counting sort. */
   #order(): Uint32Array {
-    const bucket = (i: number) => this.#prints.readUInt32BE(i * fingerprintBytes) >>> (32 - bucketBits);
+    const bucket = (i: number) => this.#hashes.readUInt32BE(i * blockHashBytes) >>> (32 - bucketBits);
     const starts = new Uint32Array(2 ** bucketBits + 1);
     for (let i = 0; i < this.#count; i++) starts[bucket(i) + 1]!++;
     for (let i = 1; i < starts.length; i++) starts[i]! += starts[i - 1]!;

@@ -5,9 +5,9 @@ import { limits } from "../../../protocol/limits.ts";
 
 /**
  * Makes `bytes` (at most a chunk) stand in file `to` at `toOffset`, by copyRange from `fromOffset` of file
- * `from`, where anybody may have changed them. File `to` is ours alone: what is read there afterwards stays.
- * Where it is something else, `bytes` themselves are written, zeros and all. False, and nothing changed,
- * where these files cannot be copied so. Throws as node:fs does where `to` cannot be written.
+ * `from`, which anybody may have changed. File `to` is ours alone: what is read there afterwards stays.
+ * If it is something else, `bytes` themselves are written, zeros and all. False, and nothing changed,
+ * if these files cannot be copied so. Throws as node:fs does if `to` cannot be written.
  */
 export function shareBytes(
   from: number,

@@ -95,7 +95,7 @@ function isQuiet(changedAtMs: number, nowMs: number, quietMs: number): boolean {
 }
 
 /**
- * Opens a candidate for reading; null where it is none (any more), or `path` is not the path of one.
+ * Opens a candidate for reading; null if it is none (any more), or `path` is not the path of one.
  * Neither a link in place of the folder nor one in place of the file is followed, even if it was put
  * there just now. The caller closes.
  */
@@ -109,7 +109,7 @@ export function openCandidate(store: string, path: string): number | null {
 type Test = (stat: BigIntStats) => boolean;
 
 /**
- * Opens the file `name` of a folder for reading; null where there is none, or either does not pass. Neither a
+ * Opens the file `name` of a folder for reading; null if there is none, or either does not pass. Neither a
  * link in place of the folder nor one in place of the file is followed. The caller closes.
  */
 export function openInFolder(folder: string, name: string, passes: Test, filePasses: Test): number | null {

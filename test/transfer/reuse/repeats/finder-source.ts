@@ -1,13 +1,13 @@
 /** The files of a source and the lanes that look through them: for tests of what need not be sent twice. */
 import { expect } from "bun:test";
-import { readFileSync, statSync, writeFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { limits } from "../../../../src/protocol/limits.ts";
 import { ChunkBuffer } from "../../../../src/transfer/chunks/chunk-buffer.ts";
 import { ChunkReader } from "../../../../src/transfer/chunks/chunk-reader.ts";
-import type { Copy } from "../../../../src/transfer/chunks/shortened-body.ts";
+import type { Repeat } from "../../../../src/transfer/chunks/shortened-body.ts";
 import { KnownPages } from "../../../../src/transfer/reuse/repeats/known-pages.ts";
-import { CopyFinder } from "../../../../src/transfer/reuse/repeats/repeat-finder.ts";
+import { RepeatFinder } from "../../../../src/transfer/reuse/repeats/repeat-finder.ts";
 import { Folder } from "../../sparse-file.ts";
 
 /** A file that is a hole: the memory is made for what it could hold, so that nothing is forgotten. */
@@ -15,43 +15,46 @@ const holeBytes = 256 * limits.chunkBytes;
 
 /** One lane of a source that has these files. */
 export class FinderLane {
-  readonly finder: CopyFinder;
+  readonly finder: RepeatFinder;
   readonly #paths: readonly string[];
+  readonly #fds: readonly number[];
   readonly #reader: ChunkReader;
   readonly #buffer = new ChunkBuffer();
 
   constructor(paths: readonly string[], memory: SharedArrayBuffer, lane: number) {
-    const files = paths.map((path) => ({ path, bytes: statSync(path).size }));
+    const files = paths.map((path) => ({ path, fd: openSync(path, "r"), bytes: statSync(path).size }));
     this.#paths = paths;
+    this.#fds = files.map(({ fd }) => fd);
     this.#reader = new ChunkReader(files);
     const sizes = files.map(({ bytes }) => bytes);
-    this.finder = new CopyFinder(memory, lane, sizes, this.#reader);
+    this.finder = new RepeatFinder(memory, lane, sizes, this.#reader);
   }
 
   /**
    * What need not be sent of a chunk, where looking is `isWorthIt`: whatever it is, it is seen to be what the
    * files have. The chunk is said to be sent then, unless `sends` is false.
    */
-  copies(file: number, chunk: number, { sends = true, isWorthIt = true } = {}): Copy[] {
+  repeats(file: number, chunk: number, { sends = true, isWorthIt = true } = {}): Repeat[] {
     const bytes = this.#reader.read(file, chunk, this.#buffer);
     this.finder.look(this.#buffer.dataRoom(bytes), isWorthIt);
     const packed = this.#buffer.pack(bytes);
     this.finder.remember(file, chunk);
-    const copies = this.finder.find(packed);
+    const repeats = this.finder.find(packed);
     let free = packed.pagesAt;
-    for (const copy of copies) {
-      const same = readFileSync(this.#paths[copy.file]!).subarray(copy.from, copy.from + copy.bytes);
-      expect(packed.body.subarray(copy.at, copy.at + copy.bytes).equals(same)).toBe(true);
-      expect(copy.bytes).toBeGreaterThanOrEqual(limits.pageBytes);
-      expect(copy.at).toBeGreaterThanOrEqual(free);
-      free = copy.at + copy.bytes;
+    for (const repeat of repeats) {
+      const same = readFileSync(this.#paths[repeat.file]!).subarray(repeat.from, repeat.from + repeat.bytes);
+      expect(packed.body.subarray(repeat.at, repeat.at + repeat.bytes).equals(same)).toBe(true);
+      expect(repeat.bytes).toBeGreaterThanOrEqual(limits.pageBytes);
+      expect(repeat.at).toBeGreaterThanOrEqual(free);
+      free = repeat.at + repeat.bytes;
     }
     if (sends) this.finder.sent(file, chunk);
-    return copies;
+    return repeats;
   }
 
   close(): void {
     this.#reader.close();
+    for (const fd of this.#fds) closeSync(fd);
   }
 }
 

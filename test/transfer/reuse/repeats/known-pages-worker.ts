@@ -53,7 +53,7 @@ self.onmessage = ({ data }: MessageEvent<PagesWork>) => {
         const from = known.places[i]!;
         if (!(from >= 0 && from + pageBytes <= fileBytes[known.files[i]!]!)) said.outside++;
       }
-      if (random.chance(0.1)) known.right(file, chunk);
+      if (random.chance(0.1)) known.confirmed(file, chunk);
       if (random.chance(0.05)) known.gone(file, chunk);
     }
   } catch (thrown) {

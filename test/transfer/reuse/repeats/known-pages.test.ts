@@ -31,7 +31,7 @@ describe("a page that was noted", () => {
     first!.sent(2, 1);
     const there: Page[] = [[2, chunkBytes + 5 * pageBytes + 3]];
     expect([found(first!, hash), found(second!, hash)]).toEqual([there, []]);
-    first!.right(2, 1);
+    first!.confirmed(2, 1);
     expect([found(first!, hash), found(second!, hash)]).toEqual([there, there]);
     second!.gone(2, 1);
     expect([found(first!, hash), found(second!, hash)]).toEqual([[], []]);
@@ -43,7 +43,7 @@ describe("a page that was noted", () => {
     const [first, second] = lanes(limits.lanes);
     const last = lanes(limits.lanes).at(-1)!;
     first!.add(hash, 4, 2, pageBytes);
-    second!.right(4, 2);
+    second!.confirmed(4, 2);
     expect(found(first!, hash)).toEqual([[4, 2 * chunkBytes + pageBytes]]);
     // The sixteenth lane is no other than itself either.
     last.add(hash, 4, 0, 0);
@@ -115,7 +115,7 @@ describe("the memory", () => {
     const [known] = lanes(1, sizes);
     const pages = Array.from({ length: sizes[0]! / pageBytes }, () => random.below(2 ** 32));
     for (const [i, each] of pages.entries()) known!.add(each, 0, Math.floor(i / 256), (i % 256) * pageBytes);
-    for (let chunk = 0; chunk < 64; chunk++) known!.right(0, chunk);
+    for (let chunk = 0; chunk < 64; chunk++) known!.confirmed(0, chunk);
     const there = pages.filter((each, i) => found(known!, each).some(([, from]) => from === i * pageBytes));
     expect(there.length).toBeGreaterThan(0.9 * pages.length);
   });

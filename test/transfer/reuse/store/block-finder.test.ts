@@ -19,12 +19,12 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { limits } from "../../../../src/protocol/limits.ts";
 import { BlockFinder, type FoundBlock } from "../../../../src/transfer/reuse/store/block-finder.ts";
-import { Fingerprinter } from "../../../../src/transfer/reuse/store/block-hash.ts";
+import { BlockHasher } from "../../../../src/transfer/reuse/store/block-hash.ts";
 import { Indexer } from "../../../../src/transfer/reuse/store/indexer.ts";
 
 const { blockBytes, chunkBytes } = limits;
 const key = randomBytes(16);
-const fingerprinter = new Fingerprinter(key);
+const hasher = new BlockHasher(key);
 
 let folder: string;
 let store: string;
@@ -71,7 +71,7 @@ function finder(bases: (string | null)[] = [], withIndex = true): BlockFinder {
 /** What a finder finds of a chunk, and the room with it. */
 function find(by: BlockFinder, data: Buffer, place = { file: 0, chunk: 0 }) {
   const room = Buffer.alloc(data.length);
-  const found = by.find(place.file, place.chunk, fingerprinter.prints(data), room);
+  const found = by.find(place.file, place.chunk, hasher.hashes(data), room);
   return { found, room };
 }
 
@@ -255,7 +255,7 @@ describe("reading again", () => {
     const { found } = find(one, data);
     const some = found.map((each, i) => (i === 1 || i === 2 ? each : null));
     const room = Buffer.alloc(data.length, 7);
-    expect(one.read(some, fingerprinter.prints(data), room)).toBe(true);
+    expect(one.read(some, hasher.hashes(data), room)).toBe(true);
     expect(room.subarray(blockBytes, 3 * blockBytes).equals(data.subarray(blockBytes, 3 * blockBytes))).toBe(
       true,
     );
@@ -269,12 +269,12 @@ describe("reading again", () => {
     await index();
     const one = finder();
     const { found, room } = find(one, data);
-    const prints = fingerprinter.prints(data);
+    const hashes = hasher.hashes(data);
     change("a/disk", 3 * blockBytes, Buffer.of(data[3 * blockBytes]! ^ 128));
-    expect(one.read(found, prints, room)).toBe(false);
-    expect(one.read(found.slice(0, 3), prints, room.subarray(0, 3 * blockBytes))).toBe(true);
+    expect(one.read(found, hashes, room)).toBe(false);
+    expect(one.read(found.slice(0, 3), hashes, room.subarray(0, 3 * blockBytes))).toBe(true);
     truncateSync(join(store, "a/disk"), blockBytes);
-    expect(one.read(found.slice(0, 2), prints, room.subarray(0, 2 * blockBytes))).toBe(false);
+    expect(one.read(found.slice(0, 2), hashes, room.subarray(0, 2 * blockBytes))).toBe(false);
   });
 
   test("opens no path that is neither in the store's index nor a base", () => {
@@ -285,7 +285,7 @@ describe("reading again", () => {
     const unfinished = put(".migrate-0123456789abcdef/disk", data);
     for (const each of [path, unfinished]) {
       const found = [{ path: each, offset: 0, bytes: blockBytes }];
-      expect(finder().read(found, fingerprinter.prints(data), Buffer.alloc(blockBytes))).toBe(false);
+      expect(finder().read(found, hasher.hashes(data), Buffer.alloc(blockBytes))).toBe(false);
     }
   });
 });

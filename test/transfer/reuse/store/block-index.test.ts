@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { BlockIndex, sweepSteps } from "../../../../src/transfer/reuse/store/block-index.ts";
 import { indexPath } from "../../../../src/transfer/reuse/store/index-file.ts";
-import { pendingPrints } from "../../../../src/transfer/reuse/store/pending-hashes.ts";
+import { mostPendingHashes } from "../../../../src/transfer/reuse/store/pending-hashes.ts";
 
 let folder: string;
 let path: string;
@@ -28,15 +28,15 @@ function opened(index: BlockIndex): BlockIndex {
 }
 const make = (store = "/store") => opened(BlockIndex.open(path, store));
 
-/** Takes in a file with these fingerprints, its first block being number 0. */
-function takeIn(index: BlockIndex, file: string, prints: Buffer, stamp = "stamp"): number {
+/** Takes in a file with these block hashes, its first block being number 0. */
+function takeIn(index: BlockIndex, file: string, hashes: Buffer, stamp = "stamp"): number {
   const id = index.begin();
-  index.add(id, 0, prints);
+  index.add(id, 0, hashes);
   index.finish(id, file, stamp);
   return id;
 }
 
-const printAt = (prints: Buffer, i: number) => prints.subarray(i * 8, i * 8 + 8);
+const hashAt = (hashes: Buffer, i: number) => hashes.subarray(i * 8, i * 8 + 8);
 
 function rowsIn(database: string): number {
   const db = new Database(database, { readonly: true });
@@ -48,20 +48,20 @@ function rowsIn(database: string): number {
 describe("looking up", () => {
   test("gives the place of a block, and nothing for what is not there or has no data", () => {
     const index = make();
-    const prints = Buffer.concat([randomBytes(8), Buffer.alloc(8), randomBytes(8)]);
-    const file = takeIn(index, "vm/disk", prints);
-    expect(index.lookup(printAt(prints, 0))).toEqual([{ file, block: 0 }]);
-    expect(index.lookup(printAt(prints, 1))).toEqual([]);
-    expect(index.lookup(printAt(prints, 2))).toEqual([{ file, block: 2 }]);
+    const hashes = Buffer.concat([randomBytes(8), Buffer.alloc(8), randomBytes(8)]);
+    const file = takeIn(index, "vm/disk", hashes);
+    expect(index.lookup(hashAt(hashes, 0))).toEqual([{ file, block: 0 }]);
+    expect(index.lookup(hashAt(hashes, 1))).toEqual([]);
+    expect(index.lookup(hashAt(hashes, 2))).toEqual([{ file, block: 2 }]);
     expect(index.lookup(randomBytes(8))).toEqual([]);
     expect(index.pathOf(file)).toBe("vm/disk");
   });
 
   test("gives at most four places, one in each file", () => {
     const index = make();
-    const print = randomBytes(8);
-    for (let i = 0; i < 6; i++) takeIn(index, `vm${i}/disk`, Buffer.concat([print, print]));
-    const places = index.lookup(print);
+    const hash = randomBytes(8);
+    for (let i = 0; i < 6; i++) takeIn(index, `vm${i}/disk`, Buffer.concat([hash, hash]));
+    const places = index.lookup(hash);
     expect(places.length).toBe(4);
     expect(new Set(places.map(({ file }) => file)).size).toBe(4);
   });
@@ -78,9 +78,9 @@ describe("looking up", () => {
     expect(rowsIn(path)).toBeGreaterThan(10_000);
     open.pop()!.close();
     index = make();
-    expect(index.lookup(printAt(forgotten, 3))).toEqual([]);
-    expect(index.lookup(printAt(unfinished, 3))).toEqual([]);
-    expect(index.lookup(printAt(kept, 3)).length).toBe(1);
+    expect(index.lookup(hashAt(forgotten, 3))).toEqual([]);
+    expect(index.lookup(hashAt(unfinished, 3))).toEqual([]);
+    expect(index.lookup(hashAt(kept, 3)).length).toBe(1);
     expect(index.files().map((file) => file.path)).toEqual(["b/disk"]);
     expect(index.fileCount).toBe(1);
   });
@@ -104,10 +104,10 @@ describe("looking up", () => {
     takeIn(index, "a/disk", before, "old");
     const id = index.begin();
     index.add(id, 0, after);
-    expect(index.lookup(printAt(before, 1)).length).toBe(1);
+    expect(index.lookup(hashAt(before, 1)).length).toBe(1);
     expect(index.finish(id, "a/disk", "new")).toBe(2);
-    expect(index.lookup(printAt(before, 1))).toEqual([]);
-    expect(index.lookup(printAt(after, 1)).length).toBe(1);
+    expect(index.lookup(hashAt(before, 1))).toEqual([]);
+    expect(index.lookup(hashAt(after, 1)).length).toBe(1);
     expect(index.files()).toEqual([{ id, path: "a/disk", stamp: "new" }]);
   });
 
@@ -123,13 +123,13 @@ describe("looking up", () => {
   });
 });
 
-test("more fingerprints than fit in memory are written as they come, each with its block", () => {
+test("more block hashes than fit in memory are written as they come, each with its block", () => {
   const index = make();
-  const prints = randomBytes((pendingPrints + 5000) * 8);
-  const file = takeIn(index, "a/disk", prints);
-  expect(rowsIn(path)).toBe(pendingPrints + 5000);
-  for (const block of [0, 1, 77_777, pendingPrints - 1, pendingPrints, pendingPrints + 4999]) {
-    expect(index.lookup(printAt(prints, block))).toEqual([{ file, block }]);
+  const hashes = randomBytes((mostPendingHashes + 5000) * 8);
+  const file = takeIn(index, "a/disk", hashes);
+  expect(rowsIn(path)).toBe(mostPendingHashes + 5000);
+  for (const block of [0, 1, 77_777, mostPendingHashes - 1, mostPendingHashes, mostPendingHashes + 4999]) {
+    expect(index.lookup(hashAt(hashes, block))).toEqual([{ file, block }]);
   }
 });
 
@@ -145,10 +145,10 @@ describe("sweeping", () => {
     for (let step = 0; step < sweepSteps; step++) index.sweep(step);
     expect(index.needsSweep).toBe(false);
     expect(rowsIn(path)).toBe(1000);
-    for (let i = 0; i < 1000; i++) expect(index.lookup(printAt(kept, i)).length).toBe(1);
+    for (let i = 0; i < 1000; i++) expect(index.lookup(hashAt(kept, i)).length).toBe(1);
   });
 
-  test("reaches the first and the last fingerprint there can be", () => {
+  test("reaches the first and the last block hash there can be", () => {
     const index = make();
     const ends = Buffer.concat([Buffer.from("0000000000000001", "hex"), Buffer.alloc(8, 0xff)]);
     takeIn(index, "a/disk", ends);
@@ -243,38 +243,38 @@ describe("reading while another writes", () => {
     const index = make();
     takeIn(index, "a/disk", randomBytes(8));
     const reader = opened(BlockIndex.openReadOnly(path));
-    const prints = randomBytes(40_000 * 8);
+    const hashes = randomBytes(40_000 * 8);
     const id = index.begin();
-    index.add(id, 0, prints);
-    expect(reader.atOnce(() => reader.lookup(printAt(prints, 5)))).toEqual([]);
+    index.add(id, 0, hashes);
+    expect(reader.atOnce(() => reader.lookup(hashAt(hashes, 5)))).toEqual([]);
     index.finish(id, "b/disk", "stamp");
-    expect(reader.atOnce(() => reader.lookup(printAt(prints, 5)))).toEqual([{ file: id, block: 5 }]);
+    expect(reader.atOnce(() => reader.lookup(hashAt(hashes, 5)))).toEqual([{ file: id, block: 5 }]);
     expect(reader.key.equals(index.key)).toBe(true);
   });
 
   test("works where nobody has the index open for writing, and cannot change it", () => {
-    const prints = randomBytes(8);
-    takeIn(make(), "a/disk", prints);
+    const hashes = randomBytes(8);
+    takeIn(make(), "a/disk", hashes);
     open.pop()!.close();
     const reader = opened(BlockIndex.openReadOnly(path));
-    expect(reader.lookup(prints).length).toBe(1);
+    expect(reader.lookup(hashes).length).toBe(1);
     expect(() => reader.forget("a/disk")).toThrow(expect.objectContaining({ code: "SQLITE_READONLY" }));
   });
 
   test("goes on in other processes, which are never refused", async () => {
     const index = make();
-    const prints = randomBytes(30_000 * 8);
-    takeIn(index, "first/disk", prints);
+    const hashes = randomBytes(30_000 * 8);
+    takeIn(index, "first/disk", hashes);
     const module = join(import.meta.dir, "../../../../src/transfer/reuse/store/block-index.ts");
     const code = `
       const { BlockIndex } = await import(${JSON.stringify(module)});
       const index = BlockIndex.openReadOnly(${JSON.stringify(path)});
-      const print = Buffer.from("${printAt(prints, 7).toString("hex")}", "hex");
+      const hash = Buffer.from("${hashAt(hashes, 7).toString("hex")}", "hex");
       process.stdout.write("ready\\n");
       const last = () => index.files().some(({ path }) => path === "last/disk");
       let looks = 0;
       do {
-        if (index.atOnce(() => index.lookup(print)).length === 0) throw new Error("not found");
+        if (index.atOnce(() => index.lookup(hash)).length === 0) throw new Error("not found");
         looks++;
       } while (!last());
       process.stdout.write("looks " + looks);`;

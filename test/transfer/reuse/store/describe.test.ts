@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { MigrateError } from "../../../../src/protocol/errors.ts";
 import { frameTypes, payloadLimit } from "../../../../src/protocol/frames.ts";
-import { blocksPerChunk, limits } from "../../../../src/protocol/limits.ts";
+import { limits } from "../../../../src/protocol/limits.ts";
 import {
   encodeDescribe,
   encodeWant,
@@ -11,7 +11,9 @@ import {
 } from "../../../../src/transfer/reuse/store/describe.ts";
 import { seeded } from "../../../support/system/random.ts";
 
-const { chunkBytes, blockBytes, fingerprintBytes, tagBytes, frameHeaderBytes, describedChunks } = limits;
+const blocksPerChunk = limits.chunkBytes / limits.blockBytes;
+
+const { chunkBytes, blockBytes, blockHashBytes, tagBytes, frameHeaderBytes, describedChunks } = limits;
 const payloadOf = (frame: Buffer) => frame.subarray(frameHeaderBytes);
 const tag = Buffer.alloc(tagBytes, 0xab);
 
@@ -20,18 +22,18 @@ describe("a description", () => {
     const random = seeded("descriptions");
     for (let blocks = 1; blocks <= blocksPerChunk; blocks++) {
       for (const bytes of [(blocks - 1) * blockBytes + 1, blocks * blockBytes - 1, blocks * blockBytes]) {
-        const prints = random.bytes(blocks * fingerprintBytes);
-        const frame = encodeDescribe(2, 5, tag, prints);
+        const hashes = random.bytes(blocks * blockHashBytes);
+        const frame = encodeDescribe(2, 5, tag, hashes);
         expect(frame[4]).toBe(frameTypes.describe);
         expect(frame.readUInt32BE(0)).toBe(frame.length - frameHeaderBytes);
         const parsed = parseDescribe(payloadOf(frame), [0, 0, 5 * chunkBytes + bytes]);
-        expect(parsed).toEqual({ file: 2, chunk: 5, bytes, tag, prints });
+        expect(parsed).toEqual({ file: 2, chunk: 5, bytes, tag, hashes });
       }
     }
   });
 
   test("of a full chunk is what may come on a lane", () => {
-    const frame = encodeDescribe(0, 0, tag, Buffer.alloc(blocksPerChunk * fingerprintBytes));
+    const frame = encodeDescribe(0, 0, tag, Buffer.alloc(blocksPerChunk * blockHashBytes));
     expect(frame.length - frameHeaderBytes).toBeLessThanOrEqual(
       payloadLimit("describe", "lane-destination")!,
     );
@@ -41,8 +43,8 @@ describe("a description", () => {
   test("is refused with any other number of blocks than its chunk has, and with parts of one", () => {
     for (const blocks of [1, 3, blocksPerChunk]) {
       const sizes = [chunkBytes + blocks * blockBytes - 5];
-      const right = 8 + tagBytes + blocks * fingerprintBytes;
-      for (let length = 0; length <= 8 + tagBytes + 18 * fingerprintBytes; length++) {
+      const right = 8 + tagBytes + blocks * blockHashBytes;
+      for (let length = 0; length <= 8 + tagBytes + 18 * blockHashBytes; length++) {
         const payload = Buffer.alloc(length);
         if (length >= 8) payload.writeUInt32BE(1, 4);
         if (length === right) expect(parseDescribe(payload, sizes).bytes).toBe(blocks * blockBytes - 5);
@@ -55,7 +57,7 @@ describe("a description", () => {
   test("is refused of a chunk that is not of the offer", () => {
     const sizes = [0, 2 * chunkBytes];
     const payload = (file: number, chunk: number) =>
-      payloadOf(encodeDescribe(file, chunk, tag, Buffer.alloc(blocksPerChunk * fingerprintBytes)));
+      payloadOf(encodeDescribe(file, chunk, tag, Buffer.alloc(blocksPerChunk * blockHashBytes)));
     expect(parseDescribe(payload(1, 1), sizes)).toMatchObject({ file: 1, chunk: 1 });
     for (const [file, chunk] of [
       [0, 0],

@@ -6,16 +6,18 @@ import type { FrameSocket } from "../../../../src/channel/frame-socket.ts";
 import { ReceivedFiles } from "../../../../src/migration/destination/received-files.ts";
 import type { MigrateError } from "../../../../src/protocol/errors.ts";
 import { frameTypes } from "../../../../src/protocol/frames.ts";
-import { blocksPerChunk, limits } from "../../../../src/protocol/limits.ts";
+import { limits } from "../../../../src/protocol/limits.ts";
 import { parseAck } from "../../../../src/transfer/chunks/ack.ts";
 import { ChunkBuffer } from "../../../../src/transfer/chunks/chunk-buffer.ts";
 import { Tagger } from "../../../../src/transfer/chunks/tagger.ts";
 import type { LaneFinder } from "../../../../src/transfer/landing/lane-grant.ts";
 import { LaneReceiver } from "../../../../src/transfer/lanes/lane-receiver.ts";
-import { Fingerprinter } from "../../../../src/transfer/reuse/store/block-hash.ts";
+import { BlockHasher } from "../../../../src/transfer/reuse/store/block-hash.ts";
 import { encodeDescribe, parseWant, type Want } from "../../../../src/transfer/reuse/store/describe.ts";
 import { randomStream } from "../../../support/files/small-vm.ts";
 import { Folder } from "../../sparse-file.ts";
+
+const blocksPerChunk = limits.chunkBytes / limits.blockBytes;
 
 const { blockBytes, chunkBytes, frameHeaderBytes } = limits;
 const key = Buffer.alloc(16, 3);
@@ -67,9 +69,9 @@ function source(data: Buffer, chunk = 0) {
   const buffer = new ChunkBuffer();
   data.copy(buffer.dataRoom(data.length));
   const tag = Buffer.from(new Tagger(key).tag(0, chunk, buffer.pack(data.length).body));
-  const prints = new Fingerprinter(indexKey).prints(data);
+  const hashes = new BlockHasher(indexKey).hashes(data);
   return {
-    describe: (claimed = prints, claimedTag = tag) =>
+    describe: (claimed = hashes, claimedTag = tag) =>
       lane.frame("describe", encodeDescribe(0, chunk, claimedTag, claimed).subarray(frameHeaderBytes)),
     send: (leftOut: number) => {
       data.copy(buffer.dataRoom(data.length));
@@ -120,7 +122,7 @@ test("of a chunk that is there in part the rest is wanted, and nothing is writte
 });
 
 // [FIND-3]
-test("fingerprints that are right and a tag that is not bring nothing into the file", async () => {
+test("block hashes that are right and a tag that is not bring nothing into the file", async () => {
   makeBase();
   source(content).describe(undefined, Buffer.alloc(16, 1));
   expect(await answers()).toEqual({ acks: 0, wants: [{ file: 0, chunk: 0, found: 0 }] });

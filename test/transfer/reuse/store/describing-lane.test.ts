@@ -8,7 +8,7 @@ import { tagHolds } from "../../../../src/transfer/chunks/chunk.ts";
 import { ChunkBuffer } from "../../../../src/transfer/chunks/chunk-buffer.ts";
 import { Tagger } from "../../../../src/transfer/chunks/tagger.ts";
 import type { FromLane } from "../../../../src/transfer/lanes/lane-messages.ts";
-import { Fingerprinter } from "../../../../src/transfer/reuse/store/block-hash.ts";
+import { BlockHasher } from "../../../../src/transfer/reuse/store/block-hash.ts";
 import { encodeWant } from "../../../../src/transfer/reuse/store/describe.ts";
 import { randomStream } from "../../../support/files/small-vm.ts";
 import {
@@ -27,20 +27,20 @@ const content = randomStream(11)(bytes);
 
 let folder: Folder;
 let path: string;
-let right: Extract<FromLane, { kind: "right" }>[];
+let confirmed: Extract<FromLane, { kind: "confirmed" }>[];
 let played: PlayedLane | undefined;
 beforeEach(() => {
   folder = new Folder();
   path = join(folder.path, "disk");
   writeFileSync(path, content);
-  right = [];
+  confirmed = [];
 });
 afterEach(() => {
   played?.close();
   folder.remove();
 });
 
-/** Sends the whole file to a destination that answers so, and gives the lane's last word. */
+/** Sends the whole file to a destination that answers so, and resolves with how the lane ended. */
 async function send(answer: (said: Said) => Buffer): Promise<FromLane> {
   const places = new Set<number>();
   const lane = playLane({
@@ -49,10 +49,10 @@ async function send(answer: (said: Said) => Buffer): Promise<FromLane> {
     describes: true,
     answer: (said) => (said.kind === "hello" ? laneWelcome : answer(said)),
     heard: (message) => {
-      if (message.kind !== "right") return;
-      right.push(message);
+      if (message.kind !== "confirmed") return;
+      confirmed.push(message);
       for (let i = 1; i < message.places.length; i += 2) places.add(message.places[i]!);
-      if (places.size === 3) lane.lane.stop();
+      if (places.size === 3) lane.drop();
     },
   });
   played = lane;
@@ -63,16 +63,16 @@ async function send(answer: (said: Said) => Buffer): Promise<FromLane> {
 const place = (said: Said) => said as Exclude<Said, { kind: "hello" }>;
 const want = (said: Said, found: number) =>
   encodeWant([{ file: place(said).file, chunk: place(said).chunk, found }]);
-const foundBytes = () => right.reduce((sum, message) => sum + message.foundBytes, 0);
+const foundBytes = () => confirmed.reduce((sum, message) => sum + message.foundBytes, 0);
 const chunkOf = (chunk: number) => content.subarray(chunk * chunkBytes, (chunk + 1) * chunkBytes);
 
 // [FIND-2]
 test("what the destination has all of is described and not sent", async () => {
-  expect(await send((said) => encodeAck([place(said)]))).toMatchObject({ kind: "stopped" });
+  expect(await send((said) => encodeAck([place(said)]))).toMatchObject({ kind: "dropped" });
   expect(played!.said.map(({ kind }) => kind)).toEqual(["description", "description", "description"]);
-  const prints = new Fingerprinter(laneIndexKey);
+  const hashes = new BlockHasher(laneIndexKey);
   for (const said of played!.said) {
-    if (said.kind === "description") expect(said.prints).toEqual(prints.prints(chunkOf(said.chunk)));
+    if (said.kind === "description") expect(said.hashes).toEqual(hashes.hashes(chunkOf(said.chunk)));
   }
   expect(foundBytes()).toBe(bytes);
 });
@@ -83,7 +83,7 @@ test("of what the destination has in part the rest is sent, under the tag of the
   const end = await send((said) =>
     said.kind === "description" ? want(said, mask) : encodeAck([place(said)]),
   );
-  expect(end).toMatchObject({ kind: "stopped" });
+  expect(end).toMatchObject({ kind: "dropped" });
   expect(played!.chunks.map(({ chunk, leftOut }) => [chunk, leftOut]).sort()).toEqual([
     [0, mask],
     [1, mask],
@@ -115,7 +115,7 @@ test("what the destination has lost meanwhile is sent whole", async () => {
       ? want(said, 0)
       : encodeAck([place(said)]);
   });
-  expect(end).toMatchObject({ kind: "stopped" });
+  expect(end).toMatchObject({ kind: "dropped" });
   const whole = played!.chunks.filter(({ leftOut }) => leftOut === 0);
   expect(whole.map(({ chunk }) => chunk).sort()).toEqual([0, 1, 2]);
   for (const chunk of whole) expect(tagHolds(chunk, chunk.body, new Tagger(laneKey))).toBe(true);

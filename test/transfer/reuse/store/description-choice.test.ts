@@ -9,7 +9,7 @@ function described(choice: DescriptionChoice, chunks: number, found: boolean): n
   for (let i = 0; i < chunks; i++) {
     if (!choice.next(fullBytes)) continue;
     count++;
-    choice.heard(found);
+    choice.answered(found);
   }
   return count;
 }
@@ -31,19 +31,19 @@ describe("which chunks are described", () => {
     for (let i = 0; i < 20; i++) expect(described(choice, 8, false)).toBe(1);
   });
 
-  test("are those that are due, so that nobody needs the fingerprints of the others", () => {
+  test("are those that are due, so that nobody needs the block hashes of the others", () => {
     const choice = new DescriptionChoice();
     for (let i = 0; i < 200; i++) {
       const { isDue } = choice;
       expect(choice.next(fullBytes)).toBe(isDue);
-      if (isDue) choice.heard(i === 150);
+      if (isDue) choice.answered(i === 150);
     }
   });
 
   test("all again after the first find", () => {
     const choice = new DescriptionChoice();
     described(choice, 500, false);
-    choice.heard(true);
+    choice.answered(true);
     expect(described(choice, 32, false)).toBe(32);
     expect(described(choice, 80, false)).toBe(10);
   });
@@ -66,7 +66,7 @@ describe("which chunks are described", () => {
   test("those that are under way when the 32nd answer comes are not taken back", () => {
     const choice = new DescriptionChoice();
     for (let i = 0; i < 40; i++) expect(choice.next(fullBytes)).toBe(true);
-    for (let i = 0; i < 40; i++) choice.heard(false);
+    for (let i = 0; i < 40; i++) choice.answered(false);
     expect(described(choice, 80, false)).toBe(10);
   });
 });

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { limits } from "../../../../src/protocol/limits.ts";
 import { BlockFinder } from "../../../../src/transfer/reuse/store/block-finder.ts";
-import { Fingerprinter } from "../../../../src/transfer/reuse/store/block-hash.ts";
+import { BlockHasher } from "../../../../src/transfer/reuse/store/block-hash.ts";
 import { BlockIndex } from "../../../../src/transfer/reuse/store/block-index.ts";
 import { indexPath } from "../../../../src/transfer/reuse/store/index-file.ts";
 import { IndexKeeper } from "../../../../src/transfer/reuse/store/index-keeper.ts";
@@ -66,7 +66,7 @@ test("what is in the store can be found soon after the start, by what the grant 
   expect(statSync(join(home, "index")).mode & 0o777).toBe(0o700);
   const finder = new BlockFinder({ key: grant.key, index: grant, bases: [] });
   const room = Buffer.alloc(data.length);
-  finder.find(0, 0, new Fingerprinter(grant.key).prints(data), room);
+  finder.find(0, 0, new BlockHasher(grant.key).hashes(data), room);
   finder.close();
   expect(room.equals(data)).toBe(true);
 });
@@ -123,12 +123,12 @@ test("lanes read while the indexer writes, and are never refused", async () => {
   put("a/disk", first);
   const keeper = start();
   await scanned(1);
-  const print = new Fingerprinter(keeper.key).print(first);
+  const hash = new BlockHasher(keeper.key).hash(first);
   const reader = BlockIndex.openReadOnly(keeper.grant!.database);
   for (let i = 0; i < 4; i++) put(`vm${i}/disk`, randomBytes(8 * limits.chunkBytes));
   keeper.scan();
   await until(() => {
-    for (let i = 0; i < 20; i++) expect(reader.atOnce(() => reader.lookup(print)).length).toBe(1);
+    for (let i = 0; i < 20; i++) expect(reader.atOnce(() => reader.lookup(hash)).length).toBe(1);
     return scans.length >= 2;
   }, "the scan");
   reader.close();

@@ -15,7 +15,7 @@ import {
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { limits } from "../../../../src/protocol/limits.ts";
-import { Fingerprinter } from "../../../../src/transfer/reuse/store/block-hash.ts";
+import { BlockHasher } from "../../../../src/transfer/reuse/store/block-hash.ts";
 import { BlockIndex } from "../../../../src/transfer/reuse/store/block-index.ts";
 import { Indexer } from "../../../../src/transfer/reuse/store/indexer.ts";
 import type { FromIndexer, ScanSummary } from "../../../../src/transfer/reuse/store/indexer-messages.ts";
@@ -24,7 +24,7 @@ const { blockBytes } = limits;
 const mebibyte = 1024 ** 2;
 const minuteMs = 60_000;
 const key = randomBytes(16);
-const fingerprinter = new Fingerprinter(key);
+const hasher = new BlockHasher(key);
 
 let folder: string;
 let store: string;
@@ -80,7 +80,7 @@ async function scan(): Promise<ScanSummary> {
 function placesOf(block: Buffer): string[] {
   const index = BlockIndex.openReadOnly(database);
   try {
-    return index.lookup(fingerprinter.print(block)).map(({ file, block: i }) => `${index.pathOf(file)}:${i}`);
+    return index.lookup(hasher.hash(block)).map(({ file, block: i }) => `${index.pathOf(file)}:${i}`);
   } finally {
     index.close();
   }

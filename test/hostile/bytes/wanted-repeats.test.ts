@@ -1,4 +1,4 @@
-/** A destination that wants chunks again which came as copies: the source sends what is due, or stops. */
+/** A destination that wants chunks again which came as repeats: the source sends what is due, or stops. */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { closeSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
@@ -105,7 +105,7 @@ test.each<[string, Partial<MessageBody<"accept">>, TrickOptions, boolean]>([
   expect(bytes < 6 * chunkBytes).toBe(takes);
 });
 
-/** The chunks that a chunk's copies lie in. */
+/** The chunks that a chunk's repeats lie in. */
 function sourcesOf(frame: RawFrame): string[] {
   const rest = frame.payload.subarray(chunkHeaderBytes);
   const shortened = encodingOf(frame) === 3 ? Bun.zstdDecompressSync(rest) : rest;
@@ -169,7 +169,7 @@ test("a destination that takes copies and nothing compressed gets nothing that i
   expect(seen.filter((frame) => (encodingOf(frame) & 1) !== 0)).toEqual([]);
 });
 
-describe("a chunk that came as copies", () => {
+describe("a chunk that came as repeats", () => {
   // [COPY-3]
   test("and is wanted is sent as it is, each of them, and all the others go on", async () => {
     const seen: RawFrame[] = [];
@@ -253,7 +253,7 @@ test.each([0, 1])(
 );
 
 // [COPY-3] [FIND-4]
-test("a chunk that was described, not found, and came as copies may be wanted once more, and no third time", async () => {
+test("a chunk that was described, not found, and came as repeats may be wanted once more, and no third time", async () => {
   for (const times of [1, 2]) {
     const seen: RawFrame[] = [];
     let refused: RawFrame | undefined;

@@ -1,12 +1,12 @@
-/** What a trusted source can make a destination hold by chunks of copies that are not what they are said to be. */
+/** What a trusted source can make a destination hold by chunks of repeats that are not what they are said to be. */
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import { limits, pagesPerChunk } from "../../../src/protocol/limits.ts";
 import { parseWant } from "../../../src/transfer/reuse/store/describe.ts";
-import { chunkOfCopies, fullBody } from "../../support/hostile/copying-source.ts";
 import { FloodedServer } from "../../support/hostile/flooded-server.ts";
 import type { RawPeer } from "../../support/hostile/raw-peer.ts";
 import { RawVm } from "../../support/hostile/raw-vm.ts";
+import { chunkOfRepeats, fullBody } from "../../support/hostile/repeating-source.ts";
 import { PeakMemory } from "../../support/system/peak-memory.ts";
 
 const mebibyte = 1024 ** 2;
@@ -49,14 +49,14 @@ async function flood(lane: RawPeer, frame: Buffer, times: number): Promise<void>
 }
 
 // [COPY-2]
-test("lanes flooded with copies that are wrong have each of them wanted as it is, in the memory of a few", async () => {
+test("lanes flooded with repeats that are wrong have each of them wanted as it is, in the memory of a few", async () => {
   const { openLane } = await server.begin(vm);
   await (await openLane()).sendChunks([vm.chunk(content)]);
   const tag = randomBytes(tagBytes);
   const floods: [number, Buffer][] = [
-    [100, chunkOfCopies(vm, 1, body, asOne, { tag })],
-    [50, chunkOfCopies(vm, 1, body, asPages, { tag })],
-    [50, chunkOfCopies(vm, 1, body, asPages, { tag, compressed: true })],
+    [100, chunkOfRepeats(vm, 1, body, asOne, { tag })],
+    [50, chunkOfRepeats(vm, 1, body, asPages, { tag })],
+    [50, chunkOfRepeats(vm, 1, body, asPages, { tag, compressed: true })],
   ];
   let first = 0;
   const memory = new PeakMemory(server.process.pid);

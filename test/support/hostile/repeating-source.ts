@@ -1,8 +1,8 @@
-/** A trusted source that sends what it likes as copies: a session of two disks, its lane, and shortened chunks by hand. */
+/** A trusted source that sends what it likes as repeats: a session of two disks, its lane, and shortened chunks by hand. */
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { limits } from "../../../src/protocol/limits.ts";
-import { type Copy, shortenInPlace } from "../../../src/transfer/chunks/shortened-body.ts";
+import { type Repeat, shortenInPlace } from "../../../src/transfer/chunks/shortened-body.ts";
 import { Tagger } from "../../../src/transfer/chunks/tagger.ts";
 import { parseWant } from "../../../src/transfer/reuse/store/describe.ts";
 import type { HostileGround } from "./hostile-ground.ts";
@@ -18,21 +18,21 @@ export function fullBody(data: Buffer): Buffer {
   return Buffer.concat([head, data]);
 }
 
-/** A CHUNK frame of the first chunk of `file`: this body without these copies, with its right tag or with another. */
-export function chunkOfCopies(
+/** A CHUNK frame of the first chunk of `file`: this body without these repeats, with its right tag or with another. */
+export function chunkOfRepeats(
   vm: RawVm,
   file: number,
   body: Buffer,
-  copies: readonly Copy[],
+  repeats: readonly Repeat[],
   { tag = new Tagger(Buffer.from(vm.tagKey, "hex")).tag(file, 0, body), compressed = false } = {},
 ): Buffer {
   const room = Buffer.concat([Buffer.alloc(pageBytes), body]);
-  const shortened = room.subarray(shortenInPlace(room, pageBytes, room.length, copies));
+  const shortened = room.subarray(shortenInPlace(room, pageBytes, room.length, repeats));
   const bytes = compressed ? Bun.zstdCompressSync(shortened) : shortened;
   return vm.rawChunk(bytes, { file, tag, encoding: compressed ? 3 : 2 });
 }
 
-export class CopyingSource {
+export class RepeatingSource {
   readonly vm: RawVm;
   readonly session: string;
   /** Let in; speaks for the session. */
@@ -42,7 +42,7 @@ export class CopyingSource {
   /** One more lane, let in. */
   readonly openLane: () => Promise<RawPeer>;
 
-  private constructor(made: Pick<CopyingSource, "vm" | "session" | "lane" | "staged" | "openLane">) {
+  private constructor(made: Pick<RepeatingSource, "vm" | "session" | "lane" | "staged" | "openLane">) {
     this.vm = made.vm;
     this.session = made.session;
     this.lane = made.lane;
@@ -51,7 +51,7 @@ export class CopyingSource {
   }
 
   /** A session of two disks of this size that is accepted, with a lane. */
-  static async begin(ground: HostileGround, identity: RawIdentity, bytes: number): Promise<CopyingSource> {
+  static async begin(ground: HostileGround, identity: RawIdentity, bytes: number): Promise<RepeatingSource> {
     const disk = (name: string) => ({ kind: "disk" as const, name, content: Buffer.alloc(bytes) });
     const vm = new RawVm(`vm-${randomBytes(4).toString("hex")}`, [disk("a"), disk("b")]);
     const peer = await ground.joined(identity);
@@ -63,7 +63,7 @@ export class CopyingSource {
       return lane;
     };
     const staged = ["a", "b"].map((name) => ground.staged(peer.session, name));
-    return new CopyingSource({ vm, session: peer.session, lane: await openLane(), staged, openLane });
+    return new RepeatingSource({ vm, session: peer.session, lane: await openLane(), staged, openLane });
   }
 
   /** What a frame is answered by, in words. */
@@ -72,7 +72,7 @@ export class CopyingSource {
   }
 
   /**
-   * Sends a chunk of copies that are right until it is acknowledged: a destination that its disk or its host
+   * Sends a chunk of repeats that are right until it is acknowledged: a destination that its disk or its host
    * keeps waiting may want it as it is.
    */
   async acknowledged(frame: Buffer, lane = this.lane): Promise<void> {

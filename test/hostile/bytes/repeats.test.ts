@@ -1,13 +1,13 @@
-/** Sources that are trusted and send as copies what the VM does not have, or what is not theirs. */
+/** Sources that are trusted and send as repeats what the VM does not have, or what is not theirs. */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { limits } from "../../../src/protocol/limits.ts";
-import type { Copy } from "../../../src/transfer/chunks/shortened-body.ts";
-import { CopyingSource, chunkOfCopies, fullBody } from "../../support/hostile/copying-source.ts";
+import type { Repeat } from "../../../src/transfer/chunks/shortened-body.ts";
 import { HostileGround } from "../../support/hostile/hostile-ground.ts";
 import type { RawIdentity } from "../../support/hostile/raw-peer.ts";
+import { chunkOfRepeats, fullBody, RepeatingSource } from "../../support/hostile/repeating-source.ts";
 
 const { pageBytes } = limits;
 const bytes = 4 * pageBytes + 100;
@@ -20,9 +20,9 @@ const secret = randomBytes(bytes);
 const body = fullBody(content);
 
 /** The second page, from the same place of the other disk. */
-const second: Copy = { at: pagesAt + pageBytes, bytes: pageBytes, file: 0, from: pageBytes };
+const second: Repeat = { at: pagesAt + pageBytes, bytes: pageBytes, file: 0, from: pageBytes };
 /** All of it. */
-const whole: Copy = { at: pagesAt, bytes, file: 0, from: 0 };
+const whole: Repeat = { at: pagesAt, bytes, file: 0, from: 0 };
 
 let ground: HostileGround;
 let source: RawIdentity;
@@ -34,13 +34,13 @@ beforeAll(async () => {
 afterEach(() => ground.leave());
 afterAll(() => ground.close());
 
-const begin = () => CopyingSource.begin(ground, source, bytes);
+const begin = () => RepeatingSource.begin(ground, source, bytes);
 const wantOfSecondDisk = "want 1 0 0";
 const ackOfSecondDisk = "ack 1 0";
 
-describe("a chunk with a copy that makes no sense ends the lane, and nothing is written", () => {
+describe("a chunk with a repeat that makes no sense ends the lane, and nothing is written", () => {
   // [COPY-1]
-  test.each<[string, readonly Copy[], string]>([
+  test.each<[string, readonly Repeat[], string]>([
     ["none at all", [], "is shortened by nothing"],
     ["less than a page", [{ ...second, bytes: pageBytes - 1 }], "has a copy of less than a page"],
     ["in its runs", [{ ...second, at: 2 }], "has copies that are out of order or in its runs"],
@@ -53,19 +53,19 @@ describe("a chunk with a copy that makes no sense ends the lane, and nothing is 
       "copies what the VM does not have",
     ],
     ["from as far as can be said", [{ ...second, from: 2 ** 63 }], "copies what the VM does not have"],
-  ])("%s", async (_which, copies, what) => {
+  ])("%s", async (_which, repeats, what) => {
     const begun = await begin();
-    // What is said of the copies is wrong, not how much is left of the body.
-    const frame = chunkOfCopies(begun.vm, 1, body, []);
-    const head = Buffer.alloc(2 + copies.length * 20);
-    head.writeUInt16BE(copies.length, 0);
-    for (const [i, copy] of copies.entries()) {
-      head.writeUInt32BE(copy.at, 2 + i * 20);
-      head.writeUInt32BE(copy.bytes, 6 + i * 20);
-      head.writeUInt32BE(copy.file, 10 + i * 20);
-      head.writeBigUInt64BE(BigInt(copy.from), 14 + i * 20);
+    // What is said of the repeats is wrong, not how much is left of the body.
+    const frame = chunkOfRepeats(begun.vm, 1, body, []);
+    const head = Buffer.alloc(2 + repeats.length * 20);
+    head.writeUInt16BE(repeats.length, 0);
+    for (const [i, repeat] of repeats.entries()) {
+      head.writeUInt32BE(repeat.at, 2 + i * 20);
+      head.writeUInt32BE(repeat.bytes, 6 + i * 20);
+      head.writeUInt32BE(repeat.file, 10 + i * 20);
+      head.writeBigUInt64BE(BigInt(repeat.from), 14 + i * 20);
     }
-    const rest = body.subarray(0, body.length - copies.length * pageBytes);
+    const rest = body.subarray(0, body.length - repeats.length * pageBytes);
     const tag = frame.subarray(limits.frameHeaderBytes + 12, limits.frameHeaderBytes + 12 + limits.tagBytes);
     begun.lane.sendBytes(begun.vm.rawChunk(Buffer.concat([head, rest]), { file: 1, tag, encoding: 2 }));
     expect(await begun.lane.error()).toEqual({ code: "protocol", message: `a chunk ${what}` });
@@ -74,9 +74,9 @@ describe("a chunk with a copy that makes no sense ends the lane, and nothing is 
   });
 });
 
-describe("a chunk with a copy", () => {
+describe("a chunk with a repeat", () => {
   /** A session whose first disk has come. */
-  async function withFirstDisk(disk: Buffer = content): Promise<CopyingSource> {
+  async function withFirstDisk(disk: Buffer = content): Promise<RepeatingSource> {
     const begun = await begin();
     expect(await begun.answer(begun.vm.chunk(disk))).toBe("ack 0 0");
     return begun;
@@ -85,7 +85,7 @@ describe("a chunk with a copy", () => {
   // [COPY-2]
   test.each([false, true])("of what was received is written (compressed: %p)", async (compressed) => {
     const begun = await withFirstDisk();
-    const frame = chunkOfCopies(begun.vm, 1, body, [second], { compressed });
+    const frame = chunkOfRepeats(begun.vm, 1, body, [second], { compressed });
     await begun.acknowledged(frame);
     expect(begun.disk(1).equals(content)).toBe(true);
   });
@@ -96,8 +96,8 @@ describe("a chunk with a copy", () => {
     let written = 0;
     for (let round = 0; round < 10; round++) {
       const disk = [content, secret][round % 2]!;
-      const copy = chunkOfCopies(begun.vm, 1, fullBody(disk), [whole]);
-      begun.lane.sendBytes(Buffer.concat([begun.vm.chunk(disk), copy]));
+      const repeat = chunkOfRepeats(begun.vm, 1, fullBody(disk), [whole]);
+      begun.lane.sendBytes(Buffer.concat([begun.vm.chunk(disk), repeat]));
       let wanted = 0;
       for (let left = 2; left > 0; ) {
         const { name, payload } = await begun.lane.next();
@@ -119,40 +119,40 @@ describe("a chunk with a copy", () => {
     const other = await begun.openLane();
     for (const disk of [content, secret, content]) {
       expect(await begun.answer(begun.vm.chunk(disk))).toBe("ack 0 0");
-      await begun.acknowledged(chunkOfCopies(begun.vm, 1, fullBody(disk), [whole]), other);
+      await begun.acknowledged(chunkOfRepeats(begun.vm, 1, fullBody(disk), [whole]), other);
       expect(begun.disk(1).equals(disk)).toBe(true);
     }
   });
 
   // [COPY-2] [CHUNK-5]
-  test.each<[string, Buffer | null, (begun: CopyingSource) => Buffer]>([
-    ["of what did not come yet", null, ({ vm }) => chunkOfCopies(vm, 1, body, [second])],
-    ["of what says something else", secret, ({ vm }) => chunkOfCopies(vm, 1, body, [second])],
+  test.each<[string, Buffer | null, (begun: RepeatingSource) => Buffer]>([
+    ["of what did not come yet", null, ({ vm }) => chunkOfRepeats(vm, 1, body, [second])],
+    ["of what says something else", secret, ({ vm }) => chunkOfRepeats(vm, 1, body, [second])],
     [
       "from a byte beside",
       content,
-      ({ vm }) => chunkOfCopies(vm, 1, body, [{ ...second, from: pageBytes + 1 }]),
+      ({ vm }) => chunkOfRepeats(vm, 1, body, [{ ...second, from: pageBytes + 1 }]),
     ],
     [
       "of which the last is wrong",
       content,
-      ({ vm }) => chunkOfCopies(vm, 1, body, [second, { ...second, at: second.at + pageBytes }]),
+      ({ vm }) => chunkOfRepeats(vm, 1, body, [second, { ...second, at: second.at + pageBytes }]),
     ],
-    ["of itself", content, ({ vm }) => chunkOfCopies(vm, 1, body, [{ ...whole, file: 1 }])],
+    ["of itself", content, ({ vm }) => chunkOfRepeats(vm, 1, body, [{ ...whole, file: 1 }])],
     [
       "and a tag at random",
       content,
-      ({ vm }) => chunkOfCopies(vm, 1, body, [second], { tag: randomBytes(16) }),
+      ({ vm }) => chunkOfRepeats(vm, 1, body, [second], { tag: randomBytes(16) }),
     ],
     [
       "and the tag of nothing",
       content,
-      ({ vm }) => chunkOfCopies(vm, 1, body, [second], { tag: Buffer.alloc(16) }),
+      ({ vm }) => chunkOfRepeats(vm, 1, body, [second], { tag: Buffer.alloc(16) }),
     ],
     [
       "compressed and of something else",
       secret,
-      ({ vm }) => chunkOfCopies(vm, 1, body, [second], { compressed: true }),
+      ({ vm }) => chunkOfRepeats(vm, 1, body, [second], { compressed: true }),
     ],
   ])("%s is wanted as it is, and taken then", async (_which, first, frame) => {
     const begun = first === null ? await begin() : await withFirstDisk(first);
@@ -168,7 +168,7 @@ describe("a chunk with a copy", () => {
   // [COPY-2]
   test("of what has become something else since is wanted, and what stood there before stays", async () => {
     const begun = await withFirstDisk();
-    const frame = chunkOfCopies(begun.vm, 1, body, [second]);
+    const frame = chunkOfRepeats(begun.vm, 1, body, [second]);
     await begun.acknowledged(frame);
     expect(await begun.answer(begun.vm.chunk(secret))).toBe("ack 0 0");
     expect(await begun.answer(frame)).toBe(wantOfSecondDisk);
@@ -179,11 +179,11 @@ describe("a chunk with a copy", () => {
 describe("a source that knows a file which is not of its VM, and says that it has a copy of it,", () => {
   const secretBody = fullBody(secret);
 
-  /** The second disk as a copy of the first one, which is said to hold the secret, with the tag for it. */
-  async function expectNoCopy(begun: CopyingSource): Promise<void> {
-    const copies = [whole, { ...whole, bytes: pageBytes }];
-    for (const copy of copies) {
-      expect(await begun.answer(chunkOfCopies(begun.vm, 1, secretBody, [copy]))).toBe(wantOfSecondDisk);
+  /** The second disk as a repeat of the first one, which is said to hold the secret, with the tag for it. */
+  async function expectNoCopy(begun: RepeatingSource): Promise<void> {
+    const repeats = [whole, { ...whole, bytes: pageBytes }];
+    for (const repeat of repeats) {
+      expect(await begun.answer(chunkOfRepeats(begun.vm, 1, secretBody, [repeat]))).toBe(wantOfSecondDisk);
       expect(begun.isUntouched(1)).toBe(true);
     }
   }
@@ -216,7 +216,7 @@ describe("a source that knows a file which is not of its VM, and says that it ha
     // What cannot be read is not what another session's chunk left behind, either.
     const other = await begin();
     await other.answer(other.vm.chunk(secret));
-    await other.acknowledged(chunkOfCopies(other.vm, 1, secretBody, [whole]));
+    await other.acknowledged(chunkOfRepeats(other.vm, 1, secretBody, [whole]));
     await expectNoCopy(begun);
     // The disks that are there go on.
     expect(await begun.answer(begun.vm.chunk(content, 1))).toBe(ackOfSecondDisk);
@@ -224,11 +224,11 @@ describe("a source that knows a file which is not of its VM, and says that it ha
   });
 });
 
-test("what is said of copies says nothing of the host, and the destination serves on", async () => {
+test("what is said of repeats says nothing of the host, and the destination serves on", async () => {
   const begun = await begin();
   await ground.withstands(
     async () => {
-      expect(await begun.answer(chunkOfCopies(begun.vm, 1, body, [second]))).toBe(wantOfSecondDisk);
+      expect(await begun.answer(chunkOfRepeats(begun.vm, 1, body, [second]))).toBe(wantOfSecondDisk);
       begun.lane.sendBytes(
         begun.vm.rawChunk(Buffer.alloc(2), { file: 1, tag: randomBytes(16), encoding: 2 }),
       );

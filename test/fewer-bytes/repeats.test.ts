@@ -98,7 +98,7 @@ const rams = {
 };
 /** All that is not zeros, but for the text, of which some is. */
 const dataBytes = disk.length - mebibyte + 0.8 * rams.image.length;
-/** Without copies it is more than this. With all that there are it is 8 MiB, but a lane on a busy machine may not see them all. */
+/** Without repeats it is more than this. With all that there are it is 8 MiB, but a lane on a busy machine may not see them all. */
 const fewBytes = dataBytes - mebibyte;
 const compressions: Compression[] = ["off", "auto", 1, 19];
 
@@ -185,7 +185,7 @@ function overwrite(path: string, at: number, bytes: Buffer): void {
 }
 
 // [COPY-2] [COPY-3]
-test("a destination whose copy is not what the source takes it for asks again, and the bytes are equal", async () => {
+test("a destination whose repeat is not what the source takes it for asks again, and the bytes are equal", async () => {
   await throughProxy(async (proxy, options) => {
     const vm = vmOf({ "disk.raw": halves });
     const staged = () => {
@@ -194,7 +194,7 @@ test("a destination whose copy is not what the source takes it for asks again, a
     };
     let [changed, restored] = [false, false];
     proxy.rewrite = (direction, name) => {
-      // The first chunk is there; all that are copies of it are still to come, but for one or two.
+      // The first chunk is there; all that are repeats of it are still to come, but for one or two.
       if (direction === "to-source" && name === "ack" && !changed) {
         changed = true;
         overwrite(staged(), 0, Buffer.from(first.map((byte) => byte ^ 1)));
@@ -210,7 +210,7 @@ test("a destination whose copy is not what the source takes it for asks again, a
   });
 });
 
-test("a source file that changes while it is sent is noticed, and no copy is made of what it was", async () => {
+test("a source file that changes while it is sent is noticed, and no repeat is made of what it was", async () => {
   await throughProxy(async (proxy, options) => {
     const vm = vmOf({ "disk.raw": halves });
     const changed = Buffer.from(halves);
@@ -229,7 +229,7 @@ test("a source file that changes while it is sent is noticed, and no copy is mad
   });
 });
 
-test("a link that is cut at any chunk is taken up again, copies go on being made, and the bytes are equal", async () => {
+test("a link that is cut at any chunk is taken up again, repeats go on being made, and the bytes are equal", async () => {
   await ground.serve({ secure: false });
   const pages = pagesOf(system).slice(0, 512);
   const files = {

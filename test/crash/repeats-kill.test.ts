@@ -1,4 +1,4 @@
-/** The compiled binary, killed while a VM is sent of which half is copies of the rest, and started again. */
+/** The compiled binary, killed while a VM is sent of which half is repeats of the rest, and started again. */
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -20,7 +20,7 @@ let root: string;
 let hosts: TwoHosts;
 
 beforeEach(async () => {
-  root = mkdtempSync(join(tmpdir(), "migrate-copies-kill-"));
+  root = mkdtempSync(join(tmpdir(), "migrate-repeats-kill-"));
   hosts = await TwoHosts.make(join(root, "hosts"));
 });
 afterEach(async () => {
@@ -47,7 +47,7 @@ function makeVm(): SmallVm {
   return vm;
 }
 
-test("send and serve that are killed go on with the same command, and copies are made of what is there", async () => {
+test("send and serve that are killed go on with the same command, and repeats are made of what is there", async () => {
   const vm = makeVm();
   const flags = ["--streams", "1", "--compress", "1", "--bandwidth", "24M", "--retry-for", "20s"];
   const start = () => hosts.send(vm.folder, flags);
@@ -70,10 +70,10 @@ test("send and serve that are killed go on with the same command, and copies are
   serve = await hosts.serve();
   await send.waitFor("link", { where: ({ state }) => state === "restored" });
   const [early, late] = [await until(send, 26), await until(send, 46)];
-  // A half is copies, but for those of the little that was sent before serve was killed: nobody remembers that.
+  // A half is repeats, but for those of the little that was sent before serve was killed: nobody remembers that.
   expect(late.wireBytes - early.wireBytes).toBeLessThan(0.85 * (late.doneBytes - early.doneBytes));
   await send.kill();
-  expectOneOwner(vm, hosts, "send killed while copies are sent");
+  expectOneOwner(vm, hosts, "send killed while repeats are sent");
   send = start();
   const done = await send.waitFor("done", { deadlineMs: 50_000 });
   expect(await send.exit).toEqual({ code: 0, signal: null });

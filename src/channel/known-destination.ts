@@ -1,0 +1,140 @@
+/**
+ * How a source comes to a control connection with a destination that it has reason to trust: the pin that
+ * it remembers or that a ticket brings, and the pairing of two hosts that have not met (SPEC.md, Pairing).
+ */
+import { MigrateError } from "../protocol/errors.ts";
+import { deadlines } from "../protocol/limits.ts";
+import { type Address, addressText } from "./address.ts";
+import { call, calleeOf } from "./call.ts";
+import { ControlLink, type HeartbeatTiming } from "./control-link.ts";
+import type { FrameHandler, FrameSocket } from "./frame-socket.ts";
+import type { Identity } from "./identity.ts";
+import type { Ticket } from "./ticket.ts";
+import { TrustFile } from "./trust.ts";
+
+export interface SourceLinkOptions {
+  home: string;
+  address: Address;
+  /** Null for an insecure link. */
+  identity: Identity | null;
+  ticket?: Ticket | undefined;
+  /** The fingerprint that this session has spoken to before, if it has. */
+  knownPeer?: string | undefined;
+  session?: { id: string; attempt: number } | undefined;
+  timing?: HeartbeatTiming | undefined;
+}
+
+export interface SourceLink {
+  link: ControlLink;
+  socket: FrameSocket;
+  /** The destination's fingerprint, or "insecure". */
+  peer: string;
+  /** True if the ticket was used up just now. */
+  paired: boolean;
+}
+
+/**
+ * Opens a control connection. Throws MigrateError: what `call` throws; "wrong-identity" if another host
+ * answers than the one that is known or that made the ticket; "not-trusted" if there is neither a pin nor a
+ * ticket, or the destination takes no VMs from this host; "ticket-…" if it does not take the ticket.
+ */
+export async function openSourceLink(options: SourceLinkOptions): Promise<SourceLink> {
+  const { address, identity, ticket, home, session } = options;
+  const place = addressText(address);
+  const trust = identity && TrustFile.load(home);
+  const pinned =
+    ticket?.destinationFingerprint ?? options.knownPeer ?? trust?.knownDestination(place) ?? null;
+  if (identity !== null && pinned === null) {
+    throw notTrusted("source", `${place} is not a destination that this host knows`);
+  }
+  const opened = Promise.withResolvers<{ link: ControlLink; socket: FrameSocket; trusted: boolean }>();
+  await call(calleeOf(address, identity, pinned ?? ""), "control", {
+    hello: () => (session ? { session: session.id, attempt: session.attempt } : {}),
+    welcomed: (socket, { trusted }) => {
+      const { link, handler } = controlOver(socket, options.timing);
+      opened.resolve({ link, socket, trusted });
+      return handler;
+    },
+    wrongPeer: (fingerprint) => wrongIdentity(place, fingerprint, ticket !== undefined),
+  });
+  const { link, socket, trusted } = await opened.promise;
+  try {
+    if (!trusted) {
+      if (ticket === undefined || identity === null) {
+        throw notTrusted("destination", `${place} does not take VMs from this host`);
+      }
+      await pair(link, socket, ticket, identity);
+    }
+    if (trust && ticket && socket.peer !== null && trust.knownDestination(place) !== socket.peer) {
+      await trust.add(socket.peer, "destination", place, `paired ${new Date().toISOString()}`);
+    }
+    return { link, socket, peer: socket.peer ?? "insecure", paired: !trusted };
+  } catch (thrown) {
+    link.finish();
+    throw thrown;
+  }
+}
+
+/** Shows the ticket: a proof that holds on this very connection, never its secret. */
+async function pair(
+  link: ControlLink,
+  socket: FrameSocket,
+  ticket: Ticket,
+  identity: Identity,
+): Promise<void> {
+  link.answerMs = deadlines.helloMs;
+  link.send("pair", {
+    ticket: ticket.id.toString("hex"),
+    proof: ticket.prove(socket.exporter(), identity.fingerprint).toString("hex"),
+  });
+  await link.expect("paired");
+  link.answerMs = undefined;
+}
+
+/** The messages and the heartbeat of a control connection, over its socket. */
+function controlOver(
+  socket: FrameSocket,
+  timing: HeartbeatTiming | undefined,
+): { link: ControlLink; handler: FrameHandler } {
+  socket.holdBack();
+  const link = new ControlLink(
+    {
+      send: (frame) => void socket.send(frame)?.catch(() => {}),
+      finish: () => socket.finish(),
+      destroy: () => socket.destroy(),
+    },
+    "destination",
+    timing,
+  );
+  const handler: FrameHandler = {
+    frame: (name, payload) => {
+      try {
+        link.deliver(name, payload);
+      } catch (thrown) {
+        link.fail(thrown);
+      }
+    },
+    closed: (error) => link.lost(error),
+  };
+  return { link, handler };
+}
+
+function notTrusted(side: "source" | "destination", message: string): MigrateError {
+  return new MigrateError("not-trusted", message, {
+    side,
+    hint: "run `migrate serve` there and paste the line it prints; it carries a ticket",
+  });
+}
+
+function wrongIdentity(place: string, fingerprint: string, byTicket: boolean): MigrateError {
+  return new MigrateError(
+    "wrong-identity",
+    byTicket
+      ? `${place} is not the host that made this ticket: it shows ${fingerprint}`
+      : `${place} shows another identity than it used to: ${fingerprint}`,
+    {
+      side: "source",
+      hint: "somebody may be in between, or the host was set up anew; compare with `migrate id` there, then use a ticket of its own or `migrate trust remove`",
+    },
+  );
+}
