@@ -199,8 +199,8 @@ export class DestinationSession {
   }
 
   #reserve(offer: Offer, asker: Asker): void {
-    const checked = offeredProvider(providerName(offer)).check(offer, this.#context.policy);
-    checkNewOffer(this.#context, offer, checked, asker.peer);
+    const check = () => offeredProvider(providerName(offer)).check(offer, this.#context.policy);
+    checkNewOffer(this.#context, offer, check, asker.peer);
     this.#received = this.#receive(this.#recordOf(offer, asker));
     this.#received.files.prepare();
   }

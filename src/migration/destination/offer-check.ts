@@ -18,7 +18,7 @@ const refusal = (code: ErrorCode, message: string) =>
 export function checkNewOffer(
   { journal, store, maxSessions }: { journal: Journal; store: string; maxSessions: number },
   offer: Offer,
-  { roomBytes }: CheckedOffer,
+  check: () => CheckedOffer,
   peer: string,
 ): void {
   checkNameFree(store, offer.name);
@@ -33,6 +33,7 @@ export function checkNewOffer(
   if (open.length >= maxSessions) {
     throw refusal("busy", `the destination has ${open.length} sessions already, which is its limit`);
   }
+  const { roomBytes } = check();
   const free = freeBytes(store);
   if (roomBytes > free) {
     throw refusal("no-room", `the VM needs ${roomBytes} bytes, the destination's store has ${free} free`);
