@@ -8,19 +8,18 @@ import {
   existsSync,
   fchmodSync,
   fstatSync,
-  ftruncateSync,
   lstatSync,
   mkdirSync,
   openSync,
   rmSync,
-  statSync,
   writeFileSync,
 } from "node:fs";
-import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { renameNoReplace, syncFolder } from "../../platform/rename.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import type { FileKind } from "../../protocol/offer.ts";
+import type { DiskPlace } from "../disks/disk-place.ts";
+import { FilePlace } from "../disks/file-place.ts";
 
 export interface StagedFile {
   kind: FileKind;
@@ -43,13 +42,18 @@ export class Staging {
   readonly folder: string;
   readonly store: string;
   readonly files: readonly StagedFile[];
-  readonly paths: readonly string[];
+  /** Where the files land, in their order. */
+  readonly places: readonly DiskPlace[];
 
   constructor(store: string, session: string, files: readonly StagedFile[]) {
     this.store = store;
     this.folder = stagingPath(store, session);
     this.files = files;
-    this.paths = files.map((file) => join(this.folder, relativePath(file)));
+    this.places = files.map((file) => new FilePlace(join(this.folder, relativePath(file))));
+  }
+
+  get paths(): readonly string[] {
+    return this.places.map(({ path }) => path);
   }
 
   /**
@@ -59,17 +63,8 @@ export class Staging {
   prepare(): boolean {
     let used = !makeFolder(this.folder);
     if (this.files.some(({ kind }) => kind === "tpm")) makeFolder(join(this.folder, "tpm"));
-    for (const [i, path] of this.paths.entries()) {
-      const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW;
-      const fd = openSync(path, flags, 0o600);
-      try {
-        const bytes = this.files[i]!.bytes;
-        const size = fstatSync(fd).size;
-        if (size !== 0) used = true;
-        if (size !== bytes) ftruncateSync(fd, bytes);
-      } finally {
-        closeSync(fd);
-      }
+    for (const [i, place] of this.places.entries()) {
+      if (place.prepare(this.files[i]!.bytes)) used = true;
     }
     return used;
   }
@@ -79,9 +74,9 @@ export class Staging {
    * owned, whatever was sealed before.
    */
   checkPresent(): void {
-    for (const [i, path] of this.paths.entries()) {
+    for (const [i, place] of this.places.entries()) {
       const { name, bytes } = this.files[i]!;
-      if (existsSync(path) && statSync(path).size === bytes) continue;
+      if (place.size() === bytes) continue;
       const message = `${name} is gone from the destination's store`;
       throw new MigrateError("store-failed", message, { side: "destination" });
     }
@@ -89,29 +84,17 @@ export class Staging {
 
   /** Bytes that the staged files take on the disk already. */
   allocatedBytes(): number {
-    return this.paths.reduce((sum, path) => sum + (existsSync(path) ? statSync(path).blocks * 512 : 0), 0);
+    return this.places.reduce((sum, place) => sum + place.allocatedBytes(), 0);
   }
 
   /** Changes whenever somebody writes to a staged file, replaces it or takes it away. */
   stamp(): string {
-    return this.paths
-      .map((path) => {
-        const stat = lstatSync(path, { bigint: true, throwIfNoEntry: false });
-        return stat === undefined ? "gone" : `${stat.ino}:${stat.size}:${stat.mtimeNs}:${stat.ctimeNs}`;
-      })
-      .join(" ");
+    return this.places.map((place) => place.stamp()).join(" ");
   }
 
   /** Every byte and every name of the staged files is on the disk when this resolves (fsync(2)). */
   async sync(): Promise<void> {
-    for (const path of this.paths) {
-      const file = await open(path, constants.O_RDWR | constants.O_NOFOLLOW);
-      try {
-        await file.sync();
-      } finally {
-        await file.close();
-      }
-    }
+    for (const place of this.places) await place.sync();
     if (existsSync(join(this.folder, "tpm"))) syncFolder(join(this.folder, "tpm"));
     syncFolder(this.folder);
     syncFolder(this.store);
@@ -151,12 +134,14 @@ export class Staging {
         },
       );
     }
+    for (const place of this.places) place.publish(final);
     syncFolder(this.store);
     return final;
   }
 
   /** Removes the staged files. Done already, or somebody else's: nothing happens. */
   remove(): void {
+    if (isOwnFolder(this.folder)) for (const place of this.places) place.remove();
     removeOwn(this.folder);
   }
 
@@ -169,9 +154,13 @@ export class Staging {
   }
 }
 
-function removeOwn(folder: string): void {
+function isOwnFolder(folder: string): boolean {
   const stat = lstatSync(folder, { throwIfNoEntry: false });
-  if (!stat?.isDirectory() || stat.uid !== process.geteuid?.()) return;
+  return stat?.isDirectory() === true && stat.uid === process.geteuid?.();
+}
+
+function removeOwn(folder: string): void {
+  if (!isOwnFolder(folder)) return;
   rmSync(folder, { recursive: true, force: true });
 }
 

@@ -1,0 +1,58 @@
+/** A regular file of a VM's folder in the store: sparse, of this user alone, published and removed with the folder. */
+import { closeSync, constants, fstatSync, ftruncateSync, lstatSync, openSync, rmSync } from "node:fs";
+import { open } from "node:fs/promises";
+import type { DiskPlace } from "./disk-place.ts";
+
+/** stat(2) counts st_blocks in these. */
+const statBlockBytes = 512;
+
+export class FilePlace implements DiskPlace {
+  readonly path: string;
+
+  /** `path` lies in a folder of ours that nobody else may enter. */
+  constructor(path: string) {
+    this.path = path;
+  }
+
+  /** Makes the file in its full size, without a block in it. */
+  prepare(bytes: number): boolean {
+    const fd = openSync(this.path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+    try {
+      const { size } = fstatSync(fd);
+      if (size !== bytes) ftruncateSync(fd, bytes);
+      return size !== 0;
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  size(): number | null {
+    const stat = lstatSync(this.path, { throwIfNoEntry: false });
+    return stat?.isFile() === true ? stat.size : null;
+  }
+
+  allocatedBytes(): number {
+    return (lstatSync(this.path, { throwIfNoEntry: false })?.blocks ?? 0) * statBlockBytes;
+  }
+
+  stamp(): string {
+    const stat = lstatSync(this.path, { bigint: true, throwIfNoEntry: false });
+    return stat === undefined ? "gone" : `${stat.ino}:${stat.size}:${stat.mtimeNs}:${stat.ctimeNs}`;
+  }
+
+  async sync(): Promise<void> {
+    const file = await open(this.path, constants.O_RDWR | constants.O_NOFOLLOW);
+    try {
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+  }
+
+  /** It is renamed with its folder. */
+  publish(): void {}
+
+  remove(): void {
+    rmSync(this.path, { force: true });
+  }
+}
