@@ -155,6 +155,17 @@ describe("imports", () => {
     expect(wrong).toEqual([]);
   });
 
+  test("only the providers know what a VM runs under", () => {
+    const wrong = faults(sources, (path) => {
+      const room = roomOf(path, "migration");
+      if (room === undefined || room === "providers") return [];
+      return importsOf(path).flatMap(({ target = "" }) =>
+        /^src\/vm\/(?:qemu|libvirt)\//.test(target) ? [`may not import ${target}`] : [],
+      );
+    });
+    expect(wrong).toEqual([]);
+  });
+
   test("the terminal draws from the events alone, and only commands and main.ts know it", () => {
     const wrong = faults(sources, (path) =>
       importsOf(path).flatMap(({ target, typeOnly }) => {

@@ -1,0 +1,120 @@
+/**
+ * Homes that version 0.1.0 made (test/fixtures/home-0.1.0), before sessions named their provider: a source and a
+ * destination that know each other, with sessions in every state that a death or a person can leave one in.
+ */
+import { Database } from "bun:sqlite";
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { chmodSync, cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { loadIdentity } from "../../../src/channel/identity.ts";
+import { TrustFile } from "../../../src/channel/trust.ts";
+import { Journal } from "../../../src/migration/journal/journal.ts";
+import { makeSmallVm } from "../../support/files/small-vm.ts";
+import { killChildren } from "../../support/system/child.ts";
+import { runMigrate } from "../../support/system/process.ts";
+
+const fixture = join(import.meta.dir, "../../fixtures/home-0.1.0");
+const homes = ["source", "destination"] as const;
+
+let root: string;
+const home = (side: (typeof homes)[number]) => join(root, side);
+
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), "migrate-older-"));
+  for (const side of homes) {
+    cpSync(join(fixture, side), home(side), { recursive: true });
+    chmodSync(home(side), 0o700);
+    for (const name of ["identity.pem", "trust", "journal.sqlite"]) chmodSync(join(home(side), name), 0o600);
+  }
+});
+afterEach(async () => {
+  await killChildren();
+  rmSync(root, { recursive: true, force: true });
+});
+
+const run = async (side: (typeof homes)[number], ...argv: string[]) => {
+  const process = runMigrate([...argv, "--json"], { home: home(side) });
+  const { code } = await process.exit;
+  return { code, events: process.events as unknown as Record<string, unknown>[] };
+};
+
+const identityOf = (side: (typeof homes)[number]) =>
+  loadIdentity(home(side), { passphrase: () => Promise.reject(new Error("it is not sealed")) });
+
+describe("a journal of version 0.1.0", () => {
+  test("opens with every session as it was, and names the provider of each", () => {
+    const seen = homes.flatMap((side) => {
+      const journal = Journal.open(home(side));
+      const rows = journal.all();
+      journal.close();
+      return rows.map(({ name, state, provider, kept }) => [side, name, state, provider, kept !== null]);
+    });
+    const files = (side: string, states: Record<string, string>) =>
+      Object.entries(states).map(([name, state]) => [side, name, state, "files", false]);
+    const qemu = (side: string, states: Record<string, string>) =>
+      Object.entries(states).map(([name, state]) => [side, name, state, "qemu", true]);
+    expect(seen.sort()).toEqual(
+      [
+        ...files("source", { moved: "confirmed", copied: "confirmed", sending: "sending", ready: "sending" }),
+        ...files("source", { released: "released", confirmed: "confirmed" }),
+        ...files("source", { cancelled: "cancelled", untold: "cancelled" }),
+        ...qemu("source", { live: "confirmed", halfway: "confirmed", underway: "sending" }),
+        ...files("destination", { moved: "closed", copied: "closed", sending: "receiving", ready: "ready" }),
+        ...files("destination", { released: "ready", confirmed: "owner" }),
+        ...files("destination", { cancelled: "cancelled", untold: "cancelled" }),
+        ...qemu("destination", { live: "closed", halfway: "closed", underway: "receiving" }),
+      ].sort(),
+    );
+  });
+
+  test("is of this version from then on, and opens again", () => {
+    for (let times = 0; times < 2; times++) Journal.open(home("source")).close();
+    const database = new Database(join(home("source"), "journal.sqlite"));
+    expect(database.query("PRAGMA user_version").get()).toEqual({ user_version: 3 });
+    database.close();
+  });
+
+  test("shows who owns what, as it did", async () => {
+    const { code, events } = await run("source", "status");
+    expect(code).toBe(0);
+    expect(Object.fromEntries(events.map(({ name, owner }) => [name, owner]))).toEqual({
+      sending: "source",
+      ready: "source",
+      released: "nobody yet",
+      confirmed: "destination",
+      underway: "source",
+    });
+    expect((await run("destination", "history")).events.map(({ name }) => name)).toContain("moved");
+  });
+
+  test.each([
+    ["sending", 0],
+    ["underway", 0],
+    ["released", 6],
+    ["confirmed", 6],
+  ] as const)("lets a person give up %s with exit code %p", async (name, expected) => {
+    const journal = Journal.open(home("source"));
+    const { session } = journal.all("source").find((record) => record.name === name)!;
+    journal.close();
+    expect((await run("source", "resolve", session, "--cancel")).code).toBe(expected);
+  });
+});
+
+test("identities and trust files of version 0.1.0 let a VM move without a ticket", async () => {
+  const identities = await Promise.all(homes.map(identityOf));
+  expect(TrustFile.load(home("destination")).allows(identities[0]!.fingerprint, "source")).toBe(true);
+  const serve = runMigrate(
+    ["serve", "--listen", "127.0.0.1:0", "--store", join(root, "store"), "--once", "--json"],
+    { home: home("destination") },
+  );
+  const { address, fingerprint } = await serve.waitFor("listening");
+  expect(fingerprint).toBe(identities[1]!.fingerprint);
+  // The port is another one than that of the day: a person would edit the line as well.
+  const trust = readFileSync(join(home("source"), "trust"), "utf8");
+  expect(trust).toContain("127.0.0.1:7600");
+  writeFileSync(join(home("source"), "trust"), trust.replace("127.0.0.1:7600", address));
+  const vm = makeSmallVm(join(root, "web1"));
+  expect((await run("source", "send", vm.folder, address)).code).toBe(0);
+  expect(await serve.exit).toMatchObject({ code: 0 });
+});
