@@ -69,8 +69,8 @@ async function migrateOnce(demo: {
   const sourceAllocatedBytes = allocatedBytes(vm.ram) + allocatedBytes(vm.disk);
   const store = join(folder, "store");
   const children: DemoChild[] = [];
-  const start = (words: string[], home: string, observe: (event: MigrationEvent) => void) => {
-    const child = new DemoChild({ self, words, home: join(folder, home), observe });
+  const start = (argv: string[], home: string, observe: (event: MigrationEvent) => void) => {
+    const child = new DemoChild({ self, argv, home: join(folder, home), observe });
     children.push(child);
     return child;
   };

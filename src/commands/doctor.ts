@@ -2,7 +2,8 @@
 import { resolve } from "node:path";
 import { migrateHome } from "../home/home.ts";
 import { exitCodes } from "../protocol/errors.ts";
-import { padEnd, printable } from "../terminal/line.ts";
+import { printable } from "../protocol/printable.ts";
+import { padEnd } from "../terminal/line.ts";
 import { defineCommand } from "./cli/define-command.ts";
 import { optional } from "./cli/option.ts";
 import { type Check, hostChecks, storeChecks } from "./doctor/doctor-checks.ts";

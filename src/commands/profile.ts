@@ -99,7 +99,7 @@ With --to the destination is another host's migrate serve, which discards what i
     const [vm, other] = positionals;
     if (options.compare) {
       if (vm === undefined || other === undefined) throw refuse("--compare needs two samples files");
-      tellComparison(vm, other, reporter, world);
+      showComparison(vm, other, reporter, world);
       return undefined;
     }
     if (other !== undefined) throw refuse(`Unexpected argument "${other}"`);
@@ -107,7 +107,7 @@ With --to the destination is another host's migrate serve, which discards what i
       if (vm !== undefined) throw refuse("--replay measures nothing, so it takes no VM");
       const samples = readSamples(options.replay);
       const folder = options.out === undefined ? undefined : new ProfileFolder(options.out);
-      await tell(samples, folder, reporter, world);
+      await showResult(samples, folder, reporter, world);
       return undefined;
     }
     if (options.engine === "full" && options.to !== undefined)
@@ -155,7 +155,7 @@ With --to the destination is another host's migrate serve, which discards what i
       bar?.close();
       if (samples.samples.length > 0) {
         folder?.keepSamples(samples);
-        await tell(samples, folder, reporter, world);
+        await showResult(samples, folder, reporter, world);
       }
       if (stopped !== undefined) throw cutShort(stopped, samples, folder?.samplesPath);
       return undefined;
@@ -216,7 +216,7 @@ function showProgress(progress: ProfileProgress, bar: RunBar | undefined, report
 }
 
 /** Tables for people, samples for programs, and files for both. */
-async function tell(
+async function showResult(
   samples: Samples,
   folder: ProfileFolder | undefined,
   reporter: Reporter,
@@ -235,7 +235,7 @@ async function tell(
 }
 
 /** The two files' profiles against each other. */
-function tellComparison(a: string, b: string, reporter: Reporter, world: World): void {
+function showComparison(a: string, b: string, reporter: Reporter, world: World): void {
   const { figures, table, warnings } = compareSamples(
     { name: a, samples: readSamples(a) },
     { name: b, samples: readSamples(b) },

@@ -56,10 +56,10 @@ export function argumentsOf(pid: number): string[] | null {
   const bytes = readProc(pid, "cmdline", argumentsBytes + 1);
   if (bytes === null || bytes.length === 0) return null;
   if (bytes.length > argumentsBytes) throw systemError(`read /proc/${pid}/cmdline`, -errno.E2BIG);
-  const words = bytes.toString("utf8").split("\0");
+  const argv = bytes.toString("utf8").split("\0");
   // Each ends with a NUL, the last one as well.
-  if (words.at(-1) === "") words.pop();
-  return words;
+  if (argv.at(-1) === "") argv.pop();
+  return argv;
 }
 
 /**

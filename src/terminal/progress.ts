@@ -3,8 +3,9 @@
  * one for all, and a line of rates. Pure: (state, size, style, now) -> lines.
  */
 import type { FileProgress } from "../migration/report/events.ts";
+import { printable } from "../protocol/printable.ts";
 import { formatBytes, formatDuration, formatPercent, formatRate, formatTimeLeft } from "./format.ts";
-import { columnsOf, cut, padEnd, paint, printable, type Style } from "./line.ts";
+import { columnsOf, cut, padEnd, paint, type Style } from "./line.ts";
 import { type ProgressState, type SessionView, timeLeftMs } from "./progress-state.ts";
 
 export interface Canvas {

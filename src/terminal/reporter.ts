@@ -6,8 +6,9 @@
 import { createConsola, LogLevels } from "consola/basic";
 import type { MigrationEvent, Observer } from "../migration/report/events.ts";
 import type { MigrateError, Side } from "../protocol/errors.ts";
+import { jsonLine, printable } from "../protocol/printable.ts";
 import { ProgressDisplay } from "./display.ts";
-import { type Colour, jsonLine, paint, printable, styleFor } from "./line.ts";
+import { type Colour, paint, styleFor } from "./line.ts";
 import type { Output } from "./output.ts";
 import { summaryOf } from "./progress.ts";
 import { noProgress, progressAfter } from "./progress-state.ts";
@@ -77,7 +78,7 @@ export function makeReporter(options: ReporterOptions): Reporter {
     redraws && !json ? new ProgressDisplay({ output: stderr, size: options.size, style, nowMs }) : undefined;
   let state = noProgress;
   let lastFailure = "";
-  const toldAtMs = new Map<string, number>();
+  const shownAtMs = new Map<string, number>();
 
   const print = (output: Output, text: string) => {
     const line = `${text}\n`;
@@ -106,11 +107,11 @@ export function makeReporter(options: ReporterOptions): Reporter {
     const view = state.get(session);
     const now = nowMs();
     // The first line comes after the pause as well: a short migration needs none.
-    const told = toldAtMs.get(session) ?? now;
-    if (view !== undefined && now - told >= plainLineMs) {
+    const shown = shownAtMs.get(session) ?? now;
+    if (view !== undefined && now - shown >= plainLineMs) {
       log.log(summaryOf(view, now));
-      toldAtMs.set(session, now);
-    } else toldAtMs.set(session, told);
+      shownAtMs.set(session, now);
+    } else shownAtMs.set(session, shown);
   };
 
   const observeForPeople = (event: MigrationEvent) => {
@@ -150,7 +151,7 @@ export function makeReporter(options: ReporterOptions): Reporter {
         break;
       case "done":
         display?.update(state);
-        toldAtMs.delete(event.session);
+        shownAtMs.delete(event.session);
         print(stdout, doneText(event));
         break;
       case "error":

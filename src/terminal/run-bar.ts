@@ -31,7 +31,7 @@ export class RunBar {
   readonly #options: RunBarOptions;
   readonly #redraws: boolean;
   #state: RunBarState | undefined;
-  #toldAtMs: number;
+  #printedAtMs: number;
   #stateAtMs: number;
   #drawn = false;
   #timer: Timer | undefined;
@@ -39,8 +39,8 @@ export class RunBar {
   constructor(options: RunBarOptions) {
     this.#options = options;
     this.#redraws = styleFor(options.env, options.output.isTTY).redraws;
-    this.#toldAtMs = options.nowMs();
-    this.#stateAtMs = this.#toldAtMs;
+    this.#printedAtMs = options.nowMs();
+    this.#stateAtMs = this.#printedAtMs;
   }
 
   update(state: RunBarState): void {
@@ -50,8 +50,8 @@ export class RunBar {
     if (this.#redraws) {
       this.#draw();
       this.#timer ??= setInterval(() => this.#draw(), redrawMs);
-    } else if (nowMs - this.#toldAtMs >= plainLineMs) {
-      this.#toldAtMs = nowMs;
+    } else if (nowMs - this.#printedAtMs >= plainLineMs) {
+      this.#printedAtMs = nowMs;
       this.#options.output.write(`${lineOf(state, state.leftMs)}\n`);
     }
   }

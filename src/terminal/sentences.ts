@@ -1,8 +1,8 @@
 /** What events and errors say to a person. Pure; every string from the other side is made harmless. */
 import type { MigrationEvent } from "../migration/report/events.ts";
 import type { MigrateError, Side } from "../protocol/errors.ts";
+import { printable } from "../protocol/printable.ts";
 import { formatBytes, formatBytesExactly, formatDuration, formatRate } from "./format.ts";
-import { printable } from "./line.ts";
 
 type EventOf<Name extends MigrationEvent["event"]> = Extract<MigrationEvent, { event: Name }>;
 
@@ -106,7 +106,12 @@ export function failureText(failure: Failure): string {
     `code ${failure.code}`,
   ];
   const hint =
-    failure.hint === undefined ? "" : `\n  ${failure.hint.split("\n").map(printable).join("\n  ")}`;
+    failure.hint === undefined
+      ? ""
+      : `\n  ${failure.hint
+          .split("\n")
+          .map((line) => printable(line))
+          .join("\n  ")}`;
   const lead = failure.code === "bug" ? "a bug in migrate: " : "";
   return `${lead}${printable(failure.message)} (${where.join(", ")})${hint}`;
 }

@@ -27,8 +27,8 @@ export function flagOf(name: string): string {
 }
 
 /**
- * Reads `words`, the arguments behind the command's name. `-h`, `--help` and `--json` are every
- * command's. Behind "--" all words are positionals.
+ * Reads `argv`, the arguments behind the command's name. `-h`, `--help` and `--json` are every
+ * command's. Behind "--" all arguments are positionals.
  * @throws MigrateError "usage": unknown flag, value missing or too many, flag repeated, bad value,
  *   positional missing or too many. Its hint names the command's help.
  */
@@ -36,7 +36,7 @@ export function parseArguments(
   command: string,
   options: Options,
   positionals: Positionals,
-  words: readonly string[],
+  argv: readonly string[],
 ): ParsedArguments {
   const names = new Map(Object.keys(options).map((name) => [flagOf(name), name]));
   const given = new Map<string, string[]>();
@@ -47,23 +47,23 @@ export function parseArguments(
     });
   const seen = new Set<string>();
 
-  for (let at = 0; at < words.length; at += 1) {
-    const word = words[at] ?? "";
-    if (word === "--") {
-      rest.push(...words.slice(at + 1));
+  for (let at = 0; at < argv.length; at += 1) {
+    const argument = argv[at] ?? "";
+    if (argument === "--") {
+      rest.push(...argv.slice(at + 1));
       break;
     }
-    if (word === "-h") {
+    if (argument === "-h") {
       seen.add("--help");
       continue;
     }
-    if (!word.startsWith("-") || word === "-") {
-      rest.push(word);
+    if (!argument.startsWith("-") || argument === "-") {
+      rest.push(argument);
       continue;
     }
-    const equals = word.indexOf("=");
-    const flag = equals < 0 ? word : word.slice(0, equals);
-    const inline = equals < 0 ? undefined : word.slice(equals + 1);
+    const equals = argument.indexOf("=");
+    const flag = equals < 0 ? argument : argument.slice(0, equals);
+    const inline = equals < 0 ? undefined : argument.slice(equals + 1);
     if (flag === "--help" || flag === "--json") {
       if (inline !== undefined) throw refuse(`${flag} takes no value`);
       if (flag === "--json" && seen.has(flag)) throw refuse("--json is given twice");
@@ -86,7 +86,7 @@ export function parseArguments(
       given.set(name, [""]);
       continue;
     }
-    const next = words[at + 1];
+    const next = argv[at + 1];
     const value = inline ?? (next === undefined || (next.startsWith("-") && next !== "-") ? undefined : next);
     if (value === undefined || value === "")
       throw refuse(`${flag} needs a value: ${flag} ${option.takes}`, dashHint(flag, next));
@@ -111,9 +111,9 @@ export function parseArguments(
 }
 
 /** Whether output is to be JSON, for a command line that cannot be read any better. */
-export function wantsJson(words: readonly string[]): boolean {
-  const end = words.indexOf("--");
-  return (end < 0 ? words : words.slice(0, end)).includes("--json");
+export function wantsJson(argv: readonly string[]): boolean {
+  const end = argv.indexOf("--");
+  return (end < 0 ? argv : argv.slice(0, end)).includes("--json");
 }
 
 export function helpHint(command: string): string {

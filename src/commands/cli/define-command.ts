@@ -40,7 +40,7 @@ export interface CommandSpec<Given extends Options> {
 /** A command whose options' types are not known any more. */
 export interface Command {
   spec: CommandSpec<Options>;
-  parse(words: readonly string[]): ParsedArguments;
+  parse(argv: readonly string[]): ParsedArguments;
   /** What citty runs. */
   citty(world: World, parsed: ParsedArguments, reporter: Reporter): CommandDef;
 }
@@ -57,7 +57,7 @@ const noPositionals: Positionals = { names: [], least: 0 };
 export function defineCommand<const Given extends Options>(spec: CommandSpec<Given>): Command {
   return {
     spec: spec as unknown as CommandSpec<Options>,
-    parse: (words) => parseArguments(spec.name, spec.options, spec.positionals ?? noPositionals, words),
+    parse: (argv) => parseArguments(spec.name, spec.options, spec.positionals ?? noPositionals, argv),
     citty: (world, parsed, reporter) =>
       defineCittyCommand({
         meta: { name: spec.name, description: spec.summary },

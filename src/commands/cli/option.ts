@@ -83,13 +83,13 @@ export function list(takes: string, about: string): Option<string[]> {
   return { takes, about, repeats: true, needed: false, fallback: undefined, read: (given) => [...given] };
 }
 
-/** One of a few words. */
-export function oneOf<const Word extends string>(words: readonly Word[]): Parse<Word> {
+/** One of a few choices. */
+export function oneOf<const Choice extends string>(choices: readonly Choice[]): Parse<Choice> {
   return (text) => {
-    const word = words.find((candidate) => candidate === text);
-    if (word === undefined)
-      throw new MigrateError("usage", `must be one of ${words.join(", ")}, not "${text}"`);
-    return word;
+    const choice = choices.find((candidate) => candidate === text);
+    if (choice === undefined)
+      throw new MigrateError("usage", `must be one of ${choices.join(", ")}, not "${text}"`);
+    return choice;
   };
 }
 

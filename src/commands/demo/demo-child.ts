@@ -8,7 +8,7 @@ const longestLineChars = 1024 * 1024;
 export interface DemoChildOptions {
   /** How this program is started: the binary, or bun and main.ts. */
   self: readonly string[];
-  words: readonly string[];
+  argv: readonly string[];
   home: string;
   observe: (event: MigrationEvent) => void;
 }
@@ -22,10 +22,10 @@ export class DemoChild {
   #waiting: (() => void) | undefined;
 
   constructor(options: DemoChildOptions) {
-    this.#name = options.words[0] ?? "";
+    this.#name = options.argv[0] ?? "";
     // BUN_OPTIONS is honoured by a compiled binary: none of the caller's reach the children.
     const { BUN_OPTIONS: _, ...env } = process.env;
-    this.#process = Bun.spawn([...options.self, ...options.words, "--json"], {
+    this.#process = Bun.spawn([...options.self, ...options.argv, "--json"], {
       env: { ...env, MIGRATE_HOME: options.home },
       stdin: "ignore",
       stdout: "pipe",
@@ -47,10 +47,10 @@ export class DemoChild {
       const found = this.events.find((event) => event.event === name);
       if (found !== undefined) return found as Extract<MigrationEvent, { event: Name }>;
       if (ended) throw await this.#failure(`ended without saying "${name}"`);
-      const told = new Promise<void>((resolve) => {
+      const arrived = new Promise<void>((resolve) => {
         this.#waiting = resolve;
       });
-      await Promise.race([told, end]);
+      await Promise.race([arrived, end]);
     }
   }
 
@@ -76,10 +76,10 @@ export class DemoChild {
         hint: error.hint,
       });
     const code = await this.#process.exited;
-    const told = (await this.#stderr).trim();
+    const stderr = (await this.#stderr).trim();
     return new MigrateError(
       "bug",
-      `migrate ${this.#name} ${what} (exit code ${code})${told === "" ? "" : `: ${told}`}`,
+      `migrate ${this.#name} ${what} (exit code ${code})${stderr === "" ? "" : `: ${stderr}`}`,
     );
   }
 

@@ -83,10 +83,10 @@ export class ProfileFolder {
 /** Everything a person wants to read, for a terminal of so many columns; 0 where it is none. */
 export function profileText(samples: Samples, columns: number): string {
   const width = columns > 0 ? columns : plainColumns;
-  const said = new Set<string>();
+  const shown = new Set<string>();
   return [
     ...profileWarnings(samples).map((warning) => `Mind: ${warning}`),
-    ...profileTables(samples).map((table) => tableText(withNewNotes(table, said), width)),
+    ...profileTables(samples).map((table) => tableText(withNewNotes(table, shown), width)),
     claimsText(samples),
     profileAdvice(samples).join("\n\n"),
     "",
@@ -107,10 +107,10 @@ export function tableText(table: Table, width: number): string {
     .join("\n\n");
 }
 
-/** Many tables have the same notes: a note is said below the first one. */
-function withNewNotes(table: Table, said: Set<string>): Table {
-  const notes = table.notes.filter((note) => !said.has(note));
-  for (const note of notes) said.add(note);
+/** Many tables have the same notes: a note is shown below the first one. */
+function withNewNotes(table: Table, shown: Set<string>): Table {
+  const notes = table.notes.filter((note) => !shown.has(note));
+  for (const note of notes) shown.add(note);
   return { ...table, notes };
 }
 

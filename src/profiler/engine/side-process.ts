@@ -6,8 +6,8 @@ import { isErrorCode, MigrateError, type Side } from "../../protocol/errors.ts";
 import { readLines } from "./lines.ts";
 import type { Answer, Question } from "./side-role.ts";
 
-/** What it said last on standard error is kept for the case that it dies. */
-const longestTrouble = 2000;
+/** Of its standard error so much is kept, in characters, to say why it died. */
+const mostTroubleChars = 2000;
 
 export class SideProcess {
   readonly #side: Side;
@@ -42,7 +42,7 @@ export class SideProcess {
     this.#process.stdin.write(`${JSON.stringify(question)}\n`);
     await this.#process.stdin.flush();
     const { value: line, done } = await this.#answers.next();
-    if (done) throw this.#gone((await this.#trouble).slice(-longestTrouble).trim());
+    if (done) throw this.#gone((await this.#trouble).slice(-mostTroubleChars).trim());
     const answer = JSON.parse(line) as Answer;
     if (answer.answer === "error") {
       const { code, message, hint, side } = answer;
@@ -59,8 +59,8 @@ export class SideProcess {
   }
 
   #gone(trouble: string): MigrateError {
-    const told = trouble === "" ? "" : `: ${trouble}`;
-    return new MigrateError("network", `the ${this.#side}'s measuring process went away${told}`, {
+    const detail = trouble === "" ? "" : `: ${trouble}`;
+    return new MigrateError("network", `the ${this.#side}'s measuring process went away${detail}`, {
       side: this.#side,
     });
   }

@@ -43,7 +43,7 @@ export type RunFigures = Pick<Sample, "wireBytes" | "setup" | "source" | "destin
 const tidyMs = 10_000;
 
 /** After the destination closed the lane it may still say why; so long it is waited for. */
-const lastWordMs = 1000;
+const reportMs = 1000;
 
 export class ThesisSource {
   /** Fingerprint of the certificate made for this profile. */
@@ -102,7 +102,7 @@ export class ThesisSource {
         meter: this.#account.meter,
         standIn: run.hide ? this.#standIn : null,
       });
-      await withLastWord(sending.run(), link);
+      await withReportedCause(sending.run(), link);
       const bytes = run.files.reduce((sum, file) => sum + file.bytes, 0);
       link.send("runEnd", { bytes, digest: digest.finish() });
       const { body: done } = await link.expect("runDone");
@@ -152,19 +152,19 @@ export class ThesisSource {
 }
 
 /** The work on the lane; where the lane breaks, what the destination has to say about it comes first. */
-async function withLastWord(work: Promise<void>, link: ControlLink): Promise<void> {
+async function withReportedCause(work: Promise<void>, link: ControlLink): Promise<void> {
   try {
     await work;
   } catch (thrown) {
     if (!(thrown instanceof MigrateError) || thrown.code !== "network") throw thrown;
-    const told = await Promise.race([
+    const reported = await Promise.race([
       link.receive().then(
         () => undefined,
         (error: unknown) => error,
       ),
-      Bun.sleep(lastWordMs),
+      Bun.sleep(reportMs),
     ]);
-    throw told instanceof MigrateError && told.code !== "network" ? told : thrown;
+    throw reported instanceof MigrateError && reported.code !== "network" ? reported : thrown;
   }
 }
 

@@ -82,14 +82,14 @@ function describe(bars: readonly CpuBar[], side: SideName): string {
 }
 
 function notes({ suites }: Setting, bars: readonly CpuBar[], near: readonly SuiteName[] | undefined): string {
-  const said = [
+  const sentences = [
     "Bars are means of runs, each with its total; the whisker is the 95 % interval of that mean.",
   ];
   if (bars.some(({ interval }) => interval === undefined))
-    said.push(`A bar without a whisker has fewer than ${fewestRuns} runs.`);
+    sentences.push(`A bar without a whisker has fewer than ${fewestRuns} runs.`);
   if (near !== undefined) {
     const far = suites.filter((suite) => !near.includes(suite));
-    said.push(`On the right the same bars without ${list(far)}: mind the longer scale.`);
+    sentences.push(`On the right the same bars without ${list(far)}: mind the longer scale.`);
   }
-  return said.join(" ");
+  return sentences.join(" ");
 }

@@ -65,13 +65,14 @@ function describe(points: readonly TimePoint[], sizes: readonly string[]): strin
 }
 
 function notes(points: readonly TimePoint[], asLines: boolean, logarithmic: boolean): string {
-  const said = ["Points are means of runs, whiskers their 95 % intervals."];
-  if (asLines) said.push("The points of one size stand beside each other, so that they can be told apart.");
+  const sentences = ["Points are means of runs, whiskers their 95 % intervals."];
+  if (asLines)
+    sentences.push("The points of one size stand beside each other, so that they can be told apart.");
   if (points.some(({ interval }) => interval === undefined))
-    said.push(`A point without a whisker has fewer than ${fewestRuns} runs.`);
+    sentences.push(`A point without a whisker has fewer than ${fewestRuns} runs.`);
   if (logarithmic)
-    said.push(
+    sentences.push(
       `${asLines ? "Both scales are" : "The scale is"} logarithmic: equal distances are equal ratios, not equal times.`,
     );
-  return said.join(" ");
+  return sentences.join(" ");
 }

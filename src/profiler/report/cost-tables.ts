@@ -81,10 +81,10 @@ export function shareTable(setting: Setting, side: SideName, tlsShare?: TlsShare
 }
 
 /** How the operations of tls were told apart, with the error of that. */
-function tlsNote(told: TlsShare | undefined): string {
-  return told === undefined
+function tlsNote(tlsShare: TlsShare | undefined): string {
+  return tlsShare === undefined
     ? "The cryptography of tls runs inside its socket calls and could not be told apart from them here."
-    : `The cryptography of tls runs inside its socket calls: ${percent(told.share)} of their CPU time (standard error ${percent(told.error)}) was told to be cryptography.`;
+    : `The cryptography of tls runs inside its socket calls: ${percent(tlsShare.share)} of their CPU time (standard error ${percent(tlsShare.error)}) was told to be cryptography.`;
 }
 
 /** The straight line of each suite's CPU time against RAM size, on either side, with the thesis's slope beside. */

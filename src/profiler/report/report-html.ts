@@ -74,8 +74,10 @@ function header({ samples, startedAt, environment }: Samples): Markup {
 }
 
 function warnings(samples: Samples): Markup | undefined {
-  const said = profileWarnings(samples).map((warning) => markup`<p>${warning}</p>`);
-  return said.length === 0 ? undefined : markup`<aside class="warning" aria-label="Warnings">${said}</aside>`;
+  const paragraphs = profileWarnings(samples).map((warning) => markup`<p>${warning}</p>`);
+  return paragraphs.length === 0
+    ? undefined
+    : markup`<aside class="warning" aria-label="Warnings">${paragraphs}</aside>`;
 }
 
 function inShort(samples: Samples): Markup {

@@ -7,12 +7,12 @@ const rowsOnOnePage = 16;
 
 /**
  * The table with its title as caption and its notes below, in a box that scrolls by itself where the
- * page is narrow, but without the notes that are `saidElsewhere`. An empty first cell belongs to the row above: such rows are one group under one heading.
+ * page is narrow, but without the notes that are `shownElsewhere`. An empty first cell belongs to the row above: such rows are one group under one heading.
  */
-export function reportTable(table: Table, saidElsewhere: ReadonlySet<string> = new Set()): Markup {
+export function reportTable(table: Table, shownElsewhere: ReadonlySet<string> = new Set()): Markup {
   const groups = groupsOf(table.rows);
   const keys = groups.some((group) => group.length > 1) ? 2 : 1;
-  const notes = notesList(table.notes.filter((note) => !saidElsewhere.has(note)));
+  const notes = notesList(table.notes.filter((note) => !shownElsewhere.has(note)));
   return markup`<div class="${table.rows.length > rowsOnOnePage ? "wide" : "wide short"}" role="region" aria-labelledby="${anchorOf(table.id)}" tabindex="0">
 <table>
 <caption id="${anchorOf(table.id)}">${table.title}</caption>

@@ -20,7 +20,7 @@ interface Job {
   len: number;
 }
 
-/** How long the destination may take over the first words: QEMU, and the guest in it, stands still meanwhile. */
+/** How long the destination may take for the NBD handshake: QEMU, and the guest in it, stands still meanwhile. */
 const greetTimeoutMs = 10_000;
 /** How long QEMU may take to end a job that was cancelled: it finishes the requests under way. */
 const endTimeoutMs = 60_000;
@@ -55,7 +55,7 @@ export class DiskMirror {
    */
   async connect(socketPath: string): Promise<void> {
     this.#unlisten = this.#qmp.onEvent(({ event, data }) => {
-      if (data.device === this.#job) this.#heard(event, data);
+      if (data.device === this.#job) this.#onEvent(event, data);
     });
     void this.#qmp.closed.then((why) => this.#fail(String(why.message)));
     await this.#qmp.execute(
@@ -116,7 +116,7 @@ export class DiskMirror {
     await this.#qmp.execute("blockdev-del", { "node-name": this.#target });
   }
 
-  #heard(event: string, data: Record<string, unknown>): void {
+  #onEvent(event: string, data: Record<string, unknown>): void {
     if (event === "BLOCK_JOB_READY") this.#ready.resolve();
     else if (event === "BLOCK_JOB_COMPLETED" || event === "BLOCK_JOB_CANCELLED") {
       if (typeof data.error === "string") this.#fail(data.error);

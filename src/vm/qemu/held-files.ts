@@ -7,14 +7,14 @@ import { MigrateError } from "../../protocol/errors.ts";
 import type { OpenFiles } from "../folder/open-files.ts";
 import type { VmFile } from "../folder/vm-folder.ts";
 
-interface StillFile {
+interface HeldFile {
   file: VmFile;
   fd: number;
   before: BigIntStats;
 }
 
 export class HeldFiles implements OpenFiles {
-  readonly #files: StillFile[] = [];
+  readonly #files: HeldFile[] = [];
 
   /** Opens every file for reading. Throws MigrateError "source-changed" where one cannot be opened any more. */
   static open(files: readonly VmFile[]): HeldFiles {

@@ -34,17 +34,22 @@ export function hostVms(): HostVm[] {
 
 function hostVm(pid: number): HostVm | undefined {
   const process = processId(pid);
-  const words = wordsOf(pid);
-  if (process === null || words === null || !qemuName.test(basename(words[0] ?? ""))) return undefined;
-  const looks = describeQemu(words.slice(1));
-  if (looks === undefined) return undefined;
+  const argv = argvOf(pid);
+  if (process === null || argv === null || !qemuName.test(basename(argv[0] ?? ""))) return undefined;
+  const described = describeQemu(argv.slice(1));
+  if (described === undefined) return undefined;
   const folder = workingFolder(pid);
   const absolute = (path: string) => (folder === undefined ? path : resolve(folder, path));
-  return { process, ...looks, disks: looks.disks.map(absolute), qmpPath: absolute(looks.qmpPath) };
+  return {
+    process,
+    ...described,
+    disks: described.disks.map(absolute),
+    qmpPath: absolute(described.qmpPath),
+  };
 }
 
 /** The arguments; null also where they are hidden from this user or longer than any VM's. */
-function wordsOf(pid: number): string[] | null {
+function argvOf(pid: number): string[] | null {
   try {
     return argumentsOf(pid);
   } catch {
@@ -66,8 +71,8 @@ type Keys = ReadonlyMap<string, string>;
  * What a QEMU's arguments (without its own name) say of its VM, paths as they stand there; undefined
  * where it listens on no unix socket for QMP.
  */
-export function describeQemu(words: readonly string[]): Omit<HostVm, "process"> | undefined {
-  const options = optionsOf(words);
+export function describeQemu(argv: readonly string[]): Omit<HostVm, "process"> | undefined {
+  const options = optionsOf(argv);
   const all = (option: string) => options.get(option) ?? [];
   const qmpPath = qmpPathOf(all);
   if (qmpPath === undefined) return undefined;
@@ -83,11 +88,11 @@ export function describeQemu(words: readonly string[]): Omit<HostVm, "process"> 
 }
 
 /** Values by the option's name, without its dashes. */
-function optionsOf(words: readonly string[]): Map<string, string[]> {
+function optionsOf(argv: readonly string[]): Map<string, string[]> {
   const options = new Map<string, string[]>();
-  for (const [index, word] of words.entries()) {
-    const name = /^--?([a-z][\w-]*)$/.exec(word)?.[1];
-    const value = words[index + 1];
+  for (const [index, argument] of argv.entries()) {
+    const name = /^--?([a-z][\w-]*)$/.exec(argument)?.[1];
+    const value = argv[index + 1];
     if (name !== undefined && value !== undefined) options.set(name, [...(options.get(name) ?? []), value]);
   }
   return options;

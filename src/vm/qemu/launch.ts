@@ -24,10 +24,10 @@ export interface RunningQemu {
   /** Resolves when the process is gone. */
   ended: Promise<void>;
   /**
-   * The last lines of its standard error: at most 300 characters, fit to be told to the peer (no
-   * control characters, no folders). "" where it said nothing.
+   * The last lines of its standard error: at most 300 characters, fit to be sent to the peer (no
+   * control characters, no folders). "" if it wrote nothing.
    */
-  lastWords(): string;
+  lastErrors(): string;
   /** SIGKILL, and waits until the process is gone. Idempotent. Throws as `endDaemon` does. */
   kill(): Promise<void>;
   /** Asks QEMU to quit, and kills it where it does not within ten seconds. Idempotent. Throws as `kill` does. */
@@ -39,7 +39,7 @@ export interface RunningQemu {
  * `run.socket("qmp")`. It is in a session of its own with "/" as its working directory, inherits
  * nothing of ours and is noted in the run folder. Resolves when it answers a command.
  *
- * Throws MigrateError "qemu-failed" with its last words where it ends before, or does not answer within
+ * Throws MigrateError "qemu-failed" with its last errors if it ends before, or does not answer within
  * `timeoutMs` (15 s), and "home-unusable" where it cannot be noted; nothing is left running then.
  */
 export async function startQemu(
@@ -125,16 +125,20 @@ async function firstAnswer(daemon: Daemon, run: RunFolder, timeoutMs: number): P
   }
 }
 
-/** That it is gone, with its last words; made for the peer. */
-export function endOf(qemu: Pick<RunningQemu, "lastWords">): MigrateError {
-  const words = qemu.lastWords();
-  return new MigrateError("qemu-failed", `the destination's QEMU ended${words === "" ? "" : `: ${words}`}`, {
-    side: "destination",
-  });
+/** That it is gone, with its last errors; fit to be sent to the peer. */
+export function endOf(qemu: Pick<RunningQemu, "lastErrors">): MigrateError {
+  const errors = qemu.lastErrors();
+  return new MigrateError(
+    "qemu-failed",
+    `the destination's QEMU ended${errors === "" ? "" : `: ${errors}`}`,
+    {
+      side: "destination",
+    },
+  );
 }
 
 /**
- * Why something failed in which this QEMU had a part: its end with its last words, where it is ending, since
+ * Why something failed in which this QEMU had a part: its end with its last errors if it is ending, since
  * all else comes of that; else `thrown` as a MigrateError. Never rejects.
  */
 export async function failureBehind(qemu: RunningQemu, thrown: unknown): Promise<MigrateError> {
@@ -146,8 +150,8 @@ export async function failureBehind(qemu: RunningQemu, thrown: unknown): Promise
 }
 
 function failed(what: string, daemon: Daemon): MigrateError {
-  const words = daemon.lastWords();
-  return new MigrateError("qemu-failed", words === "" ? `${what}, without a word.` : `${what}: ${words}`, {
+  const errors = daemon.lastErrors();
+  return new MigrateError("qemu-failed", errors === "" ? `${what}, without a word.` : `${what}: ${errors}`, {
     side: "destination",
   });
 }
@@ -164,7 +168,7 @@ function running(qmp: Qmp, daemon: Daemon): RunningQemu {
     get ended() {
       return daemon.ended;
     },
-    lastWords: daemon.lastWords,
+    lastErrors: daemon.lastErrors,
     kill,
     async quit() {
       if (!qmp.isClosed) {

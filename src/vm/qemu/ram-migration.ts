@@ -81,7 +81,7 @@ export class RamMigration {
   /** Begins to send to a unix socket, on which somebody listens. Throws QmpError. */
   async begin(socketPath: string, options: RamOptions): Promise<void> {
     const { downtimeLimitMs, channels, bandwidthBytesPerSec, autoConverge, pause } = options;
-    this.#qmp.onEvent((event) => this.#heard(event));
+    this.#qmp.onEvent((event) => this.#onEvent(event));
     void this.#qmp.closed.then(() => this.#wake());
     const switches = {
       events: true,
@@ -153,7 +153,7 @@ export class RamMigration {
     return v.parse(infoSchema, await this.#qmp.execute("query-migrate", undefined, { timeoutMs }));
   }
 
-  #heard({ event, data, atMs }: QmpEvent): void {
+  #onEvent({ event, data, atMs }: QmpEvent): void {
     if (event === "STOP") {
       // QEMU's clock is the wall clock of this same host; what lies between then and now is short.
       const lagMs = Math.max(0, Math.min(1000, Date.now() - atMs));

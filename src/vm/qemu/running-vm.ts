@@ -31,7 +31,8 @@ export interface RunningVm {
   qmpPath: string;
   qmp: Qmp;
   process: ProcessId;
-  words: string[];
+  /** Of its QEMU, the program first. */
+  argv: string[];
   definition: QemuDefinition;
   /** What an alias such as "pc" stands for in this QEMU. */
   machineType: string | undefined;
@@ -98,15 +99,15 @@ function lookFailure(thrown: unknown): MigrateError {
 
 async function look(qmp: Qmp, qmpPath: string): Promise<RunningVm> {
   const process = qmp.peer;
-  const words = process && argumentsOf(process.pid);
-  if (process === null || words === null || words.length === 0) {
+  const argv = process && argumentsOf(process.pid);
+  if (process === null || argv === null || argv.length === 0) {
     throw invalid(
       "The command line of the VM's QEMU cannot be read",
       "Run migrate as root, or as QEMU's user.",
     );
   }
   const cwd = readlinkSync(`/proc/${process.pid}/cwd`);
-  const definition = parseDefinition(words);
+  const definition = parseDefinition(argv);
   const { status, running } = v.parse(statusSchema, await qmp.execute("query-status"));
   if (status !== "running" && status !== "paused" && status !== "postmigrate" && status !== "suspended") {
     throw invalid(`The VM is in the state "${status}", in which it cannot be moved`);
@@ -116,7 +117,7 @@ async function look(qmp: Qmp, qmpPath: string): Promise<RunningVm> {
     qmpPath,
     qmp,
     process,
-    words,
+    argv,
     definition,
     machineType: await machineTypeOf(qmp, definition.machine),
     disks,

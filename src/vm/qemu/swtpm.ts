@@ -44,7 +44,7 @@ export interface RunningSwtpm {
  * session of its own, noted in the run folder, and ends by itself when its QEMU does. Resolves when it
  * listens. An swtpm that was left behind on the same socket is ended first.
  *
- * Throws MigrateError "qemu-failed" with its last words where it ends before, or does not listen within
+ * Throws MigrateError "qemu-failed" with its last errors if it ends before, or does not listen within
  * ten seconds, and where there is no such folder; nothing is left running then.
  */
 export async function startSwtpm({
@@ -82,7 +82,7 @@ export async function startSwtpm({
       const late = performance.now() > lateAtMs;
       if (gone || late) {
         const what = gone ? "The virtual TPM ended at its start" : "The virtual TPM does not come up";
-        throw new MigrateError("qemu-failed", `${what}: ${daemon.lastWords() || "swtpm said nothing"}`, {
+        throw new MigrateError("qemu-failed", `${what}: ${daemon.lastErrors() || "swtpm said nothing"}`, {
           side: "destination",
         });
       }
@@ -126,12 +126,12 @@ export function swtpmOf(controlSocketPath: string): { process: ProcessId; stateF
     if (!/^[1-9]\d*$/.test(name)) continue;
     try {
       const pid = Number(name);
-      const words = argumentsOf(pid) ?? [];
-      if (basename(words[0] ?? "") !== "swtpm") continue;
+      const argv = argumentsOf(pid) ?? [];
+      if (basename(argv[0] ?? "") !== "swtpm") continue;
       const found = processId(pid);
       const cwd = readlinkSync(`/proc/${pid}/cwd`);
-      const path = optionKey(words, "--ctrl", "path");
-      const folder = stateFolderOf(words);
+      const path = optionKey(argv, "--ctrl", "path");
+      const folder = stateFolderOf(argv);
       if (found === null || path === null || folder === null) continue;
       if (real(resolve(cwd, path)) !== socket) continue;
       const stateFolder = realpathSync(resolve(cwd, folder));
@@ -144,20 +144,20 @@ export function swtpmOf(controlSocketPath: string): { process: ProcessId; stateF
 }
 
 /** `--tpmstate dir=DIR`, or `backend-uri=dir://DIR` of later versions. */
-function stateFolderOf(words: readonly string[]): string | null {
-  const folder = optionKey(words, "--tpmstate", "dir");
+function stateFolderOf(argv: readonly string[]): string | null {
+  const folder = optionKey(argv, "--tpmstate", "dir");
   if (folder !== null) return folder;
-  return /^dir:\/\/(.+)$/.exec(optionKey(words, "--tpmstate", "backend-uri") ?? "")?.[1] ?? null;
+  return /^dir:\/\/(.+)$/.exec(optionKey(argv, "--tpmstate", "backend-uri") ?? "")?.[1] ?? null;
 }
 
 /** The value of a key in "--option a=1,b=2" or "--option=a=1,b=2"; null where it is not there. */
-function optionKey(words: readonly string[], option: string, key: string): string | null {
-  for (const [index, word] of words.entries()) {
+function optionKey(argv: readonly string[], option: string, key: string): string | null {
+  for (const [index, argument] of argv.entries()) {
     const value =
-      word === option
-        ? words[index + 1]
-        : word.startsWith(`${option}=`)
-          ? word.slice(option.length + 1)
+      argument === option
+        ? argv[index + 1]
+        : argument.startsWith(`${option}=`)
+          ? argument.slice(option.length + 1)
           : undefined;
     const pair = value?.split(",").find((part) => part.startsWith(`${key}=`));
     if (pair !== undefined) return pair.slice(key.length + 1);

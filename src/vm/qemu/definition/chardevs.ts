@@ -5,8 +5,8 @@
  */
 import type { Draft, OptionReader } from "./draft.ts";
 import type { ChardevPart, Pair } from "./model.ts";
+import { refused, shown } from "./option-syntax.ts";
 import { patterns, Settings } from "./settings.ts";
-import { refused, shown } from "./words.ts";
 
 const { size, flag, id, word, text } = patterns;
 
@@ -86,7 +86,7 @@ function schemeOf(value: string): string {
 }
 
 const readSerial: OptionReader = (draft, value, option) => {
-  draft.speaksOfSerial = true;
+  draft.namesSerial = true;
   switch (target(value)) {
     case "none":
     case "null":

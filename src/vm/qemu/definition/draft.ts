@@ -2,7 +2,7 @@
 import { normalize } from "node:path";
 import { checkFileName } from "../../../protocol/names.ts";
 import type { ChardevPart, DefinitionFile, Pair, Part } from "./model.ts";
-import { refused, shown } from "./words.ts";
+import { refused, shown } from "./option-syntax.ts";
 
 /** What an option may refer to by name; a name that is not defined is refused. */
 export type Kind = "drive" | "chardev" | "netdev" | "object" | "audiodev" | "tpmdev";
@@ -38,10 +38,10 @@ export class Draft {
   tpmChardev: string | null = null;
   noDefaults = false;
   nographic = false;
-  /** Whether any word speaks of the network: then QEMU adds no card of its own. */
-  speaksOfNetwork = false;
-  /** Whether any word speaks of serial lines: then QEMU adds none of its own. */
-  speaksOfSerial = false;
+  /** Whether any option is about the network: then QEMU adds no card of its own. */
+  namesNetwork = false;
+  /** Whether any option is about serial lines: then QEMU adds none of its own. */
+  namesSerial = false;
   readonly parts: (Part | null)[] = [];
   readonly files: DefinitionFile[] = [];
   readonly notes: string[] = [];
@@ -65,8 +65,8 @@ export class Draft {
     if (!this.notes.includes(sentence)) this.notes.push(sentence);
   }
 
-  plain(...words: string[]): void {
-    this.parts.push({ kind: "plain", words });
+  plain(...argv: string[]): void {
+    this.parts.push({ kind: "plain", argv });
   }
 
   /** Takes a name for something that others refer to. Drives and block nodes share theirs, as in QEMU. */

@@ -10,9 +10,9 @@ export interface Explanation {
   notes: string[];
 }
 
-/** Explains argv (the program first). Never throws for what the words say. */
-export function explainDefinition(words: readonly string[]): Explanation {
-  const { definition, refusals, notes } = readDefinition(words);
+/** Explains argv (the program first). Never throws for what argv holds. */
+export function explainDefinition(argv: readonly string[]): Explanation {
+  const { definition, refusals, notes } = readDefinition(argv);
   return {
     definition,
     refused: refusals.map(({ message, hint }) => (hint === undefined ? message : `${message}. ${hint}`)),

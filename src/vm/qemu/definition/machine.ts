@@ -2,8 +2,8 @@
 import { checkVmName } from "../../../protocol/names.ts";
 import type { Draft, OptionReader } from "./draft.ts";
 import type { Pair, QemuDefinition } from "./model.ts";
+import { refused, writePairs } from "./option-syntax.ts";
 import { type KeyRules, patterns, Settings } from "./settings.ts";
-import { refused, writePairs } from "./words.ts";
 
 const { whole, number, size, flag, id, node, word, uuid } = patterns;
 

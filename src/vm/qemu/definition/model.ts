@@ -1,7 +1,7 @@
 /**
- * What a VM is, as its QEMU command line says it, once every word of it has been read and found
+ * What a VM is, as its QEMU command line says it, once every argument of it has been read and found
  * harmless: the only thing from which a destination starts QEMU. Types alone; definition.ts makes it,
- * command-line.ts makes words of it again. Pure.
+ * command-line.ts makes an argv of it again. Pure.
  */
 
 /** A file of the VM that travels with it. */
@@ -36,10 +36,10 @@ export interface Pair {
   readonly value: Scalar;
 }
 
-/** An option that was checked word for word and goes as it is. */
+/** An option whose whole value was checked, and which goes as it is. */
 export interface PlainPart {
   kind: "plain";
-  words: readonly string[];
+  argv: readonly string[];
 }
 
 /** An option whose whole value is the path of a file. */
@@ -140,7 +140,7 @@ export interface QemuDefinition {
   tpmSocket: string | null;
   /** -nodefaults was given: QEMU adds no devices of its own. */
   noDefaults: boolean;
-  /** No word of the command line says anything about the network, and QEMU adds a card with its user network. */
+  /** Nothing in argv is about the network, so QEMU adds a card with its user network. */
   defaultNic: boolean;
   /** Everything else, in the order of argv: PCI addresses and the migration stream depend on it. */
   parts: readonly Part[];

@@ -1,6 +1,6 @@
 /** Options that do not travel: those that are left out because the destination decides, and those refused by name. Pure. */
 import type { OptionReader } from "./draft.ts";
-import { refused } from "./words.ts";
+import { refused } from "./option-syntax.ts";
 
 /** Says nothing: the destination does the same, or it is about the source's process alone. */
 const silent: OptionReader = () => {};

@@ -2,11 +2,15 @@
  * The keys of one option while they are looked at: each is taken out by somebody who knows what it
  * means, and one that nobody took is refused with its name. Pure.
  */
+import { visiblePattern } from "../../../protocol/printable.ts";
 import type { Pair } from "./model.ts";
-import { isJson, readJsonPairs, readPairs, refused, shown, textOf } from "./words.ts";
+import { isJson, readJsonPairs, readPairs, refused, shown, textOf } from "./option-syntax.ts";
+
+/** What a value must look like. */
+export type ValueRule = Pick<RegExp, "test">;
 
 /** Which keys an option may have, and what their values look like. */
-export type KeyRules = Readonly<Record<string, RegExp>>;
+export type KeyRules = Readonly<Record<string, ValueRule>>;
 
 export const patterns = {
   whole: /^\d{1,15}$/,
@@ -21,7 +25,7 @@ export const patterns = {
   /** A word that is no path: no slash, nothing but ordinary characters. */
   word: /^[\w.:+-]{1,128}$/,
   /** Text for the guest to read: anything printable, slashes too. It never becomes a file's name. */
-  text: /^[^\p{C}\u2028\u2029]{0,1024}$/u,
+  text: visiblePattern(0, 1024),
   uuid: /^[\da-fA-F]{8}(?:-[\da-fA-F]{4}){3}-[\da-fA-F]{12}$/,
 } as const;
 
@@ -68,17 +72,17 @@ export class Settings {
   }
 
   /** Takes a key out; undefined where it is not there. @throws MigrateError "policy" where its value does not fit. */
-  take(key: string, pattern: RegExp): string | undefined {
+  take(key: string, rule: ValueRule): string | undefined {
     const at = this.#pairs.findIndex((pair) => pair.key === key);
     if (at < 0) return undefined;
     const text = textOf(this.#pairs.splice(at, 1)[0]!.value);
-    if (!pattern.test(text)) throw this.#badValue(key);
+    if (!rule.test(text)) throw this.#badValue(key);
     return text;
   }
 
   /** As `take`, for a key that must be there. */
-  need(key: string, pattern: RegExp): string {
-    const text = this.take(key, pattern);
+  need(key: string, rule: ValueRule): string {
+    const text = this.take(key, rule);
     if (text === undefined) throw refused(this.option, `it has no ${key}`);
     return text;
   }
@@ -101,14 +105,14 @@ export class Settings {
     return this.keptBy((key) => (Object.hasOwn(rules, key) ? rules[key] : undefined));
   }
 
-  /** As `kept`, with a pattern (or none) for each key. */
-  keptBy(rule: (key: string) => RegExp | undefined): Pair[] {
+  /** As `kept`, with a rule (or none) for each key. */
+  keptBy(ruleOf: (key: string) => ValueRule | undefined): Pair[] {
     const kept: Pair[] = [];
     const rest: Pair[] = [];
     for (const pair of this.#pairs) {
-      const pattern = rule(pair.key);
-      if (pattern === undefined) rest.push(pair);
-      else if (pattern.test(textOf(pair.value))) kept.push(pair);
+      const rule = ruleOf(pair.key);
+      if (rule === undefined) rest.push(pair);
+      else if (rule.test(textOf(pair.value))) kept.push(pair);
       else throw this.#badValue(pair.key);
     }
     this.#pairs = rest;

@@ -3,6 +3,7 @@
  * (util/qemu-option.c, util/keyval.c), and the JSON form of some of them. Pure.
  */
 import { MigrateError } from "../../../protocol/errors.ts";
+import { printable } from "../../../protocol/printable.ts";
 import type { Pair, Scalar } from "./model.ts";
 
 /** Deepest JSON that any option of ours has, with room. */
@@ -11,13 +12,10 @@ const deepestJson = 4;
 const mostPairs = 128;
 const longestShownChars = 40;
 
-/** A word of the command line for a sentence: short, and nothing in it that moves a terminal's cursor. */
-export function shown(word: string): string {
-  const text = word
-    .slice(0, longestShownChars)
-    .toWellFormed()
-    .replace(/[\p{Cc}\u2028-\u202e\u2066-\u2069]/gu, "?");
-  return word.length > longestShownChars ? `${text}…` : text;
+/** Text from a command line for a sentence: short, and nothing in it that moves a terminal's cursor. */
+export function shown(text: string): string {
+  const short = printable(text.slice(0, longestShownChars));
+  return text.length > longestShownChars ? `${short}…` : short;
 }
 
 /** What is refused, and why: `what` is the option, with its key where that is the matter. Throws nothing itself. */
@@ -45,7 +43,7 @@ export function readPairs(option: string, text: string, implied?: string): Pair[
 }
 
 function splitAtCommas(text: string): string[] {
-  // No word has a NUL in it, so that it can stand for an escaped comma.
+  // No argument has a NUL in it, so that it can stand for an escaped comma.
   return text
     .replaceAll(",,", "\0")
     .split(",")

@@ -6,7 +6,7 @@
  */
 import { MigrateError } from "../../../protocol/errors.ts";
 import type { NetworkPart, Pair, QemuDefinition } from "./model.ts";
-import { valueIn, writePairs } from "./words.ts";
+import { valueIn, writePairs } from "./option-syntax.ts";
 
 /** What the destination puts behind a VM's network cards. */
 export type NetPolicy = { kind: "user" } | { kind: "bridge"; bridge: string } | { kind: "none" };
@@ -14,7 +14,7 @@ export type NetPolicy = { kind: "user" } | { kind: "bridge"; bridge: string } | 
 /** IFNAMSIZ of linux/if.h, less its end. */
 const bridgeName = /^[A-Za-z0-9._-]{1,15}$/;
 
-export class NetworkWords {
+export class NetworkArguments {
   readonly #definition: QemuDefinition;
   readonly #policy: NetPolicy;
   #hubs = 0;
@@ -32,13 +32,13 @@ export class NetworkWords {
   }
 
   /** The value of a -netdev or -nic. @throws MigrateError "policy" where the policy does not fit the card's state. */
-  word(part: NetworkPart): string {
+  value(part: NetworkPart): string {
     const id: Pair[] = part.id === null ? [] : [{ key: "id", value: part.id }];
     const [first, ...more] = this.#backend(part);
     return writePairs([first!, ...id, ...more, ...part.pairs], "type");
   }
 
-  /** The card that QEMU adds to a VM without a word on networks: it is on a user network, and stays there. */
+  /** The card that QEMU adds to a VM whose argv has nothing about networks: it is on a user network, and stays there. */
   defaultNic(): string[] {
     if (!this.#definition.defaultNic) return [];
     if (this.#policy.kind === "user") return [];
