@@ -3,14 +3,14 @@ import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { MigrationEvent } from "../migration/report/events.ts";
-import { freeBytes } from "../platform/filesystem.ts";
+import { allocatedBytes, freeBytes } from "../platform/filesystem.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { formatBytes, formatBytesExactly, formatDuration, formatRate } from "../terminal/format.ts";
 import type { Reporter } from "../terminal/reporter.ts";
 import { defineCommand } from "./cli/define-command.ts";
 import { toggle } from "./cli/option.ts";
 import { DemoChild } from "./demo/demo-child.ts";
-import { allocatedBytes, type DemoVm, writeDemoVm } from "./demo/demo-vm.ts";
+import { type DemoVm, writeDemoVm } from "./demo/demo-vm.ts";
 
 /** The VM twice (458 MiB each), and some air. */
 const roomBytes = 1024 ** 3;

@@ -6,7 +6,7 @@ import { printable } from "../protocol/printable.ts";
 import { commandLine, type NetPolicy } from "../vm/qemu/definition/command-line.ts";
 import type { QemuDefinition } from "../vm/qemu/definition/definition.ts";
 import { explainDefinition } from "../vm/qemu/definition/explanation.ts";
-import { helpHint } from "./cli/arguments.ts";
+import { usageErrors } from "./cli/arguments.ts";
 import { defineCommand } from "./cli/define-command.ts";
 import { netPolicyForm, parseNetPolicy } from "./cli/net-policy.ts";
 import { toggle, withDefault } from "./cli/option.ts";
@@ -54,7 +54,7 @@ export default defineCommand({
 /** argv of the QEMU behind a QMP socket. @throws MigrateError "usage", "vm-invalid". */
 async function argvOfVm(where: string): Promise<string[]> {
   if (!where.startsWith(scheme) || where.length === scheme.length)
-    throw new MigrateError("usage", `qmp:PATH is expected, not "${where}"`, { hint: helpHint(name) });
+    throw usageErrors(name)(`qmp:PATH is expected, not "${where}"`);
   let argv: string[] | null;
   try {
     argv = argumentsOf(await pidBehind(where.slice(scheme.length)));

@@ -6,11 +6,10 @@ import type { ProfileProgress } from "../profiler/runs/run-profile.ts";
 import type { Plan, Samples } from "../profiler/statistics/samples.ts";
 import { suiteNames } from "../profiler/statistics/samples.ts";
 import { suiteOf } from "../profiler/statistics/suite.ts";
-import { MigrateError } from "../protocol/errors.ts";
 import { formatBytes } from "../terminal/format.ts";
 import type { Reporter } from "../terminal/reporter.ts";
 import { RunBar } from "../terminal/run-bar.ts";
-import { helpHint } from "./cli/arguments.ts";
+import { usageErrors } from "./cli/arguments.ts";
 import { homeOf, passphraseBefore, passphraseOptions, type World } from "./cli/context.ts";
 import { defineCommand } from "./cli/define-command.ts";
 import { address, defaultPort, oneOf, optional, toggle, wholeNumber, withDefault } from "./cli/option.ts";
@@ -92,10 +91,7 @@ With --to the destination is another host's migrate serve, which discards what i
     [`${name} --compare before.json after.json`, "what has changed, and what is chance"],
   ],
   async run({ options, positionals, world, reporter }) {
-    const refuse = (message: string, hint?: string) =>
-      new MigrateError("usage", message, {
-        hint: [...(hint === undefined ? [] : [hint]), helpHint(name)].join("\n"),
-      });
+    const refuse = usageErrors(name);
     const [vm, other] = positionals;
     if (options.compare) {
       if (vm === undefined || other === undefined) throw refuse("--compare needs two samples files");

@@ -1,7 +1,6 @@
 /** `migrate resolve`: settles who owns a VM whose session was cut at the wrong moment. */
 import { resolveSession } from "../migration/operator/resolve.ts";
-import { MigrateError } from "../protocol/errors.ts";
-import { helpHint } from "./cli/arguments.ts";
+import { usageErrors } from "./cli/arguments.ts";
 import { homeOf, passphraseBefore, passphraseOptions, warnInsecure } from "./cli/context.ts";
 import { defineCommand } from "./cli/define-command.ts";
 import { duration, oneOf, optional, toggle, withDefault } from "./cli/option.ts";
@@ -41,7 +40,7 @@ export default defineCommand({
   ],
   async run({ options, positionals, world, reporter }) {
     if (options.owner !== undefined && options.cancel)
-      throw new MigrateError("usage", "--owner and --cancel exclude each other", { hint: helpHint(name) });
+      throw usageErrors(name)("--owner and --cancel exclude each other");
     const home = homeOf(world);
     warnInsecure(reporter, options.insecure);
     const decision = options.cancel ? "cancel" : options.owner;

@@ -4,7 +4,7 @@ import { sendVm } from "../migration/source/send.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
 import { checkVmName } from "../protocol/names.ts";
-import { flagOf, helpHint, readValue } from "./cli/arguments.ts";
+import { flagOf, readValue, usageErrors } from "./cli/arguments.ts";
 import { compressionForm, parseCompression } from "./cli/compression-form.ts";
 import { homeOf, passphraseBefore, passphraseOptions, warnInsecure } from "./cli/context.ts";
 import { defineCommand } from "./cli/define-command.ts";
@@ -118,11 +118,7 @@ export default defineCommand({
     const running = positionals[0]?.startsWith(qmpPrefix) === true;
     const files = options.ram !== undefined || options.disk.length > 0 || options.tpmState !== undefined;
     const adHoc = !running && (files || options.name !== undefined);
-    const refuse = (message: string, hint?: string) =>
-      new MigrateError("usage", message, {
-        side: "source",
-        hint: [...(hint === undefined ? [] : [hint]), helpHint(name)].join("\n"),
-      });
+    const refuse = usageErrors(name);
     const expected = adHoc ? 1 : 2;
     if (positionals.length > expected)
       throw refuse(

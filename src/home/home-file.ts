@@ -19,6 +19,7 @@ import {
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { tryFlock } from "../platform/locks.ts";
+import { syncFolder } from "../platform/rename.ts";
 import { MigrateError } from "../protocol/errors.ts";
 
 /** No file in the home that is read whole is longer than this. */
@@ -149,22 +150,13 @@ function publish(path: string, text: string, name: (temporary: string) => boolea
     }
     const named = name(temporary);
     rmSync(temporary, { force: true });
+    // The file's bytes being safe says nothing of its name in the folder.
     syncFolder(dirname(path));
     return named;
   } catch (cause) {
     rmSync(temporary, { force: true });
     const hint = "Look for a full or read-only disk, and at who may write the folder.";
     throw unusable(`${path} cannot be written (${errnoOf(cause) ?? "unknown error"}).`, hint, cause);
-  }
-}
-
-/** fsync(2): a file's bytes being safe says nothing of its name in the folder. */
-function syncFolder(folder: string): void {
-  const fd = openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY);
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
   }
 }
 

@@ -2,9 +2,8 @@
  * Copying between files without the bytes passing through this process, and whether a file system
  * makes of such a copy a second reference to the same blocks (a reflink).
  */
-import { randomBytes } from "node:crypto";
-import { closeSync, constants, openSync, unlinkSync, writeSync } from "node:fs";
-import { join } from "node:path";
+import { closeSync, writeSync } from "node:fs";
+import { openNameless } from "./filesystem.ts";
 import { copyFileRange, errno, ioctl, systemError } from "./libc.ts";
 
 /** linux/fs.h, FICLONE: _IOW(0x94, 9, int). */
@@ -56,9 +55,9 @@ export function copyRange(
  * Throws as node:fs does where the folder is not writable.
  */
 export function sharesBlocks(folder: string): boolean {
-  const from = probe(folder);
+  const from = openNameless(folder);
   try {
-    const to = probe(folder);
+    const to = openNameless(folder);
     try {
       writeSync(from, Buffer.alloc(probeBytes, 1));
       return ioctl(to, FICLONE, from) >= 0;
@@ -68,12 +67,4 @@ export function sharesBlocks(folder: string): boolean {
   } finally {
     closeSync(from);
   }
-}
-
-/** A temporary file without a name. */
-function probe(folder: string): number {
-  const path = join(folder, `.migrate-probe-${randomBytes(8).toString("hex")}`);
-  const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600);
-  unlinkSync(path);
-  return fd;
 }

@@ -1,18 +1,12 @@
 /** Calls to unix sockets, and which process takes them. */
-import { close, connect, errno, getsockopt, SystemError, socket, systemError } from "./libc.ts";
+import { close, connect, errno, getsockopt, systemError } from "./libc.ts";
 import { type ProcessId, processId } from "./process-id.ts";
+import { openUnixSocket, unixAddress } from "./unix-socket.ts";
 
-const AF_UNIX = 1;
-const SOCK_STREAM = 1;
-const SOCK_NONBLOCK = 0o4000;
-const SOCK_CLOEXEC = 0o2000000;
 const SOL_SOCKET = 1;
 const SO_PEERCRED = 17;
 /** struct ucred (unix(7)): pid i32, uid u32, gid u32. */
 const ucredBytes = 12;
-
-/** Longest path of a unix socket in bytes: 108 in struct sockaddr_un (unix(7)), the last of them a NUL. */
-export const socketPathBytes = 107;
 
 /**
  * Calls the unix socket at this path (at most 107 bytes) and gives the connection's descriptor, which the
@@ -21,9 +15,8 @@ export const socketPathBytes = 107;
  * callers is full), EINVAL (a NUL in the path), ENAMETOOLONG.
  */
 export function callUnixSocket(path: string): number {
-  const address = unixAddress(path);
-  const fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (fd < 0) throw systemError("socket", fd);
+  const address = unixAddress(path, "connect");
+  const fd = openUnixSocket();
   const answer = connect(fd, address);
   if (answer >= 0) return fd;
   close(fd);
@@ -57,16 +50,4 @@ export function peerProcess(socketPath: string): ProcessId {
   } finally {
     close(fd);
   }
-}
-
-/** struct sockaddr_un: family u16, then the path with its NUL. */
-function unixAddress(path: string): Uint8Array {
-  const bytes = Buffer.from(path);
-  // A NUL would cut the path short, and one at its start leads to another name space.
-  if (bytes.length === 0 || bytes.includes(0)) throw new SystemError("connect", errno.EINVAL);
-  if (bytes.length > socketPathBytes) throw new SystemError("connect", errno.ENAMETOOLONG);
-  const address = Buffer.alloc(2 + bytes.length + 1);
-  address.writeUInt16LE(AF_UNIX, 0);
-  address.set(bytes, 2);
-  return address;
 }

@@ -4,14 +4,8 @@
  * accepted them; Bun.connect({ fd }) takes a descriptor over in whichever thread calls it.
  */
 import { chmodSync, lstatSync, unlinkSync } from "node:fs";
-import { accept4, bind, close, errno, listen, SystemError, socket, systemError } from "./libc.ts";
-import { socketPathBytes } from "./peer-process.ts";
-
-const AF_UNIX = 1;
-const SOCK_STREAM = 1;
-/** The values of asm-generic/fcntl.h, the same on x86_64 and aarch64. */
-const SOCK_NONBLOCK = 0o4000;
-const SOCK_CLOEXEC = 0o2000000;
+import { accept4, bind, close, errno, listen, SystemError, systemError } from "./libc.ts";
+import { openUnixSocket, SOCK_CLOEXEC, SOCK_NONBLOCK, unixAddress } from "./unix-socket.ts";
 
 /** Connections that may wait until somebody accepts them. */
 const backlog = 64;
@@ -45,9 +39,9 @@ export class UnixListener {
    * SystemError, ENAMETOOLONG for a path that is too long, or as node:fs does.
    */
   static listen(path: string): UnixListener {
-    const address = addressOf(path);
+    const address = unixAddress(path, "bind");
     if (lstatSync(path, { throwIfNoEntry: false })?.isSocket()) unlinkSync(path);
-    const fd = checked("socket", socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    const fd = openUnixSocket();
     let bound = false;
     try {
       checked("bind", bind(fd, address));
@@ -132,18 +126,6 @@ export class UnixListener {
     clearTimeout(this.#timer);
     for (const waiter of this.#waiters.splice(0)) waiter.reject(reason);
   }
-}
-
-/** struct sockaddr_un of unix(7): sun_family u16 in the machine's order, the path, a zero. */
-function addressOf(path: string): Uint8Array {
-  const name = Buffer.from(path);
-  if (name.byteLength > socketPathBytes) throw new SystemError("bind", errno.ENAMETOOLONG);
-  // An empty path would bind to a name nobody knows, and one with a zero in it to another one.
-  if (name.byteLength === 0 || name.includes(0)) throw new SystemError("bind", errno.EINVAL);
-  const address = new Uint8Array(2 + name.byteLength + 1);
-  new DataView(address.buffer).setUint16(0, AF_UNIX, true);
-  address.set(name, 2);
-  return address;
 }
 
 function checked(call: string, answer: number): number {

@@ -1,5 +1,5 @@
 /** What this process has used: processor time and memory. */
-import { clockGettime, getrusage, systemError } from "./libc.ts";
+import { getrusage, systemError } from "./libc.ts";
 
 export interface Usage {
   /** Processor time in user mode. */
@@ -33,15 +33,4 @@ export function usage(who: keyof typeof whose): Usage {
 /** struct timeval: seconds i64, microseconds i64. */
 function timevalMs(view: DataView, at: number): number {
   return Number(view.getBigInt64(at, true)) * 1000 + Number(view.getBigInt64(at + 8, true)) / 1000;
-}
-
-const CLOCK_THREAD_CPUTIME_ID = 3;
-
-/** Processor time of the calling thread in nanoseconds since it began: clock_gettime(2). */
-export function threadCpuNs(): number {
-  const structure = new Uint8Array(16);
-  const answer = clockGettime(CLOCK_THREAD_CPUTIME_ID, structure);
-  if (answer < 0) throw systemError("clock_gettime", answer);
-  const view = new DataView(structure.buffer);
-  return Number(view.getBigInt64(0, true)) * 1e9 + Number(view.getBigInt64(8, true));
 }

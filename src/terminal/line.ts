@@ -56,6 +56,18 @@ export function paint(style: Style, colour: Colour, text: string): string {
   return `\u001b[${on}m${text}\u001b[${off}m`;
 }
 
+/** What marks text that was cut. */
+export function ellipsis(style: Style): string {
+  return style.unicode ? "…" : "...";
+}
+
+/** A bar of `columns` columns, the first `part` (0 to 1) of them filled and in `colour`. */
+export function bar(style: Style, colour: Colour, part: number, columns: number): string {
+  const filled = Math.floor(part * columns);
+  const [full, empty] = style.unicode ? ["█", "░"] : ["#", "-"];
+  return paint(style, colour, full.repeat(filled)) + paint(style, "dim", empty.repeat(columns - filled));
+}
+
 /**
  * The style and whether lines may be redrawn in place, from the environment: NO_COLOR
  * (no-color.org: set and not empty), TERM=dumb, and the locale's character set.

@@ -5,7 +5,7 @@
 import type { FileProgress } from "../migration/report/events.ts";
 import { printable } from "../protocol/printable.ts";
 import { formatBytes, formatDuration, formatPercent, formatRate, formatTimeLeft } from "./format.ts";
-import { columnsOf, cut, padEnd, paint, type Style } from "./line.ts";
+import { bar, columnsOf, cut, ellipsis, padEnd, paint, type Style } from "./line.ts";
 import { type ProgressState, type SessionView, timeLeftMs } from "./progress-state.ts";
 
 export interface Canvas {
@@ -98,7 +98,7 @@ function filesToShow(files: readonly FileProgress[], most: number): readonly Fil
   return files.filter((file) => chosen.has(file));
 }
 
-function barLine(bar: {
+function barLine(file: {
   name: string;
   done: number;
   whole: number;
@@ -106,20 +106,15 @@ function barLine(bar: {
   width: number;
   style: Style;
 }): string {
-  const { style } = bar;
-  const head = `  ${padEnd(cut(bar.name, bar.label, ellipsis(style)), bar.label)}  `;
-  const amount = `${formatBytes(bar.done)} of ${formatBytes(bar.whole)}`;
-  const tail = `  ${formatPercent(bar.done, bar.whole)}  ${amount}`;
+  const { style } = file;
+  const head = `  ${padEnd(cut(file.name, file.label, ellipsis(style)), file.label)}  `;
+  const amount = `${formatBytes(file.done)} of ${formatBytes(file.whole)}`;
+  const tail = `  ${formatPercent(file.done, file.whole)}  ${amount}`;
   // The bar's length must not depend on the digits of its own amount, or it would twitch.
-  const room = Math.min(widestBar, bar.width - columnsOf(head) - 9 - 25);
-  if (room < narrowestBar) return cut(head + tail.trimStart(), bar.width, ellipsis(style));
-  const part = bar.whole <= 0 ? 1 : Math.min(1, bar.done / bar.whole);
-  const filled = Math.floor(part * room);
-  const [full, empty] = style.unicode ? ["█", "░"] : ["#", "-"];
-  const colour = part >= 1 ? "green" : "cyan";
-  return (
-    head + paint(style, colour, full.repeat(filled)) + paint(style, "dim", empty.repeat(room - filled)) + tail
-  );
+  const room = Math.min(widestBar, file.width - columnsOf(head) - 9 - 25);
+  if (room < narrowestBar) return cut(head + tail.trimStart(), file.width, ellipsis(style));
+  const part = file.whole <= 0 ? 1 : Math.min(1, file.done / file.whole);
+  return head + bar(style, part >= 1 ? "green" : "cyan", part, room) + tail;
 }
 
 function factsOf(view: SessionView, nowMs: number): string[] {
@@ -154,8 +149,4 @@ function ramFactsOf({ ram, phase }: SessionView): string[] {
     );
   if (ram.throttlePercent > 0) facts.push(`slowed by ${ram.throttlePercent} %`);
   return facts;
-}
-
-function ellipsis(style: Style): string {
-  return style.unicode ? "…" : "...";
 }

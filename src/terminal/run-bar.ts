@@ -3,7 +3,7 @@
  * place on a terminal, a line now and then where there is none.
  */
 import { formatPercent, formatTimeLeft } from "./format.ts";
-import { cut, paint, styleFor } from "./line.ts";
+import { bar, cut, ellipsis, styleFor } from "./line.ts";
 import type { Output } from "./output.ts";
 
 export interface RunBarOptions {
@@ -69,16 +69,11 @@ export class RunBar {
     if (state === undefined) return;
     const { output, env, size, nowMs } = this.#options;
     const { style } = styleFor(env, output.isTTY);
-    const filled = Math.floor((state.done / Math.max(1, state.all)) * barColumns);
-    const [full, empty] = style.unicode ? ["█", "░"] : ["#", "-"];
-    const bar =
-      paint(style, "cyan", full.repeat(filled)) + paint(style, "dim", empty.repeat(barColumns - filled));
+    const drawn = bar(style, "cyan", state.done / Math.max(1, state.all), barColumns);
     const left =
       state.leftMs === undefined ? undefined : Math.max(0, state.leftMs - (nowMs() - this.#stateAtMs));
     const room = size().columns - barColumns - 2;
-    output.write(
-      `\r${bar} ${cut(lineOf(state, left), Math.max(0, room), style.unicode ? "…" : "...")}\u001b[K`,
-    );
+    output.write(`\r${drawn} ${cut(lineOf(state, left), Math.max(0, room), ellipsis(style))}\u001b[K`);
     this.#drawn = true;
   }
 }

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import { threadCpuNs, usage } from "../../src/platform/usage.ts";
+import { threadCpuNs } from "../../src/platform/clocks.ts";
+import { usage } from "../../src/platform/usage.ts";
 
 /** Keeps this thread busy until its own clock has moved on by so much. */
 function burnNs(ns: number): void {

@@ -1,5 +1,15 @@
 import { expect, test } from "bun:test";
-import { columnsOf, cut, padEnd, padStart, paint, plainStyle, styleFor } from "../../src/terminal/line.ts";
+import {
+  bar,
+  columnsOf,
+  cut,
+  ellipsis,
+  padEnd,
+  padStart,
+  paint,
+  plainStyle,
+  styleFor,
+} from "../../src/terminal/line.ts";
 import { tableLines } from "../../src/terminal/table.ts";
 
 test("text is cut to columns, not characters", () => {
@@ -52,4 +62,11 @@ test("a table is aligned by the widest cell, numbers to the right, and ends in n
     rows,
   );
   expect(lines).toEqual(["NAME      SIZE", "web1   1.3 GiB", "世界?      7 B"]);
+});
+
+test("a bar has its columns whatever part of it is filled, and no characters beyond ASCII where there are none", () => {
+  expect(bar(plainStyle, "cyan", 0.5, 4)).toBe("##--");
+  expect(bar(plainStyle, "cyan", 0.999, 10)).toBe("#########-");
+  expect(bar({ colour: false, unicode: true }, "cyan", 1, 3)).toBe("███");
+  expect([ellipsis(plainStyle), ellipsis({ colour: false, unicode: true })]).toEqual(["...", "…"]);
 });

@@ -41,10 +41,7 @@ export function parseArguments(
   const names = new Map(Object.keys(options).map((name) => [flagOf(name), name]));
   const given = new Map<string, string[]>();
   const rest: string[] = [];
-  const refuse = (message: string, hint?: string) =>
-    new MigrateError("usage", message, {
-      hint: hint === undefined ? helpHint(command) : `${hint}\n${helpHint(command)}`,
-    });
+  const refuse = usageErrors(command);
   const seen = new Set<string>();
 
   for (let at = 0; at < argv.length; at += 1) {
@@ -116,8 +113,11 @@ export function wantsJson(argv: readonly string[]): boolean {
   return (end < 0 ? argv : argv.slice(0, end)).includes("--json");
 }
 
-export function helpHint(command: string): string {
-  return `See ${command} --help`;
+/** Makes the errors of a command that is called wrongly; each ends in a hint at the command's help. */
+export function usageErrors(command: string): (message: string, hint?: string) => MigrateError {
+  const help = `See ${command} --help`;
+  return (message, hint) =>
+    new MigrateError("usage", message, { hint: hint === undefined ? help : `${hint}\n${help}` });
 }
 
 function dashHint(flag: string, next: string | undefined): string | undefined {

@@ -1,7 +1,7 @@
 /** From the command line to the command and its exit code. */
 import { runCommand } from "citty";
-import { asMigrateError, exitCodes, MigrateError, type Side } from "../../protocol/errors.ts";
-import { helpHint, type ParsedArguments, wantsJson } from "./arguments.ts";
+import { asMigrateError, exitCodes, type Side } from "../../protocol/errors.ts";
+import { type ParsedArguments, usageErrors, wantsJson } from "./arguments.ts";
 import type { World } from "./context.ts";
 import { type Command, type CommandGroup, isGroup, reporterFor } from "./define-command.ts";
 import { commandHelp, groupHelp } from "./help.ts";
@@ -74,16 +74,15 @@ async function askedFor(
     if (at === 0 && (argument === "--version" || argument === "-V")) return showVersion(rest.slice(1), world);
     if (argument.startsWith("-")) {
       const known = argument === "--json" && rest.length > 1;
-      throw new MigrateError("usage", known ? "Flags stand behind the command" : `Unknown flag ${argument}`, {
-        hint: helpHint(group.name),
-      });
+      throw usageErrors(group.name)(known ? "Flags stand behind the command" : `Unknown flag ${argument}`);
     }
     const load = Object.hasOwn(group.commands, argument) ? group.commands[argument] : undefined;
     if (load === undefined) {
       const near = suggest(argument, Object.keys(group.commands));
-      throw new MigrateError("usage", `Unknown command "${argument}"`, {
-        hint: `${near === undefined ? "" : `Did you mean ${group.name} ${near}?\n`}${helpHint(group.name)}`,
-      });
+      throw usageErrors(group.name)(
+        `Unknown command "${argument}"`,
+        near === undefined ? undefined : `Did you mean ${group.name} ${near}?`,
+      );
     }
     const entry = await load();
     if (!isGroup(entry)) return { command: entry, parsed: entry.parse(argv.slice(at + 1)) };
@@ -93,8 +92,7 @@ async function askedFor(
 
 function showVersion(rest: readonly string[], world: World): number {
   const extra = rest.find((argument) => argument !== "--json");
-  if (extra !== undefined)
-    throw new MigrateError("usage", `Unexpected argument "${extra}"`, { hint: helpHint("migrate") });
+  if (extra !== undefined) throw usageErrors("migrate")(`Unexpected argument "${extra}"`);
   const line = rest.includes("--json")
     ? JSON.stringify({ event: "version", name: "migrate", ...build })
     : `migrate ${build.version} (${build.commit})`;

@@ -1,9 +1,7 @@
 /** A process of this very program, with its `--json` events at hand. */
 import type { MigrationEvent } from "../../migration/report/events.ts";
+import { readLines } from "../../profiler/engine/lines.ts";
 import { MigrateError } from "../../protocol/errors.ts";
-
-/** The longest line that a child of ours writes. */
-const longestLineChars = 1024 * 1024;
 
 export interface DemoChildOptions {
   /** How this program is started: the binary, or bun and main.ts. */
@@ -84,17 +82,10 @@ export class DemoChild {
   }
 
   async #readEvents(observe: (event: MigrationEvent) => void): Promise<void> {
-    let rest = "";
-    for await (const text of this.#process.stdout.pipeThrough(new TextDecoderStream())) {
-      const lines = (rest + text).split("\n");
-      rest = lines.pop() ?? "";
-      if (rest.length > longestLineChars)
-        throw new MigrateError("bug", `migrate ${this.#name} writes no lines`);
-      for (const line of lines) {
-        const event = JSON.parse(line) as MigrationEvent;
-        this.events.push(event);
-        observe(event);
-      }
+    for await (const line of readLines(this.#process.stdout)) {
+      const event = JSON.parse(line) as MigrationEvent;
+      this.events.push(event);
+      observe(event);
       this.#waiting?.();
     }
   }

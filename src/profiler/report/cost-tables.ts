@@ -13,6 +13,7 @@ import {
 } from "../notation/notation.ts";
 import type { Table } from "../notation/table.ts";
 import {
+  cellAt,
   cpuMs,
   inMiB,
   namedOperations,
@@ -49,8 +50,7 @@ export function costTables(setting: Setting, environment: Samples["environment"]
 /** Each operation's part of a side's CPU time at the largest RAM size (means over the runs). `tlsShare` is that side's. */
 export function shareTable(setting: Setting, side: SideName, tlsShare?: TlsShare): Table {
   const ramBytes = setting.ramBytes.at(-1) ?? 0;
-  const samplesOf = (suite: SuiteName) =>
-    setting.cells.find((cell) => cell.ramBytes === ramBytes && cell.suite === suite)?.samples ?? [];
+  const samplesOf = (suite: SuiteName) => cellAt(setting, ramBytes, suite)?.samples ?? [];
   const share = (suite: SuiteName, of: readonly Operation[]) => {
     const samples = samplesOf(suite);
     const part = samples.length === 0 ? 0 : mean(samples.map((one) => shareOf(one[side], of)));

@@ -1,6 +1,7 @@
 /** A VM as the source has it: the files of a folder with a vm.json, or files named one by one. */
 import { closeSync, existsSync, fstatSync, openSync, readdirSync, realpathSync, statSync } from "node:fs";
 import { basename, join, resolve, sep } from "node:path";
+import { statBlockBytes } from "../../platform/filesystem.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { limits } from "../../protocol/limits.ts";
 import { checkFileName, checkVmName, manifestName, migratedSuffix } from "../../protocol/names.ts";
@@ -35,9 +36,6 @@ export interface Vm {
   /** At least one, in the order given, files of the TPM last where they were given by their folder. */
   files: VmFile[];
 }
-
-/** stat(2) counts st_blocks in these. */
-const statBlockBytes = 512n;
 
 function invalid(message: string, hint?: string, cause?: unknown): MigrateError {
   return new MigrateError("vm-invalid", message, { side: "source", hint, cause });
@@ -78,7 +76,7 @@ function describeFile(kind: FileKind, given: string, base: string, folder?: stri
       path,
       base,
       bytes: Number(stat.size),
-      allocatedBytes: Number(stat.blocks * statBlockBytes),
+      allocatedBytes: Number(stat.blocks) * statBlockBytes,
       dev: stat.dev,
       ino: stat.ino,
       birthtimeNs: stat.birthtimeNs,

@@ -5,6 +5,8 @@
 import { readdirSync, readlinkSync } from "node:fs";
 import { basename, resolve } from "node:path";
 import { argumentsOf, type ProcessId, processId } from "../../platform/process-id.ts";
+import { defaultRamBytes, ramBytesOf } from "./definition/machine.ts";
+import { isJson, readJsonPairs, readPairs, textOf } from "./definition/option-syntax.ts";
 
 export interface HostVm {
   process: ProcessId;
@@ -19,8 +21,6 @@ export interface HostVm {
   hasTpm: boolean;
 }
 
-/** What QEMU takes where -m is absent. */
-const defaultRamBytes = 128 * 1024 * 1024;
 /** Processes are known by the name of their program: the same options may stand behind sudo or strace. */
 const qemuName = /^(?:qemu-system-[\w-]+|qemu-kvm|qemu|kvm)$/;
 
@@ -80,7 +80,7 @@ export function describeQemu(argv: readonly string[]): Omit<HostVm, "process"> |
   const ram = last("m", "size");
   return {
     name: last("name", "guest") ?? null,
-    ramBytes: ram === undefined ? defaultRamBytes : bytesOf(ram),
+    ramBytes: ram === undefined ? defaultRamBytes : ramBytesOf(ram),
     disks: disksOf(all),
     qmpPath,
     hasTpm: options.has("tpmdev"),
@@ -98,37 +98,15 @@ function optionsOf(argv: readonly string[]): Map<string, string[]> {
   return options;
 }
 
-/**
- * "implied,key=value,flag" as QEMU reads it (two commas stand for one that is meant), or JSON, whose
- * nested keys are joined with points as in QEMU's own short form.
- */
+/** The keys of an option's value; none if it is not understood. */
 function keysOf(text: string, implied: string): Keys {
-  const keys = new Map<string, string>();
-  if (text.startsWith("{")) {
-    try {
-      flatten("", JSON.parse(text), keys);
-    } catch {
-      // Not ours to judge.
-    }
-    return keys;
+  try {
+    const pairs = isJson(text) ? readJsonPairs("", text) : readPairs("", text, implied);
+    return new Map(pairs.map(({ key, value }) => [key, textOf(value)]));
+  } catch {
+    // Not ours to judge.
+    return new Map();
   }
-  // The first comma of a pair is taken with the text before it.
-  const parts = text.match(/(?:[^,]|,,)+/g) ?? [];
-  for (const [index, part] of parts.map((part) => part.replaceAll(",,", ",")).entries()) {
-    const at = part.indexOf("=");
-    if (at > 0) keys.set(part.slice(0, at), part.slice(at + 1));
-    else keys.set(index === 0 ? implied : part, index === 0 ? part : "on");
-  }
-  return keys;
-}
-
-function flatten(prefix: string, value: unknown, into: Map<string, string>): void {
-  if (typeof value !== "object" || value === null) {
-    into.set(prefix, value === true ? "on" : value === false ? "off" : String(value));
-    return;
-  }
-  for (const [key, inner] of Object.entries(value))
-    flatten(prefix === "" ? key : `${prefix}.${key}`, inner, into);
 }
 
 function qmpPathOf(all: (option: string) => string[]): string | undefined {
@@ -184,13 +162,4 @@ function firmwareNodes(all: (option: string) => string[], nodes: readonly Keys[]
     if (below !== undefined) firmware.add(below);
   }
   return firmware;
-}
-
-/** -m: a number of MiB, or one with its unit; null for anything else. */
-function bytesOf(text: string): number | null {
-  const match = /^(\d+(?:\.\d+)?)([BKMGT]?)(?:i?B)?$/i.exec(text);
-  if (match === null) return null;
-  const unit = match[2]?.toUpperCase() || "M";
-  const bytes = Number(match[1]) * (unit === "B" ? 1 : 1024 ** ("KMGT".indexOf(unit) + 1));
-  return Number.isSafeInteger(Math.round(bytes)) ? Math.round(bytes) : null;
 }

@@ -2,6 +2,7 @@
  * A move that came to nothing, taken back at the source's QEMU: whatever of it is under way ends, and the
  * VM goes on. Asks QEMU what there is, so that any process may do it, after any death of the one before.
  */
+import { resumeGuest } from "./incoming.ts";
 import type { Qmp } from "./qmp/qmp.ts";
 import { QmpError } from "./qmp/qmp-error.ts";
 
@@ -25,7 +26,10 @@ export async function rollBack(qmp: Qmp, wasRunning: boolean): Promise<void> {
     if (node?.startsWith(mirrorNodePrefix))
       await unlessRefused(qmp.execute("blockdev-del", { "node-name": node }));
   }
-  if (wasRunning) await goOn(qmp);
+  if (wasRunning) {
+    const resumed = await resumeGuest(qmp);
+    if (resumed.outcome === "refused") throw resumed.why;
+  }
   await resetSettings(qmp);
 }
 
@@ -57,16 +61,6 @@ async function endJobs(qmp: Qmp): Promise<void> {
     await unlessRefused(qmp.execute("block-job-cancel", { device, force: true }));
   }
   await until(async () => (await jobs()).length === 0, "the mirror of a disk");
-}
-
-async function goOn(qmp: Qmp): Promise<void> {
-  const isRunning = async () => (await qmp.execute<{ running: boolean }>("query-status")).running;
-  if (await isRunning()) return;
-  try {
-    await qmp.execute("cont");
-  } catch (thrown) {
-    if (!isRefusal(thrown) || !(await isRunning())) throw thrown;
-  }
 }
 
 async function until(holds: () => Promise<boolean>, what: string): Promise<void> {

@@ -8,8 +8,9 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, s
 import { isAbsolute, join, resolve } from "node:path";
 import * as v from "valibot";
 import { readHomeFile, replaceHomeFile } from "../../home/home-file.ts";
-import { peerProcess, socketPathBytes } from "../../platform/peer-process.ts";
+import { peerProcess } from "../../platform/peer-process.ts";
 import { isRunning, type ProcessId } from "../../platform/process-id.ts";
+import { socketPathBytes } from "../../platform/unix-socket.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { checkVmName } from "../../protocol/names.ts";
 

@@ -7,6 +7,7 @@ import { basename, dirname, join, resolve } from "node:path";
 import { argumentsOf, isRunning, type ProcessId, processId } from "../../platform/process-id.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { endDaemon, startDaemon } from "./daemon.ts";
+import { pairsOf, valueIn } from "./definition/option-syntax.ts";
 import { type RunFolder, swtpmLogName } from "./run-folder.ts";
 
 /** Names in a run folder: the control socket, the link to the state folder, the file with the pid. */
@@ -159,8 +160,9 @@ function optionKey(argv: readonly string[], option: string, key: string): string
         : argument.startsWith(`${option}=`)
           ? argument.slice(option.length + 1)
           : undefined;
-    const pair = value?.split(",").find((part) => part.startsWith(`${key}=`));
-    if (pair !== undefined) return pair.slice(key.length + 1);
+    // Unlike QEMU, swtpm knows no commas within a value.
+    const found = value === undefined ? undefined : valueIn(pairsOf(value.split(",")), key);
+    if (found !== undefined) return found;
   }
   return null;
 }

@@ -2,9 +2,10 @@
  * The account of one side of one run: the CPU time of the process and of its working thread, set-up and
  * transfer apart, and the transfer's by operation.
  */
+import { threadCpuNs } from "../../../platform/clocks.ts";
 import { usage } from "../../../platform/usage.ts";
 import type { Operation, SideFigures } from "../../statistics/samples.ts";
-import { calibrateClock, cpuNs } from "./cpu-clock.ts";
+import { calibrateClock } from "./cpu-clock.ts";
 import { type MeterFigures, OperationMeter } from "./operation-meter.ts";
 
 interface Used {
@@ -19,7 +20,7 @@ export interface SideResult {
 
 export class SideAccount {
   readonly clockCostNs = calibrateClock();
-  readonly meter = new OperationMeter(cpuNs, this.clockCostNs);
+  readonly meter = new OperationMeter(threadCpuNs, this.clockCostNs);
   #setupFrom = usedNow();
   #transferFrom = this.#setupFrom;
 

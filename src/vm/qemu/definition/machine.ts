@@ -8,7 +8,7 @@ import { type KeyRules, patterns, Settings } from "./settings.ts";
 const { whole, number, size, flag, id, node, word, uuid } = patterns;
 
 /** RAM of a VM without -m, hw/core/machine.c. */
-const defaultRamBytes = 128 * 2 ** 20;
+export const defaultRamBytes = 128 * 2 ** 20;
 /** QEMU rounds RAM up to this, softmmu/vl.c. */
 const ramStepBytes = 8192;
 const unitPowers = "bkmgtpe";
@@ -109,16 +109,22 @@ const readMemory: OptionReader = (draft, value, option) => {
   const pairs = settings.kept({ size, slots: whole, maxmem: size });
   settings.end();
   const given = pairs.find(({ key }) => key === "size")?.value;
-  if (given !== undefined) draft.ramBytes = bytesOf(String(given), option);
+  if (given !== undefined) {
+    draft.ramBytes = ramBytesOf(String(given));
+    if (draft.ramBytes === null) throw refused(option, "no host has that much memory");
+  }
   draft.plain(option, writePairs(pairs));
 };
 
-/** "1G" in bytes, in MiB where there is no unit, rounded up as QEMU does; nothing is as good as not given. */
-function bytesOf(text: string, option: string): number {
-  const unit = unitPowers.indexOf(text.at(-1)!.toLowerCase());
-  const count = Number(unit < 0 ? text : text.slice(0, -1));
-  const bytes = Math.ceil((count * 1024 ** (unit < 0 ? 2 : unit)) / ramStepBytes) * ramStepBytes;
-  if (!Number.isSafeInteger(bytes)) throw refused(option, "no host has that much memory");
+/**
+ * The size of -m in bytes: "1G" (or "1GiB"), or a number of MiB; rounded up as QEMU does,
+ * and 0 is as good as not given. Null for what is no size, or more than a number holds.
+ */
+export function ramBytesOf(text: string): number | null {
+  const [, digits, unit = ""] = /^(\d+(?:\.\d+)?)([bkmgtpe]?)(?:i?b)?$/i.exec(text) ?? [];
+  const power = unit === "" ? unitPowers.indexOf("m") : unitPowers.indexOf(unit.toLowerCase());
+  const bytes = Math.ceil((Number(digits) * 1024 ** power) / ramStepBytes) * ramStepBytes;
+  if (!Number.isSafeInteger(bytes)) return null;
   return bytes === 0 ? defaultRamBytes : bytes;
 }
 

@@ -24,15 +24,23 @@ export function refused(what: string, why: string, hint?: string): MigrateError 
 }
 
 /**
- * The pairs of an option in dotted form. `implied` is the key of a first value that has none. A key
- * without a value means on, and off where it begins with "no", as QEMU has it.
- * @throws MigrateError "policy" where there are too many.
+ * The pairs of an option in dotted form. `implied` is the key of a first value that has none.
+ * @throws MigrateError "policy" if there are too many.
  */
 export function readPairs(option: string, text: string, implied?: string): Pair[] {
+  const pairs = pairsOf(splitAtCommas(text), implied);
+  if (pairs.length > mostPairs) throw refused(option, `it has more than ${mostPairs} keys`);
+  return pairs;
+}
+
+/**
+ * The pairs that stand between an option's commas; pieces without text are passed over. A key without a value
+ * means on, and off if it begins with "no", as QEMU has it.
+ */
+export function pairsOf(pieces: readonly string[], implied?: string): Pair[] {
   const pairs: Pair[] = [];
-  for (const piece of splitAtCommas(text)) {
+  for (const piece of pieces) {
     if (piece === "") continue;
-    if (pairs.length >= mostPairs) throw refused(option, `it has more than ${mostPairs} keys`);
     const equals = piece.indexOf("=");
     if (equals >= 0) pairs.push({ key: piece.slice(0, equals), value: piece.slice(equals + 1) });
     else if (pairs.length === 0 && implied !== undefined) pairs.push({ key: implied, value: piece });
@@ -112,7 +120,7 @@ export function textOf(value: Scalar): string {
   return value === null ? "" : String(value);
 }
 
-/** The value of a key as text; undefined where it is not there. */
+/** The value of a key as text; undefined if it is not there. */
 export function valueIn(pairs: readonly Pair[], key: string): string | undefined {
   const pair = pairs.find((candidate) => candidate.key === key);
   return pair === undefined ? undefined : textOf(pair.value);
