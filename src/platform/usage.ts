@@ -1,11 +1,14 @@
 /** What this process has used: processor time and memory. */
 import { getrusage, systemError } from "./libc.ts";
 
-export interface Usage {
+export interface CpuTime {
   /** Processor time in user mode. */
   userMs: number;
   /** Processor time in the kernel on our behalf. */
   systemMs: number;
+}
+
+export interface Usage extends CpuTime {
   /** Largest resident memory so far; for `children`, that of the largest one. */
   maxRssBytes: number;
 }
@@ -27,6 +30,17 @@ export function usage(who: keyof typeof whose): Usage {
     systemMs: timevalMs(view, 16),
     // ru_maxrss is in KiB on Linux.
     maxRssBytes: Number(view.getBigInt64(32, true)) * 1024,
+  };
+}
+
+/**
+ * The processor time between two readings, never below 0: the kernel corrects its division into user and system
+ * time after the fact, so that either may seem to fall a little.
+ */
+export function cpuBetween(from: CpuTime, to: CpuTime): CpuTime {
+  return {
+    userMs: Math.max(0, to.userMs - from.userMs),
+    systemMs: Math.max(0, to.systemMs - from.systemMs),
   };
 }
 

@@ -3,7 +3,7 @@
  * decrypted, digested and written, all by this one thread.
  */
 import { randomBytes, timingSafeEqual } from "node:crypto";
-import { MigrateError } from "../../protocol/errors.ts";
+import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
 import type { Suite } from "../statistics/suite.ts";
 import type { SideAccount, SideResult } from "./account/side-account.ts";
 import type { MeasuredSocket } from "./records/measured-socket.ts";
@@ -115,9 +115,7 @@ export class ReceivingRun {
       if (this.#watch) this.#expectMore();
       this.#settle();
     } catch (thrown) {
-      const error =
-        thrown instanceof MigrateError ? thrown : new MigrateError("bug", String(thrown), { cause: thrown });
-      this.fail(error);
+      this.fail(asMigrateError(thrown));
     } finally {
       meter.to("socket-read");
     }

@@ -7,7 +7,7 @@ import type { TCPSocketListener } from "bun";
 import { fingerprintOf, makeCertificate } from "../../channel/certificate.ts";
 import type { ControlLink } from "../../channel/control-link.ts";
 import { Strangers } from "../../channel/strangers.ts";
-import { MigrateError } from "../../protocol/errors.ts";
+import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
 import { deadlines } from "../../protocol/limits.ts";
 import type { MessageBody } from "../../protocol/messages.ts";
 import { isSuiteName, suiteOf } from "../statistics/suite.ts";
@@ -120,8 +120,7 @@ export class ThesisDestination {
       link.send("runReady", { lane: run.laneToken.toString("hex") });
       await this.#oneRun(run, link);
     } catch (thrown) {
-      const error =
-        thrown instanceof MigrateError ? thrown : new MigrateError("bug", String(thrown), { cause: thrown });
+      const error = asMigrateError(thrown);
       run?.fail(error);
       link.fail(error);
     } finally {

@@ -13,7 +13,7 @@ import {
   sideNames,
 } from "../statistics/cells.ts";
 import type { Samples, SuiteName } from "../statistics/samples.ts";
-import { difference, type Estimate, fewestRuns, mean, ratio } from "../statistics/statistics.ts";
+import { difference, type Estimate, fewestRuns, holdsOne, mean, ratio } from "../statistics/statistics.ts";
 
 /** Up to this many times insecure's CPU, the secure path is called cheap: what this program aims at. */
 export const cheapRatio = 1.5;
@@ -146,10 +146,6 @@ function spread({ interval }: Estimate): string {
   return interval === undefined
     ? "too few runs for an interval"
     : `95 % interval ${ratioText(interval.low)} to ${ratioText(interval.high)}`;
-}
-
-function holdsOne({ interval }: Estimate): boolean {
-  return interval !== undefined && interval.low <= 1 && interval.high >= 1;
 }
 
 function cpu(cell: Cell, side: SideName): number[] {

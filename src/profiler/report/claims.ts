@@ -3,7 +3,7 @@
 import type { Table } from "../notation/table.ts";
 import type { Samples } from "../statistics/samples.ts";
 import { cpuQuestions } from "./cpu-claims.ts";
-import { type Judgement, judge } from "./judgement.ts";
+import { type Judgement, judge, verdictRule } from "./judgement.ts";
 import { timeQuestions } from "./time-claims.ts";
 
 /** Every claim in the thesis's order; one that has several parts is judged part by part. */
@@ -22,9 +22,6 @@ export function claimsTable(judgements: readonly Judgement[]): Table {
       { title: "why", align: "left" },
     ],
     rows: judgements.map(({ claim, verdict, sentence }) => [claim, verdict, sentence]),
-    notes: [
-      "A claim holds where every 95 % interval lies within its limits, and does not hold where one lies wholly outside; else the data cannot tell.",
-      ...judgements.map(({ id, rule }) => `${id}: ${rule}`),
-    ],
+    notes: [verdictRule, ...judgements.map(({ id, rule }) => `${id}: ${rule}`)],
   };
 }

@@ -9,6 +9,10 @@ import { intervalText, list } from "../notation/notation.ts";
 import type { Samples } from "../statistics/samples.ts";
 import { type Estimate, fewestRuns } from "../statistics/statistics.ts";
 
+/** The rule in a sentence, for those who read the verdicts. */
+export const verdictRule =
+  "A claim holds where every 95 % interval lies within its limits, and does not hold where one lies wholly outside; else the data cannot tell.";
+
 export type Verdict = "holds" | "does not hold" | "cannot tell";
 
 /** Where a figure must lie, its ends with it; an end that is absent does not bind. */

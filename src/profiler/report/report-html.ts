@@ -8,7 +8,7 @@ import { type Markup, markup, trustedMarkup } from "../notation/markup.ts";
 import type { Samples } from "../statistics/samples.ts";
 import { profileAdvice } from "./advice.ts";
 import { judgeClaims } from "./claims.ts";
-import type { Judgement, Verdict } from "./judgement.ts";
+import { type Judgement, type Verdict, verdictRule } from "./judgement.ts";
 import { environmentFacts, profileWarnings } from "./report-facts.ts";
 import { reportStyle } from "./report-style.ts";
 import { notesList, reportTable, sharedNotes } from "./report-table.ts";
@@ -115,7 +115,7 @@ function claims(judgements: readonly Judgement[]): Markup {
   });
   return markup`<section id="claims" aria-labelledby="claims-head">
 <h2 id="claims-head">The thesis’s claims, on this run’s data</h2>
-<p>A claim holds where every 95 % interval lies within its limits, and does not hold where one lies wholly outside; else the data cannot tell.</p>
+<p>${verdictRule}</p>
 <ol class="claims">
 ${items}</ol>
 </section>`;

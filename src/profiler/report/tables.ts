@@ -20,8 +20,17 @@ import {
   shareOf,
 } from "../statistics/cells.ts";
 import type { Sample, Samples, SuiteName } from "../statistics/samples.ts";
-import { difference, type Estimate, fewestRuns, mean, ratio, summarise } from "../statistics/statistics.ts";
+import {
+  difference,
+  type Estimate,
+  fewestRuns,
+  holdsOne,
+  mean,
+  ratio,
+  summarise,
+} from "../statistics/statistics.ts";
 import { costTables, setupTable } from "./cost-tables.ts";
+import { zerosNotSent } from "./report-facts.ts";
 import { type ThesisPlace, thesisRatio, thesisRatioRange, thesisTwin } from "./thesis.ts";
 import { thesisAddedPart } from "./thesis-figures.ts";
 
@@ -159,8 +168,8 @@ function compared(
 }
 
 /** " ~" where the interval of a ratio holds 1: no significant difference. */
-function sameMark({ interval }: Estimate): string {
-  return interval !== undefined && interval.low <= 1 && interval.high >= 1 ? " ~" : "";
+function sameMark(estimate: Estimate): string {
+  return holdsOne(estimate) ? " ~" : "";
 }
 
 function thesisRow(setting: Setting, text: (suite: SuiteName) => string | undefined): string[][] {
@@ -214,9 +223,7 @@ function measureNotes(setting: Setting): string[] {
 
 function commonNotes(samples: Samples): string[] {
   return [
-    samples.zeroBytesSent
-      ? "Zero bytes were sent like all others, as in the thesis."
-      : "Zero bytes were not sent, unlike in the thesis: its ratios stand beside a lighter load here.",
+    samples.zeroBytesSent ? "Zero bytes were sent like all others, as in the thesis." : zerosNotSent,
     ...(samples.partial ? ["This profile was cut short: runs are missing."] : []),
   ];
 }

@@ -43,7 +43,7 @@ export function cellsOf(samples: readonly Sample[]): Cell[] {
   const cells = new Map<string, Cell & { samples: Sample[] }>();
   for (const sample of samples.toSorted((a, b) => a.order - b.order)) {
     const { engine, diskBytes, ramBytes, suite } = sample;
-    const key = [engine, diskBytes, ramBytes, suite].join(" ");
+    const key = cellKey(sample);
     const cell = cells.get(key);
     if (cell === undefined) cells.set(key, { engine, diskBytes, ramBytes, suite, samples: [sample] });
     else cell.samples.push(sample);
@@ -55,6 +55,16 @@ export function cellsOf(samples: readonly Sample[]): Cell[] {
       a.ramBytes - b.ramBytes ||
       suiteNames.indexOf(a.suite) - suiteNames.indexOf(b.suite),
   );
+}
+
+/** The same for cells that differ by nothing but chance, and for their samples; no two others have it in common. */
+export function cellKey({
+  engine,
+  diskBytes,
+  ramBytes,
+  suite,
+}: Pick<Cell, "engine" | "diskBytes" | "ramBytes" | "suite">): string {
+  return [engine, diskBytes, ramBytes, suite].join(" ");
 }
 
 /** The cells by engine and disk, in the order of `cellsOf`. */

@@ -26,6 +26,11 @@ export interface Estimate {
   interval: Interval | undefined;
 }
 
+/** Whether 1 lies within the interval: two means whose ratio this is do not differ significantly. */
+export function holdsOne({ interval }: Estimate): boolean {
+  return interval !== undefined && interval.low <= 1 && interval.high >= 1;
+}
+
 export interface Summary {
   runs: number;
   mean: number;

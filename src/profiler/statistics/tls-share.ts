@@ -8,9 +8,8 @@
  * over all runs of a profile together, and each run gets its part by its own socket time. The kernel counts
  * user and system time by ticks, so this is an estimate with an error, which is told along. Pure.
  */
+import type { SideName } from "./cells.ts";
 import type { Operation, Sample, SideFigures, TlsShare } from "./samples.ts";
-
-type SideName = "source" | "destination";
 
 /** The operation inside of which TLS does its work, and what that work is. */
 const places: Readonly<Record<SideName, { socket: Operation; crypto: Operation }>> = {

@@ -2,6 +2,7 @@
 import { readFileSync, statSync } from "node:fs";
 import * as v from "valibot";
 import { MigrateError } from "../../protocol/errors.ts";
+import { fieldPath } from "../../protocol/fields.ts";
 import { limits } from "../../protocol/limits.ts";
 import { checkFileName, checkVmName } from "../../protocol/names.ts";
 import { fileKinds } from "../../protocol/offer.ts";
@@ -110,16 +111,6 @@ function checkManifestPath(kind: ManifestFile["kind"], path: string): string | n
   return wrong === null ? null : `is no file of a VM: ${wrong}`;
 }
 
-/** "files[0].kind", as a person would look for it. */
-function fieldOf(issue: v.BaseIssue<unknown>): string {
-  let field = "";
-  for (const { key } of issue.path ?? []) {
-    if (typeof key === "number") field += `[${key}]`;
-    else field += field === "" ? String(key) : `.${String(key)}`;
-  }
-  return field;
-}
-
 /**
  * Parses the text of a vm.json; `path` is what the sentence of an error calls it. Unknown fields are
  * dropped, so that a later version may add some. Throws MigrateError "vm-invalid".
@@ -136,7 +127,7 @@ export function parseManifest(text: string, path: string): Manifest {
   const result = v.safeParse(schema, value, { abortEarly: true });
   if (result.success) return result.output;
   const [issue] = result.issues;
-  const field = fieldOf(issue);
+  const field = fieldPath(issue.path);
   // Absent is told apart from wrong: valibot reports both alike.
   const wrong = issue.received === "undefined" ? "is missing" : issue.message;
   throw new MigrateError("vm-invalid", field === "" ? `${path} ${wrong}` : `${path}: ${field} ${wrong}`);

@@ -22,8 +22,8 @@ export interface MeterFigures {
 export class OperationMeter implements Meter {
   readonly #cpuNs: () => number;
   readonly #clockCostNs: number;
-  #ns = zeros();
-  #reads = zeros();
+  #ns = noOperations();
+  #reads = noOperations();
   #current: Operation = "rest";
   #lastNs = 0;
 
@@ -35,8 +35,8 @@ export class OperationMeter implements Meter {
 
   /** Begins anew. */
   start(operation: Operation): void {
-    this.#ns = zeros();
-    this.#reads = zeros();
+    this.#ns = noOperations();
+    this.#reads = noOperations();
     this.#current = operation;
     this.#lastNs = this.#cpuNs();
   }
@@ -56,7 +56,7 @@ export class OperationMeter implements Meter {
   stop(): MeterFigures {
     this.#ns[this.#current] += this.#cpuNs() - this.#lastNs;
     this.#reads[this.#current]++;
-    const operationsMs = zeros();
+    const operationsMs = noOperations();
     let clockNs = 0;
     let clockReads = 0;
     for (const operation of operations) {
@@ -69,6 +69,7 @@ export class OperationMeter implements Meter {
   }
 }
 
-function zeros(): Record<Operation, number> {
+/** 0 for each operation. */
+export function noOperations(): Record<Operation, number> {
   return Object.fromEntries(operations.map((operation) => [operation, 0])) as Record<Operation, number>;
 }

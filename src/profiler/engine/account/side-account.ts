@@ -3,14 +3,14 @@
  * transfer apart, and the transfer's by operation.
  */
 import { threadCpuNs } from "../../../platform/clocks.ts";
-import { usage } from "../../../platform/usage.ts";
+import { type CpuTime, cpuBetween, usage } from "../../../platform/usage.ts";
 import type { Operation, SideFigures } from "../../statistics/samples.ts";
 import { calibrateClock } from "./cpu-clock.ts";
 import { type MeterFigures, OperationMeter } from "./operation-meter.ts";
 
 interface Used {
-  process: { userMs: number; systemMs: number };
-  thread: { userMs: number; systemMs: number };
+  process: CpuTime;
+  thread: CpuTime;
 }
 
 export interface SideResult {
@@ -45,8 +45,9 @@ export class SideAccount {
   end(): SideResult {
     const metered = this.meter.stop();
     const now = usedNow();
-    const { process, thread } = since(this.#transferFrom, now);
-    const setup = since(this.#setupFrom, this.#transferFrom).process;
+    const process = cpuBetween(this.#transferFrom.process, now.process);
+    const thread = cpuBetween(this.#transferFrom.thread, now.thread);
+    const setup = cpuBetween(this.#setupFrom.process, this.#transferFrom.process);
     return {
       setupCpuMs: setup.userMs + setup.systemMs,
       figures: {
@@ -69,16 +70,5 @@ function withRest({ operationsMs, clockMs }: MeterFigures, totalMs: number): Rec
 }
 
 function usedNow(): Used {
-  const { userMs, systemMs } = usage("self");
-  const thread = usage("thread");
-  return { process: { userMs, systemMs }, thread: { userMs: thread.userMs, systemMs: thread.systemMs } };
-}
-
-/** The kernel corrects its division into user and system after the fact, so either may seem to fall a little. */
-function since(from: Used, to: Used): Used {
-  const difference = (a: Used["process"], b: Used["process"]) => ({
-    userMs: Math.max(0, b.userMs - a.userMs),
-    systemMs: Math.max(0, b.systemMs - a.systemMs),
-  });
-  return { process: difference(from.process, to.process), thread: difference(from.thread, to.thread) };
+  return { process: usage("self"), thread: usage("thread") };
 }

@@ -13,7 +13,7 @@ import {
   peerFingerprint,
   tlsOptions,
 } from "../../../channel/tls.ts";
-import { MigrateError } from "../../../protocol/errors.ts";
+import { asMigrateError, MigrateError } from "../../../protocol/errors.ts";
 import { deadlines } from "../../../protocol/limits.ts";
 import { exporterBytes } from "./record-keys.ts";
 
@@ -79,9 +79,7 @@ export class MeasuredSocket {
     try {
       this.handler?.data(bytes);
     } catch (thrown) {
-      this.destroy(
-        thrown instanceof MigrateError ? thrown : new MigrateError("bug", String(thrown), { cause: thrown }),
-      );
+      this.destroy(asMigrateError(thrown));
     }
   }
 
