@@ -1,8 +1,7 @@
 /**
- * Our thin layer over citty: a command's flags are typed and strictly read, its help is complete, and
- * what it returns or throws is an exit code for main.ts. citty runs it (setup, run, cleanup).
+ * What a command is: its flags, typed and strictly read, all that its help shows, and what it does. What it
+ * returns or throws is an exit code for main.ts.
  */
-import { type CommandDef, defineCommand as defineCittyCommand } from "citty";
 import type { Side } from "../../protocol/errors.ts";
 import { makeReporter, type Reporter } from "../../terminal/reporter.ts";
 import { type ParsedArguments, type Positionals, parseArguments } from "./arguments.ts";
@@ -33,7 +32,7 @@ export interface CommandSpec<Given extends Options> {
   examples: readonly (readonly [line: string, what: string])[];
   /** The side this command is on, for errors that do not know theirs. */
   side?: Side;
-  /** Does it; gives the exit code, 0 where nothing is given. */
+  /** Does it; returns the exit code, or undefined for 0. */
   run(input: CommandInput<Given>): Promise<number | undefined>;
 }
 
@@ -41,8 +40,8 @@ export interface CommandSpec<Given extends Options> {
 export interface Command {
   spec: CommandSpec<Options>;
   parse(argv: readonly string[]): ParsedArguments;
-  /** What citty runs. */
-  citty(world: World, parsed: ParsedArguments, reporter: Reporter): CommandDef;
+  /** Does it with what `parse` returned; see CommandSpec.run. */
+  run(parsed: ParsedArguments, world: World, reporter: Reporter): Promise<number | undefined>;
 }
 
 /** Commands by their names, loaded when they are asked for. */
@@ -58,19 +57,9 @@ export function defineCommand<const Given extends Options>(spec: CommandSpec<Giv
   return {
     spec: spec as unknown as CommandSpec<Options>,
     parse: (argv) => parseArguments(spec.name, spec.options, spec.positionals ?? noPositionals, argv),
-    citty: (world, parsed, reporter) =>
-      defineCittyCommand({
-        meta: { name: spec.name, description: spec.summary },
-        run: () =>
-          spec.run({
-            // parseArguments has read every option by its own `read`.
-            options: parsed.values as ValuesOf<Given>,
-            positionals: parsed.positionals,
-            world,
-            reporter,
-          }),
-        cleanup: () => reporter.close(),
-      }),
+    run: ({ values, positionals }, world, reporter) =>
+      // parseArguments has read every option by its own `read`.
+      spec.run({ options: values as ValuesOf<Given>, positionals, world, reporter }),
   };
 }
 
