@@ -20,7 +20,7 @@ interface VmRow {
   where: string;
   /** Of the QEMU that runs it. */
   pid?: number;
-  /** Where it is broken: why. */
+  /** If it is broken: why. */
   reason?: string;
 }
 

@@ -30,10 +30,10 @@ const lockPatienceMs = 10_000;
 const lockRetryMs = 10;
 
 /**
- * The text of a file of ours, or null where there is none.
+ * The text of a file of ours, or null if there is none.
  *
  * `forbiddenMode` are the permission bits that make it unusable: 0o077 for a secret, 0o022 for a file
- * that others may read but not write. Throws MigrateError "home-unusable" where such a bit is set, or
+ * that others may read but not write. Throws MigrateError "home-unusable" if such a bit is set, or
  * the file belongs to another user, is no regular file or a symbolic link, is longer than
  * homeFileMaxBytes, or cannot be read.
  */
@@ -105,7 +105,7 @@ export function isLeftover(path: string, name: string): boolean {
 }
 
 /**
- * Does `work` while no other process or task does work under the same lock file, and gives its result.
+ * Does `work` while no other process or task does work under the same lock file, and returns its result.
  *
  * The lock is a flock(2), which the kernel takes back from a process that dies; so the empty lock file
  * stays where it is. Throws MigrateError "home-unusable" when another one holds the lock for ten seconds.

@@ -17,11 +17,11 @@ const notHere: readonly number[] = [errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP,
 
 /**
  * Copies `bytes` bytes by copy_file_range(2), from `fromOffset` of one file to `toOffset` of another;
- * all are bytes below 2^53. On a file system that shares blocks, and where offsets and length are
+ * all are bytes below 2^53. On a file system that shares blocks, and if offsets and length are
  * multiples of its block, no byte is copied at all. Neither descriptor's position moves.
  *
- * Gives how many bytes were copied: fewer than `bytes` where the first file ends before that, or where
- * it came so far and no further. Null where the file systems cannot copy so (EXDEV, EINVAL, EOPNOTSUPP,
+ * Returns how many bytes were copied: fewer than `bytes` if the first file ends before that, or if
+ * it came so far and no further. Null if the file systems cannot copy so (EXDEV, EINVAL, EOPNOTSUPP,
  * ENOSYS), and then nothing was copied. Throws a SystemError (EBADF, EIO, ENOSPC, EDQUOT, EFBIG).
  */
 export function copyRange(
@@ -52,7 +52,7 @@ export function copyRange(
  * Whether files in this folder can share blocks, so that `copyRange` costs neither time nor room. Tried
  * with two temporary files (ioctl_ficlone(2)): the kind of the file system does not tell, since XFS can
  * be made with and without, and others come to it (NFS 4.2, bcachefs, ZFS). Takes about a millisecond.
- * Throws as node:fs does where the folder is not writable.
+ * Throws as node:fs does if the folder is not writable.
  */
 export function sharesBlocks(folder: string): boolean {
   const from = openNameless(folder);

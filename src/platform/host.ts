@@ -6,7 +6,7 @@ import { adjtimex, close, ioctl } from "./libc.ts";
 /** Folders that hold servers and are often missing from an ordinary user's PATH. */
 const serverFolders = "/usr/local/sbin:/usr/sbin:/sbin";
 
-/** Full path of a program by the PATH and the folders for servers; null where it is not installed. */
+/** Full path of a program by the PATH and the folders for servers; null if it is not installed. */
 export function which(binary: string): string | null {
   return Bun.which(binary, { PATH: `${process.env.PATH ?? "/usr/bin:/bin"}:${serverFolders}` });
 }
@@ -57,7 +57,7 @@ export function kvmUsable(device = "/dev/kvm"): KvmFact {
 export interface ClockFact {
   /** The year is believable; tickets and histories need no more than that. */
   ok: boolean;
-  /** The kernel takes the clock for synchronised (NTP, PTP); null where it does not say. */
+  /** The kernel takes the clock for synchronised (NTP, PTP); null if it does not say. */
   synchronised: boolean | null;
   year: number;
 }

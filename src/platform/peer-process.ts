@@ -9,8 +9,8 @@ const SO_PEERCRED = 17;
 const ucredBytes = 12;
 
 /**
- * Calls the unix socket at this path (at most 107 bytes) and gives the connection's descriptor, which the
- * caller closes: unix(7), connect(2). Never waits; what it gives does not block either. Throws a SystemError:
+ * Calls the unix socket at this path (at most 107 bytes) and returns the connection's descriptor, which the
+ * caller closes: unix(7), connect(2). Never waits; what it returns does not block either. Throws a SystemError:
  * ENOENT (no such file), ECONNREFUSED (nobody listens, or it is no socket), EACCES, EAGAIN (the queue of
  * callers is full), EINVAL (a NUL in the path), ENAMETOOLONG.
  */
@@ -25,7 +25,7 @@ export function callUnixSocket(path: string): number {
 
 /**
  * The process at the other end of such a connection: unix(7), SO_PEERCRED, which names whoever called
- * listen(2), not somebody that was handed the socket later. Throws a SystemError: ESRCH where that process
+ * listen(2), not somebody that was handed the socket later. Throws a SystemError: ESRCH if that process
  * is gone, or lives where we cannot see it.
  */
 export function peerOf(fd: number): ProcessId {
@@ -41,7 +41,7 @@ export function peerOf(fd: number): ProcessId {
 /**
  * The process that listens on the unix socket at this path, as the two above, and throws what they throw.
  * It calls and hangs up at once without a word. A server that serves one caller at a time has that call
- * in its queue until it accepts again: where you have a connection, ask `peerOf`.
+ * in its queue until it accepts again: if you have a connection, ask `peerOf`.
  */
 export function peerProcess(socketPath: string): ProcessId {
   const fd = callUnixSocket(socketPath);

@@ -61,8 +61,8 @@ export class UnixListener {
    * The descriptor (non-blocking, close-on-exec) of the next connection; those who wait get them in
    * the order in which they asked, and the connections come in the order of their arrival. Whoever
    * gets one must close it. accept4(2). Rejects with a SystemError ETIMEDOUT after `timeoutMs`,
-   * ECANCELED where the listener is or gets closed, EMFILE or ENFILE where there are no descriptors
-   * left; with the signal's reason where that aborts. A rejected wait has taken no connection.
+   * ECANCELED if the listener is or gets closed, EMFILE or ENFILE if there are no descriptors
+   * left; with the signal's reason if that aborts. A rejected wait has taken no connection.
    */
   accept({ timeoutMs, signal }: { timeoutMs?: number; signal?: AbortSignal } = {}): Promise<number> {
     if (this.#closed) return Promise.reject(new SystemError("accept4", errno.ECANCELED));
@@ -113,7 +113,7 @@ export class UnixListener {
     }
   }
 
-  /** Refuses one of those who wait; nothing where it has been answered. */
+  /** Refuses one of those who wait; nothing if it has been answered. */
   #refuse(waiter: Waiter, reason: unknown): void {
     const at = this.#waiters.indexOf(waiter);
     if (at < 0) return;

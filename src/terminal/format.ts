@@ -73,7 +73,7 @@ const sizeFactors: Record<string, number> = {
 
 /**
  * A size or rate as rsync and QEMU read it: a number with K, M, G or T for powers of 1024; "KiB" and
- * the like mean the same, a "/s" is let pass. Gives whole bytes (at least 1).
+ * the like mean the same, a "/s" is let pass. Returns whole bytes (at least 1).
  * @throws MigrateError "usage" for anything else.
  */
 export function parseSize(text: string): number {
@@ -91,7 +91,7 @@ const unitMs: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000
 
 /**
  * A duration with its units (ms, s, m, h, d), largest first: "15m", "1h30m", "500ms". "0" needs no unit.
- * Gives whole milliseconds.
+ * Returns whole milliseconds.
  * @throws MigrateError "usage" for anything else.
  */
 export function parseDuration(text: string): number {

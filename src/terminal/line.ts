@@ -49,7 +49,7 @@ export interface Style {
 
 export const plainStyle: Style = { colour: false, unicode: false };
 
-/** `text` in `colour` (ECMA-48, SGR), or as it is where the style has no colours. */
+/** `text` in `colour` (ECMA-48, SGR), or as it is if the style has no colours. */
 export function paint(style: Style, colour: Colour, text: string): string {
   if (!style.colour || text === "") return text;
   const [on, off] = codes[colour];

@@ -6,7 +6,7 @@ import type { FileProgress, MigrationEvent } from "../migration/report/events.ts
 
 export interface LinkTrouble {
   message: string;
-  /** Which attempt was lost; 0 where it is a stream, which connects again by itself. */
+  /** Which attempt was lost; 0 if it is a stream, which connects again by itself. */
   attempt: number;
   /** When the next attempt begins, on the drawer's clock in milliseconds. */
   retryAtMs: number;
@@ -31,7 +31,7 @@ export interface SessionView {
   /** The last sample; undefined before the first and after a cut, so that an outage is no slow transfer. */
   sample: { seconds: number; doneBytes: number; wireBytes: number } | undefined;
   link: LinkTrouble | undefined;
-  /** Undefined where no RAM of a VM that runs is on its way (yet). */
+  /** Undefined if no RAM of a VM that runs is on its way (yet). */
   ram: RamView | undefined;
 }
 
@@ -46,7 +46,7 @@ const smoothingSeconds = 4;
 /** Samples nearer to each other than this wait for the next one: their rate would be noise. */
 const sampleSeconds = 0.2;
 
-/** The state after `event`, which came at `nowMs` on the drawer's clock. Gives the same object where nothing changed. */
+/** The state after `event`, which came at `nowMs` on the drawer's clock. Returns the same object if nothing changed. */
 export function progressAfter(state: ProgressState, event: MigrationEvent, nowMs: number): ProgressState {
   switch (event.event) {
     case "session":
@@ -84,7 +84,7 @@ export function progressAfter(state: ProgressState, event: MigrationEvent, nowMs
   }
 }
 
-/** Milliseconds until the session's bytes are through at the smoothed rate, where that can be said. */
+/** Milliseconds until the session's bytes are through at the smoothed rate, if that can be said. */
 export function timeLeftMs(view: SessionView): number | undefined {
   if (view.link !== undefined || view.rateBytesPerSec === undefined || view.rateBytesPerSec < 1)
     return undefined;

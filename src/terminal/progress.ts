@@ -76,7 +76,7 @@ function sessionLines(view: SessionView, canvas: Canvas, mostBars: number, nowMs
   ];
 }
 
-/** Facts in as many indented lines as they need, each cut where one fact alone is wider. */
+/** Facts in as many indented lines as they need, each cut if one fact alone is wider. */
 function flow(facts: readonly string[], width: number, mark: string): string[] {
   const lines: string[] = [];
   for (const [at, fact] of facts.entries()) {
@@ -89,7 +89,7 @@ function flow(facts: readonly string[], width: number, mark: string): string[] {
   return lines.map((line) => cut(line, width, mark));
 }
 
-/** All files in order where they fit; otherwise those that are not through yet come first. */
+/** All files in order if they fit; otherwise those that are not through yet come first. */
 function filesToShow(files: readonly FileProgress[], most: number): readonly FileProgress[] {
   if (files.length <= most) return files;
   const unfinished = files.filter((file) => file.doneBytes < file.bytes);

@@ -39,7 +39,7 @@ export interface Reporter {
   observer: Observer;
   /** A result: `event` as a JSON line, or `text` on standard output. */
   result(event: { event: string } & Record<string, unknown>, text: string): void;
-  /** Rows: each a JSON line with `event`, or together an aligned table (`empty` where there is none). */
+  /** Rows: each a JSON line with `event`, or together an aligned table (`empty` if there is none). */
   table<Row extends object>(
     event: string,
     columns: readonly Column<Row>[],
@@ -49,7 +49,7 @@ export interface Reporter {
   /** Something worth knowing. */
   note(message: string): void;
   warn(message: string): void;
-  /** The failure that ends the command; told once, even where the observer has had it. */
+  /** The failure that ends the command; told once, even if the observer has had it. */
   fail(error: MigrateError, context?: { side?: Side; phase?: string }): void;
   /** Takes the progress off the screen and waits until all is written. */
   close(): Promise<void>;
@@ -118,7 +118,7 @@ export function makeReporter(options: ReporterOptions): Reporter {
         if (display === undefined) plainProgress(event.session);
         break;
       case "link":
-        // A stream's trouble is told once, and not again where the network's is known.
+        // A stream's trouble is told once, and not again if the network's is known.
         if (event.state === "lost") {
           if (event.attempt > 0 || !before.get(event.session)?.link) warn(linkText(event));
         } else if (before.get(event.session)?.link) log(linkText(event));

@@ -1,6 +1,6 @@
 /**
  * A bar for work that consists of runs: how many are done, which is under way, what is left. Redrawn in
- * place on a terminal, a line now and then where there is none.
+ * place on a terminal, a line now and then if there is none.
  */
 import { formatPercent, formatTimeLeft } from "./format.ts";
 import { bar, cut, ellipsis, styleFor } from "./line.ts";

@@ -17,7 +17,7 @@ export interface ParsedArguments {
   help: boolean;
   json: boolean;
   positionals: string[];
-  /** Values by the name of the option; empty where `help` is true. */
+  /** Values by the name of the option; empty if `help` is true. */
   values: Record<string, unknown>;
 }
 

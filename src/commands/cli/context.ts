@@ -33,7 +33,7 @@ export function homeOf(world: World): string {
 }
 
 /**
- * Asks for the passphrase of the sealed identity: from the file where one is named, else on the
+ * Asks for the passphrase of the sealed identity: from the file if one is named, else on the
  */
 export function passphraseFrom(world: World, file: string | undefined): () => Promise<string> {
   let known: Promise<string> | undefined;
@@ -54,8 +54,8 @@ export async function newPassphraseFrom(world: World, file: string | undefined):
 }
 
 /**
- * The passphrase for a migration, asked before the progress bars have the screen: at once where the
- * identity is sealed, never where it is not.
+ * The passphrase for a migration, asked before the progress bars have the screen: at once if the
+ * identity is sealed, never if it is not.
  */
 export async function passphraseBefore(
   world: World,

@@ -20,11 +20,11 @@ export interface CommandSpec<Given extends Options> {
   name: string;
   /** One sentence without its full stop. */
   summary: string;
-  /** True where it is for this program's own processes, and no help shows it. */
+  /** True if it is for this program's own processes, and no help shows it. */
   hidden?: boolean;
-  /** More, where it is needed: paragraphs. */
+  /** More, if it is needed: paragraphs. */
   about?: string;
-  /** The usage lines, where they cannot be told from positionals and options. */
+  /** The usage lines, if they cannot be told from positionals and options. */
   usage?: readonly string[];
   positionals?: Positionals & { about: readonly string[] };
   options: Given;

@@ -1,4 +1,4 @@
-/** The kinds of flags a command can have, each with the type of what it gives. Pure. */
+/** The kinds of flags a command can have, each with the type of its value. Pure. */
 import { MigrateError } from "../../protocol/errors.ts";
 import { parseDuration, parseSize } from "../../terminal/format.ts";
 
@@ -11,7 +11,7 @@ export interface Option<Value> {
   readonly repeats: boolean;
   /** Whether the command needs it. */
   readonly needed: boolean;
-  /** What is taken where the flag is not given, as a person would write it. */
+  /** What is taken if the flag is not given, as a person would write it. */
   readonly fallback: string | undefined;
   /**
    * The value from the texts given, in order (for a switch one empty text each time).
@@ -56,7 +56,7 @@ export function optional(takes: string, about: string, parse: Parse<unknown> = a
   };
 }
 
-/** A flag that stands for `fallback` where it is left out. */
+/** A flag that stands for `fallback` if it is left out. */
 export function withDefault<Value>(
   takes: string,
   about: string,
@@ -136,8 +136,8 @@ export interface Address {
 }
 
 /**
- * HOST:PORT, an IPv6 address in brackets: "[::1]:7600". `leastPort` is 0 where a free port may be
- * asked for. The port may be left out where `defaultPort` is given.
+ * HOST:PORT, an IPv6 address in brackets: "[::1]:7600". `leastPort` is 0 if a free port may be
+ * asked for. The port may be left out if `defaultPort` is given.
  */
 export function address(leastPort: 0 | 1, defaultPort?: number): Parse<Address> {
   return (text) => {
@@ -152,5 +152,5 @@ export function address(leastPort: 0 | 1, defaultPort?: number): Parse<Address> 
   };
 }
 
-/** The port of `migrate serve` where none is named. */
+/** The port of `migrate serve` if none is named. */
 export const defaultPort = 7600;

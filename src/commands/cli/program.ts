@@ -9,7 +9,7 @@ import { build } from "./version.ts";
 
 /**
  * Runs the command that `argv` (the arguments of the process) names in `tree`, tells what comes of it
- * and gives the exit code. Never throws, and has written everything when it resolves.
+ * and returns the exit code. Never throws, and has written everything when it resolves.
  */
 export async function runProgram(tree: CommandGroup, argv: readonly string[], world: World): Promise<number> {
   let side: Side | undefined;
@@ -54,7 +54,7 @@ async function runOne(command: Command, parsed: ParsedArguments, world: World): 
   }
 }
 
-/** The command and its arguments; or the exit code where version or help was all that was asked for. */
+/** The command and its arguments; or the exit code if version or help was all that was asked for. */
 async function askedFor(
   tree: CommandGroup,
   argv: readonly string[],

@@ -1,4 +1,4 @@
-/** How many threads a migration works with where nobody says. */
+/** How many threads a migration works with if nobody says. */
 import { availableParallelism } from "node:os";
 
 /** Lanes of a source: more help no disk or link that was measured. */

@@ -33,7 +33,7 @@ export class DemoChild {
     this.#read = this.#readEvents(options.observe);
   }
 
-  /** The first event of this name; rejects with the child's own error where it ends without one. */
+  /** The first event of this name; rejects with the child's own error if it ends without one. */
   async waitFor<Name extends MigrationEvent["event"]>(
     name: Name,
   ): Promise<Extract<MigrationEvent, { event: Name }>> {
@@ -52,7 +52,7 @@ export class DemoChild {
     }
   }
 
-  /** Resolves when it has ended well; rejects with its error where it has not. */
+  /** Resolves when it has ended well; rejects with its error if it has not. */
   async finished(): Promise<void> {
     await this.#read;
     if ((await this.#process.exited) !== 0) throw await this.#failure("failed");

@@ -11,14 +11,14 @@ import type { Samples } from "../../profiler/statistics/samples.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { tableLines } from "../../terminal/table.ts";
 
-/** Where output goes that is no terminal, a table may be so wide. */
+/** How wide a table may be if the output is no terminal, in columns. */
 const plainColumns = 160;
 
 /** The folder of a profile's files. */
 export class ProfileFolder {
   readonly path: string;
 
-  /** Makes it. Throws MigrateError "usage" where that cannot be done. */
+  /** Makes it. Throws MigrateError "usage" if that cannot be done. */
   constructor(path: string) {
     this.path = resolve(path);
     try {
@@ -46,7 +46,7 @@ export class ProfileFolder {
     this.#write("samples.json", `${JSON.stringify(samples)}\n`);
   }
 
-  /** Writes everything that is drawn from samples: CSV, SVG, report.html. Gives the names. */
+  /** Writes everything that is drawn from samples: CSV, SVG, report.html. Returns the names. */
   async writeReport(samples: Samples): Promise<string[]> {
     // Vega is large: loaded only by whoever draws.
     const [{ figuresOf }, { drawFigure }, { reportHtml }] = await Promise.all([
@@ -80,7 +80,7 @@ export class ProfileFolder {
   }
 }
 
-/** Everything a person wants to read, for a terminal of so many columns; 0 where it is none. */
+/** Everything a person wants to read, for a terminal of so many columns; 0 if it is none. */
 export function profileText(samples: Samples, columns: number): string {
   const width = columns > 0 ? columns : plainColumns;
   const shown = new Set<string>();
@@ -93,7 +93,7 @@ export function profileText(samples: Samples, columns: number): string {
   ].join("\n\n");
 }
 
-/** A table with its title and notes, in pieces where the terminal is narrow. */
+/** A table with its title and notes, in pieces if the terminal is narrow. */
 export function tableText(table: Table, width: number): string {
   return splitTable(table, width, Math.min(2, table.columns.length - 1))
     .map(({ title, columns, rows, notes }) => {

@@ -24,7 +24,7 @@ export function readSamples(path: string): Samples {
   return parseSamples(text, path);
 }
 
-/** The plan of a profile that is taken up again. Throws MigrateError "usage" where that cannot be done. */
+/** The plan of a profile that is taken up again. Throws MigrateError "usage" if that cannot be done. */
 export function planOf(samples: Samples, path: string, remote: boolean): Plan {
   if (samples.plan === undefined)
     throw new MigrateError("usage", `${path} does not say what else was to be measured`);

@@ -26,7 +26,7 @@ export interface SendingOptions {
   sealer: RecordSealer | undefined;
   digest: StreamDigest;
   meter: Meter;
-  /** Sent in place of what was read, where that must not leave this host. */
+  /** Sent in place of what was read, if that must not leave this host. */
   standIn: Buffer | null;
 }
 
@@ -91,7 +91,7 @@ export class SendingLane {
     }
   }
 
-  /** Writes what is waiting; gives whether all of it is gone. */
+  /** Writes what is waiting; returns whether all of it is gone. */
   #write(): boolean {
     const { socket, meter } = this.#options;
     meter.to("socket-write");

@@ -33,7 +33,7 @@ export class SideProcess {
 
   /**
    * Asks and waits for the answer; one question at a time. Throws the MigrateError that the process
-   * answers with, or "network" where it is gone.
+   * answers with, or "network" if it is gone.
    */
   async ask<Name extends Question["ask"]>(
     question: Extract<Question, { ask: Name }>,

@@ -128,7 +128,7 @@ export class ThesisDestination {
     }
   }
 
-  /** Checks a request and gets ready for it. Throws MigrateError where it may not be. */
+  /** Checks a request and gets ready for it. Throws MigrateError if it may not be. */
   #begin(body: MessageBody<"run">, socket: MeasuredSocket): ReceivingRun {
     const { number, proof, suite: name, digestKey, fileBytes } = body;
     const refuse = (message: string) => new MigrateError("policy", message, { side: "destination" });

@@ -23,7 +23,7 @@ export interface MeasuringPeer {
   close(): Promise<void>;
 }
 
-/** Starts both sides. Throws MigrateError where one of them does not start or is not reached. */
+/** Starts both sides. Throws MigrateError if one of them does not start or is not reached. */
 export async function openThesisSides(options: ThesisSidesOptions): Promise<Sides> {
   const source = new SideProcess(options.self, "source");
   let peer: MeasuringPeer | undefined;

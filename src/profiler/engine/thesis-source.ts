@@ -36,7 +36,7 @@ export interface SourceRun {
   hide: boolean;
 }
 
-/** What a run gives; the profile knows the rest of a sample. */
+/** What a run returns; the profile knows the rest of a sample. */
 export type RunFigures = Pick<Sample, "wireBytes" | "setup" | "source" | "destination" | "totalMs">;
 
 /** So long a destination may take to be ready for the next run. */
@@ -67,8 +67,8 @@ export class ThesisSource {
   }
 
   /**
-   * Sends the files once. Throws MigrateError: "network" where the destination is not to be reached or
-   * goes away, what it reports ("integrity" where it got other bytes), or "source-changed".
+   * Sends the files once. Throws MigrateError: "network" if the destination is not to be reached or
+   * goes away, what it reports ("integrity" if it got other bytes), or "source-changed".
    */
   async run(address: MeasuringAddress, run: SourceRun): Promise<RunFigures> {
     this.#account.tidy();
@@ -151,7 +151,7 @@ export class ThesisSource {
   }
 }
 
-/** The work on the lane; where the lane breaks, what the destination has to say about it comes first. */
+/** The work on the lane; if the lane breaks, what the destination has to say about it comes first. */
 async function withReportedCause(work: Promise<void>, link: ControlLink): Promise<void> {
   try {
     await work;

@@ -17,7 +17,7 @@ export interface BarChart {
   side: SideName;
   bars: readonly CpuBar[];
   suites: readonly SuiteName[];
-  /** The suites that are drawn once more beside, where the others are far longer. */
+  /** The suites that are drawn once more beside, if the others are far longer. */
   near: readonly SuiteName[] | undefined;
   operations: readonly Operation[];
 }
@@ -38,7 +38,7 @@ interface Row {
   high?: number;
 }
 
-/** One panel with all suites, and a second one with a scale of its own where `near` asks for it. */
+/** One panel with all suites, and a second one with a scale of its own if `near` asks for it. */
 export function barChart(chart: BarChart): TopLevelSpec {
   const panels =
     chart.near === undefined

@@ -38,7 +38,7 @@ export function meanText(meanMs: number, interval: Interval | undefined): string
   return `${seconds(meanMs)} s${between}`;
 }
 
-/** The interval of a mean of milliseconds, in seconds: "0.471 to 0.495"; a dash where there is none. */
+/** The interval of a mean of milliseconds, in seconds: "0.471 to 0.495"; a dash if there is none. */
 export function fromTo(interval: Interval | undefined, meanMs: number): string {
   if (interval === undefined) return nothing;
   return `${seconds(interval.low, meanMs)} to ${seconds(interval.high, meanMs)}`;

@@ -8,7 +8,7 @@ import { lineChart } from "./line-chart.ts";
 import { pointChart } from "./point-chart.ts";
 import type { TimePoint } from "./time-points.ts";
 
-/** The figure of one setting; undefined where no run took any time. */
+/** The figure of one setting; undefined if no run took any time. */
 export function timeFigure(
   setting: Setting,
   { id, title }: { id: string; title: string },

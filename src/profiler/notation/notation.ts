@@ -9,7 +9,7 @@ export function seconds(ms: number, like: number = ms): string {
   return plainNumber(ms / 1000, decimals(like / 1000));
 }
 
-/** A mean of milliseconds in seconds with its interval: "13.08 ± 0.12", or "13.08 (3 runs)" where there is none. */
+/** A mean of milliseconds in seconds with its interval: "13.08 ± 0.12", or "13.08 (3 runs)" if there is none. */
 export function meanSeconds(summary: Summary): string {
   const center = seconds(summary.mean);
   return summary.interval === undefined

@@ -22,7 +22,7 @@ export const cheapTimePart = 0.05;
 
 /**
  * For someone who skips the tables: one paragraph with the cost and the choice, and a second one with what else
- * is to be known, where there is any. It speaks of the largest RAM size with the least disk of the
+ * is to be known, if there is any. It speaks of the largest RAM size with the least disk of the
  * thesis's engine (or else of the product's own), and says what it does not know.
  */
 export function profileAdvice(samples: Samples): string[] {

@@ -3,7 +3,7 @@
  *
  * Every cell (engine, disk, RAM, suite) that both have is compared in three figures by Welch's test. With
  * dozens of tests, one in twenty would "differ" by chance, so p is raised by Holm's method over all of them:
- * where nothing differs, one comparison in twenty cries wolf anywhere, not one figure in twenty.
+ * if nothing differs, one comparison in twenty cries wolf anywhere, not one figure in twenty.
  */
 import { MigrateError } from "../../protocol/errors.ts";
 import { meanSeconds, nothing, percent, withInterval } from "../notation/notation.ts";
@@ -25,7 +25,7 @@ export interface ComparedFigure {
   figure: "source CPU" | "destination CPU" | "total time";
   /** B's figure against A's; "~" is "no significant difference", which is not "equal". */
   verdict: ComparisonVerdict;
-  /** Raised for the number of tests; undefined where the runs are too few. */
+  /** Raised for the number of tests; undefined if the runs are too few. */
   p: number | undefined;
 }
 
@@ -48,7 +48,7 @@ const figures: readonly { name: ComparedFigure["figure"]; of: (sample: Sample) =
   { name: "total time", of: (sample) => sample.totalMs },
 ];
 
-/** Compares B with A (the base). Throws MigrateError "usage" where the two have no cell in common. */
+/** Compares B with A (the base). Throws MigrateError "usage" if the two have no cell in common. */
 export function compareSamples(a: NamedSamples, b: NamedSamples): Comparison {
   const cellsA = new Map(cellsOf(a.samples.samples).map((cell) => [cellKey(cell), cell]));
   const cellsB = cellsOf(b.samples.samples);

@@ -39,7 +39,7 @@ import { thesisFit, thesisTwin } from "./thesis.ts";
 
 const gibibyte = 1024 ** 3;
 
-/** The tables of one setting: shares on either side, and lines where there are two sizes. */
+/** The tables of one setting: shares on either side, and lines if there are two sizes. */
 export function costTables(setting: Setting, environment: Samples["environment"]): Table[] {
   return [
     ...sideNames.map((side) => shareTable(setting, side, environment.tlsShare?.[side])),

@@ -1,8 +1,8 @@
 /**
  * How a claim is judged: figures with intervals against a region in which they must lie. Pure.
  *
- * One rule for all claims. It "holds" where every figure's 95 % interval lies within its region; it
- * "does not hold" where some figure's interval lies wholly outside; in every other case (an interval
+ * One rule for all claims. It "holds" if every figure's 95 % interval lies within its region; it
+ * "does not hold" if some figure's interval lies wholly outside; in every other case (an interval
  * across the edge, too few runs for an interval, nothing measured) the data "cannot tell".
  */
 import { intervalText, list } from "../notation/notation.ts";
@@ -36,9 +36,9 @@ export interface Question {
   claim: string;
   /** What must be so for the claim to hold, in one sentence. */
   rule: string;
-  /** Every figure that bears on it; none where it was not measured. */
+  /** Every figure that bears on it; none if it was not measured. */
   observe: (samples: Samples) => Observation[];
-  /** What is missing where there is no figure, in one sentence. */
+  /** What is missing if there is no figure, in one sentence. */
   missing: string;
   write: (value: number) => string;
 }
@@ -48,7 +48,7 @@ export interface Judgement {
   claim: string;
   rule: string;
   verdict: Verdict;
-  /** The figure that decided, with its interval and its place; undefined where there is none. */
+  /** The figure that decided, with its interval and its place; undefined if there is none. */
   figure: string | undefined;
   /** Why, in plain words; the verdict itself is not repeated. */
   sentence: string;
@@ -72,8 +72,8 @@ export function judge(question: Question, samples: Samples): Judgement {
 }
 
 /**
- * The verdict, and the figure that decides it: the one furthest outside where the claim does not hold, the
- * one nearest to the edge where it holds, the first that is undecided where the data cannot tell.
+ * The verdict, and the figure that decides it: the one furthest outside if the claim does not hold, the
+ * one nearest to the edge if it holds, the first that is undecided if the data cannot tell.
  */
 export function decide(observations: readonly Observation[]): {
   verdict: Verdict;

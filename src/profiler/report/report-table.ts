@@ -6,7 +6,7 @@ import type { Table } from "../notation/table.ts";
 const rowsOnOnePage = 16;
 
 /**
- * The table with its title as caption and its notes below, in a box that scrolls by itself where the
+ * The table with its title as caption and its notes below, in a box that scrolls by itself if the
  * page is narrow, but without the notes that are `shownElsewhere`. An empty first cell belongs to the row above: such rows are one group under one heading.
  */
 export function reportTable(table: Table, shownElsewhere: ReadonlySet<string> = new Set()): Markup {

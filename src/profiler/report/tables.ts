@@ -37,7 +37,7 @@ import { thesisAddedPart } from "./thesis-figures.ts";
 /** The part of a side's CPU time that named operations must account for; below it, the table says what is missing. */
 export const accountedPart = 0.9;
 
-/** Every table of a profile, in reading order. Some are left out where nothing was measured for them. */
+/** Every table of a profile, in reading order. Some are left out if nothing was measured for them. */
 export function profileTables(samples: Samples): Table[] {
   const settings = settingsOf(samples.samples);
   const common = commonNotes(samples);
@@ -151,7 +151,7 @@ function measuredRows(
   ];
 }
 
-/** A suite against insecure at one RAM size; undefined for insecure itself and where one was not measured. */
+/** A suite against insecure at one RAM size; undefined for insecure itself and if one was not measured. */
 function compared(
   setting: Setting,
   ramBytes: number,
@@ -167,7 +167,7 @@ function compared(
   return by(over, under);
 }
 
-/** " ~" where the interval of a ratio holds 1: no significant difference. */
+/** " ~" if the interval of a ratio holds 1: no significant difference. */
 function sameMark(estimate: Estimate): string {
   return holdsOne(estimate) ? " ~" : "";
 }
@@ -189,7 +189,7 @@ function isThesisSize(place: ThesisPlace, ramBytes: number): boolean {
   return thesisRatio(place, "rc4", Number(inMiB(ramBytes))) !== undefined;
 }
 
-/** A row below the one that names the RAM size; none where no suite has anything to say. */
+/** A row below the one that names the RAM size; none if no suite has anything to say. */
 function optionalRow(
   setting: Setting,
   what: string,

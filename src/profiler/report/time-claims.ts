@@ -149,7 +149,7 @@ function overhead(secure: Cell, plain: Cell): Estimate {
   };
 }
 
-/** The part of the added time that is set-up; it has no value where the added time may be 0 or less. */
+/** The part of the added time that is set-up; it has no value if the added time may be 0 or less. */
 function setupPart(secure: Cell, plain: Cell): Estimate {
   const setup = (cell: Cell) => mean(cell.samples.map((sample: Sample) => sample.setup.wallMs));
   const added = difference(total(secure), total(plain));

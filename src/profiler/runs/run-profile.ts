@@ -22,7 +22,7 @@ export interface ProfileOptions {
   seed: number;
   environment: Omit<Samples["environment"], "clockCostNs" | "link" | "tlsShare">;
   sides: Sides;
-  /** The files of a run: the first `ramBytes` of the RAM, and the disk where the run has one. */
+  /** The files of a run: the first `ramBytes` of the RAM, and the disk if the run has one. */
   filesOf: (run: Pick<PlannedRun, "ramBytes" | "diskBytes">) => readonly ProfiledFile[];
   /** A run to warm up with, as small as may be. */
   warmUp: Pick<PlannedRun, "ramBytes" | "diskBytes">;
@@ -33,14 +33,14 @@ export interface ProfileOptions {
   /** Called after each run with all that was measured so far, so that nothing is lost. */
   keep: (samples: Samples) => void;
   signal: AbortSignal;
-  /** Suspends and resumes the VM around each run; where they are absent there is nothing to suspend. */
+  /** Suspends and resumes the VM around each run; if they are absent there is nothing to suspend. */
   suspend?: () => Promise<void>;
   resume?: () => Promise<void>;
 }
 
 export interface ProfileResult {
   samples: Samples;
-  /** What cut it short; absent where the plan is done. */
+  /** What cut it short; absent if the plan is done. */
   stopped?: MigrateError;
 }
 

@@ -79,7 +79,7 @@ export function settingsOf(samples: readonly Sample[]): Setting[] {
   }));
 }
 
-/** The cell of a setting for one RAM size and suite; undefined where nothing was measured. */
+/** The cell of a setting for one RAM size and suite; undefined if nothing was measured. */
 export function cellAt(setting: Setting, ramBytes: number, suite: SuiteName): Cell | undefined {
   return setting.cells.find((cell) => cell.ramBytes === ramBytes && cell.suite === suite);
 }

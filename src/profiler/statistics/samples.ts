@@ -94,7 +94,7 @@ const plan = v.object({
   /** 0 for the runs without disk. */
   diskBytes: v.array(bytes),
   runs: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
-  /** The VM's folder; absent where files were made up. */
+  /** The VM's folder; absent if files were made up. */
   vm: v.optional(v.string()),
 });
 
@@ -108,7 +108,7 @@ const tlsShare = v.object({
 export const samplesSchema = v.object({
   format: v.literal("migrate-profile"),
   version: v.literal(samplesVersion),
-  /** True where the run was cut short; what is here was measured all the same. */
+  /** True if the run was cut short; what is here was measured all the same. */
   partial: v.boolean(),
   startedAt: v.string(),
   seed: v.pipe(v.number(), v.safeInteger()),
@@ -124,11 +124,11 @@ export const samplesSchema = v.object({
     clockCostNs: v.pipe(v.number(), v.minValue(0)),
     /**
      * How the cryptography of `tls` was told from the system calls it runs inside of (tls-share.ts);
-     * absent where no run with it was measured, or none to compare it with.
+     * absent if no run with it was measured, or none to compare it with.
      */
     tlsShare: v.optional(v.object({ source: tlsShare, destination: tlsShare })),
   }),
-  /** True where zero bytes were sent like all others, as the thesis did. */
+  /** True if zero bytes were sent like all others, as the thesis did. */
   zeroBytesSent: v.boolean(),
   plan: v.optional(plan),
   samples: v.array(sample),

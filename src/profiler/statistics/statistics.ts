@@ -20,7 +20,7 @@ export interface Interval {
   high: number;
 }
 
-/** A value with its 95 % interval; undefined where the runs are too few or the interval has no end. */
+/** A value with its 95 % interval; undefined if the runs are too few or the interval has no end. */
 export interface Estimate {
   value: number;
   interval: Interval | undefined;
@@ -91,7 +91,7 @@ export function difference(values: readonly number[], base: readonly number[]): 
 /**
  * Mean of `values` over mean of `base`, with Fieller's interval for independent samples: all ratios r
  * for which mean(values) - r · mean(base) does not differ from 0. Freedom by Satterthwaite at the
- * measured ratio. No interval where the base's own mean cannot be told from 0 (there is none then).
+ * measured ratio. No interval if the base's own mean cannot be told from 0 (there is none then).
  */
 export function ratio(values: readonly number[], base: readonly number[]): Estimate {
   const over = mean(values);
@@ -138,7 +138,7 @@ export interface WelchTest {
 }
 
 /**
- * Welch's test of equal means; undefined where either side has fewer than five runs. A large `p` means
+ * Welch's test of equal means; undefined if either side has fewer than five runs. A large `p` means
  * "no significant difference", which is not "equal". Two samples without any spread are equal (p 1) or not (p 0).
  */
 export function welchTest(a: readonly number[], b: readonly number[]): WelchTest | undefined {
@@ -170,14 +170,14 @@ export function holm(ps: readonly number[]): number[] {
 export interface LineFit {
   slope: Estimate;
   intercept: Estimate;
-  /** The part of the spread of y that the line accounts for; 1 where y has no spread and the line meets it. */
+  /** The part of the spread of y that the line accounts for; 1 if y has no spread and the line meets it. */
   rSquared: number;
   points: number;
 }
 
 /**
  * The least-squares line through points. Undefined with fewer than two different x. Intervals (from five
- * points on) assume that the spread about the line is the same at every x; where it grows with x, as
+ * points on) assume that the spread about the line is the same at every x; if it grows with x, as
  * CPU times' may, that of the intercept is rather too wide and that of the slope rather too narrow.
  */
 export function fitLine(points: readonly { x: number; y: number }[]): LineFit | undefined {

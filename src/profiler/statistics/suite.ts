@@ -37,7 +37,7 @@ export interface Suite {
   lane: { kind: "none" } | { kind: "tls" } | RecordSuite;
   /** Half a sentence on what it is. */
   about: string;
-  /** Why nobody should move a VM with it; absent where there is no reason. */
+  /** Why nobody should move a VM with it; absent if there is no reason. */
   weakness?: string;
 }
 

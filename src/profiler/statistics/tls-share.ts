@@ -21,7 +21,7 @@ const places: Readonly<Record<SideName, { socket: Operation; crypto: Operation }
 const tickMs = 4;
 
 /**
- * The share of the socket calls that is cryptography, for both sides; undefined where there are no runs
+ * The share of the socket calls that is cryptography, for both sides; undefined if there are no runs
  * of the thesis's engine with `tls` and with `insecure` that have the thread's user and system time.
  */
 export function tlsShareOf(

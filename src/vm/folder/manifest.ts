@@ -96,13 +96,13 @@ const schema = v.object(
 export type Manifest = v.InferOutput<typeof schema>;
 export type ManifestFile = Manifest["files"][number];
 
-/** The file's name without the folder of its kind; null where it is not in that folder. */
+/** The file's name without the folder of its kind; null if it is not in that folder. */
 function baseIn(kind: ManifestFile["kind"], path: string): string | null {
   if (kind !== "tpm") return path;
   return path.startsWith(`${tpmFolder}/`) ? path.slice(tpmFolder.length + 1) : null;
 }
 
-/** What is wrong with a path in a vm.json, as a sentence; null where nothing is. */
+/** What is wrong with a path in a vm.json, as a sentence; null if nothing is. */
 function checkManifestPath(kind: ManifestFile["kind"], path: string): string | null {
   if (path.startsWith("/") || path.split("/").includes("..")) return "leaves the VM's folder";
   const base = baseIn(kind, path);
@@ -134,7 +134,7 @@ export function parseManifest(text: string, path: string): Manifest {
 }
 
 /**
- * Reads a vm.json. Throws MigrateError "vm-invalid" with a sentence that names the file and, where it
+ * Reads a vm.json. Throws MigrateError "vm-invalid" with a sentence that names the file and, if it
  * is the content, the field.
  */
 export function readManifest(path: string): Manifest {

@@ -2,7 +2,7 @@
 export interface OpenFiles {
   /** The descriptor of the VM's file `index`; read by position, since others read through it too. */
   fd(index: number): number;
-  /** Throws MigrateError "source-changed" where a file is not what it was when it was opened. */
+  /** Throws MigrateError "source-changed" if a file is not what it was when it was opened. */
   verify(): void;
   close(): void;
 }

@@ -28,12 +28,12 @@ export interface VmFile {
 
 export interface Vm {
   name: string;
-  /** The VM's own id, where its vm.json has one. */
+  /** The VM's own id, if its vm.json has one. */
   id?: string;
-  /** The VM's folder, absolute, with all links resolved. Absent where files were named one by one. */
+  /** The VM's folder, absolute, with all links resolved. Absent if files were named one by one. */
   folder?: string;
   manifest?: Manifest;
-  /** At least one, in the order given, files of the TPM last where they were given by their folder. */
+  /** At least one, in the order given, files of the TPM last if they were given by their folder. */
   files: VmFile[];
 }
 
@@ -157,7 +157,7 @@ export function loadVm(path: string): Vm {
 
 export interface AdHocFiles {
   name: string;
-  /** The saved RAM; absent where the VM is switched off. */
+  /** The saved RAM; absent if the VM is switched off. */
   ram?: string | undefined;
   disks: readonly string[];
   /** The state folder of swtpm. */

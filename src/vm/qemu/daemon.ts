@@ -46,7 +46,7 @@ export interface DaemonOptions {
 
 /**
  * Starts a program from its full argument list, without a shell. Throws MigrateError "qemu-failed"
- * where there is no such program, and as node:fs does where the log cannot be made. One that ends at
+ * if there is no such program, and as node:fs does if the log cannot be made. One that ends at
  * once is no error here: `ended` tells.
  */
 export function startDaemon(argv: readonly string[], { cwd, log }: DaemonOptions): Daemon {
@@ -107,7 +107,7 @@ function endOf(process: ProcessId): Promise<void> {
 
 /**
  * Ends a process and waits until it is gone; one that has ended is no error. With `politeMs` it gets
- * a SIGTERM and that long before the SIGKILL. Throws MigrateError "qemu-failed" where it is still
+ * a SIGTERM and that long before the SIGKILL. Throws MigrateError "qemu-failed" if it is still
  * there after 15 seconds, as one that hangs in the kernel is, and a SystemError (EPERM).
  */
 export async function endDaemon(process: ProcessId, { politeMs = 0 } = {}): Promise<void> {

@@ -95,14 +95,14 @@ export class DiskMirror {
     return this.#ended.promise;
   }
 
-  /** Null where it is over. Throws QmpError. */
+  /** Null if it is over. Throws QmpError. */
   async progress(): Promise<MirrorProgress | null> {
     const jobs = await this.#qmp.execute<Job[]>("query-block-jobs");
     const job = jobs.find(({ device }) => device === this.#job);
     return job === undefined ? null : { doneBytes: job.offset, bytes: job.len };
   }
 
-  /** Ends a mirror that is ready, with both disks the same. Throws MigrateError "qemu-failed" where they are not. */
+  /** Ends a mirror that is ready, with both disks the same. Throws MigrateError "qemu-failed" if they are not. */
   async finish(): Promise<void> {
     this.#ending = true;
     // Cancelling a ready mirror without force ends it after a last flush, and leaves the guest on its own disk.

@@ -16,7 +16,7 @@ interface HeldFile {
 export class HeldFiles implements OpenFiles {
   readonly #files: HeldFile[] = [];
 
-  /** Opens every file for reading. Throws MigrateError "source-changed" where one cannot be opened any more. */
+  /** Opens every file for reading. Throws MigrateError "source-changed" if one cannot be opened any more. */
   static open(files: readonly VmFile[]): HeldFiles {
     const held = new HeldFiles();
     try {

@@ -10,11 +10,11 @@ import { isJson, readJsonPairs, readPairs, textOf } from "./definition/option-sy
 
 export interface HostVm {
   process: ProcessId;
-  /** From -name; null where it has none. */
+  /** From -name; null if it has none. */
   name: string | null;
-  /** Null where it cannot be told. */
+  /** Null if it cannot be told. */
   ramBytes: number | null;
-  /** Paths of its disk images, without firmware; absolute where QEMU's working directory is known. */
+  /** Paths of its disk images, without firmware; absolute if QEMU's working directory is known. */
   disks: string[];
   /** Path of its QMP socket, as `disks`. */
   qmpPath: string;
@@ -48,7 +48,7 @@ function hostVm(pid: number): HostVm | undefined {
   };
 }
 
-/** The arguments; null also where they are hidden from this user or longer than any VM's. */
+/** The arguments; null also if they are hidden from this user or longer than any VM's. */
 function argvOf(pid: number): string[] | null {
   try {
     return argumentsOf(pid);
@@ -69,7 +69,7 @@ type Keys = ReadonlyMap<string, string>;
 
 /**
  * What a QEMU's arguments (without its own name) say of its VM, paths as they stand there; undefined
- * where it listens on no unix socket for QMP.
+ * if it listens on no unix socket for QMP.
  */
 export function describeQemu(argv: readonly string[]): Omit<HostVm, "process"> | undefined {
   const options = optionsOf(argv);
@@ -144,7 +144,7 @@ function disksOf(all: (option: string) => string[]): string[] {
   return [...new Set([...drives, ...files, ...old].flatMap((path) => path || []))];
 }
 
-/** The image's own file: "filename", or "file.filename" where format and file are one node. */
+/** The image's own file: "filename", or "file.filename" if format and file are one node. */
 function filenameOf(keys: Keys): string | undefined {
   for (const [key, value] of keys) if (/^(?:file\.)*filename$/.test(key)) return value;
   return undefined;

@@ -1,5 +1,5 @@
 /**
- * What the destination says to its QEMU, which was started with `-S -incoming defer`: what to expect, and
+ * What the destination tells its QEMU, which was started with `-S -incoming defer`: what to expect, and
  * when to go on. QEMU docs/devel/migration/main.rst; qapi/migration.json, qapi/block-export.json.
  */
 import { MigrateError } from "../../protocol/errors.ts";
@@ -11,7 +11,7 @@ export interface Incoming {
   ramPath: string;
   /** Channels beside the main one. */
   channels: number;
-  /** Unix socket of the NBD server, and the nodes that it offers as disk-0, disk-1, …; null where no disk is mirrored. */
+  /** Unix socket of the NBD server, and the nodes that it offers as disk-0, disk-1, …; null if no disk is mirrored. */
   nbd: { path: string; nodes: readonly string[] } | null;
 }
 
@@ -53,7 +53,7 @@ export async function expectIncoming(qmp: Qmp, { ramPath, channels, nbd }: Incom
 
 /**
  * Resolves once QEMU has loaded RAM and devices and the disks are its own. Throws MigrateError
- * "qemu-failed" where it could not load them, or is not done after `timeoutMs`; and QmpError.
+ * "qemu-failed" if it could not load them, or is not done after `timeoutMs`; and QmpError.
  */
 export async function loadedIncoming(
   qmp: Qmp,
@@ -71,7 +71,7 @@ export async function loadedIncoming(
     }
   }
   if (status !== "completed") throw notLoaded("could not load the VM");
-  // Between the last byte and this QEMU ends by itself where a device does not like its state.
+  // Between the last byte and this QEMU ends by itself if a device does not like its state.
   const { status: state } = await qmp.execute<Status>("query-status");
   if (!waiting.includes(state) && !going.includes(state)) throw notLoaded(`is ${state}`);
   if (isExporting) {
@@ -88,8 +88,8 @@ async function isGoing(qmp: Qmp): Promise<boolean> {
 }
 
 /**
- * Lets the VM go on. Gives "runs"; or "refused" where QEMU said no and it stands still: this has not made it
- * run. Throws QmpError where that cannot be told: before `asking` was called, nobody has asked.
+ * Lets the VM go on. Returns "runs"; or "refused" if QEMU said no and it stands still: this has not made it
+ * run. Throws QmpError if that cannot be told: before `asking` was called, nobody has asked.
  */
 export async function resumeGuest(
   qmp: Qmp,

@@ -30,7 +30,7 @@ export interface RunningQemu {
   lastErrors(): string;
   /** SIGKILL, and waits until the process is gone. Idempotent. Throws as `endDaemon` does. */
   kill(): Promise<void>;
-  /** Asks QEMU to quit, and kills it where it does not within ten seconds. Idempotent. Throws as `kill` does. */
+  /** Asks QEMU to quit, and kills it if it does not within ten seconds. Idempotent. Throws as `kill` does. */
   quit(): Promise<void>;
 }
 
@@ -40,7 +40,7 @@ export interface RunningQemu {
  * nothing of ours and is noted in the run folder. Resolves when it answers a command.
  *
  * Throws MigrateError "qemu-failed" with its last errors if it ends before, or does not answer within
- * `timeoutMs` (15 s), and "home-unusable" where it cannot be noted; nothing is left running then.
+ * `timeoutMs` (15 s), and "home-unusable" if it cannot be noted; nothing is left running then.
  */
 export async function startQemu(
   argv: readonly string[],
@@ -60,8 +60,8 @@ export async function startQemu(
 }
 
 /**
- * Takes over the QEMU that an earlier process started in this run folder; null where it is gone. Throws
- * MigrateError "vm-invalid" where it runs and does not answer, or another program holds its QMP socket:
+ * Takes over the QEMU that an earlier process started in this run folder; null if it is gone. Throws
+ * MigrateError "vm-invalid" if it runs and does not answer, or another program holds its QMP socket:
  * then it is left as it is.
  */
 export async function adoptQemu(

@@ -13,7 +13,7 @@ export interface RamOptions {
   channels: number;
   /** Null for as fast as it goes; QEMU's own default would be a throttle. */
   bandwidthBytesPerSec: number | null;
-  /** Slow the guest down where it dirties memory faster than it can be sent. */
+  /** Slow the guest down if it dirties memory faster than it can be sent. */
   autoConverge: boolean;
   /** Wait before the last part, with the guest stopped, until `proceed`. */
   pause: boolean;
@@ -29,7 +29,7 @@ export interface RamProgress {
   dirtyBytesPerSec: number;
   bandwidthBytesPerSec: number;
   expectedDowntimeMs: number;
-  /** How much of the guest's time auto-converge takes away; 0 where it does not. */
+  /** How much of the guest's time auto-converge takes away; 0 if it does not. */
   throttlePercent: number;
 }
 
@@ -111,7 +111,7 @@ export class RamMigration {
     await this.#qmp.execute("migrate-set-parameters", { "max-bandwidth": Math.ceil(bandwidthBytesPerSec) });
   }
 
-  /** Resolves once it has come to `status`. Throws MigrateError "qemu-failed" where it ends otherwise, and QmpError. */
+  /** Resolves once it has come to `status`. Throws MigrateError "qemu-failed" if it ends otherwise, and QmpError. */
   async reaches(status: RamStatus): Promise<void> {
     for (;;) {
       const changed = new Promise<void>((resolve) => this.#watchers.push(resolve));
@@ -133,7 +133,7 @@ export class RamMigration {
     await this.#qmp.execute("migrate-continue", { state: "pre-switchover" });
   }
 
-  /** Null where nothing is under way. Throws QmpError. */
+  /** Null if nothing is under way. Throws QmpError. */
   async progress(): Promise<RamProgress | null> {
     const { ram, ...info } = await this.#info();
     if (ram === undefined) return null;

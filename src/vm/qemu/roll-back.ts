@@ -15,8 +15,8 @@ const endTimeoutMs = 30_000;
 const pollMs = 20;
 
 /**
- * Breaks off the migration and the mirrors of this program, and lets the VM go on where `wasRunning`.
- * Idempotent. Throws QmpError, also where the VM does not go on.
+ * Breaks off the migration and the mirrors of this program, and lets the VM go on if `wasRunning`.
+ * Idempotent. Throws QmpError, also if the VM does not go on.
  */
 export async function rollBack(qmp: Qmp, wasRunning: boolean): Promise<void> {
   await cancelMigration(qmp);

@@ -1,6 +1,6 @@
 /**
  * A VM that runs under QEMU on this host, as its migration finds it: what its command line says, held
- * against what QEMU itself says now. Where the two differ (a disk that was plugged in, a snapshot that was
+ * against what QEMU itself says now. If the two differ (a disk that was plugged in, a snapshot that was
  * taken) the command line is not the VM any more, and the VM is refused.
  */
 import { existsSync, readlinkSync, realpathSync, statSync } from "node:fs";
@@ -40,7 +40,7 @@ export interface RunningVm {
   /** What it was started from and never writes: absolute paths. */
   boot: { file: DefinitionFile; path: string }[];
   tpm: { stateFolder: string; swtpm: ProcessId } | null;
-  /** False where it is paused. */
+  /** False if it is paused. */
   running: boolean;
 }
 
@@ -73,7 +73,7 @@ function invalid(message: string, hint?: string): MigrateError {
 
 /**
  * Connects to the QEMU behind a QMP socket and looks at its VM; changes nothing. The caller closes
- * `qmp`. Throws MigrateError "vm-invalid" where there is none, or it is not what its command line says,
+ * `qmp`. Throws MigrateError "vm-invalid" if there is none, or it is not what its command line says,
  * "policy" naming what of it cannot be moved, and "qemu-failed".
  */
 export async function openRunningVm(path: string): Promise<RunningVm> {
@@ -181,7 +181,7 @@ function requireFormat(file: DefinitionFile, image: Inserted): void {
   );
 }
 
-/** The canonical name of a machine type; undefined where QEMU does not know it by that name. */
+/** The canonical name of a machine type; undefined if QEMU does not know it by that name. */
 async function machineTypeOf(qmp: Qmp, machine: string): Promise<string | undefined> {
   const machines = v.parse(machinesSchema, await qmp.execute("query-machines"));
   return machines.find(({ name, alias }) => name === machine || alias === machine)?.name;

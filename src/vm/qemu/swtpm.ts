@@ -46,7 +46,7 @@ export interface RunningSwtpm {
  * listens. An swtpm that was left behind on the same socket is ended first.
  *
  * Throws MigrateError "qemu-failed" with its last errors if it ends before, or does not listen within
- * ten seconds, and where there is no such folder; nothing is left running then.
+ * ten seconds, and if there is no such folder; nothing is left running then.
  */
 export async function startSwtpm({
   stateFolder,
@@ -113,12 +113,12 @@ export async function endSwtpm(process: ProcessId): Promise<void> {
 }
 
 /**
- * The swtpm whose control socket has this path, and the folder (without links) with its state; null where there is
- * none, where it keeps its state in no folder, or where it is not to be trusted. Found by the command
+ * The swtpm whose control socket has this path, and the folder (without links) with its state; null if there is
+ * none, if it keeps its state in no folder, or if it is not to be trusted. Found by the command
  * lines of this host's processes (proc(5)), since swtpm would take a call for its QEMU's.
  *
  * Anybody can run a process with any command line, and what is found here may be ended and its folder
- * retired by root. So a process of another user is believed only where the socket and the state folder
+ * retired by root. So a process of another user is believed only if the socket and the state folder
  * are that user's own.
  */
 export function swtpmOf(controlSocketPath: string): { process: ProcessId; stateFolder: string } | null {
@@ -151,7 +151,7 @@ function stateFolderOf(argv: readonly string[]): string | null {
   return /^dir:\/\/(.+)$/.exec(optionKey(argv, "--tpmstate", "backend-uri") ?? "")?.[1] ?? null;
 }
 
-/** The value of a key in "--option a=1,b=2" or "--option=a=1,b=2"; null where it is not there. */
+/** The value of a key in "--option a=1,b=2" or "--option=a=1,b=2"; null if it is not there. */
 function optionKey(argv: readonly string[], option: string, key: string): string | null {
   for (const [index, argument] of argv.entries()) {
     const value =

@@ -44,7 +44,7 @@ export class MeasuredSocket {
     return this.#closed;
   }
 
-  /** Writes what there is room for and gives how many bytes that was; the rest goes after `drain`. */
+  /** Writes what there is room for and returns how many bytes that was; the rest goes after `drain`. */
   write(bytes: Buffer): number {
     return this.#closed ? 0 : Math.max(0, this.#socket.write(bytes));
   }
@@ -180,7 +180,7 @@ export interface ListenOptions {
   accept: (socket: MeasuredSocket) => void;
 }
 
-/** Listens. Throws MigrateError "port-in-use" where it cannot. */
+/** Listens. Throws MigrateError "port-in-use" if it cannot. */
 export function listenMeasured(options: ListenOptions): TCPSocketListener<MeasuredSocket> {
   const { host, port, secure, strangers, accept } = options;
   try {

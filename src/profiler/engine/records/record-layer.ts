@@ -100,13 +100,13 @@ export class RecordOpener {
     }
   }
 
-  /** Throws MigrateError "integrity" where the lane has ended before its last record. */
+  /** Throws MigrateError "integrity" if the lane has ended before its last record. */
   finish(): void {
     if (!this.#ended)
       throw new MigrateError("integrity", "the lane ended before its last record", onDestination);
   }
 
-  /** Copies what the record in the room still lacks; gives how many bytes it took. */
+  /** Copies what the record in the room still lacks; returns how many bytes it took. */
   #gather(bytes: Buffer, at: number): number {
     const wanted =
       this.#filled < recordHeaderBytes ? recordHeaderBytes : recordHeaderBytes + this.#bodyBytes(this.#room);

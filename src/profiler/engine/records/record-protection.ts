@@ -34,7 +34,7 @@ export interface RecordProtection {
   /** The body in pieces; `header` is the record's, with its sequence number. */
   seal(header: Buffer, sequence: bigint, plain: Buffer): Buffer[];
   /**
-   * The plaintext of a body that came. Throws MigrateError "integrity" where it is not what was sealed
+   * The plaintext of a body that came. Throws MigrateError "integrity" if it is not what was sealed
    * under this header, before a byte of it is decrypted.
    */
   open(header: Buffer, sequence: bigint, body: Buffer): Buffer;

@@ -122,7 +122,7 @@ export function noteSockets(draft: Draft): void {
   if (draft.tpmChardev !== null) draft.note("The TPM's state moves to a swtpm of the destination");
 }
 
-/** Gives the serial lines' sockets their ids, "serial0" and so on, where nobody else has them. */
+/** Gives the serial lines' sockets their ids, "serial0" and so on, if nobody else has them. */
 export function nameSerialSockets(draft: Draft): void {
   let count = 0;
   for (const part of draft.parts) {
@@ -173,9 +173,9 @@ const readTpm: OptionReader = (draft, value, option) => {
 };
 
 /**
- * Makes the TPM's character device what leads to swtpm; gives the path of its socket at the source.
- * Null where the VM has no TPM.
- * @throws MigrateError "policy" where it is no socket with a path.
+ * Makes the TPM's character device what leads to swtpm; returns the path of its socket at the source.
+ * Null if the VM has no TPM.
+ * @throws MigrateError "policy" if it is no socket with a path.
  */
 export function bindTpm(draft: Draft): string | null {
   if (draft.tpmChardev === null) return null;

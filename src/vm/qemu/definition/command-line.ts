@@ -28,9 +28,9 @@ export interface QemuPlace {
   file: (file: DefinitionFile) => string;
   /** Run folder: sockets of character devices become <folder>/<id>, their logs <folder>/<id>.log. */
   socketFolder: string;
-  /** Control socket of the destination's own swtpm; null where there is none. */
+  /** Control socket of the destination's own swtpm; null if there is none. */
   tpmSocket: string | null;
-  /** A VM that ran with KVM may be emulated where there is no KVM. */
+  /** A VM that ran with KVM may be emulated if there is no KVM. */
   allowTcg: boolean;
   kvmUsable: boolean;
   net: NetPolicy;
@@ -52,7 +52,7 @@ const bridgeSandbox = "on,obsolete=deny,resourcecontrol=deny";
 /**
  * The whole argv, the program first. QEMU starts with -S and waits for migrate-incoming on its monitor
  * at <socketFolder>/qmp.
- * @throws MigrateError "policy" where this destination cannot be what the VM needs: no KVM, no TPM, a
+ * @throws MigrateError "policy" if this destination cannot be what the VM needs: no KVM, no TPM, a
  *   network that its card's state does not fit, a path that QEMU would take for two.
  */
 export function commandLine(definition: QemuDefinition, place: QemuPlace): string[] {

@@ -1,6 +1,6 @@
 /**
  * From the argv with which a QEMU was started to the VM's definition. An argv may come from another
- * host and say anything: an option or a key is taken over only where it is on a list, everything else
+ * host and say anything: an option or a key is taken over only if it is on a list, everything else
  * is refused with its name, and no file is looked at. Pure.
  */
 import { MigrateError } from "../../../protocol/errors.ts";

@@ -128,7 +128,7 @@ export class Draft {
     return added;
   }
 
-  /** "disk.raw", and "disk-2.raw" where that is taken. */
+  /** "disk.raw", and "disk-2.raw" if that is taken. */
   #uniqueName(name: string): string {
     const dot = name.lastIndexOf(".");
     const [stem, ending] = dot > 0 ? [name.slice(0, dot), name.slice(dot)] : [name, ""];

@@ -2,7 +2,7 @@
 import { type QemuDefinition, readDefinition } from "./definition.ts";
 
 export interface Explanation {
-  /** Null where anything is refused. */
+  /** Null if anything is refused. */
   definition: QemuDefinition | null;
   /** A sentence for each thing that is refused, in the order of the command line. */
   refused: string[];

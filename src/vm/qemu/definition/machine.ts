@@ -180,8 +180,8 @@ type MachineModel = Pick<
 
 /**
  * The machine, once the whole command line is read. `byKvm` is true for a program called kvm, whose
- * accelerator is KVM where none is named (accel/accel-system.c).
- * @throws MigrateError "policy" where its type or its accelerator cannot be taken over.
+ * accelerator is KVM if none is named (accel/accel-system.c).
+ * @throws MigrateError "policy" if its type or its accelerator cannot be taken over.
  */
 export function machineOf(draft: Draft, system: QemuDefinition["system"], byKvm: boolean): MachineModel {
   const { type = system === "x86_64" ? "pc" : "", ...settings } = Object.fromEntries(draft.machine);

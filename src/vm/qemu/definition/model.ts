@@ -18,7 +18,7 @@ export interface DefinitionFile {
   format: "raw" | "qcow2";
   /**
    * Argv names no format, QEMU looked into the file, and `format` follows from the file's ending: the
-   * source must ask QEMU (query-named-block-nodes) and refuse to go on where that says something else.
+   * source must ask QEMU (query-named-block-nodes) and refuse to go on if that says something else.
    */
   formatIsGuess: boolean;
   /** Name of its block node at the destination, for export and mirror; null for boot files. */
@@ -79,7 +79,7 @@ export interface DevicePart {
 
 export interface ChardevPart {
   kind: "chardev";
-  /** Empty until the whole command line is read where argv gives none. */
+  /** Empty until the whole command line is read if argv names none. */
   id: string;
   backend: "socket" | "null" | "ringbuf" | "tpm";
   pairs: readonly Pair[];
@@ -120,7 +120,7 @@ export type Part =
   | NetworkPart;
 
 export interface QemuDefinition {
-  /** -name guest=; null where there is none. */
+  /** -name guest=; null if there is none. */
   name: string | null;
   uuid: string | null;
   /** The processor that is emulated: qemu-system-SYSTEM. */

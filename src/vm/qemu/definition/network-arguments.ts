@@ -31,7 +31,7 @@ export class NetworkArguments {
     return this.#policy.kind === "bridge" && this.#definition.parts.some(({ kind }) => kind === "network");
   }
 
-  /** The value of a -netdev or -nic. @throws MigrateError "policy" where the policy does not fit the card's state. */
+  /** The value of a -netdev or -nic. @throws MigrateError "policy" if the policy does not fit the card's state. */
   value(part: NetworkPart): string {
     const id: Pair[] = part.id === null ? [] : [{ key: "id", value: part.id }];
     const [first, ...more] = this.#backend(part);

@@ -18,7 +18,7 @@ export function shown(text: string): string {
   return text.length > longestShownChars ? `${short}…` : short;
 }
 
-/** What is refused, and why: `what` is the option, with its key where that is the matter. Throws nothing itself. */
+/** What is refused, and why: `what` is the option, with its key if that is the matter. Throws nothing itself. */
 export function refused(what: string, why: string, hint?: string): MigrateError {
   return new MigrateError("policy", `${what} is refused: ${why}`, { hint });
 }
@@ -99,7 +99,7 @@ function isScalar(value: unknown): value is Scalar {
   );
 }
 
-/** Pairs as an option's value in dotted form; the key of the first is left out where it is `implied`. */
+/** Pairs as an option's value in dotted form; the key of the first is left out if it is `implied`. */
 export function writePairs(pairs: readonly Pair[], implied?: string): string {
   return pairs
     .map(({ key, value }, at) => {

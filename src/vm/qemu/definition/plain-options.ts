@@ -137,7 +137,7 @@ function readNuma(draft: Draft, value: string, option: string): void {
   );
 }
 
-/** A value that goes as it is where the pattern fits all of it. */
+/** A value that goes as it is if the pattern fits all of it. */
 function readMatching(pattern: RegExp, { many = false } = {}): OptionReader {
   return (draft, value, option) => {
     if (!many) draft.once(option);

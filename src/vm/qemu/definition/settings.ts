@@ -42,7 +42,7 @@ export class Settings {
   }
 
   /**
-   * Reads an option's value, in JSON form only where `json` allows it. A key that is there twice is
+   * Reads an option's value, in JSON form only if `json` allows it. A key that is there twice is
    * refused unless it is in `repeats`: QEMU takes the last one, and a reader might take the first.
    * @throws MigrateError "policy".
    */
@@ -71,7 +71,7 @@ export class Settings {
     return this.#pairs.some((pair) => pair.key === key);
   }
 
-  /** Takes a key out; undefined where it is not there. @throws MigrateError "policy" where its value does not fit. */
+  /** Takes a key out; undefined if it is not there. @throws MigrateError "policy" if its value does not fit. */
   take(key: string, rule: ValueRule): string | undefined {
     const at = this.#pairs.findIndex((pair) => pair.key === key);
     if (at < 0) return undefined;
@@ -87,20 +87,20 @@ export class Settings {
     return text;
   }
 
-  /** Takes a switch out; undefined where it is not there. */
+  /** Takes a switch out; undefined if it is not there. */
   flag(key: string): boolean | undefined {
     const text = this.take(key, patterns.flag);
     return text === undefined ? undefined : /^(?:on|yes|true|y)$/.test(text);
   }
 
-  /** Takes keys out and forgets them; gives those that were there. */
+  /** Takes keys out and forgets them; returns those that were there. */
   drop(keys: readonly string[]): string[] {
     const dropped = this.#pairs.filter(({ key }) => keys.includes(key)).map(({ key }) => key);
     this.#pairs = this.#pairs.filter(({ key }) => !keys.includes(key));
     return dropped;
   }
 
-  /** Takes out all keys that the rules know, in their order. @throws MigrateError "policy" where a value does not fit. */
+  /** Takes out all keys that the rules know, in their order. @throws MigrateError "policy" if a value does not fit. */
   kept(rules: KeyRules): Pair[] {
     return this.keptBy((key) => (Object.hasOwn(rules, key) ? rules[key] : undefined));
   }
@@ -127,7 +127,7 @@ export class Settings {
     return new Settings(`${this.option} ${prefix}`, this.json, pairs);
   }
 
-  /** Refuses what nobody took, the first of it by its name. `why` says more where the option knows more. */
+  /** Refuses what nobody took, the first of it by its name. `why` says more if the option knows more. */
   end(why: (key: string) => string | undefined = () => undefined): void {
     const [first] = this.#pairs;
     if (first === undefined) return;

@@ -12,9 +12,9 @@ export type QmpErrorKind = "refused" | "interrupted" | "malformed" | "silent";
 
 export interface QmpErrorContext {
   command?: string | undefined;
-  /** QEMU's class of the error ("GenericError", "CommandNotFound"); only where refused. */
+  /** QEMU's class of the error ("GenericError", "CommandNotFound"); only if refused. */
   errorClass?: string | undefined;
-  /** QEMU's own words; they may name local paths. Only where refused. */
+  /** QEMU's own words; they may name local paths. Only if refused. */
   description?: string | undefined;
   cause?: unknown;
 }

@@ -10,7 +10,7 @@ const callAgainMs = 20;
 export interface QmpSocketEvents {
   /** A piece of what QEMU sends; read at once or copied. */
   read(piece: Uint8Array): void;
-  /** It is closed, by whomever; called once. `cause` is the system's error where there was one. */
+  /** It is closed, by whomever; called once. `cause` is the system's error if there was one. */
   ended(cause: unknown): void;
 }
 
@@ -21,7 +21,7 @@ interface Outgoing {
 }
 
 export class QmpSocket {
-  /** Who made the socket at the other end; null where it lives in a PID namespace that we do not see. */
+  /** Who made the socket at the other end; null if it lives in a PID namespace that we do not see. */
   readonly peer: ProcessId | null;
   readonly #events: QmpSocketEvents;
   #socket: Socket | undefined;
@@ -34,7 +34,7 @@ export class QmpSocket {
   }
 
   /**
-   * Calls the unix socket at `path`; where its queue of callers is full, again and again until
+   * Calls the unix socket at `path`; if its queue of callers is full, again and again until
    * `lateAtMs` of performance.now(). Throws the SystemError of callUnixSocket.
    */
   static async call(path: string, lateAtMs: number, events: QmpSocketEvents): Promise<QmpSocket> {
@@ -56,7 +56,7 @@ export class QmpSocket {
     this.#flush();
   }
 
-  /** Takes back what was sent under this id: true, or false where some of it has left already. */
+  /** Takes back what was sent under this id: true, or false if some of it has left already. */
   withdraw(id: number): boolean {
     const found = this.#outgoing.find((outgoing) => outgoing.id === id);
     if (found === undefined || found.sentBytes > 0) return false;
