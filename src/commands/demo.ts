@@ -12,7 +12,7 @@ import { toggle } from "./cli/option.ts";
 import { DemoChild } from "./demo/demo-child.ts";
 import { type DemoVm, writeDemoVm } from "./demo/demo-vm.ts";
 
-/** The VM twice (458 MiB each), and some air. */
+/** The VM twice (458 MiB each), and some room to spare. */
 const roomBytes = 1024 ** 3;
 
 interface DemoResult {
@@ -86,7 +86,7 @@ async function migrateOnce(demo: {
     const { address, ticket = "" } = await serve.waitFor("listening");
     const files = ["--name", "demo", "--ram", vm.ram, "--disk", vm.disk];
     const send = start(["send", ...files, address, "--ticket", ticket], "source-home", (event) => {
-      // The demo closes with its own summary, and tells an error as its own.
+      // The demo ends with its own summary, and reports an error as its own.
       if (reporter.json || (event.event !== "done" && event.event !== "error")) reporter.observer(event);
     });
     const done = await send.waitFor("done");

@@ -10,7 +10,7 @@ import { type Check, hostChecks, storeChecks } from "./doctor/doctor-checks.ts";
 
 export default defineCommand({
   name: "migrate doctor",
-  summary: "say what this host can and cannot do, and what helps",
+  summary: "show what this host can and cannot do, and what helps",
   about:
     "Ends with 0 when nothing is a problem, with 2 when something is. A warning is no problem: migrations work, with less.",
   options: { store: optional("DIR", "Look at this folder as the store of migrate serve as well") },

@@ -20,7 +20,7 @@ interface VmRow {
   where: string;
   /** Of the QEMU that runs it. */
   pid?: number;
-  /** If it is broken: why. */
+  /** Why it is broken, if it is. */
   reason?: string;
 }
 

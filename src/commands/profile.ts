@@ -79,15 +79,15 @@ With --to the destination is another host's migrate serve, which discards what i
       "Makes the order of runs and the made-up files the same again",
       wholeNumber(0, mostSeed),
     ),
-    resume: optional("FILE", "Go on with a profile that was cut short"),
-    replay: optional("FILE", "Measure nothing: tell and draw everything from raw samples again"),
-    compare: toggle("Measure nothing: tell two samples files apart"),
+    resume: optional("FILE", "Resume a profile that was cut short"),
+    replay: optional("FILE", "Measure nothing: show and draw everything from raw samples again"),
+    compare: toggle("Measure nothing: compare two samples files"),
     ...passphraseOptions,
   },
   examples: [
     [name, "a first look, in under a minute"],
     [`${name} --thesis --out evaluation`, "the whole evaluation on this host"],
-    [`${name} --to 192.0.2.7:7600 --ticket mt1-...`, "between two hosts"],
+    [`${name} --to 192.0.2.7:7600 --ticket mig1-...`, "between two hosts"],
     [`${name} --compare before.json after.json`, "what has changed, and what is chance"],
   ],
   async run({ options, positionals, world, reporter }) {
@@ -171,7 +171,7 @@ function listed(bytes: readonly number[]): string {
   return bytes.map((size) => formatBytes(size)).join(", ");
 }
 
-/** Where files go: as told, beside what is taken up again, else a new folder; with --json only as told. */
+/** The folder for files: the one named, else that of the profile that is resumed, else a new one; with --json only the first two. */
 function folderFor(
   out: string | undefined,
   resume: string | undefined,

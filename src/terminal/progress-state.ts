@@ -12,7 +12,7 @@ export interface LinkTrouble {
   retryAtMs: number;
 }
 
-/** How the RAM of a VM that runs gets on; see the event. */
+/** The progress of the RAM of a running VM; see the event. */
 export type RamView = Pick<
   Extract<MigrationEvent, { event: "ram" }>,
   "iteration" | "remainingBytes" | "dirtyBytesPerSec" | "expectedDowntimeMs" | "throttlePercent"
@@ -40,7 +40,7 @@ export type ProgressState = ReadonlyMap<string, SessionView>;
 
 export const noProgress: ProgressState = new Map();
 
-/** The time constant of the smoothing: a change of pace shows to two thirds after so many seconds. */
+/** The time constant of the smoothing: after this time two thirds of a change of pace show. */
 const smoothingSeconds = 4;
 
 /** Samples nearer to each other than this wait for the next one: their rate would be noise. */
@@ -64,7 +64,7 @@ export function progressAfter(state: ProgressState, event: MigrationEvent, nowMs
       return changed(state, event.session, { name: event.name, ram });
     }
     case "link": {
-      // Of all that goes over one network, the connection that says when it tries again is shown.
+      // Of several connections that are lost with the network, the one that knows when it tries again is shown.
       if (event.state === "lost" && event.attempt === 0 && state.get(event.session)?.link) return state;
       const link =
         event.state === "lost"
@@ -134,7 +134,7 @@ function withProgress(view: SessionView, event: Extract<MigrationEvent, { event:
     doneBytes: Math.max(view.doneBytes, event.doneBytes),
     savedBytes: Math.max(view.savedBytes, event.savedBytes),
   };
-  // What QEMU has left to send goes on being counted while the link is away; that is no pace of the link.
+  // QEMU's own count moves even while the link is away, which says nothing of the link's pace.
   if (view.link !== undefined) return { ...next, sample: undefined };
   const sample = { seconds: event.seconds, doneBytes: next.doneBytes, wireBytes: event.wireBytes };
   const last = view.sample;

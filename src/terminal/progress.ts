@@ -126,7 +126,7 @@ function factsOf(view: SessionView, nowMs: number): string[] {
     return [`link lost (${printable(view.link.message)})`, `${when}${attempt}`];
   }
   const facts: string[] = [];
-  // Of RAM nobody knows how often it will be sent: what goes over the wire is all that can be said.
+  // How often RAM will be sent again is not known: only the rate on the wire means something.
   const isRam = ramFactsOf(view).length > 0;
   if (view.rateBytesPerSec !== undefined && !isRam) facts.push(formatRate(view.rateBytesPerSec));
   if (view.wireRateBytesPerSec !== undefined)

@@ -1,5 +1,5 @@
 /**
- * The one voice of a command. With `json`, each event is one object a line on standard output and
+ * What a command reports, and how. With `json`, each event is one object a line on standard output and
  * nothing else is there; without, results go to standard output and progress, warnings and errors
  * to standard error, below which the progress bars are kept when that is a terminal.
  */
@@ -49,19 +49,19 @@ export interface Reporter {
   /** Something worth knowing. */
   note(message: string): void;
   warn(message: string): void;
-  /** The failure that ends the command; told once, even if the observer has had it. */
+  /** The failure that ends the command; reported once, even if the observer has received it as an event. */
   fail(error: MigrateError, context?: { side?: Side; phase?: string }): void;
   /** Takes the progress off the screen and waits until all is written. */
   close(): Promise<void>;
 }
 
-/** Without a terminal one line of progress a session in so many milliseconds. */
+/** Shortest time between two lines of progress of one session if there is no terminal. */
 const plainLineMs = 5000;
 
-/** A reader of JSON that is so many bytes behind gets no events of progress until it has caught up. */
+/** How many bytes a reader of JSON may be behind and still get events of progress. */
 const jsonBacklogBytes = 1024 * 1024;
 
-/** Events that the next one of their kind makes worthless. */
+/** Events that the next one of their kind supersedes. */
 const passing: readonly MigrationEvent["event"][] = ["progress", "ram"];
 
 export function makeReporter(options: ReporterOptions): Reporter {
@@ -118,7 +118,7 @@ export function makeReporter(options: ReporterOptions): Reporter {
         if (display === undefined) plainProgress(event.session);
         break;
       case "link":
-        // A stream's trouble is told once, and not again if the network's is known.
+        // A stream's loss is reported once, and not at all while the link's own is known.
         if (event.state === "lost") {
           if (event.attempt > 0 || !before.get(event.session)?.link) warn(linkText(event));
         } else if (before.get(event.session)?.link) log(linkText(event));

@@ -22,9 +22,9 @@ export interface RunBarState {
 }
 
 const barColumns = 24;
-/** Without a terminal a line comes so often at most. */
+/** Shortest time between two lines if there is no terminal. */
 const plainLineMs = 10_000;
-/** The time left is counted down so often. */
+/** How often the time left is counted down. */
 const redrawMs = 1000;
 
 export class RunBar {

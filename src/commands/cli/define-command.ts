@@ -22,9 +22,9 @@ export interface CommandSpec<Given extends Options> {
   summary: string;
   /** True if it is for this program's own processes, and no help shows it. */
   hidden?: boolean;
-  /** More, if it is needed: paragraphs. */
+  /** More than the summary, if that is needed: paragraphs. */
   about?: string;
-  /** The usage lines, if they cannot be told from positionals and options. */
+  /** The usage lines, if they do not follow from positionals and options. */
   usage?: readonly string[];
   positionals?: Positionals & { about: readonly string[] };
   options: Given;
@@ -36,7 +36,7 @@ export interface CommandSpec<Given extends Options> {
   run(input: CommandInput<Given>): Promise<number | undefined>;
 }
 
-/** A command whose options' types are not known any more. */
+/** A command of any kind: the types of its options are known to its own `run` alone. */
 export interface Command {
   spec: CommandSpec<Options>;
   parse(argv: readonly string[]): ParsedArguments;
@@ -67,7 +67,7 @@ export function isGroup(entry: Command | CommandGroup): entry is CommandGroup {
   return "commands" in entry;
 }
 
-/** The voice of a command in this world. */
+/** The reporter of a command in this world. */
 export function reporterFor(world: World, json: boolean): Reporter {
   return makeReporter({
     json,

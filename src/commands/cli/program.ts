@@ -8,7 +8,7 @@ import { suggest } from "./suggest.ts";
 import { build } from "./version.ts";
 
 /**
- * Runs the command that `argv` (the arguments of the process) names in `tree`, tells what comes of it
+ * Runs the command that `argv` (the arguments of the process) names in `tree`, reports how it ends
  * and returns the exit code. Never throws, and has written everything when it resolves.
  */
 export async function runProgram(tree: CommandGroup, argv: readonly string[], world: World): Promise<number> {

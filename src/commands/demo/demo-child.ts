@@ -44,7 +44,7 @@ export class DemoChild {
     for (;;) {
       const found = this.events.find((event) => event.event === name);
       if (found !== undefined) return found as Extract<MigrationEvent, { event: Name }>;
-      if (ended) throw await this.#failure(`ended without saying "${name}"`);
+      if (ended) throw await this.#failure(`ended without the event "${name}"`);
       const arrived = new Promise<void>((resolve) => {
         this.#waiting = resolve;
       });

@@ -32,7 +32,7 @@ export class ProfileFolder {
     return join(this.path, "samples.json");
   }
 
-  /** Nothing came of it: an empty folder is not left behind. */
+  /** Removes the folder if nothing was written to it. */
   removeIfEmpty(): void {
     try {
       rmdirSync(this.path);
@@ -80,7 +80,7 @@ export class ProfileFolder {
   }
 }
 
-/** Everything a person wants to read, for a terminal of so many columns; 0 if it is none. */
+/** All that a person reads of a profile, for a terminal of `columns` columns, or 0 if the output is none. */
 export function profileText(samples: Samples, columns: number): string {
   const width = columns > 0 ? columns : plainColumns;
   const shown = new Set<string>();
