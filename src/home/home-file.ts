@@ -40,7 +40,7 @@ const lockRetryMs = 10;
 export function readHomeFile(path: string, forbiddenMode: number): string | null {
   let fd: number;
   try {
-    // O_NONBLOCK: a FIFO under this name must not hold us up.
+    // O_NONBLOCK: opening a FIFO of this name must not wait for its writer.
     fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   } catch (cause) {
     const code = errnoOf(cause);
@@ -73,8 +73,7 @@ export function readHomeFile(path: string, forbiddenMode: number): string | null
 /**
  * Makes the file (mode 0600, durable) if there is none; false, and nothing changed, if there is one.
  *
- * link(2) and not rename(2) gives it its name: rename would take the place of what another process
- * made in between. Throws MigrateError "home-unusable".
+ * It gets its name by link(2), not rename(2), which would replace what another process made in between. Throws MigrateError "home-unusable".
  */
 export function createHomeFile(path: string, text: string): boolean {
   return publish(path, text, (temporary) => {
@@ -135,7 +134,7 @@ function openLock(lockPath: string): number {
   }
 }
 
-/** Writes a temporary file beside `path` and lets `name` give it its name; it is gone afterwards in any case. */
+/** Writes a temporary file beside `path`, has `name` link or rename it, and removes it in any case. */
 function publish(path: string, text: string, name: (temporary: string) => boolean): boolean {
   const suffix = `${process.pid}.${randomBytes(6).toString("hex")}.tmp`;
   const temporary = join(dirname(path), `.${basename(path)}.${suffix}`);

@@ -90,7 +90,7 @@ function closeToOthers(home: string): void {
   }
 }
 
-/** Tries it: access(2) tells root that everything can be written. */
+/** By writing: access(2) tells root that everything can be written. */
 function requireWritable(home: string): void {
   const probe = join(home, `.probe.${process.pid}.${randomBytes(6).toString("hex")}`);
   try {
@@ -113,7 +113,7 @@ function codeOf(cause: unknown): string | undefined {
   return (cause as NodeJS.ErrnoException | undefined)?.code;
 }
 
-/** The system's own words for it, without the path that node puts behind them. */
+/** The system's own message, without the path that node appends. */
 function reasonOf(cause: unknown): string {
   const text = cause instanceof Error ? cause.message : String(cause);
   return text.replace(/^[A-Z0-9]+: /, "").replace(/, \w+( '.*')?$/s, "");

@@ -1,7 +1,7 @@
-/** A thread that works only where nobody else wants to. */
+/** A thread that works only while nothing else wants the processor or the disk. */
 import { setIoPriority, setThreadPriority } from "./libc.ts";
 
-/** nice(1) goes up to 19; at 10 a thread gets a tenth of what others get if they want it all. */
+/** nice(1) goes up to 19; at 10 a thread gets a tenth of what others get that all want the processor. */
 const niceness = 10;
 
 /** ioprio_set(2): class IOPRIO_CLASS_IDLE in the upper bits, which has no levels. */

@@ -12,16 +12,16 @@ const FICLONE = 0x40049409;
 /** The largest block of a file system that shares blocks here: what is cloned is whole blocks. */
 const probeBytes = 64 * 1024;
 
-/** Errors of copy_file_range(2) that say "not between these two files". */
+/** Errors of copy_file_range(2) that mean "not between these two files". */
 const notHere: readonly number[] = [errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS];
 
 /**
  * Copies `bytes` bytes by copy_file_range(2), from `fromOffset` of one file to `toOffset` of another;
- * all are bytes below 2^53. On a file system that shares blocks, and if offsets and length are
- * multiples of its block, no byte is copied at all. Neither descriptor's position moves.
+ * all are bytes below 2^53. No byte is copied at all if the file system shares blocks, and offsets and length
+ * are multiples of its block. Neither descriptor's position moves.
  *
  * Returns how many bytes were copied: fewer than `bytes` if the first file ends before that, or if
- * it came so far and no further. Null if the file systems cannot copy so (EXDEV, EINVAL, EOPNOTSUPP,
+ * an error stopped it there. Null if the file systems cannot copy so (EXDEV, EINVAL, EOPNOTSUPP,
  * ENOSYS), and then nothing was copied. Throws a SystemError (EBADF, EIO, ENOSPC, EDQUOT, EFBIG).
  */
 export function copyRange(

@@ -37,7 +37,7 @@ function flockStructure(type: number, start: number, length: number): Uint8Array
   return new Uint8Array(view.buffer);
 }
 
-/** Does a lock of another open file description keep us from write-locking these bytes? */
+/** Whether a lock of another open file description keeps us from write-locking these bytes. */
 function isHeld(fd: number, start: number, length: number): boolean {
   const structure = flockStructure(F_WRLCK, start, length);
   const answer = fcntl(fd, F_OFD_GETLK, structure);
@@ -56,7 +56,7 @@ export function tryFlock(fd: number): boolean {
   throw systemError("flock", answer);
 }
 
-/** May a call to this file system's locks be answered by "there are none"? */
+/** Whether this error means that the file system has no locks. */
 function isUnsupported(thrown: unknown): boolean {
   const code = (thrown as { code?: unknown }).code;
   return code === "ENOLCK" || code === "EINVAL" || code === "EOPNOTSUPP" || code === "ENOSYS";

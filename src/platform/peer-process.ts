@@ -1,4 +1,4 @@
-/** Calls to unix sockets, and which process takes them. */
+/** Connecting to a unix socket, and which process is at its other end. */
 import { close, connect, errno, getsockopt, systemError } from "./libc.ts";
 import { type ProcessId, processId } from "./process-id.ts";
 import { openUnixSocket, unixAddress } from "./unix-socket.ts";
@@ -40,7 +40,7 @@ export function peerOf(fd: number): ProcessId {
 
 /**
  * The process that listens on the unix socket at this path, as the two above, and throws what they throw.
- * It calls and hangs up at once without a word. A server that serves one caller at a time has that call
+ * It connects and closes at once without sending anything. A server that serves one caller at a time has that call
  * in its queue until it accepts again: if you have a connection, ask `peerOf`.
  */
 export function peerProcess(socketPath: string): ProcessId {

@@ -1,6 +1,6 @@
 /**
  * Other processes of this host, each named so that its pid, used again by the kernel, is not taken for
- * it: proc(5). The files of a process may vanish at any moment; that is an answer here, no error.
+ * it: proc(5). The files of a process may vanish at any moment; here that is a result, not an error.
  */
 import { closeSync, openSync, readSync } from "node:fs";
 import { constants } from "node:os";

@@ -9,7 +9,7 @@ import { openUnixSocket, SOCK_CLOEXEC, SOCK_NONBLOCK, unixAddress } from "./unix
 
 /** Connections that may wait until somebody accepts them. */
 const backlog = 64;
-/** How often is looked for a connection while somebody waits for one. */
+/** How often a connection is looked for while somebody waits for one. */
 const pollMs = 2;
 
 interface Waiter {
@@ -106,7 +106,7 @@ export class UnixListener {
         this.#timer = setTimeout(() => this.#look(), pollMs);
         return;
       }
-      // A connection that was gone again before it was accepted says nothing of the next one.
+      // That a connection was gone again before it was accepted does not concern the next one.
       else if (answer !== -errno.EINTR && answer !== -errno.ECONNABORTED) {
         this.#refuseAll(systemError("accept4", answer));
       }

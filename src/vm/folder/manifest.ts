@@ -1,4 +1,4 @@
-/** `vm.json`: what a VM in a folder consists of, and what was last known of its digests and owner. */
+/** `vm.json`: what a VM in a folder consists of, and its digests and owner as last recorded. */
 import { readFileSync, statSync } from "node:fs";
 import * as v from "valibot";
 import { MigrateError } from "../../protocol/errors.ts";
@@ -155,7 +155,7 @@ export function readManifest(path: string): Manifest {
   return parseManifest(text, path);
 }
 
-/** The text of a vm.json. The same manifest gives the same text. */
+/** The text of a vm.json. Equal manifests have equal texts. */
 export function serialiseManifest(manifest: Manifest): string {
   return `${JSON.stringify(manifest, null, 2)}\n`;
 }

@@ -1,4 +1,4 @@
-/** The files that a source reads while it sends them, whoever keeps them from changing. */
+/** The files that a source reads while it sends them; how they are kept from changing differs. */
 export interface OpenFiles {
   /** The descriptor of the VM's file `index`; read by position, since others read through it too. */
   fd(index: number): number;

@@ -19,7 +19,7 @@ export interface StoredVm {
   broken?: string;
 }
 
-/** Folders of VMs that were sent away: their names as they are given when the files are kept. */
+/** The names that the folders of VMs get which were moved away and whose files were kept. */
 const sentAway = /\.migrated(?:-[0-9a-f]{8})?$/;
 
 /**
@@ -56,7 +56,7 @@ function holdsManifest(folder: string): boolean {
     return true;
   } catch (thrown) {
     const { code } = thrown as { code?: unknown };
-    // What is hidden from us is told as broken, with the reason.
+    // What this user may not see is listed as broken, with the reason.
     return code !== "ENOENT" && code !== "ENOTDIR";
   }
 }

@@ -19,7 +19,7 @@ export interface VmFile {
   bytes: number;
   /** Size of the blocks it takes on the disk. */
   allocatedBytes: number;
-  /** Device and inode say which file it is, the time of birth that the inode was not used again. */
+  /** Device and inode identify the file; the time of birth shows if the inode was used again for another. */
   dev: bigint;
   ino: bigint;
   birthtimeNs: bigint;
@@ -41,7 +41,7 @@ function invalid(message: string, hint?: string, cause?: unknown): MigrateError 
   return new MigrateError("vm-invalid", message, { side: "source", hint, cause });
 }
 
-/** What stops a path from being used, in words. */
+/** Why a path cannot be used, as the end of a sentence. */
 function whyNot(thrown: unknown): string {
   const code = (thrown as { code?: unknown }).code;
   if (code === "ENOENT" || code === "ENOTDIR") return "does not exist";
@@ -50,7 +50,7 @@ function whyNot(thrown: unknown): string {
   return `cannot be read: ${String(code ?? thrown)}`;
 }
 
-/** Looks at one file and opens it once, so that what cannot be read is known before anything is sent. */
+/** Describes one file, and opens it once so that one that cannot be read is known before anything is sent. */
 function describeFile(kind: FileKind, given: string, base: string, folder?: string): VmFile {
   const wrong = checkFileName(basename(base));
   if (wrong !== null)

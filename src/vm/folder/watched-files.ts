@@ -13,7 +13,7 @@ interface WatchedFile {
   then: BigIntStats;
 }
 
-/** The sentences here name a file by its base name: they may be told to the peer. */
+/** The sentences here name a file by its base name alone: they may be sent to the peer. */
 function changed(file: VmFile, how: string, cause?: unknown): MigrateError {
   return new MigrateError("source-changed", `${file.base} ${how} since the migration began`, {
     side: "source",
@@ -109,7 +109,7 @@ export class WatchedFiles implements OpenFiles, Disposable {
     try {
       held = holdAgainstQemu(fd);
     } catch {
-      // No locks here: what QEMU does shows in the file's times, which `verify` reads.
+      // No locks on this file system: what QEMU writes shows in the file's times, which `verify` reads.
       this.#unguarded.push(file.base);
       return;
     }

@@ -1,7 +1,7 @@
 /**
  * A process that runs a VM or a part of it and outlives the one that starts it: in a session of its
- * own, without our descriptors, our environment or our working directory. What it says on its standard
- * error goes to a log file, whose last lines explain its end.
+ * own, without our descriptors, our environment or our working directory. Its standard error goes to a
+ * log file, whose last lines explain its end.
  */
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import { basename } from "node:path";
@@ -21,12 +21,12 @@ const excerptChars = 300;
 const logTailBytes = 4096;
 /** Most lines of an excerpt: the last ones. */
 const excerptLines = 3;
-/** How often is looked whether a process that is not our child still runs. */
+/** How often a process that is not our child is looked for. */
 const pollMs = 50;
 /** How long a process may take to end after SIGKILL, in milliseconds. */
 const forcedMs = 15_000;
 
-/** All that it gets of an environment: no settings of ours, no secrets, messages in English. */
+/** Its whole environment: no settings of ours, no secrets, messages in English. */
 const environment = { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", LANG: "C.UTF-8" };
 
 export interface Daemon {
@@ -80,7 +80,7 @@ export function startDaemon(argv: readonly string[], { cwd, log }: DaemonOptions
   }
 }
 
-/** One that somebody before us started. Whether it still runs is looked at only once its end is asked for. */
+/** One that an earlier process started. It is watched only from the moment `ended` is first read. */
 export function adoptDaemon(process: ProcessId, log: string): Daemon {
   let end: Promise<void> | undefined;
   return {
@@ -100,7 +100,7 @@ function endOf(process: ProcessId): Promise<void> {
     clearInterval(timer);
     end.resolve();
   }, pollMs);
-  // It may outlive us: nobody has to stay for it.
+  // It may outlive us: waiting for it must not keep this process alive.
   timer.unref();
   return end.promise;
 }

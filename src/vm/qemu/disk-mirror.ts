@@ -1,5 +1,5 @@
 /**
- * One disk of a running VM, mirrored into the destination's by the source's QEMU while the guest goes on
+ * One disk of a running VM, mirrored into the destination's by the source's QEMU while the guest keeps
  * writing (QEMU docs/interop/live-block-operations.rst; qapi/block-core.json, blockdev-mirror). The target is
  * an NBD server behind a unix socket that this program carries.
  */
@@ -34,7 +34,7 @@ export class DiskMirror {
   readonly #ready = Promise.withResolvers<void>();
   readonly #ended = Promise.withResolvers<void>();
   #isOver = false;
-  /** True from the moment in which its end is asked for: no end before that is wanted. */
+  /** True from the moment in which its end is asked for: an end before that is a failure. */
   #ending = false;
   #unlisten: (() => void) | undefined;
 
@@ -90,7 +90,7 @@ export class DiskMirror {
     return this.#ready.promise;
   }
 
-  /** Rejects once the mirror broke off by itself; else never settles before it was ended. */
+  /** Resolves once the mirror was ended; rejects if it broke off by itself. */
   get ended(): Promise<void> {
     return this.#ended.promise;
   }

@@ -1,6 +1,6 @@
 /**
  * The files of a VM whose QEMU has them open: those that it never writes, and the disks of one that stands
- * held. QEMU's own locks keep others away; what it writes nevertheless shows in their times.
+ * held. QEMU's own locks keep others away; what QEMU itself writes shows in the files' times.
  */
 import { type BigIntStats, closeSync, fstatSync, openSync } from "node:fs";
 import { MigrateError } from "../../protocol/errors.ts";

@@ -21,7 +21,7 @@ export interface HostVm {
   hasTpm: boolean;
 }
 
-/** Processes are known by the name of their program: the same options may stand behind sudo or strace. */
+/** A QEMU is known by its program's name: sudo or strace may have the same options behind their own. */
 const qemuName = /^(?:qemu-system-[\w-]+|qemu-kvm|qemu|kvm)$/;
 
 /** The VMs that this user may look at, by their pids. Reads /proc (proc(5)); never throws for a process. */

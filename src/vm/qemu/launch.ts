@@ -11,7 +11,7 @@ import { qemuLogName, qmpSocketName, type RunFolder } from "./run-folder.ts";
 
 /** How long QEMU may take until it answers, in milliseconds; one with large memory to lock needs seconds. */
 const startTimeoutMs = 15_000;
-/** How often is looked for its socket. */
+/** How often its socket is looked for. */
 const pollMs = 10;
 /** How long QEMU may take to quit when it is asked, in milliseconds: it flushes its disks. */
 const quitTimeoutMs = 10_000;
@@ -47,7 +47,7 @@ export async function startQemu(
   run: RunFolder,
   { timeoutMs = startTimeoutMs } = {},
 ): Promise<RunningQemu> {
-  // What lies there is of an earlier try; it must not be taken for this one's answer.
+  // The socket of an earlier try must not be taken for this one's.
   rmSync(run.socket(qmpSocketName), { force: true });
   const daemon = startDaemon(argv, { cwd: "/", log: join(run.path, qemuLogName) });
   try {
@@ -80,8 +80,8 @@ export async function adoptQemu(
 }
 
 /**
- * Its starter may have been killed between the start and the note. Then the process that listens on
- * the QMP socket, which stands in a folder that only this user can enter, is the one.
+ * Whoever started QEMU may have been killed before it was noted. Then it is the process that listens on the QMP
+ * socket, which lies in a folder that only this user can enter.
  */
 function noteUnnoted(run: RunFolder): ProcessId | null {
   if (run.noted()?.qemu !== null) return null;
@@ -117,7 +117,7 @@ async function firstAnswer(daemon: Daemon, run: RunFolder, timeoutMs: number): P
         await qmp.execute("query-status", undefined, { timeoutMs: left() });
         if (!gone) return qmp;
       } catch {
-        // Bound and not listening yet; or it is about to end, and has said why by then.
+        // Bound and not listening yet; or it is about to end, and its log shows why.
       }
       qmp?.close();
     }

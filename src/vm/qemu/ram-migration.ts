@@ -88,7 +88,7 @@ export class RamMigration {
       "pause-before-switchover": pause,
       "auto-converge": autoConverge,
       multifd: channels > 0,
-      // What another program may have left switched on does not fit what we carry.
+      // Another program may have left these switched on, and our streams cannot carry them.
       xbzrle: false,
       "postcopy-ram": false,
       "return-path": false,
@@ -106,7 +106,7 @@ export class RamMigration {
     await this.#qmp.execute("migrate", { uri: `unix:${socketPath}` });
   }
 
-  /** QEMU says no more than this from now on. Throws QmpError. */
+  /** From now on QEMU sends at most so many bytes a second. Throws QmpError. */
   async pace(bandwidthBytesPerSec: number): Promise<void> {
     await this.#qmp.execute("migrate-set-parameters", { "max-bandwidth": Math.ceil(bandwidthBytesPerSec) });
   }

@@ -20,7 +20,7 @@ export const runNameBytes = 40;
 export const qmpSocketName = "qmp";
 
 const processesName = "processes.json";
-/** What the VM's processes say on their standard error. */
+/** The standard error of the VM's processes. */
 export const qemuLogName = "qemu.log";
 export const swtpmLogName = "swtpm.log";
 /** Files of ours: nothing that a VM's command line names may take their place. */
@@ -90,7 +90,7 @@ export class RunFolder {
       try {
         return [RunFolder.at(home, name)];
       } catch {
-        // Nothing that `make` has made.
+        // Not a folder that `make` has made: its name is no VM's.
         return [];
       }
     });
@@ -195,7 +195,7 @@ export class RunFolder {
     if (processes.some(isRunning)) return true;
     if (this.#isAnswering()) return true;
     if (noted !== null || !existsSync(join(this.path, processesName))) return false;
-    // Something is noted that we cannot read. To go on could mean two VMs of one name.
+    // Something is noted that we cannot read: to continue could mean two VMs of one name.
     throw new MigrateError("home-unusable", "What is noted of an earlier VM of this name cannot be read.", {
       hint: `Make sure that none runs from ${this.path}, then remove that folder.`,
     });

@@ -1,6 +1,6 @@
 /**
- * A VM that runs under QEMU on this host, as its migration finds it: what its command line says, held
- * against what QEMU itself says now. If the two differ (a disk that was plugged in, a snapshot that was
+ * A VM that runs under QEMU on this host, as its migration finds it: its command line, compared with what QEMU
+ * itself reports now. If the two differ (a disk that was plugged in, a snapshot that was
  * taken) the command line is not the VM any more, and the VM is refused.
  */
 import { existsSync, readlinkSync, realpathSync, statSync } from "node:fs";
@@ -87,7 +87,7 @@ export async function openRunningVm(path: string): Promise<RunningVm> {
   }
 }
 
-/** What the system or QEMU does not let us see is no mistake of ours. */
+/** An error of the system is about what this user may see, not a bug. */
 function lookFailure(thrown: unknown): MigrateError {
   const { code } = thrown as { code?: unknown };
   if (thrown instanceof MigrateError || typeof code !== "string") return qmpFailure(thrown, "source");
@@ -170,7 +170,7 @@ async function disksOf(qmp: Qmp, definition: QemuDefinition, cwd: string): Promi
     });
 }
 
-/** What the command line says of a file, or leaves to be guessed, must be what QEMU takes it for. */
+/** Throws unless the format that the command line names, or that was guessed, is the one that QEMU uses. */
 function requireFormat(file: DefinitionFile, image: Inserted): void {
   // A node without a format of its own is the file as it is.
   const format = image.drv === "file" ? "raw" : image.drv;

@@ -22,10 +22,10 @@ const pollMs = 5;
 const politeMs = 3000;
 
 export interface SwtpmOptions {
-  /** Is there; empty for a VM whose TPM's state comes with its RAM. */
+  /** An existing folder; empty for a VM whose TPM's state comes with its RAM. */
   stateFolder: string;
   run: RunFolder;
-  /** What is started in the place of swtpm. */
+  /** Started in place of swtpm; for tests. */
   program?: string;
 }
 
@@ -64,7 +64,7 @@ export async function startSwtpm({
   const pidFile = run.socket(pidName);
   for (const path of [socket, pidFile]) rmSync(path, { force: true });
   run.link(tpmStateName, resolve(stateFolder));
-  // Relative names: swtpm cuts its options at commas, which the name of a VM may hold.
+  // Relative names: swtpm splits its options at commas, which the name of a VM may hold.
   const daemon = startDaemon(
     [
       ...[program, "socket", "--tpm2", "--terminate", "--tpmstate", `dir=${tpmStateName},mode=0600`],

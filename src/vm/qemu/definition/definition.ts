@@ -1,6 +1,6 @@
 /**
  * From the argv with which a QEMU was started to the VM's definition. An argv may come from another
- * host and say anything: an option or a key is taken over only if it is on a list, everything else
+ * host and hold anything: an option or a key is taken over only if it is on a list, everything else
  * is refused with its name, and no file is looked at. Pure.
  */
 import { MigrateError } from "../../../protocol/errors.ts";
@@ -77,7 +77,7 @@ export function readDefinition(argv: readonly string[]): {
   const program = refusals.length > 0 ? undefined : attempt(() => programOf(argv[0] ?? ""));
   if (program === undefined) return { definition: null, refusals, notes: [] };
   for (const [option, value, read] of optionsOf(argv)) attempt(() => read(draft, value, option));
-  // What is missing because it was refused is no second mistake.
+  // An option that is missing because it was refused is not refused a second time.
   const definition = refusals.length > 0 ? undefined : attempt(() => finish(draft, program));
   return { definition: refusals.length > 0 ? null : (definition ?? null), refusals, notes: draft.notes };
 }
@@ -101,7 +101,7 @@ function checkLimits(argv: readonly string[]): void {
 
 interface Program {
   system: QemuDefinition["system"];
-  /** Called kvm, and then QEMU prefers KVM. */
+  /** The program is called kvm, so that QEMU prefers KVM. */
   byKvm: boolean;
 }
 

@@ -118,7 +118,7 @@ const objects: Readonly<Record<string, KeyRules>> = {
   ),
 };
 
-/** Why some objects are refused, for people who wonder. */
+/** Why some objects are refused, for the sentence that a person reads. */
 const refusedObjects: Readonly<Record<string, string>> = {
   "memory-backend-file": "its memory is a file of the host",
   secret: "it is a secret of the source",

@@ -125,7 +125,7 @@ const readBlockdev: OptionReader = (draft, value, option) => {
     const protocol = readProtocol(settings, draft.parts.length);
     draft.define("drive", name, option);
     draft.protocols.set(name, protocol);
-    // Its place, should no format node ask for it.
+    // Keeps its place in the order, in case no format node refers to it.
     draft.parts.push(null);
     return;
   }
@@ -193,7 +193,7 @@ function addNode(draft: Draft, { option, name, format, readOnly, pairs, below, p
   else draft.parts[place] = part;
 }
 
-/** Protocol nodes that a device uses without a format node: they are raw disks. Once all is read. */
+/** Protocol nodes that a device uses without a format node: they are raw disks. To be called once all is read. */
 export function addBareNodes(draft: Draft): void {
   for (const [name, below] of draft.protocols) {
     draft.undefine("drive", name);

@@ -69,14 +69,14 @@ export class Draft {
     this.parts.push({ kind: "plain", argv });
   }
 
-  /** Takes a name for something that others refer to. Drives and block nodes share theirs, as in QEMU. */
+  /** Claims a name for something that others refer to. Drives and block nodes share theirs, as in QEMU. */
   define(kind: Kind, id: string, option: string): void {
     const key = `${kind} ${id}`;
     if (this.#defined.has(key)) throw refused(option, `"${shown(id)}" is there twice`);
     this.#defined.add(key);
   }
 
-  /** Gives a name back: what had it has become part of something else. */
+  /** Frees a name: what had it has become part of something else. */
   undefine(kind: Kind, id: string): void {
     this.#defined.delete(`${kind} ${id}`);
   }

@@ -1,6 +1,5 @@
 /**
- * What a VM is, as its QEMU command line says it, once every argument of it has been read and found
- * harmless: the only thing from which a destination starts QEMU. Types alone; definition.ts makes it,
+ * What a VM is, by its QEMU command line, once every argument of it has been read and found harmless: the only thing from which a destination starts QEMU. Types alone; definition.ts makes it,
  * command-line.ts makes an argv of it again. Pure.
  */
 
@@ -13,12 +12,12 @@ export interface DefinitionFile {
   kind: "disk" | "boot";
   /** Its name at the destination: passes checkFileName, is unique within the VM and follows from argv alone. */
   name: string;
-  /** As argv has it, maybe relative. For the source alone, which opens it; nobody else may. */
+  /** As in argv, maybe relative. For the source alone, which opens it; nobody else may. */
   path: string;
   format: "raw" | "qcow2";
   /**
    * Argv names no format, QEMU looked into the file, and `format` follows from the file's ending: the
-   * source must ask QEMU (query-named-block-nodes) and refuse to go on if that says something else.
+   * source must ask QEMU (query-named-block-nodes) and refuse the VM if that is something else.
    */
   formatIsGuess: boolean;
   /** Name of its block node at the destination, for export and mirror; null for boot files. */

@@ -2,7 +2,7 @@
  * What the destination puts behind a VM's network cards: its own policy, as far as the migration stream
  * lets it. Checked with QEMU 7.2: the stream of a VM with the user network holds a section "slirp" that
  * only a user network takes, and a virtio card that had a tap device behind it ("saved image requires
- * vnet_hdr=on") only goes on with a tap device. Pure.
+ * vnet_hdr=on") can only resume with a tap device. Pure.
  */
 import { MigrateError } from "../../../protocol/errors.ts";
 import type { NetworkPart, Pair, QemuDefinition } from "./model.ts";
@@ -56,12 +56,12 @@ export class NetworkArguments {
     if (part.backend === "tap" && this.#isVirtio(part))
       throw new MigrateError(
         "policy",
-        `${what} is a virtio card on a tap device, and can go on only with one: the destination has ${this.#name()}`,
+        `${what} is a virtio card on a tap device, and can resume only with one: the destination has ${this.#name()}`,
         { hint: "Serve with --net bridge:NAME." },
       );
     if (this.#policy.kind === "user") return this.#user(what);
     this.#hubs += 1;
-    // A hub without any other port: the card is there, and nothing it says gets anywhere.
+    // A hub without any other port: the card is there, and what it sends reaches nothing.
     return [
       { key: "type", value: "hubport" },
       { key: "hubid", value: this.#hubs },

@@ -18,7 +18,7 @@ export function shown(text: string): string {
   return text.length > longestShownChars ? `${short}…` : short;
 }
 
-/** What is refused, and why: `what` is the option, with its key if that is the matter. Throws nothing itself. */
+/** The error for what is refused: `what` is the option, with its key if it is about one. For the caller to throw. */
 export function refused(what: string, why: string, hint?: string): MigrateError {
   return new MigrateError("policy", `${what} is refused: ${why}`, { hint });
 }

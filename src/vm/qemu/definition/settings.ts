@@ -1,6 +1,6 @@
 /**
- * The keys of one option while they are looked at: each is taken out by somebody who knows what it
- * means, and one that nobody took is refused with its name. Pure.
+ * The keys of one option while it is read: each is taken out by the reader that knows what it means, and one
+ * that is left over is refused with its name. Pure.
  */
 import { visiblePattern } from "../../../protocol/printable.ts";
 import type { Pair } from "./model.ts";
@@ -127,7 +127,7 @@ export class Settings {
     return new Settings(`${this.option} ${prefix}`, this.json, pairs);
   }
 
-  /** Refuses what nobody took, the first of it by its name. `why` says more if the option knows more. */
+  /** Refuses the first key that is left over, by its name. `why` returns a reason that the option alone knows. */
   end(why: (key: string) => string | undefined = () => undefined): void {
     const [first] = this.#pairs;
     if (first === undefined) return;

@@ -4,7 +4,7 @@ import type { Socket } from "bun";
 import { callUnixSocket, peerOf } from "../../../platform/peer-process.ts";
 import type { ProcessId } from "../../../platform/process-id.ts";
 
-/** QEMU's queue of callers holds two; one that has given up leaves its place when QEMU looks. */
+/** How long to wait before a full queue is tried again; QEMU's holds two callers, gone ones until it looks. */
 const callAgainMs = 20;
 
 export interface QmpSocketEvents {
@@ -38,7 +38,7 @@ export class QmpSocket {
    * `lateAtMs` of performance.now(). Throws the SystemError of callUnixSocket.
    */
   static async call(path: string, lateAtMs: number, events: QmpSocketEvents): Promise<QmpSocket> {
-    // Bun's own call says the same of a full queue and of a socket that nobody listens on.
+    // Bun's own call does not tell a full queue from a socket that nobody listens on.
     const fd = await descriptorOf(path, lateAtMs);
     const socket = new QmpSocket(peerBehind(fd), events);
     try {
@@ -90,7 +90,7 @@ export class QmpSocket {
     await Bun.connect(options as Bun.SocketOptions as Bun.UnixSocketOptions);
   }
 
-  /** The socket itself stores nothing: it says how much it took, and `drain` when there is room again. */
+  /** The socket itself stores nothing: it returns how much it took, and calls `drain` when there is room again. */
   #flush(): void {
     for (let next = this.#outgoing[0]; next !== undefined; next = this.#outgoing[0]) {
       const taken = this.#socket?.write(next.bytes.subarray(next.sentBytes)) ?? 0;

@@ -20,7 +20,7 @@ export class QmpWatch {
   readonly #watchers = new Set<Watcher>();
   #reason: QmpError | undefined;
 
-  /** Gives every event from now on to the listener; what this returns takes it off again. */
+  /** Calls the listener with every event from now on; the function that this returns removes it. */
   listen(listener: (event: QmpEvent) => void): () => void {
     return this.#add({ take: listener, end: () => {} });
   }

@@ -130,7 +130,7 @@ export class Qmp {
     return this.#watch.next(typeof name === "string" ? [name] : name, where, options);
   }
 
-  /** Gives every event from now on to the listener; what this returns takes it off. A listener must not throw. */
+  /** Calls the listener with every event from now on; the function that this returns removes it. It must not throw. */
   onEvent(listener: (event: QmpEvent) => void): () => void {
     return this.#watch.listen(listener);
   }
