@@ -9,7 +9,7 @@ import type { MeasuredSocket } from "./records/measured-socket.ts";
 import { type RecordSealer, recordBytes } from "./records/record-layer.ts";
 import type { StreamDigest } from "./records/stream-digest.ts";
 
-/** A turn of so many milliseconds, and whatever else there is (signs of life, an interruption) has its own. */
+/** Longest turn in milliseconds; after it the event loop sees to everything else (PINGs, an interruption). */
 const turnMs = 200;
 /** Pieces of a record smaller than this are written together with what comes next. */
 const smallBytes = 1024;

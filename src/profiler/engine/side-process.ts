@@ -1,12 +1,12 @@
 /**
  * One side of a profile as a process of its own, so that it has its own CPU account: this very program
- * with the hidden command `profile-side`, asked by lines of JSON on its standard input.
+ * with the hidden command `profile-side`, which gets questions as lines of JSON on its standard input.
  */
 import { isErrorCode, MigrateError, type Side } from "../../protocol/errors.ts";
 import { readLines } from "./lines.ts";
 import type { Answer, Question } from "./side-role.ts";
 
-/** Of its standard error so much is kept, in characters, to say why it died. */
+/** How much of its standard error is kept, in characters, to tell why it died. */
 const mostTroubleChars = 2000;
 
 export class SideProcess {

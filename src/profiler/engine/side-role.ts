@@ -1,4 +1,4 @@
-/** What a measuring process does when it is asked: the other end of side-process.ts. */
+/** How a measuring process answers its questions: the other end of side-process.ts. */
 import { type CpuTime, cpuBetween, usage } from "../../platform/usage.ts";
 import { asMigrateError, MigrateError, type Side } from "../../protocol/errors.ts";
 import type { FullEngine, FullSend, FullServe, FullServing } from "./full-engine.ts";
@@ -95,7 +95,7 @@ class SideRole {
       case "full-send":
         return this.#fullSend(question.options);
       case "usage": {
-        // Before a run and after it: what an earlier one left behind is not the next one's.
+        // Asked before a run and after it: the garbage of an earlier run is not charged to the next one.
         Bun.gc(true);
         const { userMs, systemMs } = usage("self");
         return { answer: "usage", userMs, systemMs };

@@ -17,7 +17,7 @@ import { proveRun } from "./run-proof.ts";
 import { type SendingFile, SendingLane } from "./sending-lane.ts";
 import { laneMark } from "./thesis-destination.ts";
 
-/** Where the destination measures, as it said itself on an authenticated connection. */
+/** Where the destination measures, as it announced on an authenticated connection. */
 export interface MeasuringAddress {
   host: string;
   port: number;
@@ -39,10 +39,10 @@ export interface SourceRun {
 /** What a run returns; the profile knows the rest of a sample. */
 export type RunFigures = Pick<Sample, "wireBytes" | "setup" | "source" | "destination" | "totalMs">;
 
-/** So long a destination may take to be ready for the next run. */
+/** How long a destination may take to be ready for the next run. */
 const tidyMs = 10_000;
 
-/** After the destination closed the lane it may still say why; so long it is waited for. */
+/** How long the destination is given to report why it closed the lane. */
 const reportMs = 1000;
 
 export class ThesisSource {
@@ -151,7 +151,7 @@ export class ThesisSource {
   }
 }
 
-/** The work on the lane; if the lane breaks, what the destination has to say about it comes first. */
+/** The work on the lane; if the lane breaks, the cause that the destination reports takes precedence. */
 async function withReportedCause(work: Promise<void>, link: ControlLink): Promise<void> {
   try {
     await work;

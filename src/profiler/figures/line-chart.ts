@@ -1,4 +1,4 @@
-/** The chart of total migration times, in Vega-Lite's words: lines with points and whiskers. Pure. */
+/** The chart of total migration times, for Vega-Lite: lines with points and whiskers. Pure. */
 import type { TopLevelSpec } from "vega-lite";
 import type { SuiteName } from "../statistics/samples.ts";
 import { look, schema } from "./look.ts";

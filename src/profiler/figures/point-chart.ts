@@ -1,4 +1,4 @@
-/** The chart of total migration times at a single size of RAM, in Vega-Lite's words: a point and a whisker a suite. Pure. */
+/** The chart of total migration times at a single size of RAM, for Vega-Lite: a point and a whisker a suite. Pure. */
 import type { TopLevelSpec } from "vega-lite";
 import { seconds } from "../notation/notation.ts";
 import { look, schema } from "./look.ts";

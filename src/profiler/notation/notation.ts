@@ -1,7 +1,7 @@
 /** How the profiler writes numbers, everywhere alike. Pure. */
 import type { Estimate, Interval, Summary } from "../statistics/statistics.ts";
 
-/** What stands where nothing was measured. */
+/** Written in place of a value that was not measured. */
 export const nothing = "–";
 
 /** Milliseconds as seconds: "13.08", three decimals below one second. `like` sets the decimals of another value. */

@@ -1,4 +1,4 @@
-/** The closing words of a report: what security costs on these hosts, and what to choose. Pure. */
+/** The conclusion of a report: what security costs on these hosts, and what to choose. Pure. */
 
 import { list, percent, ratioText, seconds } from "../notation/notation.ts";
 import {
@@ -22,8 +22,8 @@ export const cheapTimePart = 0.05;
 
 /**
  * For someone who skips the tables: one paragraph with the cost and the choice, and a second one with what else
- * is to be known, if there is any. It speaks of the largest RAM size with the least disk of the
- * thesis's engine (or else of the product's own), and says what it does not know.
+ * is to be known, if there is any. It is about the largest RAM size with the least disk of the
+ * thesis's engine (or else of the product's own), and names what it does not know.
  */
 export function profileAdvice(samples: Samples): string[] {
   const spoken = settingsOf(samples.samples)
@@ -82,7 +82,7 @@ function linkSentence(tls: Cell, insecure: Cell): string {
 }
 
 /**
- * What to choose: secure in every case, as no figure buys back what insecure gives up; but the price is told.
+ * What to choose: secure in every case, as no figure makes up for what insecure gives up; but the price is named.
  * On loopback there is no link to wait for, so the CPU alone decides.
  */
 function choice(tls: Cell, insecure: Cell, onLoopback: boolean): string {

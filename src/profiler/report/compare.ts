@@ -3,7 +3,7 @@
  *
  * Every cell (engine, disk, RAM, suite) that both have is compared in three figures by Welch's test. With
  * dozens of tests, one in twenty would "differ" by chance, so p is raised by Holm's method over all of them:
- * if nothing differs, one comparison in twenty cries wolf anywhere, not one figure in twenty.
+ * if nothing differs, one comparison in twenty reports any difference at all, not one figure in twenty.
  */
 import { MigrateError } from "../../protocol/errors.ts";
 import { meanSeconds, nothing, percent, withInterval } from "../notation/notation.ts";

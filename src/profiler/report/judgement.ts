@@ -34,7 +34,7 @@ export interface Question {
   id: string;
   /** The thesis's claim, or the part of it that this question is about, in one sentence. */
   claim: string;
-  /** What must be so for the claim to hold, in one sentence. */
+  /** When the claim holds, in one sentence. */
   rule: string;
   /** Every figure that bears on it; none if it was not measured. */
   observe: (samples: Samples) => Observation[];
@@ -82,7 +82,7 @@ export function decide(observations: readonly Observation[]): {
   const outside = observations.filter(isOutside);
   if (outside.length > 0) return { verdict: "does not hold", deciding: nearestOf(outside) };
   const open = observations.filter((observation) => !isInside(observation));
-  // Among the undecided, one that lies across the edge says more than one of too few runs.
+  // Among the undecided, one that lies across the edge is more telling than one of too few runs.
   const undecided = open.find(({ estimate }) => estimate.interval !== undefined) ?? open[0];
   if (undecided !== undefined || observations.length === 0)
     return { verdict: "cannot tell", deciding: undecided };

@@ -1,5 +1,5 @@
 /**
- * report.html: a whole profile as one page that needs nothing beside it, runs nothing and asks nobody.
+ * report.html: a whole profile as one page that loads nothing and runs nothing.
  * Equal samples and drawings give equal text. Pure.
  */
 import { createHash } from "node:crypto";
@@ -89,7 +89,7 @@ ${paragraphs}</div>
 </section>`;
 }
 
-/** What stands between backquotes is to be typed. */
+/** Text between backquotes, as code. */
 function withCode(text: string): Markup[] {
   return text
     .split("`")
@@ -145,7 +145,7 @@ ${reportTable(figure.table)}</details>
 ${items}</section>`;
 }
 
-/** What several tables have to say is said once, in front of them all. */
+/** Notes that several tables share stand once, before all of them. */
 function tables(samples: Samples): Markup {
   const all = profileTables(samples);
   const shared = sharedNotes(all);

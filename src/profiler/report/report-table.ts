@@ -1,13 +1,14 @@
-/** A table of the profiler as HTML that says which cell heads which. Pure. */
+/** A table of the profiler as HTML, with the header cells marked as such. Pure. */
 import { type Markup, markup } from "../notation/markup.ts";
 import type { Table } from "../notation/table.ts";
 
-/** Tables of up to so many rows are not torn in two on paper. */
+/** Tables of up to so many rows stay on one page of paper. */
 const rowsOnOnePage = 16;
 
 /**
- * The table with its title as caption and its notes below, in a box that scrolls by itself if the
- * page is narrow, but without the notes that are `shownElsewhere`. An empty first cell belongs to the row above: such rows are one group under one heading.
+ * The table with its title as caption and its notes below (but for those that are `shownElsewhere`), in a box
+ * that scrolls by itself if the page is narrow. Rows with an empty first cell belong to the row above: they are
+ * one group under one heading.
  */
 export function reportTable(table: Table, shownElsewhere: ReadonlySet<string> = new Set()): Markup {
   const groups = groupsOf(table.rows);

@@ -34,7 +34,7 @@ import { zerosNotSent } from "./report-facts.ts";
 import { type ThesisPlace, thesisRatio, thesisRatioRange, thesisTwin } from "./thesis.ts";
 import { thesisAddedPart } from "./thesis-figures.ts";
 
-/** The part of a side's CPU time that named operations must account for; below it, the table says what is missing. */
+/** The part of a side's CPU time that named operations must account for; below it, the table shows how much is missing. */
 export const accountedPart = 0.9;
 
 /** Every table of a profile, in reading order. Some are left out if nothing was measured for them. */
@@ -189,7 +189,7 @@ function isThesisSize(place: ThesisPlace, ramBytes: number): boolean {
   return thesisRatio(place, "rc4", Number(inMiB(ramBytes))) !== undefined;
 }
 
-/** A row below the one that names the RAM size; none if no suite has anything to say. */
+/** A row below the one that names the RAM size; none if no suite has a text for it. */
 function optionalRow(
   setting: Setting,
   what: string,

@@ -3,7 +3,7 @@
  * Master thesis, ETH Zurich, 2010, chapter 6: seconds of CPU time, means, for a guest with 128 to
  * 1024 MB of RAM between two laptops (Lenovo T60 and T60p) on a local network. The thesis calls the
  * source "client" and the destination "server". The numbers of its table 6.5 (total migration times)
- * and of section 6.2.1 (connection set-up) are not known here; the claims below give some of them. Pure.
+ * and of section 6.2.1 (connection set-up) are not known here, but for what the constants below hold. Pure.
  */
 
 /** The order of the columns of both tables. */
@@ -51,7 +51,7 @@ export const table64: Readonly<Record<"source" | "destination", ThesisRows>> = {
   },
 };
 
-/** What the thesis says of the total time: how much RC4 adds to insecure, in seconds, at every size. */
+/** How much RC4 adds to insecure's total time by the thesis, in seconds, at every size. */
 export const thesisAddedSeconds = { low: 8, high: 13 } as const;
 
 /** What RC4 adds to the total time, as a part of insecure's, by RAM size in MB ("about"). */

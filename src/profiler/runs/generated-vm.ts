@@ -10,7 +10,7 @@ import { MigrateError } from "../../protocol/errors.ts";
 
 const pageBytes = 4096;
 const pieceBytes = 1024 * 1024;
-/** Left free for everybody else. */
+/** Left free for others. */
 const airBytes = 64 * 1024 * 1024;
 
 /** Throws MigrateError "usage" if the folder's file system has not so much room. */

@@ -1,4 +1,4 @@
-/** Text of a samples file -> samples, or a sentence that says what is wrong with it. Pure. */
+/** Reads the text of a samples file; an error tells in a sentence what is wrong with it. Pure. */
 import * as v from "valibot";
 import { MigrateError } from "../../protocol/errors.ts";
 import { fieldPath } from "../../protocol/fields.ts";

@@ -1,4 +1,4 @@
-/** A whole profile: every run of the plan, in its order, and what was measured when it is cut short. */
+/** A whole profile: every run of the plan, in its order; if it is cut short, what was measured until then. */
 import { asMigrateError, type MigrateError } from "../../protocol/errors.ts";
 import type { ProfiledFile, Sides } from "../engine/sides.ts";
 import type { Plan, Sample, Samples, SuiteName } from "../statistics/samples.ts";
@@ -45,7 +45,7 @@ export interface ProfileResult {
 }
 
 /**
- * Measures what is not `taken` yet. Never throws for a run that fails: what was measured is given back,
+ * Measures what is not `taken` yet. Never throws for a run that fails: what was measured is returned,
  * marked as partial, with the error. The sides are closed in any case.
  */
 export async function runProfile(options: ProfileOptions): Promise<ProfileResult> {

@@ -1,5 +1,5 @@
 /**
- * Samples sorted into cells: the runs that differ by nothing but chance. And what one run cost. Pure.
+ * Samples by cells, that is runs that differ by nothing but chance, and what one run cost. Pure.
  */
 import {
   type Operation,
@@ -57,7 +57,7 @@ export function cellsOf(samples: readonly Sample[]): Cell[] {
   );
 }
 
-/** The same for cells that differ by nothing but chance, and for their samples; no two others have it in common. */
+/** Names a cell: equal for a cell and its samples, and for no other cell. */
 export function cellKey({
   engine,
   diskBytes,
@@ -84,7 +84,7 @@ export function cellAt(setting: Setting, ramBytes: number, suite: SuiteName): Ce
   return setting.cells.find((cell) => cell.ramBytes === ramBytes && cell.suite === suite);
 }
 
-/** "without disk", "with a disk of 1024 MiB"; the product's own engine is named, the thesis's goes without saying. */
+/** "without disk", "with a disk of 1024 MiB"; the product's own engine is named, the thesis's is not. */
 export function settingWords({ engine, diskBytes }: Setting): string {
   const disk = diskBytes > 0 ? `with a disk of ${inMiB(diskBytes)} MiB` : "without disk";
   return engine === "full" ? `${disk} (the product's own engine)` : disk;

@@ -1,16 +1,16 @@
 /**
- * What a handful of runs says about the true value, and how surely. Pure.
+ * What a handful of runs shows about the true value, and with what certainty. Pure.
  *
  * Every interval here is a 95 % interval and assumes that runs are independent and roughly normal
  * (the order of runs is shuffled for the first; CPU times of whole runs are sums of many small ones,
  * which speaks for the second). Standard deviations are never assumed equal. With fewer than five
- * runs there is no interval: Student's quantile is so large there that it says nothing, and normality
+ * runs there is no interval: Student's quantile is so large there that an interval means nothing, and normality
  * cannot be relied on.
  */
 import { jStat } from "jstat";
 import { MigrateError } from "../../protocol/errors.ts";
 
-/** Fewer runs than this give a warning in place of an interval. */
+/** With fewer runs than this there is a warning in place of an interval. */
 export const fewestRuns = 5;
 /** The confidence of every interval. */
 export const confidence = 0.95;
@@ -178,7 +178,7 @@ export interface LineFit {
 /**
  * The least-squares line through points. Undefined with fewer than two different x. Intervals (from five
  * points on) assume that the spread about the line is the same at every x; if it grows with x, as
- * CPU times' may, that of the intercept is rather too wide and that of the slope rather too narrow.
+ * CPU times' may, that of the intercept is somewhat too wide and that of the slope somewhat too narrow.
  */
 export function fitLine(points: readonly { x: number; y: number }[]): LineFit | undefined {
   if (new Set(points.map(({ x }) => x)).size < 2) return undefined;

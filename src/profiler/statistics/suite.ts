@@ -14,7 +14,7 @@ export interface CbcSuite {
   blockBytes: number;
 }
 
-/** A stream cipher whose keystream goes on over the records, encrypt-then-MAC with HMAC-SHA1. */
+/** A stream cipher whose keystream continues over the records, encrypt-then-MAC with HMAC-SHA1. */
 export interface StreamSuite {
   kind: "stream";
   cipher: "rc4";

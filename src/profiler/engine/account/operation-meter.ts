@@ -4,16 +4,16 @@
  */
 import { type Operation, operations } from "../../statistics/samples.ts";
 
-/** What is told which operation begins. */
+/** Whatever is called when another operation begins. */
 export interface Meter {
   to(operation: Operation): void;
 }
 
-/** For work that nobody measures. */
+/** For work that is not measured. */
 export const noMeter: Meter = { to: () => {} };
 
 export interface MeterFigures {
-  /** CPU milliseconds by operation, without the clock's cost; "rest" too is only what was metered as such. */
+  /** CPU milliseconds by operation, without the clock's cost; "rest" is here what was metered as such alone. */
   operationsMs: Record<Operation, number>;
   clockMs: number;
   clockReads: number;

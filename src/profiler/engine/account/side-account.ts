@@ -24,13 +24,13 @@ export class SideAccount {
   #setupFrom = usedNow();
   #transferFrom = this.#setupFrom;
 
-  /** Between two runs: what the last one left behind is not charged to the next one. */
+  /** To be called between two runs, so that the garbage of the last one is not charged to the next one. */
   tidy(): void {
     Bun.gc(true);
     this.#setupFrom = usedNow();
   }
 
-  /** The set-up begins now (else it began with the last `tidy`). */
+  /** The set-up begins now (by default it began with the last `tidy`). */
   beginSetup(): void {
     this.#setupFrom = usedNow();
   }

@@ -61,12 +61,12 @@ export class MeasuredSocket {
     return Buffer.from(value);
   }
 
-  /** Says that nothing more will be written; what was written may still be on its way. */
+  /** Ends the writing side; what was written may still be on its way. */
   finish(): void {
     if (!this.#closed) this.#socket.shutdown();
   }
 
-  /** Closes at once; the handler hears of `error`. */
+  /** Closes at once; the handler's `closed` gets `error`. */
   destroy(error?: MigrateError): void {
     if (this.#closed) return;
     this.#gone(error);
@@ -174,9 +174,9 @@ export interface ListenOptions {
   /** 0 takes a free one. */
   port: number;
   secure: { credentials: Credentials; pin: string } | null;
-  /** Every connection is one of these until whoever accepts it settles it. */
+  /** Every connection is one of these until whoever accepts it drops it from them. */
   strangers: Strangers<MeasuredSocket>;
-  /** A connection that stands; with TLS its peer has the pin. Sets the handler. */
+  /** Called with each connection once it is complete; with TLS its peer has the pin. Sets the handler. */
   accept: (socket: MeasuredSocket) => void;
 }
 

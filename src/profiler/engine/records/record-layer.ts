@@ -115,7 +115,7 @@ export class RecordOpener {
     this.#room.set(bytes.subarray(at, at + taken), this.#filled);
     this.#meter.to("rest");
     this.#filled += taken;
-    // A claim that is too large is refused as soon as it stands there.
+    // A length that is too large is refused as soon as it is known.
     if (this.#filled === recordHeaderBytes) this.#bodyBytes(this.#room);
     if (this.#filled === wanted && wanted > recordHeaderBytes) {
       this.#filled = 0;

@@ -1,10 +1,10 @@
 /**
- * What a suite does to one record: the body that stands behind its header, and back. Each protection has
+ * How a suite seals one record into the body that follows its header, and opens it again. Each protection has
  * the state of one direction of one lane. Native code (node:crypto) does the work but for
  * ChaCha20-Poly1305, which it lacks and @noble/ciphers has.
  *
  *   cbc     IV | ciphertext | HMAC-SHA1      IV fresh and unpredictable a record (RFC 5246 section 6.2.3.2)
- *   stream  ciphertext | HMAC-SHA1           the keystream goes on where the last record ended
+ *   stream  ciphertext | HMAC-SHA1           the keystream continues where the last record ended
  *   aead    ciphertext | tag                 nonce = IV xor sequence number (RFC 8446 section 5.3)
  *
  * The MAC is over the header, which has the sequence number in it, and over everything before it in the
@@ -103,7 +103,7 @@ class CbcProtection implements RecordProtection {
     decipher.setAutoPadding(false);
     const padded = decipher.update(covered.subarray(blockBytes));
     decipher.final();
-    // The MAC has been right, so a wrong padding is the sealer's own; nobody learns anything from it.
+    // The MAC was right, so a wrong padding is the sealer's own; an attacker learns nothing from it.
     const padding = padded[padded.length - 1]!;
     if (padding < 1 || padding > blockBytes) throw forged();
     return padded.subarray(0, padded.length - padding);
