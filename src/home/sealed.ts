@@ -30,10 +30,10 @@ import { scryptAsync } from "@noble/hashes/scrypt.js";
 import { MigrateError } from "../protocol/errors.ts";
 
 export const sealedBegin = "-----BEGIN MIGRATE SEALED KEY-----";
-export const sealedEnd = "-----END MIGRATE SEALED KEY-----";
+const sealedEnd = "-----END MIGRATE SEALED KEY-----";
 
 /** What a seal costs to make and to try: 128 MiB and about half a second a guess on one core. */
-export const defaultLog2N = 17;
+const defaultLog2N = 17;
 /** The longest secret that is sealed, in bytes; a private key is about 240. */
 export const sealedMaxBytes = 16 * 1024;
 

@@ -7,8 +7,8 @@ import { join } from "node:path";
 const MiB = 1024 ** 2;
 const pageBytes = 4096;
 
-export const demoRamBytes = 256 * MiB;
-export const demoDiskBytes = 1024 * MiB;
+const demoRamBytes = 256 * MiB;
+const demoDiskBytes = 1024 * MiB;
 
 /** Where the disk's data lies: starts and lengths in MiB, 200 MiB together; the rest are holes. */
 const diskExtentsMiB: readonly (readonly [start: number, length: number])[] = [

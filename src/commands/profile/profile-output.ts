@@ -3,7 +3,7 @@ import { mkdirSync, renameSync, rmdirSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { csvTable, splitTable, type Table } from "../../profiler/notation/table.ts";
 import { profileAdvice } from "../../profiler/report/advice.ts";
-import { claimsTable, judgeClaims } from "../../profiler/report/claims.ts";
+import { claimsTitle, judgeClaims } from "../../profiler/report/claims.ts";
 import { samplesCsv } from "../../profiler/report/csv.ts";
 import { profileWarnings } from "../../profiler/report/report-facts.ts";
 import { profileTables } from "../../profiler/report/tables.ts";
@@ -118,7 +118,7 @@ function withNewNotes(table: Table, shown: Set<string>): Table {
 function claimsText(samples: Samples): string {
   const judgements = judgeClaims(samples);
   return [
-    claimsTable(judgements).title,
+    claimsTitle,
     ...judgements.flatMap(({ claim, verdict, sentence }) => [`- ${claim}`, `  ${verdict}: ${sentence}`]),
   ].join("\n");
 }

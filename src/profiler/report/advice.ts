@@ -16,9 +16,9 @@ import type { Samples, SuiteName } from "../statistics/samples.ts";
 import { difference, type Estimate, fewestRuns, holdsOne, mean, ratio } from "../statistics/statistics.ts";
 
 /** Up to this many times insecure's CPU, the secure path is called cheap: what this program aims at. */
-export const cheapRatio = 1.5;
+const cheapRatio = 1.5;
 /** Up to this part more of total time, security is called free of waiting. */
-export const cheapTimePart = 0.05;
+const cheapTimePart = 0.05;
 
 /**
  * For someone who skips the tables: one paragraph with the cost and the choice, and a second one with what else

@@ -13,7 +13,7 @@ import type { Sample, Samples } from "../statistics/samples.ts";
 import { fewestRuns, holm, ratio, summarise, welchTest } from "../statistics/statistics.ts";
 
 /** Below this p two means differ significantly. */
-export const significance = 0.05;
+const significance = 0.05;
 
 export type ComparisonVerdict = "~" | "less" | "more" | "too few runs";
 

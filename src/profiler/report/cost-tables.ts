@@ -48,7 +48,7 @@ export function costTables(setting: Setting, environment: Samples["environment"]
 }
 
 /** Each operation's part of a side's CPU time at the largest RAM size (means over the runs). `tlsShare` is that side's. */
-export function shareTable(setting: Setting, side: SideName, tlsShare?: TlsShare): Table {
+function shareTable(setting: Setting, side: SideName, tlsShare?: TlsShare): Table {
   const ramBytes = setting.ramBytes.at(-1) ?? 0;
   const samplesOf = (suite: SuiteName) => cellAt(setting, ramBytes, suite)?.samples ?? [];
   const share = (suite: SuiteName, of: readonly Operation[]) => {
@@ -88,7 +88,7 @@ function tlsNote(tlsShare: TlsShare | undefined): string {
 }
 
 /** The straight line of each suite's CPU time against RAM size, on either side, with the thesis's slope beside. */
-export function lineTable(setting: Setting): Table {
+function lineTable(setting: Setting): Table {
   const withDisk = setting.diskBytes > 0;
   const rows = sideNames.flatMap((side) =>
     setting.suites.flatMap((suite) => {
@@ -128,7 +128,7 @@ export function lineTable(setting: Setting): Table {
 }
 
 /** The line of CPU seconds against GiB of RAM through every run; undefined with one size alone. */
-export function cpuLine(setting: Setting, side: SideName, suite: SuiteName): LineFit | undefined {
+function cpuLine(setting: Setting, side: SideName, suite: SuiteName): LineFit | undefined {
   return fitLine(
     setting.cells
       .filter((cell) => cell.suite === suite)

@@ -13,7 +13,7 @@ import { environmentFacts, profileWarnings } from "./report-facts.ts";
 import { reportStyle } from "./report-style.ts";
 import { notesList, reportTable, sharedNotes } from "./report-table.ts";
 import { profileTables } from "./tables.ts";
-import { thesisSource } from "./thesis-figures.ts";
+import { thesisSource } from "./thesis.ts";
 
 const title = "What a secure migration costs";
 
@@ -108,7 +108,7 @@ function claims(judgements: readonly Judgement[]): Markup {
     const { sign, look, word } = verdictLooks[verdict];
     return markup`<li id="claim-${id}">
 <p class="claim">${claim}</p>
-<p><strong class="${look}"><span aria-hidden="true">${sign} </span>${word}.</strong> ${withCode(withoutVerdict(sentence, verdict))}</p>
+<p><strong class="${look}"><span aria-hidden="true">${sign} </span>${word}.</strong> ${withCode(sentence)}</p>
 <p class="quiet">Rule: ${rule}</p>
 </li>
 `;
@@ -119,14 +119,6 @@ function claims(judgements: readonly Judgement[]): Markup {
 <ol class="claims">
 ${items}</ol>
 </section>`;
-}
-
-/** The sentence begins with the verdict, which the page shows by itself. */
-function withoutVerdict(sentence: string, verdict: Verdict): string {
-  const rest = sentence.toLowerCase().startsWith(verdict)
-    ? sentence.slice(verdict.length).replace(/^[:\s]+/, "")
-    : sentence;
-  return rest.charAt(0).toUpperCase() + rest.slice(1);
 }
 
 function figures(drawings: readonly Drawing[]): Markup {

@@ -37,7 +37,7 @@ export function sharedNotes(tables: readonly Table[]): string[] {
 }
 
 /** An identifier of the table within the page. */
-export function anchorOf(tableId: string): string {
+function anchorOf(tableId: string): string {
   return `table-${tableId.replace(/[^A-Za-z0-9-]/g, "-")}`;
 }
 

@@ -31,11 +31,10 @@ import {
 } from "../statistics/statistics.ts";
 import { costTables, setupTable } from "./cost-tables.ts";
 import { zerosNotSent } from "./report-facts.ts";
-import { type ThesisPlace, thesisRatio, thesisRatioRange, thesisTwin } from "./thesis.ts";
-import { thesisAddedPart } from "./thesis-figures.ts";
+import { type ThesisPlace, thesisAddedPart, thesisRatio, thesisRatioRange, thesisTwin } from "./thesis.ts";
 
 /** The part of a side's CPU time that named operations must account for; below it, the table shows how much is missing. */
-export const accountedPart = 0.9;
+const accountedPart = 0.9;
 
 /** Every table of a profile, in reading order. Some are left out if nothing was measured for them. */
 export function profileTables(samples: Samples): Table[] {
@@ -53,7 +52,7 @@ export function profileTables(samples: Samples): Table[] {
 }
 
 /** Table 6.3 (without disk) or 6.4 (with disk) for one side: seconds of CPU time. `common` notes stand last. */
-export function cpuTable(setting: Setting, side: SideName, common: readonly string[] = []): Table {
+function cpuTable(setting: Setting, side: SideName, common: readonly string[]): Table {
   const withDisk = setting.diskBytes > 0;
   const place: ThesisPlace = { side, withDisk };
   const cost = (sample: Sample) => cpuMs(sample[side]);
@@ -93,7 +92,7 @@ export function cpuTable(setting: Setting, side: SideName, common: readonly stri
 }
 
 /** Table 6.5: seconds from the source's start to the destination's acknowledged end, suspend and resume apart. */
-export function totalTimeTable(setting: Setting, common: readonly string[] = []): Table {
+function totalTimeTable(setting: Setting, common: readonly string[]): Table {
   const total = (sample: Sample) => sample.totalMs;
   const known: Readonly<Record<string, number>> =
     setting.diskBytes > 0 ? thesisAddedPart.withDisk : thesisAddedPart.withoutDisk;

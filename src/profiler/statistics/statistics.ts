@@ -10,10 +10,10 @@
 import { jStat } from "jstat";
 import { MigrateError } from "../../protocol/errors.ts";
 
-/** With fewer runs than this there is a warning in place of an interval. */
+/** With fewer runs than this there is no interval. */
 export const fewestRuns = 5;
 /** The confidence of every interval. */
-export const confidence = 0.95;
+const confidence = 0.95;
 
 export interface Interval {
   low: number;
@@ -37,9 +37,8 @@ export interface Summary {
   median: number;
   /** Of the sample (divisor n - 1); 0 for a single run. */
   standardDeviation: number;
+  /** Undefined if the runs are too few for one. */
   interval: Interval | undefined;
-  /** In place of the interval. */
-  warning: string | undefined;
 }
 
 /** The arithmetic mean of at least one finite number. Throws "bug" for none. */
@@ -69,13 +68,7 @@ export function summarise(values: readonly number[]): Summary {
     median: median(values),
     standardDeviation: deviation,
     interval: enough ? around(center, studentQuantile(runs - 1) * (deviation / Math.sqrt(runs))) : undefined,
-    warning: enough ? undefined : tooFewRuns(runs),
   };
-}
-
-/** The sentence that stands in place of an interval. */
-export function tooFewRuns(runs: number): string {
-  return `${runs === 1 ? "1 run is" : `${runs} runs are`} too few for an interval; it takes ${fewestRuns}`;
 }
 
 /** Mean of `values` minus mean of `base`, with Welch's interval (unequal standard deviations). */

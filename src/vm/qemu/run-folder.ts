@@ -15,7 +15,7 @@ import { MigrateError } from "../../protocol/errors.ts";
 import { checkVmName } from "../../protocol/names.ts";
 
 /** Longest name of a socket, a link or a log in a run folder, in bytes. */
-export const runNameBytes = 40;
+const runNameBytes = 40;
 /** The socket on which QEMU answers us; nobody else may use it, QEMU serves one caller at a time. */
 export const qmpSocketName = "qmp";
 

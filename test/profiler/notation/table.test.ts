@@ -1,12 +1,6 @@
 /** Tables and samples as text for files. */
 import { describe, expect, test } from "bun:test";
-import {
-  csvLines,
-  csvTable,
-  markdownTable,
-  splitTable,
-  type Table,
-} from "../../../src/profiler/notation/table.ts";
+import { csvLines, csvTable, splitTable, type Table } from "../../../src/profiler/notation/table.ts";
 import { samplesCsv } from "../../../src/profiler/report/csv.ts";
 import { syntheticSamples } from "../../support/files/synthetic-samples.ts";
 
@@ -25,25 +19,6 @@ const table: Table = {
   ],
   notes: ["a note"],
 };
-
-describe("a table as Markdown", () => {
-  test("has a heading, aligned columns and its notes", () => {
-    expect(markdownTable(table).split("\n").slice(0, 5)).toEqual([
-      "### A \\| title",
-      "",
-      "| key | one | two | three |",
-      "|---|---:|---:|---:|",
-      "| a | 1 | 22 | 333 |",
-    ]);
-    expect(markdownTable(table)).toEndWith("\n\n- a note\n");
-    expect(markdownTable({ ...table, notes: [] })).not.toContain("- ");
-  });
-
-  test("lets no cell break out of its place", () => {
-    const line = markdownTable({ ...table, rows: [["b|c", "<b>", "two\nlines", "[l](u)"]] }).split("\n")[4]!;
-    expect(line).toBe("| b\\|c | \\<b\\> | two lines | \\[l\\](u) |");
-  });
-});
 
 describe("a table as CSV", () => {
   test("quotes what must be quoted and nothing else", () => {

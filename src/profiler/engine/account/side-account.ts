@@ -5,8 +5,7 @@
 import { threadCpuNs } from "../../../platform/clocks.ts";
 import { type CpuTime, cpuBetween, usage } from "../../../platform/usage.ts";
 import type { Operation, SideFigures } from "../../statistics/samples.ts";
-import { calibrateClock } from "./cpu-clock.ts";
-import { type MeterFigures, OperationMeter } from "./operation-meter.ts";
+import { calibrateClock, type MeterFigures, OperationMeter } from "./operation-meter.ts";
 
 interface Used {
   process: CpuTime;

@@ -19,7 +19,7 @@ import { plainOptions, plainSwitches } from "./plain-options.ts";
 export type { DefinitionFile, QemuDefinition } from "./model.ts";
 
 /** What a command line may have at most. Longer ones are refused unread. */
-export const argvLimits = {
+const argvLimits = {
   arguments: limits.words,
   argumentBytes: limits.wordBytes,
   bytes: limits.commandLineBytes,
@@ -53,11 +53,32 @@ export function parseDefinition(argv: readonly string[]): QemuDefinition {
   return definition;
 }
 
+export interface Explanation {
+  /** Null if anything is refused. */
+  definition: QemuDefinition | null;
+  /** A sentence for each thing that is refused, in the order of the command line. */
+  refused: string[];
+  /** Sentences on what is left out or replaced. */
+  notes: string[];
+}
+
+/**
+ * As parseDefinition, for a person: with all that is refused at once. Never throws for what argv holds.
+ */
+export function explainDefinition(argv: readonly string[]): Explanation {
+  const { definition, refusals, notes } = readDefinition(argv);
+  return {
+    definition,
+    refused: refusals.map(({ message, hint }) => (hint === undefined ? message : `${message}. ${hint}`)),
+    notes: [...notes],
+  };
+}
+
 /**
  * As parseDefinition, but reads on after the first refusal: at least one of the two is there. Never
  * throws for what argv holds.
  */
-export function readDefinition(argv: readonly string[]): {
+function readDefinition(argv: readonly string[]): {
   definition: QemuDefinition | null;
   refusals: MigrateError[];
   notes: readonly string[];

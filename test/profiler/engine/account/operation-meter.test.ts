@@ -1,7 +1,6 @@
 import { expect, test } from "bun:test";
 import { threadCpuNs } from "../../../../src/platform/clocks.ts";
-import { calibrateClock } from "../../../../src/profiler/engine/account/cpu-clock.ts";
-import { OperationMeter } from "../../../../src/profiler/engine/account/operation-meter.ts";
+import { calibrateClock, OperationMeter } from "../../../../src/profiler/engine/account/operation-meter.ts";
 
 /** A clock that is set by hand. */
 function handClock() {
