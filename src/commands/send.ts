@@ -4,8 +4,8 @@ import { sendVm } from "../migration/source/send.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
 import { checkVmName } from "../protocol/names.ts";
+import { type Compression, highestLevel } from "../transfer/compression/compression.ts";
 import { flagOf, readValue, usageErrors } from "./cli/arguments.ts";
-import { compressionForm, parseCompression } from "./cli/compression-form.ts";
 import { homeOf, passphraseBefore, passphraseOptions, warnInsecure } from "./cli/context.ts";
 import { defineCommand } from "./cli/define-command.ts";
 import {
@@ -29,6 +29,9 @@ const qmpPrefix = "qmp:";
 /** QEMU's own downtime limit is the same. */
 const usualDowntimeMs = 300;
 const notForStop: readonly string[] = ["downtimeLimit", "autoConverge"];
+
+/** The values of --compress, for the help. */
+const compressionForm = `auto|off|1..${highestLevel}`;
 
 export default defineCommand({
   name,
@@ -207,4 +210,15 @@ function vmName(text: string): string {
   const wrong = checkVmName(text);
   if (wrong !== null) throw new MigrateError("usage", `is no name of a VM: ${wrong}`);
   return text;
+}
+
+/**
+ * "auto", "off" or a level from 1 to 19.
+ * @throws MigrateError "usage"; its message ends a sentence that begins with the flag.
+ */
+export function parseCompression(text: string): Compression {
+  if (text === "auto" || text === "off") return text;
+  const level = /^[1-9]\d?$/.test(text) ? Number(text) : 0;
+  if (level >= 1 && level <= highestLevel) return level;
+  throw new MigrateError("usage", `must be auto, off or a level from 1 to ${highestLevel}, not "${text}"`);
 }
