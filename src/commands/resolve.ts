@@ -12,7 +12,7 @@ export default defineCommand({
   name,
   summary: "settle a session whose owner is in doubt",
   about:
-    "Asks the other side, which settles every doubt that two reachable hosts can have. Where the other host is gone for good, --owner takes a person's word instead: make sure first that the VM does not run, and never will, on the host that is not named.",
+    "Asks the other side, which settles every doubt that two reachable hosts can have. If the other host is gone for good, --owner takes a person's word instead: make sure first that the VM does not run, and never will, on the host that is not named.",
   positionals: {
     names: ["SESSION"],
     least: 1,
@@ -24,7 +24,7 @@ export default defineCommand({
       "Do not ask; source or destination owns the VM, on your word",
       oneOf(["source", "destination"]),
     ),
-    cancel: toggle("Give the session up, where the other side cannot own the VM"),
+    cancel: toggle("Give the session up, if the other side cannot own the VM"),
     retryFor: withDefault(
       "TIME",
       "How long a lost link is tried again",

@@ -37,7 +37,7 @@ export default defineCommand({
   name,
   summary: "move a VM from this host to another one",
   about:
-    "VM is qmp:PATH, the QMP socket of a QEMU that runs it, or a folder with a vm.json. Without one, name the files: --name, --ram, --disk, --tpm-state, and give HOST:PORT alone. A VM that is switched off has no RAM file.\n\nA VM that runs is moved with its disks and its virtual TPM while it runs, and is stopped for the last moment alone; --mode stop stops it first. The destination must serve with --qemu. Whatever fails before this host lets go of the VM leaves it running here.\n\nThe source lets go of the VM only after the destination has every byte durable and checked. Given again after a cut or a crash, the same command goes on where it stopped; a VM that runs and was not released is moved anew.",
+    "VM is qmp:PATH, the QMP socket of a QEMU that runs it, or a folder with a vm.json. Without one, name the files: --name, --ram, --disk, --tpm-state, and give HOST:PORT alone. A VM that is switched off has no RAM file.\n\nA VM that runs is moved with its disks and its virtual TPM while it runs, and is stopped for the last moment alone; --mode stop stops it first. The destination must serve with --qemu. Whatever fails before this host gives the VM up leaves it running here.\n\nThe source gives the VM up only after the destination has every byte durable and checked. Given again after a cut or a crash, the same command resumes where it stopped; a VM that runs and was not released is moved anew.",
   usage: [
     `${name} VM HOST:PORT [FLAGS]`,
     `${name} qmp:PATH HOST:PORT [--mode live|stop] [FLAGS]`,
@@ -64,7 +64,7 @@ export default defineCommand({
     ),
     compress: withDefault(
       compressionForm,
-      "Compress with zstd, and send what the VM has twice once: auto does where the link is slower than that, a number (zstd's level) always does, off never",
+      "Compress with zstd, and send once what the VM has twice: auto does so if the link is slower than that, a number (zstd's level) always does, off never",
       "auto",
       parseCompression,
     ),
@@ -87,7 +87,7 @@ export default defineCommand({
     ),
     autoConverge: optional(
       "on|off",
-      "Of a live move: slow the VM down where it writes memory faster than the link carries it (default: on)",
+      "Of a live move: slow the VM down if it writes memory faster than the link carries it (default: on)",
       oneOf(["on", "off"]),
     ),
     multifd: optional(

@@ -11,7 +11,7 @@ import { type Estimate, fewestRuns } from "../statistics/statistics.ts";
 
 /** The rule in a sentence, for those who read the verdicts. */
 export const verdictRule =
-  "A claim holds where every 95 % interval lies within its limits, and does not hold where one lies wholly outside; else the data cannot tell.";
+  "A claim holds if every 95 % interval lies within its limits, and does not hold if one lies wholly outside; else the data cannot tell.";
 
 export type Verdict = "holds" | "does not hold" | "cannot tell";
 

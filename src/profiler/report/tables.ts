@@ -78,12 +78,12 @@ function cpuTable(setting: Setting, side: SideName, common: readonly string[]): 
         ? ["The thesis had no TLS 1.3: in brackets beside tls stands what its AES-128 cost."]
         : []),
       ...(setting.suites.includes("insecure") && setting.ramBytes.some((ram) => !isThesisSize(place, ram))
-        ? ["For a RAM size that the thesis has not, its least and largest ratio stand there (low…high)."]
+        ? ["For a RAM size that the thesis has not, its least and largest ratio are shown (low…high)."]
         : []),
       "Connection set-up is not in these times; it has a table of its own.",
       ...(unaccounted
         ? [
-            `"unaccounted" is the part of the CPU time outside the named operations, where they make up less than ${percent(accountedPart)}.`,
+            `"unaccounted" is the part of the CPU time outside the named operations, shown if they make up less than ${percent(accountedPart)}.`,
           ]
         : []),
       ...common,
@@ -116,7 +116,7 @@ function totalTimeTable(setting: Setting, common: readonly string[]): Table {
     rows,
     notes: [
       ...measureNotes(setting),
-      "The thesis's own numbers of this table are not known here; where it tells what RC4 adds, that stands there.",
+      "The thesis's own numbers of this table are not known here; for the sizes at which it names what RC4 adds, that is shown.",
       all.every((one) => one.suspendMs + one.resumeMs === 0)
         ? "Nothing was suspended or resumed: the files were made up."
         : `Not counted: suspending (${apart((one) => one.suspendMs)} s on average) and resuming (${apart((one) => one.resumeMs)} s).`,
@@ -213,7 +213,7 @@ function measureNotes(setting: Setting): string[] {
   return [
     ...(few
       ? [
-          `Warning: fewer than ${fewestRuns} runs give no interval; where "(n runs)" stands, the spread is not known.`,
+          `Warning: fewer than ${fewestRuns} runs have no interval; with "(n runs)" the spread is not known.`,
         ]
       : []),
     "Means ± 95 % Student intervals; ratios of means with Fieller's 95 % interval in square brackets; ~ no significant difference from insecure (each ratio taken by itself).",
