@@ -4,9 +4,7 @@ import { list, seconds } from "../notation/notation.ts";
 import type { Setting } from "../statistics/cells.ts";
 import { fewestRuns, summarise } from "../statistics/statistics.ts";
 import { type Figure, fromTo, meanText, sizeText, widestSpan } from "./figure.ts";
-import { lineChart } from "./line-chart.ts";
-import { pointChart } from "./point-chart.ts";
-import type { TimePoint } from "./time-points.ts";
+import { type TimePoint, timeChart } from "./time-chart.ts";
 
 /** The figure of one setting; undefined if no run took any time. */
 export function timeFigure(
@@ -38,8 +36,7 @@ export function timeFigure(
       rows: points.map((point, place) => rowOf(point, points[place - 1]?.ramMiB)),
       notes: [],
     },
-    // Lines take two sizes.
-    spec: (sizes.length > 1 ? lineChart : pointChart)({ points, suites: setting.suites, logarithmic }),
+    spec: timeChart({ points, suites: setting.suites, logarithmic }),
   };
 }
 

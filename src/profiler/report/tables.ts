@@ -212,9 +212,7 @@ function measureNotes(setting: Setting): string[] {
   const few = setting.cells.some((cell) => cell.samples.length < fewestRuns);
   return [
     ...(few
-      ? [
-          `Warning: fewer than ${fewestRuns} runs have no interval; with "(n runs)" the spread is not known.`,
-        ]
+      ? [`Warning: fewer than ${fewestRuns} runs have no interval; with "(n runs)" the spread is not known.`]
       : []),
     "Means ± 95 % Student intervals; ratios of means with Fieller's 95 % interval in square brackets; ~ no significant difference from insecure (each ratio taken by itself).",
   ];
