@@ -14,8 +14,8 @@ import {
   type Message,
   type MessageBody,
   type MessageName,
-  plainText,
 } from "../protocol/messages.ts";
+import { printable } from "../protocol/printable.ts";
 
 export interface ControlTransport {
   send(frame: Buffer): void;
@@ -206,7 +206,7 @@ const notForPeers: ReadonlySet<string> = new Set([
 /** What a peer reported, as an error on its side; a code that no peer may use is a protocol error. */
 export function peerError(body: { code: string; message: string }, side: Side): MigrateError {
   // A peer's text goes to a terminal.
-  const message = plainText(body.message);
+  const message = printable(body.message, " ");
   const code = isErrorCode(body.code) && !notForPeers.has(body.code) ? body.code : "protocol";
   return new MigrateError(code, message, { side });
 }

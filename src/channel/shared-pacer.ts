@@ -3,7 +3,7 @@
  * was admitted so far will have gone through (the generic cell rate algorithm, ITU-T I.371). What one
  * thread leaves is there for the others, and nobody has to divide anything.
  */
-import { monotonicNs } from "../platform/monotonic-clock.ts";
+import { monotonicNs } from "../platform/clocks.ts";
 import type { Pace } from "./pacer.ts";
 
 const nsPerMs = 1e6;

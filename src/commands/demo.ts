@@ -3,16 +3,16 @@ import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { MigrationEvent } from "../migration/report/events.ts";
-import { freeBytes } from "../platform/filesystem.ts";
+import { allocatedBytes, freeBytes } from "../platform/filesystem.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { formatBytes, formatBytesExactly, formatDuration, formatRate } from "../terminal/format.ts";
 import type { Reporter } from "../terminal/reporter.ts";
 import { defineCommand } from "./cli/define-command.ts";
 import { toggle } from "./cli/option.ts";
 import { DemoChild } from "./demo/demo-child.ts";
-import { allocatedBytes, type DemoVm, writeDemoVm } from "./demo/demo-vm.ts";
+import { type DemoVm, writeDemoVm } from "./demo/demo-vm.ts";
 
-/** The VM twice (458 MiB each), and some air. */
+/** The VM twice (458 MiB each), and some room to spare. */
 const roomBytes = 1024 ** 3;
 
 interface DemoResult {
@@ -69,8 +69,8 @@ async function migrateOnce(demo: {
   const sourceAllocatedBytes = allocatedBytes(vm.ram) + allocatedBytes(vm.disk);
   const store = join(folder, "store");
   const children: DemoChild[] = [];
-  const start = (words: string[], home: string, observe: (event: MigrationEvent) => void) => {
-    const child = new DemoChild({ self, words, home: join(folder, home), observe });
+  const start = (argv: string[], home: string, observe: (event: MigrationEvent) => void) => {
+    const child = new DemoChild({ self, argv, home: join(folder, home), observe });
     children.push(child);
     return child;
   };
@@ -86,7 +86,7 @@ async function migrateOnce(demo: {
     const { address, ticket = "" } = await serve.waitFor("listening");
     const files = ["--name", "demo", "--ram", vm.ram, "--disk", vm.disk];
     const send = start(["send", ...files, address, "--ticket", ticket], "source-home", (event) => {
-      // The demo closes with its own summary, and tells an error as its own.
+      // The demo ends with its own summary, and reports an error as its own.
       if (reporter.json || (event.event !== "done" && event.event !== "error")) reporter.observer(event);
     });
     const done = await send.waitFor("done");

@@ -2,14 +2,15 @@
 import { resolve } from "node:path";
 import { migrateHome } from "../home/home.ts";
 import { exitCodes } from "../protocol/errors.ts";
-import { padEnd, printable } from "../terminal/line.ts";
+import { printable } from "../protocol/printable.ts";
+import { padEnd } from "../terminal/line.ts";
 import { defineCommand } from "./cli/define-command.ts";
 import { optional } from "./cli/option.ts";
 import { type Check, hostChecks, storeChecks } from "./doctor/doctor-checks.ts";
 
 export default defineCommand({
   name: "migrate doctor",
-  summary: "say what this host can and cannot do, and what helps",
+  summary: "show what this host can and cannot do, and what helps",
   about:
     "Ends with 0 when nothing is a problem, with 2 when something is. A warning is no problem: migrations work, with less.",
   options: { store: optional("DIR", "Look at this folder as the store of migrate serve as well") },

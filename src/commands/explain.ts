@@ -2,11 +2,10 @@
 import { peerProcess } from "../platform/peer-process.ts";
 import { argumentsOf } from "../platform/process-id.ts";
 import { exitCodes, MigrateError } from "../protocol/errors.ts";
-import { printable } from "../terminal/line.ts";
+import { printable } from "../protocol/printable.ts";
 import { commandLine, type NetPolicy } from "../vm/qemu/definition/command-line.ts";
-import type { QemuDefinition } from "../vm/qemu/definition/definition.ts";
-import { explainDefinition } from "../vm/qemu/definition/explanation.ts";
-import { helpHint } from "./cli/arguments.ts";
+import { explainDefinition, type QemuDefinition } from "../vm/qemu/definition/definition.ts";
+import { usageErrors } from "./cli/arguments.ts";
 import { defineCommand } from "./cli/define-command.ts";
 import { netPolicyForm, parseNetPolicy } from "./cli/net-policy.ts";
 import { toggle, withDefault } from "./cli/option.ts";
@@ -35,8 +34,8 @@ export default defineCommand({
     [`${name} qmp:/run/web1.qmp --net bridge:br0`, "and to a host that serves with --net bridge:br0?"],
   ],
   async run({ options, positionals, reporter }) {
-    const words = await wordsOfVm(positionals[0] ?? "");
-    const { definition, refused, notes } = explainDefinition(words);
+    const argv = await argvOfVm(positionals[0] ?? "");
+    const { definition, refused, notes } = explainDefinition(argv);
     const command = definition === null ? [] : started(definition, options, refused);
     const vm = definition?.name ?? "the VM";
     reporter.result(
@@ -52,12 +51,12 @@ export default defineCommand({
 });
 
 /** argv of the QEMU behind a QMP socket. @throws MigrateError "usage", "vm-invalid". */
-async function wordsOfVm(where: string): Promise<string[]> {
+async function argvOfVm(where: string): Promise<string[]> {
   if (!where.startsWith(scheme) || where.length === scheme.length)
-    throw new MigrateError("usage", `qmp:PATH is expected, not "${where}"`, { hint: helpHint(name) });
-  let words: string[] | null;
+    throw usageErrors(name)(`qmp:PATH is expected, not "${where}"`);
+  let argv: string[] | null;
   try {
-    words = argumentsOf(await pidBehind(where.slice(scheme.length)));
+    argv = argumentsOf(await pidBehind(where.slice(scheme.length)));
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause);
     throw new MigrateError("vm-invalid", `The QEMU behind ${where} cannot be looked at: ${why}`, {
@@ -65,9 +64,9 @@ async function wordsOfVm(where: string): Promise<string[]> {
       cause,
     });
   }
-  if (words === null || words.length === 0)
+  if (argv === null || argv.length === 0)
     throw new MigrateError("vm-invalid", `The QEMU behind ${where} has ended`);
-  return words;
+  return argv;
 }
 
 /** QEMU takes one caller at a time and lets few wait: the next ones are turned away for a moment. */
@@ -108,9 +107,9 @@ function started(
 function startText(vm: string, command: readonly string[]): string[] {
   if (command.length === 0) return ["The VM would not be started."];
   const lines = [""];
-  for (const word of command) {
-    if (word.startsWith("-")) lines.push(word);
-    else lines[lines.length - 1] += lines.at(-1) === "" ? word : ` ${word}`;
+  for (const argument of command) {
+    if (argument.startsWith("-")) lines.push(argument);
+    else lines[lines.length - 1] += lines.at(-1) === "" ? argument : ` ${argument}`;
   }
   return [`${printable(vm)} would be started as:`, ...lines.map((line) => `  ${printable(line)}`)];
 }

@@ -20,7 +20,7 @@ interface VmRow {
   where: string;
   /** Of the QEMU that runs it. */
   pid?: number;
-  /** Where it is broken: why. */
+  /** Why it is broken, if it is. */
   reason?: string;
 }
 
@@ -37,7 +37,7 @@ export default defineCommand({
   name: "migrate ls",
   summary: "list the VMs that run on this host, and those in a store",
   about:
-    "A VM runs here where a QEMU has a QMP socket that this user may see (-qmp unix:PATH,server=on). WHERE is what migrate send takes for it.",
+    "A VM is listed as running if its QEMU has a QMP socket that this user may see (-qmp unix:PATH,server=on). WHERE is what migrate send takes for it.",
   options: { store: optional("DIR", "Also list the VMs that lie in this folder of migrate serve") },
   examples: [
     ["migrate ls", "what runs here"],

@@ -6,11 +6,10 @@ import type { ProfileProgress } from "../profiler/runs/run-profile.ts";
 import type { Plan, Samples } from "../profiler/statistics/samples.ts";
 import { suiteNames } from "../profiler/statistics/samples.ts";
 import { suiteOf } from "../profiler/statistics/suite.ts";
-import { MigrateError } from "../protocol/errors.ts";
 import { formatBytes } from "../terminal/format.ts";
 import type { Reporter } from "../terminal/reporter.ts";
 import { RunBar } from "../terminal/run-bar.ts";
-import { helpHint } from "./cli/arguments.ts";
+import { usageErrors } from "./cli/arguments.ts";
 import { homeOf, passphraseBefore, passphraseOptions, type World } from "./cli/context.ts";
 import { defineCommand } from "./cli/define-command.ts";
 import { address, defaultPort, oneOf, optional, toggle, wholeNumber, withDefault } from "./cli/option.ts";
@@ -80,26 +79,23 @@ With --to the destination is another host's migrate serve, which discards what i
       "Makes the order of runs and the made-up files the same again",
       wholeNumber(0, mostSeed),
     ),
-    resume: optional("FILE", "Go on with a profile that was cut short"),
-    replay: optional("FILE", "Measure nothing: tell and draw everything from raw samples again"),
-    compare: toggle("Measure nothing: tell two samples files apart"),
+    resume: optional("FILE", "Resume a profile that was cut short"),
+    replay: optional("FILE", "Measure nothing: show and draw everything from raw samples again"),
+    compare: toggle("Measure nothing: compare two samples files"),
     ...passphraseOptions,
   },
   examples: [
     [name, "a first look, in under a minute"],
     [`${name} --thesis --out evaluation`, "the whole evaluation on this host"],
-    [`${name} --to 192.0.2.7:7600 --ticket mt1-...`, "between two hosts"],
+    [`${name} --to 192.0.2.7:7600 --ticket mig1-...`, "between two hosts"],
     [`${name} --compare before.json after.json`, "what has changed, and what is chance"],
   ],
   async run({ options, positionals, world, reporter }) {
-    const refuse = (message: string, hint?: string) =>
-      new MigrateError("usage", message, {
-        hint: [...(hint === undefined ? [] : [hint]), helpHint(name)].join("\n"),
-      });
+    const refuse = usageErrors(name);
     const [vm, other] = positionals;
     if (options.compare) {
       if (vm === undefined || other === undefined) throw refuse("--compare needs two samples files");
-      tellComparison(vm, other, reporter, world);
+      showComparison(vm, other, reporter, world);
       return undefined;
     }
     if (other !== undefined) throw refuse(`Unexpected argument "${other}"`);
@@ -107,7 +103,7 @@ With --to the destination is another host's migrate serve, which discards what i
       if (vm !== undefined) throw refuse("--replay measures nothing, so it takes no VM");
       const samples = readSamples(options.replay);
       const folder = options.out === undefined ? undefined : new ProfileFolder(options.out);
-      await tell(samples, folder, reporter, world);
+      await showResult(samples, folder, reporter, world);
       return undefined;
     }
     if (options.engine === "full" && options.to !== undefined)
@@ -155,7 +151,7 @@ With --to the destination is another host's migrate serve, which discards what i
       bar?.close();
       if (samples.samples.length > 0) {
         folder?.keepSamples(samples);
-        await tell(samples, folder, reporter, world);
+        await showResult(samples, folder, reporter, world);
       }
       if (stopped !== undefined) throw cutShort(stopped, samples, folder?.samplesPath);
       return undefined;
@@ -175,7 +171,7 @@ function listed(bytes: readonly number[]): string {
   return bytes.map((size) => formatBytes(size)).join(", ");
 }
 
-/** Where files go: as told, beside what is taken up again, else a new folder; with --json only as told. */
+/** The folder for files: the one named, else that of the profile that is resumed, else a new one; with --json only the first two. */
 function folderFor(
   out: string | undefined,
   resume: string | undefined,
@@ -216,7 +212,7 @@ function showProgress(progress: ProfileProgress, bar: RunBar | undefined, report
 }
 
 /** Tables for people, samples for programs, and files for both. */
-async function tell(
+async function showResult(
   samples: Samples,
   folder: ProfileFolder | undefined,
   reporter: Reporter,
@@ -235,7 +231,7 @@ async function tell(
 }
 
 /** The two files' profiles against each other. */
-function tellComparison(a: string, b: string, reporter: Reporter, world: World): void {
+function showComparison(a: string, b: string, reporter: Reporter, world: World): void {
   const { figures, table, warnings } = compareSamples(
     { name: a, samples: readSamples(a) },
     { name: b, samples: readSamples(b) },

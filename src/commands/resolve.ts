@@ -1,7 +1,6 @@
 /** `migrate resolve`: settles who owns a VM whose session was cut at the wrong moment. */
 import { resolveSession } from "../migration/operator/resolve.ts";
-import { MigrateError } from "../protocol/errors.ts";
-import { helpHint } from "./cli/arguments.ts";
+import { usageErrors } from "./cli/arguments.ts";
 import { homeOf, passphraseBefore, passphraseOptions, warnInsecure } from "./cli/context.ts";
 import { defineCommand } from "./cli/define-command.ts";
 import { duration, oneOf, optional, toggle, withDefault } from "./cli/option.ts";
@@ -13,7 +12,7 @@ export default defineCommand({
   name,
   summary: "settle a session whose owner is in doubt",
   about:
-    "Asks the other side, which settles every doubt that two reachable hosts can have. Where the other host is gone for good, --owner takes a person's word instead: make sure first that the VM does not run, and never will, on the host that is not named.",
+    "Asks the other side, which settles every doubt that two reachable hosts can have. If the other host is gone for good, --owner takes a person's word instead: make sure first that the VM does not run, and never will, on the host that is not named.",
   positionals: {
     names: ["SESSION"],
     least: 1,
@@ -25,7 +24,7 @@ export default defineCommand({
       "Do not ask; source or destination owns the VM, on your word",
       oneOf(["source", "destination"]),
     ),
-    cancel: toggle("Give the session up, where the other side cannot own the VM"),
+    cancel: toggle("Give the session up, if the other side cannot own the VM"),
     retryFor: withDefault(
       "TIME",
       "How long a lost link is tried again",
@@ -41,7 +40,7 @@ export default defineCommand({
   ],
   async run({ options, positionals, world, reporter }) {
     if (options.owner !== undefined && options.cancel)
-      throw new MigrateError("usage", "--owner and --cancel exclude each other", { hint: helpHint(name) });
+      throw usageErrors(name)("--owner and --cancel exclude each other");
     const home = homeOf(world);
     warnInsecure(reporter, options.insecure);
     const decision = options.cancel ? "cancel" : options.owner;

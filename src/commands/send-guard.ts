@@ -5,7 +5,7 @@ import { defineCommand } from "./cli/define-command.ts";
 
 export default defineCommand({
   name: "migrate send-guard",
-  summary: "let a running VM go on where the process that moves it dies",
+  summary: "resume a running VM if the process that moves it dies",
   hidden: true,
   positionals: { names: ["SESSION"], least: 1, about: ["The session that is watched"] },
   options: {},

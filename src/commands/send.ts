@@ -4,8 +4,8 @@ import { sendVm } from "../migration/source/send.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
 import { checkVmName } from "../protocol/names.ts";
-import { flagOf, helpHint, readValue } from "./cli/arguments.ts";
-import { compressionForm, parseCompression } from "./cli/compression-form.ts";
+import { type Compression, highestLevel } from "../transfer/compression/compression.ts";
+import { flagOf, readValue, usageErrors } from "./cli/arguments.ts";
 import { homeOf, passphraseBefore, passphraseOptions, warnInsecure } from "./cli/context.ts";
 import { defineCommand } from "./cli/define-command.ts";
 import {
@@ -30,11 +30,14 @@ const qmpPrefix = "qmp:";
 const usualDowntimeMs = 300;
 const notForStop: readonly string[] = ["downtimeLimit", "autoConverge"];
 
+/** The values of --compress, for the help. */
+const compressionForm = `auto|off|1..${highestLevel}`;
+
 export default defineCommand({
   name,
   summary: "move a VM from this host to another one",
   about:
-    "VM is qmp:PATH, the QMP socket of a QEMU that runs it, or a folder with a vm.json. Without one, name the files: --name, --ram, --disk, --tpm-state, and give HOST:PORT alone. A VM that is switched off has no RAM file.\n\nA VM that runs is moved with its disks and its virtual TPM while it runs, and is stopped for the last moment alone; --mode stop stops it first. The destination must serve with --qemu. Whatever fails before this host lets go of the VM leaves it running here.\n\nThe source lets go of the VM only after the destination has every byte durable and checked. Given again after a cut or a crash, the same command goes on where it stopped; a VM that runs and was not released is moved anew.",
+    "VM is qmp:PATH, the QMP socket of a QEMU that runs it, or a folder with a vm.json. Without one, name the files: --name, --ram, --disk, --tpm-state, and give HOST:PORT alone. A VM that is switched off has no RAM file.\n\nA VM that runs is moved with its disks and its virtual TPM while it runs, and is stopped for the last moment alone; --mode stop stops it first. The destination must serve with --qemu. Whatever fails before this host gives the VM up leaves it running here.\n\nThe source gives the VM up only after the destination has every byte durable and checked. Given again after a cut or a crash, the same command resumes where it stopped; a VM that runs and was not released is moved anew.",
   usage: [
     `${name} VM HOST:PORT [FLAGS]`,
     `${name} qmp:PATH HOST:PORT [--mode live|stop] [FLAGS]`,
@@ -61,7 +64,7 @@ export default defineCommand({
     ),
     compress: withDefault(
       compressionForm,
-      "Compress with zstd, and send what the VM has twice once: auto does where the link is slower than that, a number (zstd's level) always does, off never",
+      "Compress with zstd, and send once what the VM has twice: auto does so if the link is slower than that, a number (zstd's level) always does, off never",
       "auto",
       parseCompression,
     ),
@@ -84,7 +87,7 @@ export default defineCommand({
     ),
     autoConverge: optional(
       "on|off",
-      "Of a live move: slow the VM down where it writes memory faster than the link carries it (default: on)",
+      "Of a live move: slow the VM down if it writes memory faster than the link carries it (default: on)",
       oneOf(["on", "off"]),
     ),
     multifd: optional(
@@ -118,11 +121,7 @@ export default defineCommand({
     const running = positionals[0]?.startsWith(qmpPrefix) === true;
     const files = options.ram !== undefined || options.disk.length > 0 || options.tpmState !== undefined;
     const adHoc = !running && (files || options.name !== undefined);
-    const refuse = (message: string, hint?: string) =>
-      new MigrateError("usage", message, {
-        side: "source",
-        hint: [...(hint === undefined ? [] : [hint]), helpHint(name)].join("\n"),
-      });
+    const refuse = usageErrors(name);
     const expected = adHoc ? 1 : 2;
     if (positionals.length > expected)
       throw refuse(
@@ -211,4 +210,15 @@ function vmName(text: string): string {
   const wrong = checkVmName(text);
   if (wrong !== null) throw new MigrateError("usage", `is no name of a VM: ${wrong}`);
   return text;
+}
+
+/**
+ * "auto", "off" or a level from 1 to 19.
+ * @throws MigrateError "usage"; its message ends a sentence that begins with the flag.
+ */
+export function parseCompression(text: string): Compression {
+  if (text === "auto" || text === "off") return text;
+  const level = /^[1-9]\d?$/.test(text) ? Number(text) : 0;
+  if (level >= 1 && level <= highestLevel) return level;
+  throw new MigrateError("usage", `must be auto, off or a level from 1 to ${highestLevel}, not "${text}"`);
 }

@@ -3,7 +3,7 @@ import { resolve } from "node:path";
 import type { StartMeasuring } from "../migration/destination/measuring.ts";
 import { serve } from "../migration/destination/serve.ts";
 import { exitCodes, MigrateError } from "../protocol/errors.ts";
-import { helpHint } from "./cli/arguments.ts";
+import { usageErrors } from "./cli/arguments.ts";
 import { homeOf, passphraseBefore, passphraseOptions, warnInsecure } from "./cli/context.ts";
 import { defineCommand } from "./cli/define-command.ts";
 import { Interruption } from "./cli/interruption.ts";
@@ -76,9 +76,7 @@ export default defineCommand({
   async run({ options, world, reporter }) {
     const needsQemu = options.allowTcg ? "--allow-tcg" : options.net && "--net";
     if (!options.qemu && needsQemu !== undefined)
-      throw new MigrateError("usage", `${needsQemu} is about VMs that run: it needs --qemu`, {
-        hint: helpHint("migrate serve"),
-      });
+      throw usageErrors("migrate serve")(`${needsQemu} is about VMs that run: it needs --qemu`);
     const home = homeOf(world);
     warnInsecure(reporter, options.insecure);
     const passphrase = await passphraseBefore(world, home, options.passphraseFile);

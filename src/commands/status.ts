@@ -1,7 +1,6 @@
 /** `migrate status`: the sessions that have not ended, here and on another host. */
 import { localStatus, remoteStatus } from "../migration/operator/status.ts";
-import { MigrateError } from "../protocol/errors.ts";
-import { helpHint, readValue } from "./cli/arguments.ts";
+import { readValue, usageErrors } from "./cli/arguments.ts";
 import { homeOf, passphraseFrom, passphraseOptions, warnInsecure } from "./cli/context.ts";
 import { defineCommand } from "./cli/define-command.ts";
 import { address, defaultPort, toggle } from "./cli/option.ts";
@@ -25,7 +24,7 @@ export default defineCommand({
   ],
   async run({ options, positionals, world, reporter }) {
     const [where] = positionals;
-    const refuse = (message: string) => new MigrateError("usage", message, { hint: helpHint(name) });
+    const refuse = usageErrors(name);
     const to =
       where === undefined ? undefined : readValue("HOST:PORT", () => address(1, defaultPort)(where), refuse);
     if (to === undefined && options.insecure) throw refuse("--insecure needs a HOST:PORT");

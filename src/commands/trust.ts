@@ -1,4 +1,4 @@
-/** `migrate trust`: whom this host sends to and takes from. The same as editing HOME/trust by hand. */
+/** `migrate trust`: which hosts this host sends to and receives from. The same as editing HOME/trust by hand. */
 import { type Peer, type PeerRole, TrustFile } from "../channel/trust.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import type { Column } from "../terminal/table.ts";
@@ -74,7 +74,7 @@ const add = defineCommand({
 const remove = defineCommand({
   name: "migrate trust remove",
   summary: "trust a host no more",
-  about: "Running sessions of that host go on to their end; it cannot begin a new one.",
+  about: "Sessions of that host that are under way run to their end; it cannot begin a new one.",
   positionals: {
     names: ["FINGERPRINT|NAME"],
     least: 1,

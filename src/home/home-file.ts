@@ -19,6 +19,7 @@ import {
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { tryFlock } from "../platform/locks.ts";
+import { syncFolder } from "../platform/rename.ts";
 import { MigrateError } from "../protocol/errors.ts";
 
 /** No file in the home that is read whole is longer than this. */
@@ -29,17 +30,17 @@ const lockPatienceMs = 10_000;
 const lockRetryMs = 10;
 
 /**
- * The text of a file of ours, or null where there is none.
+ * The text of a file of ours, or null if there is none.
  *
  * `forbiddenMode` are the permission bits that make it unusable: 0o077 for a secret, 0o022 for a file
- * that others may read but not write. Throws MigrateError "home-unusable" where such a bit is set, or
+ * that others may read but not write. Throws MigrateError "home-unusable" if such a bit is set, or
  * the file belongs to another user, is no regular file or a symbolic link, is longer than
  * homeFileMaxBytes, or cannot be read.
  */
 export function readHomeFile(path: string, forbiddenMode: number): string | null {
   let fd: number;
   try {
-    // O_NONBLOCK: a FIFO under this name must not hold us up.
+    // O_NONBLOCK: opening a FIFO of this name must not wait for its writer.
     fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   } catch (cause) {
     const code = errnoOf(cause);
@@ -72,8 +73,7 @@ export function readHomeFile(path: string, forbiddenMode: number): string | null
 /**
  * Makes the file (mode 0600, durable) if there is none; false, and nothing changed, if there is one.
  *
- * link(2) and not rename(2) gives it its name: rename would take the place of what another process
- * made in between. Throws MigrateError "home-unusable".
+ * It gets its name by link(2), not rename(2), which would replace what another process made in between. Throws MigrateError "home-unusable".
  */
 export function createHomeFile(path: string, text: string): boolean {
   return publish(path, text, (temporary) => {
@@ -104,7 +104,7 @@ export function isLeftover(path: string, name: string): boolean {
 }
 
 /**
- * Does `work` while no other process or task does work under the same lock file, and gives its result.
+ * Does `work` while no other process or task does work under the same lock file, and returns its result.
  *
  * The lock is a flock(2), which the kernel takes back from a process that dies; so the empty lock file
  * stays where it is. Throws MigrateError "home-unusable" when another one holds the lock for ten seconds.
@@ -134,7 +134,7 @@ function openLock(lockPath: string): number {
   }
 }
 
-/** Writes a temporary file beside `path` and lets `name` give it its name; it is gone afterwards in any case. */
+/** Writes a temporary file beside `path`, has `name` link or rename it, and removes it in any case. */
 function publish(path: string, text: string, name: (temporary: string) => boolean): boolean {
   const suffix = `${process.pid}.${randomBytes(6).toString("hex")}.tmp`;
   const temporary = join(dirname(path), `.${basename(path)}.${suffix}`);
@@ -149,22 +149,13 @@ function publish(path: string, text: string, name: (temporary: string) => boolea
     }
     const named = name(temporary);
     rmSync(temporary, { force: true });
+    // The file's bytes being safe says nothing of its name in the folder.
     syncFolder(dirname(path));
     return named;
   } catch (cause) {
     rmSync(temporary, { force: true });
     const hint = "Look for a full or read-only disk, and at who may write the folder.";
     throw unusable(`${path} cannot be written (${errnoOf(cause) ?? "unknown error"}).`, hint, cause);
-  }
-}
-
-/** fsync(2): a file's bytes being safe says nothing of its name in the folder. */
-function syncFolder(folder: string): void {
-  const fd = openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY);
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
   }
 }
 

@@ -17,7 +17,7 @@ const ownFiles = ["identity.pem", "trust", "journal"];
  * Where this host keeps its home, as an absolute path; nothing is made or looked at.
  *
  * MIGRATE_HOME when it is set and not empty; else /var/lib/migrate for root; else
- * $XDG_STATE_HOME/migrate, or ~/.local/state/migrate where that is unset or relative (the XDG Base
+ * $XDG_STATE_HOME/migrate, or ~/.local/state/migrate if that is unset or relative (the XDG Base
  * Directory Specification says to ignore a relative path).
  */
 export function migrateHome(
@@ -32,8 +32,8 @@ export function migrateHome(
 }
 
 /**
- * Makes the home with mode 0700 (and its parents with the usual mode) where it is absent, and checks
- * that it is a folder, that it is ours and that it can be written. Gives the absolute path back.
+ * Makes the home with mode 0700 (and its parents with the usual mode) if it is absent, and checks
+ * that it is a folder, that it is ours and that it can be written. Returns the absolute path.
  *
  * A home that others could enter is closed to 0700 when it is ours and is empty or holds files of
  * this program. A folder with other things in it is refused and left as it is: a MIGRATE_HOME that
@@ -90,7 +90,7 @@ function closeToOthers(home: string): void {
   }
 }
 
-/** Tries it: access(2) tells root that everything can be written. */
+/** By writing: access(2) tells root that everything can be written. */
 function requireWritable(home: string): void {
   const probe = join(home, `.probe.${process.pid}.${randomBytes(6).toString("hex")}`);
   try {
@@ -113,7 +113,7 @@ function codeOf(cause: unknown): string | undefined {
   return (cause as NodeJS.ErrnoException | undefined)?.code;
 }
 
-/** The system's own words for it, without the path that node puts behind them. */
+/** The system's own message, without the path that node appends. */
 function reasonOf(cause: unknown): string {
   const text = cause instanceof Error ? cause.message : String(cause);
   return text.replace(/^[A-Z0-9]+: /, "").replace(/, \w+( '.*')?$/s, "");

@@ -30,10 +30,10 @@ import { scryptAsync } from "@noble/hashes/scrypt.js";
 import { MigrateError } from "../protocol/errors.ts";
 
 export const sealedBegin = "-----BEGIN MIGRATE SEALED KEY-----";
-export const sealedEnd = "-----END MIGRATE SEALED KEY-----";
+const sealedEnd = "-----END MIGRATE SEALED KEY-----";
 
 /** What a seal costs to make and to try: 128 MiB and about half a second a guess on one core. */
-export const defaultLog2N = 17;
+const defaultLog2N = 17;
 /** The longest secret that is sealed, in bytes; a private key is about 240. */
 export const sealedMaxBytes = 16 * 1024;
 
@@ -61,7 +61,7 @@ export interface SealedText {
 }
 
 /**
- * Seals a secret of at most sealedMaxBytes and gives the text. `log2N` (14..20) and the source of
+ * Seals a secret of at most sealedMaxBytes and returns the text. `log2N` (14..20) and the source of
  * random bytes are for tests. Throws MigrateError "usage" for an empty passphrase.
  */
 export async function sealText(
@@ -86,7 +86,7 @@ export async function sealText(
 
 /**
  * Takes a sealed text apart. Spends no memory or time on the parameters, and throws MigrateError
- * "passphrase-wrong" where the text is damaged or a parameter is out of bounds.
+ * "passphrase-wrong" if the text is damaged or a parameter is out of bounds.
  */
 export function parseSealed(text: string): SealedText {
   const [, log2NText, rText, pText, saltText, nonceText, bodyText] = sealedPattern.exec(text) ?? [];
@@ -116,7 +116,7 @@ export function parseSealed(text: string): SealedText {
 }
 
 /**
- * The secret in a sealed text. Throws MigrateError "passphrase-wrong" where the text is damaged or the
+ * The secret in a sealed text. Throws MigrateError "passphrase-wrong" if the text is damaged or the
  * passphrase is not the one it was sealed with: a cipher cannot tell the one from the other.
  */
 export async function openSealed(text: string, passphrase: string): Promise<Buffer> {

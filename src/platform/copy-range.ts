@@ -2,9 +2,8 @@
  * Copying between files without the bytes passing through this process, and whether a file system
  * makes of such a copy a second reference to the same blocks (a reflink).
  */
-import { randomBytes } from "node:crypto";
-import { closeSync, constants, openSync, unlinkSync, writeSync } from "node:fs";
-import { join } from "node:path";
+import { closeSync, writeSync } from "node:fs";
+import { openNameless } from "./filesystem.ts";
 import { copyFileRange, errno, ioctl, systemError } from "./libc.ts";
 
 /** linux/fs.h, FICLONE: _IOW(0x94, 9, int). */
@@ -13,16 +12,16 @@ const FICLONE = 0x40049409;
 /** The largest block of a file system that shares blocks here: what is cloned is whole blocks. */
 const probeBytes = 64 * 1024;
 
-/** Errors of copy_file_range(2) that say "not between these two files". */
+/** Errors of copy_file_range(2) that mean "not between these two files". */
 const notHere: readonly number[] = [errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS];
 
 /**
  * Copies `bytes` bytes by copy_file_range(2), from `fromOffset` of one file to `toOffset` of another;
- * all are bytes below 2^53. On a file system that shares blocks, and where offsets and length are
- * multiples of its block, no byte is copied at all. Neither descriptor's position moves.
+ * all are bytes below 2^53. No byte is copied at all if the file system shares blocks, and offsets and length
+ * are multiples of its block. Neither descriptor's position moves.
  *
- * Gives how many bytes were copied: fewer than `bytes` where the first file ends before that, or where
- * it came so far and no further. Null where the file systems cannot copy so (EXDEV, EINVAL, EOPNOTSUPP,
+ * Returns how many bytes were copied: fewer than `bytes` if the first file ends before that, or if
+ * an error stopped it there. Null if the file systems cannot copy so (EXDEV, EINVAL, EOPNOTSUPP,
  * ENOSYS), and then nothing was copied. Throws a SystemError (EBADF, EIO, ENOSPC, EDQUOT, EFBIG).
  */
 export function copyRange(
@@ -53,12 +52,12 @@ export function copyRange(
  * Whether files in this folder can share blocks, so that `copyRange` costs neither time nor room. Tried
  * with two temporary files (ioctl_ficlone(2)): the kind of the file system does not tell, since XFS can
  * be made with and without, and others come to it (NFS 4.2, bcachefs, ZFS). Takes about a millisecond.
- * Throws as node:fs does where the folder is not writable.
+ * Throws as node:fs does if the folder is not writable.
  */
 export function sharesBlocks(folder: string): boolean {
-  const from = probe(folder);
+  const from = openNameless(folder);
   try {
-    const to = probe(folder);
+    const to = openNameless(folder);
     try {
       writeSync(from, Buffer.alloc(probeBytes, 1));
       return ioctl(to, FICLONE, from) >= 0;
@@ -68,12 +67,4 @@ export function sharesBlocks(folder: string): boolean {
   } finally {
     closeSync(from);
   }
-}
-
-/** A temporary file without a name. */
-function probe(folder: string): number {
-  const path = join(folder, `.migrate-probe-${randomBytes(8).toString("hex")}`);
-  const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600);
-  unlinkSync(path);
-  return fd;
 }

@@ -1,6 +1,15 @@
 /** What the file system behind a folder offers: room, and sparse files. */
 import { randomBytes } from "node:crypto";
-import { closeSync, constants, fstatSync, openSync, statfsSync, unlinkSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  openSync,
+  statfsSync,
+  statSync,
+  unlinkSync,
+  writeSync,
+} from "node:fs";
 import { join } from "node:path";
 
 /**
@@ -14,21 +23,35 @@ export function freeBytes(path: string): number {
 }
 
 /** stat(2) counts st_blocks in these, whatever the file system's own block is. */
-const statBlockBytes = 512;
+export const statBlockBytes = 512;
 
-const probeBytes = 4 * 1024 * 1024;
+/** Bytes that a file takes on its disk: stat(2), st_blocks. 0 if there is no such file; throws as node:fs does else. */
+export function allocatedBytes(path: string): number {
+  return (statSync(path, { throwIfNoEntry: false })?.blocks ?? 0) * statBlockBytes;
+}
+
+/**
+ * A new file in this folder (mode 0600) that has no name any more: nothing of it is left once its descriptor,
+ * which the caller closes, is closed. Throws as node:fs does if the folder is not writable.
+ */
+export function openNameless(folder: string): number {
+  const path = join(folder, `.migrate-probe-${randomBytes(8).toString("hex")}`);
+  const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600);
+  unlinkSync(path);
+  return fd;
+}
+
+const holeProbeBytes = 4 * 1024 * 1024;
 
 /**
  * Whether files in this folder can have holes: a temporary file of 4 MiB with one byte at its end is
- * written there, and its blocks are counted. Throws as node:fs does where the folder is not writable.
+ * written there, and its blocks are counted. Throws as node:fs does if the folder is not writable.
  */
 export function supportsHoles(folder: string): boolean {
-  const path = join(folder, `.migrate-probe-${randomBytes(8).toString("hex")}`);
-  const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600);
+  const fd = openNameless(folder);
   try {
-    unlinkSync(path);
-    writeSync(fd, Uint8Array.of(1), 0, 1, probeBytes - 1);
-    return fstatSync(fd).blocks * statBlockBytes < probeBytes / 2;
+    writeSync(fd, Uint8Array.of(1), 0, 1, holeProbeBytes - 1);
+    return fstatSync(fd).blocks * statBlockBytes < holeProbeBytes / 2;
   } finally {
     closeSync(fd);
   }

@@ -8,7 +8,7 @@ const FALLOC_FL_KEEP_SIZE = 1;
 const FALLOC_FL_PUNCH_HOLE = 2;
 
 /**
- * First byte at `offset` or after it that may be other than zero; null where only a hole is left.
+ * First byte at `offset` or after it that may be other than zero; null if only a hole is left.
  * lseek(2), SEEK_DATA. Offsets in bytes below 2^53. A file system that knows no holes calls the
  * whole file data. Moves the descriptor's position: read and write by position beside this.
  * Throws a SystemError (EBADF, EIO).
@@ -23,7 +23,7 @@ export function nextData(fd: number, offset: number): number | null {
 
 /**
  * First byte at `offset` or after it that lies in a hole; the end of the file counts as one, so the
- * answer is at most the file's size, or `offset` itself where that is at or behind the end.
+ * answer is at most the file's size, or `offset` itself if that is at or behind the end.
  * lseek(2), SEEK_HOLE. Otherwise as `nextData`.
  */
 export function nextHole(fd: number, offset: number): number {
@@ -36,7 +36,7 @@ export function nextHole(fd: number, offset: number): number {
 
 /**
  * Makes `length` bytes from `offset` read as zeros and gives their blocks back; the size stays.
- * fallocate(2), FALLOC_FL_PUNCH_HOLE. True when done; false where the file system cannot, and then
+ * fallocate(2), FALLOC_FL_PUNCH_HOLE. True when done; false if the file system cannot, and then
  * nothing has changed and the caller writes zeros. Throws a SystemError (EBADF, EIO, EPERM).
  */
 export function punchHole(fd: number, offset: number, length: number): boolean {

@@ -6,14 +6,14 @@ import { adjtimex, close, ioctl } from "./libc.ts";
 /** Folders that hold servers and are often missing from an ordinary user's PATH. */
 const serverFolders = "/usr/local/sbin:/usr/sbin:/sbin";
 
-/** Full path of a program by the PATH and the folders for servers; null where it is not installed. */
+/** Full path of a program by the PATH and the folders for servers; null if it is not installed. */
 export function which(binary: string): string | null {
   return Bun.which(binary, { PATH: `${process.env.PATH ?? "/usr/bin:/bin"}:${serverFolders}` });
 }
 
 export interface KvmFact {
   usable: boolean;
-  /** Why not, as a sentence with what helps. */
+  /** Why not, as a sentence, with what helps; absent if it is usable. */
   reason?: string;
 }
 
@@ -55,9 +55,9 @@ export function kvmUsable(device = "/dev/kvm"): KvmFact {
 }
 
 export interface ClockFact {
-  /** The year is believable; tickets and histories need no more than that. */
+  /** The year is plausible; tickets and histories need no more than that. */
   ok: boolean;
-  /** The kernel takes the clock for synchronised (NTP, PTP); null where it does not say. */
+  /** The kernel takes the clock for synchronised (NTP, PTP); null if it does not say. */
   synchronised: boolean | null;
   year: number;
 }
@@ -69,7 +69,7 @@ const STA_UNSYNC = 0x0040;
 /** A clock that shows less has lost its battery. */
 const oldestYear = 2024;
 
-/** Whether the clock can be right: its year, and the kernel's word from adjtimex(2). Changes nothing. */
+/** Whether the clock can be right: by its year, and by the kernel's answer to adjtimex(2). Changes nothing. */
 export function clockOk(nowMs = Date.now()): ClockFact {
   const year = new Date(nowMs).getUTCFullYear();
   const structure = new Uint8Array(timexBytes);

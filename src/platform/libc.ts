@@ -1,5 +1,5 @@
 /**
- * The C library, opened once a thread, and its answers in the kernel's own form: a wrapper here gives
+ * The C library, opened once a thread, and its answers in the kernel's own form: a wrapper here returns
  * a number that is zero or more, or minus the errno of errno(3). `systemError` turns that into an
  * Error whose `code` reads like those of node:fs ("ENOSPC").
  *
@@ -66,7 +66,7 @@ export const errno = {
   ECANCELED: constants.errno.ECANCELED,
 } as const;
 
-/** Name of each errno. Where two names share a number, the one that node:fs uses. */
+/** Name of each errno. If two names share a number, the one that node:fs uses. */
 const errnoNames = new Map<number, string>();
 for (const [name, number] of Object.entries(constants.errno)) {
   if (!errnoNames.has(number)) errnoNames.set(number, name);
@@ -95,14 +95,14 @@ export function systemError(syscall: string, answer: number): SystemError {
   return new SystemError(syscall, -answer);
 }
 
-/** The C result as it is, or minus errno where it is -1. Nothing may come between call and this. */
+/** The C result as it is, or minus errno if it is -1. Nothing may come between call and this. */
 function errnoOf(result: number | bigint): number {
   // errno is per thread, and __errno_location(3) gives its address, in glibc and musl alike.
   if (result === -1 || result === -1n) return -read.i32(symbols.__errno_location() as Pointer, 0);
   return Number(result);
 }
 
-/** lseek(2). Offset in bytes, below 2^53. Gives the new position. */
+/** lseek(2). Offset in bytes, below 2^53. Returns the new position. */
 export function lseek(fd: number, offset: number, whence: number): number {
   return errnoOf(symbols.lseek(fd, offset, whence));
 }
@@ -119,7 +119,7 @@ export function syncFileRange(fd: number, offset: number, length: number, flags:
 
 /**
  * copy_file_range(2). Each offset is a structure of one i64 that the call moves on; the length is in
- * bytes, below 2^53. Gives the number of bytes copied.
+ * bytes, below 2^53. Returns the number of bytes copied.
  */
 export function copyFileRange(
   from: number,
@@ -151,7 +151,7 @@ export function close(fd: number): number {
   return errnoOf(symbols.close(fd));
 }
 
-/** socket(2). Gives a descriptor, which `close` closes. */
+/** socket(2). Returns a descriptor, which `close` closes. */
 export function socket(domain: number, type: number, protocol: number): number {
   return errnoOf(symbols.socket(domain, type, protocol));
 }
@@ -176,7 +176,7 @@ export function listen(fd: number, backlog: number): number {
   return errnoOf(symbols.listen(fd, backlog));
 }
 
-/** accept4(2); who calls is not asked. Gives the connection's descriptor. */
+/** accept4(2); who calls is not asked. Returns the connection's descriptor. */
 export function accept4(fd: number, flags: number): number {
   return errnoOf(symbols.accept4(fd, null, null, flags));
 }
@@ -213,7 +213,7 @@ export function renameat2(from: string, to: string, flags: number): number {
 const pidfdSendSignalNumber = 424;
 const pidfdOpenNumber = 434;
 
-/** pidfd_open(2). Gives a descriptor for the process that has this pid now, which `close` closes. */
+/** pidfd_open(2). Returns a descriptor for the process that has this pid now, which `close` closes. */
 export function pidfdOpen(pid: number): number {
   return errnoOf(symbols.syscall(pidfdOpenNumber, pid, null, 0, null, 0));
 }

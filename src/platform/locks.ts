@@ -37,7 +37,7 @@ function flockStructure(type: number, start: number, length: number): Uint8Array
   return new Uint8Array(view.buffer);
 }
 
-/** Does a lock of another open file description keep us from write-locking these bytes? */
+/** Whether a lock of another open file description keeps us from write-locking these bytes. */
 function isHeld(fd: number, start: number, length: number): boolean {
   const structure = flockStructure(F_WRLCK, start, length);
   const answer = fcntl(fd, F_OFD_GETLK, structure);
@@ -47,7 +47,7 @@ function isHeld(fd: number, start: number, length: number): boolean {
 
 /**
  * Takes an exclusive flock(2) on the whole file, for as long as the descriptor is open. True when we
- * have it, false while another holds it. Throws a SystemError where the file system has no locks.
+ * have it, false while another holds it. Throws a SystemError if the file system has no locks.
  */
 export function tryFlock(fd: number): boolean {
   const answer = flock(fd, LOCK_EX | LOCK_NB);
@@ -56,15 +56,15 @@ export function tryFlock(fd: number): boolean {
   throw systemError("flock", answer);
 }
 
-/** May a call to this file system's locks be answered by "there are none"? */
+/** Whether this error means that the file system has no locks. */
 function isUnsupported(thrown: unknown): boolean {
   const code = (thrown as { code?: unknown }).code;
   return code === "ENOLCK" || code === "EINVAL" || code === "EOPNOTSUPP" || code === "ENOSYS";
 }
 
 /**
- * True where any process holds any fcntl(2) lock on the file, as a running swtpm does on the `.lock`
- * of its state folder. False also where the file system has no such locks.
+ * True if any process holds any fcntl(2) lock on the file, as a running swtpm does on the `.lock`
+ * of its state folder. False also if the file system has no such locks.
  */
 export function isLocked(fd: number): boolean {
   try {
@@ -76,8 +76,8 @@ export function isLocked(fd: number): boolean {
 }
 
 /**
- * True where a running QEMU holds the image open for writing or resizing; one that has handed its
- * images over, or was told `file.locking=off`, does not show. False also where the file system has no
+ * True if a running QEMU holds the image open for writing or resizing; one that has handed its
+ * images over, or was told `file.locking=off`, does not show. False also if the file system has no
  * such locks. fcntl(2), F_OFD_GETLK; takes nothing itself.
  */
 export function qemuHolds(fd: number): boolean {
@@ -92,8 +92,8 @@ export function qemuHolds(fd: number): boolean {
 /**
  * Denies writing and resizing to every QEMU that starts from here on, until the descriptor (open for
  * reading) is closed: it ends with `Failed to get "write" lock`. Readers, and others who hold the file
- * this way, are not disturbed. False where somebody writes already, and then nothing is held. Throws a
- * SystemError where the file system has no such locks (ENOLCK, EINVAL, EOPNOTSUPP). fcntl(2), F_OFD_SETLK.
+ * this way, are not disturbed. False if somebody writes already, and then nothing is held. Throws a
+ * SystemError if the file system has no such locks (ENOLCK, EINVAL, EOPNOTSUPP). fcntl(2), F_OFD_SETLK.
  */
 export function holdAgainstQemu(fd: number): boolean {
   // Hold first, look second, as QEMU does: of two that come at once, at least one sees the other.

@@ -1,29 +1,22 @@
-/** Calls to unix sockets, and which process takes them. */
-import { close, connect, errno, getsockopt, SystemError, socket, systemError } from "./libc.ts";
+/** Connecting to a unix socket, and which process is at its other end. */
+import { close, connect, errno, getsockopt, systemError } from "./libc.ts";
 import { type ProcessId, processId } from "./process-id.ts";
+import { openUnixSocket, unixAddress } from "./unix-socket.ts";
 
-const AF_UNIX = 1;
-const SOCK_STREAM = 1;
-const SOCK_NONBLOCK = 0o4000;
-const SOCK_CLOEXEC = 0o2000000;
 const SOL_SOCKET = 1;
 const SO_PEERCRED = 17;
 /** struct ucred (unix(7)): pid i32, uid u32, gid u32. */
 const ucredBytes = 12;
 
-/** Longest path of a unix socket in bytes: 108 in struct sockaddr_un (unix(7)), the last of them a NUL. */
-export const socketPathBytes = 107;
-
 /**
- * Calls the unix socket at this path (at most 107 bytes) and gives the connection's descriptor, which the
- * caller closes: unix(7), connect(2). Never waits; what it gives does not block either. Throws a SystemError:
+ * Calls the unix socket at this path (at most 107 bytes) and returns the connection's descriptor, which the
+ * caller closes: unix(7), connect(2). Never waits; what it returns does not block either. Throws a SystemError:
  * ENOENT (no such file), ECONNREFUSED (nobody listens, or it is no socket), EACCES, EAGAIN (the queue of
  * callers is full), EINVAL (a NUL in the path), ENAMETOOLONG.
  */
 export function callUnixSocket(path: string): number {
-  const address = unixAddress(path);
-  const fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (fd < 0) throw systemError("socket", fd);
+  const address = unixAddress(path, "connect");
+  const fd = openUnixSocket();
   const answer = connect(fd, address);
   if (answer >= 0) return fd;
   close(fd);
@@ -32,7 +25,7 @@ export function callUnixSocket(path: string): number {
 
 /**
  * The process at the other end of such a connection: unix(7), SO_PEERCRED, which names whoever called
- * listen(2), not somebody that was handed the socket later. Throws a SystemError: ESRCH where that process
+ * listen(2), not somebody that was handed the socket later. Throws a SystemError: ESRCH if that process
  * is gone, or lives where we cannot see it.
  */
 export function peerOf(fd: number): ProcessId {
@@ -47,8 +40,8 @@ export function peerOf(fd: number): ProcessId {
 
 /**
  * The process that listens on the unix socket at this path, as the two above, and throws what they throw.
- * It calls and hangs up at once without a word. A server that serves one caller at a time has that call
- * in its queue until it accepts again: where you have a connection, ask `peerOf`.
+ * It connects and closes at once without sending anything. A server that serves one caller at a time has that call
+ * in its queue until it accepts again: if you have a connection, ask `peerOf`.
  */
 export function peerProcess(socketPath: string): ProcessId {
   const fd = callUnixSocket(socketPath);
@@ -57,16 +50,4 @@ export function peerProcess(socketPath: string): ProcessId {
   } finally {
     close(fd);
   }
-}
-
-/** struct sockaddr_un: family u16, then the path with its NUL. */
-function unixAddress(path: string): Uint8Array {
-  const bytes = Buffer.from(path);
-  // A NUL would cut the path short, and one at its start leads to another name space.
-  if (bytes.length === 0 || bytes.includes(0)) throw new SystemError("connect", errno.EINVAL);
-  if (bytes.length > socketPathBytes) throw new SystemError("connect", errno.ENAMETOOLONG);
-  const address = Buffer.alloc(2 + bytes.length + 1);
-  address.writeUInt16LE(AF_UNIX, 0);
-  address.set(bytes, 2);
-  return address;
 }

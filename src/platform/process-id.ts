@@ -1,6 +1,6 @@
 /**
  * Other processes of this host, each named so that its pid, used again by the kernel, is not taken for
- * it: proc(5). The files of a process may vanish at any moment; that is an answer here, no error.
+ * it: proc(5). The files of a process may vanish at any moment; here that is a result, not an error.
  */
 import { closeSync, openSync, readSync } from "node:fs";
 import { constants } from "node:os";
@@ -26,7 +26,7 @@ interface Stat extends ProcessId {
   threads: number;
 }
 
-/** The process that has this pid now; null where none has, or where proc(5) hides it from this user. */
+/** The process that has this pid now; null if none has, or if proc(5) hides it from this user. */
 export function processId(pid: number): ProcessId | null {
   const stat = readStat(pid);
   return stat === null ? null : { pid: stat.pid, startTicks: stat.startTicks };
@@ -49,22 +49,22 @@ export function isRunning({ pid, startTicks }: ProcessId): boolean {
 
 /**
  * The arguments that a process was started with, its name first: proc(5), cmdline. Bytes that are not
- * UTF-8 become U+FFFD. Null where there is no such process, or it has none (the kernel's own, zombies).
- * Throws a SystemError: E2BIG above 1 MiB, EACCES or EPERM where this user may not read them.
+ * UTF-8 become U+FFFD. Null if there is no such process, or it has none (the kernel's own, zombies).
+ * Throws a SystemError: E2BIG above 1 MiB, EACCES or EPERM if this user may not read them.
  */
 export function argumentsOf(pid: number): string[] | null {
   const bytes = readProc(pid, "cmdline", argumentsBytes + 1);
   if (bytes === null || bytes.length === 0) return null;
   if (bytes.length > argumentsBytes) throw systemError(`read /proc/${pid}/cmdline`, -errno.E2BIG);
-  const words = bytes.toString("utf8").split("\0");
+  const argv = bytes.toString("utf8").split("\0");
   // Each ends with a NUL, the last one as well.
-  if (words.at(-1) === "") words.pop();
-  return words;
+  if (argv.at(-1) === "") argv.pop();
+  return argv;
 }
 
 /**
  * Sends a signal to that very process: pidfd_send_signal(2), so that a process that has the pid after
- * it is never hit; kill(2) where the kernel has no such call (before 5.3). False where it has ended.
+ * it is never hit; kill(2) if the kernel has no such call (before 5.3). False if it has ended.
  * Throws a SystemError (EPERM).
  */
 export function signalProcess(id: ProcessId, signal: NodeJS.Signals): boolean {
@@ -85,7 +85,7 @@ export function signalProcess(id: ProcessId, signal: NodeJS.Signals): boolean {
   }
 }
 
-/** Waits until that process has ended: true, or false where it still runs after `timeoutMs`. */
+/** Waits until that process has ended: true, or false if it still runs after `timeoutMs`. */
 export async function waitForEnd(id: ProcessId, timeoutMs: number): Promise<boolean> {
   const lateAtMs = performance.now() + timeoutMs;
   while (isRunning(id)) {
@@ -122,7 +122,7 @@ function readStat(pid: number): Stat | null {
     : { pid, startTicks, state, threads };
 }
 
-/** At most `limitBytes` of a file of a process; null where it is gone. Its stat(2) gives no size. */
+/** At most `limitBytes` of a file of a process; null if it is gone. Its stat(2) shows no size. */
 function readProc(pid: number, name: string, limitBytes: number): Buffer | null {
   if (!Number.isSafeInteger(pid) || pid <= 0) return null;
   const pieces: Buffer[] = [];

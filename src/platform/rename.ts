@@ -6,7 +6,7 @@ const RENAME_NOREPLACE = 1;
 
 /**
  * Renames a file or folder, and never over something that is there: renameat2(2), RENAME_NOREPLACE.
- * Throws an error with code EEXIST where `to` exists, ENOENT where `from` does not, EXDEV between
+ * Throws an error with code EEXIST if `to` exists, ENOENT if `from` does not, EXDEV between
  * file systems. Not durable before `syncFolder` on the folders of both.
  */
 export function renameNoReplace(from: string, to: string): void {
@@ -19,7 +19,7 @@ export function renameNoReplace(from: string, to: string): void {
 }
 
 /**
- * What is left where the file system does not know the flag (EINVAL: NFS, some FUSE) or the kernel is
+ * What is left if the file system does not know the flag (EINVAL: NFS, some FUSE) or the kernel is
  * older than 3.15: look, then rename. Somebody who makes `to` between the two loses it; the callers
  * hold a lock on the folder, so that this can only be a stranger.
  */
@@ -31,7 +31,7 @@ export function checkAndRename(from: string, to: string): void {
 }
 
 /**
- * Makes the names in a folder durable: fsync(2) on the folder. Returns without an error where the file
+ * Makes the names in a folder durable: fsync(2) on the folder. Returns without an error if the file
  * system cannot sync folders (EINVAL) and does it by itself. Throws as node:fs does.
  */
 export function syncFolder(path: string): void {

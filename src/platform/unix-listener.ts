@@ -4,18 +4,12 @@
  * accepted them; Bun.connect({ fd }) takes a descriptor over in whichever thread calls it.
  */
 import { chmodSync, lstatSync, unlinkSync } from "node:fs";
-import { accept4, bind, close, errno, listen, SystemError, socket, systemError } from "./libc.ts";
-import { socketPathBytes } from "./peer-process.ts";
-
-const AF_UNIX = 1;
-const SOCK_STREAM = 1;
-/** The values of asm-generic/fcntl.h, the same on x86_64 and aarch64. */
-const SOCK_NONBLOCK = 0o4000;
-const SOCK_CLOEXEC = 0o2000000;
+import { accept4, bind, close, errno, listen, SystemError, systemError } from "./libc.ts";
+import { openUnixSocket, SOCK_CLOEXEC, SOCK_NONBLOCK, unixAddress } from "./unix-socket.ts";
 
 /** Connections that may wait until somebody accepts them. */
 const backlog = 64;
-/** How often is looked for a connection while somebody waits for one. */
+/** How often a connection is looked for while somebody waits for one. */
 const pollMs = 2;
 
 interface Waiter {
@@ -45,9 +39,9 @@ export class UnixListener {
    * SystemError, ENAMETOOLONG for a path that is too long, or as node:fs does.
    */
   static listen(path: string): UnixListener {
-    const address = addressOf(path);
+    const address = unixAddress(path, "bind");
     if (lstatSync(path, { throwIfNoEntry: false })?.isSocket()) unlinkSync(path);
-    const fd = checked("socket", socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    const fd = openUnixSocket();
     let bound = false;
     try {
       checked("bind", bind(fd, address));
@@ -67,8 +61,8 @@ export class UnixListener {
    * The descriptor (non-blocking, close-on-exec) of the next connection; those who wait get them in
    * the order in which they asked, and the connections come in the order of their arrival. Whoever
    * gets one must close it. accept4(2). Rejects with a SystemError ETIMEDOUT after `timeoutMs`,
-   * ECANCELED where the listener is or gets closed, EMFILE or ENFILE where there are no descriptors
-   * left; with the signal's reason where that aborts. A rejected wait has taken no connection.
+   * ECANCELED if the listener is or gets closed, EMFILE or ENFILE if there are no descriptors
+   * left; with the signal's reason if that aborts. A rejected wait has taken no connection.
    */
   accept({ timeoutMs, signal }: { timeoutMs?: number; signal?: AbortSignal } = {}): Promise<number> {
     if (this.#closed) return Promise.reject(new SystemError("accept4", errno.ECANCELED));
@@ -112,14 +106,14 @@ export class UnixListener {
         this.#timer = setTimeout(() => this.#look(), pollMs);
         return;
       }
-      // A connection that was gone again before it was accepted says nothing of the next one.
+      // That a connection was gone again before it was accepted does not concern the next one.
       else if (answer !== -errno.EINTR && answer !== -errno.ECONNABORTED) {
         this.#refuseAll(systemError("accept4", answer));
       }
     }
   }
 
-  /** Refuses one of those who wait; nothing where it has been answered. */
+  /** Refuses one of those who wait; nothing if it has been answered. */
   #refuse(waiter: Waiter, reason: unknown): void {
     const at = this.#waiters.indexOf(waiter);
     if (at < 0) return;
@@ -132,18 +126,6 @@ export class UnixListener {
     clearTimeout(this.#timer);
     for (const waiter of this.#waiters.splice(0)) waiter.reject(reason);
   }
-}
-
-/** struct sockaddr_un of unix(7): sun_family u16 in the machine's order, the path, a zero. */
-function addressOf(path: string): Uint8Array {
-  const name = Buffer.from(path);
-  if (name.byteLength > socketPathBytes) throw new SystemError("bind", errno.ENAMETOOLONG);
-  // An empty path would bind to a name nobody knows, and one with a zero in it to another one.
-  if (name.byteLength === 0 || name.includes(0)) throw new SystemError("bind", errno.EINVAL);
-  const address = new Uint8Array(2 + name.byteLength + 1);
-  new DataView(address.buffer).setUint16(0, AF_UNIX, true);
-  address.set(name, 2);
-  return address;
 }
 
 function checked(call: string, answer: number): number {

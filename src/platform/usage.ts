@@ -1,11 +1,14 @@
 /** What this process has used: processor time and memory. */
-import { clockGettime, getrusage, systemError } from "./libc.ts";
+import { getrusage, systemError } from "./libc.ts";
 
-export interface Usage {
+export interface CpuTime {
   /** Processor time in user mode. */
   userMs: number;
   /** Processor time in the kernel on our behalf. */
   systemMs: number;
+}
+
+export interface Usage extends CpuTime {
   /** Largest resident memory so far; for `children`, that of the largest one. */
   maxRssBytes: number;
 }
@@ -30,18 +33,18 @@ export function usage(who: keyof typeof whose): Usage {
   };
 }
 
+/**
+ * The processor time between two readings, never below 0: the kernel corrects its division into user and system
+ * time after the fact, so that either may seem to fall a little.
+ */
+export function cpuBetween(from: CpuTime, to: CpuTime): CpuTime {
+  return {
+    userMs: Math.max(0, to.userMs - from.userMs),
+    systemMs: Math.max(0, to.systemMs - from.systemMs),
+  };
+}
+
 /** struct timeval: seconds i64, microseconds i64. */
 function timevalMs(view: DataView, at: number): number {
   return Number(view.getBigInt64(at, true)) * 1000 + Number(view.getBigInt64(at + 8, true)) / 1000;
-}
-
-const CLOCK_THREAD_CPUTIME_ID = 3;
-
-/** Processor time of the calling thread in nanoseconds since it began: clock_gettime(2). */
-export function threadCpuNs(): number {
-  const structure = new Uint8Array(16);
-  const answer = clockGettime(CLOCK_THREAD_CPUTIME_ID, structure);
-  if (answer < 0) throw systemError("clock_gettime", answer);
-  const view = new DataView(structure.buffer);
-  return Number(view.getBigInt64(0, true)) * 1e9 + Number(view.getBigInt64(8, true));
 }

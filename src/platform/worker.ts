@@ -14,7 +14,7 @@ export function workerAddress(name: WorkerName, main: string): string {
   return new URL(`../${name}.worker.ts`, import.meta.url).href;
 }
 
-/** Starts a Worker. Listen to its `error`: a Worker whose file is missing says so there and nowhere else. */
+/** Starts a Worker. Listen to its `error`: a Worker whose file is missing reports it there and nowhere else. */
 export function spawnWorker(name: WorkerName): Worker {
   return new Worker(workerAddress(name, Bun.main));
 }

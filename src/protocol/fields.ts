@@ -18,3 +18,11 @@ export const named = (check: (name: string) => string | null) =>
       (issue) => check(String(issue.input)) ?? "is not a name",
     ),
   );
+
+/** Where in a value a schema found something wrong, as a person would look for it: "files[0].kind"; "" for the whole. */
+export function fieldPath(path: readonly { key?: unknown }[] | undefined): string {
+  return (path ?? [])
+    .map(({ key }) => (typeof key === "number" ? `[${key}]` : `.${String(key)}`))
+    .join("")
+    .replace(/^\./, "");
+}

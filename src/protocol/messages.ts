@@ -9,6 +9,7 @@ import { count, digest, hex, text } from "./fields.ts";
 import { encodeFrame, type FrameName, frameTypes } from "./frames.ts";
 import { limits } from "./limits.ts";
 import { checkOffer, type Offer, offer } from "./offer.ts";
+import { printable } from "./printable.ts";
 
 export const sessionId = hex(32);
 
@@ -203,12 +204,7 @@ function checkVersion(json: unknown): void {
 }
 
 function shorten(message: string): string {
-  return plainText(message.length > 160 ? `${message.slice(0, 160)}…` : message);
-}
-
-/** Text of which a peer may have written a part, without what would move a terminal's cursor. */
-export function plainText(text: string): string {
-  return text.toWellFormed().replace(/[\p{Cc}\u2028-\u202e\u2066-\u2069]/gu, " ");
+  return printable(message.length > 160 ? `${message.slice(0, 160)}…` : message, " ");
 }
 
 /** Errors about this host's own affairs, whose sentences name its paths: a peer receives these words instead. */
@@ -226,7 +222,7 @@ const ownAffairs: Partial<Record<ErrorCode, string>> = {
 /** The ERROR frame for a peer: the code and a short text, nothing of this host. */
 export function encodeError(thrown: unknown): Buffer {
   const error = asMigrateError(thrown);
-  const message = Buffer.from(ownAffairs[error.code] ?? plainText(error.message));
+  const message = Buffer.from(ownAffairs[error.code] ?? printable(error.message, " "));
   // A character that the limit cuts in two is left out.
   const short = new TextDecoder().decode(message.subarray(0, limits.errorTextBytes), { stream: true });
   return encodeMessage("error", { code: error.code, message: short });

@@ -3,6 +3,7 @@
  * one read from a vm.json and one received from a peer, so that a name never becomes a path and never changes what
  * a terminal shows. Pure.
  */
+import { hasControls, hasInvisibleMarks } from "./printable.ts";
 
 /** Longest name of a VM in bytes of UTF-8: room for a suffix where file systems stop at 255. */
 const vmNameBytes = 128;
@@ -14,9 +15,6 @@ export const manifestName = "vm.json";
 /** What the source's files are renamed to, once they are no longer the VM. */
 export const migratedSuffix = ".migrated";
 
-/** U+202A to U+202E and U+2066 to U+2069 turn the direction of text, U+2028 and U+2029 end a line. */
-const drawsElsewhere = /[\u2028-\u202e\u2066-\u2069]/;
-
 function checkName(what: string, name: string, mostBytes: number): string | null {
   if (name === "") return `${what} must not be empty`;
   // UTF-8 has at least one byte for each UTF-16 unit: a huge name is not encoded to be measured.
@@ -25,8 +23,8 @@ function checkName(what: string, name: string, mostBytes: number): string | null
   }
   if (!name.isWellFormed()) return `${what} must be well-formed Unicode`;
   if (name.includes("/")) return `${what} must not contain "/"`;
-  if (/\p{Cc}/u.test(name)) return `${what} must not contain control characters`;
-  if (drawsElsewhere.test(name)) return `${what} must not contain invisible direction or line marks`;
+  if (hasControls(name)) return `${what} must not contain control characters`;
+  if (hasInvisibleMarks(name)) return `${what} must not contain invisible direction or line marks`;
   if (name === "." || name === "..") return `${what} must not be "." or ".."`;
   if (name.startsWith(".")) return `${what} must not start with "."`;
   if (name.startsWith("-")) return `${what} must not start with "-"`;

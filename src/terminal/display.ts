@@ -2,7 +2,6 @@
  * The part of the screen that is redrawn in place, with plain ANSI (ECMA-48: CUU, EL, ED). It sits
  * below everything else: whoever prints a line does it through `above`.
  */
-
 import type { Style } from "./line.ts";
 import { columnsOf } from "./line.ts";
 import type { Output } from "./output.ts";
@@ -11,7 +10,7 @@ import { noProgress, type ProgressState } from "./progress-state.ts";
 
 /** Shortest time between two drawings: ten a second. */
 const redrawMs = 100;
-/** While a link is down the countdown is drawn anew so often. */
+/** How often the countdown is redrawn while a link is down. */
 const countdownMs = 1000;
 
 export interface ProgressDisplayOptions {

@@ -26,7 +26,7 @@ export function formatRate(bytesPerSec: number): string {
   return `${formatBytes(bytesPerSec)}/s`;
 }
 
-/** Milliseconds in the two largest units that say something: "450 ms", "3.2 s", "1 m 05 s", "2 h 03 m", "3 d 04 h". */
+/** Milliseconds in their two largest units: "450 ms", "3.2 s", "1 m 05 s", "2 h 03 m", "3 d 04 h". */
 export function formatDuration(ms: number): string {
   if (ms < 0) return "0 ms";
   if (ms < 999.5) return `${Math.round(ms)} ms`;
@@ -56,7 +56,7 @@ export function formatAge(thenMs: number, nowMs: number): string {
   return age < 60_000 ? `${Math.floor(age / 1000)} s ago` : `${formatDuration(age)} ago`;
 }
 
-/** A part of a whole in percent, rounded down: 100 % is said only when nothing is left. */
+/** A part of a whole in percent, rounded down: it is 100 % only when nothing is left. */
 export function formatPercent(done: number, whole: number): string {
   const percent = whole <= 0 ? 100 : Math.floor((Math.min(done, whole) / whole) * 100);
   return `${String(percent).padStart(3)} %`;
@@ -73,7 +73,7 @@ const sizeFactors: Record<string, number> = {
 
 /**
  * A size or rate as rsync and QEMU read it: a number with K, M, G or T for powers of 1024; "KiB" and
- * the like mean the same, a "/s" is let pass. Gives whole bytes (at least 1).
+ * the like mean the same, and a "/s" behind it is ignored. Returns whole bytes (at least 1).
  * @throws MigrateError "usage" for anything else.
  */
 export function parseSize(text: string): number {
@@ -91,7 +91,7 @@ const unitMs: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000
 
 /**
  * A duration with its units (ms, s, m, h, d), largest first: "15m", "1h30m", "500ms". "0" needs no unit.
- * Gives whole milliseconds.
+ * Returns whole milliseconds.
  * @throws MigrateError "usage" for anything else.
  */
 export function parseDuration(text: string): number {

@@ -1,23 +1,4 @@
-/**
- * One line of text on a terminal: made harmless, cut to a width, coloured. Names and messages come
- * from the other side, so control characters never reach the terminal as they are. Pure.
- */
-
-/** `text` with every control character (C0, C1, DEL, line separators, bidirectional overrides) replaced by "?". */
-export function printable(text: string): string {
-  return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, "?");
-}
-
-/**
- * An object as a line of JSON. JSON escapes C0 alone; what else could move a terminal's cursor or turn
- * its text (C1, DEL, line separators, bidirectional overrides) is escaped as well: the value is the same.
- */
-export function jsonLine(object: object): string {
-  return JSON.stringify(object).replace(
-    /[\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
-}
+/** One line of text on a terminal: cut to a width, padded, coloured. Pure. */
 
 /** Columns that `text` takes; wide characters take two. */
 export function columnsOf(text: string): number {
@@ -68,11 +49,23 @@ export interface Style {
 
 export const plainStyle: Style = { colour: false, unicode: false };
 
-/** `text` in `colour` (ECMA-48, SGR), or as it is where the style has no colours. */
+/** `text` in `colour` (ECMA-48, SGR), or as it is if the style has no colours. */
 export function paint(style: Style, colour: Colour, text: string): string {
   if (!style.colour || text === "") return text;
   const [on, off] = codes[colour];
   return `\u001b[${on}m${text}\u001b[${off}m`;
+}
+
+/** What marks text that was cut. */
+export function ellipsis(style: Style): string {
+  return style.unicode ? "…" : "...";
+}
+
+/** A bar of `columns` columns, the first `part` (0 to 1) of them filled and in `colour`. */
+export function bar(style: Style, colour: Colour, part: number, columns: number): string {
+  const filled = Math.floor(part * columns);
+  const [full, empty] = style.unicode ? ["█", "░"] : ["#", "-"];
+  return paint(style, colour, full.repeat(filled)) + paint(style, "dim", empty.repeat(columns - filled));
 }
 
 /**

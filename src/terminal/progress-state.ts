@@ -6,13 +6,13 @@ import type { FileProgress, MigrationEvent } from "../migration/report/events.ts
 
 export interface LinkTrouble {
   message: string;
-  /** Which attempt was lost; 0 where it is a stream, which connects again by itself. */
+  /** Which attempt was lost; 0 if it is a stream, which connects again by itself. */
   attempt: number;
   /** When the next attempt begins, on the drawer's clock in milliseconds. */
   retryAtMs: number;
 }
 
-/** How the RAM of a VM that runs gets on; see the event. */
+/** The progress of the RAM of a running VM; see the event. */
 export type RamView = Pick<
   Extract<MigrationEvent, { event: "ram" }>,
   "iteration" | "remainingBytes" | "dirtyBytesPerSec" | "expectedDowntimeMs" | "throttlePercent"
@@ -31,7 +31,7 @@ export interface SessionView {
   /** The last sample; undefined before the first and after a cut, so that an outage is no slow transfer. */
   sample: { seconds: number; doneBytes: number; wireBytes: number } | undefined;
   link: LinkTrouble | undefined;
-  /** Undefined where no RAM of a VM that runs is on its way (yet). */
+  /** Undefined if no RAM of a VM that runs is on its way (yet). */
   ram: RamView | undefined;
 }
 
@@ -40,13 +40,13 @@ export type ProgressState = ReadonlyMap<string, SessionView>;
 
 export const noProgress: ProgressState = new Map();
 
-/** The time constant of the smoothing: a change of pace shows to two thirds after so many seconds. */
+/** The time constant of the smoothing: after this time two thirds of a change of pace show. */
 const smoothingSeconds = 4;
 
 /** Samples nearer to each other than this wait for the next one: their rate would be noise. */
 const sampleSeconds = 0.2;
 
-/** The state after `event`, which came at `nowMs` on the drawer's clock. Gives the same object where nothing changed. */
+/** The state after `event`, which came at `nowMs` on the drawer's clock. Returns the same object if nothing changed. */
 export function progressAfter(state: ProgressState, event: MigrationEvent, nowMs: number): ProgressState {
   switch (event.event) {
     case "session":
@@ -64,7 +64,7 @@ export function progressAfter(state: ProgressState, event: MigrationEvent, nowMs
       return changed(state, event.session, { name: event.name, ram });
     }
     case "link": {
-      // Of all that goes over one network, the connection that says when it tries again is shown.
+      // Of several connections that are lost with the network, the one that knows when it tries again is shown.
       if (event.state === "lost" && event.attempt === 0 && state.get(event.session)?.link) return state;
       const link =
         event.state === "lost"
@@ -84,7 +84,7 @@ export function progressAfter(state: ProgressState, event: MigrationEvent, nowMs
   }
 }
 
-/** Milliseconds until the session's bytes are through at the smoothed rate, where that can be said. */
+/** Milliseconds until the session's bytes are through at the smoothed rate, if that can be said. */
 export function timeLeftMs(view: SessionView): number | undefined {
   if (view.link !== undefined || view.rateBytesPerSec === undefined || view.rateBytesPerSec < 1)
     return undefined;
@@ -134,7 +134,7 @@ function withProgress(view: SessionView, event: Extract<MigrationEvent, { event:
     doneBytes: Math.max(view.doneBytes, event.doneBytes),
     savedBytes: Math.max(view.savedBytes, event.savedBytes),
   };
-  // What QEMU has left to send goes on being counted while the link is away; that is no pace of the link.
+  // QEMU's own count moves even while the link is away, which says nothing of the link's pace.
   if (view.link !== undefined) return { ...next, sample: undefined };
   const sample = { seconds: event.seconds, doneBytes: next.doneBytes, wireBytes: event.wireBytes };
   const last = view.sample;

@@ -3,8 +3,9 @@
  * one for all, and a line of rates. Pure: (state, size, style, now) -> lines.
  */
 import type { FileProgress } from "../migration/report/events.ts";
+import { printable } from "../protocol/printable.ts";
 import { formatBytes, formatDuration, formatPercent, formatRate, formatTimeLeft } from "./format.ts";
-import { columnsOf, cut, padEnd, paint, printable, type Style } from "./line.ts";
+import { bar, columnsOf, cut, ellipsis, padEnd, paint, type Style } from "./line.ts";
 import { type ProgressState, type SessionView, timeLeftMs } from "./progress-state.ts";
 
 export interface Canvas {
@@ -75,7 +76,7 @@ function sessionLines(view: SessionView, canvas: Canvas, mostBars: number, nowMs
   ];
 }
 
-/** Facts in as many indented lines as they need, each cut where one fact alone is wider. */
+/** Facts in as many indented lines as they need, each cut if one fact alone is wider. */
 function flow(facts: readonly string[], width: number, mark: string): string[] {
   const lines: string[] = [];
   for (const [at, fact] of facts.entries()) {
@@ -88,7 +89,7 @@ function flow(facts: readonly string[], width: number, mark: string): string[] {
   return lines.map((line) => cut(line, width, mark));
 }
 
-/** All files in order where they fit; otherwise those that are not through yet come first. */
+/** All files in order if they fit; otherwise those that are not through yet come first. */
 function filesToShow(files: readonly FileProgress[], most: number): readonly FileProgress[] {
   if (files.length <= most) return files;
   const unfinished = files.filter((file) => file.doneBytes < file.bytes);
@@ -97,7 +98,7 @@ function filesToShow(files: readonly FileProgress[], most: number): readonly Fil
   return files.filter((file) => chosen.has(file));
 }
 
-function barLine(bar: {
+function barLine(file: {
   name: string;
   done: number;
   whole: number;
@@ -105,20 +106,15 @@ function barLine(bar: {
   width: number;
   style: Style;
 }): string {
-  const { style } = bar;
-  const head = `  ${padEnd(cut(bar.name, bar.label, ellipsis(style)), bar.label)}  `;
-  const amount = `${formatBytes(bar.done)} of ${formatBytes(bar.whole)}`;
-  const tail = `  ${formatPercent(bar.done, bar.whole)}  ${amount}`;
+  const { style } = file;
+  const head = `  ${padEnd(cut(file.name, file.label, ellipsis(style)), file.label)}  `;
+  const amount = `${formatBytes(file.done)} of ${formatBytes(file.whole)}`;
+  const tail = `  ${formatPercent(file.done, file.whole)}  ${amount}`;
   // The bar's length must not depend on the digits of its own amount, or it would twitch.
-  const room = Math.min(widestBar, bar.width - columnsOf(head) - 9 - 25);
-  if (room < narrowestBar) return cut(head + tail.trimStart(), bar.width, ellipsis(style));
-  const part = bar.whole <= 0 ? 1 : Math.min(1, bar.done / bar.whole);
-  const filled = Math.floor(part * room);
-  const [full, empty] = style.unicode ? ["█", "░"] : ["#", "-"];
-  const colour = part >= 1 ? "green" : "cyan";
-  return (
-    head + paint(style, colour, full.repeat(filled)) + paint(style, "dim", empty.repeat(room - filled)) + tail
-  );
+  const room = Math.min(widestBar, file.width - columnsOf(head) - 9 - 25);
+  if (room < narrowestBar) return cut(head + tail.trimStart(), file.width, ellipsis(style));
+  const part = file.whole <= 0 ? 1 : Math.min(1, file.done / file.whole);
+  return head + bar(style, part >= 1 ? "green" : "cyan", part, room) + tail;
 }
 
 function factsOf(view: SessionView, nowMs: number): string[] {
@@ -130,7 +126,7 @@ function factsOf(view: SessionView, nowMs: number): string[] {
     return [`link lost (${printable(view.link.message)})`, `${when}${attempt}`];
   }
   const facts: string[] = [];
-  // Of RAM nobody knows how often it will be sent: what goes over the wire is all that can be said.
+  // How often RAM will be sent again is not known: only the rate on the wire means something.
   const isRam = ramFactsOf(view).length > 0;
   if (view.rateBytesPerSec !== undefined && !isRam) facts.push(formatRate(view.rateBytesPerSec));
   if (view.wireRateBytesPerSec !== undefined)
@@ -153,8 +149,4 @@ function ramFactsOf({ ram, phase }: SessionView): string[] {
     );
   if (ram.throttlePercent > 0) facts.push(`slowed by ${ram.throttlePercent} %`);
   return facts;
-}
-
-function ellipsis(style: Style): string {
-  return style.unicode ? "…" : "...";
 }

@@ -26,7 +26,7 @@ export interface PromptOptions {
 
 /**
  * Asks for one line without echo.
- * @throws MigrateError "usage" where there is no terminal, "interrupted" on Ctrl-C or the end of input.
+ * @throws MigrateError "usage" if there is no terminal, "interrupted" on Ctrl-C or the end of input.
  */
 export async function askSecret(options: PromptOptions): Promise<string> {
   const { input, write } = options;
@@ -48,7 +48,7 @@ export async function askSecret(options: PromptOptions): Promise<string> {
 
 /**
  * Asks twice for a passphrase that is about to be set.
- * @throws MigrateError "usage" where it is empty or the two differ, and as askSecret does.
+ * @throws MigrateError "usage" if it is empty or the two differ, and as askSecret does.
  */
 export async function askNewSecret(options: PromptOptions): Promise<string> {
   const first = await askSecret(options);

@@ -1,13 +1,13 @@
 /**
- * The one voice of a command. With `json`, each event is one object a line on standard output and
+ * What a command reports, and how. With `json`, each event is one object a line on standard output and
  * nothing else is there; without, results go to standard output and progress, warnings and errors
  * to standard error, below which the progress bars are kept when that is a terminal.
  */
-import { createConsola, LogLevels } from "consola/basic";
 import type { MigrationEvent, Observer } from "../migration/report/events.ts";
 import type { MigrateError, Side } from "../protocol/errors.ts";
+import { jsonLine, printable } from "../protocol/printable.ts";
 import { ProgressDisplay } from "./display.ts";
-import { type Colour, jsonLine, paint, printable, styleFor } from "./line.ts";
+import { paint, styleFor } from "./line.ts";
 import type { Output } from "./output.ts";
 import { summaryOf } from "./progress.ts";
 import { noProgress, progressAfter } from "./progress-state.ts";
@@ -39,7 +39,7 @@ export interface Reporter {
   observer: Observer;
   /** A result: `event` as a JSON line, or `text` on standard output. */
   result(event: { event: string } & Record<string, unknown>, text: string): void;
-  /** Rows: each a JSON line with `event`, or together an aligned table (`empty` where there is none). */
+  /** Rows: each a JSON line with `event`, or together an aligned table (`empty` if there is none). */
   table<Row extends object>(
     event: string,
     columns: readonly Column<Row>[],
@@ -49,26 +49,20 @@ export interface Reporter {
   /** Something worth knowing. */
   note(message: string): void;
   warn(message: string): void;
-  /** The failure that ends the command; told once, even where the observer has had it. */
+  /** The failure that ends the command; reported once, even if the observer has received it as an event. */
   fail(error: MigrateError, context?: { side?: Side; phase?: string }): void;
   /** Takes the progress off the screen and waits until all is written. */
   close(): Promise<void>;
 }
 
-/** Without a terminal one line of progress a session in so many milliseconds. */
+/** Shortest time between two lines of progress of one session if there is no terminal. */
 const plainLineMs = 5000;
 
-/** A reader of JSON that is so many bytes behind gets no events of progress until it has caught up. */
+/** How many bytes a reader of JSON may be behind and still get events of progress. */
 const jsonBacklogBytes = 1024 * 1024;
 
-/** Events that the next one of their kind makes worthless. */
+/** Events that the next one of their kind supersedes. */
 const passing: readonly MigrationEvent["event"][] = ["progress", "ram"];
-
-const prefixes: Record<string, { text: string; colour: Colour } | undefined> = {
-  warn: { text: "warning: ", colour: "yellow" },
-  error: { text: "error: ", colour: "red" },
-  fatal: { text: "error: ", colour: "red" },
-};
 
 export function makeReporter(options: ReporterOptions): Reporter {
   const { stdout, stderr, json, nowMs } = options;
@@ -77,7 +71,7 @@ export function makeReporter(options: ReporterOptions): Reporter {
     redraws && !json ? new ProgressDisplay({ output: stderr, size: options.size, style, nowMs }) : undefined;
   let state = noProgress;
   let lastFailure = "";
-  const toldAtMs = new Map<string, number>();
+  const shownAtMs = new Map<string, number>();
 
   const print = (output: Output, text: string) => {
     const line = `${text}\n`;
@@ -85,32 +79,19 @@ export function makeReporter(options: ReporterOptions): Reporter {
     else display.above(() => output.write(line));
   };
   const printJson = (object: object) => stdout.write(`${jsonLine(object)}\n`);
-  const log = createConsola({
-    level: LogLevels.info,
-    // A line said many times over is said by us as often as it happens: the core decides how often.
-    throttle: 0,
-    reporters: [
-      {
-        log: (entry) => {
-          const prefix = prefixes[entry.type];
-          print(
-            stderr,
-            (prefix === undefined ? "" : paint(style, prefix.colour, prefix.text)) + entry.args.join(" "),
-          );
-        },
-      },
-    ],
-  });
+  const log = (text: string) => print(stderr, text);
+  const warn = (text: string) => log(paint(style, "yellow", "warning: ") + text);
+  const fail = (text: string) => log(paint(style, "red", "error: ") + text);
 
   const plainProgress = (session: string) => {
     const view = state.get(session);
     const now = nowMs();
     // The first line comes after the pause as well: a short migration needs none.
-    const told = toldAtMs.get(session) ?? now;
-    if (view !== undefined && now - told >= plainLineMs) {
-      log.log(summaryOf(view, now));
-      toldAtMs.set(session, now);
-    } else toldAtMs.set(session, told);
+    const shown = shownAtMs.get(session) ?? now;
+    if (view !== undefined && now - shown >= plainLineMs) {
+      log(summaryOf(view, now));
+      shownAtMs.set(session, now);
+    } else shownAtMs.set(session, shown);
   };
 
   const observeForPeople = (event: MigrationEvent) => {
@@ -121,41 +102,41 @@ export function makeReporter(options: ReporterOptions): Reporter {
         print(stdout, listeningText(event));
         break;
       case "session":
-        log.log(sessionText(event));
+        log(sessionText(event));
         break;
       case "paired":
-        log.log(`Paired with ${printable(event.peer)}; from now on no ticket is needed`);
+        log(`Paired with ${printable(event.peer)}; from now on no ticket is needed`);
         break;
       case "indexed":
-        if (event.bytesRead > 0) log.log(indexedText(event));
+        if (event.bytesRead > 0) log(indexedText(event));
         break;
       case "phase":
         if (display === undefined && before.get(event.session)?.phase !== event.phase)
-          log.log(`${printable(event.name)}: ${event.phase}`);
+          log(`${printable(event.name)}: ${event.phase}`);
         break;
       case "progress":
         if (display === undefined) plainProgress(event.session);
         break;
       case "link":
-        // A stream's trouble is told once, and not again where the network's is known.
+        // A stream's loss is reported once, and not at all while the link's own is known.
         if (event.state === "lost") {
-          if (event.attempt > 0 || !before.get(event.session)?.link) log.warn(linkText(event));
-        } else if (before.get(event.session)?.link) log.log(linkText(event));
+          if (event.attempt > 0 || !before.get(event.session)?.link) warn(linkText(event));
+        } else if (before.get(event.session)?.link) log(linkText(event));
         break;
       case "warning":
-        log.warn(printable(event.message));
+        warn(printable(event.message));
         break;
       case "notice":
-        log.log(printable(event.message));
+        log(printable(event.message));
         break;
       case "done":
         display?.update(state);
-        toldAtMs.delete(event.session);
+        shownAtMs.delete(event.session);
         print(stdout, doneText(event));
         break;
       case "error":
         display?.update(state);
-        log.error(failureText(event));
+        fail(failureText(event));
         break;
     }
     if (state !== before) display?.update(state);
@@ -174,13 +155,13 @@ export function makeReporter(options: ReporterOptions): Reporter {
       else if (rows.length === 0) print(stdout, empty);
       else print(stdout, tableLines(columns, rows, stdout.isTTY ? style : undefined).join("\n"));
     },
-    note: (message) => (json ? printJson({ event: "notice", message }) : log.log(printable(message))),
-    warn: (message) => (json ? printJson({ event: "warning", message }) : log.warn(printable(message))),
+    note: (message) => (json ? printJson({ event: "notice", message }) : log(printable(message))),
+    warn: (message) => (json ? printJson({ event: "warning", message }) : warn(printable(message))),
     fail: (error, context) => {
       if (lastFailure === `${error.code} ${error.message}`) return;
       const failure = failureOf(error, context);
       if (json) printJson({ event: "error", ...failure });
-      else log.error(failureText(failure));
+      else fail(failureText(failure));
     },
     close: async () => {
       display?.close();

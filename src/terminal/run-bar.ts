@@ -1,9 +1,9 @@
 /**
  * A bar for work that consists of runs: how many are done, which is under way, what is left. Redrawn in
- * place on a terminal, a line now and then where there is none.
+ * place on a terminal, a line now and then if there is none.
  */
 import { formatPercent, formatTimeLeft } from "./format.ts";
-import { cut, paint, styleFor } from "./line.ts";
+import { bar, cut, ellipsis, styleFor } from "./line.ts";
 import type { Output } from "./output.ts";
 
 export interface RunBarOptions {
@@ -22,16 +22,16 @@ export interface RunBarState {
 }
 
 const barColumns = 24;
-/** Without a terminal a line comes so often at most. */
+/** Shortest time between two lines if there is no terminal. */
 const plainLineMs = 10_000;
-/** The time left is counted down so often. */
+/** How often the time left is counted down. */
 const redrawMs = 1000;
 
 export class RunBar {
   readonly #options: RunBarOptions;
   readonly #redraws: boolean;
   #state: RunBarState | undefined;
-  #toldAtMs: number;
+  #printedAtMs: number;
   #stateAtMs: number;
   #drawn = false;
   #timer: Timer | undefined;
@@ -39,8 +39,8 @@ export class RunBar {
   constructor(options: RunBarOptions) {
     this.#options = options;
     this.#redraws = styleFor(options.env, options.output.isTTY).redraws;
-    this.#toldAtMs = options.nowMs();
-    this.#stateAtMs = this.#toldAtMs;
+    this.#printedAtMs = options.nowMs();
+    this.#stateAtMs = this.#printedAtMs;
   }
 
   update(state: RunBarState): void {
@@ -50,8 +50,8 @@ export class RunBar {
     if (this.#redraws) {
       this.#draw();
       this.#timer ??= setInterval(() => this.#draw(), redrawMs);
-    } else if (nowMs - this.#toldAtMs >= plainLineMs) {
-      this.#toldAtMs = nowMs;
+    } else if (nowMs - this.#printedAtMs >= plainLineMs) {
+      this.#printedAtMs = nowMs;
       this.#options.output.write(`${lineOf(state, state.leftMs)}\n`);
     }
   }
@@ -69,16 +69,11 @@ export class RunBar {
     if (state === undefined) return;
     const { output, env, size, nowMs } = this.#options;
     const { style } = styleFor(env, output.isTTY);
-    const filled = Math.floor((state.done / Math.max(1, state.all)) * barColumns);
-    const [full, empty] = style.unicode ? ["█", "░"] : ["#", "-"];
-    const bar =
-      paint(style, "cyan", full.repeat(filled)) + paint(style, "dim", empty.repeat(barColumns - filled));
+    const drawn = bar(style, "cyan", state.done / Math.max(1, state.all), barColumns);
     const left =
       state.leftMs === undefined ? undefined : Math.max(0, state.leftMs - (nowMs() - this.#stateAtMs));
     const room = size().columns - barColumns - 2;
-    output.write(
-      `\r${bar} ${cut(lineOf(state, left), Math.max(0, room), style.unicode ? "…" : "...")}\u001b[K`,
-    );
+    output.write(`\r${drawn} ${cut(lineOf(state, left), Math.max(0, room), ellipsis(style))}\u001b[K`);
     this.#drawn = true;
   }
 }

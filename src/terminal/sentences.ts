@@ -1,12 +1,12 @@
-/** What events and errors say to a person. Pure; every string from the other side is made harmless. */
+/** The sentences in which events and errors are reported to a person. Pure; every string from the other side is made harmless. */
 import type { MigrationEvent } from "../migration/report/events.ts";
 import type { MigrateError, Side } from "../protocol/errors.ts";
+import { printable } from "../protocol/printable.ts";
 import { formatBytes, formatBytesExactly, formatDuration, formatRate } from "./format.ts";
-import { printable } from "./line.ts";
 
 type EventOf<Name extends MigrationEvent["event"]> = Extract<MigrationEvent, { event: Name }>;
 
-/** What `serve` says when it is ready; the command line stands alone so that it is easy to copy. */
+/** What `serve` prints when it is ready; the command line stands alone so that it is easy to copy. */
 export function listeningText(event: EventOf<"listening">): string {
   const lines = [`Listening on ${printable(event.address)}, store ${printable(event.store)}`];
   if (event.fingerprint !== undefined) lines.push(`Fingerprint ${event.fingerprint}`);
@@ -17,7 +17,7 @@ export function listeningText(event: EventOf<"listening">): string {
   return lines.join("\n");
 }
 
-/** What `serve` says once it knows what its store holds. */
+/** What `serve` prints once it knows what its store holds. */
 export function indexedText({ files, bytesRead, seconds }: EventOf<"indexed">): string {
   const what = files === 1 ? "1 file" : `${files} files`;
   return `Indexed ${what} of the store: ${formatBytes(bytesRead)} read in ${formatDuration(seconds * 1000)}`;
@@ -28,7 +28,7 @@ export function sessionText(event: EventOf<"session">): string {
   const verb = event.side === "source" ? "Sending" : "Receiving";
   const towards = event.side === "source" ? "to" : "from";
   const kind = event.mode === "copy" ? "a copy of " : "";
-  const resumed = event.resumed ? ", going on where it stopped" : "";
+  const resumed = event.resumed ? ", resuming where it stopped" : "";
   return `${verb} ${kind}${printable(event.name)} (${formatBytes(event.bytes)}) ${towards} ${printable(event.peer)}${resumed}`;
 }
 
@@ -64,7 +64,7 @@ function outcomeText({ name, side, mode, owner, runs, downtimeMs }: EventOf<"don
   }
   const where = side === "source" ? "on the destination" : "here";
   if (!runs) return `${vm} is ${where} now, paused as it was.`;
-  // In milliseconds, and whole seconds of them too: this is the figure that a live move is judged by.
+  // In milliseconds even if there are seconds of them: this is the figure that a live move is judged by.
   const still = downtimeMs === undefined ? "" : ` It stood still for ${Math.round(downtimeMs)} ms.`;
   return `${vm} runs ${where} now.${still}`;
 }
@@ -106,12 +106,17 @@ export function failureText(failure: Failure): string {
     `code ${failure.code}`,
   ];
   const hint =
-    failure.hint === undefined ? "" : `\n  ${failure.hint.split("\n").map(printable).join("\n  ")}`;
+    failure.hint === undefined
+      ? ""
+      : `\n  ${failure.hint
+          .split("\n")
+          .map((line) => printable(line))
+          .join("\n  ")}`;
   const lead = failure.code === "bug" ? "a bug in migrate: " : "";
   return `${lead}${printable(failure.message)} (${where.join(", ")})${hint}`;
 }
 
-/** An error as the fields that are told; what neither it nor `context` knows is left out. */
+/** An error as the fields that are reported; what neither it nor `context` knows is left out. */
 export function failureOf(error: MigrateError, context: { side?: Side; phase?: string } = {}): Failure {
   return {
     code: error.code,

@@ -1,5 +1,6 @@
 /** Aligned columns. Pure. */
-import { columnsOf, padEnd, padStart, paint, plainStyle, printable, type Style } from "./line.ts";
+import { printable } from "../protocol/printable.ts";
+import { columnsOf, padEnd, padStart, paint, plainStyle, type Style } from "./line.ts";
 
 export interface Column<Row> {
   title: string;

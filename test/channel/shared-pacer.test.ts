@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, mock, spyOn, test } from "bun:test";
 import { SharedPacer } from "../../src/channel/shared-pacer.ts";
-import { monotonicNs } from "../../src/platform/monotonic-clock.ts";
+import { monotonicNs } from "../../src/platform/clocks.ts";
 import type { Paced, PacedWork } from "../support/system/pacer-worker.ts";
 import { seeded } from "../support/system/random.ts";
 

@@ -1,9 +1,8 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, fstatSync, mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { freeBytes, supportsHoles } from "../../src/platform/filesystem.ts";
-import { startWriteback } from "../../src/platform/writeback.ts";
+import { allocatedBytes, freeBytes, openNameless, supportsHoles } from "../../src/platform/filesystem.ts";
 
 let folder: string;
 beforeEach(() => {
@@ -29,31 +28,21 @@ describe("a file system", () => {
   test("cannot be probed in a folder that is not there", () => {
     expect(() => supportsHoles(join(folder, "none"))).toThrow(expect.objectContaining({ code: "ENOENT" }));
   });
-});
 
-describe("write-back", () => {
-  test("leaves the bytes as they are", () => {
-    const path = join(folder, "file");
-    const bytes = Buffer.alloc(3 * 1024 * 1024, 5);
-    writeFileSync(path, bytes);
-    const fd = openSync(path, "r+");
-    try {
-      startWriteback(fd, 0, bytes.length);
-      startWriteback(fd, 1024 * 1024 + 7, 4096);
-      startWriteback(fd, 2 ** 41, 4096);
-    } finally {
-      closeSync(fd);
-    }
-    expect(readFileSync(path).equals(bytes)).toBe(true);
+  test("tells what a file takes on the disk, which a hole does not", () => {
+    const path = join(folder, "sparse");
+    expect(allocatedBytes(path)).toBe(0);
+    writeFileSync(path, Buffer.alloc(64 * 1024, 1), { flush: true });
+    const full = allocatedBytes(path);
+    expect(full).toBeGreaterThanOrEqual(64 * 1024);
+    truncateSync(path, 2 ** 30);
+    expect(allocatedBytes(path)).toBeLessThan(2 * full);
   });
 
-  test("is silent where there is none, and speaks where the descriptor is wrong", () => {
-    const pipe = openSync("/dev/null", "r+");
-    try {
-      startWriteback(pipe, 0, 4096);
-    } finally {
-      closeSync(pipe);
-    }
-    expect(() => startWriteback(-1, 0, 4096)).toThrow(expect.objectContaining({ code: "EBADF" }));
+  test("has room for a file without a name", () => {
+    const fd = openNameless(folder);
+    expect(readdirSync(folder)).toEqual([]);
+    expect(fstatSync(fd)).toMatchObject({ size: 0, nlink: 0 });
+    closeSync(fd);
   });
 });

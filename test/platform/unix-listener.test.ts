@@ -4,8 +4,8 @@ import type { Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { close } from "../../src/platform/libc.ts";
-import { socketPathBytes } from "../../src/platform/peer-process.ts";
 import { UnixListener } from "../../src/platform/unix-listener.ts";
+import { socketPathBytes } from "../../src/platform/unix-socket.ts";
 import { withDeadline } from "../support/system/deadline.ts";
 import { callSocket } from "../support/system/unix-socket.ts";
 

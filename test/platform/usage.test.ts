@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import { threadCpuNs, usage } from "../../src/platform/usage.ts";
+import { threadCpuNs } from "../../src/platform/clocks.ts";
+import { cpuBetween, usage } from "../../src/platform/usage.ts";
 
 /** Keeps this thread busy until its own clock has moved on by so much. */
 function burnNs(ns: number): void {
@@ -48,3 +49,10 @@ test("the largest resident memory is in bytes", () => {
 function total({ userMs, systemMs }: { userMs: number; systemMs: number }): number {
   return userMs + systemMs;
 }
+
+test("between two readings no time is below 0, though the kernel may move some from one mode to the other", () => {
+  expect(cpuBetween({ userMs: 10, systemMs: 5 }, { userMs: 12, systemMs: 4.5 })).toEqual({
+    userMs: 2,
+    systemMs: 0,
+  });
+});

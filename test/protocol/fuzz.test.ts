@@ -10,7 +10,8 @@ import {
   type Standing,
 } from "../../src/protocol/frames.ts";
 import { chunkBodyBytes, chunkCount, limits } from "../../src/protocol/limits.ts";
-import { decodeMessage, isMessageName, plainText } from "../../src/protocol/messages.ts";
+import { decodeMessage, isMessageName } from "../../src/protocol/messages.ts";
+import { printable } from "../../src/protocol/printable.ts";
 import { parseAck } from "../../src/transfer/chunks/ack.ts";
 import { parseChunk, tagHolds } from "../../src/transfer/chunks/chunk.ts";
 import { parseInventory } from "../../src/transfer/chunks/inventory.ts";
@@ -88,7 +89,7 @@ function feed(
     if (!(thrown instanceof MigrateError)) throw thrown;
     expect(allowed).toContain(thrown.code);
     expect(thrown.message.length).toBeLessThan(300);
-    expect(thrown.message).toBe(plainText(thrown.message));
+    expect(thrown.message).toBe(printable(thrown.message));
     return thrown.code;
   }
   const sentBytes = pieces.reduce((sum, { length }) => sum + length, 0);

@@ -9,9 +9,9 @@ import {
   isMessageName,
   type MessageBody,
   type MessageName,
-  plainText,
 } from "../../src/protocol/messages.ts";
 import type { Offer, OfferedMachine } from "../../src/protocol/offer.ts";
+import { printable } from "../../src/protocol/printable.ts";
 
 const digest = `sha256:${"ab".repeat(32)}`;
 const session = "0123456789abcdef".repeat(2);
@@ -223,7 +223,7 @@ describe("a sentence about a message", () => {
       Buffer.from(nasty),
     ]) {
       const { message } = refusal("hello", payload);
-      expect(message).toBe(plainText(message));
+      expect(message).toBe(printable(message));
       expect(message.length).toBeLessThan(250);
     }
     const { message } = refusal("offer", json({ ...offer, name: nasty }));
@@ -276,7 +276,7 @@ describe("an error for the peer", () => {
       new FrameDecoder("stranger", (name, payload) => {
         heard.push((decodeMessage(name as "error", payload).body as { message: string }).message);
       }).push(frame);
-      expect(heard[0]).toBe(plainText(heard[0]!));
+      expect(heard[0]).toBe(printable(heard[0]!));
       expect(Buffer.byteLength(heard[0]!)).toBeLessThanOrEqual(limits.errorTextBytes);
       expect(Buffer.byteLength(heard[0]!)).toBeGreaterThan(limits.errorTextBytes - 4);
     }

@@ -1,20 +1,16 @@
 import { expect, test } from "bun:test";
 import {
+  bar,
   columnsOf,
   cut,
+  ellipsis,
   padEnd,
   padStart,
   paint,
   plainStyle,
-  printable,
   styleFor,
 } from "../../src/terminal/line.ts";
 import { tableLines } from "../../src/terminal/table.ts";
-
-test("control characters, line ends and direction overrides from a peer never reach the terminal", () => {
-  expect(printable("a\u001b[2Jb\nc\u009bd\u007fe\u202ef\u2028g")).toBe("a?[2Jb?c?d?e?f?g");
-  expect(printable("Grüße, 世界 €")).toBe("Grüße, 世界 €");
-});
 
 test("text is cut to columns, not characters", () => {
   expect(cut("abcdef", 6)).toBe("abcdef");
@@ -66,4 +62,11 @@ test("a table is aligned by the widest cell, numbers to the right, and ends in n
     rows,
   );
   expect(lines).toEqual(["NAME      SIZE", "web1   1.3 GiB", "世界?      7 B"]);
+});
+
+test("a bar has its columns whatever part of it is filled, and no characters beyond ASCII where there are none", () => {
+  expect(bar(plainStyle, "cyan", 0.5, 4)).toBe("##--");
+  expect(bar(plainStyle, "cyan", 0.999, 10)).toBe("#########-");
+  expect(bar({ colour: false, unicode: true }, "cyan", 1, 3)).toBe("███");
+  expect([ellipsis(plainStyle), ellipsis({ colour: false, unicode: true })]).toEqual(["...", "…"]);
 });

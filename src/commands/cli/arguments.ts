@@ -1,6 +1,6 @@
 /**
- * Strict reading of a command's arguments. citty's own parser lets unknown flags, missing values and
- * repetitions pass silently; a migration that quietly ignores `--cpoy` is not an option. Pure.
+ * Strict reading of a command's arguments: an unknown flag, a missing value and a repetition are errors, each
+ * with what was probably meant. A migration that silently ignores `--cpoy` is not an option. Pure.
  */
 import { MigrateError } from "../../protocol/errors.ts";
 import type { Options } from "./option.ts";
@@ -17,7 +17,7 @@ export interface ParsedArguments {
   help: boolean;
   json: boolean;
   positionals: string[];
-  /** Values by the name of the option; empty where `help` is true. */
+  /** Values by the name of the option; empty if `help` is true. */
   values: Record<string, unknown>;
 }
 
@@ -27,8 +27,8 @@ export function flagOf(name: string): string {
 }
 
 /**
- * Reads `words`, the arguments behind the command's name. `-h`, `--help` and `--json` are every
- * command's. Behind "--" all words are positionals.
+ * Reads `argv`, the arguments behind the command's name. `-h`, `--help` and `--json` are every
+ * command's. Behind "--" all arguments are positionals.
  * @throws MigrateError "usage": unknown flag, value missing or too many, flag repeated, bad value,
  *   positional missing or too many. Its hint names the command's help.
  */
@@ -36,34 +36,31 @@ export function parseArguments(
   command: string,
   options: Options,
   positionals: Positionals,
-  words: readonly string[],
+  argv: readonly string[],
 ): ParsedArguments {
   const names = new Map(Object.keys(options).map((name) => [flagOf(name), name]));
   const given = new Map<string, string[]>();
   const rest: string[] = [];
-  const refuse = (message: string, hint?: string) =>
-    new MigrateError("usage", message, {
-      hint: hint === undefined ? helpHint(command) : `${hint}\n${helpHint(command)}`,
-    });
+  const refuse = usageErrors(command);
   const seen = new Set<string>();
 
-  for (let at = 0; at < words.length; at += 1) {
-    const word = words[at] ?? "";
-    if (word === "--") {
-      rest.push(...words.slice(at + 1));
+  for (let at = 0; at < argv.length; at += 1) {
+    const argument = argv[at] ?? "";
+    if (argument === "--") {
+      rest.push(...argv.slice(at + 1));
       break;
     }
-    if (word === "-h") {
+    if (argument === "-h") {
       seen.add("--help");
       continue;
     }
-    if (!word.startsWith("-") || word === "-") {
-      rest.push(word);
+    if (!argument.startsWith("-") || argument === "-") {
+      rest.push(argument);
       continue;
     }
-    const equals = word.indexOf("=");
-    const flag = equals < 0 ? word : word.slice(0, equals);
-    const inline = equals < 0 ? undefined : word.slice(equals + 1);
+    const equals = argument.indexOf("=");
+    const flag = equals < 0 ? argument : argument.slice(0, equals);
+    const inline = equals < 0 ? undefined : argument.slice(equals + 1);
     if (flag === "--help" || flag === "--json") {
       if (inline !== undefined) throw refuse(`${flag} takes no value`);
       if (flag === "--json" && seen.has(flag)) throw refuse("--json is given twice");
@@ -86,7 +83,7 @@ export function parseArguments(
       given.set(name, [""]);
       continue;
     }
-    const next = words[at + 1];
+    const next = argv[at + 1];
     const value = inline ?? (next === undefined || (next.startsWith("-") && next !== "-") ? undefined : next);
     if (value === undefined || value === "")
       throw refuse(`${flag} needs a value: ${flag} ${option.takes}`, dashHint(flag, next));
@@ -111,13 +108,16 @@ export function parseArguments(
 }
 
 /** Whether output is to be JSON, for a command line that cannot be read any better. */
-export function wantsJson(words: readonly string[]): boolean {
-  const end = words.indexOf("--");
-  return (end < 0 ? words : words.slice(0, end)).includes("--json");
+export function wantsJson(argv: readonly string[]): boolean {
+  const end = argv.indexOf("--");
+  return (end < 0 ? argv : argv.slice(0, end)).includes("--json");
 }
 
-export function helpHint(command: string): string {
-  return `See ${command} --help`;
+/** Makes the errors of a command that is called wrongly; each ends in a hint at the command's help. */
+export function usageErrors(command: string): (message: string, hint?: string) => MigrateError {
+  const help = `See ${command} --help`;
+  return (message, hint) =>
+    new MigrateError("usage", message, { hint: hint === undefined ? help : `${hint}\n${help}` });
 }
 
 function dashHint(flag: string, next: string | undefined): string | undefined {

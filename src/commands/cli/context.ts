@@ -33,7 +33,9 @@ export function homeOf(world: World): string {
 }
 
 /**
- * Asks for the passphrase of the sealed identity: from the file where one is named, else on the
+ * A function that asks for the passphrase of the sealed identity when it is first called, and returns the same
+ * one ever after: from the file if one is named, else on the terminal without echo. It throws MigrateError
+ * "usage" if the file cannot be used or there is no terminal, "interrupted" if nobody answers.
  */
 export function passphraseFrom(world: World, file: string | undefined): () => Promise<string> {
   let known: Promise<string> | undefined;
@@ -47,15 +49,15 @@ export function passphraseFrom(world: World, file: string | undefined): () => Pr
   }
 }
 
-/** A passphrase to be set: from the file, else asked twice. */
+/** A passphrase to be set: from the file, else asked for twice. Throws as `passphraseFrom` does. */
 export async function newPassphraseFrom(world: World, file: string | undefined): Promise<string> {
   if (file !== undefined) return readPassphraseFile(file);
   return askNewSecret(prompt(world, "New passphrase for this host's identity: "));
 }
 
 /**
- * The passphrase for a migration, asked before the progress bars have the screen: at once where the
- * identity is sealed, never where it is not.
+ * The passphrase for a migration, asked before the progress bars have the screen: at once if the
+ * identity is sealed, never if it is not.
  */
 export async function passphraseBefore(
   world: World,
@@ -67,7 +69,7 @@ export async function passphraseBefore(
   return passphrase;
 }
 
-/** Said each time by whoever is told --insecure. */
+/** Warns, each time, of what --insecure gives up. */
 export function warnInsecure(reporter: Reporter, insecure: boolean): void {
   if (!insecure) return;
   reporter.warn(

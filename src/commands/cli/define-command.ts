@@ -1,8 +1,7 @@
 /**
- * Our thin layer over citty: a command's flags are typed and strictly read, its help is complete, and
- * what it returns or throws is an exit code for main.ts. citty runs it (setup, run, cleanup).
+ * What a command is: its flags, typed and strictly read, all that its help shows, and what it does. What it
+ * returns or throws is an exit code for main.ts.
  */
-import { type CommandDef, defineCommand as defineCittyCommand } from "citty";
 import type { Side } from "../../protocol/errors.ts";
 import { makeReporter, type Reporter } from "../../terminal/reporter.ts";
 import { type ParsedArguments, type Positionals, parseArguments } from "./arguments.ts";
@@ -21,11 +20,11 @@ export interface CommandSpec<Given extends Options> {
   name: string;
   /** One sentence without its full stop. */
   summary: string;
-  /** True where it is for this program's own processes, and no help shows it. */
+  /** True if it is for this program's own processes, and no help shows it. */
   hidden?: boolean;
-  /** More, where it is needed: paragraphs. */
+  /** More than the summary, if that is needed: paragraphs. */
   about?: string;
-  /** The usage lines, where they cannot be told from positionals and options. */
+  /** The usage lines, if they do not follow from positionals and options. */
   usage?: readonly string[];
   positionals?: Positionals & { about: readonly string[] };
   options: Given;
@@ -33,16 +32,16 @@ export interface CommandSpec<Given extends Options> {
   examples: readonly (readonly [line: string, what: string])[];
   /** The side this command is on, for errors that do not know theirs. */
   side?: Side;
-  /** Does it; gives the exit code, 0 where nothing is given. */
+  /** Does it; returns the exit code, or undefined for 0. */
   run(input: CommandInput<Given>): Promise<number | undefined>;
 }
 
-/** A command whose options' types are not known any more. */
+/** A command of any kind: the types of its options are known to its own `run` alone. */
 export interface Command {
   spec: CommandSpec<Options>;
-  parse(words: readonly string[]): ParsedArguments;
-  /** What citty runs. */
-  citty(world: World, parsed: ParsedArguments, reporter: Reporter): CommandDef;
+  parse(argv: readonly string[]): ParsedArguments;
+  /** Does it with what `parse` returned; see CommandSpec.run. */
+  run(parsed: ParsedArguments, world: World, reporter: Reporter): Promise<number | undefined>;
 }
 
 /** Commands by their names, loaded when they are asked for. */
@@ -57,20 +56,10 @@ const noPositionals: Positionals = { names: [], least: 0 };
 export function defineCommand<const Given extends Options>(spec: CommandSpec<Given>): Command {
   return {
     spec: spec as unknown as CommandSpec<Options>,
-    parse: (words) => parseArguments(spec.name, spec.options, spec.positionals ?? noPositionals, words),
-    citty: (world, parsed, reporter) =>
-      defineCittyCommand({
-        meta: { name: spec.name, description: spec.summary },
-        run: () =>
-          spec.run({
-            // parseArguments has read every option by its own `read`.
-            options: parsed.values as ValuesOf<Given>,
-            positionals: parsed.positionals,
-            world,
-            reporter,
-          }),
-        cleanup: () => reporter.close(),
-      }),
+    parse: (argv) => parseArguments(spec.name, spec.options, spec.positionals ?? noPositionals, argv),
+    run: ({ values, positionals }, world, reporter) =>
+      // parseArguments has read every option by its own `read`.
+      spec.run({ options: values as ValuesOf<Given>, positionals, world, reporter }),
   };
 }
 
@@ -78,7 +67,7 @@ export function isGroup(entry: Command | CommandGroup): entry is CommandGroup {
   return "commands" in entry;
 }
 
-/** The voice of a command in this world. */
+/** The reporter of a command in this world. */
 export function reporterFor(world: World, json: boolean): Reporter {
   return makeReporter({
     json,

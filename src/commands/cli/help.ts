@@ -62,15 +62,15 @@ export function groupHelp(
 }
 
 function usageOf(spec: CommandSpec<Options>): string {
-  const words = [spec.name];
+  const parts = [spec.name];
   for (const [at, name] of (spec.positionals?.names ?? []).entries())
-    words.push(at < (spec.positionals?.least ?? 0) ? name : `[${name}]`);
+    parts.push(at < (spec.positionals?.least ?? 0) ? name : `[${name}]`);
   for (const [name, option] of Object.entries(spec.options)) {
     const flag = option.takes === undefined ? flagOf(name) : `${flagOf(name)} ${option.takes}`;
-    words.push(option.needed ? flag : `[${flag}]${option.repeats ? "..." : ""}`);
+    parts.push(option.needed ? flag : `[${flag}]${option.repeats ? "..." : ""}`);
   }
-  words.push("[--json]");
-  return wrapWords(words, widestColumns - 2).join("\n      ");
+  parts.push("[--json]");
+  return wrapWords(parts, widestColumns - 2).join("\n      ");
 }
 
 function aboutOption(option: Option<unknown>): string {

@@ -1,4 +1,4 @@
-/** The kinds of flags a command can have, each with the type of what it gives. Pure. */
+/** The kinds of flags a command can have, each with the type of its value. Pure. */
 import { MigrateError } from "../../protocol/errors.ts";
 import { parseDuration, parseSize } from "../../terminal/format.ts";
 
@@ -11,7 +11,7 @@ export interface Option<Value> {
   readonly repeats: boolean;
   /** Whether the command needs it. */
   readonly needed: boolean;
-  /** What is taken where the flag is not given, as a person would write it. */
+  /** What is taken if the flag is not given, as a person would write it. */
   readonly fallback: string | undefined;
   /**
    * The value from the texts given, in order (for a switch one empty text each time).
@@ -56,7 +56,7 @@ export function optional(takes: string, about: string, parse: Parse<unknown> = a
   };
 }
 
-/** A flag that stands for `fallback` where it is left out. */
+/** A flag that stands for `fallback` if it is left out. */
 export function withDefault<Value>(
   takes: string,
   about: string,
@@ -83,13 +83,13 @@ export function list(takes: string, about: string): Option<string[]> {
   return { takes, about, repeats: true, needed: false, fallback: undefined, read: (given) => [...given] };
 }
 
-/** One of a few words. */
-export function oneOf<const Word extends string>(words: readonly Word[]): Parse<Word> {
+/** One of a few choices. */
+export function oneOf<const Choice extends string>(choices: readonly Choice[]): Parse<Choice> {
   return (text) => {
-    const word = words.find((candidate) => candidate === text);
-    if (word === undefined)
-      throw new MigrateError("usage", `must be one of ${words.join(", ")}, not "${text}"`);
-    return word;
+    const choice = choices.find((candidate) => candidate === text);
+    if (choice === undefined)
+      throw new MigrateError("usage", `must be one of ${choices.join(", ")}, not "${text}"`);
+    return choice;
   };
 }
 
@@ -136,8 +136,8 @@ export interface Address {
 }
 
 /**
- * HOST:PORT, an IPv6 address in brackets: "[::1]:7600". `leastPort` is 0 where a free port may be
- * asked for. The port may be left out where `defaultPort` is given.
+ * HOST:PORT, an IPv6 address in brackets: "[::1]:7600". `leastPort` is 0 if a free port may be
+ * asked for. The port may be left out if `defaultPort` is given.
  */
 export function address(leastPort: 0 | 1, defaultPort?: number): Parse<Address> {
   return (text) => {
@@ -152,5 +152,5 @@ export function address(leastPort: 0 | 1, defaultPort?: number): Parse<Address> 
   };
 }
 
-/** The port of `migrate serve` where none is named. */
+/** The port of `migrate serve` if none is named. */
 export const defaultPort = 7600;

@@ -1,7 +1,6 @@
 /** From the command line to the command and its exit code. */
-import { runCommand } from "citty";
-import { asMigrateError, exitCodes, MigrateError, type Side } from "../../protocol/errors.ts";
-import { helpHint, type ParsedArguments, wantsJson } from "./arguments.ts";
+import { asMigrateError, exitCodes, type Side } from "../../protocol/errors.ts";
+import { type ParsedArguments, usageErrors, wantsJson } from "./arguments.ts";
 import type { World } from "./context.ts";
 import { type Command, type CommandGroup, isGroup, reporterFor } from "./define-command.ts";
 import { commandHelp, groupHelp } from "./help.ts";
@@ -9,18 +8,14 @@ import { suggest } from "./suggest.ts";
 import { build } from "./version.ts";
 
 /**
- * Runs the command that `words` (the arguments of the process) name in `tree`, tells what comes of it
- * and gives the exit code. Never throws, and has written everything when it resolves.
+ * Runs the command that `argv` (the arguments of the process) names in `tree`, reports how it ends
+ * and returns the exit code. Never throws, and has written everything when it resolves.
  */
-export async function runProgram(
-  tree: CommandGroup,
-  words: readonly string[],
-  world: World,
-): Promise<number> {
+export async function runProgram(tree: CommandGroup, argv: readonly string[], world: World): Promise<number> {
   let side: Side | undefined;
-  let json = wantsJson(words);
+  let json = wantsJson(argv);
   try {
-    const asked = await askedFor(tree, words, world);
+    const asked = await askedFor(tree, argv, world);
     if (typeof asked === "number") return asked;
     const { command, parsed } = asked;
     side = command.spec.side;
@@ -45,8 +40,11 @@ async function runOne(command: Command, parsed: ParsedArguments, world: World): 
   const reporter = reporterFor(world, parsed.json);
   const { side } = command.spec;
   try {
-    const { result } = await runCommand(command.citty(world, parsed, reporter), { rawArgs: [] });
-    return typeof result === "number" ? result : exitCodes.done;
+    try {
+      return (await command.run(parsed, world, reporter)) ?? exitCodes.done;
+    } finally {
+      await reporter.close();
+    }
   } catch (thrown) {
     const error = asMigrateError(thrown);
     // A side implies a migration, and one that failed before its first phase failed in "begin".
@@ -56,44 +54,47 @@ async function runOne(command: Command, parsed: ParsedArguments, world: World): 
   }
 }
 
-/** The command and its arguments; or the exit code where version or help was all that was asked for. */
+/** The command and its arguments; or the exit code if version or help was all that was asked for. */
 async function askedFor(
   tree: CommandGroup,
-  words: readonly string[],
+  argv: readonly string[],
   world: World,
 ): Promise<{ command: Command; parsed: ParsedArguments } | number> {
   let group = tree;
   for (let at = 0; ; at += 1) {
-    const word = words[at];
-    const rest = words.slice(at);
-    if (word === undefined || word === "--help" || word === "-h" || (word === "help" && at === 0)) {
+    const argument = argv[at];
+    const rest = argv.slice(at);
+    if (
+      argument === undefined ||
+      argument === "--help" ||
+      argument === "-h" ||
+      (argument === "help" && at === 0)
+    ) {
       world.stdout.write(`${await helpOf(group, tree)}\n`);
       return exitCodes.done;
     }
-    if (at === 0 && (word === "--version" || word === "-V")) return tellVersion(rest.slice(1), world);
-    if (word.startsWith("-")) {
-      const known = word === "--json" && rest.length > 1;
-      throw new MigrateError("usage", known ? "Flags stand behind the command" : `Unknown flag ${word}`, {
-        hint: helpHint(group.name),
-      });
+    if (at === 0 && (argument === "--version" || argument === "-V")) return showVersion(rest.slice(1), world);
+    if (argument.startsWith("-")) {
+      const known = argument === "--json" && rest.length > 1;
+      throw usageErrors(group.name)(known ? "Flags stand behind the command" : `Unknown flag ${argument}`);
     }
-    const load = Object.hasOwn(group.commands, word) ? group.commands[word] : undefined;
+    const load = Object.hasOwn(group.commands, argument) ? group.commands[argument] : undefined;
     if (load === undefined) {
-      const near = suggest(word, Object.keys(group.commands));
-      throw new MigrateError("usage", `Unknown command "${word}"`, {
-        hint: `${near === undefined ? "" : `Did you mean ${group.name} ${near}?\n`}${helpHint(group.name)}`,
-      });
+      const near = suggest(argument, Object.keys(group.commands));
+      throw usageErrors(group.name)(
+        `Unknown command "${argument}"`,
+        near === undefined ? undefined : `Did you mean ${group.name} ${near}?`,
+      );
     }
     const entry = await load();
-    if (!isGroup(entry)) return { command: entry, parsed: entry.parse(words.slice(at + 1)) };
+    if (!isGroup(entry)) return { command: entry, parsed: entry.parse(argv.slice(at + 1)) };
     group = entry;
   }
 }
 
-function tellVersion(rest: readonly string[], world: World): number {
-  const extra = rest.find((word) => word !== "--json");
-  if (extra !== undefined)
-    throw new MigrateError("usage", `Unexpected argument "${extra}"`, { hint: helpHint("migrate") });
+function showVersion(rest: readonly string[], world: World): number {
+  const extra = rest.find((argument) => argument !== "--json");
+  if (extra !== undefined) throw usageErrors("migrate")(`Unexpected argument "${extra}"`);
   const line = rest.includes("--json")
     ? JSON.stringify({ event: "version", name: "migrate", ...build })
     : `migrate ${build.version} (${build.commit})`;

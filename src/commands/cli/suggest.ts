@@ -1,7 +1,7 @@
 /** The word that a person probably meant. Pure. */
 
 /**
- * The candidate nearest to `word`, where it is near enough to be a slip of the keys (a third of the
+ * The candidate nearest to `word`, if it is near enough to be a slip of the keys (a third of the
  * word, at least one) or `word` is its beginning; else undefined.
  */
 export function suggest(word: string, candidates: readonly string[]): string | undefined {

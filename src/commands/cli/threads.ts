@@ -1,10 +1,10 @@
-/** How many threads a migration works with where nobody says. */
+/** How many threads a migration works with unless a flag says otherwise. */
 import { availableParallelism } from "node:os";
 
-/** Lanes of a source: more help no disk or link that was measured. */
+/** Most lanes of a source: on no disk or link that was measured were more of them faster. */
 export const mostUsualLanes = 4;
 
-/** Threads that take chunks: more have not been seen to help. */
+/** Most threads that receive chunks: more of them were not faster in any measurement. */
 const mostUsualDoors = 8;
 
 export function usualLanes(): number {

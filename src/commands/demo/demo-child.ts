@@ -1,14 +1,12 @@
 /** A process of this very program, with its `--json` events at hand. */
 import type { MigrationEvent } from "../../migration/report/events.ts";
+import { readLines } from "../../profiler/engine/lines.ts";
 import { MigrateError } from "../../protocol/errors.ts";
-
-/** The longest line that a child of ours writes. */
-const longestLineChars = 1024 * 1024;
 
 export interface DemoChildOptions {
   /** How this program is started: the binary, or bun and main.ts. */
   self: readonly string[];
-  words: readonly string[];
+  argv: readonly string[];
   home: string;
   observe: (event: MigrationEvent) => void;
 }
@@ -22,10 +20,10 @@ export class DemoChild {
   #waiting: (() => void) | undefined;
 
   constructor(options: DemoChildOptions) {
-    this.#name = options.words[0] ?? "";
+    this.#name = options.argv[0] ?? "";
     // BUN_OPTIONS is honoured by a compiled binary: none of the caller's reach the children.
     const { BUN_OPTIONS: _, ...env } = process.env;
-    this.#process = Bun.spawn([...options.self, ...options.words, "--json"], {
+    this.#process = Bun.spawn([...options.self, ...options.argv, "--json"], {
       env: { ...env, MIGRATE_HOME: options.home },
       stdin: "ignore",
       stdout: "pipe",
@@ -35,7 +33,7 @@ export class DemoChild {
     this.#read = this.#readEvents(options.observe);
   }
 
-  /** The first event of this name; rejects with the child's own error where it ends without one. */
+  /** The first event of this name; rejects with the child's own error if it ends without one. */
   async waitFor<Name extends MigrationEvent["event"]>(
     name: Name,
   ): Promise<Extract<MigrationEvent, { event: Name }>> {
@@ -46,15 +44,15 @@ export class DemoChild {
     for (;;) {
       const found = this.events.find((event) => event.event === name);
       if (found !== undefined) return found as Extract<MigrationEvent, { event: Name }>;
-      if (ended) throw await this.#failure(`ended without saying "${name}"`);
-      const told = new Promise<void>((resolve) => {
+      if (ended) throw await this.#failure(`ended without the event "${name}"`);
+      const arrived = new Promise<void>((resolve) => {
         this.#waiting = resolve;
       });
-      await Promise.race([told, end]);
+      await Promise.race([arrived, end]);
     }
   }
 
-  /** Resolves when it has ended well; rejects with its error where it has not. */
+  /** Resolves when it has ended well; rejects with its error if it has not. */
   async finished(): Promise<void> {
     await this.#read;
     if ((await this.#process.exited) !== 0) throw await this.#failure("failed");
@@ -76,25 +74,18 @@ export class DemoChild {
         hint: error.hint,
       });
     const code = await this.#process.exited;
-    const told = (await this.#stderr).trim();
+    const stderr = (await this.#stderr).trim();
     return new MigrateError(
       "bug",
-      `migrate ${this.#name} ${what} (exit code ${code})${told === "" ? "" : `: ${told}`}`,
+      `migrate ${this.#name} ${what} (exit code ${code})${stderr === "" ? "" : `: ${stderr}`}`,
     );
   }
 
   async #readEvents(observe: (event: MigrationEvent) => void): Promise<void> {
-    let rest = "";
-    for await (const text of this.#process.stdout.pipeThrough(new TextDecoderStream())) {
-      const lines = (rest + text).split("\n");
-      rest = lines.pop() ?? "";
-      if (rest.length > longestLineChars)
-        throw new MigrateError("bug", `migrate ${this.#name} writes no lines`);
-      for (const line of lines) {
-        const event = JSON.parse(line) as MigrationEvent;
-        this.events.push(event);
-        observe(event);
-      }
+    for await (const line of readLines(this.#process.stdout)) {
+      const event = JSON.parse(line) as MigrationEvent;
+      this.events.push(event);
+      observe(event);
       this.#waiting?.();
     }
   }

@@ -1,14 +1,14 @@
 /** A suspended VM for the demo: RAM and a disk with the mix that real ones have. */
 
 import { randomFillSync } from "node:crypto";
-import { closeSync, ftruncateSync, openSync, statSync, writeSync } from "node:fs";
+import { closeSync, ftruncateSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
 
 const MiB = 1024 ** 2;
 const pageBytes = 4096;
 
-export const demoRamBytes = 256 * MiB;
-export const demoDiskBytes = 1024 * MiB;
+const demoRamBytes = 256 * MiB;
+const demoDiskBytes = 1024 * MiB;
 
 /** Where the disk's data lies: starts and lengths in MiB, 200 MiB together; the rest are holes. */
 const diskExtentsMiB: readonly (readonly [start: number, length: number])[] = [
@@ -34,11 +34,6 @@ export function writeDemoVm(folder: string): DemoVm {
   writeRam(ram);
   writeDisk(disk);
   return { ram, disk, bytes: demoRamBytes + demoDiskBytes };
-}
-
-/** Bytes that a file takes on its disk: stat(2), st_blocks in units of 512. */
-export function allocatedBytes(path: string): number {
-  return statSync(path).blocks * 512;
 }
 
 /** A page in two is zero, one in four reads like text, one in four is random (keys, caches, compressed data). */

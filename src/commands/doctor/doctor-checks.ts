@@ -1,4 +1,4 @@
-/** What `migrate doctor` looks at: one check each, with the sentence that helps where it is not well. */
+/** What `migrate doctor` looks at: one check each, with the sentence that helps if it is not well. */
 import { existsSync, statSync } from "node:fs";
 import { isSealed, loadFingerprint } from "../../channel/identity.ts";
 import { TrustFile } from "../../channel/trust.ts";

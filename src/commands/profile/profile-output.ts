@@ -3,7 +3,7 @@ import { mkdirSync, renameSync, rmdirSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { csvTable, splitTable, type Table } from "../../profiler/notation/table.ts";
 import { profileAdvice } from "../../profiler/report/advice.ts";
-import { claimsTable, judgeClaims } from "../../profiler/report/claims.ts";
+import { claimsTitle, judgeClaims } from "../../profiler/report/claims.ts";
 import { samplesCsv } from "../../profiler/report/csv.ts";
 import { profileWarnings } from "../../profiler/report/report-facts.ts";
 import { profileTables } from "../../profiler/report/tables.ts";
@@ -11,14 +11,14 @@ import type { Samples } from "../../profiler/statistics/samples.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { tableLines } from "../../terminal/table.ts";
 
-/** Where output goes that is no terminal, a table may be so wide. */
+/** How wide a table may be if the output is no terminal, in columns. */
 const plainColumns = 160;
 
 /** The folder of a profile's files. */
 export class ProfileFolder {
   readonly path: string;
 
-  /** Makes it. Throws MigrateError "usage" where that cannot be done. */
+  /** Makes it. Throws MigrateError "usage" if that cannot be done. */
   constructor(path: string) {
     this.path = resolve(path);
     try {
@@ -32,7 +32,7 @@ export class ProfileFolder {
     return join(this.path, "samples.json");
   }
 
-  /** Nothing came of it: an empty folder is not left behind. */
+  /** Removes the folder if nothing was written to it. */
   removeIfEmpty(): void {
     try {
       rmdirSync(this.path);
@@ -46,7 +46,7 @@ export class ProfileFolder {
     this.#write("samples.json", `${JSON.stringify(samples)}\n`);
   }
 
-  /** Writes everything that is drawn from samples: CSV, SVG, report.html. Gives the names. */
+  /** Writes everything that is drawn from samples: CSV, SVG, report.html. Returns the names. */
   async writeReport(samples: Samples): Promise<string[]> {
     // Vega is large: loaded only by whoever draws.
     const [{ figuresOf }, { drawFigure }, { reportHtml }] = await Promise.all([
@@ -80,20 +80,20 @@ export class ProfileFolder {
   }
 }
 
-/** Everything a person wants to read, for a terminal of so many columns; 0 where it is none. */
+/** All that a person reads of a profile, for a terminal of `columns` columns, or 0 if the output is none. */
 export function profileText(samples: Samples, columns: number): string {
   const width = columns > 0 ? columns : plainColumns;
-  const said = new Set<string>();
+  const shown = new Set<string>();
   return [
     ...profileWarnings(samples).map((warning) => `Mind: ${warning}`),
-    ...profileTables(samples).map((table) => tableText(withNewNotes(table, said), width)),
+    ...profileTables(samples).map((table) => tableText(withNewNotes(table, shown), width)),
     claimsText(samples),
     profileAdvice(samples).join("\n\n"),
     "",
   ].join("\n\n");
 }
 
-/** A table with its title and notes, in pieces where the terminal is narrow. */
+/** A table with its title and notes, in pieces if the terminal is narrow. */
 export function tableText(table: Table, width: number): string {
   return splitTable(table, width, Math.min(2, table.columns.length - 1))
     .map(({ title, columns, rows, notes }) => {
@@ -107,10 +107,10 @@ export function tableText(table: Table, width: number): string {
     .join("\n\n");
 }
 
-/** Many tables have the same notes: a note is said below the first one. */
-function withNewNotes(table: Table, said: Set<string>): Table {
-  const notes = table.notes.filter((note) => !said.has(note));
-  for (const note of notes) said.add(note);
+/** Many tables have the same notes: a note is shown below the first one. */
+function withNewNotes(table: Table, shown: Set<string>): Table {
+  const notes = table.notes.filter((note) => !shown.has(note));
+  for (const note of notes) shown.add(note);
   return { ...table, notes };
 }
 
@@ -118,7 +118,7 @@ function withNewNotes(table: Table, said: Set<string>): Table {
 function claimsText(samples: Samples): string {
   const judgements = judgeClaims(samples);
   return [
-    claimsTable(judgements).title,
+    claimsTitle,
     ...judgements.flatMap(({ claim, verdict, sentence }) => [`- ${claim}`, `  ${verdict}: ${sentence}`]),
   ].join("\n");
 }

@@ -9,7 +9,7 @@ import { suggest } from "../cli/suggest.ts";
 
 const MiB = 1024 ** 2;
 
-/** Done in less than a minute on two cores with AES instructions, 3DES taking most of it. */
+/** What is measured without --thesis: done in less than a minute on two cores with AES instructions, 3DES taking most of it. */
 export const quick = { ramBytes: [16 * MiB, 32 * MiB, 64 * MiB], diskBytes: 16 * MiB, runs: 3 };
 
 /**
@@ -22,7 +22,7 @@ export const thesis = {
   runs: 5,
 };
 
-/** Largest number of sizes in a list. */
+/** Most sizes in a list. */
 const mostSizes = 32;
 
 /** "128M,256M": sizes in ascending order, each once. Throws MigrateError "usage". */

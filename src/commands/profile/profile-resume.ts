@@ -4,7 +4,7 @@ import { longestSamplesText, parseSamples } from "../../profiler/runs/parse-samp
 import type { Plan, Samples } from "../../profiler/statistics/samples.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 
-/** Throws MigrateError "usage" for a file that cannot be read or is none. */
+/** The samples in the file at `path`. Throws MigrateError "usage" if it cannot be read or holds none. */
 export function readSamples(path: string): Samples {
   let text: string;
   try {
@@ -24,7 +24,7 @@ export function readSamples(path: string): Samples {
   return parseSamples(text, path);
 }
 
-/** The plan of a profile that is taken up again. Throws MigrateError "usage" where that cannot be done. */
+/** The plan of a profile that is resumed. Throws MigrateError "usage" if that cannot be done. */
 export function planOf(samples: Samples, path: string, remote: boolean): Plan {
   if (samples.plan === undefined)
     throw new MigrateError("usage", `${path} does not say what else was to be measured`);
@@ -39,7 +39,7 @@ export function planOf(samples: Samples, path: string, remote: boolean): Plan {
   return samples.plan;
 }
 
-/** The error that ended a profile early, with how to go on; `samplesPath` is where what was measured is kept. */
+/** The error that ended a profile early, with how to resume it; `samplesPath` is where what was measured is kept. */
 export function cutShort(
   error: MigrateError,
   samples: Samples,
@@ -50,8 +50,8 @@ export function cutShort(
     runs.length === 0
       ? "Nothing had been measured yet."
       : samplesPath === undefined
-        ? `What was measured (${runs.length} runs) is in the event before this one: saved to a file, --resume FILE goes on.`
-        : `What was measured (${runs.length} runs) is kept; to go on: migrate profile --resume ${samplesPath}${samples.environment.link === "loopback" ? "" : ` --to ${samples.environment.link}`}`;
+        ? `What was measured (${runs.length} runs) is in the event before this one: saved to a file, --resume FILE resumes it.`
+        : `What was measured (${runs.length} runs) is kept; to resume: migrate profile --resume ${samplesPath}${samples.environment.link === "loopback" ? "" : ` --to ${samples.environment.link}`}`;
   return new MigrateError(error.code, error.message, {
     side: error.side,
     cause: error,

@@ -5,7 +5,7 @@ import type { HeartbeatTiming } from "../../channel/control-link.ts";
 import { loadIdentity } from "../../channel/identity.ts";
 import { parseTicket, type Ticket } from "../../channel/ticket.ts";
 import { openHome } from "../../home/home.ts";
-import { socketPathBytes } from "../../platform/peer-process.ts";
+import { socketPathBytes } from "../../platform/unix-socket.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import type { Compression } from "../../transfer/compression/compression.ts";
 import { Journal, type WriteHook } from "../journal/journal.ts";

@@ -5,17 +5,14 @@
  */
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { type CpuTime, cpuBetween } from "../../platform/usage.ts";
 import { MigrateError } from "../../protocol/errors.ts";
-import { type Operation, operations, type SideFigures, type SuiteName } from "../statistics/samples.ts";
+import type { SideFigures, SuiteName } from "../statistics/samples.ts";
 import { fullSuites } from "../statistics/suite.ts";
+import { noOperations } from "./account/operation-meter.ts";
 import { SideProcess } from "./side-process.ts";
 import type { ProfiledFile, Sides } from "./sides.ts";
 import type { RunFigures } from "./thesis-source.ts";
-
-interface Cpu {
-  userMs: number;
-  systemMs: number;
-}
 
 /** Starts both sides with everything they write in `folder`, ours and empty. Throws MigrateError. */
 export async function openFullSides(options: { self: readonly string[]; folder: string }): Promise<Sides> {
@@ -99,7 +96,7 @@ class FullSides implements Sides {
     await Promise.all([this.#source.kill(), this.#destination.kill()]);
   }
 
-  async #usage(): Promise<{ source: Cpu; destination: Cpu }> {
+  async #usage(): Promise<{ source: CpuTime; destination: CpuTime }> {
     const [source, destination] = await Promise.all([
       this.#source.ask({ ask: "usage" }),
       this.#destination.ask({ ask: "usage" }),
@@ -116,18 +113,8 @@ class FullSides implements Sides {
   }
 }
 
-function figuresBetween(before: Cpu, after: Cpu): SideFigures {
-  const userMs = Math.max(0, after.userMs - before.userMs);
-  const systemMs = Math.max(0, after.systemMs - before.systemMs);
-  const operationsMs = Object.fromEntries(operations.map((operation) => [operation, 0])) as Record<
-    Operation,
-    number
-  >;
-  return {
-    userMs,
-    systemMs,
-    operationsMs: { ...operationsMs, rest: userMs + systemMs },
-    clockMs: 0,
-    clockReads: 0,
-  };
+function figuresBetween(before: CpuTime, after: CpuTime): SideFigures {
+  const { userMs, systemMs } = cpuBetween(before, after);
+  const operationsMs = { ...noOperations(), rest: userMs + systemMs };
+  return { userMs, systemMs, operationsMs, clockMs: 0, clockReads: 0 };
 }

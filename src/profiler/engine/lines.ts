@@ -3,7 +3,7 @@
 /** The longest line that one of our processes writes to another. */
 const longestLineChars = 1024 * 1024;
 
-/** Each line without its end; what stands behind the last one is dropped. Throws RangeError for an endless line. */
+/** Each line without its end; text behind the last line end is dropped. Throws RangeError for a line of more than 1 MiB. */
 export async function* readLines(stream: ReadableStream<Uint8Array>): AsyncGenerator<string> {
   const decoder = new TextDecoder();
   let rest = "";

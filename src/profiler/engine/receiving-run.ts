@@ -3,7 +3,7 @@
  * decrypted, digested and written, all by this one thread.
  */
 import { randomBytes, timingSafeEqual } from "node:crypto";
-import { MigrateError } from "../../protocol/errors.ts";
+import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
 import type { Suite } from "../statistics/suite.ts";
 import type { SideAccount, SideResult } from "./account/side-account.ts";
 import type { MeasuredSocket } from "./records/measured-socket.ts";
@@ -13,12 +13,12 @@ import { RecordOpener } from "./records/record-layer.ts";
 import { recordProtection } from "./records/record-protection.ts";
 import { StreamDigest } from "./records/stream-digest.ts";
 
-/** Once the source has said that all is sent, so long may the lane say nothing. */
+/** How long the lane may be silent after the source has reported that everything is sent. */
 const usualStallMs = 10_000;
 
 export interface ReceivingOptions {
   suite: Suite;
-  /** Of the run's control connection; empty for a suite without keys. */
+  /** The exporter value of the run's control connection; empty for a suite without keys. */
   exporter: Buffer;
   digestKey: Buffer;
   fileBytes: readonly number[];
@@ -28,7 +28,7 @@ export interface ReceivingOptions {
 }
 
 export class ReceivingRun {
-  /** What a lane shows to be this run's. */
+  /** What a lane sends to prove that it belongs to this run. */
   readonly laneToken = randomBytes(16);
   /** The lane has to be TLS. */
   readonly wantsTls: boolean;
@@ -39,9 +39,9 @@ export class ReceivingRun {
   readonly #stallMs: number;
   readonly #done = Promise.withResolvers<SideResult>();
   #lane: MeasuredSocket | undefined;
-  #claim: { bytes: number; digest: string } | undefined;
+  #announced: { bytes: number; digest: string } | undefined;
   #watch: Timer | undefined;
-  #settled = false;
+  #over = false;
 
   /** Throws MigrateError "store-failed" or "no-room". */
   constructor(options: ReceivingOptions) {
@@ -65,7 +65,7 @@ export class ReceivingRun {
     return this.#done.promise;
   }
 
-  /** Whether a lane that shows this token is ours. */
+  /** Whether a lane with this token belongs to this run. */
   knows(token: Buffer): boolean {
     return (
       this.#lane === undefined &&
@@ -74,7 +74,7 @@ export class ReceivingRun {
     );
   }
 
-  /** The lane stands: the transfer begins. `first` came behind the token. */
+  /** The lane is connected: the transfer begins. `first` are the bytes that came behind the token. */
   attach(lane: MeasuredSocket, first: Buffer): void {
     this.#lane = lane;
     lane.handler = {
@@ -86,16 +86,16 @@ export class ReceivingRun {
     if (first.length > 0) lane.received(first);
   }
 
-  /** The source has sent all, and says what it was. */
-  claim(bytes: number, digest: string): void {
-    this.#claim = { bytes, digest };
-    this.#settle();
+  /** The source has sent everything: so many bytes, with this digest. */
+  sourceEnded(bytes: number, digest: string): void {
+    this.#announced = { bytes, digest };
+    this.#endIfWhole();
     this.#expectMore();
   }
 
   /** Gives it up. Harmless once it is over. */
   fail(error: MigrateError): void {
-    if (this.#settled) return;
+    if (this.#over) return;
     this.#end();
     this.#output.close();
     this.#done.reject(error);
@@ -113,11 +113,9 @@ export class ReceivingRun {
       if (this.#opener) this.#opener.push(bytes);
       else this.#take(bytes);
       if (this.#watch) this.#expectMore();
-      this.#settle();
+      this.#endIfWhole();
     } catch (thrown) {
-      const error =
-        thrown instanceof MigrateError ? thrown : new MigrateError("bug", String(thrown), { cause: thrown });
-      this.fail(error);
+      this.fail(asMigrateError(thrown));
     } finally {
       meter.to("socket-read");
     }
@@ -131,17 +129,17 @@ export class ReceivingRun {
     this.#output.write(plain);
   }
 
-  /** Ends the run once all has come and the source has said so. */
-  #settle(): void {
-    const claim = this.#claim;
+  /** Ends the run once every byte has come and the source has reported how many there are. */
+  #endIfWhole(): void {
+    const announced = this.#announced;
     const { writtenBytes, totalBytes } = this.#output;
     const whole = writtenBytes === totalBytes && this.#opener?.ended !== false;
-    if (this.#settled || claim === undefined || !whole || this.#lane === undefined) return;
+    if (this.#over || announced === undefined || !whole || this.#lane === undefined) return;
     const { meter } = this.#account;
     meter.to("verify");
     const digest = this.#digest.finish();
     meter.to("rest");
-    if (claim.bytes !== totalBytes || claim.digest !== digest) {
+    if (announced.bytes !== totalBytes || announced.digest !== digest) {
       this.fail(
         new MigrateError("integrity", "what came is not what was sent: the digests differ", onDestination),
       );
@@ -153,7 +151,7 @@ export class ReceivingRun {
   }
 
   #laneClosed(error: MigrateError | undefined): void {
-    if (this.#settled) return;
+    if (this.#over) return;
     const { writtenBytes, totalBytes } = this.#output;
     if (error === undefined && writtenBytes === totalBytes && this.#opener?.ended !== false) return;
     const came = `the lane was closed after ${writtenBytes} of ${totalBytes} bytes`;
@@ -167,7 +165,7 @@ export class ReceivingRun {
 
   #expectMore(): void {
     clearTimeout(this.#watch);
-    if (this.#settled) return;
+    if (this.#over) return;
     this.#watch = setTimeout(() => {
       const { writtenBytes, totalBytes } = this.#output;
       const missing = `the source has sent everything, and only ${writtenBytes} of ${totalBytes} bytes are here`;
@@ -176,7 +174,7 @@ export class ReceivingRun {
   }
 
   #end(): void {
-    this.#settled = true;
+    this.#over = true;
     clearTimeout(this.#watch);
     this.#lane?.destroy();
   }

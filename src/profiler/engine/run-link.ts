@@ -1,6 +1,6 @@
 /**
  * The control connection of one run: messages (protocol/messages.ts) between the two measuring
- * processes, with the signs of life that every control connection has.
+ * processes, with the PINGs that every control connection has.
  */
 import { ControlLink } from "../../channel/control-link.ts";
 import type { Side } from "../../protocol/errors.ts";
@@ -8,7 +8,7 @@ import { MigrateError } from "../../protocol/errors.ts";
 import { FrameDecoder } from "../../protocol/frames.ts";
 import type { MeasuredSocket } from "./records/measured-socket.ts";
 
-/** A side that computes for long says nothing meanwhile, so that more patience is due than usual. */
+/** Longer than elsewhere: a side that computes sends nothing meanwhile. */
 const timing = { pingMs: 5_000, silenceMs: 60_000 };
 
 /** The link over a connection that stands. `first` is what has come on it already. */

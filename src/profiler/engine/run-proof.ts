@@ -5,7 +5,7 @@
  */
 import { createHmac, timingSafeEqual } from "node:crypto";
 
-export const secretBytes = 32;
+const secretBytes = 32;
 
 /** 64 hex digits. Throws RangeError for a secret of another length. */
 export function proveRun(secret: Buffer, number: number): string {

@@ -9,7 +9,7 @@ import type { MeasuredSocket } from "./records/measured-socket.ts";
 import { type RecordSealer, recordBytes } from "./records/record-layer.ts";
 import type { StreamDigest } from "./records/stream-digest.ts";
 
-/** A turn of so many milliseconds, and whatever else there is (signs of life, an interruption) has its own. */
+/** Longest turn in milliseconds; after it the event loop sees to everything else (PINGs, an interruption). */
 const turnMs = 200;
 /** Pieces of a record smaller than this are written together with what comes next. */
 const smallBytes = 1024;
@@ -26,7 +26,7 @@ export interface SendingOptions {
   sealer: RecordSealer | undefined;
   digest: StreamDigest;
   meter: Meter;
-  /** Sent in place of what was read, where that must not leave this host. */
+  /** Sent in place of what was read, if that must not leave this host. */
   standIn: Buffer | null;
 }
 
@@ -91,7 +91,7 @@ export class SendingLane {
     }
   }
 
-  /** Writes what is waiting; gives whether all of it is gone. */
+  /** Writes what is waiting; returns whether all of it is gone. */
   #write(): boolean {
     const { socket, meter } = this.#options;
     meter.to("socket-write");

@@ -1,13 +1,13 @@
 /**
  * One side of a profile as a process of its own, so that it has its own CPU account: this very program
- * with the hidden command `profile-side`, asked by lines of JSON on its standard input.
+ * with the hidden command `profile-side`, which gets questions as lines of JSON on its standard input.
  */
 import { isErrorCode, MigrateError, type Side } from "../../protocol/errors.ts";
 import { readLines } from "./lines.ts";
 import type { Answer, Question } from "./side-role.ts";
 
-/** What it said last on standard error is kept for the case that it dies. */
-const longestTrouble = 2000;
+/** How much of its standard error is kept, in characters, to tell why it died. */
+const mostTroubleChars = 2000;
 
 export class SideProcess {
   readonly #side: Side;
@@ -33,7 +33,7 @@ export class SideProcess {
 
   /**
    * Asks and waits for the answer; one question at a time. Throws the MigrateError that the process
-   * answers with, or "network" where it is gone.
+   * answers with, or "network" if it is gone.
    */
   async ask<Name extends Question["ask"]>(
     question: Extract<Question, { ask: Name }>,
@@ -42,7 +42,7 @@ export class SideProcess {
     this.#process.stdin.write(`${JSON.stringify(question)}\n`);
     await this.#process.stdin.flush();
     const { value: line, done } = await this.#answers.next();
-    if (done) throw this.#gone((await this.#trouble).slice(-longestTrouble).trim());
+    if (done) throw this.#gone((await this.#trouble).slice(-mostTroubleChars).trim());
     const answer = JSON.parse(line) as Answer;
     if (answer.answer === "error") {
       const { code, message, hint, side } = answer;
@@ -59,8 +59,8 @@ export class SideProcess {
   }
 
   #gone(trouble: string): MigrateError {
-    const told = trouble === "" ? "" : `: ${trouble}`;
-    return new MigrateError("network", `the ${this.#side}'s measuring process went away${told}`, {
+    const detail = trouble === "" ? "" : `: ${trouble}`;
+    return new MigrateError("network", `the ${this.#side}'s measuring process went away${detail}`, {
       side: this.#side,
     });
   }

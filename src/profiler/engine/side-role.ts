@@ -1,5 +1,5 @@
-/** What a measuring process does when it is asked: the other end of side-process.ts. */
-import { usage } from "../../platform/usage.ts";
+/** How a measuring process answers its questions: the other end of side-process.ts. */
+import { type CpuTime, cpuBetween, usage } from "../../platform/usage.ts";
 import { asMigrateError, MigrateError, type Side } from "../../protocol/errors.ts";
 import type { FullEngine, FullSend, FullServe, FullServing } from "./full-engine.ts";
 import { ThesisDestination } from "./thesis-destination.ts";
@@ -33,10 +33,8 @@ export type Answer =
   | { answer: "error"; code: string; message: string; side?: Side; hint?: string };
 
 /** Until the connection stands. */
-export interface FullSetup {
+export interface FullSetup extends CpuTime {
   wallMs: number;
-  userMs: number;
-  systemMs: number;
 }
 
 /**
@@ -97,7 +95,7 @@ class SideRole {
       case "full-send":
         return this.#fullSend(question.options);
       case "usage": {
-        // Before a run and after it: what an earlier one left behind is not the next one's.
+        // Asked before a run and after it: the garbage of an earlier run is not charged to the next one.
         Bun.gc(true);
         const { userMs, systemMs } = usage("self");
         return { answer: "usage", userMs, systemMs };
@@ -116,12 +114,7 @@ class SideRole {
     let setup: FullSetup = { wallMs: 0, userMs: 0, systemMs: 0 };
     const { wireBytes } = await this.#full.send(options, () => {
       if (setup.wallMs > 0) return;
-      const { userMs, systemMs } = usage("self");
-      setup = {
-        wallMs: performance.now() - startMs,
-        userMs: Math.max(0, userMs - start.userMs),
-        systemMs: Math.max(0, systemMs - start.systemMs),
-      };
+      setup = { wallMs: performance.now() - startMs, ...cpuBetween(start, usage("self")) };
     });
     return { answer: "full-send", wireBytes, setup, totalMs: performance.now() - startMs };
   }

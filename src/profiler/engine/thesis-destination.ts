@@ -1,13 +1,13 @@
 /**
- * The destination of measured transfers: two doors, one with TLS and one without, that one source alone
- * may come to, one run after the other. It writes what it gets into a folder of ours, or discards it.
+ * The destination of measured transfers: two ports, one with TLS and one without, for one source alone
+ * and one run after the other. It writes what it gets into a folder of ours, or discards it.
  */
 import { randomBytes } from "node:crypto";
 import type { TCPSocketListener } from "bun";
 import { fingerprintOf, makeCertificate } from "../../channel/certificate.ts";
 import type { ControlLink } from "../../channel/control-link.ts";
 import { Strangers } from "../../channel/strangers.ts";
-import { MigrateError } from "../../protocol/errors.ts";
+import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
 import { deadlines } from "../../protocol/limits.ts";
 import type { MessageBody } from "../../protocol/messages.ts";
 import { isSuiteName, suiteOf } from "../statistics/suite.ts";
@@ -19,13 +19,13 @@ import { prepareOutput } from "./records/received-output.ts";
 import { openRunLink } from "./run-link.ts";
 import { isProofOf } from "./run-proof.ts";
 
-/** How a connection that is a lane begins; one for control begins with a frame's length, so with 0. */
+/** First byte of a lane's connection; a control connection begins with a frame's length, and so with 0. */
 export const laneMark = 0x4c;
 const laneTokenBytes = 16;
 
 export interface DestinationOptions {
   host: string;
-  /** Of the door with TLS; the one without has the next port. 0 takes free ones. */
+  /** The port with TLS; the one without is the next port. 0 takes free ones. */
   port: number;
   /** The fingerprint that the source's certificate must have. */
   source: string;
@@ -57,11 +57,11 @@ export class ThesisDestination {
     this.#options = options;
     this.fingerprint = fingerprintOf(certificate.certificatePem);
     const accept = (socket: MeasuredSocket) => this.#accept(socket);
-    const door = (port: number, secure: Parameters<typeof listenMeasured>[0]["secure"]) =>
+    const listenOn = (port: number, secure: Parameters<typeof listenMeasured>[0]["secure"]) =>
       listenMeasured({ host: options.host, port, secure, strangers: this.#strangers, accept });
-    const tls = door(options.port, { credentials: certificate, pin: options.source });
+    const tls = listenOn(options.port, { credentials: certificate, pin: options.source });
     try {
-      this.#listeners = [tls, door(options.port === 0 ? 0 : options.port + 1, null)];
+      this.#listeners = [tls, listenOn(options.port === 0 ? 0 : options.port + 1, null)];
     } catch (thrown) {
       tls.stop(true);
       throw thrown;
@@ -72,7 +72,7 @@ export class ThesisDestination {
   }
 
   /**
-   * Opens the doors, with a certificate that lives as long as they. Throws MigrateError "port-in-use",
+   * Listens on both ports, with a certificate that lives as long as they do. Throws MigrateError "port-in-use",
    * "no-room" or "store-failed".
    */
   static async open(options: DestinationOptions): Promise<ThesisDestination> {
@@ -120,8 +120,7 @@ export class ThesisDestination {
       link.send("runReady", { lane: run.laneToken.toString("hex") });
       await this.#oneRun(run, link);
     } catch (thrown) {
-      const error =
-        thrown instanceof MigrateError ? thrown : new MigrateError("bug", String(thrown), { cause: thrown });
+      const error = asMigrateError(thrown);
       run?.fail(error);
       link.fail(error);
     } finally {
@@ -129,7 +128,7 @@ export class ThesisDestination {
     }
   }
 
-  /** Checks a request and gets ready for it. Throws MigrateError where it may not be. */
+  /** Checks a request and gets ready for it. Throws MigrateError if it may not be. */
   #begin(body: MessageBody<"run">, socket: MeasuredSocket): ReceivingRun {
     const { number, proof, suite: name, digestKey, fileBytes } = body;
     const refuse = (message: string) => new MigrateError("policy", message, { side: "destination" });
@@ -140,9 +139,9 @@ export class ThesisDestination {
     if (!isSuiteName(name))
       throw new MigrateError("protocol", "no suite is called that", { side: "destination" });
     const suite = suiteOf(name);
-    // Only what is not protected at all may do without TLS, and it must, to be what it says.
+    // Only the suite that protects nothing is measured without TLS, and it never with it.
     if ((suite.lane.kind === "none") !== (socket.peer === null))
-      throw refuse("this suite belongs to the other door");
+      throw refuse("this suite belongs to the other port");
     const bytes = fileBytes.reduce((sum, size) => sum + size, 0);
     if (bytes > this.#options.mostBytes)
       throw new MigrateError("limit", "a run of so many bytes was not announced");
@@ -162,10 +161,10 @@ export class ThesisDestination {
     link.onClosed((error) => run.fail(error));
     const failed = run.result.then(() => new Promise<never>(() => {}));
     const { body } = await Promise.race([link.expect("runEnd"), failed]);
-    run.claim(body.bytes, body.digest);
+    run.sourceEnded(body.bytes, body.digest);
     link.send("runDone", { figures: figuresOf(await run.result) });
     run.close(this.#options.keep === true);
-    // The next run is to find nothing of this one: the source waits for the end of this connection.
+    // Nothing of this run may be left for the next one: the source waits for the end of this connection.
     this.#account.tidy();
     this.#run = undefined;
     link.finish();

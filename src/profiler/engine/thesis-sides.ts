@@ -23,7 +23,7 @@ export interface MeasuringPeer {
   close(): Promise<void>;
 }
 
-/** Starts both sides. Throws MigrateError where one of them does not start or is not reached. */
+/** Starts both sides. Throws MigrateError if one of them does not start or is not reached. */
 export async function openThesisSides(options: ThesisSidesOptions): Promise<Sides> {
   const source = new SideProcess(options.self, "source");
   let peer: MeasuringPeer | undefined;
@@ -91,8 +91,8 @@ export async function openLocalPeer(options: {
 }
 
 /**
- * A destination process of ours that listens on `host`; `port` is that of its TLS door, and the door
- * without TLS has the next one (0 takes free ones). Without a folder it discards. Throws MigrateError.
+ * A destination process of ours that listens on `host`; `port` is that with TLS, and the one without is the
+ * next one (0 takes free ones). Without a folder it discards. Throws MigrateError.
  */
 export async function openPeerProcess(options: {
   self: readonly string[];
@@ -118,7 +118,7 @@ export async function openPeerProcess(options: {
     return {
       address: { host, port, plainPort, destination, secret },
       link,
-      // A process that dies closes its connections, and the source tells.
+      // A process that dies closes its connections, which the source reports.
       lost: new Promise<never>(() => {}),
       close: () => process.kill(),
     };

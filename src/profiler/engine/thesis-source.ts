@@ -17,7 +17,7 @@ import { proveRun } from "./run-proof.ts";
 import { type SendingFile, SendingLane } from "./sending-lane.ts";
 import { laneMark } from "./thesis-destination.ts";
 
-/** Where the destination measures, as it said itself on an authenticated connection. */
+/** Where the destination measures, as it announced on an authenticated connection. */
 export interface MeasuringAddress {
   host: string;
   port: number;
@@ -36,14 +36,14 @@ export interface SourceRun {
   hide: boolean;
 }
 
-/** What a run gives; the profile knows the rest of a sample. */
+/** What a run returns; the profile knows the rest of a sample. */
 export type RunFigures = Pick<Sample, "wireBytes" | "setup" | "source" | "destination" | "totalMs">;
 
-/** So long a destination may take to be ready for the next run. */
+/** How long a destination may take to be ready for the next run. */
 const tidyMs = 10_000;
 
-/** After the destination closed the lane it may still say why; so long it is waited for. */
-const lastWordMs = 1000;
+/** How long the destination is given to report why it closed the lane. */
+const reportMs = 1000;
 
 export class ThesisSource {
   /** Fingerprint of the certificate made for this profile. */
@@ -67,8 +67,8 @@ export class ThesisSource {
   }
 
   /**
-   * Sends the files once. Throws MigrateError: "network" where the destination is not to be reached or
-   * goes away, what it reports ("integrity" where it got other bytes), or "source-changed".
+   * Sends the files once. Throws MigrateError: "network" if the destination is not to be reached or
+   * goes away, what it reports ("integrity" if it got other bytes), or "source-changed".
    */
   async run(address: MeasuringAddress, run: SourceRun): Promise<RunFigures> {
     this.#account.tidy();
@@ -102,7 +102,7 @@ export class ThesisSource {
         meter: this.#account.meter,
         standIn: run.hide ? this.#standIn : null,
       });
-      await withLastWord(sending.run(), link);
+      await withReportedCause(sending.run(), link);
       const bytes = run.files.reduce((sum, file) => sum + file.bytes, 0);
       link.send("runEnd", { bytes, digest: digest.finish() });
       const { body: done } = await link.expect("runDone");
@@ -151,20 +151,20 @@ export class ThesisSource {
   }
 }
 
-/** The work on the lane; where the lane breaks, what the destination has to say about it comes first. */
-async function withLastWord(work: Promise<void>, link: ControlLink): Promise<void> {
+/** The work on the lane; if the lane breaks, the cause that the destination reports takes precedence. */
+async function withReportedCause(work: Promise<void>, link: ControlLink): Promise<void> {
   try {
     await work;
   } catch (thrown) {
     if (!(thrown instanceof MigrateError) || thrown.code !== "network") throw thrown;
-    const told = await Promise.race([
+    const reported = await Promise.race([
       link.receive().then(
         () => undefined,
         (error: unknown) => error,
       ),
-      Bun.sleep(lastWordMs),
+      Bun.sleep(reportMs),
     ]);
-    throw told instanceof MigrateError && told.code !== "network" ? told : thrown;
+    throw reported instanceof MigrateError && reported.code !== "network" ? reported : thrown;
   }
 }
 

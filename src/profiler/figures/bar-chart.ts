@@ -1,4 +1,4 @@
-/** The chart behind figures 6.1 to 6.4, in Vega-Lite's words: lying bars, a block for each size of RAM. Pure. */
+/** The chart behind figures 6.1 to 6.4, for Vega-Lite: horizontal bars, a block for each size of RAM. Pure. */
 import type { TopLevelSpec } from "vega-lite";
 import { seconds } from "../notation/notation.ts";
 import type { SideName } from "../statistics/cells.ts";
@@ -17,7 +17,7 @@ export interface BarChart {
   side: SideName;
   bars: readonly CpuBar[];
   suites: readonly SuiteName[];
-  /** The suites that are drawn once more beside, where the others are far longer. */
+  /** The suites that are drawn once more in a second panel, if the bars of the others are far longer. */
   near: readonly SuiteName[] | undefined;
   operations: readonly Operation[];
 }
@@ -38,7 +38,7 @@ interface Row {
   high?: number;
 }
 
-/** One panel with all suites, and a second one with a scale of its own where `near` asks for it. */
+/** One panel with all suites, and a second one with a scale of its own if `near` asks for it. */
 export function barChart(chart: BarChart): TopLevelSpec {
   const panels =
     chart.near === undefined
@@ -150,7 +150,7 @@ function rowsOf(bar: CpuBar): Row[] {
   }
   const label: Row = { size, suite, label: `${seconds(bar.totalMs)} s`, end: endMs(bar) / 1000 };
   if (bar.interval === undefined) return [...parts, label];
-  // A time is never below 0, whatever the formula of the interval gives.
+  // A time is never below 0, whatever the formula of the interval yields.
   const low = Math.max(0, bar.interval.low) / 1000;
   return [...parts, { ...label, low, high: bar.interval.high / 1000 }];
 }

@@ -9,7 +9,7 @@ import { barChart } from "./bar-chart.ts";
 import { type CpuBar, cpuBar, endMs, partMs } from "./cpu-bar.ts";
 import { type Figure, fromTo, meanText, widestSpan } from "./figure.ts";
 
-/** The figure of one side in one setting; undefined where nothing took any CPU time. */
+/** The figure of one side in one setting; undefined if nothing took any CPU time. */
 export function cpuFigure(
   setting: Setting,
   side: SideName,
@@ -29,7 +29,7 @@ export function cpuFigure(
   };
 }
 
-/** The suites within widestSpan of the cheapest at every size; undefined where all are, or where it is alone. */
+/** The suites within widestSpan of the cheapest at every size; undefined if all are, or if it is alone. */
 function nearSuites({ suites }: Setting, bars: readonly CpuBar[]): SuiteName[] | undefined {
   const cheapestMs = (size: string) =>
     Math.min(...bars.filter((bar) => bar.size === size).map(({ totalMs }) => totalMs));
@@ -82,14 +82,14 @@ function describe(bars: readonly CpuBar[], side: SideName): string {
 }
 
 function notes({ suites }: Setting, bars: readonly CpuBar[], near: readonly SuiteName[] | undefined): string {
-  const said = [
+  const sentences = [
     "Bars are means of runs, each with its total; the whisker is the 95 % interval of that mean.",
   ];
   if (bars.some(({ interval }) => interval === undefined))
-    said.push(`A bar without a whisker has fewer than ${fewestRuns} runs.`);
+    sentences.push(`A bar without a whisker has fewer than ${fewestRuns} runs.`);
   if (near !== undefined) {
     const far = suites.filter((suite) => !near.includes(suite));
-    said.push(`On the right the same bars without ${list(far)}: mind the longer scale.`);
+    sentences.push(`On the right the same bars without ${list(far)}: mind the longer scale.`);
   }
-  return said.join(" ");
+  return sentences.join(" ");
 }

@@ -9,7 +9,7 @@ export interface Figure {
   /** Also its file's name without the ending; lower case letters, digits and hyphens. */
   id: string;
   title: string;
-  /** What there is to see, in words and numbers: the picture's text alternative. */
+  /** What the picture shows, in words and numbers: its text alternative. */
   description: string;
   /** What a reader must know to read the picture: scales that are cut, intervals that are missing. */
   note: string;
@@ -29,16 +29,16 @@ export interface Drawing {
   heightPx: number;
 }
 
-/** From this ratio of the dearest suite to the cheapest on, one straight scale shows nothing of the latter. */
+/** If the dearest suite takes more than so many times the cheapest, one linear scale does not show the latter. */
 export const widestSpan = 10;
 
-/** A mean of milliseconds as figures say it: "0.483 s (95 % interval 0.471 to 0.495)". */
+/** A mean of milliseconds as figures write it: "0.483 s (95 % interval 0.471 to 0.495)". */
 export function meanText(meanMs: number, interval: Interval | undefined): string {
   const between = interval === undefined ? "" : ` (95 % interval ${fromTo(interval, meanMs)})`;
   return `${seconds(meanMs)} s${between}`;
 }
 
-/** The interval of a mean of milliseconds, in seconds: "0.471 to 0.495"; a dash where there is none. */
+/** The interval of a mean of milliseconds, in seconds: "0.471 to 0.495"; a dash if there is none. */
 export function fromTo(interval: Interval | undefined, meanMs: number): string {
   if (interval === undefined) return nothing;
   return `${seconds(interval.low, meanMs)} to ${seconds(interval.high, meanMs)}`;

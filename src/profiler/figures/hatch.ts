@@ -41,7 +41,7 @@ const stepPx = 8;
 const dotPx = 3.4;
 const armPx = 2.2;
 
-/** Path data of an operation's marks within a rectangle; empty where it has none or is too small for any. */
+/** Path data of an operation's marks within a rectangle; empty if it has none or is too small for any. */
 export function hatchPath(operation: Operation, rectangle: Rectangle): string {
   const { marks } = fills[operation];
   // Away from the edge by half a stroke, so that no end shows outside.

@@ -20,7 +20,7 @@ export const figureStyle = [
   `@media screen and (prefers-color-scheme:dark){.figure-drawing{color:${ink.dark}}.figure-paper{fill:${paper.dark}}.figure-edge{stroke:${paper.dark}}}`,
 ].join("");
 
-/** How a suite is drawn where there is a line for each. `insecure`, the measure of all, has the ink's own colour. */
+/** How a suite is drawn in charts with a line or a point for each. `insecure`, the base of all, has the ink's own colour. */
 export const suiteLooks: Readonly<
   Record<SuiteName, { color: string; shape: string; dash: readonly number[] }>
 > = {

@@ -13,8 +13,8 @@ import { hatchPath, hatchStroke, operationColor } from "./hatch.ts";
 import { figureStyle, ink, paper, paperStroke } from "./palette.ts";
 
 /**
- * Draws one figure. Throws MigrateError "bug" for a chart that the library warns of: it would not be as it
- * was meant.
+ * Draws one figure. Throws MigrateError "bug" for a chart that the library warns of: it would not look as it
+ * was meant to.
  */
 export async function drawFigure(figure: Figure): Promise<Drawing> {
   const complaints: string[] = [];
@@ -27,7 +27,7 @@ export async function drawFigure(figure: Figure): Promise<Drawing> {
   return framed(figure, drawn);
 }
 
-/** The library's drawing in a frame of ours: names for those who listen, patterns, paper, no numbers of 17 digits. */
+/** The library's drawing in a frame of ours: names for screen readers, patterns, paper, no numbers of 17 digits. */
 function framed(figure: Figure, drawn: string): Drawing {
   const match = /^<svg [^>]*viewBox="0 0 ([\d.]+) ([\d.]+)"[^>]*>([\s\S]*)<\/svg>$/.exec(drawn);
   const [, width = "", height = "", body = ""] = match ?? [];

@@ -4,11 +4,9 @@ import { list, seconds } from "../notation/notation.ts";
 import type { Setting } from "../statistics/cells.ts";
 import { fewestRuns, summarise } from "../statistics/statistics.ts";
 import { type Figure, fromTo, meanText, sizeText, widestSpan } from "./figure.ts";
-import { lineChart } from "./line-chart.ts";
-import { pointChart } from "./point-chart.ts";
-import type { TimePoint } from "./time-points.ts";
+import { type TimePoint, timeChart } from "./time-chart.ts";
 
-/** The figure of one setting; undefined where no run took any time. */
+/** The figure of one setting; undefined if no run took any time. */
 export function timeFigure(
   setting: Setting,
   { id, title }: { id: string; title: string },
@@ -38,8 +36,7 @@ export function timeFigure(
       rows: points.map((point, place) => rowOf(point, points[place - 1]?.ramMiB)),
       notes: [],
     },
-    // Lines take two sizes.
-    spec: (sizes.length > 1 ? lineChart : pointChart)({ points, suites: setting.suites, logarithmic }),
+    spec: timeChart({ points, suites: setting.suites, logarithmic }),
   };
 }
 
@@ -65,13 +62,14 @@ function describe(points: readonly TimePoint[], sizes: readonly string[]): strin
 }
 
 function notes(points: readonly TimePoint[], asLines: boolean, logarithmic: boolean): string {
-  const said = ["Points are means of runs, whiskers their 95 % intervals."];
-  if (asLines) said.push("The points of one size stand beside each other, so that they can be told apart.");
+  const sentences = ["Points are means of runs, whiskers their 95 % intervals."];
+  if (asLines)
+    sentences.push("The points of one size stand beside each other, so that they can be told apart.");
   if (points.some(({ interval }) => interval === undefined))
-    said.push(`A point without a whisker has fewer than ${fewestRuns} runs.`);
+    sentences.push(`A point without a whisker has fewer than ${fewestRuns} runs.`);
   if (logarithmic)
-    said.push(
+    sentences.push(
       `${asLines ? "Both scales are" : "The scale is"} logarithmic: equal distances are equal ratios, not equal times.`,
     );
-  return said.join(" ");
+  return sentences.join(" ");
 }

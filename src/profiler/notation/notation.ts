@@ -1,7 +1,7 @@
 /** How the profiler writes numbers, everywhere alike. Pure. */
 import type { Estimate, Interval, Summary } from "../statistics/statistics.ts";
 
-/** What stands where nothing was measured. */
+/** Written in place of a value that was not measured. */
 export const nothing = "–";
 
 /** Milliseconds as seconds: "13.08", three decimals below one second. `like` sets the decimals of another value. */
@@ -9,7 +9,7 @@ export function seconds(ms: number, like: number = ms): string {
   return plainNumber(ms / 1000, decimals(like / 1000));
 }
 
-/** A mean of milliseconds in seconds with its interval: "13.08 ± 0.12", or "13.08 (3 runs)" where there is none. */
+/** A mean of milliseconds in seconds with its interval: "13.08 ± 0.12", or "13.08 (3 runs)" if there is none. */
 export function meanSeconds(summary: Summary): string {
   const center = seconds(summary.mean);
   return summary.interval === undefined

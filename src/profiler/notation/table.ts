@@ -1,4 +1,4 @@
-/** A table as data, and as plain text for files: Markdown and CSV. Terminals draw it elsewhere. Pure. */
+/** A table as data, in pieces for a narrow terminal, and as CSV. Pure. */
 
 export interface TableColumn {
   title: string;
@@ -52,20 +52,6 @@ export function splitTable(table: Table, widthColumns: number, keys: number, gap
   });
 }
 
-/** The table in GitHub's Markdown: heading, table, notes as a list. Cells are escaped, so that none can break out. */
-export function markdownTable(table: Table): string {
-  const line = (cells: readonly string[]) => `| ${cells.map(markdownText).join(" | ")} |`;
-  return [
-    `### ${markdownText(table.title)}`,
-    "",
-    line(table.columns.map(({ title }) => title)),
-    `|${table.columns.map(({ align }) => (align === "right" ? "---:" : "---")).join("|")}|`,
-    ...table.rows.map((row) => line(table.columns.map((_, index) => row[index] ?? ""))),
-    ...(table.notes.length === 0 ? [] : ["", ...table.notes.map((note) => `- ${markdownText(note)}`)]),
-    "",
-  ].join("\n");
-}
-
 /** The heading and the rows as CSV (RFC 4180, but with a bare newline, as Unix tools expect); no notes. */
 export function csvTable(table: Table): string {
   return csvLines([table.columns.map(({ title }) => title), ...table.rows]);
@@ -78,8 +64,4 @@ export function csvLines(lines: readonly (readonly string[])[]): string {
 
 function csvField(field: string): string {
   return /[",\r\n]/.test(field) ? `"${field.replaceAll('"', '""')}"` : field;
-}
-
-function markdownText(text: string): string {
-  return text.replace(/[\\|<>*_`[\]]/g, "\\$&").replace(/[\r\n]+/g, " ");
 }

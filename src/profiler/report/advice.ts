@@ -1,4 +1,4 @@
-/** The closing words of a report: what security costs on these hosts, and what to choose. Pure. */
+/** The conclusion of a report: what security costs on these hosts, and what to choose. Pure. */
 
 import { list, percent, ratioText, seconds } from "../notation/notation.ts";
 import {
@@ -13,17 +13,17 @@ import {
   sideNames,
 } from "../statistics/cells.ts";
 import type { Samples, SuiteName } from "../statistics/samples.ts";
-import { difference, type Estimate, fewestRuns, mean, ratio } from "../statistics/statistics.ts";
+import { difference, type Estimate, fewestRuns, holdsOne, mean, ratio } from "../statistics/statistics.ts";
 
 /** Up to this many times insecure's CPU, the secure path is called cheap: what this program aims at. */
-export const cheapRatio = 1.5;
+const cheapRatio = 1.5;
 /** Up to this part more of total time, security is called free of waiting. */
-export const cheapTimePart = 0.05;
+const cheapTimePart = 0.05;
 
 /**
  * For someone who skips the tables: one paragraph with the cost and the choice, and a second one with what else
- * is to be known, where there is any. It speaks of the largest RAM size with the least disk of the
- * thesis's engine (or else of the product's own), and says what it does not know.
+ * is to be known, if there is any. It is about the largest RAM size with the least disk of the
+ * thesis's engine (or else of the product's own), and names what it does not know.
  */
 export function profileAdvice(samples: Samples): string[] {
   const spoken = settingsOf(samples.samples)
@@ -82,7 +82,7 @@ function linkSentence(tls: Cell, insecure: Cell): string {
 }
 
 /**
- * What to choose: secure in every case, as no figure buys back what insecure gives up; but the price is told.
+ * What to choose: secure in every case, as no figure makes up for what insecure gives up; but the price is named.
  * On loopback there is no link to wait for, so the CPU alone decides.
  */
 function choice(tls: Cell, insecure: Cell, onLoopback: boolean): string {
@@ -146,10 +146,6 @@ function spread({ interval }: Estimate): string {
   return interval === undefined
     ? "too few runs for an interval"
     : `95 % interval ${ratioText(interval.low)} to ${ratioText(interval.high)}`;
-}
-
-function holdsOne({ interval }: Estimate): boolean {
-  return interval !== undefined && interval.low <= 1 && interval.high >= 1;
 }
 
 function cpu(cell: Cell, side: SideName): number[] {

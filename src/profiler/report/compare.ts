@@ -3,17 +3,17 @@
  *
  * Every cell (engine, disk, RAM, suite) that both have is compared in three figures by Welch's test. With
  * dozens of tests, one in twenty would "differ" by chance, so p is raised by Holm's method over all of them:
- * where nothing differs, one comparison in twenty cries wolf anywhere, not one figure in twenty.
+ * if nothing differs, one comparison in twenty reports any difference at all, not one figure in twenty.
  */
 import { MigrateError } from "../../protocol/errors.ts";
 import { meanSeconds, nothing, percent, withInterval } from "../notation/notation.ts";
 import type { Table } from "../notation/table.ts";
-import { type Cell, cellsOf, cpuMs, inMiB } from "../statistics/cells.ts";
+import { cellKey, cellsOf, cpuMs, inMiB } from "../statistics/cells.ts";
 import type { Sample, Samples } from "../statistics/samples.ts";
 import { fewestRuns, holm, ratio, summarise, welchTest } from "../statistics/statistics.ts";
 
 /** Below this p two means differ significantly. */
-export const significance = 0.05;
+const significance = 0.05;
 
 export type ComparisonVerdict = "~" | "less" | "more" | "too few runs";
 
@@ -25,7 +25,7 @@ export interface ComparedFigure {
   figure: "source CPU" | "destination CPU" | "total time";
   /** B's figure against A's; "~" is "no significant difference", which is not "equal". */
   verdict: ComparisonVerdict;
-  /** Raised for the number of tests; undefined where the runs are too few. */
+  /** Raised for the number of tests; undefined if the runs are too few. */
   p: number | undefined;
 }
 
@@ -48,12 +48,12 @@ const figures: readonly { name: ComparedFigure["figure"]; of: (sample: Sample) =
   { name: "total time", of: (sample) => sample.totalMs },
 ];
 
-/** Compares B with A (the base). Throws MigrateError "usage" where the two have no cell in common. */
+/** Compares B with A (the base). Throws MigrateError "usage" if the two have no cell in common. */
 export function compareSamples(a: NamedSamples, b: NamedSamples): Comparison {
-  const cellsA = new Map(cellsOf(a.samples.samples).map((cell) => [keyOf(cell), cell]));
+  const cellsA = new Map(cellsOf(a.samples.samples).map((cell) => [cellKey(cell), cell]));
   const cellsB = cellsOf(b.samples.samples);
   const both = cellsB.flatMap((cell) => {
-    const base = cellsA.get(keyOf(cell));
+    const base = cellsA.get(cellKey(cell));
     return base === undefined ? [] : [{ base, cell }];
   });
   if (both.length === 0)
@@ -178,18 +178,14 @@ function environmentWarnings(a: Samples, b: Samples): string[] {
 
 /** The cells of one profile that the other has not. */
 function onlyIn(one: NamedSamples, other: NamedSamples): string[] {
-  const known = new Set(cellsOf(other.samples.samples).map(keyOf));
-  const alone = cellsOf(one.samples.samples).filter((cell) => !known.has(keyOf(cell)));
+  const known = new Set(cellsOf(other.samples.samples).map(cellKey));
+  const alone = cellsOf(one.samples.samples).filter((cell) => !known.has(cellKey(cell)));
   if (alone.length === 0) return [];
   const shown = alone.slice(0, 5).map(({ suite, ramBytes, diskBytes }) => {
     return `${suite} ${inMiB(ramBytes)} MiB${diskBytes > 0 ? ` with ${inMiB(diskBytes)} MiB of disk` : ""}`;
   });
   const more = alone.length > shown.length ? ` and ${alone.length - shown.length} more` : "";
   return [`Only in ${one.name}, so not compared: ${shown.join("; ")}${more}.`];
-}
-
-function keyOf({ engine, diskBytes, ramBytes, suite }: Cell): string {
-  return [engine, diskBytes, ramBytes, suite].join(" ");
 }
 
 /** A ratio as a change: 1.05 is "+5.0 %". */

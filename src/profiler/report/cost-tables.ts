@@ -13,6 +13,7 @@ import {
 } from "../notation/notation.ts";
 import type { Table } from "../notation/table.ts";
 import {
+  cellAt,
   cpuMs,
   inMiB,
   namedOperations,
@@ -38,7 +39,7 @@ import { thesisFit, thesisTwin } from "./thesis.ts";
 
 const gibibyte = 1024 ** 3;
 
-/** The tables of one setting: shares on either side, and lines where there are two sizes. */
+/** The tables of one setting: shares on either side, and lines if there are two sizes. */
 export function costTables(setting: Setting, environment: Samples["environment"]): Table[] {
   return [
     ...sideNames.map((side) => shareTable(setting, side, environment.tlsShare?.[side])),
@@ -47,10 +48,9 @@ export function costTables(setting: Setting, environment: Samples["environment"]
 }
 
 /** Each operation's part of a side's CPU time at the largest RAM size (means over the runs). `tlsShare` is that side's. */
-export function shareTable(setting: Setting, side: SideName, tlsShare?: TlsShare): Table {
+function shareTable(setting: Setting, side: SideName, tlsShare?: TlsShare): Table {
   const ramBytes = setting.ramBytes.at(-1) ?? 0;
-  const samplesOf = (suite: SuiteName) =>
-    setting.cells.find((cell) => cell.ramBytes === ramBytes && cell.suite === suite)?.samples ?? [];
+  const samplesOf = (suite: SuiteName) => cellAt(setting, ramBytes, suite)?.samples ?? [];
   const share = (suite: SuiteName, of: readonly Operation[]) => {
     const samples = samplesOf(suite);
     const part = samples.length === 0 ? 0 : mean(samples.map((one) => shareOf(one[side], of)));
@@ -81,14 +81,14 @@ export function shareTable(setting: Setting, side: SideName, tlsShare?: TlsShare
 }
 
 /** How the operations of tls were told apart, with the error of that. */
-function tlsNote(told: TlsShare | undefined): string {
-  return told === undefined
+function tlsNote(tlsShare: TlsShare | undefined): string {
+  return tlsShare === undefined
     ? "The cryptography of tls runs inside its socket calls and could not be told apart from them here."
-    : `The cryptography of tls runs inside its socket calls: ${percent(told.share)} of their CPU time (standard error ${percent(told.error)}) was told to be cryptography.`;
+    : `The cryptography of tls runs inside its socket calls: ${percent(tlsShare.share)} of their CPU time (standard error ${percent(tlsShare.error)}) was told to be cryptography.`;
 }
 
 /** The straight line of each suite's CPU time against RAM size, on either side, with the thesis's slope beside. */
-export function lineTable(setting: Setting): Table {
+function lineTable(setting: Setting): Table {
   const withDisk = setting.diskBytes > 0;
   const rows = sideNames.flatMap((side) =>
     setting.suites.flatMap((suite) => {
@@ -128,7 +128,7 @@ export function lineTable(setting: Setting): Table {
 }
 
 /** The line of CPU seconds against GiB of RAM through every run; undefined with one size alone. */
-export function cpuLine(setting: Setting, side: SideName, suite: SuiteName): LineFit | undefined {
+function cpuLine(setting: Setting, side: SideName, suite: SuiteName): LineFit | undefined {
   return fitLine(
     setting.cells
       .filter((cell) => cell.suite === suite)

@@ -1,13 +1,17 @@
 /**
  * How a claim is judged: figures with intervals against a region in which they must lie. Pure.
  *
- * One rule for all claims. It "holds" where every figure's 95 % interval lies within its region; it
- * "does not hold" where some figure's interval lies wholly outside; in every other case (an interval
+ * One rule for all claims. It "holds" if every figure's 95 % interval lies within its region; it
+ * "does not hold" if some figure's interval lies wholly outside; in every other case (an interval
  * across the edge, too few runs for an interval, nothing measured) the data "cannot tell".
  */
 import { intervalText, list } from "../notation/notation.ts";
 import type { Samples } from "../statistics/samples.ts";
 import { type Estimate, fewestRuns } from "../statistics/statistics.ts";
+
+/** The rule in a sentence, for those who read the verdicts. */
+export const verdictRule =
+  "A claim holds if every 95 % interval lies within its limits, and does not hold if one lies wholly outside; else the data cannot tell.";
 
 export type Verdict = "holds" | "does not hold" | "cannot tell";
 
@@ -30,11 +34,11 @@ export interface Question {
   id: string;
   /** The thesis's claim, or the part of it that this question is about, in one sentence. */
   claim: string;
-  /** What must be so for the claim to hold, in one sentence. */
+  /** When the claim holds, in one sentence. */
   rule: string;
-  /** Every figure that bears on it; none where it was not measured. */
+  /** Every figure that bears on it; none if it was not measured. */
   observe: (samples: Samples) => Observation[];
-  /** What is missing where there is no figure, in one sentence. */
+  /** What is missing if there is no figure, in one sentence. */
   missing: string;
   write: (value: number) => string;
 }
@@ -44,7 +48,7 @@ export interface Judgement {
   claim: string;
   rule: string;
   verdict: Verdict;
-  /** The figure that decided, with its interval and its place; undefined where there is none. */
+  /** The figure that decided, with its interval and its place; undefined if there is none. */
   figure: string | undefined;
   /** Why, in plain words; the verdict itself is not repeated. */
   sentence: string;
@@ -68,8 +72,8 @@ export function judge(question: Question, samples: Samples): Judgement {
 }
 
 /**
- * The verdict, and the figure that decides it: the one furthest outside where the claim does not hold, the
- * one nearest to the edge where it holds, the first that is undecided where the data cannot tell.
+ * The verdict, and the figure that decides it: the one furthest outside if the claim does not hold, the
+ * one nearest to the edge if it holds, the first that is undecided if the data cannot tell.
  */
 export function decide(observations: readonly Observation[]): {
   verdict: Verdict;
@@ -78,7 +82,7 @@ export function decide(observations: readonly Observation[]): {
   const outside = observations.filter(isOutside);
   if (outside.length > 0) return { verdict: "does not hold", deciding: nearestOf(outside) };
   const open = observations.filter((observation) => !isInside(observation));
-  // Among the undecided, one that lies across the edge says more than one of too few runs.
+  // Among the undecided, one that lies across the edge is more telling than one of too few runs.
   const undecided = open.find(({ estimate }) => estimate.interval !== undefined) ?? open[0];
   if (undecided !== undefined || observations.length === 0)
     return { verdict: "cannot tell", deciding: undecided };

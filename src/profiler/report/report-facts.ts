@@ -5,6 +5,9 @@ import { cellsOf, inMiB } from "../statistics/cells.ts";
 import type { Samples, TlsShare } from "../statistics/samples.ts";
 import { fewestRuns } from "../statistics/statistics.ts";
 
+export const zerosNotSent =
+  "Zero bytes were not sent, unlike in the thesis: its ratios stand beside a lighter load here.";
+
 /** What makes this profile weaker than a whole one, a sentence each; none for a whole one. */
 export function profileWarnings(samples: Samples): string[] {
   const counts = cellsOf(samples.samples).map((cell) => cell.samples.length);
@@ -18,9 +21,7 @@ export function profileWarnings(samples: Samples): string[] {
           `${counts.every((count) => count === fewest) ? "Each" : "The least measured"} combination of suite and size has ${runs(fewest)}: an interval takes at least ${fewestRuns}, so there is none, and no small difference is to be believed.`,
         ]
       : []),
-    ...(samples.zeroBytesSent
-      ? []
-      : ["Zero bytes were not sent, unlike in the thesis: its ratios stand beside a lighter load here."]),
+    ...(samples.zeroBytesSent ? [] : [zerosNotSent]),
   ];
 }
 

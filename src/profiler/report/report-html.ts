@@ -1,5 +1,5 @@
 /**
- * report.html: a whole profile as one page that needs nothing beside it, runs nothing and asks nobody.
+ * report.html: a whole profile as one page that loads nothing and runs nothing.
  * Equal samples and drawings give equal text. Pure.
  */
 import { createHash } from "node:crypto";
@@ -8,12 +8,12 @@ import { type Markup, markup, trustedMarkup } from "../notation/markup.ts";
 import type { Samples } from "../statistics/samples.ts";
 import { profileAdvice } from "./advice.ts";
 import { judgeClaims } from "./claims.ts";
-import type { Judgement, Verdict } from "./judgement.ts";
+import { type Judgement, type Verdict, verdictRule } from "./judgement.ts";
 import { environmentFacts, profileWarnings } from "./report-facts.ts";
 import { reportStyle } from "./report-style.ts";
 import { notesList, reportTable, sharedNotes } from "./report-table.ts";
 import { profileTables } from "./tables.ts";
-import { thesisSource } from "./thesis-figures.ts";
+import { thesisSource } from "./thesis.ts";
 
 const title = "What a secure migration costs";
 
@@ -74,8 +74,10 @@ function header({ samples, startedAt, environment }: Samples): Markup {
 }
 
 function warnings(samples: Samples): Markup | undefined {
-  const said = profileWarnings(samples).map((warning) => markup`<p>${warning}</p>`);
-  return said.length === 0 ? undefined : markup`<aside class="warning" aria-label="Warnings">${said}</aside>`;
+  const paragraphs = profileWarnings(samples).map((warning) => markup`<p>${warning}</p>`);
+  return paragraphs.length === 0
+    ? undefined
+    : markup`<aside class="warning" aria-label="Warnings">${paragraphs}</aside>`;
 }
 
 function inShort(samples: Samples): Markup {
@@ -87,7 +89,7 @@ ${paragraphs}</div>
 </section>`;
 }
 
-/** What stands between backquotes is to be typed. */
+/** Text between backquotes, as code. */
 function withCode(text: string): Markup[] {
   return text
     .split("`")
@@ -106,25 +108,17 @@ function claims(judgements: readonly Judgement[]): Markup {
     const { sign, look, word } = verdictLooks[verdict];
     return markup`<li id="claim-${id}">
 <p class="claim">${claim}</p>
-<p><strong class="${look}"><span aria-hidden="true">${sign} </span>${word}.</strong> ${withCode(withoutVerdict(sentence, verdict))}</p>
+<p><strong class="${look}"><span aria-hidden="true">${sign} </span>${word}.</strong> ${withCode(sentence)}</p>
 <p class="quiet">Rule: ${rule}</p>
 </li>
 `;
   });
   return markup`<section id="claims" aria-labelledby="claims-head">
 <h2 id="claims-head">The thesis’s claims, on this run’s data</h2>
-<p>A claim holds where every 95 % interval lies within its limits, and does not hold where one lies wholly outside; else the data cannot tell.</p>
+<p>${verdictRule}</p>
 <ol class="claims">
 ${items}</ol>
 </section>`;
-}
-
-/** The sentence begins with the verdict, which the page shows by itself. */
-function withoutVerdict(sentence: string, verdict: Verdict): string {
-  const rest = sentence.toLowerCase().startsWith(verdict)
-    ? sentence.slice(verdict.length).replace(/^[:\s]+/, "")
-    : sentence;
-  return rest.charAt(0).toUpperCase() + rest.slice(1);
 }
 
 function figures(drawings: readonly Drawing[]): Markup {
@@ -143,7 +137,7 @@ ${reportTable(figure.table)}</details>
 ${items}</section>`;
 }
 
-/** What several tables have to say is said once, in front of them all. */
+/** Notes that several tables share stand once, before all of them. */
 function tables(samples: Samples): Markup {
   const all = profileTables(samples);
   const shared = sharedNotes(all);

@@ -1,18 +1,19 @@
-/** A table of the profiler as HTML that says which cell heads which. Pure. */
+/** A table of the profiler as HTML, with the header cells marked as such. Pure. */
 import { type Markup, markup } from "../notation/markup.ts";
 import type { Table } from "../notation/table.ts";
 
-/** Tables of up to so many rows are not torn in two on paper. */
+/** Tables of up to so many rows stay on one page of paper. */
 const rowsOnOnePage = 16;
 
 /**
- * The table with its title as caption and its notes below, in a box that scrolls by itself where the
- * page is narrow, but without the notes that are `saidElsewhere`. An empty first cell belongs to the row above: such rows are one group under one heading.
+ * The table with its title as caption and its notes below (but for those that are `shownElsewhere`), in a box
+ * that scrolls by itself if the page is narrow. Rows with an empty first cell belong to the row above: they are
+ * one group under one heading.
  */
-export function reportTable(table: Table, saidElsewhere: ReadonlySet<string> = new Set()): Markup {
+export function reportTable(table: Table, shownElsewhere: ReadonlySet<string> = new Set()): Markup {
   const groups = groupsOf(table.rows);
   const keys = groups.some((group) => group.length > 1) ? 2 : 1;
-  const notes = notesList(table.notes.filter((note) => !saidElsewhere.has(note)));
+  const notes = notesList(table.notes.filter((note) => !shownElsewhere.has(note)));
   return markup`<div class="${table.rows.length > rowsOnOnePage ? "wide" : "wide short"}" role="region" aria-labelledby="${anchorOf(table.id)}" tabindex="0">
 <table>
 <caption id="${anchorOf(table.id)}">${table.title}</caption>
@@ -36,7 +37,7 @@ export function sharedNotes(tables: readonly Table[]): string[] {
 }
 
 /** An identifier of the table within the page. */
-export function anchorOf(tableId: string): string {
+function anchorOf(tableId: string): string {
   return `table-${tableId.replace(/[^A-Za-z0-9-]/g, "-")}`;
 }
 

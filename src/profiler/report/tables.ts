@@ -20,15 +20,23 @@ import {
   shareOf,
 } from "../statistics/cells.ts";
 import type { Sample, Samples, SuiteName } from "../statistics/samples.ts";
-import { difference, type Estimate, fewestRuns, mean, ratio, summarise } from "../statistics/statistics.ts";
+import {
+  difference,
+  type Estimate,
+  fewestRuns,
+  holdsOne,
+  mean,
+  ratio,
+  summarise,
+} from "../statistics/statistics.ts";
 import { costTables, setupTable } from "./cost-tables.ts";
-import { type ThesisPlace, thesisRatio, thesisRatioRange, thesisTwin } from "./thesis.ts";
-import { thesisAddedPart } from "./thesis-figures.ts";
+import { zerosNotSent } from "./report-facts.ts";
+import { type ThesisPlace, thesisAddedPart, thesisRatio, thesisRatioRange, thesisTwin } from "./thesis.ts";
 
-/** The part of a side's CPU time that named operations must account for; below it, the table says what is missing. */
-export const accountedPart = 0.9;
+/** The part of a side's CPU time that named operations must account for; below it, the table shows how much is missing. */
+const accountedPart = 0.9;
 
-/** Every table of a profile, in reading order. Some are left out where nothing was measured for them. */
+/** Every table of a profile, in reading order. Some are left out if nothing was measured for them. */
 export function profileTables(samples: Samples): Table[] {
   const settings = settingsOf(samples.samples);
   const common = commonNotes(samples);
@@ -44,7 +52,7 @@ export function profileTables(samples: Samples): Table[] {
 }
 
 /** Table 6.3 (without disk) or 6.4 (with disk) for one side: seconds of CPU time. `common` notes stand last. */
-export function cpuTable(setting: Setting, side: SideName, common: readonly string[] = []): Table {
+function cpuTable(setting: Setting, side: SideName, common: readonly string[]): Table {
   const withDisk = setting.diskBytes > 0;
   const place: ThesisPlace = { side, withDisk };
   const cost = (sample: Sample) => cpuMs(sample[side]);
@@ -70,12 +78,12 @@ export function cpuTable(setting: Setting, side: SideName, common: readonly stri
         ? ["The thesis had no TLS 1.3: in brackets beside tls stands what its AES-128 cost."]
         : []),
       ...(setting.suites.includes("insecure") && setting.ramBytes.some((ram) => !isThesisSize(place, ram))
-        ? ["For a RAM size that the thesis has not, its least and largest ratio stand there (low…high)."]
+        ? ["For a RAM size that the thesis has not, its least and largest ratio are shown (low…high)."]
         : []),
       "Connection set-up is not in these times; it has a table of its own.",
       ...(unaccounted
         ? [
-            `"unaccounted" is the part of the CPU time outside the named operations, where they make up less than ${percent(accountedPart)}.`,
+            `"unaccounted" is the part of the CPU time outside the named operations, shown if they make up less than ${percent(accountedPart)}.`,
           ]
         : []),
       ...common,
@@ -84,7 +92,7 @@ export function cpuTable(setting: Setting, side: SideName, common: readonly stri
 }
 
 /** Table 6.5: seconds from the source's start to the destination's acknowledged end, suspend and resume apart. */
-export function totalTimeTable(setting: Setting, common: readonly string[] = []): Table {
+function totalTimeTable(setting: Setting, common: readonly string[]): Table {
   const total = (sample: Sample) => sample.totalMs;
   const known: Readonly<Record<string, number>> =
     setting.diskBytes > 0 ? thesisAddedPart.withDisk : thesisAddedPart.withoutDisk;
@@ -108,7 +116,7 @@ export function totalTimeTable(setting: Setting, common: readonly string[] = [])
     rows,
     notes: [
       ...measureNotes(setting),
-      "The thesis's own numbers of this table are not known here; where it tells what RC4 adds, that stands there.",
+      "The thesis's own numbers of this table are not known here; for the sizes at which it names what RC4 adds, that is shown.",
       all.every((one) => one.suspendMs + one.resumeMs === 0)
         ? "Nothing was suspended or resumed: the files were made up."
         : `Not counted: suspending (${apart((one) => one.suspendMs)} s on average) and resuming (${apart((one) => one.resumeMs)} s).`,
@@ -142,7 +150,7 @@ function measuredRows(
   ];
 }
 
-/** A suite against insecure at one RAM size; undefined for insecure itself and where one was not measured. */
+/** A suite against insecure at one RAM size; undefined for insecure itself and if one was not measured. */
 function compared(
   setting: Setting,
   ramBytes: number,
@@ -158,9 +166,9 @@ function compared(
   return by(over, under);
 }
 
-/** " ~" where the interval of a ratio holds 1: no significant difference. */
-function sameMark({ interval }: Estimate): string {
-  return interval !== undefined && interval.low <= 1 && interval.high >= 1 ? " ~" : "";
+/** " ~" if the interval of a ratio holds 1: no significant difference. */
+function sameMark(estimate: Estimate): string {
+  return holdsOne(estimate) ? " ~" : "";
 }
 
 function thesisRow(setting: Setting, text: (suite: SuiteName) => string | undefined): string[][] {
@@ -180,7 +188,7 @@ function isThesisSize(place: ThesisPlace, ramBytes: number): boolean {
   return thesisRatio(place, "rc4", Number(inMiB(ramBytes))) !== undefined;
 }
 
-/** A row below the one that names the RAM size; none where no suite has anything to say. */
+/** A row below the one that names the RAM size; none if no suite has a text for it. */
 function optionalRow(
   setting: Setting,
   what: string,
@@ -204,9 +212,7 @@ function measureNotes(setting: Setting): string[] {
   const few = setting.cells.some((cell) => cell.samples.length < fewestRuns);
   return [
     ...(few
-      ? [
-          `Warning: fewer than ${fewestRuns} runs give no interval; where "(n runs)" stands, the spread is not known.`,
-        ]
+      ? [`Warning: fewer than ${fewestRuns} runs have no interval; with "(n runs)" the spread is not known.`]
       : []),
     "Means ± 95 % Student intervals; ratios of means with Fieller's 95 % interval in square brackets; ~ no significant difference from insecure (each ratio taken by itself).",
   ];
@@ -214,9 +220,7 @@ function measureNotes(setting: Setting): string[] {
 
 function commonNotes(samples: Samples): string[] {
   return [
-    samples.zeroBytesSent
-      ? "Zero bytes were sent like all others, as in the thesis."
-      : "Zero bytes were not sent, unlike in the thesis: its ratios stand beside a lighter load here.",
+    samples.zeroBytesSent ? "Zero bytes were sent like all others, as in the thesis." : zerosNotSent,
     ...(samples.partial ? ["This profile was cut short: runs are missing."] : []),
   ];
 }

@@ -10,10 +10,10 @@ import { MigrateError } from "../../protocol/errors.ts";
 
 const pageBytes = 4096;
 const pieceBytes = 1024 * 1024;
-/** Left free for everybody else. */
+/** Left free for others. */
 const airBytes = 64 * 1024 * 1024;
 
-/** Throws MigrateError "usage" where the folder's file system has not so much room. */
+/** Throws MigrateError "usage" if the folder's file system has not so much room. */
 export function requireRoom(folder: string, bytes: number): void {
   const free = freeBytes(folder);
   if (bytes + airBytes <= free) return;
@@ -34,7 +34,7 @@ function sizeText(bytes: number): string {
 }
 
 /**
- * Writes a file of `bytes` bytes into the folder and gives its path: of its pages two in five are zero, one
+ * Writes a file of `bytes` bytes into the folder and returns its path: of its pages two in five are zero, one
  * in four reads like text, the rest are random. Throws as node:fs does, or the signal's reason.
  */
 export async function writeGuestFile(options: {

@@ -1,6 +1,7 @@
-/** Text of a samples file -> samples, or a sentence that says what is wrong with it. Pure. */
+/** Reads the text of a samples file; an error tells in a sentence what is wrong with it. Pure. */
 import * as v from "valibot";
 import { MigrateError } from "../../protocol/errors.ts";
+import { fieldPath } from "../../protocol/fields.ts";
 import { type Samples, samplesSchema, samplesVersion } from "../statistics/samples.ts";
 
 /** Longer text is no samples file: a profile of 10,000 runs has about 12 million characters. */
@@ -29,7 +30,7 @@ export function parseSamples(text: string, name: string): Samples {
   if (!parsed.success) {
     const issue = parsed.issues[0];
     throw wrong(
-      `${name} is damaged: ${fieldOf(issue.path)} is not what it must be (${issue.message})`,
+      `${name} is damaged: ${fieldPath(issue.path) || "the file"} is not what it must be (${issue.message})`,
       "measure again, or take a copy that nobody has edited",
     );
   }
@@ -69,15 +70,6 @@ function checkVersion(version: unknown, name: string): void {
     `${name} is damaged: it does not say a version of its samples that this migrate knows`,
     "measure again, or take a copy that nobody has edited",
   );
-}
-
-/** "samples[3].source.userMs" */
-function fieldOf(path: readonly { key?: unknown }[] | undefined): string {
-  const field = (path ?? [])
-    .map(({ key }) => (typeof key === "number" ? `[${key}]` : `.${String(key)}`))
-    .join("")
-    .replace(/^\./, "");
-  return field === "" ? "the file" : field;
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

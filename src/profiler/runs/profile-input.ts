@@ -27,8 +27,8 @@ export function roomFor(plan: Plan, destinationHere: boolean): number {
 }
 
 /**
- * Makes the input of a plan in `folder`, ours and empty. Throws MigrateError "usage" where there is no
- * room for it and for what is received, "vm-invalid" where the VM cannot be read, or the signal's reason.
+ * Makes the input of a plan in `folder`, ours and empty. Throws MigrateError "usage" if there is no
+ * room for it and for what is received, "vm-invalid" if the VM cannot be read, or the signal's reason.
  */
 export async function makeInput(
   plan: Plan,

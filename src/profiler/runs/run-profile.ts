@@ -1,4 +1,4 @@
-/** A whole profile: every run of the plan, in its order, and what was measured when it is cut short. */
+/** A whole profile: every run of the plan, in its order; if it is cut short, what was measured until then. */
 import { asMigrateError, type MigrateError } from "../../protocol/errors.ts";
 import type { ProfiledFile, Sides } from "../engine/sides.ts";
 import type { Plan, Sample, Samples, SuiteName } from "../statistics/samples.ts";
@@ -22,7 +22,7 @@ export interface ProfileOptions {
   seed: number;
   environment: Omit<Samples["environment"], "clockCostNs" | "link" | "tlsShare">;
   sides: Sides;
-  /** The files of a run: the first `ramBytes` of the RAM, and the disk where the run has one. */
+  /** The files of a run: the first `ramBytes` of the RAM, and the disk if the run has one. */
   filesOf: (run: Pick<PlannedRun, "ramBytes" | "diskBytes">) => readonly ProfiledFile[];
   /** A run to warm up with, as small as may be. */
   warmUp: Pick<PlannedRun, "ramBytes" | "diskBytes">;
@@ -33,19 +33,19 @@ export interface ProfileOptions {
   /** Called after each run with all that was measured so far, so that nothing is lost. */
   keep: (samples: Samples) => void;
   signal: AbortSignal;
-  /** Suspends and resumes the VM around each run; where they are absent there is nothing to suspend. */
+  /** Suspends and resumes the VM around each run; if they are absent there is nothing to suspend. */
   suspend?: () => Promise<void>;
   resume?: () => Promise<void>;
 }
 
 export interface ProfileResult {
   samples: Samples;
-  /** What cut it short; absent where the plan is done. */
+  /** What cut it short; absent if the plan is done. */
   stopped?: MigrateError;
 }
 
 /**
- * Measures what is not `taken` yet. Never throws for a run that fails: what was measured is given back,
+ * Measures what is not `taken` yet. Never throws for a run that fails: what was measured is returned,
  * marked as partial, with the error. The sides are closed in any case.
  */
 export async function runProfile(options: ProfileOptions): Promise<ProfileResult> {

@@ -5,14 +5,14 @@
 import type { Plan, SuiteName } from "../statistics/samples.ts";
 
 export interface PlannedRun {
-  /** From 0 over the whole profile; says which run it is when a profile is taken up again. */
+  /** From 0 over the whole profile; identifies the run when a profile is resumed. */
   order: number;
   suite: SuiteName;
   ramBytes: number;
   diskBytes: number;
 }
 
-/** All runs of a plan. The same seed (a whole number) gives the same order. */
+/** All runs of a plan. Equal seeds (whole numbers) make equal orders. */
 export function schedule(plan: Plan, seed: number): PlannedRun[] {
   const combinations = plan.suites.flatMap((suite) =>
     plan.ramBytes.flatMap((ramBytes) => plan.diskBytes.map((diskBytes) => ({ suite, ramBytes, diskBytes }))),

@@ -1,5 +1,5 @@
 /**
- * Samples sorted into cells: the runs that differ by nothing but chance. And what one run cost. Pure.
+ * Samples by cells, that is runs that differ by nothing but chance, and what one run cost. Pure.
  */
 import {
   type Operation,
@@ -43,7 +43,7 @@ export function cellsOf(samples: readonly Sample[]): Cell[] {
   const cells = new Map<string, Cell & { samples: Sample[] }>();
   for (const sample of samples.toSorted((a, b) => a.order - b.order)) {
     const { engine, diskBytes, ramBytes, suite } = sample;
-    const key = [engine, diskBytes, ramBytes, suite].join(" ");
+    const key = cellKey(sample);
     const cell = cells.get(key);
     if (cell === undefined) cells.set(key, { engine, diskBytes, ramBytes, suite, samples: [sample] });
     else cell.samples.push(sample);
@@ -55,6 +55,16 @@ export function cellsOf(samples: readonly Sample[]): Cell[] {
       a.ramBytes - b.ramBytes ||
       suiteNames.indexOf(a.suite) - suiteNames.indexOf(b.suite),
   );
+}
+
+/** Names a cell: equal for a cell and its samples, and for no other cell. */
+export function cellKey({
+  engine,
+  diskBytes,
+  ramBytes,
+  suite,
+}: Pick<Cell, "engine" | "diskBytes" | "ramBytes" | "suite">): string {
+  return [engine, diskBytes, ramBytes, suite].join(" ");
 }
 
 /** The cells by engine and disk, in the order of `cellsOf`. */
@@ -69,12 +79,12 @@ export function settingsOf(samples: readonly Sample[]): Setting[] {
   }));
 }
 
-/** The cell of a setting for one RAM size and suite; undefined where nothing was measured. */
+/** The cell of a setting for one RAM size and suite; undefined if nothing was measured. */
 export function cellAt(setting: Setting, ramBytes: number, suite: SuiteName): Cell | undefined {
   return setting.cells.find((cell) => cell.ramBytes === ramBytes && cell.suite === suite);
 }
 
-/** "without disk", "with a disk of 1024 MiB"; the product's own engine is named, the thesis's goes without saying. */
+/** "without disk", "with a disk of 1024 MiB"; the product's own engine is named, the thesis's is not. */
 export function settingWords({ engine, diskBytes }: Setting): string {
   const disk = diskBytes > 0 ? `with a disk of ${inMiB(diskBytes)} MiB` : "without disk";
   return engine === "full" ? `${disk} (the product's own engine)` : disk;

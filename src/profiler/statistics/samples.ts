@@ -1,7 +1,7 @@
 /**
- * What a profile run measures, as it is kept (`samples.json`) and drawn again (`--replay`). The
- * schema is the contract between the measuring and the telling half of the profiler; a file from a
- * newer version is refused with a sentence, never guessed at. Pure.
+ * What a profile measures, as it is kept (`samples.json`) and drawn again (`--replay`). The schema is the contract
+ * between the half of the profiler that measures and the half that reports; a file from a newer version is refused
+ * with a sentence, never guessed at. Pure.
  */
 import * as v from "valibot";
 
@@ -43,7 +43,7 @@ const side = v.object({
    */
   userMs: milliseconds,
   systemMs: milliseconds,
-  /** The same for the working thread alone, RUSAGE_THREAD: what the share of `tls` is told from. */
+  /** The same for the working thread alone, RUSAGE_THREAD: what the share of `tls` is computed from. */
   threadUserMs: v.optional(milliseconds),
   threadSystemMs: v.optional(milliseconds),
   /**
@@ -85,7 +85,7 @@ const sample = v.object({
   resumeMs: milliseconds,
 });
 
-/** What was to be measured, so that a profile which was cut short can be taken up again. */
+/** What was to be measured, so that a profile which was cut short can be resumed. */
 const plan = v.object({
   suites: v.array(v.picklist(suiteNames)),
   engine: v.picklist(["thesis", "full"]),
@@ -94,7 +94,7 @@ const plan = v.object({
   /** 0 for the runs without disk. */
   diskBytes: v.array(bytes),
   runs: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
-  /** The VM's folder; absent where files were made up. */
+  /** The VM's folder; absent if files were made up. */
   vm: v.optional(v.string()),
 });
 
@@ -108,7 +108,7 @@ const tlsShare = v.object({
 export const samplesSchema = v.object({
   format: v.literal("migrate-profile"),
   version: v.literal(samplesVersion),
-  /** True where the run was cut short; what is here was measured all the same. */
+  /** True if the run was cut short; what is here was measured all the same. */
   partial: v.boolean(),
   startedAt: v.string(),
   seed: v.pipe(v.number(), v.safeInteger()),
@@ -123,12 +123,12 @@ export const samplesSchema = v.object({
     /** Nanoseconds that one reading of the thread CPU clock costs. */
     clockCostNs: v.pipe(v.number(), v.minValue(0)),
     /**
-     * How the cryptography of `tls` was told from the system calls it runs inside of (tls-share.ts);
-     * absent where no run with it was measured, or none to compare it with.
+     * How the cryptography of `tls` was separated from the system calls it runs inside of (tls-share.ts);
+     * absent if no run with it was measured, or none to compare it with.
      */
     tlsShare: v.optional(v.object({ source: tlsShare, destination: tlsShare })),
   }),
-  /** True where zero bytes were sent like all others, as the thesis did. */
+  /** True if zero bytes were sent like all others, as the thesis did. */
   zeroBytesSent: v.boolean(),
   plan: v.optional(plan),
   samples: v.array(sample),

@@ -1,29 +1,34 @@
 /**
- * What a handful of runs says about the true value, and how surely. Pure.
+ * What a handful of runs shows about the true value, and with what certainty. Pure.
  *
  * Every interval here is a 95 % interval and assumes that runs are independent and roughly normal
  * (the order of runs is shuffled for the first; CPU times of whole runs are sums of many small ones,
  * which speaks for the second). Standard deviations are never assumed equal. With fewer than five
- * runs there is no interval: Student's quantile is so large there that it says nothing, and normality
+ * runs there is no interval: Student's quantile is so large there that an interval means nothing, and normality
  * cannot be relied on.
  */
 import { jStat } from "jstat";
 import { MigrateError } from "../../protocol/errors.ts";
 
-/** Fewer runs than this give a warning in place of an interval. */
+/** With fewer runs than this there is no interval. */
 export const fewestRuns = 5;
 /** The confidence of every interval. */
-export const confidence = 0.95;
+const confidence = 0.95;
 
 export interface Interval {
   low: number;
   high: number;
 }
 
-/** A value with its 95 % interval; undefined where the runs are too few or the interval has no end. */
+/** A value with its 95 % interval; undefined if the runs are too few or the interval has no end. */
 export interface Estimate {
   value: number;
   interval: Interval | undefined;
+}
+
+/** Whether 1 lies within the interval: two means whose ratio this is do not differ significantly. */
+export function holdsOne({ interval }: Estimate): boolean {
+  return interval !== undefined && interval.low <= 1 && interval.high >= 1;
 }
 
 export interface Summary {
@@ -32,9 +37,8 @@ export interface Summary {
   median: number;
   /** Of the sample (divisor n - 1); 0 for a single run. */
   standardDeviation: number;
+  /** Undefined if the runs are too few for one. */
   interval: Interval | undefined;
-  /** In place of the interval. */
-  warning: string | undefined;
 }
 
 /** The arithmetic mean of at least one finite number. Throws "bug" for none. */
@@ -64,13 +68,7 @@ export function summarise(values: readonly number[]): Summary {
     median: median(values),
     standardDeviation: deviation,
     interval: enough ? around(center, studentQuantile(runs - 1) * (deviation / Math.sqrt(runs))) : undefined,
-    warning: enough ? undefined : tooFewRuns(runs),
   };
-}
-
-/** The sentence that stands in place of an interval. */
-export function tooFewRuns(runs: number): string {
-  return `${runs === 1 ? "1 run is" : `${runs} runs are`} too few for an interval; it takes ${fewestRuns}`;
 }
 
 /** Mean of `values` minus mean of `base`, with Welch's interval (unequal standard deviations). */
@@ -86,7 +84,7 @@ export function difference(values: readonly number[], base: readonly number[]): 
 /**
  * Mean of `values` over mean of `base`, with Fieller's interval for independent samples: all ratios r
  * for which mean(values) - r · mean(base) does not differ from 0. Freedom by Satterthwaite at the
- * measured ratio. No interval where the base's own mean cannot be told from 0 (there is none then).
+ * measured ratio. No interval if the base's own mean cannot be told from 0 (there is none then).
  */
 export function ratio(values: readonly number[], base: readonly number[]): Estimate {
   const over = mean(values);
@@ -133,7 +131,7 @@ export interface WelchTest {
 }
 
 /**
- * Welch's test of equal means; undefined where either side has fewer than five runs. A large `p` means
+ * Welch's test of equal means; undefined if either side has fewer than five runs. A large `p` means
  * "no significant difference", which is not "equal". Two samples without any spread are equal (p 1) or not (p 0).
  */
 export function welchTest(a: readonly number[], b: readonly number[]): WelchTest | undefined {
@@ -165,15 +163,15 @@ export function holm(ps: readonly number[]): number[] {
 export interface LineFit {
   slope: Estimate;
   intercept: Estimate;
-  /** The part of the spread of y that the line accounts for; 1 where y has no spread and the line meets it. */
+  /** The part of the spread of y that the line accounts for; 1 if y has no spread and the line meets it. */
   rSquared: number;
   points: number;
 }
 
 /**
  * The least-squares line through points. Undefined with fewer than two different x. Intervals (from five
- * points on) assume that the spread about the line is the same at every x; where it grows with x, as
- * CPU times' may, that of the intercept is rather too wide and that of the slope rather too narrow.
+ * points on) assume that the spread about the line is the same at every x; if it grows with x, as
+ * CPU times' may, that of the intercept is somewhat too wide and that of the slope somewhat too narrow.
  */
 export function fitLine(points: readonly { x: number; y: number }[]): LineFit | undefined {
   if (new Set(points.map(({ x }) => x)).size < 2) return undefined;

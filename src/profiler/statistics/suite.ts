@@ -14,7 +14,7 @@ export interface CbcSuite {
   blockBytes: number;
 }
 
-/** A stream cipher whose keystream goes on over the records, encrypt-then-MAC with HMAC-SHA1. */
+/** A stream cipher whose keystream continues over the records, encrypt-then-MAC with HMAC-SHA1. */
 export interface StreamSuite {
   kind: "stream";
   cipher: "rc4";
@@ -37,7 +37,7 @@ export interface Suite {
   lane: { kind: "none" } | { kind: "tls" } | RecordSuite;
   /** Half a sentence on what it is. */
   about: string;
-  /** Why nobody should move a VM with it; absent where there is no reason. */
+  /** Why nobody should move a VM with it; absent if there is no reason. */
   weakness?: string;
 }
 

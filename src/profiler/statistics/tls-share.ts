@@ -1,16 +1,15 @@
 /**
- * TLS encrypts inside the socket call, where no clock of ours can look. What it costs is told by the
+ * TLS encrypts inside the socket call, where no clock of ours can look. What it costs follows from the
  * kernel's other division, user against system time: a system call copies bytes in system time, TLS
  * encrypts in user time, and all other user time is the same in an `insecure` run of as many bytes. So
  *
  *   cryptography = user time of the tls runs - user time of insecure runs, scaled to the same bytes
  *
  * over all runs of a profile together, and each run gets its part by its own socket time. The kernel counts
- * user and system time by ticks, so this is an estimate with an error, which is told along. Pure.
+ * user and system time by ticks, so this is an estimate, and comes with its error. Pure.
  */
+import type { SideName } from "./cells.ts";
 import type { Operation, Sample, SideFigures, TlsShare } from "./samples.ts";
-
-type SideName = "source" | "destination";
 
 /** The operation inside of which TLS does its work, and what that work is. */
 const places: Readonly<Record<SideName, { socket: Operation; crypto: Operation }>> = {
@@ -22,7 +21,7 @@ const places: Readonly<Record<SideName, { socket: Operation; crypto: Operation }
 const tickMs = 4;
 
 /**
- * The share of the socket calls that is cryptography, for both sides; undefined where there are no runs
+ * The share of the socket calls that is cryptography, for both sides; undefined if there are no runs
  * of the thesis's engine with `tls` and with `insecure` that have the thread's user and system time.
  */
 export function tlsShareOf(

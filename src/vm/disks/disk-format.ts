@@ -6,7 +6,7 @@ import { closeSync, openSync, readSync } from "node:fs";
 import { MigrateError } from "../../protocol/errors.ts";
 
 export interface DiskFormat {
-  /** "raw" is also the answer for every format that is not looked into. */
+  /** "raw" also stands for every format that is not looked into. */
   format: "raw" | "qcow2";
   /** Part of the disk is in another image. */
   backingFile: boolean;
@@ -49,7 +49,7 @@ function formatOf(fd: number): DiskFormat {
   const header = buffer.subarray(0, readSync(fd, buffer, 0, buffer.length, 0));
   if (header.length < version2Bytes || !header.subarray(0, 4).equals(magic)) return raw;
   const version = header.readUInt32BE(versionAt);
-  // Version 1 (qcow) has these two fields at the same place, and is no more whole with a backing file.
+  // Version 1 (qcow) has both fields at the same offsets, and with a backing file it is not whole either.
   if (version < 1 || version > 3 || (version === 3 && header.length < version3Bytes)) return raw;
   const features = version === 3 ? header.readBigUInt64BE(incompatibleFeaturesAt) : 0n;
   const virtualBytes = header.readBigUInt64BE(virtualSizeAt);

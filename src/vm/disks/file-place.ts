@@ -1,10 +1,8 @@
 /** A regular file of a VM's folder in the store: sparse, of this user alone, published and removed with the folder. */
 import { closeSync, constants, fstatSync, ftruncateSync, lstatSync, openSync, rmSync } from "node:fs";
 import { open } from "node:fs/promises";
+import { statBlockBytes } from "../../platform/filesystem.ts";
 import type { DiskPlace } from "./disk-place.ts";
-
-/** stat(2) counts st_blocks in these. */
-const statBlockBytes = 512;
 
 export class FilePlace implements DiskPlace {
   readonly path: string;

@@ -1,7 +1,8 @@
-/** `vm.json`: what a VM in a folder consists of, and what was last known of its digests and owner. */
+/** `vm.json`: what a VM in a folder consists of, and its digests and owner as last recorded. */
 import { readFileSync, statSync } from "node:fs";
 import * as v from "valibot";
 import { MigrateError } from "../../protocol/errors.ts";
+import { fieldPath } from "../../protocol/fields.ts";
 import { limits } from "../../protocol/limits.ts";
 import { checkFileName, checkVmName } from "../../protocol/names.ts";
 import { fileKinds } from "../../protocol/offer.ts";
@@ -95,29 +96,19 @@ const schema = v.object(
 export type Manifest = v.InferOutput<typeof schema>;
 export type ManifestFile = Manifest["files"][number];
 
-/** The file's name without the folder of its kind; null where it is not in that folder. */
+/** The file's name without the folder of its kind; null if it is not in that folder. */
 function baseIn(kind: ManifestFile["kind"], path: string): string | null {
   if (kind !== "tpm") return path;
   return path.startsWith(`${tpmFolder}/`) ? path.slice(tpmFolder.length + 1) : null;
 }
 
-/** What is wrong with a path in a vm.json, as a sentence; null where nothing is. */
+/** What is wrong with a path in a vm.json, as a sentence; null if nothing is. */
 function checkManifestPath(kind: ManifestFile["kind"], path: string): string | null {
   if (path.startsWith("/") || path.split("/").includes("..")) return "leaves the VM's folder";
   const base = baseIn(kind, path);
   if (base === null) return `must start with "${tpmFolder}/", as every file of a virtual TPM does`;
   const wrong = checkFileName(base);
   return wrong === null ? null : `is no file of a VM: ${wrong}`;
-}
-
-/** "files[0].kind", as a person would look for it. */
-function fieldOf(issue: v.BaseIssue<unknown>): string {
-  let field = "";
-  for (const { key } of issue.path ?? []) {
-    if (typeof key === "number") field += `[${key}]`;
-    else field += field === "" ? String(key) : `.${String(key)}`;
-  }
-  return field;
 }
 
 /**
@@ -136,14 +127,14 @@ export function parseManifest(text: string, path: string): Manifest {
   const result = v.safeParse(schema, value, { abortEarly: true });
   if (result.success) return result.output;
   const [issue] = result.issues;
-  const field = fieldOf(issue);
+  const field = fieldPath(issue.path);
   // Absent is told apart from wrong: valibot reports both alike.
   const wrong = issue.received === "undefined" ? "is missing" : issue.message;
   throw new MigrateError("vm-invalid", field === "" ? `${path} ${wrong}` : `${path}: ${field} ${wrong}`);
 }
 
 /**
- * Reads a vm.json. Throws MigrateError "vm-invalid" with a sentence that names the file and, where it
+ * Reads a vm.json. Throws MigrateError "vm-invalid" with a sentence that names the file and, if it
  * is the content, the field.
  */
 export function readManifest(path: string): Manifest {
@@ -164,7 +155,7 @@ export function readManifest(path: string): Manifest {
   return parseManifest(text, path);
 }
 
-/** The text of a vm.json. The same manifest gives the same text. */
+/** The text of a vm.json. Equal manifests have equal texts. */
 export function serialiseManifest(manifest: Manifest): string {
   return `${JSON.stringify(manifest, null, 2)}\n`;
 }

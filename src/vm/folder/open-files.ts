@@ -1,8 +1,8 @@
-/** The files that a source reads while it sends them, whoever keeps them from changing. */
+/** The files that a source reads while it sends them; how they are kept from changing differs. */
 export interface OpenFiles {
   /** The descriptor of the VM's file `index`; read by position, since others read through it too. */
   fd(index: number): number;
-  /** Throws MigrateError "source-changed" where a file is not what it was when it was opened. */
+  /** Throws MigrateError "source-changed" if a file is not what it was when it was opened. */
   verify(): void;
   close(): void;
 }

@@ -57,8 +57,8 @@ export class Staging {
   }
 
   /**
-   * Makes the folder and every file in its full size, without a block in it. What is there already
-   * stays. Gives true where something was there before.
+   * Makes the folder and every file in its full size, without a block in it. What is there already stays.
+   * Returns true if something was there before. Throws as `makeFolder` and node:fs do.
    */
   prepare(): boolean {
     let used = !makeFolder(this.folder);
@@ -101,8 +101,8 @@ export class Staging {
   }
 
   /**
-   * Gives the folder its final name, with `manifest` as its vm.json. Done already: nothing happens.
-   * Throws MigrateError "name-taken" where somebody else has the name; nothing is ever replaced.
+   * Renames the folder to its final name, with `manifest` as its vm.json, and returns its path. Does nothing
+   * if that was done already. Throws MigrateError "name-taken" if somebody else has the name; nothing is ever replaced.
    */
   publish(name: string, manifest: string, isOurs: (folder: string) => boolean): string {
     const final = join(this.store, name);
@@ -130,7 +130,7 @@ export class Staging {
         `${name} has come into being in the destination's store meanwhile`,
         {
           side: "destination",
-          hint: "move it out of the way there; the session goes on by itself",
+          hint: "move it out of the way there; the session resumes by itself",
         },
       );
     }
@@ -139,13 +139,13 @@ export class Staging {
     return final;
   }
 
-  /** Removes the staged files. Done already, or somebody else's: nothing happens. */
+  /** Removes the staged files. Does nothing if they are gone already, or somebody else's. */
   remove(): void {
     if (isOwnFolder(this.folder)) for (const place of this.places) place.remove();
     removeOwn(this.folder);
   }
 
-  /** As `remove`, where the folder has its final name already; `isOurs` says whether it is this session's. */
+  /** As `remove`, once the folder has its final name; `isOurs` tells whether it is this session's. */
   unpublish(name: string, isOurs: (folder: string) => boolean): void {
     const final = join(this.store, name);
     if (!isOurs(final)) return;
@@ -165,8 +165,8 @@ function removeOwn(folder: string): void {
 }
 
 /**
- * Makes a folder of ours that nobody else may enter; false where it is there already. What is there
- * may be another user's doing, where the store is open to others: a link, or a folder of theirs, is
+ * Makes a folder of ours that nobody else may enter; false if it is there already. What is there
+ * may be another user's doing, if the store is open to others: a link, or a folder of theirs, is
  * not written into. Throws an error with code ELOOP, ENOTDIR or EACCES then, and as node:fs does.
  */
 export function makeFolder(path: string): boolean {

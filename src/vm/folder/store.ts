@@ -3,7 +3,7 @@ import { closeSync, constants, mkdirSync, openSync, readdirSync, rmSync, statSyn
 import { join } from "node:path";
 import { MigrateError } from "../../protocol/errors.ts";
 
-/** Throws MigrateError "store-unusable" where VMs cannot be kept in this folder. */
+/** Throws MigrateError "store-unusable" if VMs cannot be kept in this folder. */
 export function checkStore(store: string): void {
   const probe = join(store, `.migrate-probe-${process.pid}`);
   try {

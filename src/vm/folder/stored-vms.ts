@@ -8,24 +8,24 @@ import { readManifest } from "./manifest.ts";
 export interface StoredVm {
   /** The folder, absolute, with all links resolved. */
   folder: string;
-  /** From its vm.json; the folder's own name where that cannot be read. */
+  /** From its vm.json; the folder's own name if that cannot be read. */
   name: string;
-  /** Size of its saved RAM; null where it was switched off, or its file is not there. */
+  /** Size of its saved RAM; null if it was switched off, or its file is not there. */
   ramBytes: number | null;
   /** Paths of its disk images. */
   disks: string[];
   hasTpm: boolean;
-  /** What is wrong with its vm.json, as a sentence; absent where nothing is. */
+  /** What is wrong with its vm.json, as a sentence; absent if nothing is. */
   broken?: string;
 }
 
-/** Folders of VMs that were sent away: their names as they are given when the files are kept. */
+/** The names that the folders of VMs get which were moved away and whose files were kept. */
 const sentAway = /\.migrated(?:-[0-9a-f]{8})?$/;
 
 /**
  * The VMs in the folder `store`, by their folders' names. Left out are folders that begin with a point
  * (what is under way), those of VMs that were sent away, and those without a vm.json. A VM whose vm.json
- * is broken is in the list, with the reason. Throws MigrateError "store-unusable" where the store is not
+ * is broken is in the list, with the reason. Throws MigrateError "store-unusable" if the store is not
  * there or cannot be read.
  */
 export function storedVms(store: string): StoredVm[] {
@@ -56,7 +56,7 @@ function holdsManifest(folder: string): boolean {
     return true;
   } catch (thrown) {
     const { code } = thrown as { code?: unknown };
-    // What is hidden from us is told as broken, with the reason.
+    // What this user may not see is listed as broken, with the reason.
     return code !== "ENOENT" && code !== "ENOTDIR";
   }
 }

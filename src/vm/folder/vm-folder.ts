@@ -1,6 +1,7 @@
 /** A VM as the source has it: the files of a folder with a vm.json, or files named one by one. */
 import { closeSync, existsSync, fstatSync, openSync, readdirSync, realpathSync, statSync } from "node:fs";
 import { basename, join, resolve, sep } from "node:path";
+import { statBlockBytes } from "../../platform/filesystem.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { limits } from "../../protocol/limits.ts";
 import { checkFileName, checkVmName, manifestName, migratedSuffix } from "../../protocol/names.ts";
@@ -18,7 +19,7 @@ export interface VmFile {
   bytes: number;
   /** Size of the blocks it takes on the disk. */
   allocatedBytes: number;
-  /** Device and inode say which file it is, the time of birth that the inode was not used again. */
+  /** Device and inode identify the file; the time of birth shows if the inode was used again for another. */
   dev: bigint;
   ino: bigint;
   birthtimeNs: bigint;
@@ -27,23 +28,20 @@ export interface VmFile {
 
 export interface Vm {
   name: string;
-  /** The VM's own id, where its vm.json has one. */
+  /** The VM's own id, if its vm.json has one. */
   id?: string;
-  /** The VM's folder, absolute, with all links resolved. Absent where files were named one by one. */
+  /** The VM's folder, absolute, with all links resolved. Absent if files were named one by one. */
   folder?: string;
   manifest?: Manifest;
-  /** At least one, in the order given, files of the TPM last where they were given by their folder. */
+  /** At least one, in the order given, files of the TPM last if they were given by their folder. */
   files: VmFile[];
 }
-
-/** stat(2) counts st_blocks in these. */
-const statBlockBytes = 512n;
 
 function invalid(message: string, hint?: string, cause?: unknown): MigrateError {
   return new MigrateError("vm-invalid", message, { side: "source", hint, cause });
 }
 
-/** What stops a path from being used, in words. */
+/** Why a path cannot be used, as the end of a sentence. */
 function whyNot(thrown: unknown): string {
   const code = (thrown as { code?: unknown }).code;
   if (code === "ENOENT" || code === "ENOTDIR") return "does not exist";
@@ -52,7 +50,7 @@ function whyNot(thrown: unknown): string {
   return `cannot be read: ${String(code ?? thrown)}`;
 }
 
-/** Looks at one file and opens it once, so that what cannot be read is known before anything is sent. */
+/** Describes one file, and opens it once so that one that cannot be read is known before anything is sent. */
 function describeFile(kind: FileKind, given: string, base: string, folder?: string): VmFile {
   const wrong = checkFileName(basename(base));
   if (wrong !== null)
@@ -78,7 +76,7 @@ function describeFile(kind: FileKind, given: string, base: string, folder?: stri
       path,
       base,
       bytes: Number(stat.size),
-      allocatedBytes: Number(stat.blocks * statBlockBytes),
+      allocatedBytes: Number(stat.blocks) * statBlockBytes,
       dev: stat.dev,
       ino: stat.ino,
       birthtimeNs: stat.birthtimeNs,
@@ -159,7 +157,7 @@ export function loadVm(path: string): Vm {
 
 export interface AdHocFiles {
   name: string;
-  /** The saved RAM; absent where the VM is switched off. */
+  /** The saved RAM; absent if the VM is switched off. */
   ram?: string | undefined;
   disks: readonly string[];
   /** The state folder of swtpm. */

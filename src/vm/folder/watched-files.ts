@@ -13,7 +13,7 @@ interface WatchedFile {
   then: BigIntStats;
 }
 
-/** The sentences here name a file by its base name: they may be told to the peer. */
+/** The sentences here name a file by its base name alone: they may be sent to the peer. */
 function changed(file: VmFile, how: string, cause?: unknown): MigrateError {
   return new MigrateError("source-changed", `${file.base} ${how} since the migration began`, {
     side: "source",
@@ -32,7 +32,7 @@ function running(file: VmFile): MigrateError {
 
 /**
  * All files of a VM, open for reading until `close`. While it is open, no QEMU can take one of the
- * disks for writing, where the file system has locks.
+ * disks for writing, if the file system has locks.
  */
 export class WatchedFiles implements OpenFiles, Disposable {
   readonly #files: WatchedFile[] = [];
@@ -41,8 +41,8 @@ export class WatchedFiles implements OpenFiles, Disposable {
   private constructor() {}
 
   /**
-   * Opens every file. Throws MigrateError "vm-running" where a QEMU holds one for writing or a swtpm
-   * holds the TPM's state, "source-changed" where one is not what `vm` says any more.
+   * Opens every file. Throws MigrateError "vm-running" if a QEMU holds one for writing or a swtpm
+   * holds the TPM's state, "source-changed" if one is not what `vm` says any more.
    */
   static open(vm: Vm): WatchedFiles {
     const watched = new WatchedFiles();
@@ -67,7 +67,7 @@ export class WatchedFiles implements OpenFiles, Disposable {
   }
 
   /**
-   * Throws MigrateError "source-changed" where a file changed, shrank, grew, vanished or was replaced
+   * Throws MigrateError "source-changed" if a file changed, shrank, grew, vanished or was replaced
    * since it was opened. A change of its rights, owner or link count counts as one (ctime of inode(7)).
    */
   verify(): void {
@@ -109,7 +109,7 @@ export class WatchedFiles implements OpenFiles, Disposable {
     try {
       held = holdAgainstQemu(fd);
     } catch {
-      // No locks here: what QEMU does shows in the file's times, which `verify` reads.
+      // No locks on this file system: what QEMU writes shows in the file's times, which `verify` reads.
       this.#unguarded.push(file.base);
       return;
     }
@@ -117,7 +117,7 @@ export class WatchedFiles implements OpenFiles, Disposable {
   }
 }
 
-/** What is compared; ctime only where it is known. */
+/** What is compared; ctime only if it is known. */
 type Looks = Pick<BigIntStats, "size" | "mtimeNs"> & Partial<Pick<BigIntStats, "ctimeNs">>;
 
 function compare(file: VmFile, then: Looks, now: BigIntStats): void {

@@ -5,7 +5,7 @@ import { MigrateError } from "../../protocol/errors.ts";
 
 /**
  * Makes the image at `path`, mode 0600, where nothing may be yet. qcow2 is made by qemu-img(1). Throws
- * MigrateError "qemu-failed" where that fails, and as node:fs does (EEXIST, ENOSPC).
+ * MigrateError "qemu-failed" if that fails, and as node:fs does (EEXIST, ENOSPC).
  */
 export async function makeBlankImage(path: string, format: "raw" | "qcow2", bytes: number): Promise<void> {
   const { O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;

@@ -1,7 +1,7 @@
 /**
  * A process that runs a VM or a part of it and outlives the one that starts it: in a session of its
- * own, without our descriptors, our environment or our working directory. What it says on its standard
- * error goes to a log file, whose last words explain its end.
+ * own, without our descriptors, our environment or our working directory. Its standard error goes to a
+ * log file, whose last lines explain its end.
  */
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import { basename } from "node:path";
@@ -13,27 +13,28 @@ import {
   waitForEnd,
 } from "../../platform/process-id.ts";
 import { MigrateError } from "../../protocol/errors.ts";
+import { withoutInvisible } from "../../protocol/printable.ts";
 
-/** Longest last words, in characters. */
-const lastWordsChars = 300;
-/** How much of a log is read for them, in bytes. */
+/** Longest excerpt of a log, in characters. */
+const excerptChars = 300;
+/** How much of a log is read for it, in bytes. */
 const logTailBytes = 4096;
-/** At most that many of the last lines. */
-const lastLines = 3;
-/** How often is looked whether a process that is not our child still runs. */
+/** Most lines of an excerpt: the last ones. */
+const excerptLines = 3;
+/** How often a process that is not our child is looked for. */
 const pollMs = 50;
 /** How long a process may take to end after SIGKILL, in milliseconds. */
 const forcedMs = 15_000;
 
-/** All that it gets of an environment: no settings of ours, no secrets, messages in English. */
+/** Its whole environment: no settings of ours, no secrets, messages in English. */
 const environment = { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", LANG: "C.UTF-8" };
 
 export interface Daemon {
   process: ProcessId;
   /** Resolves when the process is gone. */
   ended: Promise<void>;
-  /** The last lines of its standard error, fit to be told to a peer; "" where it said nothing. */
-  lastWords(): string;
+  /** The last lines of its standard error, fit to be sent to a peer; "" if it wrote nothing. */
+  lastErrors(): string;
 }
 
 export interface DaemonOptions {
@@ -45,7 +46,7 @@ export interface DaemonOptions {
 
 /**
  * Starts a program from its full argument list, without a shell. Throws MigrateError "qemu-failed"
- * where there is no such program, and as node:fs does where the log cannot be made. One that ends at
+ * if there is no such program, and as node:fs does if the log cannot be made. One that ends at
  * once is no error here: `ended` tells.
  */
 export function startDaemon(argv: readonly string[], { cwd, log }: DaemonOptions): Daemon {
@@ -65,7 +66,7 @@ export function startDaemon(argv: readonly string[], { cwd, log }: DaemonOptions
       // One that has ended already has no start time that we could know; 0 belongs to no process.
       process: processId(child.pid) ?? { pid: child.pid, startTicks: 0 },
       ended: child.exited.then(() => undefined),
-      lastWords: () => lastWordsOf(log),
+      lastErrors: () => excerptOf(log),
     };
   } catch (cause) {
     const absent = (cause as { code?: unknown }).code === "ENOENT";
@@ -79,12 +80,12 @@ export function startDaemon(argv: readonly string[], { cwd, log }: DaemonOptions
   }
 }
 
-/** One that somebody before us started. Whether it still runs is looked at only once its end is asked for. */
+/** One that an earlier process started. It is watched only from the moment `ended` is first read. */
 export function adoptDaemon(process: ProcessId, log: string): Daemon {
   let end: Promise<void> | undefined;
   return {
     process,
-    lastWords: () => lastWordsOf(log),
+    lastErrors: () => excerptOf(log),
     get ended() {
       end ??= endOf(process);
       return end;
@@ -99,14 +100,14 @@ function endOf(process: ProcessId): Promise<void> {
     clearInterval(timer);
     end.resolve();
   }, pollMs);
-  // It may outlive us: nobody has to stay for it.
+  // It may outlive us: waiting for it must not keep this process alive.
   timer.unref();
   return end.promise;
 }
 
 /**
  * Ends a process and waits until it is gone; one that has ended is no error. With `politeMs` it gets
- * a SIGTERM and that long before the SIGKILL. Throws MigrateError "qemu-failed" where it is still
+ * a SIGTERM and that long before the SIGKILL. Throws MigrateError "qemu-failed" if it is still
  * there after 15 seconds, as one that hangs in the kernel is, and a SystemError (EPERM).
  */
 export async function endDaemon(process: ProcessId, { politeMs = 0 } = {}): Promise<void> {
@@ -121,7 +122,7 @@ export async function endDaemon(process: ProcessId, { politeMs = 0 } = {}): Prom
   });
 }
 
-function lastWordsOf(log: string): string {
+function excerptOf(log: string): string {
   let fd: number;
   try {
     fd = openSync(log, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
@@ -132,7 +133,7 @@ function lastWordsOf(log: string): string {
     const { size } = fstatSync(fd);
     const tail = Buffer.alloc(Math.min(size, logTailBytes));
     const taken = readSync(fd, tail, 0, tail.length, size - tail.length);
-    return wordsForPeer(tail.toString("utf8", 0, taken));
+    return excerptForPeer(tail.toString("utf8", 0, taken));
   } catch {
     return "";
   } finally {
@@ -140,22 +141,20 @@ function lastWordsOf(log: string): string {
   }
 }
 
-/** Characters that draw nothing, and so may only deceive: control, format, unassigned; line ends. */
-const invisible = /[\p{C}\p{Zl}\p{Zp}]+/gu;
 /** A path, of which the last name is kept. A space ends it, so a name with one loses only what stood before. */
 const path = /[^\s'"`=:,;()<>[\]{}]*\/([^\s'"`=:,;()<>[\]{}]*)/g;
 
 /**
- * The last lines of a text as one line that may be told to the peer and shown in a terminal: at most
+ * The last lines of a text as one line that may be sent to the peer and shown in a terminal: at most
  * 300 characters, nothing invisible, and of each path only its last name.
  */
-export function wordsForPeer(text: string): string {
+export function excerptForPeer(text: string): string {
   const lines = text
     .split("\n")
-    .map((line) => line.replace(path, "$1").replace(invisible, " ").trim())
+    .map((line) => withoutInvisible(line.replace(path, "$1")).trim())
     .filter((line) => line !== "");
   // A warning is not why a process ends, and would take the room of what is.
   const errors = lines.filter((line) => !/\bwarning: /.test(line));
-  const words = (errors.length > 0 ? errors : lines).slice(-lastLines).join("; ");
-  return words.length <= lastWordsChars ? words : `${[...words].slice(0, lastWordsChars - 1).join("")}…`;
+  const excerpt = (errors.length > 0 ? errors : lines).slice(-excerptLines).join("; ");
+  return excerpt.length <= excerptChars ? excerpt : `${[...excerpt].slice(0, excerptChars - 1).join("")}…`;
 }

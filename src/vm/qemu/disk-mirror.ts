@@ -1,5 +1,5 @@
 /**
- * One disk of a running VM, mirrored into the destination's by the source's QEMU while the guest goes on
+ * One disk of a running VM, mirrored into the destination's by the source's QEMU while the guest keeps
  * writing (QEMU docs/interop/live-block-operations.rst; qapi/block-core.json, blockdev-mirror). The target is
  * an NBD server behind a unix socket that this program carries.
  */
@@ -20,7 +20,7 @@ interface Job {
   len: number;
 }
 
-/** How long the destination may take over the first words: QEMU, and the guest in it, stands still meanwhile. */
+/** How long the destination may take for the NBD handshake: QEMU, and the guest in it, stands still meanwhile. */
 const greetTimeoutMs = 10_000;
 /** How long QEMU may take to end a job that was cancelled: it finishes the requests under way. */
 const endTimeoutMs = 60_000;
@@ -34,7 +34,7 @@ export class DiskMirror {
   readonly #ready = Promise.withResolvers<void>();
   readonly #ended = Promise.withResolvers<void>();
   #isOver = false;
-  /** True from the moment in which its end is asked for: no end before that is wanted. */
+  /** True from the moment in which its end is asked for: an end before that is a failure. */
   #ending = false;
   #unlisten: (() => void) | undefined;
 
@@ -55,7 +55,7 @@ export class DiskMirror {
    */
   async connect(socketPath: string): Promise<void> {
     this.#unlisten = this.#qmp.onEvent(({ event, data }) => {
-      if (data.device === this.#job) this.#heard(event, data);
+      if (data.device === this.#job) this.#onEvent(event, data);
     });
     void this.#qmp.closed.then((why) => this.#fail(String(why.message)));
     await this.#qmp.execute(
@@ -90,19 +90,19 @@ export class DiskMirror {
     return this.#ready.promise;
   }
 
-  /** Rejects once the mirror broke off by itself; else never settles before it was ended. */
+  /** Resolves once the mirror was ended; rejects if it broke off by itself. */
   get ended(): Promise<void> {
     return this.#ended.promise;
   }
 
-  /** Null where it is over. Throws QmpError. */
+  /** Null if it is over. Throws QmpError. */
   async progress(): Promise<MirrorProgress | null> {
     const jobs = await this.#qmp.execute<Job[]>("query-block-jobs");
     const job = jobs.find(({ device }) => device === this.#job);
     return job === undefined ? null : { doneBytes: job.offset, bytes: job.len };
   }
 
-  /** Ends a mirror that is ready, with both disks the same. Throws MigrateError "qemu-failed" where they are not. */
+  /** Ends a mirror that is ready, with both disks the same. Throws MigrateError "qemu-failed" if they are not. */
   async finish(): Promise<void> {
     this.#ending = true;
     // Cancelling a ready mirror without force ends it after a last flush, and leaves the guest on its own disk.
@@ -116,7 +116,7 @@ export class DiskMirror {
     await this.#qmp.execute("blockdev-del", { "node-name": this.#target });
   }
 
-  #heard(event: string, data: Record<string, unknown>): void {
+  #onEvent(event: string, data: Record<string, unknown>): void {
     if (event === "BLOCK_JOB_READY") this.#ready.resolve();
     else if (event === "BLOCK_JOB_COMPLETED" || event === "BLOCK_JOB_CANCELLED") {
       if (typeof data.error === "string") this.#fail(data.error);

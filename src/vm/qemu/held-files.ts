@@ -1,22 +1,22 @@
 /**
  * The files of a VM whose QEMU has them open: those that it never writes, and the disks of one that stands
- * held. QEMU's own locks keep others away; what it writes nevertheless shows in their times.
+ * held. QEMU's own locks keep others away; what QEMU itself writes shows in the files' times.
  */
 import { type BigIntStats, closeSync, fstatSync, openSync } from "node:fs";
 import { MigrateError } from "../../protocol/errors.ts";
 import type { OpenFiles } from "../folder/open-files.ts";
 import type { VmFile } from "../folder/vm-folder.ts";
 
-interface StillFile {
+interface HeldFile {
   file: VmFile;
   fd: number;
   before: BigIntStats;
 }
 
 export class HeldFiles implements OpenFiles {
-  readonly #files: StillFile[] = [];
+  readonly #files: HeldFile[] = [];
 
-  /** Opens every file for reading. Throws MigrateError "source-changed" where one cannot be opened any more. */
+  /** Opens every file for reading. Throws MigrateError "source-changed" if one cannot be opened any more. */
   static open(files: readonly VmFile[]): HeldFiles {
     const held = new HeldFiles();
     try {

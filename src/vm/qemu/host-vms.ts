@@ -5,23 +5,23 @@
 import { readdirSync, readlinkSync } from "node:fs";
 import { basename, resolve } from "node:path";
 import { argumentsOf, type ProcessId, processId } from "../../platform/process-id.ts";
+import { defaultRamBytes, ramBytesOf } from "./definition/machine.ts";
+import { isJson, readJsonPairs, readPairs, textOf } from "./definition/option-syntax.ts";
 
 export interface HostVm {
   process: ProcessId;
-  /** From -name; null where it has none. */
+  /** From -name; null if it has none. */
   name: string | null;
-  /** Null where it cannot be told. */
+  /** Null if it cannot be told. */
   ramBytes: number | null;
-  /** Paths of its disk images, without firmware; absolute where QEMU's working directory is known. */
+  /** Paths of its disk images, without firmware; absolute if QEMU's working directory is known. */
   disks: string[];
   /** Path of its QMP socket, as `disks`. */
   qmpPath: string;
   hasTpm: boolean;
 }
 
-/** What QEMU takes where -m is absent. */
-const defaultRamBytes = 128 * 1024 * 1024;
-/** Processes are known by the name of their program: the same options may stand behind sudo or strace. */
+/** A QEMU is known by its program's name: sudo or strace may have the same options behind their own. */
 const qemuName = /^(?:qemu-system-[\w-]+|qemu-kvm|qemu|kvm)$/;
 
 /** The VMs that this user may look at, by their pids. Reads /proc (proc(5)); never throws for a process. */
@@ -34,17 +34,22 @@ export function hostVms(): HostVm[] {
 
 function hostVm(pid: number): HostVm | undefined {
   const process = processId(pid);
-  const words = wordsOf(pid);
-  if (process === null || words === null || !qemuName.test(basename(words[0] ?? ""))) return undefined;
-  const looks = describeQemu(words.slice(1));
-  if (looks === undefined) return undefined;
+  const argv = argvOf(pid);
+  if (process === null || argv === null || !qemuName.test(basename(argv[0] ?? ""))) return undefined;
+  const described = describeQemu(argv.slice(1));
+  if (described === undefined) return undefined;
   const folder = workingFolder(pid);
   const absolute = (path: string) => (folder === undefined ? path : resolve(folder, path));
-  return { process, ...looks, disks: looks.disks.map(absolute), qmpPath: absolute(looks.qmpPath) };
+  return {
+    process,
+    ...described,
+    disks: described.disks.map(absolute),
+    qmpPath: absolute(described.qmpPath),
+  };
 }
 
-/** The arguments; null also where they are hidden from this user or longer than any VM's. */
-function wordsOf(pid: number): string[] | null {
+/** The arguments; null also if they are hidden from this user or longer than any VM's. */
+function argvOf(pid: number): string[] | null {
   try {
     return argumentsOf(pid);
   } catch {
@@ -64,10 +69,10 @@ type Keys = ReadonlyMap<string, string>;
 
 /**
  * What a QEMU's arguments (without its own name) say of its VM, paths as they stand there; undefined
- * where it listens on no unix socket for QMP.
+ * if it listens on no unix socket for QMP.
  */
-export function describeQemu(words: readonly string[]): Omit<HostVm, "process"> | undefined {
-  const options = optionsOf(words);
+export function describeQemu(argv: readonly string[]): Omit<HostVm, "process"> | undefined {
+  const options = optionsOf(argv);
   const all = (option: string) => options.get(option) ?? [];
   const qmpPath = qmpPathOf(all);
   if (qmpPath === undefined) return undefined;
@@ -75,7 +80,7 @@ export function describeQemu(words: readonly string[]): Omit<HostVm, "process"> 
   const ram = last("m", "size");
   return {
     name: last("name", "guest") ?? null,
-    ramBytes: ram === undefined ? defaultRamBytes : bytesOf(ram),
+    ramBytes: ram === undefined ? defaultRamBytes : ramBytesOf(ram),
     disks: disksOf(all),
     qmpPath,
     hasTpm: options.has("tpmdev"),
@@ -83,47 +88,25 @@ export function describeQemu(words: readonly string[]): Omit<HostVm, "process"> 
 }
 
 /** Values by the option's name, without its dashes. */
-function optionsOf(words: readonly string[]): Map<string, string[]> {
+function optionsOf(argv: readonly string[]): Map<string, string[]> {
   const options = new Map<string, string[]>();
-  for (const [index, word] of words.entries()) {
-    const name = /^--?([a-z][\w-]*)$/.exec(word)?.[1];
-    const value = words[index + 1];
+  for (const [index, argument] of argv.entries()) {
+    const name = /^--?([a-z][\w-]*)$/.exec(argument)?.[1];
+    const value = argv[index + 1];
     if (name !== undefined && value !== undefined) options.set(name, [...(options.get(name) ?? []), value]);
   }
   return options;
 }
 
-/**
- * "implied,key=value,flag" as QEMU reads it (two commas stand for one that is meant), or JSON, whose
- * nested keys are joined with points as in QEMU's own short form.
- */
+/** The keys of an option's value; none if it is not understood. */
 function keysOf(text: string, implied: string): Keys {
-  const keys = new Map<string, string>();
-  if (text.startsWith("{")) {
-    try {
-      flatten("", JSON.parse(text), keys);
-    } catch {
-      // Not ours to judge.
-    }
-    return keys;
+  try {
+    const pairs = isJson(text) ? readJsonPairs("", text) : readPairs("", text, implied);
+    return new Map(pairs.map(({ key, value }) => [key, textOf(value)]));
+  } catch {
+    // Not ours to judge.
+    return new Map();
   }
-  // The first comma of a pair is taken with the text before it.
-  const parts = text.match(/(?:[^,]|,,)+/g) ?? [];
-  for (const [index, part] of parts.map((part) => part.replaceAll(",,", ",")).entries()) {
-    const at = part.indexOf("=");
-    if (at > 0) keys.set(part.slice(0, at), part.slice(at + 1));
-    else keys.set(index === 0 ? implied : part, index === 0 ? part : "on");
-  }
-  return keys;
-}
-
-function flatten(prefix: string, value: unknown, into: Map<string, string>): void {
-  if (typeof value !== "object" || value === null) {
-    into.set(prefix, value === true ? "on" : value === false ? "off" : String(value));
-    return;
-  }
-  for (const [key, inner] of Object.entries(value))
-    flatten(prefix === "" ? key : `${prefix}.${key}`, inner, into);
 }
 
 function qmpPathOf(all: (option: string) => string[]): string | undefined {
@@ -161,7 +144,7 @@ function disksOf(all: (option: string) => string[]): string[] {
   return [...new Set([...drives, ...files, ...old].flatMap((path) => path || []))];
 }
 
-/** The image's own file: "filename", or "file.filename" where format and file are one node. */
+/** The image's own file: "filename", or "file.filename" if format and file are one node. */
 function filenameOf(keys: Keys): string | undefined {
   for (const [key, value] of keys) if (/^(?:file\.)*filename$/.test(key)) return value;
   return undefined;
@@ -179,13 +162,4 @@ function firmwareNodes(all: (option: string) => string[], nodes: readonly Keys[]
     if (below !== undefined) firmware.add(below);
   }
   return firmware;
-}
-
-/** -m: a number of MiB, or one with its unit; null for anything else. */
-function bytesOf(text: string): number | null {
-  const match = /^(\d+(?:\.\d+)?)([BKMGT]?)(?:i?B)?$/i.exec(text);
-  if (match === null) return null;
-  const unit = match[2]?.toUpperCase() || "M";
-  const bytes = Number(match[1]) * (unit === "B" ? 1 : 1024 ** ("KMGT".indexOf(unit) + 1));
-  return Number.isSafeInteger(Math.round(bytes)) ? Math.round(bytes) : null;
 }

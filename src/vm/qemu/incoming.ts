@@ -1,6 +1,6 @@
 /**
- * What the destination says to its QEMU, which was started with `-S -incoming defer`: what to expect, and
- * when to go on. QEMU docs/devel/migration/main.rst; qapi/migration.json, qapi/block-export.json.
+ * What the destination tells its QEMU, which was started with `-S -incoming defer`: what to expect, and
+ * when to resume the guest. QEMU docs/devel/migration/main.rst; qapi/migration.json, qapi/block-export.json.
  */
 import { MigrateError } from "../../protocol/errors.ts";
 import type { Qmp } from "./qmp/qmp.ts";
@@ -11,14 +11,14 @@ export interface Incoming {
   ramPath: string;
   /** Channels beside the main one. */
   channels: number;
-  /** Unix socket of the NBD server, and the nodes that it offers as disk-0, disk-1, …; null where no disk is mirrored. */
+  /** Unix socket of the NBD server, and the nodes that it offers as disk-0, disk-1, …; null if no disk is mirrored. */
   nbd: { path: string; nodes: readonly string[] } | null;
 }
 
 /** Run states in which a VM that has been loaded waits for `cont`. */
-const waiting: readonly string[] = ["paused", "prelaunch", "postmigrate", "suspended"];
-/** Run states in which the VM goes on; "suspended" is the guest's own sleep, which `cont` leaves alone. */
-const going: readonly string[] = ["running"];
+const waitingStates: readonly string[] = ["paused", "prelaunch", "postmigrate", "suspended"];
+/** Run states of a VM that runs; "suspended" is the guest's own sleep, which `cont` leaves alone. */
+const runningStates: readonly string[] = ["running"];
 
 interface Status {
   status: string;
@@ -30,7 +30,7 @@ export async function expectIncoming(qmp: Qmp, { ramPath, channels, nbd }: Incom
   const capabilities = [
     { capability: "events", state: true },
     { capability: "multifd", state: channels > 0 },
-    // Images that come as files are read again when the VM goes on and not a moment earlier: by then they
+    // Images that come as files are read again when the VM resumes and not a moment earlier: by then they
     // have been looked at as they are. Those that are exported are QEMU's own from the export on.
     { capability: "late-block-activate", state: true },
   ];
@@ -53,7 +53,7 @@ export async function expectIncoming(qmp: Qmp, { ramPath, channels, nbd }: Incom
 
 /**
  * Resolves once QEMU has loaded RAM and devices and the disks are its own. Throws MigrateError
- * "qemu-failed" where it could not load them, or is not done after `timeoutMs`; and QmpError.
+ * "qemu-failed" if it could not load them, or is not done after `timeoutMs`; and QmpError.
  */
 export async function loadedIncoming(
   qmp: Qmp,
@@ -71,9 +71,9 @@ export async function loadedIncoming(
     }
   }
   if (status !== "completed") throw notLoaded("could not load the VM");
-  // Between the last byte and this QEMU ends by itself where a device does not like its state.
+  // Between the last byte and this QEMU ends by itself if a device does not like its state.
   const { status: state } = await qmp.execute<Status>("query-status");
-  if (!waiting.includes(state) && !going.includes(state)) throw notLoaded(`is ${state}`);
+  if (!waitingStates.includes(state) && !runningStates.includes(state)) throw notLoaded(`is ${state}`);
   if (isExporting) {
     await qmp.execute("nbd-server-stop").catch((thrown) => {
       // Asked again after a link was lost: then it has stopped.
@@ -82,26 +82,27 @@ export async function loadedIncoming(
   }
 }
 
-/** Whether the VM goes on, or has gone on before. Throws QmpError. */
-async function isGoing(qmp: Qmp): Promise<boolean> {
-  return going.includes((await qmp.execute<Status>("query-status")).status);
+/** Whether the VM runs. Throws QmpError. */
+async function isGuestRunning(qmp: Qmp): Promise<boolean> {
+  return runningStates.includes((await qmp.execute<Status>("query-status")).status);
 }
 
 /**
- * Lets the VM go on. Gives "runs"; or "refused" where QEMU said no and it stands still: this has not made it
- * run. Throws QmpError where that cannot be told: before `asking` was called, nobody has asked.
+ * Resumes the VM. Returns "runs"; or "refused" if QEMU answered with an error and the VM is still stopped.
+ * Throws QmpError if it is not known whether the VM runs. `asking` is called right before QEMU is asked, so that
+ * an error before that call has changed nothing.
  */
 export async function resumeGuest(
   qmp: Qmp,
   asking: () => void = () => {},
 ): Promise<{ outcome: "runs" } | { outcome: "refused"; why: QmpError }> {
-  if (await isGoing(qmp)) return { outcome: "runs" };
+  if (await isGuestRunning(qmp)) return { outcome: "runs" };
   asking();
   try {
     await qmp.execute("cont");
   } catch (thrown) {
     if (!(thrown instanceof QmpError) || thrown.kind !== "refused") throw thrown;
-    if (!(await isGoing(qmp))) return { outcome: "refused", why: thrown };
+    if (!(await isGuestRunning(qmp))) return { outcome: "refused", why: thrown };
   }
   return { outcome: "runs" };
 }

@@ -11,7 +11,7 @@ import { qemuLogName, qmpSocketName, type RunFolder } from "./run-folder.ts";
 
 /** How long QEMU may take until it answers, in milliseconds; one with large memory to lock needs seconds. */
 const startTimeoutMs = 15_000;
-/** How often is looked for its socket. */
+/** How often its socket is looked for. */
 const pollMs = 10;
 /** How long QEMU may take to quit when it is asked, in milliseconds: it flushes its disks. */
 const quitTimeoutMs = 10_000;
@@ -24,13 +24,13 @@ export interface RunningQemu {
   /** Resolves when the process is gone. */
   ended: Promise<void>;
   /**
-   * The last lines of its standard error: at most 300 characters, fit to be told to the peer (no
-   * control characters, no folders). "" where it said nothing.
+   * The last lines of its standard error: at most 300 characters, fit to be sent to the peer (no
+   * control characters, no folders). "" if it wrote nothing.
    */
-  lastWords(): string;
+  lastErrors(): string;
   /** SIGKILL, and waits until the process is gone. Idempotent. Throws as `endDaemon` does. */
   kill(): Promise<void>;
-  /** Asks QEMU to quit, and kills it where it does not within ten seconds. Idempotent. Throws as `kill` does. */
+  /** Asks QEMU to quit, and kills it if it does not within ten seconds. Idempotent. Throws as `kill` does. */
   quit(): Promise<void>;
 }
 
@@ -39,15 +39,15 @@ export interface RunningQemu {
  * `run.socket("qmp")`. It is in a session of its own with "/" as its working directory, inherits
  * nothing of ours and is noted in the run folder. Resolves when it answers a command.
  *
- * Throws MigrateError "qemu-failed" with its last words where it ends before, or does not answer within
- * `timeoutMs` (15 s), and "home-unusable" where it cannot be noted; nothing is left running then.
+ * Throws MigrateError "qemu-failed" with its last errors if it ends before, or does not answer within
+ * `timeoutMs` (15 s), and "home-unusable" if it cannot be noted; nothing is left running then.
  */
 export async function startQemu(
   argv: readonly string[],
   run: RunFolder,
   { timeoutMs = startTimeoutMs } = {},
 ): Promise<RunningQemu> {
-  // What lies there is of an earlier try; it must not be taken for this one's answer.
+  // The socket of an earlier try must not be taken for this one's.
   rmSync(run.socket(qmpSocketName), { force: true });
   const daemon = startDaemon(argv, { cwd: "/", log: join(run.path, qemuLogName) });
   try {
@@ -60,8 +60,8 @@ export async function startQemu(
 }
 
 /**
- * Takes over the QEMU that an earlier process started in this run folder; null where it is gone. Throws
- * MigrateError "vm-invalid" where it runs and does not answer, or another program holds its QMP socket:
+ * Takes over the QEMU that an earlier process started in this run folder; null if it is gone. Throws
+ * MigrateError "vm-invalid" if it runs and does not answer, or another program holds its QMP socket:
  * then it is left as it is.
  */
 export async function adoptQemu(
@@ -80,8 +80,8 @@ export async function adoptQemu(
 }
 
 /**
- * Its starter may have been killed between the start and the note. Then the process that listens on
- * the QMP socket, which stands in a folder that only this user can enter, is the one.
+ * Whoever started QEMU may have been killed before it was noted. Then it is the process that listens on the QMP
+ * socket, which lies in a folder that only this user can enter.
  */
 function noteUnnoted(run: RunFolder): ProcessId | null {
   if (run.noted()?.qemu !== null) return null;
@@ -117,7 +117,7 @@ async function firstAnswer(daemon: Daemon, run: RunFolder, timeoutMs: number): P
         await qmp.execute("query-status", undefined, { timeoutMs: left() });
         if (!gone) return qmp;
       } catch {
-        // Bound and not listening yet; or it is about to end, and has said why by then.
+        // Bound and not listening yet; or it is about to end, and its log shows why.
       }
       qmp?.close();
     }
@@ -125,16 +125,20 @@ async function firstAnswer(daemon: Daemon, run: RunFolder, timeoutMs: number): P
   }
 }
 
-/** That it is gone, with its last words; made for the peer. */
-export function endOf(qemu: Pick<RunningQemu, "lastWords">): MigrateError {
-  const words = qemu.lastWords();
-  return new MigrateError("qemu-failed", `the destination's QEMU ended${words === "" ? "" : `: ${words}`}`, {
-    side: "destination",
-  });
+/** That it is gone, with its last errors; fit to be sent to the peer. */
+export function endOf(qemu: Pick<RunningQemu, "lastErrors">): MigrateError {
+  const errors = qemu.lastErrors();
+  return new MigrateError(
+    "qemu-failed",
+    `the destination's QEMU ended${errors === "" ? "" : `: ${errors}`}`,
+    {
+      side: "destination",
+    },
+  );
 }
 
 /**
- * Why something failed in which this QEMU had a part: its end with its last words, where it is ending, since
+ * Why something failed in which this QEMU had a part: its end with its last errors if it is ending, since
  * all else comes of that; else `thrown` as a MigrateError. Never rejects.
  */
 export async function failureBehind(qemu: RunningQemu, thrown: unknown): Promise<MigrateError> {
@@ -146,8 +150,8 @@ export async function failureBehind(qemu: RunningQemu, thrown: unknown): Promise
 }
 
 function failed(what: string, daemon: Daemon): MigrateError {
-  const words = daemon.lastWords();
-  return new MigrateError("qemu-failed", words === "" ? `${what}, without a word.` : `${what}: ${words}`, {
+  const errors = daemon.lastErrors();
+  return new MigrateError("qemu-failed", errors === "" ? `${what}, without a word.` : `${what}: ${errors}`, {
     side: "destination",
   });
 }
@@ -164,7 +168,7 @@ function running(qmp: Qmp, daemon: Daemon): RunningQemu {
     get ended() {
       return daemon.ended;
     },
-    lastWords: daemon.lastWords,
+    lastErrors: daemon.lastErrors,
     kill,
     async quit() {
       if (!qmp.isClosed) {

@@ -13,7 +13,7 @@ export interface RamOptions {
   channels: number;
   /** Null for as fast as it goes; QEMU's own default would be a throttle. */
   bandwidthBytesPerSec: number | null;
-  /** Slow the guest down where it dirties memory faster than it can be sent. */
+  /** Slow the guest down if it dirties memory faster than it can be sent. */
   autoConverge: boolean;
   /** Wait before the last part, with the guest stopped, until `proceed`. */
   pause: boolean;
@@ -29,7 +29,7 @@ export interface RamProgress {
   dirtyBytesPerSec: number;
   bandwidthBytesPerSec: number;
   expectedDowntimeMs: number;
-  /** How much of the guest's time auto-converge takes away; 0 where it does not. */
+  /** How much of the guest's time auto-converge takes away; 0 if it does not. */
   throttlePercent: number;
 }
 
@@ -81,14 +81,14 @@ export class RamMigration {
   /** Begins to send to a unix socket, on which somebody listens. Throws QmpError. */
   async begin(socketPath: string, options: RamOptions): Promise<void> {
     const { downtimeLimitMs, channels, bandwidthBytesPerSec, autoConverge, pause } = options;
-    this.#qmp.onEvent((event) => this.#heard(event));
+    this.#qmp.onEvent((event) => this.#onEvent(event));
     void this.#qmp.closed.then(() => this.#wake());
     const switches = {
       events: true,
       "pause-before-switchover": pause,
       "auto-converge": autoConverge,
       multifd: channels > 0,
-      // What another program may have left switched on does not fit what we carry.
+      // Another program may have left these switched on, and our streams cannot carry them.
       xbzrle: false,
       "postcopy-ram": false,
       "return-path": false,
@@ -106,12 +106,12 @@ export class RamMigration {
     await this.#qmp.execute("migrate", { uri: `unix:${socketPath}` });
   }
 
-  /** QEMU says no more than this from now on. Throws QmpError. */
+  /** From now on QEMU sends at most so many bytes a second. Throws QmpError. */
   async pace(bandwidthBytesPerSec: number): Promise<void> {
     await this.#qmp.execute("migrate-set-parameters", { "max-bandwidth": Math.ceil(bandwidthBytesPerSec) });
   }
 
-  /** Resolves once it has come to `status`. Throws MigrateError "qemu-failed" where it ends otherwise, and QmpError. */
+  /** Resolves once it has come to `status`. Throws MigrateError "qemu-failed" if it ends otherwise, and QmpError. */
   async reaches(status: RamStatus): Promise<void> {
     for (;;) {
       const changed = new Promise<void>((resolve) => this.#watchers.push(resolve));
@@ -133,7 +133,7 @@ export class RamMigration {
     await this.#qmp.execute("migrate-continue", { state: "pre-switchover" });
   }
 
-  /** Null where nothing is under way. Throws QmpError. */
+  /** Null if nothing is under way. Throws QmpError. */
   async progress(): Promise<RamProgress | null> {
     const { ram, ...info } = await this.#info();
     if (ram === undefined) return null;
@@ -153,7 +153,7 @@ export class RamMigration {
     return v.parse(infoSchema, await this.#qmp.execute("query-migrate", undefined, { timeoutMs }));
   }
 
-  #heard({ event, data, atMs }: QmpEvent): void {
+  #onEvent({ event, data, atMs }: QmpEvent): void {
     if (event === "STOP") {
       // QEMU's clock is the wall clock of this same host; what lies between then and now is short.
       const lagMs = Math.max(0, Math.min(1000, Date.now() - atMs));

@@ -1,7 +1,8 @@
 /**
- * A move that came to nothing, taken back at the source's QEMU: whatever of it is under way ends, and the
- * VM goes on. Asks QEMU what there is, so that any process may do it, after any death of the one before.
+ * Undoes a failed move at the source's QEMU: whatever of it is under way ends, and the VM resumes. It asks QEMU
+ * what there is, so that any process may do it, whatever the one before it died of.
  */
+import { resumeGuest } from "./incoming.ts";
 import type { Qmp } from "./qmp/qmp.ts";
 import { QmpError } from "./qmp/qmp-error.ts";
 
@@ -14,8 +15,8 @@ const endTimeoutMs = 30_000;
 const pollMs = 20;
 
 /**
- * Breaks off the migration and the mirrors of this program, and lets the VM go on where `wasRunning`.
- * Idempotent. Throws QmpError, also where the VM does not go on.
+ * Breaks off the migration and the mirrors of this program, and resumes the VM if `wasRunning`.
+ * Idempotent. Throws QmpError, also if the VM does not resume.
  */
 export async function rollBack(qmp: Qmp, wasRunning: boolean): Promise<void> {
   await cancelMigration(qmp);
@@ -25,11 +26,14 @@ export async function rollBack(qmp: Qmp, wasRunning: boolean): Promise<void> {
     if (node?.startsWith(mirrorNodePrefix))
       await unlessRefused(qmp.execute("blockdev-del", { "node-name": node }));
   }
-  if (wasRunning) await goOn(qmp);
+  if (wasRunning) {
+    const resumed = await resumeGuest(qmp);
+    if (resumed.outcome === "refused") throw resumed.why;
+  }
   await resetSettings(qmp);
 }
 
-/** As a QEMU has them at its start (qapi/migration.json): what a move has set is not for who sends the VM next. */
+/** As a QEMU has them at its start (qapi/migration.json): what a move has set must not reach whoever sends the VM next. */
 async function resetSettings(qmp: Qmp): Promise<void> {
   const ours = ["pause-before-switchover", "auto-converge", "multifd", "late-block-activate"];
   const capabilities = ours.map((capability) => ({ capability, state: false }));
@@ -57,16 +61,6 @@ async function endJobs(qmp: Qmp): Promise<void> {
     await unlessRefused(qmp.execute("block-job-cancel", { device, force: true }));
   }
   await until(async () => (await jobs()).length === 0, "the mirror of a disk");
-}
-
-async function goOn(qmp: Qmp): Promise<void> {
-  const isRunning = async () => (await qmp.execute<{ running: boolean }>("query-status")).running;
-  if (await isRunning()) return;
-  try {
-    await qmp.execute("cont");
-  } catch (thrown) {
-    if (!isRefusal(thrown) || !(await isRunning())) throw thrown;
-  }
 }
 
 async function until(holds: () => Promise<boolean>, what: string): Promise<void> {

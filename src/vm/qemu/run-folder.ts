@@ -8,18 +8,19 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, s
 import { isAbsolute, join, resolve } from "node:path";
 import * as v from "valibot";
 import { readHomeFile, replaceHomeFile } from "../../home/home-file.ts";
-import { peerProcess, socketPathBytes } from "../../platform/peer-process.ts";
+import { peerProcess } from "../../platform/peer-process.ts";
 import { isRunning, type ProcessId } from "../../platform/process-id.ts";
+import { socketPathBytes } from "../../platform/unix-socket.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { checkVmName } from "../../protocol/names.ts";
 
 /** Longest name of a socket, a link or a log in a run folder, in bytes. */
-export const runNameBytes = 40;
+const runNameBytes = 40;
 /** The socket on which QEMU answers us; nobody else may use it, QEMU serves one caller at a time. */
 export const qmpSocketName = "qmp";
 
 const processesName = "processes.json";
-/** What the VM's processes say on their standard error. */
+/** The standard error of the VM's processes. */
 export const qemuLogName = "qemu.log";
 export const swtpmLogName = "swtpm.log";
 /** Files of ours: nothing that a VM's command line names may take their place. */
@@ -57,7 +58,7 @@ export class RunFolder {
 
   /**
    * The folder of the VM of that name; makes nothing. Throws MigrateError "name-invalid" for what is no
-   * name of a VM, and "home-unusable" where a socket of 40 bytes would have a longer path in it than
+   * name of a VM, and "home-unusable" if a socket of 40 bytes would have a longer path in it than
    * the 107 bytes of unix(7).
    */
   static at(home: string, vmName: string): RunFolder {
@@ -89,7 +90,7 @@ export class RunFolder {
       try {
         return [RunFolder.at(home, name)];
       } catch {
-        // Nothing that `make` has made.
+        // Not a folder that `make` has made: its name is no VM's.
         return [];
       }
     });
@@ -97,8 +98,8 @@ export class RunFolder {
 
   /**
    * Makes the folder fresh (mode 0700), for the VM that the session brings; what the processes of an
-   * earlier one left behind is removed. Throws MigrateError "name-taken" where one of those still
-   * runs, "home-unusable" where that cannot be told or the folder cannot be made.
+   * earlier one left behind is removed. Throws MigrateError "name-taken" if one of those still
+   * runs, "home-unusable" if that cannot be told or the folder cannot be made.
    *
    * Whoever calls this has the VM's name to himself: between this and the first `note` there is no
    * process by which another caller could tell that the folder is in use.
@@ -135,8 +136,8 @@ export class RunFolder {
 
   /**
    * A name in the run folder that leads to the absolute path `target` (which need not be there), and
-   * leads there at once where it led elsewhere. QEMU is given this name, so that the VM's folder may
-   * be renamed under it. Gives the name's own path. Throws MigrateError "name-invalid" for a name
+   * leads there at once if it led elsewhere. QEMU is given this name, so that the VM's folder may
+   * be renamed under it. Returns the name's own path. Throws MigrateError "name-invalid" for a name
    * that is none, and as node:fs does.
    */
   link(name: string, target: string): string {
@@ -155,7 +156,7 @@ export class RunFolder {
 
   /**
    * Remembers one of the VM's processes, durably, before anything is done with it. Throws MigrateError
-   * "home-unusable" where that cannot be written, or the folder was not made.
+   * "home-unusable" if that cannot be written, or the folder was not made.
    */
   note(what: "qemu" | "swtpm", process: ProcessId): void {
     const noted = this.noted();
@@ -169,7 +170,7 @@ export class RunFolder {
 
   /**
    * What is remembered of the VM's processes, which may have ended since; those of a run of the system
-   * before this one have. Null where there is nothing, or it cannot be read.
+   * before this one have. Null if there is nothing, or it cannot be read.
    */
   noted(): NotedProcesses | null {
     try {
@@ -194,7 +195,7 @@ export class RunFolder {
     if (processes.some(isRunning)) return true;
     if (this.#isAnswering()) return true;
     if (noted !== null || !existsSync(join(this.path, processesName))) return false;
-    // Something is noted that we cannot read. To go on could mean two VMs of one name.
+    // Something is noted that we cannot read: to continue could mean two VMs of one name.
     throw new MigrateError("home-unusable", "What is noted of an earlier VM of this name cannot be read.", {
       hint: `Make sure that none runs from ${this.path}, then remove that folder.`,
     });

@@ -1,6 +1,6 @@
 /**
- * A VM that runs under QEMU on this host, as its migration finds it: what its command line says, held
- * against what QEMU itself says now. Where the two differ (a disk that was plugged in, a snapshot that was
+ * A VM that runs under QEMU on this host, as its migration finds it: its command line, compared with what QEMU
+ * itself reports now. If the two differ (a disk that was plugged in, a snapshot that was
  * taken) the command line is not the VM any more, and the VM is refused.
  */
 import { existsSync, readlinkSync, realpathSync, statSync } from "node:fs";
@@ -31,7 +31,8 @@ export interface RunningVm {
   qmpPath: string;
   qmp: Qmp;
   process: ProcessId;
-  words: string[];
+  /** Of its QEMU, the program first. */
+  argv: string[];
   definition: QemuDefinition;
   /** What an alias such as "pc" stands for in this QEMU. */
   machineType: string | undefined;
@@ -39,7 +40,7 @@ export interface RunningVm {
   /** What it was started from and never writes: absolute paths. */
   boot: { file: DefinitionFile; path: string }[];
   tpm: { stateFolder: string; swtpm: ProcessId } | null;
-  /** False where it is paused. */
+  /** False if it is paused. */
   running: boolean;
 }
 
@@ -72,7 +73,7 @@ function invalid(message: string, hint?: string): MigrateError {
 
 /**
  * Connects to the QEMU behind a QMP socket and looks at its VM; changes nothing. The caller closes
- * `qmp`. Throws MigrateError "vm-invalid" where there is none, or it is not what its command line says,
+ * `qmp`. Throws MigrateError "vm-invalid" if there is none, or it is not what its command line says,
  * "policy" naming what of it cannot be moved, and "qemu-failed".
  */
 export async function openRunningVm(path: string): Promise<RunningVm> {
@@ -86,7 +87,7 @@ export async function openRunningVm(path: string): Promise<RunningVm> {
   }
 }
 
-/** What the system or QEMU does not let us see is no mistake of ours. */
+/** An error of the system is about what this user may see, not a bug. */
 function lookFailure(thrown: unknown): MigrateError {
   const { code } = thrown as { code?: unknown };
   if (thrown instanceof MigrateError || typeof code !== "string") return qmpFailure(thrown, "source");
@@ -98,15 +99,15 @@ function lookFailure(thrown: unknown): MigrateError {
 
 async function look(qmp: Qmp, qmpPath: string): Promise<RunningVm> {
   const process = qmp.peer;
-  const words = process && argumentsOf(process.pid);
-  if (process === null || words === null || words.length === 0) {
+  const argv = process && argumentsOf(process.pid);
+  if (process === null || argv === null || argv.length === 0) {
     throw invalid(
       "The command line of the VM's QEMU cannot be read",
       "Run migrate as root, or as QEMU's user.",
     );
   }
   const cwd = readlinkSync(`/proc/${process.pid}/cwd`);
-  const definition = parseDefinition(words);
+  const definition = parseDefinition(argv);
   const { status, running } = v.parse(statusSchema, await qmp.execute("query-status"));
   if (status !== "running" && status !== "paused" && status !== "postmigrate" && status !== "suspended") {
     throw invalid(`The VM is in the state "${status}", in which it cannot be moved`);
@@ -116,7 +117,7 @@ async function look(qmp: Qmp, qmpPath: string): Promise<RunningVm> {
     qmpPath,
     qmp,
     process,
-    words,
+    argv,
     definition,
     machineType: await machineTypeOf(qmp, definition.machine),
     disks,
@@ -169,7 +170,7 @@ async function disksOf(qmp: Qmp, definition: QemuDefinition, cwd: string): Promi
     });
 }
 
-/** What the command line says of a file, or leaves to be guessed, must be what QEMU takes it for. */
+/** Throws unless the format that the command line names, or that was guessed, is the one that QEMU uses. */
 function requireFormat(file: DefinitionFile, image: Inserted): void {
   // A node without a format of its own is the file as it is.
   const format = image.drv === "file" ? "raw" : image.drv;
@@ -180,7 +181,7 @@ function requireFormat(file: DefinitionFile, image: Inserted): void {
   );
 }
 
-/** The canonical name of a machine type; undefined where QEMU does not know it by that name. */
+/** The canonical name of a machine type; undefined if QEMU does not know it by that name. */
 async function machineTypeOf(qmp: Qmp, machine: string): Promise<string | undefined> {
   const machines = v.parse(machinesSchema, await qmp.execute("query-machines"));
   return machines.find(({ name, alias }) => name === machine || alias === machine)?.name;

@@ -7,6 +7,7 @@ import { basename, dirname, join, resolve } from "node:path";
 import { argumentsOf, isRunning, type ProcessId, processId } from "../../platform/process-id.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { endDaemon, startDaemon } from "./daemon.ts";
+import { pairsOf, valueIn } from "./definition/option-syntax.ts";
 import { type RunFolder, swtpmLogName } from "./run-folder.ts";
 
 /** Names in a run folder: the control socket, the link to the state folder, the file with the pid. */
@@ -21,10 +22,10 @@ const pollMs = 5;
 const politeMs = 3000;
 
 export interface SwtpmOptions {
-  /** Is there; empty for a VM whose TPM's state comes with its RAM. */
+  /** An existing folder; empty for a VM whose TPM's state comes with its RAM. */
   stateFolder: string;
   run: RunFolder;
-  /** What is started in the place of swtpm. */
+  /** Started in place of swtpm; for tests. */
   program?: string;
 }
 
@@ -44,8 +45,8 @@ export interface RunningSwtpm {
  * session of its own, noted in the run folder, and ends by itself when its QEMU does. Resolves when it
  * listens. An swtpm that was left behind on the same socket is ended first.
  *
- * Throws MigrateError "qemu-failed" with its last words where it ends before, or does not listen within
- * ten seconds, and where there is no such folder; nothing is left running then.
+ * Throws MigrateError "qemu-failed" with its last errors if it ends before, or does not listen within
+ * ten seconds, and if there is no such folder; nothing is left running then.
  */
 export async function startSwtpm({
   stateFolder,
@@ -63,7 +64,7 @@ export async function startSwtpm({
   const pidFile = run.socket(pidName);
   for (const path of [socket, pidFile]) rmSync(path, { force: true });
   run.link(tpmStateName, resolve(stateFolder));
-  // Relative names: swtpm cuts its options at commas, which the name of a VM may hold.
+  // Relative names: swtpm splits its options at commas, which the name of a VM may hold.
   const daemon = startDaemon(
     [
       ...[program, "socket", "--tpm2", "--terminate", "--tpmstate", `dir=${tpmStateName},mode=0600`],
@@ -82,7 +83,7 @@ export async function startSwtpm({
       const late = performance.now() > lateAtMs;
       if (gone || late) {
         const what = gone ? "The virtual TPM ended at its start" : "The virtual TPM does not come up";
-        throw new MigrateError("qemu-failed", `${what}: ${daemon.lastWords() || "swtpm said nothing"}`, {
+        throw new MigrateError("qemu-failed", `${what}: ${daemon.lastErrors() || "swtpm said nothing"}`, {
           side: "destination",
         });
       }
@@ -112,12 +113,12 @@ export async function endSwtpm(process: ProcessId): Promise<void> {
 }
 
 /**
- * The swtpm whose control socket has this path, and the folder (without links) with its state; null where there is
- * none, where it keeps its state in no folder, or where it is not to be trusted. Found by the command
+ * The swtpm whose control socket has this path, and the folder (without links) with its state; null if there is
+ * none, if it keeps its state in no folder, or if it is not to be trusted. Found by the command
  * lines of this host's processes (proc(5)), since swtpm would take a call for its QEMU's.
  *
  * Anybody can run a process with any command line, and what is found here may be ended and its folder
- * retired by root. So a process of another user is believed only where the socket and the state folder
+ * retired by root. So a process of another user is believed only if the socket and the state folder
  * are that user's own.
  */
 export function swtpmOf(controlSocketPath: string): { process: ProcessId; stateFolder: string } | null {
@@ -126,12 +127,12 @@ export function swtpmOf(controlSocketPath: string): { process: ProcessId; stateF
     if (!/^[1-9]\d*$/.test(name)) continue;
     try {
       const pid = Number(name);
-      const words = argumentsOf(pid) ?? [];
-      if (basename(words[0] ?? "") !== "swtpm") continue;
+      const argv = argumentsOf(pid) ?? [];
+      if (basename(argv[0] ?? "") !== "swtpm") continue;
       const found = processId(pid);
       const cwd = readlinkSync(`/proc/${pid}/cwd`);
-      const path = optionKey(words, "--ctrl", "path");
-      const folder = stateFolderOf(words);
+      const path = optionKey(argv, "--ctrl", "path");
+      const folder = stateFolderOf(argv);
       if (found === null || path === null || folder === null) continue;
       if (real(resolve(cwd, path)) !== socket) continue;
       const stateFolder = realpathSync(resolve(cwd, folder));
@@ -144,23 +145,24 @@ export function swtpmOf(controlSocketPath: string): { process: ProcessId; stateF
 }
 
 /** `--tpmstate dir=DIR`, or `backend-uri=dir://DIR` of later versions. */
-function stateFolderOf(words: readonly string[]): string | null {
-  const folder = optionKey(words, "--tpmstate", "dir");
+function stateFolderOf(argv: readonly string[]): string | null {
+  const folder = optionKey(argv, "--tpmstate", "dir");
   if (folder !== null) return folder;
-  return /^dir:\/\/(.+)$/.exec(optionKey(words, "--tpmstate", "backend-uri") ?? "")?.[1] ?? null;
+  return /^dir:\/\/(.+)$/.exec(optionKey(argv, "--tpmstate", "backend-uri") ?? "")?.[1] ?? null;
 }
 
-/** The value of a key in "--option a=1,b=2" or "--option=a=1,b=2"; null where it is not there. */
-function optionKey(words: readonly string[], option: string, key: string): string | null {
-  for (const [index, word] of words.entries()) {
+/** The value of a key in "--option a=1,b=2" or "--option=a=1,b=2"; null if it is not there. */
+function optionKey(argv: readonly string[], option: string, key: string): string | null {
+  for (const [index, argument] of argv.entries()) {
     const value =
-      word === option
-        ? words[index + 1]
-        : word.startsWith(`${option}=`)
-          ? word.slice(option.length + 1)
+      argument === option
+        ? argv[index + 1]
+        : argument.startsWith(`${option}=`)
+          ? argument.slice(option.length + 1)
           : undefined;
-    const pair = value?.split(",").find((part) => part.startsWith(`${key}=`));
-    if (pair !== undefined) return pair.slice(key.length + 1);
+    // Unlike QEMU, swtpm knows no commas within a value.
+    const found = value === undefined ? undefined : valueIn(pairsOf(value.split(",")), key);
+    if (found !== undefined) return found;
   }
   return null;
 }

@@ -1,7 +1,7 @@
 /** Command lines that a hostile source sends: whatever would reach beyond the VM is refused, and named. */
 import { describe, expect, test } from "bun:test";
 import { MigrateError } from "../../../src/protocol/errors.ts";
-import { plainText } from "../../../src/protocol/messages.ts";
+import { printable } from "../../../src/protocol/printable.ts";
 import { parseDefinition } from "../../../src/vm/qemu/definition/definition.ts";
 
 const program = "qemu-system-x86_64";
@@ -188,7 +188,7 @@ const hostile: readonly (readonly [named: string, ...words: string[]])[] = [
   ["-name", "-name", "guest=.hidden"],
   ["-uuid", "-uuid", "not-one"],
   ["-cdrom", "-cdrom"],
-  ["A word", "-append", "a\0b"],
+  ["An argument", "-append", "a\0b"],
 ];
 
 test.each(hostile.map(([named, ...words]) => [named, JSON.stringify(words).slice(0, 80), words] as const))(
@@ -197,7 +197,7 @@ test.each(hostile.map(([named, ...words]) => [named, JSON.stringify(words).slice
     const error = refusalOf([program, ...words]);
     expect(error.code).toBe("policy");
     expect(error.message).toStartWith(named);
-    expect(error.message).toBe(plainText(error.message));
+    expect(error.message).toBe(printable(error.message));
     expect(error.message.length).toBeLessThan(200);
     // The peer hears it: nothing of the value is in it.
     expect(error.message).not.toContain("/etc");
@@ -213,7 +213,7 @@ test("nothing but a QEMU that we know is started", () => {
 
 describe("a command line beyond all measure is refused unread", () => {
   test.each([
-    ["a word of 1 MiB", [program, "-append", "x".repeat(2 ** 20)]],
+    ["an argument of 1 MiB", [program, "-append", "x".repeat(2 ** 20)]],
     ["a long program", ["x".repeat(2 ** 20)]],
     ["many words", [program, ...Array<string>(600).fill("-S")]],
     ["128 KiB in all", [program, ...Array.from({ length: 10 }, () => "x".repeat(15_000))]],

@@ -81,7 +81,7 @@ describe("a command line is refused that has", () => {
       "-initrd",
     ));
 
-  test("a word of 1 MiB: it is not even read", async () =>
+  test("an argument of 1 MiB: it is not even read", async () =>
     expectRefused(
       new RawRunningVm("web1", ["-append", "x".repeat(2 ** 20)]).offer(),
       "protocol",
@@ -102,7 +102,7 @@ describe("a command line is refused that has", () => {
       "offer.machine.words",
     ],
     ["words of 128 KiB in all", Array<string>(9).fill("x".repeat(15_000)), "limit", "131072 bytes"],
-    ["half a character in a word", ["-append", "\ud800"], "policy", "A word"],
+    ["half a character in an argument", ["-append", "\ud800"], "policy", "An argument"],
   ] as const)("%s", (_what, words, code, named) =>
     expectRefused(new RawRunningVm("web1", words).offer(), code, named),
   );

@@ -4,7 +4,7 @@
  */
 import { expect, test } from "bun:test";
 import { MigrateError } from "../../../src/protocol/errors.ts";
-import { plainText } from "../../../src/protocol/messages.ts";
+import { printable } from "../../../src/protocol/printable.ts";
 import { commandLine } from "../../../src/vm/qemu/definition/command-line.ts";
 import { parseDefinition } from "../../../src/vm/qemu/definition/definition.ts";
 import { runFolder, storeFolder, testPlace } from "../../support/guests/qemu-place.ts";
@@ -137,7 +137,7 @@ test("50000 command lines that were tampered with name nothing that the destinat
     } catch (thrown) {
       if (!(thrown instanceof MigrateError)) throw thrown;
       expect(["policy", "limit"]).toContain(thrown.code);
-      expect(thrown.message).toBe(plainText(thrown.message));
+      expect(thrown.message).toBe(printable(thrown.message));
       came.refused += 1;
       continue;
     }

@@ -41,7 +41,7 @@ describe("a QEMU that is started", () => {
     expect(await qemu.qmp.execute("query-status")).toMatchObject({ running: false });
     expect(run.noted()?.qemu).toEqual(qemu.process);
     expect(statSync(join(run.path, "qemu.log")).mode & 0o777).toBe(0o600);
-    expect(qemu.lastWords()).toBe("");
+    expect(qemu.lastErrors()).toBe("");
     await qemu.quit();
     await soon(qemu.ended, "its end");
     expect(isRunning(qemu.process)).toBe(false);

@@ -1,14 +1,6 @@
-/** Tables and samples as text for files. */
+/** Tables as text for files, and in pieces. */
 import { describe, expect, test } from "bun:test";
-import {
-  csvLines,
-  csvTable,
-  markdownTable,
-  splitTable,
-  type Table,
-} from "../../../src/profiler/notation/table.ts";
-import { samplesCsv } from "../../../src/profiler/report/csv.ts";
-import { syntheticSamples } from "../../support/files/synthetic-samples.ts";
+import { csvLines, csvTable, splitTable, type Table } from "../../../src/profiler/notation/table.ts";
 
 const table: Table = {
   id: "t",
@@ -25,25 +17,6 @@ const table: Table = {
   ],
   notes: ["a note"],
 };
-
-describe("a table as Markdown", () => {
-  test("has a heading, aligned columns and its notes", () => {
-    expect(markdownTable(table).split("\n").slice(0, 5)).toEqual([
-      "### A \\| title",
-      "",
-      "| key | one | two | three |",
-      "|---|---:|---:|---:|",
-      "| a | 1 | 22 | 333 |",
-    ]);
-    expect(markdownTable(table)).toEndWith("\n\n- a note\n");
-    expect(markdownTable({ ...table, notes: [] })).not.toContain("- ");
-  });
-
-  test("lets no cell break out of its place", () => {
-    const line = markdownTable({ ...table, rows: [["b|c", "<b>", "two\nlines", "[l](u)"]] }).split("\n")[4]!;
-    expect(line).toBe("| b\\|c | \\<b\\> | two lines | \\[l\\](u) |");
-  });
-});
 
 describe("a table as CSV", () => {
   test("quotes what must be quoted and nothing else", () => {
@@ -71,39 +44,5 @@ describe("a table for a narrow terminal", () => {
 
   test("keeps a column that is wider than the terminal, alone", () => {
     expect(splitTable(table, 1, 1).map(({ columns }) => columns.length)).toEqual([2, 2, 2]);
-  });
-});
-
-describe("samples as CSV", () => {
-  const samples = syntheticSamples({ ramMiB: [128], diskMiB: [0], runs: 2 });
-  const [head = "", ...lines] = samplesCsv(samples).trimEnd().split("\n");
-  const titles = head.split(",");
-  const value = (line: string, title: string) => line.split(",")[titles.indexOf(title)];
-
-  test("has a line a run in the order of measurement, with every figure in full", () => {
-    expect(lines.length).toBe(samples.samples.length);
-    expect(new Set(titles).size).toBe(titles.length);
-    for (const [index, line] of lines.entries()) {
-      const sample = samples.samples.find(({ order }) => order === index)!;
-      expect(line.split(",").length).toBe(titles.length);
-      expect(value(line, "order")).toBe(String(index));
-      expect(value(line, "suite")).toBe(sample.suite);
-      expect(Number(value(line, "total_ms"))).toBe(sample.totalMs);
-      expect(Number(value(line, "source_file_read_ms"))).toBe(sample.source.operationsMs["file-read"]);
-      expect(Number(value(line, "destination_user_ms"))).toBe(sample.destination.userMs);
-    }
-  });
-
-  test("leaves a field empty that was not measured", () => {
-    expect(value(lines[0]!, "source_thread_user_ms")).toBe("");
-  });
-
-  test("has every number that a sample has", () => {
-    const count = (value: unknown): number =>
-      typeof value === "object" && value !== null
-        ? Object.values(value).reduce((sum: number, one) => sum + count(one), 0)
-        : 1;
-    // The two times of the working thread on either side are absent here.
-    expect(titles.length).toBe(count(samples.samples[0]) + 4);
   });
 });

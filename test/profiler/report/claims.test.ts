@@ -7,8 +7,7 @@ import {
   type Observation,
   type Verdict,
 } from "../../../src/profiler/report/judgement.ts";
-import { thesisRatioRange } from "../../../src/profiler/report/thesis.ts";
-import { thesisAddedPart } from "../../../src/profiler/report/thesis-figures.ts";
+import { thesisAddedPart, thesisRatioRange } from "../../../src/profiler/report/thesis.ts";
 import type { Sample } from "../../../src/profiler/statistics/samples.ts";
 import {
   type SuiteCost,

@@ -2,16 +2,18 @@
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { markdownTable, type Table } from "../../../src/profiler/notation/table.ts";
+import type { Table } from "../../../src/profiler/notation/table.ts";
 import { profileAdvice } from "../../../src/profiler/report/advice.ts";
-import { claimsTable, judgeClaims } from "../../../src/profiler/report/claims.ts";
-import { setupTable, shareTable } from "../../../src/profiler/report/cost-tables.ts";
-import { cpuTable, profileTables, totalTimeTable } from "../../../src/profiler/report/tables.ts";
+import { claimsTitle, judgeClaims } from "../../../src/profiler/report/claims.ts";
+import { setupTable } from "../../../src/profiler/report/cost-tables.ts";
+import { type Judgement, verdictRule } from "../../../src/profiler/report/judgement.ts";
+import { profileTables } from "../../../src/profiler/report/tables.ts";
 import { parseSamples } from "../../../src/profiler/runs/parse-samples.ts";
 import { settingsOf } from "../../../src/profiler/statistics/cells.ts";
-import type { Sample } from "../../../src/profiler/statistics/samples.ts";
+import type { Sample, Samples } from "../../../src/profiler/statistics/samples.ts";
 import { mean } from "../../../src/profiler/statistics/statistics.ts";
 import { expectGolden } from "../../support/files/golden.ts";
+import { markdownTable } from "../../support/files/markdown-table.ts";
 import {
   type SyntheticOptions,
   syntheticCosts,
@@ -25,10 +27,27 @@ const recorded = parseSamples(
 
 const small: SyntheticOptions = { ramMiB: [128, 1024], diskMiB: [0] };
 
-function table(id: string, options: SyntheticOptions): Table {
-  const found = profileTables(syntheticSamples(options)).find((one) => one.id === id);
+function tableOf(samples: Samples, id: string): Table {
+  const found = profileTables(samples).find((one) => one.id === id);
   if (found === undefined) throw new Error(`no table ${id}`);
   return found;
+}
+
+const table = (id: string, options: SyntheticOptions): Table => tableOf(syntheticSamples(options), id);
+
+/** The judgements as a table, with the rule of each as a note. */
+function claimsTable(judgements: readonly Judgement[]): Table {
+  return {
+    id: "claims",
+    title: claimsTitle,
+    columns: [
+      { title: "claim", align: "left" },
+      { title: "verdict", align: "left" },
+      { title: "why", align: "left" },
+    ],
+    rows: judgements.map(({ claim, verdict, sentence }) => [claim, verdict, sentence]),
+    notes: [verdictRule, ...judgements.map(({ id, rule }) => `${id}: ${rule}`)],
+  };
 }
 
 /** The cell of a suite in the row of a RAM size and a measure ("CPU s", "median" …); undefined without such a row. */
@@ -63,7 +82,7 @@ describe("the tables of recorded samples", () => {
 describe("tables 6.3 and 6.4", () => {
   test("give the mean and median of the samples, and the ratio to insecure beside the thesis's", () => {
     const samples = syntheticSamples(small);
-    const found = cpuTable(settingsOf(samples.samples)[0]!, "source");
+    const found = tableOf(samples, "6.3-source");
     const cpu = (suite: string) =>
       samples.samples
         .filter((one) => one.suite === suite && one.ramBytes === 2 ** 30)
@@ -151,7 +170,7 @@ describe("tables 6.3 and 6.4", () => {
     samples.samples = samples.samples.filter(
       ({ suite, ramBytes }) => suite !== "rc4" || ramBytes === 2 ** 30,
     );
-    const gap = cpuTable(settingsOf(samples.samples)[0]!, "source");
+    const gap = tableOf(samples, "6.3-source");
     expect(cell(gap, "128", "CPU s", "rc4")).toBe("–");
     expect(cell(gap, "128", "× insecure", "rc4")).toBe("–");
   });
@@ -169,8 +188,7 @@ describe("table 6.5", () => {
   });
 
   test("keeps suspending and resuming apart", () => {
-    const notes = (bend: (sample: Sample) => Sample) =>
-      totalTimeTable(settingsOf(syntheticSamples({ ...small, bend }).samples)[0]!).notes.join(" ");
+    const notes = (bend: (sample: Sample) => Sample) => table("6.5", { ...small, bend }).notes.join(" ");
     expect(notes((sample) => ({ ...sample, suspendMs: 120, resumeMs: 40 }))).toContain(
       "suspending (0.120 s on average) and resuming (0.040 s)",
     );
@@ -180,14 +198,13 @@ describe("table 6.5", () => {
 
 describe("where the time went", () => {
   test("the shares of all operations and the rest make up the whole", () => {
-    const setting = settingsOf(syntheticSamples(small).samples)[0]!;
     for (const side of ["source", "destination"] as const) {
-      const { rows } = shareTable(setting, side);
+      const { rows } = table(`shares-${side}`, small);
       const parts = rows.slice(0, -1).map((row) => Number.parseFloat(row[2]!) || 0);
       expect(parts.reduce((sum, part) => sum + part, 0)).toBeGreaterThan(98);
       expect(parts.reduce((sum, part) => sum + part, 0)).toBeLessThan(102);
     }
-    expect(shareTable(setting, "source").rows.map((row) => row[0])).toEqual([
+    expect(table("shares-source", small).rows.map((row) => row[0])).toEqual([
       "file-read",
       "encrypt",
       "mac",

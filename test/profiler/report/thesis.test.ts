@@ -1,13 +1,15 @@
 /** The thesis's figures: carried over whole, and the ratios that its text states follow from them. */
 import { describe, expect, test } from "bun:test";
 import {
+  table63,
+  table64,
   thesisCpuSec,
   thesisFit,
   thesisRatio,
   thesisRatioRange,
+  thesisSuites,
   thesisTwin,
 } from "../../../src/profiler/report/thesis.ts";
-import { table63, table64, thesisSuites } from "../../../src/profiler/report/thesis-figures.ts";
 import { suiteNames } from "../../../src/profiler/statistics/samples.ts";
 
 const places = [false, true].flatMap((withDisk) =>

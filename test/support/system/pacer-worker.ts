@@ -1,6 +1,6 @@
 /** A Worker that has bytes admitted by a rate that it shares with others, and says when it is through. */
 import { SharedPacer } from "../../../src/channel/shared-pacer.ts";
-import { monotonicNs } from "../../../src/platform/monotonic-clock.ts";
+import { monotonicNs } from "../../../src/platform/clocks.ts";
 
 declare const self: Worker;
 

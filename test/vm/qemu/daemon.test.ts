@@ -8,8 +8,8 @@ import {
   adoptDaemon,
   type Daemon,
   endDaemon,
+  excerptForPeer,
   startDaemon,
-  wordsForPeer,
 } from "../../../src/vm/qemu/daemon.ts";
 import { withDeadline } from "../../support/system/deadline.ts";
 import { until } from "../../support/system/until.ts";
@@ -51,17 +51,17 @@ describe("a daemon", () => {
     expect(statSync(join(folder, "log")).mode & 0o777).toBe(0o600);
   });
 
-  test("tells its end and its last words, also when it ended at once", async () => {
+  test("tells its end and its last errors, also when it ended at once", async () => {
     const daemon = start("sh", "-c", "echo first >&2; echo 'cannot open /var/lib/vms/disk' >&2");
     await ended(daemon);
     expect(isRunning(daemon.process)).toBe(false);
-    expect(daemon.lastWords()).toBe("first; cannot open disk");
+    expect(daemon.lastErrors()).toBe("first; cannot open disk");
   });
 
   test("that writes much is read from the end of its log", async () => {
     const daemon = start("sh", "-c", "yes 'a line' | head -n 100000 >&2; echo 'the last one' >&2");
     await ended(daemon);
-    expect(daemon.lastWords()).toBe("a line; a line; the last one");
+    expect(daemon.lastErrors()).toBe("a line; a line; the last one");
   });
 
   test("that there is no program for is a sentence that names it", () => {
@@ -82,7 +82,7 @@ describe("a daemon", () => {
 
   test("that ignores SIGTERM is killed, and one that has ended is no error", async () => {
     const daemon = start("sh", "-c", "trap '' TERM; echo ready >&2; while :; do sleep 1; done");
-    await until(() => daemon.lastWords() === "ready", "the trap");
+    await until(() => daemon.lastErrors() === "ready", "the trap");
     await endDaemon(daemon.process, { politeMs: 100 });
     await ended(daemon);
     await endDaemon(daemon.process, { politeMs: 100 });
@@ -103,33 +103,33 @@ describe("a daemon", () => {
   });
 });
 
-describe("words for a peer", () => {
+describe("an excerpt for a peer", () => {
   test("tell what broke rather than what is about to, where there are both", () => {
-    expect(wordsForPeer("a: warning: x\nb: broken")).toBe("b: broken");
-    expect(wordsForPeer("a: warning: x")).toContain("x");
+    expect(excerptForPeer("a: warning: x\nb: broken")).toBe("b: broken");
+    expect(excerptForPeer("a: warning: x")).toContain("x");
   });
 
   test("name files, and no folder of this host", () => {
     expect(
-      wordsForPeer(
+      excerptForPeer(
         "/usr/bin/qemu-system-x86_64: -drive file=/srv/vms/.in/web1/disk.raw,if=none: Could not open '/srv/vms/.in/web1/disk.raw': No such file\n",
       ),
     ).toBe("qemu-system-x86_64: -drive file=disk.raw,if=none: Could not open 'disk.raw': No such file");
-    expect(wordsForPeer('../relative/x and file:///etc/y and {"filename":"/srv/z"}')).toBe(
+    expect(excerptForPeer('../relative/x and file:///etc/y and {"filename":"/srv/z"}')).toBe(
       'x and file:y and {"filename":"z"}',
     );
   });
 
   test("have nothing in them that deceives a terminal", () => {
-    const words = wordsForPeer("a\u001b[31mred\u202e\u2028b\r\n\tc\0d\u200be");
-    expect(words).toBe("a [31mred b; c d e");
+    const excerpt = excerptForPeer("a\u001b[31mred\u202e\u2028b\r\n\tc\0d\u200be");
+    expect(excerpt).toBe("a [31mred b; c d e");
   });
 
   test("are cut, without cutting a character in two", () => {
-    expect(wordsForPeer("ü".repeat(299))).toHaveLength(299);
-    const long = wordsForPeer("💾".repeat(1000));
+    expect(excerptForPeer("ü".repeat(299))).toHaveLength(299);
+    const long = excerptForPeer("💾".repeat(1000));
     expect([...long].length).toBe(300);
     expect(long.isWellFormed()).toBe(true);
-    expect(wordsForPeer("")).toBe("");
+    expect(excerptForPeer("")).toBe("");
   });
 });

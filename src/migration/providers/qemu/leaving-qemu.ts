@@ -167,7 +167,7 @@ function offerOf(vm: RunningVm, { live, channels }: QemuSpec, { retryForMs }: Qe
   return {
     live,
     ...(vm.running ? {} : { paused: true }),
-    words: vm.words,
+    words: vm.argv,
     ...(vm.machineType === undefined ? {} : { machineType: vm.machineType }),
     disks: live
       ? vm.disks.map(({ file, bytes, allocatedBytes }) => ({

@@ -2,18 +2,16 @@
  * Adds up the CPU time of a thread by operation. At every moment one operation is under way; a change
  * costs one reading of the clock, and that reading's own cost is taken off again.
  */
+import { threadCpuNs } from "../../../platform/clocks.ts";
 import { type Operation, operations } from "../../statistics/samples.ts";
 
-/** What is told which operation begins. */
+/** Whatever is called when another operation begins. */
 export interface Meter {
   to(operation: Operation): void;
 }
 
-/** For work that nobody measures. */
-export const noMeter: Meter = { to: () => {} };
-
 export interface MeterFigures {
-  /** CPU milliseconds by operation, without the clock's cost; "rest" too is only what was metered as such. */
+  /** CPU milliseconds by operation, without the clock's cost; "rest" is here what was metered as such alone. */
   operationsMs: Record<Operation, number>;
   clockMs: number;
   clockReads: number;
@@ -22,8 +20,8 @@ export interface MeterFigures {
 export class OperationMeter implements Meter {
   readonly #cpuNs: () => number;
   readonly #clockCostNs: number;
-  #ns = zeros();
-  #reads = zeros();
+  #ns = noOperations();
+  #reads = noOperations();
   #current: Operation = "rest";
   #lastNs = 0;
 
@@ -35,8 +33,8 @@ export class OperationMeter implements Meter {
 
   /** Begins anew. */
   start(operation: Operation): void {
-    this.#ns = zeros();
-    this.#reads = zeros();
+    this.#ns = noOperations();
+    this.#reads = noOperations();
     this.#current = operation;
     this.#lastNs = this.#cpuNs();
   }
@@ -56,7 +54,7 @@ export class OperationMeter implements Meter {
   stop(): MeterFigures {
     this.#ns[this.#current] += this.#cpuNs() - this.#lastNs;
     this.#reads[this.#current]++;
-    const operationsMs = zeros();
+    const operationsMs = noOperations();
     let clockNs = 0;
     let clockReads = 0;
     for (const operation of operations) {
@@ -69,6 +67,25 @@ export class OperationMeter implements Meter {
   }
 }
 
-function zeros(): Record<Operation, number> {
+/** 0 for each operation. */
+export function noOperations(): Record<Operation, number> {
   return Object.fromEntries(operations.map((operation) => [operation, 0])) as Record<Operation, number>;
+}
+
+const batches = 9;
+const readsPerBatch = 4000;
+
+/**
+ * What one reading costs on this host, in nanoseconds of CPU time: the median of some batches, after as
+ * many readings that warm it up. Takes about 60 ms.
+ */
+export function calibrateClock(): number {
+  const costs: number[] = [];
+  for (let batch = 0; batch < 2 * batches; batch++) {
+    const from = threadCpuNs();
+    for (let i = 0; i < readsPerBatch; i++) threadCpuNs();
+    const cost = (threadCpuNs() - from) / (readsPerBatch + 1);
+    if (batch >= batches) costs.push(cost);
+  }
+  return costs.sort((a, b) => a - b)[Math.floor(batches / 2)]!;
 }

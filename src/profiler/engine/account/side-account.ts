@@ -2,14 +2,14 @@
  * The account of one side of one run: the CPU time of the process and of its working thread, set-up and
  * transfer apart, and the transfer's by operation.
  */
-import { usage } from "../../../platform/usage.ts";
+import { threadCpuNs } from "../../../platform/clocks.ts";
+import { type CpuTime, cpuBetween, usage } from "../../../platform/usage.ts";
 import type { Operation, SideFigures } from "../../statistics/samples.ts";
-import { calibrateClock, cpuNs } from "./cpu-clock.ts";
-import { type MeterFigures, OperationMeter } from "./operation-meter.ts";
+import { calibrateClock, type MeterFigures, OperationMeter } from "./operation-meter.ts";
 
 interface Used {
-  process: { userMs: number; systemMs: number };
-  thread: { userMs: number; systemMs: number };
+  process: CpuTime;
+  thread: CpuTime;
 }
 
 export interface SideResult {
@@ -19,17 +19,17 @@ export interface SideResult {
 
 export class SideAccount {
   readonly clockCostNs = calibrateClock();
-  readonly meter = new OperationMeter(cpuNs, this.clockCostNs);
+  readonly meter = new OperationMeter(threadCpuNs, this.clockCostNs);
   #setupFrom = usedNow();
   #transferFrom = this.#setupFrom;
 
-  /** Between two runs: what the last one left behind is not charged to the next one. */
+  /** To be called between two runs, so that the garbage of the last one is not charged to the next one. */
   tidy(): void {
     Bun.gc(true);
     this.#setupFrom = usedNow();
   }
 
-  /** The set-up begins now (else it began with the last `tidy`). */
+  /** The set-up begins now (by default it began with the last `tidy`). */
   beginSetup(): void {
     this.#setupFrom = usedNow();
   }
@@ -44,8 +44,9 @@ export class SideAccount {
   end(): SideResult {
     const metered = this.meter.stop();
     const now = usedNow();
-    const { process, thread } = since(this.#transferFrom, now);
-    const setup = since(this.#setupFrom, this.#transferFrom).process;
+    const process = cpuBetween(this.#transferFrom.process, now.process);
+    const thread = cpuBetween(this.#transferFrom.thread, now.thread);
+    const setup = cpuBetween(this.#setupFrom.process, this.#transferFrom.process);
     return {
       setupCpuMs: setup.userMs + setup.systemMs,
       figures: {
@@ -68,16 +69,5 @@ function withRest({ operationsMs, clockMs }: MeterFigures, totalMs: number): Rec
 }
 
 function usedNow(): Used {
-  const { userMs, systemMs } = usage("self");
-  const thread = usage("thread");
-  return { process: { userMs, systemMs }, thread: { userMs: thread.userMs, systemMs: thread.systemMs } };
-}
-
-/** The kernel corrects its division into user and system after the fact, so either may seem to fall a little. */
-function since(from: Used, to: Used): Used {
-  const difference = (a: Used["process"], b: Used["process"]) => ({
-    userMs: Math.max(0, b.userMs - a.userMs),
-    systemMs: Math.max(0, b.systemMs - a.systemMs),
-  });
-  return { process: difference(from.process, to.process), thread: difference(from.thread, to.thread) };
+  return { process: usage("self"), thread: usage("thread") };
 }

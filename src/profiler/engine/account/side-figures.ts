@@ -9,7 +9,7 @@ export function figuresOf({ setupCpuMs, figures }: SideResult): Record<string, n
   return { setupCpuMs, threadUserMs, threadSystemMs, ...others, ...operationsMs };
 }
 
-/** The reverse. Throws MigrateError "protocol" where a figure is missing. */
+/** The reverse. Throws MigrateError "protocol" if a figure is missing. */
 export function resultOf(figures: Readonly<Record<string, number>>): SideResult {
   const take = (name: string): number => {
     const value = Object.hasOwn(figures, name) ? figures[name] : undefined;

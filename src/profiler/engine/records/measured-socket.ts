@@ -13,7 +13,7 @@ import {
   peerFingerprint,
   tlsOptions,
 } from "../../../channel/tls.ts";
-import { MigrateError } from "../../../protocol/errors.ts";
+import { asMigrateError, MigrateError } from "../../../protocol/errors.ts";
 import { deadlines } from "../../../protocol/limits.ts";
 import { exporterBytes } from "./record-keys.ts";
 
@@ -44,7 +44,7 @@ export class MeasuredSocket {
     return this.#closed;
   }
 
-  /** Writes what there is room for and gives how many bytes that was; the rest goes after `drain`. */
+  /** Writes what there is room for and returns how many bytes that was; the rest goes after `drain`. */
   write(bytes: Buffer): number {
     return this.#closed ? 0 : Math.max(0, this.#socket.write(bytes));
   }
@@ -61,12 +61,12 @@ export class MeasuredSocket {
     return Buffer.from(value);
   }
 
-  /** Says that nothing more will be written; what was written may still be on its way. */
+  /** Ends the writing side; what was written may still be on its way. */
   finish(): void {
     if (!this.#closed) this.#socket.shutdown();
   }
 
-  /** Closes at once; the handler hears of `error`. */
+  /** Closes at once; the handler's `closed` gets `error`. */
   destroy(error?: MigrateError): void {
     if (this.#closed) return;
     this.#gone(error);
@@ -79,9 +79,7 @@ export class MeasuredSocket {
     try {
       this.handler?.data(bytes);
     } catch (thrown) {
-      this.destroy(
-        thrown instanceof MigrateError ? thrown : new MigrateError("bug", String(thrown), { cause: thrown }),
-      );
+      this.destroy(asMigrateError(thrown));
     }
   }
 
@@ -176,13 +174,13 @@ export interface ListenOptions {
   /** 0 takes a free one. */
   port: number;
   secure: { credentials: Credentials; pin: string } | null;
-  /** Every connection is one of these until whoever accepts it settles it. */
+  /** Every connection is one of these until whoever accepts it drops it from them. */
   strangers: Strangers<MeasuredSocket>;
-  /** A connection that stands; with TLS its peer has the pin. Sets the handler. */
+  /** Called with each connection once it is complete; with TLS its peer has the pin. Sets the handler. */
   accept: (socket: MeasuredSocket) => void;
 }
 
-/** Listens. Throws MigrateError "port-in-use" where it cannot. */
+/** Listens. Throws MigrateError "port-in-use" if it cannot. */
 export function listenMeasured(options: ListenOptions): TCPSocketListener<MeasuredSocket> {
   const { host, port, secure, strangers, accept } = options;
   try {

@@ -63,7 +63,7 @@ export class ReceivedOutput {
     return this.#written;
   }
 
-  /** Takes the next bytes. Throws MigrateError "integrity" where they are more than there should be, "store-failed". */
+  /** Takes the next bytes. Throws MigrateError "integrity" if they are more than there should be, "store-failed". */
   write(bytes: Buffer): void {
     this.#written += bytes.length;
     if (this.#written > this.totalBytes)

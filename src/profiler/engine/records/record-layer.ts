@@ -100,13 +100,13 @@ export class RecordOpener {
     }
   }
 
-  /** Throws MigrateError "integrity" where the lane has ended before its last record. */
+  /** Throws MigrateError "integrity" if the lane has ended before its last record. */
   finish(): void {
     if (!this.#ended)
       throw new MigrateError("integrity", "the lane ended before its last record", onDestination);
   }
 
-  /** Copies what the record in the room still lacks; gives how many bytes it took. */
+  /** Copies what the record in the room still lacks; returns how many bytes it took. */
   #gather(bytes: Buffer, at: number): number {
     const wanted =
       this.#filled < recordHeaderBytes ? recordHeaderBytes : recordHeaderBytes + this.#bodyBytes(this.#room);
@@ -115,7 +115,7 @@ export class RecordOpener {
     this.#room.set(bytes.subarray(at, at + taken), this.#filled);
     this.#meter.to("rest");
     this.#filled += taken;
-    // A claim that is too large is refused as soon as it stands there.
+    // A length that is too large is refused as soon as it is known.
     if (this.#filled === recordHeaderBytes) this.#bodyBytes(this.#room);
     if (this.#filled === wanted && wanted > recordHeaderBytes) {
       this.#filled = 0;

@@ -1,10 +1,10 @@
 /**
- * What a suite does to one record: the body that stands behind its header, and back. Each protection has
+ * How a suite seals one record into the body that follows its header, and opens it again. Each protection has
  * the state of one direction of one lane. Native code (node:crypto) does the work but for
  * ChaCha20-Poly1305, which it lacks and @noble/ciphers has.
  *
  *   cbc     IV | ciphertext | HMAC-SHA1      IV fresh and unpredictable a record (RFC 5246 section 6.2.3.2)
- *   stream  ciphertext | HMAC-SHA1           the keystream goes on where the last record ended
+ *   stream  ciphertext | HMAC-SHA1           the keystream continues where the last record ended
  *   aead    ciphertext | tag                 nonce = IV xor sequence number (RFC 8446 section 5.3)
  *
  * The MAC is over the header, which has the sequence number in it, and over everything before it in the
@@ -21,7 +21,7 @@ import {
 } from "node:crypto";
 import { chacha20poly1305 } from "@noble/ciphers/chacha.js";
 import { MigrateError } from "../../../protocol/errors.ts";
-import type { CbcSuite, RecordSuite, StreamSuite } from "../../statistics/suite.ts";
+import type { AeadSuite, CbcSuite, RecordSuite, StreamSuite } from "../../statistics/suite.ts";
 import type { Meter } from "../account/operation-meter.ts";
 import type { RecordKeys } from "./record-keys.ts";
 
@@ -34,7 +34,7 @@ export interface RecordProtection {
   /** The body in pieces; `header` is the record's, with its sequence number. */
   seal(header: Buffer, sequence: bigint, plain: Buffer): Buffer[];
   /**
-   * The plaintext of a body that came. Throws MigrateError "integrity" where it is not what was sealed
+   * The plaintext of a body that came. Throws MigrateError "integrity" if it is not what was sealed
    * under this header, before a byte of it is decrypted.
    */
   open(header: Buffer, sequence: bigint, body: Buffer): Buffer;
@@ -48,9 +48,7 @@ export function recordProtection(suite: RecordSuite, keys: RecordKeys, meter: Me
     case "stream":
       return new StreamProtection(suite, keys, meter);
     case "aead":
-      return suite.cipher === "aes-128-gcm"
-        ? new GcmProtection(keys, meter)
-        : new ChachaProtection(keys, meter);
+      return new AeadProtection(suite, keys, meter);
   }
 }
 
@@ -105,7 +103,7 @@ class CbcProtection implements RecordProtection {
     decipher.setAutoPadding(false);
     const padded = decipher.update(covered.subarray(blockBytes));
     decipher.final();
-    // The MAC has been right, so a wrong padding is the sealer's own; nobody learns anything from it.
+    // The MAC was right, so a wrong padding is the sealer's own; an attacker learns nothing from it.
     const padding = padded[padded.length - 1]!;
     if (padding < 1 || padding > blockBytes) throw forged();
     return padded.subarray(0, padded.length - padding);
@@ -142,11 +140,45 @@ class StreamProtection implements RecordProtection {
   }
 }
 
-class GcmProtection implements RecordProtection {
+/** A cipher that authenticates what it encrypts, and other data along with it. */
+interface Aead {
+  /** Ciphertext and tag, in pieces. */
+  seal(key: Buffer, nonce: Buffer, header: Buffer, plain: Buffer): Buffer[];
+  /** Throws if what is to be opened is shorter than its tag or not what was sealed. */
+  open(key: Buffer, nonce: Buffer, header: Buffer, body: Buffer): Buffer;
+}
+
+const aeads: Readonly<Record<AeadSuite["cipher"], Aead>> = {
+  "aes-128-gcm": {
+    seal(key, nonce, header, plain) {
+      const cipher = createCipheriv("aes-128-gcm", key, nonce);
+      cipher.setAAD(header);
+      const ciphertext = cipher.update(plain);
+      cipher.final();
+      return [ciphertext, cipher.getAuthTag()];
+    },
+    open(key, nonce, header, body) {
+      const decipher = createDecipheriv("aes-128-gcm", key, nonce, { authTagLength: tagBytes });
+      decipher.setAAD(header);
+      decipher.setAuthTag(body.subarray(body.length - tagBytes));
+      const plain = decipher.update(body.subarray(0, body.length - tagBytes));
+      decipher.final();
+      return plain;
+    },
+  },
+  "chacha20-poly1305": {
+    seal: (key, nonce, header, plain) => [bufferOn(chacha20poly1305(key, nonce, header).encrypt(plain))],
+    open: (key, nonce, header, body) => bufferOn(chacha20poly1305(key, nonce, header).decrypt(body)),
+  },
+};
+
+class AeadProtection implements RecordProtection {
+  readonly #aead: Aead;
   readonly #keys: RecordKeys;
   readonly #meter: Meter;
 
-  constructor(keys: RecordKeys, meter: Meter) {
+  constructor(suite: AeadSuite, keys: RecordKeys, meter: Meter) {
+    this.#aead = aeads[suite.cipher];
     this.#keys = keys;
     this.#meter = meter;
   }
@@ -157,56 +189,14 @@ class GcmProtection implements RecordProtection {
 
   seal(header: Buffer, sequence: bigint, plain: Buffer): Buffer[] {
     this.#meter.to("encrypt");
-    const cipher = createCipheriv("aes-128-gcm", this.#keys.encryption, nonceOf(this.#keys.iv, sequence));
-    cipher.setAAD(header);
-    const ciphertext = cipher.update(plain);
-    cipher.final();
-    return [ciphertext, cipher.getAuthTag()];
+    return this.#aead.seal(this.#keys.encryption, nonceOf(this.#keys.iv, sequence), header, plain);
   }
 
   open(header: Buffer, sequence: bigint, body: Buffer): Buffer {
     this.#meter.to("decrypt");
     if (body.length < tagBytes) throw forged();
-    const nonce = nonceOf(this.#keys.iv, sequence);
-    const decipher = createDecipheriv("aes-128-gcm", this.#keys.encryption, nonce, {
-      authTagLength: tagBytes,
-    });
-    decipher.setAAD(header);
-    decipher.setAuthTag(body.subarray(body.length - tagBytes));
-    const plain = decipher.update(body.subarray(0, body.length - tagBytes));
     try {
-      decipher.final();
-    } catch {
-      throw forged();
-    }
-    return plain;
-  }
-}
-
-class ChachaProtection implements RecordProtection {
-  readonly #keys: RecordKeys;
-  readonly #meter: Meter;
-
-  constructor(keys: RecordKeys, meter: Meter) {
-    this.#keys = keys;
-    this.#meter = meter;
-  }
-
-  bodyBytes(plainBytes: number): number {
-    return plainBytes + tagBytes;
-  }
-
-  seal(header: Buffer, sequence: bigint, plain: Buffer): Buffer[] {
-    this.#meter.to("encrypt");
-    const cipher = chacha20poly1305(this.#keys.encryption, nonceOf(this.#keys.iv, sequence), header);
-    return [bufferOn(cipher.encrypt(plain))];
-  }
-
-  open(header: Buffer, sequence: bigint, body: Buffer): Buffer {
-    this.#meter.to("decrypt");
-    const cipher = chacha20poly1305(this.#keys.encryption, nonceOf(this.#keys.iv, sequence), header);
-    try {
-      return bufferOn(cipher.decrypt(body));
+      return this.#aead.open(this.#keys.encryption, nonceOf(this.#keys.iv, sequence), header, body);
     } catch {
       throw forged();
     }

@@ -5,8 +5,8 @@
  */
 import type { Draft, OptionReader } from "./draft.ts";
 import type { ChardevPart, Pair } from "./model.ts";
+import { refused, shown } from "./option-syntax.ts";
 import { patterns, Settings } from "./settings.ts";
-import { refused, shown } from "./words.ts";
 
 const { size, flag, id, word, text } = patterns;
 
@@ -25,7 +25,7 @@ const backends: Readonly<Record<string, ChardevPart["backend"]>> = {
   memory: "ringbuf",
 };
 
-/** How a backend was set up at the source, which is nothing to the destination. */
+/** How a backend was set up at the source, which does not concern the destination. */
 const setup = (
   "server wait reconnect reconnect-ms abstract tight fd delay signal append input-path " +
   "width height cols rows name debug logappend"
@@ -86,7 +86,7 @@ function schemeOf(value: string): string {
 }
 
 const readSerial: OptionReader = (draft, value, option) => {
-  draft.speaksOfSerial = true;
+  draft.namesSerial = true;
   switch (target(value)) {
     case "none":
     case "null":
@@ -114,7 +114,7 @@ export function serialSocket(draft: Draft, log = false): void {
   draft.parts.push(chardev, { kind: "serial", chardev });
 }
 
-/** Says which character devices lead elsewhere at the destination. Once the TPM has its own. */
+/** Notes which character devices lead elsewhere at the destination. To be called once the TPM has its own. */
 export function noteSockets(draft: Draft): void {
   for (const part of draft.parts)
     if (part?.kind === "chardev" && part.backend === "socket")
@@ -122,7 +122,7 @@ export function noteSockets(draft: Draft): void {
   if (draft.tpmChardev !== null) draft.note("The TPM's state moves to a swtpm of the destination");
 }
 
-/** Gives the serial lines' sockets their ids, "serial0" and so on, where nobody else has them. */
+/** Names the serial lines' sockets "serial0" and so on, passing over ids that are taken. */
 export function nameSerialSockets(draft: Draft): void {
   let count = 0;
   for (const part of draft.parts) {
@@ -173,9 +173,9 @@ const readTpm: OptionReader = (draft, value, option) => {
 };
 
 /**
- * Makes the TPM's character device what leads to swtpm; gives the path of its socket at the source.
- * Null where the VM has no TPM.
- * @throws MigrateError "policy" where it is no socket with a path.
+ * Marks the TPM's character device as the one that leads to swtpm; returns the path of its socket at the source.
+ * Null if the VM has no TPM.
+ * @throws MigrateError "policy" if it is no socket with a path.
  */
 export function bindTpm(draft: Draft): string | null {
   if (draft.tpmChardev === null) return null;

@@ -1,10 +1,10 @@
 /**
- * From a VM's definition to the words with which the destination starts its QEMU: with its own files,
- * sockets and network, standing still and waiting for the migration stream. The words can be read by
- * parseDefinition again, for a VM that moves on. Pure.
+ * From a VM's definition to the argv with which the destination starts its QEMU: with its own files,
+ * sockets and network, stopped and waiting for the migration stream. parseDefinition can read that argv
+ * again, for a VM that moves on. Pure.
  */
 import { MigrateError } from "../../../protocol/errors.ts";
-import { deviceWord } from "./devices.ts";
+import { deviceValue } from "./devices.ts";
 import type {
   BlockdevPart,
   ChardevPart,
@@ -15,10 +15,10 @@ import type {
   QemuDefinition,
   Scalar,
 } from "./model.ts";
-import { type NetPolicy, NetworkWords } from "./network-words.ts";
-import { escapeCommas, writePairs } from "./words.ts";
+import { type NetPolicy, NetworkArguments } from "./network-arguments.ts";
+import { escapeCommas, writePairs } from "./option-syntax.ts";
 
-export type { NetPolicy } from "./network-words.ts";
+export type { NetPolicy } from "./network-arguments.ts";
 
 /** Everything that the destination alone decides. */
 export interface QemuPlace {
@@ -28,9 +28,9 @@ export interface QemuPlace {
   file: (file: DefinitionFile) => string;
   /** Run folder: sockets of character devices become <folder>/<id>, their logs <folder>/<id>.log. */
   socketFolder: string;
-  /** Control socket of the destination's own swtpm; null where there is none. */
+  /** Control socket of the destination's own swtpm; null if there is none. */
   tpmSocket: string | null;
-  /** A VM that ran with KVM may be emulated where there is no KVM. */
+  /** A VM that ran with KVM may be emulated if there is no KVM. */
   allowTcg: boolean;
   kvmUsable: boolean;
   net: NetPolicy;
@@ -52,14 +52,14 @@ const bridgeSandbox = "on,obsolete=deny,resourcecontrol=deny";
 /**
  * The whole argv, the program first. QEMU starts with -S and waits for migrate-incoming on its monitor
  * at <socketFolder>/qmp.
- * @throws MigrateError "policy" where this destination cannot be what the VM needs: no KVM, no TPM, a
+ * @throws MigrateError "policy" if this destination cannot be what the VM needs: no KVM, no TPM, a
  *   network that its card's state does not fit, a path that QEMU would take for two.
  */
 export function commandLine(definition: QemuDefinition, place: QemuPlace): string[] {
   const accel = acceleratorFor(definition, place);
   const type = place.machine ?? definition.machine;
   if (!machineType.test(type)) throw new MigrateError("policy", "The VM's machine type is not a proper name");
-  const network = new NetworkWords(definition, place.net);
+  const network = new NetworkArguments(definition, place.net);
   const machine = [
     { key: "type", value: type },
     // The accelerator's own switch, which tcg does not have.
@@ -83,7 +83,7 @@ export function commandLine(definition: QemuDefinition, place: QemuPlace): strin
       ),
     ],
     ...(definition.cpu === null ? [] : ["-cpu", definition.cpu]),
-    ...definition.parts.flatMap((part) => wordsOf(part, place, network)),
+    ...definition.parts.flatMap((part) => argvOf(part, place, network)),
     ...network.defaultNic(),
   ];
 }
@@ -105,28 +105,28 @@ function acceleratorFor(definition: QemuDefinition, place: QemuPlace): "kvm" | "
   return "tcg";
 }
 
-function wordsOf(part: Part, place: QemuPlace, network: NetworkWords): string[] {
+function argvOf(part: Part, place: QemuPlace, network: NetworkArguments): string[] {
   switch (part.kind) {
     case "plain":
-      return [...part.words];
+      return [...part.argv];
     case "file":
-      return [part.option, fileWord(part.option, place.file(part.file))];
+      return [part.option, fileValue(part.option, place.file(part.file))];
     case "drive":
-      return ["-drive", driveWord(part, place)];
+      return ["-drive", driveValue(part, place)];
     case "blockdev":
-      return ["-blockdev", blockdevWord(part, place)];
+      return ["-blockdev", blockdevValue(part, place)];
     case "device":
-      return ["-device", deviceWord(part.driver, part.json, part.pairs)];
+      return ["-device", deviceValue(part.driver, part.json, part.pairs)];
     case "chardev":
-      return ["-chardev", chardevWord(part, place)];
+      return ["-chardev", chardevValue(part, place)];
     case "serial":
       return ["-serial", `chardev:${part.chardev.id}`];
     case "network":
-      return [part.option, network.word(part)];
+      return [part.option, network.value(part)];
   }
 }
 
-function fileWord(option: string, path: string): string {
+function fileValue(option: string, path: string): string {
   // With a multiboot kernel QEMU takes a comma for the end of one module's path: the rest would be another file.
   if (option === "-initrd" && path.includes(","))
     throw new MigrateError(
@@ -139,7 +139,7 @@ function fileWord(option: string, path: string): string {
   return path;
 }
 
-function driveWord({ file, pairs }: DrivePart, place: QemuPlace): string {
+function driveValue({ file, pairs }: DrivePart, place: QemuPlace): string {
   if (file === null) return writePairs(pairs);
   return writePairs([
     { key: "file", value: place.file(file) },
@@ -151,7 +151,7 @@ function driveWord({ file, pairs }: DrivePart, place: QemuPlace): string {
   ]);
 }
 
-function blockdevWord({ file, node, pairs, below }: BlockdevPart, place: QemuPlace): string {
+function blockdevValue({ file, node, pairs, below }: BlockdevPart, place: QemuPlace): string {
   return JSON.stringify({
     driver: file.format,
     "node-name": node,
@@ -175,7 +175,7 @@ function nested(pairs: readonly Pair[]): Record<string, unknown> {
   return object;
 }
 
-function chardevWord({ id, backend, pairs, log }: ChardevPart, place: QemuPlace): string {
+function chardevValue({ id, backend, pairs, log }: ChardevPart, place: QemuPlace): string {
   const start = (name: string): Pair[] => [
     { key: "backend", value: name },
     { key: "id", value: id },

@@ -1,6 +1,6 @@
 /**
- * From the words with which a QEMU was started to the VM's definition. The words may come from another
- * host and say anything: an option or a key is taken over only where it is on a list, everything else
+ * From the argv with which a QEMU was started to the VM's definition. An argv may come from another
+ * host and hold anything: an option or a key is taken over only if it is on a list, everything else
  * is refused with its name, and no file is looked at. Pure.
  */
 import { MigrateError } from "../../../protocol/errors.ts";
@@ -12,16 +12,16 @@ import { Draft, type OptionReader } from "./draft.ts";
 import { machineOf, machineOptions, machineSwitches } from "./machine.ts";
 import type { QemuDefinition } from "./model.ts";
 import { networkOptions } from "./network.ts";
+import { refused, shown } from "./option-syntax.ts";
 import { leftOutOptions, leftOutSwitches, refusedOptions, refusedSwitches } from "./other-options.ts";
 import { plainOptions, plainSwitches } from "./plain-options.ts";
-import { refused, shown } from "./words.ts";
 
 export type { DefinitionFile, QemuDefinition } from "./model.ts";
 
 /** What a command line may have at most. Longer ones are refused unread. */
-export const wordLimits = {
-  words: limits.words,
-  wordBytes: limits.wordBytes,
+const argvLimits = {
+  arguments: limits.words,
+  argumentBytes: limits.wordBytes,
   bytes: limits.commandLineBytes,
 } as const;
 
@@ -43,21 +43,42 @@ const withoutValue: ReadonlyMap<string, OptionReader> = new Map(
 );
 
 /**
- * The definition of the VM whose QEMU was started with these words (argv, the program first).
- * @throws MigrateError "limit" where they are too many or too long, "policy" for the first option that
+ * The definition of the VM whose QEMU was started with this argv (the program first).
+ * @throws MigrateError "limit" if its arguments are too many or too long, "policy" for the first option that
  *   cannot be taken over; the sentence names it and holds no value of it.
  */
-export function parseDefinition(words: readonly string[]): QemuDefinition {
-  const { definition, refusals } = readDefinition(words);
+export function parseDefinition(argv: readonly string[]): QemuDefinition {
+  const { definition, refusals } = readDefinition(argv);
   if (definition === null) throw refusals[0]!;
   return definition;
 }
 
+export interface Explanation {
+  /** Null if anything is refused. */
+  definition: QemuDefinition | null;
+  /** A sentence for each thing that is refused, in the order of the command line. */
+  refused: string[];
+  /** Sentences on what is left out or replaced. */
+  notes: string[];
+}
+
+/**
+ * As parseDefinition, for a person: with all that is refused at once. Never throws for what argv holds.
+ */
+export function explainDefinition(argv: readonly string[]): Explanation {
+  const { definition, refusals, notes } = readDefinition(argv);
+  return {
+    definition,
+    refused: refusals.map(({ message, hint }) => (hint === undefined ? message : `${message}. ${hint}`)),
+    notes: [...notes],
+  };
+}
+
 /**
  * As parseDefinition, but reads on after the first refusal: at least one of the two is there. Never
- * throws for what the words say.
+ * throws for what argv holds.
  */
-export function readDefinition(words: readonly string[]): {
+function readDefinition(argv: readonly string[]): {
   definition: QemuDefinition | null;
   refusals: MigrateError[];
   notes: readonly string[];
@@ -73,33 +94,35 @@ export function readDefinition(words: readonly string[]): {
       return undefined;
     }
   };
-  attempt(() => checkLimits(words));
-  const program = refusals.length > 0 ? undefined : attempt(() => programOf(words[0] ?? ""));
+  attempt(() => checkLimits(argv));
+  const program = refusals.length > 0 ? undefined : attempt(() => programOf(argv[0] ?? ""));
   if (program === undefined) return { definition: null, refusals, notes: [] };
-  for (const [option, value, read] of optionsOf(words)) attempt(() => read(draft, value, option));
-  // What is missing because it was refused is no second mistake.
+  for (const [option, value, read] of optionsOf(argv)) attempt(() => read(draft, value, option));
+  // An option that is missing because it was refused is not refused a second time.
   const definition = refusals.length > 0 ? undefined : attempt(() => finish(draft, program));
   return { definition: refusals.length > 0 ? null : (definition ?? null), refusals, notes: draft.notes };
 }
 
-function checkLimits(words: readonly string[]): void {
+function checkLimits(argv: readonly string[]): void {
   const tooLong = (what: string) => new MigrateError("limit", `The VM's command line ${what}`);
-  if (words.length > wordLimits.words) throw tooLong(`has more than ${wordLimits.words} words`);
+  if (argv.length > argvLimits.arguments) throw tooLong(`has more than ${argvLimits.arguments} arguments`);
   let bytes = 0;
-  for (const word of words) {
-    // UTF-8 has at least one byte for each UTF-16 unit: a huge word is not encoded to be measured.
-    const wordBytes = word.length > wordLimits.wordBytes ? word.length : Buffer.byteLength(word);
-    if (wordBytes > wordLimits.wordBytes)
-      throw tooLong(`has a word of more than ${wordLimits.wordBytes} bytes`);
-    bytes += wordBytes + 1;
-    if (bytes > wordLimits.bytes) throw tooLong(`has more than ${wordLimits.bytes} bytes`);
-    if (word.includes("\0") || !word.isWellFormed()) throw refused("A word", "it is not proper text");
+  for (const argument of argv) {
+    // UTF-8 has at least one byte for each UTF-16 unit: a huge argument is not encoded to be measured.
+    const argumentBytes =
+      argument.length > argvLimits.argumentBytes ? argument.length : Buffer.byteLength(argument);
+    if (argumentBytes > argvLimits.argumentBytes)
+      throw tooLong(`has an argument of more than ${argvLimits.argumentBytes} bytes`);
+    bytes += argumentBytes + 1;
+    if (bytes > argvLimits.bytes) throw tooLong(`has more than ${argvLimits.bytes} bytes`);
+    if (argument.includes("\0") || !argument.isWellFormed())
+      throw refused("An argument", "it is not proper text");
   }
 }
 
 interface Program {
   system: QemuDefinition["system"];
-  /** Called kvm, and then QEMU prefers KVM. */
+  /** The program is called kvm, so that QEMU prefers KVM. */
   byKvm: boolean;
 }
 
@@ -112,21 +135,21 @@ function programOf(path: string): Program {
 }
 
 /** The options in order, each with its value and what reads it. QEMU takes "--option" for "-option". */
-function* optionsOf(words: readonly string[]): Generator<[option: string, value: string, OptionReader]> {
-  for (let at = 1; at < words.length; at++) {
-    const word = words[at]!;
-    if (!word.startsWith("-")) {
-      // A word on its own is the first disk (softmmu/vl.c).
-      yield ["-hda", word, withValue.get("-hda")!];
+function* optionsOf(argv: readonly string[]): Generator<[option: string, value: string, OptionReader]> {
+  for (let at = 1; at < argv.length; at++) {
+    const argument = argv[at]!;
+    if (!argument.startsWith("-")) {
+      // An argument on its own is the first disk (softmmu/vl.c).
+      yield ["-hda", argument, withValue.get("-hda")!];
       continue;
     }
-    const option = word.startsWith("--") ? word.slice(1) : word;
+    const option = argument.startsWith("--") ? argument.slice(1) : argument;
     const bare = withoutValue.get(option);
     if (bare !== undefined) {
       yield [option, "", bare];
       continue;
     }
-    const next = words[at + 1];
+    const next = argv[at + 1];
     const read = withValue.get(option);
     if (read !== undefined && next !== undefined) {
       at += 1;
@@ -146,10 +169,10 @@ function refuseWith(why: string): OptionReader {
   };
 }
 
-/** What can be said only once every word was read. */
+/** What can be said only once all of argv was read. */
 function finish(draft: Draft, { system, byKvm }: Program): QemuDefinition {
   addBareNodes(draft);
-  if (draft.nographic && !draft.noDefaults && !draft.speaksOfSerial) serialSocket(draft);
+  if (draft.nographic && !draft.noDefaults && !draft.namesSerial) serialSocket(draft);
   nameSerialSockets(draft);
   const [fault] = draft.faultyReferences();
   if (fault !== undefined) throw fault;
@@ -164,7 +187,7 @@ function finish(draft: Draft, { system, byKvm }: Program): QemuDefinition {
     hasTpm: tpmSocket !== null,
     tpmSocket,
     noDefaults: draft.noDefaults,
-    defaultNic: !draft.noDefaults && !draft.speaksOfNetwork,
+    defaultNic: !draft.noDefaults && !draft.namesNetwork,
     parts: draft.parts.filter((part) => part !== null),
     notes: draft.notes,
   };

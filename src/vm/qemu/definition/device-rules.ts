@@ -2,7 +2,7 @@
  * The devices that a VM may bring along, and which of their properties. Devices that reach out to the
  * host are not among them (vfio, vhost, usb-host, virtio-input-host, virtio-9p, ivshmem, loader…), nor
  * are properties that name something of the host (romfile, pcap, host, fd, sysfsdev, mem-path…).
- * Taken from what QEMU 7.2 says to `-device help` and `-device DRIVER,help`. Pure.
+ * Taken from what QEMU 7.2 prints for `-device help` and `-device DRIVER,help`. Pure.
  */
 import type { Kind } from "./draft.ts";
 

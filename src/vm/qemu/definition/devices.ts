@@ -1,14 +1,19 @@
 /** -device, -global, -object and -audiodev: the parts of the VM, by the lists of device-rules.ts. Pure. */
+import { visiblePattern } from "../../../protocol/printable.ts";
 import { boardParts, drivers, properties, referring } from "./device-rules.ts";
 import type { OptionReader } from "./draft.ts";
 import type { Pair } from "./model.ts";
-import { type KeyRules, patterns, Settings } from "./settings.ts";
-import { refused, shown, writePairs } from "./words.ts";
+import { refused, shown, writePairs } from "./option-syntax.ts";
+import { type KeyRules, patterns, Settings, type ValueRule } from "./settings.ts";
 
 const { whole, size, flag, id, word } = patterns;
 
-/** Printable and no path: neither a slash nor a way up. */
-const harmless = /^(?!\.\.?$)[^\p{C}\u2028\u2029/\\]{0,256}$/u;
+const visible = visiblePattern(0, 256);
+
+/** Visible and no path: neither a slash nor a way up. */
+const harmless: ValueRule = {
+  test: (text) => visible.test(text) && !/[/\\]/.test(text) && text !== "." && text !== "..",
+};
 
 /** Sources of randomness that every host has. */
 const randomDevice = /^\/dev\/u?random$/;
@@ -32,7 +37,7 @@ const readDevice: OptionReader = (draft, value, option) => {
   }
   const pairs = settings.keptBy(propertyRule);
   settings.end();
-  if (driver === "isa-serial") draft.speaksOfSerial = true;
+  if (driver === "isa-serial") draft.namesSerial = true;
   draft.parts.push({
     kind: "device",
     driver,
@@ -113,7 +118,7 @@ const objects: Readonly<Record<string, KeyRules>> = {
   ),
 };
 
-/** Why some objects are refused, for people who wonder. */
+/** Why some objects are refused, for the sentence that a person reads. */
 const refusedObjects: Readonly<Record<string, string>> = {
   "memory-backend-file": "its memory is a file of the host",
   secret: "it is a secret of the source",
@@ -134,8 +139,8 @@ const readObject: OptionReader = (draft, value, option) => {
   const pairs = settings.kept(keys);
   settings.end();
   draft.define("object", own, option);
-  const words = [{ key: "qom-type", value: type }, { key: "id", value: own }, ...pairs];
-  draft.plain(option, writePairs(words, "qom-type"));
+  const all = [{ key: "qom-type", value: type }, { key: "id", value: own }, ...pairs];
+  draft.plain(option, writePairs(all, "qom-type"));
 };
 
 const readAudio: OptionReader = (draft, value, option) => {
@@ -157,7 +162,7 @@ export const deviceOptions: Readonly<Record<string, OptionReader>> = {
 };
 
 /** A device as its option's value, in the form that it had. */
-export function deviceWord(driver: string, json: boolean, pairs: readonly Pair[]): string {
+export function deviceValue(driver: string, json: boolean, pairs: readonly Pair[]): string {
   const all = [{ key: "driver", value: driver }, ...pairs];
   if (!json) return writePairs(all, "driver");
   return JSON.stringify(Object.fromEntries(all.map(({ key, value }) => [key, value])));

@@ -1,13 +1,14 @@
 /** -drive, -blockdev and their short forms: each file becomes one in the destination's store. Pure. */
+import { visiblePattern } from "../../../protocol/printable.ts";
 import type { Draft, OptionReader, ProtocolNode } from "./draft.ts";
 import type { DefinitionFile, Pair } from "./model.ts";
+import { refused, shown, valueIn } from "./option-syntax.ts";
 import { type KeyRules, patterns, Settings } from "./settings.ts";
-import { refused, shown, valueIn } from "./words.ts";
 
 const { whole, number, flag, id, node, word } = patterns;
 
 /** A path: anything but control characters. Only the source ever opens it. */
-const path = /^[^\p{C}\u2028\u2029]{1,4096}$/u;
+const path = visiblePattern(1, 4096);
 const formats = /^(?:raw|qcow2)$/;
 const aio = /^(?:threads|native|io_uring)$/;
 const discard = /^(?:ignore|off|unmap|on)$/;
@@ -102,16 +103,16 @@ const nodeFlags: KeyRules = {
   "cache.direct": flag,
   "cache.no-flush": flag,
 };
-const nodeWords: KeyRules = { discard, "detect-zeroes": detectZeroes };
-const fileKeys: KeyRules = { aio, locking: /^(?:on|off|auto)$/, ...nodeWords };
+const nodeKeys: KeyRules = { discard, "detect-zeroes": detectZeroes };
+const fileKeys: KeyRules = { aio, locking: /^(?:on|off|auto)$/, ...nodeKeys };
 
 /** Switches become the booleans that the JSON form asks for. */
-function nodePairs(settings: Settings, words: KeyRules): Pair[] {
+function nodePairs(settings: Settings, rules: KeyRules): Pair[] {
   const flags = Object.keys(nodeFlags).flatMap((key) => {
     const value = settings.flag(key);
     return value === undefined ? [] : [{ key, value }];
   });
-  return [...flags, ...settings.kept(words)];
+  return [...flags, ...settings.kept(rules)];
 }
 
 const readBlockdev: OptionReader = (draft, value, option) => {
@@ -124,14 +125,14 @@ const readBlockdev: OptionReader = (draft, value, option) => {
     const protocol = readProtocol(settings, draft.parts.length);
     draft.define("drive", name, option);
     draft.protocols.set(name, protocol);
-    // Its place, should no format node ask for it.
+    // Keeps its place in the order, in case no format node refers to it.
     draft.parts.push(null);
     return;
   }
   const readOnly = settings.flag("read-only") ?? false;
   settings.take("backing", /^$/);
   const below = protocolOf(draft, settings);
-  const pairs = nodePairs(settings, nodeWords);
+  const pairs = nodePairs(settings, nodeKeys);
   settings.end((key) =>
     key.startsWith("backing")
       ? "a chain of images cannot be moved: flatten it first (block-stream)"
@@ -192,7 +193,7 @@ function addNode(draft: Draft, { option, name, format, readOnly, pairs, below, p
   else draft.parts[place] = part;
 }
 
-/** Protocol nodes that a device uses without a format node: they are raw disks. Once all is read. */
+/** Protocol nodes that a device uses without a format node: they are raw disks. To be called once all is read. */
 export function addBareNodes(draft: Draft): void {
   for (const [name, below] of draft.protocols) {
     draft.undefine("drive", name);

@@ -2,7 +2,7 @@
 import { normalize } from "node:path";
 import { checkFileName } from "../../../protocol/names.ts";
 import type { ChardevPart, DefinitionFile, Pair, Part } from "./model.ts";
-import { refused, shown } from "./words.ts";
+import { refused, shown } from "./option-syntax.ts";
 
 /** What an option may refer to by name; a name that is not defined is refused. */
 export type Kind = "drive" | "chardev" | "netdev" | "object" | "audiodev" | "tpmdev";
@@ -38,10 +38,10 @@ export class Draft {
   tpmChardev: string | null = null;
   noDefaults = false;
   nographic = false;
-  /** Whether any word speaks of the network: then QEMU adds no card of its own. */
-  speaksOfNetwork = false;
-  /** Whether any word speaks of serial lines: then QEMU adds none of its own. */
-  speaksOfSerial = false;
+  /** Whether any option is about the network: then QEMU adds no card of its own. */
+  namesNetwork = false;
+  /** Whether any option is about serial lines: then QEMU adds none of its own. */
+  namesSerial = false;
   readonly parts: (Part | null)[] = [];
   readonly files: DefinitionFile[] = [];
   readonly notes: string[] = [];
@@ -65,18 +65,18 @@ export class Draft {
     if (!this.notes.includes(sentence)) this.notes.push(sentence);
   }
 
-  plain(...words: string[]): void {
-    this.parts.push({ kind: "plain", words });
+  plain(...argv: string[]): void {
+    this.parts.push({ kind: "plain", argv });
   }
 
-  /** Takes a name for something that others refer to. Drives and block nodes share theirs, as in QEMU. */
+  /** Claims a name for something that others refer to. Drives and block nodes share theirs, as in QEMU. */
   define(kind: Kind, id: string, option: string): void {
     const key = `${kind} ${id}`;
     if (this.#defined.has(key)) throw refused(option, `"${shown(id)}" is there twice`);
     this.#defined.add(key);
   }
 
-  /** Gives a name back: what had it has become part of something else. */
+  /** Frees a name: what had it has become part of something else. */
   undefine(kind: Kind, id: string): void {
     this.#defined.delete(`${kind} ${id}`);
   }
@@ -128,7 +128,7 @@ export class Draft {
     return added;
   }
 
-  /** "disk.raw", and "disk-2.raw" where that is taken. */
+  /** "disk.raw", and "disk-2.raw" if that is taken. */
   #uniqueName(name: string): string {
     const dot = name.lastIndexOf(".");
     const [stem, ending] = dot > 0 ? [name.slice(0, dot), name.slice(dot)] : [name, ""];

@@ -2,13 +2,13 @@
 import { checkVmName } from "../../../protocol/names.ts";
 import type { Draft, OptionReader } from "./draft.ts";
 import type { Pair, QemuDefinition } from "./model.ts";
+import { refused, writePairs } from "./option-syntax.ts";
 import { type KeyRules, patterns, Settings } from "./settings.ts";
-import { refused, writePairs } from "./words.ts";
 
 const { whole, number, size, flag, id, node, word, uuid } = patterns;
 
 /** RAM of a VM without -m, hw/core/machine.c. */
-const defaultRamBytes = 128 * 2 ** 20;
+export const defaultRamBytes = 128 * 2 ** 20;
 /** QEMU rounds RAM up to this, softmmu/vl.c. */
 const ramStepBytes = 8192;
 const unitPowers = "bkmgtpe";
@@ -109,16 +109,22 @@ const readMemory: OptionReader = (draft, value, option) => {
   const pairs = settings.kept({ size, slots: whole, maxmem: size });
   settings.end();
   const given = pairs.find(({ key }) => key === "size")?.value;
-  if (given !== undefined) draft.ramBytes = bytesOf(String(given), option);
+  if (given !== undefined) {
+    draft.ramBytes = ramBytesOf(String(given));
+    if (draft.ramBytes === null) throw refused(option, "no host has that much memory");
+  }
   draft.plain(option, writePairs(pairs));
 };
 
-/** "1G" in bytes, in MiB where there is no unit, rounded up as QEMU does; nothing is as good as not given. */
-function bytesOf(text: string, option: string): number {
-  const unit = unitPowers.indexOf(text.at(-1)!.toLowerCase());
-  const count = Number(unit < 0 ? text : text.slice(0, -1));
-  const bytes = Math.ceil((count * 1024 ** (unit < 0 ? 2 : unit)) / ramStepBytes) * ramStepBytes;
-  if (!Number.isSafeInteger(bytes)) throw refused(option, "no host has that much memory");
+/**
+ * The size of -m in bytes: "1G" (or "1GiB"), or a number of MiB; rounded up as QEMU does,
+ * and 0 is as good as not given. Null for what is no size, or more than a number holds.
+ */
+export function ramBytesOf(text: string): number | null {
+  const [, digits, unit = ""] = /^(\d+(?:\.\d+)?)([bkmgtpe]?)(?:i?b)?$/i.exec(text) ?? [];
+  const power = unit === "" ? unitPowers.indexOf("m") : unitPowers.indexOf(unit.toLowerCase());
+  const bytes = Math.ceil((Number(digits) * 1024 ** power) / ramStepBytes) * ramStepBytes;
+  if (!Number.isSafeInteger(bytes)) return null;
   return bytes === 0 ? defaultRamBytes : bytes;
 }
 
@@ -174,8 +180,8 @@ type MachineModel = Pick<
 
 /**
  * The machine, once the whole command line is read. `byKvm` is true for a program called kvm, whose
- * accelerator is KVM where none is named (accel/accel-system.c).
- * @throws MigrateError "policy" where its type or its accelerator cannot be taken over.
+ * accelerator is KVM if none is named (accel/accel-system.c).
+ * @throws MigrateError "policy" if its type or its accelerator cannot be taken over.
  */
 export function machineOf(draft: Draft, system: QemuDefinition["system"], byKvm: boolean): MachineModel {
   const { type = system === "x86_64" ? "pc" : "", ...settings } = Object.fromEntries(draft.machine);

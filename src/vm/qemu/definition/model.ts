@@ -1,7 +1,6 @@
 /**
- * What a VM is, as its QEMU command line says it, once every word of it has been read and found
- * harmless: the only thing from which a destination starts QEMU. Types alone; definition.ts makes it,
- * command-line.ts makes words of it again. Pure.
+ * What a VM is, by its QEMU command line, once every argument of it has been read and found harmless: the only thing from which a destination starts QEMU. Types alone; definition.ts makes it,
+ * command-line.ts makes an argv of it again. Pure.
  */
 
 /** A file of the VM that travels with it. */
@@ -13,12 +12,12 @@ export interface DefinitionFile {
   kind: "disk" | "boot";
   /** Its name at the destination: passes checkFileName, is unique within the VM and follows from argv alone. */
   name: string;
-  /** As argv has it, maybe relative. For the source alone, which opens it; nobody else may. */
+  /** As in argv, maybe relative. For the source alone, which opens it; nobody else may. */
   path: string;
   format: "raw" | "qcow2";
   /**
    * Argv names no format, QEMU looked into the file, and `format` follows from the file's ending: the
-   * source must ask QEMU (query-named-block-nodes) and refuse to go on where that says something else.
+   * source must ask QEMU (query-named-block-nodes) and refuse the VM if that is something else.
    */
   formatIsGuess: boolean;
   /** Name of its block node at the destination, for export and mirror; null for boot files. */
@@ -36,10 +35,10 @@ export interface Pair {
   readonly value: Scalar;
 }
 
-/** An option that was checked word for word and goes as it is. */
+/** An option whose whole value was checked, and which goes as it is. */
 export interface PlainPart {
   kind: "plain";
-  words: readonly string[];
+  argv: readonly string[];
 }
 
 /** An option whose whole value is the path of a file. */
@@ -79,7 +78,7 @@ export interface DevicePart {
 
 export interface ChardevPart {
   kind: "chardev";
-  /** Empty until the whole command line is read where argv gives none. */
+  /** Empty until the whole command line is read if argv names none. */
   id: string;
   backend: "socket" | "null" | "ringbuf" | "tpm";
   pairs: readonly Pair[];
@@ -120,7 +119,7 @@ export type Part =
   | NetworkPart;
 
 export interface QemuDefinition {
-  /** -name guest=; null where there is none. */
+  /** -name guest=; null if there is none. */
   name: string | null;
   uuid: string | null;
   /** The processor that is emulated: qemu-system-SYSTEM. */
@@ -140,7 +139,7 @@ export interface QemuDefinition {
   tpmSocket: string | null;
   /** -nodefaults was given: QEMU adds no devices of its own. */
   noDefaults: boolean;
-  /** No word of the command line says anything about the network, and QEMU adds a card with its user network. */
+  /** Nothing in argv is about the network, so QEMU adds a card with its user network. */
   defaultNic: boolean;
   /** Everything else, in the order of argv: PCI addresses and the migration stream depend on it. */
   parts: readonly Part[];

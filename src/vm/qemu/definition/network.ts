@@ -4,8 +4,8 @@
  */
 import type { Draft, OptionReader } from "./draft.ts";
 import type { NetBackend, Pair } from "./model.ts";
+import { refused, shown } from "./option-syntax.ts";
 import { type KeyRules, patterns, Settings } from "./settings.ts";
-import { refused, shown } from "./words.ts";
 
 const { whole, flag, id, word } = patterns;
 
@@ -79,7 +79,7 @@ function noteSourceServices(draft: Draft, settings: Settings, what: string): voi
 }
 
 const readNetdev: OptionReader = (draft, value, option) => {
-  draft.speaksOfNetwork = true;
+  draft.namesNetwork = true;
   const settings = Settings.read(option, value, {
     implied: "type",
     json: true,
@@ -100,7 +100,7 @@ const readNetdev: OptionReader = (draft, value, option) => {
 };
 
 const readNic: OptionReader = (draft, value, option) => {
-  draft.speaksOfNetwork = true;
+  draft.namesNetwork = true;
   if (value === "none") {
     draft.plain(option, value);
     return;
@@ -135,7 +135,7 @@ const readNet: OptionReader = (draft, value, option) => {
       "it is the old form of -netdev and -nic",
       "Start the VM with -nic or -netdev instead.",
     );
-  draft.speaksOfNetwork = true;
+  draft.namesNetwork = true;
   draft.plain("-nic", "none");
 };
 

@@ -1,8 +1,8 @@
 /** Options that do not travel: those that are left out because the destination decides, and those refused by name. Pure. */
 import type { OptionReader } from "./draft.ts";
-import { refused } from "./words.ts";
+import { refused } from "./option-syntax.ts";
 
-/** Says nothing: the destination does the same, or it is about the source's process alone. */
+/** Left out without a note: the destination does the same, or it concerns the source's process alone. */
 const silent: OptionReader = () => {};
 
 function leftOut(why: string): OptionReader {
@@ -30,7 +30,7 @@ export const leftOutOptions: Readonly<Record<string, OptionReader>> = {
   "-seed": ownProcess,
 };
 
-/** Readers of options that take no value and are left out, or say how the VM stands as a whole. */
+/** Readers of options that take no value and are left out, or that concern the VM as a whole. */
 export const leftOutSwitches: Readonly<Record<string, OptionReader>> = {
   "-S": silent,
   "-no-user-config": silent,

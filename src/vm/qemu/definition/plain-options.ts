@@ -1,7 +1,8 @@
 /** Options that go as they are, once each of their keys is on the list and each value harmless. Pure. */
+import { visiblePattern } from "../../../protocol/printable.ts";
 import type { Draft, OptionReader } from "./draft.ts";
+import { refused, writePairs } from "./option-syntax.ts";
 import { type KeyRules, patterns, Settings } from "./settings.ts";
-import { refused, writePairs } from "./words.ts";
 
 const { whole, number, size, flag, id, word, text, uuid } = patterns;
 
@@ -136,8 +137,8 @@ function readNuma(draft: Draft, value: string, option: string): void {
   );
 }
 
-/** A value that is one of a few words. */
-function readWord(pattern: RegExp, { many = false } = {}): OptionReader {
+/** A value that goes as it is if the pattern fits all of it. */
+function readMatching(pattern: RegExp, { many = false } = {}): OptionReader {
   return (draft, value, option) => {
     if (!many) draft.once(option);
     if (!pattern.test(value)) throw refused(option, "its value is not one that a VM may bring along");
@@ -148,16 +149,16 @@ function readWord(pattern: RegExp, { many = false } = {}): OptionReader {
 const readSwitch: OptionReader = (draft, _, option) => draft.plain(option);
 
 /** What the guest is told by -append: longer than any kernel takes. */
-const kernelWords = /^[^\p{C}\u2028\u2029]{0,4096}$/u;
+const kernelCommandLine = visiblePattern(0, 4096);
 
 /** Readers of the options that take a value. */
 export const plainOptions: Readonly<Record<string, OptionReader>> = {
   ...Object.fromEntries(Object.entries(rules).map(([option, rule]) => [option, readPlain(rule)])),
   "-numa": readNuma,
-  "-append": readWord(kernelWords),
-  "-vga": readWord(/^(?:std|cirrus|vmware|qxl|virtio|none)$/),
-  "-usbdevice": readWord(/^(?:tablet|mouse|keyboard)$/, { many: true }),
-  "-watchdog-action": readWord(/^(?:reset|shutdown|poweroff|inject-nmi|pause|debug|none)$/),
+  "-append": readMatching(kernelCommandLine),
+  "-vga": readMatching(/^(?:std|cirrus|vmware|qxl|virtio|none)$/),
+  "-usbdevice": readMatching(/^(?:tablet|mouse|keyboard)$/, { many: true }),
+  "-watchdog-action": readMatching(/^(?:reset|shutdown|poweroff|inject-nmi|pause|debug|none)$/),
 };
 
 /** Readers of those that take none. */

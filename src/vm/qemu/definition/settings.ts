@@ -1,12 +1,16 @@
 /**
- * The keys of one option while they are looked at: each is taken out by somebody who knows what it
- * means, and one that nobody took is refused with its name. Pure.
+ * The keys of one option while it is read: each is taken out by the reader that knows what it means, and one
+ * that is left over is refused with its name. Pure.
  */
+import { visiblePattern } from "../../../protocol/printable.ts";
 import type { Pair } from "./model.ts";
-import { isJson, readJsonPairs, readPairs, refused, shown, textOf } from "./words.ts";
+import { isJson, readJsonPairs, readPairs, refused, shown, textOf } from "./option-syntax.ts";
+
+/** What a value must look like. */
+export type ValueRule = Pick<RegExp, "test">;
 
 /** Which keys an option may have, and what their values look like. */
-export type KeyRules = Readonly<Record<string, RegExp>>;
+export type KeyRules = Readonly<Record<string, ValueRule>>;
 
 export const patterns = {
   whole: /^\d{1,15}$/,
@@ -21,7 +25,7 @@ export const patterns = {
   /** A word that is no path: no slash, nothing but ordinary characters. */
   word: /^[\w.:+-]{1,128}$/,
   /** Text for the guest to read: anything printable, slashes too. It never becomes a file's name. */
-  text: /^[^\p{C}\u2028\u2029]{0,1024}$/u,
+  text: visiblePattern(0, 1024),
   uuid: /^[\da-fA-F]{8}(?:-[\da-fA-F]{4}){3}-[\da-fA-F]{12}$/,
 } as const;
 
@@ -38,7 +42,7 @@ export class Settings {
   }
 
   /**
-   * Reads an option's value, in JSON form only where `json` allows it. A key that is there twice is
+   * Reads an option's value, in JSON form only if `json` allows it. A key that is there twice is
    * refused unless it is in `repeats`: QEMU takes the last one, and a reader might take the first.
    * @throws MigrateError "policy".
    */
@@ -67,48 +71,48 @@ export class Settings {
     return this.#pairs.some((pair) => pair.key === key);
   }
 
-  /** Takes a key out; undefined where it is not there. @throws MigrateError "policy" where its value does not fit. */
-  take(key: string, pattern: RegExp): string | undefined {
+  /** Takes a key out; undefined if it is not there. @throws MigrateError "policy" if its value does not fit. */
+  take(key: string, rule: ValueRule): string | undefined {
     const at = this.#pairs.findIndex((pair) => pair.key === key);
     if (at < 0) return undefined;
     const text = textOf(this.#pairs.splice(at, 1)[0]!.value);
-    if (!pattern.test(text)) throw this.#badValue(key);
+    if (!rule.test(text)) throw this.#badValue(key);
     return text;
   }
 
   /** As `take`, for a key that must be there. */
-  need(key: string, pattern: RegExp): string {
-    const text = this.take(key, pattern);
+  need(key: string, rule: ValueRule): string {
+    const text = this.take(key, rule);
     if (text === undefined) throw refused(this.option, `it has no ${key}`);
     return text;
   }
 
-  /** Takes a switch out; undefined where it is not there. */
+  /** Takes a switch out; undefined if it is not there. */
   flag(key: string): boolean | undefined {
     const text = this.take(key, patterns.flag);
     return text === undefined ? undefined : /^(?:on|yes|true|y)$/.test(text);
   }
 
-  /** Takes keys out and forgets them; gives those that were there. */
+  /** Takes keys out and forgets them; returns those that were there. */
   drop(keys: readonly string[]): string[] {
     const dropped = this.#pairs.filter(({ key }) => keys.includes(key)).map(({ key }) => key);
     this.#pairs = this.#pairs.filter(({ key }) => !keys.includes(key));
     return dropped;
   }
 
-  /** Takes out all keys that the rules know, in their order. @throws MigrateError "policy" where a value does not fit. */
+  /** Takes out all keys that the rules know, in their order. @throws MigrateError "policy" if a value does not fit. */
   kept(rules: KeyRules): Pair[] {
     return this.keptBy((key) => (Object.hasOwn(rules, key) ? rules[key] : undefined));
   }
 
-  /** As `kept`, with a pattern (or none) for each key. */
-  keptBy(rule: (key: string) => RegExp | undefined): Pair[] {
+  /** As `kept`, with a rule (or none) for each key. */
+  keptBy(ruleOf: (key: string) => ValueRule | undefined): Pair[] {
     const kept: Pair[] = [];
     const rest: Pair[] = [];
     for (const pair of this.#pairs) {
-      const pattern = rule(pair.key);
-      if (pattern === undefined) rest.push(pair);
-      else if (pattern.test(textOf(pair.value))) kept.push(pair);
+      const rule = ruleOf(pair.key);
+      if (rule === undefined) rest.push(pair);
+      else if (rule.test(textOf(pair.value))) kept.push(pair);
       else throw this.#badValue(pair.key);
     }
     this.#pairs = rest;
@@ -123,7 +127,7 @@ export class Settings {
     return new Settings(`${this.option} ${prefix}`, this.json, pairs);
   }
 
-  /** Refuses what nobody took, the first of it by its name. `why` says more where the option knows more. */
+  /** Refuses the first key that is left over, by its name. `why` returns a reason that the option alone knows. */
   end(why: (key: string) => string | undefined = () => undefined): void {
     const [first] = this.#pairs;
     if (first === undefined) return;

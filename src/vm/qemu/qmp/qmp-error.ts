@@ -1,4 +1,4 @@
-/** What can go wrong between us and a QEMU, told apart, and what a person is told of it. */
+/** What can go wrong between us and a QEMU, by kind, and the sentence for a person. */
 import { statSync } from "node:fs";
 import { asMigrateError, MigrateError, type Side } from "../../../protocol/errors.ts";
 
@@ -12,14 +12,14 @@ export type QmpErrorKind = "refused" | "interrupted" | "malformed" | "silent";
 
 export interface QmpErrorContext {
   command?: string | undefined;
-  /** QEMU's class of the error ("GenericError", "CommandNotFound"); only where refused. */
+  /** QEMU's class of the error ("GenericError", "CommandNotFound"); only if refused. */
   errorClass?: string | undefined;
-  /** QEMU's own words; they may name local paths. Only where refused. */
+  /** QEMU's own text, which may name local paths. Only if refused. */
   description?: string | undefined;
   cause?: unknown;
 }
 
-/** Longest text that QEMU's own words are cut to, in characters. */
+/** QEMU's own text is cut to so many characters. */
 const descriptionLength = 1000;
 
 export class QmpError extends Error {

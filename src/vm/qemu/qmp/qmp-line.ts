@@ -28,8 +28,8 @@ export class LineCutter {
   }
 
   /**
-   * Takes the next piece of the stream and gives its whole lines, without their ends, one by one; they
-   * are to be read before the next piece is taken. Throws a RangeError, before anything is stored, where
+   * Takes the next piece of the stream and returns its whole lines, without their ends, one by one; they
+   * are to be read before the next piece is taken. Throws a RangeError, before anything is stored, if
    * a line is longer than the limit.
    */
   *take(piece: Uint8Array): Generator<Uint8Array> {
@@ -103,7 +103,7 @@ const event = v.object({
   timestamp: v.object({ seconds: count, microseconds: count }),
 });
 
-/** `id` is always ours: QEMU leaves it out only where it could not read what we sent. */
+/** `id` is always ours: QEMU leaves it out only if it could not read what we sent. */
 const answer = v.object({ id: count, return: v.unknown() });
 const refusal = v.object({ id: count, error: v.object({ class: v.string(), desc: v.string() }) });
 

@@ -4,13 +4,13 @@ import type { Socket } from "bun";
 import { callUnixSocket, peerOf } from "../../../platform/peer-process.ts";
 import type { ProcessId } from "../../../platform/process-id.ts";
 
-/** QEMU's queue of callers holds two; one that has given up leaves its place when QEMU looks. */
+/** How long to wait before a full queue is tried again; QEMU's holds two callers, gone ones until it looks. */
 const callAgainMs = 20;
 
 export interface QmpSocketEvents {
   /** A piece of what QEMU sends; read at once or copied. */
   read(piece: Uint8Array): void;
-  /** It is closed, by whomever; called once. `cause` is the system's error where there was one. */
+  /** It is closed, by whomever; called once. `cause` is the system's error if there was one. */
   ended(cause: unknown): void;
 }
 
@@ -21,7 +21,7 @@ interface Outgoing {
 }
 
 export class QmpSocket {
-  /** Who made the socket at the other end; null where it lives in a PID namespace that we do not see. */
+  /** Who made the socket at the other end; null if it lives in a PID namespace that we do not see. */
   readonly peer: ProcessId | null;
   readonly #events: QmpSocketEvents;
   #socket: Socket | undefined;
@@ -34,11 +34,11 @@ export class QmpSocket {
   }
 
   /**
-   * Calls the unix socket at `path`; where its queue of callers is full, again and again until
+   * Calls the unix socket at `path`; if its queue of callers is full, again and again until
    * `lateAtMs` of performance.now(). Throws the SystemError of callUnixSocket.
    */
   static async call(path: string, lateAtMs: number, events: QmpSocketEvents): Promise<QmpSocket> {
-    // Bun's own call says the same of a full queue and of a socket that nobody listens on.
+    // Bun's own call does not tell a full queue from a socket that nobody listens on.
     const fd = await descriptorOf(path, lateAtMs);
     const socket = new QmpSocket(peerBehind(fd), events);
     try {
@@ -56,7 +56,7 @@ export class QmpSocket {
     this.#flush();
   }
 
-  /** Takes back what was sent under this id: true, or false where some of it has left already. */
+  /** Takes back what was sent under this id: true, or false if some of it has left already. */
   withdraw(id: number): boolean {
     const found = this.#outgoing.find((outgoing) => outgoing.id === id);
     if (found === undefined || found.sentBytes > 0) return false;
@@ -90,7 +90,7 @@ export class QmpSocket {
     await Bun.connect(options as Bun.SocketOptions as Bun.UnixSocketOptions);
   }
 
-  /** The socket itself stores nothing: it says how much it took, and `drain` when there is room again. */
+  /** The socket itself stores nothing: it returns how much it took, and calls `drain` when there is room again. */
   #flush(): void {
     for (let next = this.#outgoing[0]; next !== undefined; next = this.#outgoing[0]) {
       const taken = this.#socket?.write(next.bytes.subarray(next.sentBytes)) ?? 0;

@@ -5,7 +5,7 @@ import type { QmpEvent } from "./qmp-line.ts";
 export type EventFilter = (event: QmpEvent) => boolean;
 
 export interface QmpWaitOptions {
-  /** No limit where it is absent. */
+  /** No limit if it is absent. */
   timeoutMs?: number | undefined;
   /** Its reason is what the waiting is rejected with. */
   signal?: AbortSignal | undefined;
@@ -20,7 +20,7 @@ export class QmpWatch {
   readonly #watchers = new Set<Watcher>();
   #reason: QmpError | undefined;
 
-  /** Gives every event from now on to the listener; what this gives takes it off again. */
+  /** Calls the listener with every event from now on; the function that this returns removes it. */
   listen(listener: (event: QmpEvent) => void): () => void {
     return this.#add({ take: listener, end: () => {} });
   }

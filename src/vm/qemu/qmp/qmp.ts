@@ -22,7 +22,7 @@ export type { QmpEvent } from "./qmp-line.ts";
 const connectTimeoutMs = 10_000;
 const answerTimeoutMs = 30_000;
 /**
- * Most commands of one connection. QEMU gives the answer to a command whose caller died to whoever calls next:
+ * Most commands of one connection. QEMU sends the answer to a command whose caller died to whoever calls next:
  * each connection has a range of ids of its own, so that it can be told from the answers to ours.
  */
 const mostCommands = 2 ** 22;
@@ -63,7 +63,7 @@ export class Qmp {
 
   /**
    * Connects to the unix socket at `path` (at most 107 bytes), waits for the greeting and negotiates;
-   * `timeoutMs` (10 s) is for all of it. Throws MigrateError "vm-invalid" where there is no such socket,
+   * `timeoutMs` (10 s) is for all of it. Throws MigrateError "vm-invalid" if there is no such socket,
    * nobody listens, what listens is no QEMU, or another program holds it: QEMU serves one at a time.
    */
   static async connect(path: string, { timeoutMs = connectTimeoutMs } = {}): Promise<Qmp> {
@@ -87,12 +87,12 @@ export class Qmp {
 
   /** QEMU's version, as it greeted with. */
   get version(): Readonly<QmpVersion> {
-    // `connect` gives nothing away before the greeting.
+    // `connect` returns nothing before the greeting.
     return this.#version!;
   }
 
   /**
-   * The process at the other end of this very connection; null where it lives in a PID namespace that we
+   * The process at the other end of this very connection; null if it lives in a PID namespace that we
    * do not see. It is whoever made the socket: for a QEMU that was handed one, that is who did it.
    */
   get peer(): ProcessId | null {
@@ -105,7 +105,7 @@ export class Qmp {
   }
 
   /**
-   * Gives what QEMU returns for a command; the caller checks what it looks at. Commands are done in the
+   * Returns QEMU's answer to a command; the caller checks what it looks at. Commands are done in the
    * order they are given. Throws QmpError (see QmpErrorKind): a command that is refused or not answered
    * within `timeoutMs` (30 s) leaves the connection as it was, and one that had not left yet never will.
    */
@@ -130,7 +130,7 @@ export class Qmp {
     return this.#watch.next(typeof name === "string" ? [name] : name, where, options);
   }
 
-  /** Gives every event from now on to the listener; what this gives takes it off. A listener must not throw. */
+  /** Calls the listener with every event from now on; the function that this returns removes it. It must not throw. */
   onEvent(listener: (event: QmpEvent) => void): () => void {
     return this.#watch.listen(listener);
   }
@@ -197,7 +197,7 @@ export class Qmp {
     }
   }
 
-  /** Throws where the message does not belong here. */
+  /** Throws if the message does not belong here. */
   #take(message: QmpMessage): void {
     if ("id" in message && Math.floor(message.id / mostCommands) !== this.#idRange) return;
     const greeted = this.#version !== undefined;

@@ -1,7 +1,7 @@
 /** What happens to records on their way, and that it is noticed. */
 import { describe, expect, test } from "bun:test";
 import { createHash, randomBytes } from "node:crypto";
-import { noMeter } from "../../../../src/profiler/engine/account/operation-meter.ts";
+import type { Meter } from "../../../../src/profiler/engine/account/operation-meter.ts";
 import { recordKeys } from "../../../../src/profiler/engine/records/record-keys.ts";
 import {
   RecordOpener,
@@ -13,6 +13,9 @@ import { recordProtection } from "../../../../src/profiler/engine/records/record
 import { suiteNames } from "../../../../src/profiler/statistics/samples.ts";
 import { type RecordSuite, suiteOf } from "../../../../src/profiler/statistics/suite.ts";
 import { MigrateError } from "../../../../src/protocol/errors.ts";
+
+/** Nothing is measured here. */
+const noMeter: Meter = { to: () => {} };
 
 const suites = suiteNames.flatMap((name) => {
   const { lane } = suiteOf(name);

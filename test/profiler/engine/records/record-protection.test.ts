@@ -7,12 +7,15 @@ import { hkdf } from "@noble/hashes/hkdf.js";
 import { hmac } from "@noble/hashes/hmac.js";
 import { sha1 } from "@noble/hashes/legacy.js";
 import { sha256 } from "@noble/hashes/sha2.js";
-import { noMeter } from "../../../../src/profiler/engine/account/operation-meter.ts";
+import type { Meter } from "../../../../src/profiler/engine/account/operation-meter.ts";
 import { infoOf, type RecordKeys, recordKeys } from "../../../../src/profiler/engine/records/record-keys.ts";
 import { nonceOf, recordProtection } from "../../../../src/profiler/engine/records/record-protection.ts";
 import { StreamDigest } from "../../../../src/profiler/engine/records/stream-digest.ts";
 import type { SuiteName } from "../../../../src/profiler/statistics/samples.ts";
 import { type RecordSuite, suiteOf } from "../../../../src/profiler/statistics/suite.ts";
+
+/** Nothing is measured here. */
+const noMeter: Meter = { to: () => {} };
 
 const hex = (text: string) => Buffer.from(text.replaceAll(/\s/g, ""), "hex");
 

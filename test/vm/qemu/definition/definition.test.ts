@@ -1,7 +1,10 @@
 /** What a command line says of its VM: the model that a destination works from. */
 import { describe, expect, test } from "bun:test";
-import { parseDefinition, type QemuDefinition } from "../../../../src/vm/qemu/definition/definition.ts";
-import { explainDefinition } from "../../../../src/vm/qemu/definition/explanation.ts";
+import {
+  explainDefinition,
+  parseDefinition,
+  type QemuDefinition,
+} from "../../../../src/vm/qemu/definition/definition.ts";
 import { q35InJson, virtioPc } from "../../../support/guests/typical-vms.ts";
 
 const parse = (...words: string[]): QemuDefinition => parseDefinition(["qemu-system-x86_64", ...words]);

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { Qmp, type QmpEvent } from "../../../../src/vm/qemu/qmp/qmp.ts";
 import { QmpError } from "../../../../src/vm/qemu/qmp/qmp-error.ts";
 import { withDeadline } from "../../../support/system/deadline.ts";
-import { type PlayedMonitor, PlayedQemu, playedEvent } from "../played-qemu.ts";
+import { type PlayedMonitor, PlayedQemu, playedEvent } from "./played-qemu.ts";
 
 let folder: string;
 let played: PlayedQemu[];

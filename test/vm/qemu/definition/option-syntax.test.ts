@@ -1,8 +1,13 @@
 /** The syntax of QEMU's options, as qemu-option.c and keyval.c read it. */
 import { expect, test } from "bun:test";
 import { MigrateError } from "../../../../src/protocol/errors.ts";
+import {
+  readJsonPairs,
+  readPairs,
+  shown,
+  writePairs,
+} from "../../../../src/vm/qemu/definition/option-syntax.ts";
 import { patterns, Settings } from "../../../../src/vm/qemu/definition/settings.ts";
-import { readJsonPairs, readPairs, shown, writePairs } from "../../../../src/vm/qemu/definition/words.ts";
 
 const dotted = (text: string, implied?: string) =>
   readPairs("-x", text, implied).map(({ key, value }) => `${key}|${value}`);

@@ -1,17 +1,17 @@
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Figure } from "../../src/profiler/figures/figure.ts";
-import { figuresOf } from "../../src/profiler/figures/figures.ts";
-import { hatchPath, operationColor } from "../../src/profiler/figures/hatch.ts";
-import { ink, paper, suiteLooks } from "../../src/profiler/figures/palette.ts";
-import { drawFigure } from "../../src/profiler/figures/render.ts";
-import { parseSamples } from "../../src/profiler/runs/parse-samples.ts";
-import { operations, type Samples, suiteNames } from "../../src/profiler/statistics/samples.ts";
-import { expectGolden } from "../support/files/golden.ts";
-import { seededRandom, syntheticSamples } from "../support/files/synthetic-samples.ts";
+import type { Figure } from "../../../src/profiler/figures/figure.ts";
+import { figuresOf } from "../../../src/profiler/figures/figures.ts";
+import { hatchPath, operationColor } from "../../../src/profiler/figures/hatch.ts";
+import { ink, paper, suiteLooks } from "../../../src/profiler/figures/palette.ts";
+import { drawFigure } from "../../../src/profiler/figures/render.ts";
+import { parseSamples } from "../../../src/profiler/runs/parse-samples.ts";
+import { operations, type Samples, suiteNames } from "../../../src/profiler/statistics/samples.ts";
+import { expectGolden } from "../../support/files/golden.ts";
+import { seededRandom, syntheticSamples } from "../../support/files/synthetic-samples.ts";
 
-const recordedName = "../../docs/thesis-run.json";
+const recordedName = "../../../docs/thesis-run.json";
 const recorded = parseSamples(readFileSync(join(import.meta.dir, recordedName), "utf8"), recordedName);
 
 /** Two sizes, three suites of which one is far dearer, five runs. */

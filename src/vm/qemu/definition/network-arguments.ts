@@ -2,11 +2,11 @@
  * What the destination puts behind a VM's network cards: its own policy, as far as the migration stream
  * lets it. Checked with QEMU 7.2: the stream of a VM with the user network holds a section "slirp" that
  * only a user network takes, and a virtio card that had a tap device behind it ("saved image requires
- * vnet_hdr=on") only goes on with a tap device. Pure.
+ * vnet_hdr=on") can only resume with a tap device. Pure.
  */
 import { MigrateError } from "../../../protocol/errors.ts";
 import type { NetworkPart, Pair, QemuDefinition } from "./model.ts";
-import { valueIn, writePairs } from "./words.ts";
+import { valueIn, writePairs } from "./option-syntax.ts";
 
 /** What the destination puts behind a VM's network cards. */
 export type NetPolicy = { kind: "user" } | { kind: "bridge"; bridge: string } | { kind: "none" };
@@ -14,7 +14,7 @@ export type NetPolicy = { kind: "user" } | { kind: "bridge"; bridge: string } | 
 /** IFNAMSIZ of linux/if.h, less its end. */
 const bridgeName = /^[A-Za-z0-9._-]{1,15}$/;
 
-export class NetworkWords {
+export class NetworkArguments {
   readonly #definition: QemuDefinition;
   readonly #policy: NetPolicy;
   #hubs = 0;
@@ -31,14 +31,14 @@ export class NetworkWords {
     return this.#policy.kind === "bridge" && this.#definition.parts.some(({ kind }) => kind === "network");
   }
 
-  /** The value of a -netdev or -nic. @throws MigrateError "policy" where the policy does not fit the card's state. */
-  word(part: NetworkPart): string {
+  /** The value of a -netdev or -nic. @throws MigrateError "policy" if the policy does not fit the card's state. */
+  value(part: NetworkPart): string {
     const id: Pair[] = part.id === null ? [] : [{ key: "id", value: part.id }];
     const [first, ...more] = this.#backend(part);
     return writePairs([first!, ...id, ...more, ...part.pairs], "type");
   }
 
-  /** The card that QEMU adds to a VM without a word on networks: it is on a user network, and stays there. */
+  /** The card that QEMU adds to a VM whose argv has nothing about networks: it is on a user network, and stays there. */
   defaultNic(): string[] {
     if (!this.#definition.defaultNic) return [];
     if (this.#policy.kind === "user") return [];
@@ -56,12 +56,12 @@ export class NetworkWords {
     if (part.backend === "tap" && this.#isVirtio(part))
       throw new MigrateError(
         "policy",
-        `${what} is a virtio card on a tap device, and can go on only with one: the destination has ${this.#name()}`,
+        `${what} is a virtio card on a tap device, and can resume only with one: the destination has ${this.#name()}`,
         { hint: "Serve with --net bridge:NAME." },
       );
     if (this.#policy.kind === "user") return this.#user(what);
     this.#hubs += 1;
-    // A hub without any other port: the card is there, and nothing it says gets anywhere.
+    // A hub without any other port: the card is there, and what it sends reaches nothing.
     return [
       { key: "type", value: "hubport" },
       { key: "hubid", value: this.#hubs },

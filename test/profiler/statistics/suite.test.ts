@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 
-const root = resolve(import.meta.dir, "../..");
+const root = resolve(import.meta.dir, "../../..");
 
 /** All files of src/ that a file takes in when it is loaded, itself included. */
 function closureOf(path: string, seen = new Set<string>()): Set<string> {

@@ -1,10 +1,11 @@
-/** The flags about VMs that run: what is refused before anything is touched, and what the help says of them. */
+/** What `migrate send` and `serve` refuse before anything is touched, and what the help shows of VMs that run. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { CommandGroup } from "../../src/commands/cli/define-command.ts";
 import { runProgram } from "../../src/commands/cli/program.ts";
-import { exitCodes } from "../../src/protocol/errors.ts";
+import { parseCompression } from "../../src/commands/send.ts";
+import { exitCodes, MigrateError } from "../../src/protocol/errors.ts";
 import { TestWorld } from "./world.ts";
 
 const tree: CommandGroup = {
@@ -131,5 +132,21 @@ describe("the help", () => {
     for (const text of texts) expect(stdout).toContain(text);
     const longest = Math.max(...stdout.split("\n").map((line) => line.length));
     expect(longest).toBeLessThanOrEqual(100);
+  });
+});
+
+describe("--compress", () => {
+  test("auto, off and every level from 1 to 19 are taken", () => {
+    expect(parseCompression("auto")).toBe("auto");
+    expect(parseCompression("off")).toBe("off");
+    for (let level = 1; level <= 19; level++) expect(parseCompression(`${level}`)).toBe(level);
+  });
+
+  test("anything else is refused with a sentence that says what is possible", () => {
+    for (const text of ["", "0", "20", "-1", "01", "1.5", "1e1", " 3", "3 ", "on", "AUTO", "zstd", "100"]) {
+      const refusal = () => parseCompression(text);
+      expect(refusal).toThrow(MigrateError);
+      expect(refusal).toThrow(`must be auto, off or a level from 1 to 19, not "${text}"`);
+    }
   });
 });

@@ -3,12 +3,12 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { accept4, bind, close, connect, listen, socket } from "../../../src/platform/libc.ts";
-import { MigrateError } from "../../../src/protocol/errors.ts";
-import { Qmp } from "../../../src/vm/qemu/qmp/qmp.ts";
-import { QmpError, qmpFailure } from "../../../src/vm/qemu/qmp/qmp-error.ts";
-import { withDeadline } from "../../support/system/deadline.ts";
-import { until } from "../../support/system/until.ts";
+import { accept4, bind, close, connect, listen, socket } from "../../../../src/platform/libc.ts";
+import { MigrateError } from "../../../../src/protocol/errors.ts";
+import { Qmp } from "../../../../src/vm/qemu/qmp/qmp.ts";
+import { QmpError, qmpFailure } from "../../../../src/vm/qemu/qmp/qmp-error.ts";
+import { withDeadline } from "../../../support/system/deadline.ts";
+import { until } from "../../../support/system/until.ts";
 import { greetingLine, type PlayedMonitor, PlayedQemu } from "./played-qemu.ts";
 
 let folder: string;

@@ -1,6 +1,6 @@
 /** A QEMU that a test plays: a unix socket on which its monitor greets, answers and misbehaves as told. */
 import { createServer, type Server, type Socket } from "node:net";
-import { withDeadline } from "../../support/system/deadline.ts";
+import { withDeadline } from "../../../support/system/deadline.ts";
 
 export const greetingLine = `{"QMP": {"version": {"qemu": {"micro": 22, "minor": 2, "major": 7}, "package": ""}, "capabilities": ["oob"]}}\r\n`;
 

@@ -3,17 +3,17 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { connectMeasured } from "../../src/profiler/engine/records/measured-socket.ts";
-import { newSecret, ThesisDestination } from "../../src/profiler/engine/thesis-destination.ts";
+import { connectMeasured } from "../../../src/profiler/engine/records/measured-socket.ts";
+import { newSecret, ThesisDestination } from "../../../src/profiler/engine/thesis-destination.ts";
 import {
   type MeasuringAddress,
   type SourceRun,
   ThesisSource,
-} from "../../src/profiler/engine/thesis-source.ts";
-import { operations, type SuiteName, suiteNames } from "../../src/profiler/statistics/samples.ts";
-import { MigrateError } from "../../src/protocol/errors.ts";
-import { randomStream } from "../support/files/small-vm.ts";
-import { LaneTamperer, type Tamper, type Units } from "../support/hostile/lane-tamperer.ts";
+} from "../../../src/profiler/engine/thesis-source.ts";
+import { operations, type SuiteName, suiteNames } from "../../../src/profiler/statistics/samples.ts";
+import { MigrateError } from "../../../src/protocol/errors.ts";
+import { randomStream } from "../../support/files/small-vm.ts";
+import { LaneTamperer, type Tamper, type Units } from "../../support/hostile/lane-tamperer.ts";
 
 const MiB = 1024 ** 2;
 let folder = "";

@@ -3,6 +3,7 @@
  * (util/qemu-option.c, util/keyval.c), and the JSON form of some of them. Pure.
  */
 import { MigrateError } from "../../../protocol/errors.ts";
+import { printable } from "../../../protocol/printable.ts";
 import type { Pair, Scalar } from "./model.ts";
 
 /** Deepest JSON that any option of ours has, with room. */
@@ -11,30 +12,35 @@ const deepestJson = 4;
 const mostPairs = 128;
 const longestShownChars = 40;
 
-/** A word of the command line for a sentence: short, and nothing in it that moves a terminal's cursor. */
-export function shown(word: string): string {
-  const text = word
-    .slice(0, longestShownChars)
-    .toWellFormed()
-    .replace(/[\p{Cc}\u2028-\u202e\u2066-\u2069]/gu, "?");
-  return word.length > longestShownChars ? `${text}…` : text;
+/** Text from a command line for a sentence: short, and nothing in it that moves a terminal's cursor. */
+export function shown(text: string): string {
+  const short = printable(text.slice(0, longestShownChars));
+  return text.length > longestShownChars ? `${short}…` : short;
 }
 
-/** What is refused, and why: `what` is the option, with its key where that is the matter. Throws nothing itself. */
+/** The error for what is refused: `what` is the option, with its key if it is about one. For the caller to throw. */
 export function refused(what: string, why: string, hint?: string): MigrateError {
   return new MigrateError("policy", `${what} is refused: ${why}`, { hint });
 }
 
 /**
- * The pairs of an option in dotted form. `implied` is the key of a first value that has none. A key
- * without a value means on, and off where it begins with "no", as QEMU has it.
- * @throws MigrateError "policy" where there are too many.
+ * The pairs of an option in dotted form. `implied` is the key of a first value that has none.
+ * @throws MigrateError "policy" if there are too many.
  */
 export function readPairs(option: string, text: string, implied?: string): Pair[] {
+  const pairs = pairsOf(splitAtCommas(text), implied);
+  if (pairs.length > mostPairs) throw refused(option, `it has more than ${mostPairs} keys`);
+  return pairs;
+}
+
+/**
+ * The pairs that stand between an option's commas; pieces without text are passed over. A key without a value
+ * means on, and off if it begins with "no", as QEMU has it.
+ */
+export function pairsOf(pieces: readonly string[], implied?: string): Pair[] {
   const pairs: Pair[] = [];
-  for (const piece of splitAtCommas(text)) {
+  for (const piece of pieces) {
     if (piece === "") continue;
-    if (pairs.length >= mostPairs) throw refused(option, `it has more than ${mostPairs} keys`);
     const equals = piece.indexOf("=");
     if (equals >= 0) pairs.push({ key: piece.slice(0, equals), value: piece.slice(equals + 1) });
     else if (pairs.length === 0 && implied !== undefined) pairs.push({ key: implied, value: piece });
@@ -45,7 +51,7 @@ export function readPairs(option: string, text: string, implied?: string): Pair[
 }
 
 function splitAtCommas(text: string): string[] {
-  // No word has a NUL in it, so that it can stand for an escaped comma.
+  // No argument has a NUL in it, so that it can stand for an escaped comma.
   return text
     .replaceAll(",,", "\0")
     .split(",")
@@ -93,7 +99,7 @@ function isScalar(value: unknown): value is Scalar {
   );
 }
 
-/** Pairs as an option's value in dotted form; the key of the first is left out where it is `implied`. */
+/** Pairs as an option's value in dotted form; the key of the first is left out if it is `implied`. */
 export function writePairs(pairs: readonly Pair[], implied?: string): string {
   return pairs
     .map(({ key, value }, at) => {
@@ -114,7 +120,7 @@ export function textOf(value: Scalar): string {
   return value === null ? "" : String(value);
 }
 
-/** The value of a key as text; undefined where it is not there. */
+/** The value of a key as text; undefined if it is not there. */
 export function valueIn(pairs: readonly Pair[], key: string): string | undefined {
   const pair = pairs.find((candidate) => candidate.key === key);
   return pair === undefined ? undefined : textOf(pair.value);

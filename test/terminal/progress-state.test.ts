@@ -1,10 +1,9 @@
-/** What a person sees of a VM that runs while it moves, and is told once it has. */
+/** What a person sees of a running VM while it moves. */
 import { describe, expect, test } from "bun:test";
 import type { MigrationEvent } from "../../src/migration/report/events.ts";
 import { plainStyle } from "../../src/terminal/line.ts";
 import { drawProgress, summaryOf } from "../../src/terminal/progress.ts";
 import { noProgress, type ProgressState, progressAfter } from "../../src/terminal/progress-state.ts";
-import { doneText } from "../../src/terminal/sentences.ts";
 
 const MiB = 1024 ** 2;
 type EventOf<Name extends MigrationEvent["event"]> = Extract<MigrationEvent, { event: Name }>;
@@ -53,7 +52,7 @@ function after(...events: MigrationEvent[]): ProgressState {
   return events.reduce((state, event) => progressAfter(state, event, 0), noProgress);
 }
 
-describe("on its way", () => {
+describe("a running VM on its way", () => {
   const underWay = [progress(0, 1024, "pre-copy"), progress(1, 1124, "pre-copy")];
 
   test("in its first pass the RAM is one bar more, and what is left of it is said", () => {
@@ -88,54 +87,5 @@ describe("on its way", () => {
     expect(drawProgress(stopped, screen, 0).at(-1)).toBe("  iteration 3, 12.3 MiB left");
     const sealed = progressAfter(stopped, progress(2, 1280, "seal"), 0);
     expect(drawProgress(sealed, screen, 0).join()).not.toContain("iteration");
-  });
-});
-
-describe("moved", () => {
-  const done: EventOf<"done"> = {
-    event: "done",
-    session: "s1",
-    name: "web1",
-    side: "source",
-    mode: "move",
-    bytes: 1280 * MiB,
-    wireBytes: 2048,
-    chunksSent: 0,
-    foundBytes: 0,
-    repeatedBytes: 0,
-    seconds: 4.2,
-    digest: `sha256:${"ab".repeat(32)}`,
-    owner: "destination",
-    runs: true,
-    downtimeMs: 1117.6,
-    after: "rename",
-  };
-
-  test("it is said where it runs, for how many milliseconds it did not, and what became of the source's", () => {
-    expect(doneText(done).split("\n")).toEqual([
-      "web1 runs on the destination now. It stood still for 1118 ms.",
-      "  1.3 GiB (1,342,177,280 bytes) in 4.2 s (304.8 MiB/s)",
-      "  2.0 KiB (2,048 bytes) on the wire",
-      `  digest sha256:${"ab".repeat(32)}, checked by both sides`,
-      "  Its QEMU here has ended, and its files here now end in .migrated.",
-      "",
-    ]);
-    const last = (what: EventOf<"done">["after"]) =>
-      doneText({ ...done, after: what })
-        .split("\n")
-        .at(-2);
-    expect(last("delete")).toBe("  Its QEMU here has ended, and its files here are deleted.");
-    expect(last("keep")).toStartWith("  Its QEMU here has ended. The source's files stay where they are;");
-  });
-
-  test("one that was paused is told apart, on both sides; the destination measures no downtime", () => {
-    const first = (more: Partial<EventOf<"done">>) => {
-      const { downtimeMs: _, ...rest } = done;
-      return doneText({ ...rest, ...more }).split("\n")[0];
-    };
-    expect(first({})).toBe("web1 runs on the destination now.");
-    expect(first({ side: "destination" })).toBe("web1 runs here now.");
-    expect(first({ runs: false })).toBe("web1 is on the destination now, paused as it was.");
-    expect(first({ runs: false, side: "destination" })).toBe("web1 is here now, paused as it was.");
   });
 });

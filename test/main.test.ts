@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 
-const main = resolve(import.meta.dir, "../../src/main.ts");
+const main = resolve(import.meta.dir, "../src/main.ts");
 let folder = "";
 
 beforeEach(() => {
