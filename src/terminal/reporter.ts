@@ -3,11 +3,12 @@
  * nothing else is there; without, results go to standard output and progress, warnings and errors
  * to standard error, below which the progress bars are kept when that is a terminal.
  */
+import { createConsola, LogLevels } from "consola/basic";
 import type { MigrationEvent, Observer } from "../migration/report/events.ts";
 import type { MigrateError, Side } from "../protocol/errors.ts";
 import { jsonLine, printable } from "../protocol/printable.ts";
 import { ProgressDisplay } from "./display.ts";
-import { paint, styleFor } from "./line.ts";
+import { type Colour, paint, styleFor } from "./line.ts";
 import type { Output } from "./output.ts";
 import { summaryOf } from "./progress.ts";
 import { noProgress, progressAfter } from "./progress-state.ts";
@@ -64,6 +65,12 @@ const jsonBacklogBytes = 1024 * 1024;
 /** Events that the next one of their kind supersedes. */
 const passing: readonly MigrationEvent["event"][] = ["progress", "ram"];
 
+const prefixes: Record<string, { text: string; colour: Colour } | undefined> = {
+  warn: { text: "warning: ", colour: "yellow" },
+  error: { text: "error: ", colour: "red" },
+  fatal: { text: "error: ", colour: "red" },
+};
+
 export function makeReporter(options: ReporterOptions): Reporter {
   const { stdout, stderr, json, nowMs } = options;
   const { style, redraws } = styleFor(options.env, stderr.isTTY);
@@ -79,9 +86,22 @@ export function makeReporter(options: ReporterOptions): Reporter {
     else display.above(() => output.write(line));
   };
   const printJson = (object: object) => stdout.write(`${jsonLine(object)}\n`);
-  const log = (text: string) => print(stderr, text);
-  const warn = (text: string) => log(paint(style, "yellow", "warning: ") + text);
-  const fail = (text: string) => log(paint(style, "red", "error: ") + text);
+  const log = createConsola({
+    level: LogLevels.info,
+    // A line said many times over is said by us as often as it happens: the core decides how often.
+    throttle: 0,
+    reporters: [
+      {
+        log: (entry) => {
+          const prefix = prefixes[entry.type];
+          print(
+            stderr,
+            (prefix === undefined ? "" : paint(style, prefix.colour, prefix.text)) + entry.args.join(" "),
+          );
+        },
+      },
+    ],
+  });
 
   const plainProgress = (session: string) => {
     const view = state.get(session);
@@ -89,7 +109,7 @@ export function makeReporter(options: ReporterOptions): Reporter {
     // The first line comes after the pause as well: a short migration needs none.
     const shown = shownAtMs.get(session) ?? now;
     if (view !== undefined && now - shown >= plainLineMs) {
-      log(summaryOf(view, now));
+      log.log(summaryOf(view, now));
       shownAtMs.set(session, now);
     } else shownAtMs.set(session, shown);
   };
@@ -102,17 +122,17 @@ export function makeReporter(options: ReporterOptions): Reporter {
         print(stdout, listeningText(event));
         break;
       case "session":
-        log(sessionText(event));
+        log.log(sessionText(event));
         break;
       case "paired":
-        log(`Paired with ${printable(event.peer)}; from now on no ticket is needed`);
+        log.log(`Paired with ${printable(event.peer)}; from now on no ticket is needed`);
         break;
       case "indexed":
-        if (event.bytesRead > 0) log(indexedText(event));
+        if (event.bytesRead > 0) log.log(indexedText(event));
         break;
       case "phase":
         if (display === undefined && before.get(event.session)?.phase !== event.phase)
-          log(`${printable(event.name)}: ${event.phase}`);
+          log.log(`${printable(event.name)}: ${event.phase}`);
         break;
       case "progress":
         if (display === undefined) plainProgress(event.session);
@@ -120,14 +140,14 @@ export function makeReporter(options: ReporterOptions): Reporter {
       case "link":
         // A stream's loss is reported once, and not at all while the link's own is known.
         if (event.state === "lost") {
-          if (event.attempt > 0 || !before.get(event.session)?.link) warn(linkText(event));
-        } else if (before.get(event.session)?.link) log(linkText(event));
+          if (event.attempt > 0 || !before.get(event.session)?.link) log.warn(linkText(event));
+        } else if (before.get(event.session)?.link) log.log(linkText(event));
         break;
       case "warning":
-        warn(printable(event.message));
+        log.warn(printable(event.message));
         break;
       case "notice":
-        log(printable(event.message));
+        log.log(printable(event.message));
         break;
       case "done":
         display?.update(state);
@@ -136,7 +156,7 @@ export function makeReporter(options: ReporterOptions): Reporter {
         break;
       case "error":
         display?.update(state);
-        fail(failureText(event));
+        log.error(failureText(event));
         break;
     }
     if (state !== before) display?.update(state);
@@ -155,13 +175,13 @@ export function makeReporter(options: ReporterOptions): Reporter {
       else if (rows.length === 0) print(stdout, empty);
       else print(stdout, tableLines(columns, rows, stdout.isTTY ? style : undefined).join("\n"));
     },
-    note: (message) => (json ? printJson({ event: "notice", message }) : log(printable(message))),
-    warn: (message) => (json ? printJson({ event: "warning", message }) : warn(printable(message))),
+    note: (message) => (json ? printJson({ event: "notice", message }) : log.log(printable(message))),
+    warn: (message) => (json ? printJson({ event: "warning", message }) : log.warn(printable(message))),
     fail: (error, context) => {
       if (lastFailure === `${error.code} ${error.message}`) return;
       const failure = failureOf(error, context);
       if (json) printJson({ event: "error", ...failure });
-      else fail(failureText(failure));
+      else log.error(failureText(failure));
     },
     close: async () => {
       display?.close();

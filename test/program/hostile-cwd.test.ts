@@ -29,7 +29,7 @@ beforeEach(() => {
   // Where the traps leave their traces; the user that they would run as can write there.
   const open = join(base, "open");
   const trap = `require("node:fs").writeFileSync(${JSON.stringify(join(open, "sprung"))}, "");`;
-  mkdirSync(join(folder, "node_modules", "valibot"), { recursive: true });
+  mkdirSync(join(folder, "node_modules", "citty"), { recursive: true });
   mkdirSync(home);
   mkdirSync(open);
   for (const [path, text] of [
@@ -38,10 +38,10 @@ beforeEach(() => {
     [".env", `MIGRATE_HOME=${join(open, "stolen")}\nNODE_TLS_REJECT_UNAUTHORIZED=0\nMIGRATE_DEBUG=1\n`],
     [".env.local", `MIGRATE_HOME=${join(open, "stolen")}\n`],
     [".env.production", `MIGRATE_HOME=${join(open, "stolen")}\n`],
-    ["tsconfig.json", '{ "compilerOptions": { "paths": { "valibot": ["./preload.ts"] } } }'],
+    ["tsconfig.json", '{ "compilerOptions": { "paths": { "citty": ["./preload.ts"] } } }'],
     ["package.json", '{ "name": "x", "imports": { "#x": "./preload.ts" } }'],
-    ["node_modules/valibot/package.json", '{ "name": "valibot", "main": "index.js" }'],
-    ["node_modules/valibot/index.js", trap],
+    ["node_modules/citty/package.json", '{ "name": "citty", "main": "index.js" }'],
+    ["node_modules/citty/index.js", trap],
   ] as const)
     writeFileSync(join(folder, path), text);
   chmodSync(base, 0o755);

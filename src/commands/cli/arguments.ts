@@ -1,6 +1,6 @@
 /**
- * Strict reading of a command's arguments: an unknown flag, a missing value and a repetition are errors, each
- * with what was probably meant. A migration that silently ignores `--cpoy` is not an option. Pure.
+ * Strict reading of a command's arguments. citty's own parser lets unknown flags, missing values and
+ * repetitions pass silently; a migration that quietly ignores `--cpoy` is not an option. Pure.
  */
 import { MigrateError } from "../../protocol/errors.ts";
 import type { Options } from "./option.ts";

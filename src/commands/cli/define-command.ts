@@ -1,7 +1,8 @@
 /**
- * What a command is: its flags, typed and strictly read, all that its help shows, and what it does. What it
- * returns or throws is an exit code for main.ts.
+ * Our thin layer over citty: a command's flags are typed and strictly read, its help is complete, and
+ * what it returns or throws is an exit code for main.ts. citty runs it (setup, run, cleanup).
  */
+import { type CommandDef, defineCommand as defineCittyCommand } from "citty";
 import type { Side } from "../../protocol/errors.ts";
 import { makeReporter, type Reporter } from "../../terminal/reporter.ts";
 import { type ParsedArguments, type Positionals, parseArguments } from "./arguments.ts";
@@ -32,7 +33,7 @@ export interface CommandSpec<Given extends Options> {
   examples: readonly (readonly [line: string, what: string])[];
   /** The side this command is on, for errors that do not know theirs. */
   side?: Side;
-  /** Does it; returns the exit code, or undefined for 0. */
+  /** Does it; gives the exit code, 0 where nothing is given. */
   run(input: CommandInput<Given>): Promise<number | undefined>;
 }
 
@@ -40,8 +41,8 @@ export interface CommandSpec<Given extends Options> {
 export interface Command {
   spec: CommandSpec<Options>;
   parse(argv: readonly string[]): ParsedArguments;
-  /** Does it with what `parse` returned; see CommandSpec.run. */
-  run(parsed: ParsedArguments, world: World, reporter: Reporter): Promise<number | undefined>;
+  /** What citty runs. */
+  citty(world: World, parsed: ParsedArguments, reporter: Reporter): CommandDef;
 }
 
 /** Commands by their names, loaded when they are asked for. */
@@ -57,9 +58,19 @@ export function defineCommand<const Given extends Options>(spec: CommandSpec<Giv
   return {
     spec: spec as unknown as CommandSpec<Options>,
     parse: (argv) => parseArguments(spec.name, spec.options, spec.positionals ?? noPositionals, argv),
-    run: ({ values, positionals }, world, reporter) =>
-      // parseArguments has read every option by its own `read`.
-      spec.run({ options: values as ValuesOf<Given>, positionals, world, reporter }),
+    citty: (world, parsed, reporter) =>
+      defineCittyCommand({
+        meta: { name: spec.name, description: spec.summary },
+        run: () =>
+          spec.run({
+            // parseArguments has read every option by its own `read`.
+            options: parsed.values as ValuesOf<Given>,
+            positionals: parsed.positionals,
+            world,
+            reporter,
+          }),
+        cleanup: () => reporter.close(),
+      }),
   };
 }
 

@@ -1,4 +1,5 @@
 /** From the command line to the command and its exit code. */
+import { runCommand } from "citty";
 import { asMigrateError, exitCodes, type Side } from "../../protocol/errors.ts";
 import { type ParsedArguments, usageErrors, wantsJson } from "./arguments.ts";
 import type { World } from "./context.ts";
@@ -40,11 +41,8 @@ async function runOne(command: Command, parsed: ParsedArguments, world: World): 
   const reporter = reporterFor(world, parsed.json);
   const { side } = command.spec;
   try {
-    try {
-      return (await command.run(parsed, world, reporter)) ?? exitCodes.done;
-    } finally {
-      await reporter.close();
-    }
+    const { result } = await runCommand(command.citty(world, parsed, reporter), { rawArgs: [] });
+    return typeof result === "number" ? result : exitCodes.done;
   } catch (thrown) {
     const error = asMigrateError(thrown);
     // A side implies a migration, and one that failed before its first phase failed in "begin".
