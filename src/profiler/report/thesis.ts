@@ -19,41 +19,34 @@ type ThesisRows = Readonly<Record<string, readonly [number, number, number, numb
 export const thesisSource =
   "R. Jayaram Masti, On the Security of Virtual Machine Migration and Related Topics, Master thesis, ETH Zurich, 2010, chapter 6";
 
-/** Table 6.3: the RAM alone. */
-export const table63: Readonly<Record<SideName, ThesisRows>> = {
-  source: {
-    128: [1.69, 3.42, 2.58, 10.13],
-    256: [2.89, 6.68, 5.25, 19.8],
-    512: [5.97, 13.12, 10.25, 39.85],
-    768: [10.11, 19.57, 15.3, 59.54],
-    1024: [13.08, 25.76, 19.64, 78.67],
-  },
-  destination: {
-    128: [2.07, 4.1, 3.43, 11.08],
-    256: [4.67, 8.33, 7.58, 21.93],
-    512: [9.25, 17.44, 15.47, 43.25],
-    768: [13.7, 25.84, 22.88, 64.72],
-    1024: [18.31, 36.45, 30.06, 88.28],
-  },
-};
+/** Table 6.3: the RAM alone. A line a RAM size in MB, then the source's suites, then the destination's. */
+export const table63 = thesisTable(`
+   128   1.69  3.42  2.58  10.13    2.07  4.1   3.43  11.08
+   256   2.89  6.68  5.25  19.8     4.67  8.33  7.58  21.93
+   512   5.97 13.12 10.25  39.85    9.25 17.44 15.47  43.25
+   768  10.11 19.57 15.3   59.54   13.7  25.84 22.88  64.72
+  1024  13.08 25.76 19.64  78.67   18.31 36.45 30.06  88.28`);
 
 /** Table 6.4: the RAM and a disk, whose size is not known here. */
-export const table64: Readonly<Record<SideName, ThesisRows>> = {
-  source: {
-    128: [13.62, 32.52, 24.57, 95.79],
-    256: [16.13, 35.68, 26.99, 108.96],
-    512: [20.03, 41.6, 31.99, 127.56],
-    768: [23.5, 47.79, 37.27, 147.66],
-    1024: [26.71, 54.23, 42.07, 167.64],
-  },
-  destination: {
-    128: [22.73, 40.35, 37.4, 109.12],
-    256: [25.47, 47.02, 39.48, 120.31],
-    512: [29.97, 54.72, 46.91, 143.18],
-    768: [35.33, 62.09, 56.29, 166.41],
-    1024: [39.94, 76.58, 63.12, 183.68],
-  },
-};
+export const table64 = thesisTable(`
+   128  13.62 32.52 24.57  95.79   22.73 40.35 37.4  109.12
+   256  16.13 35.68 26.99 108.96   25.47 47.02 39.48 120.31
+   512  20.03 41.6  31.99 127.56   29.97 54.72 46.91 143.18
+   768  23.5  47.79 37.27 147.66   35.33 62.09 56.29 166.41
+  1024  26.71 54.23 42.07 167.64   39.94 76.58 63.12 183.68`);
+
+function thesisTable(text: string): Readonly<Record<SideName, ThesisRows>> {
+  const lines = text.trim().split("\n");
+  const rows = lines.map((line) => line.trim().split(/\s+/).map(Number));
+  const side = (first: number): ThesisRows =>
+    Object.fromEntries(
+      rows.map((row) => [
+        row[0]!,
+        row.slice(first, first + thesisSuites.length) as [number, number, number, number],
+      ]),
+    );
+  return { source: side(1), destination: side(1 + thesisSuites.length) };
+}
 
 /** How much RC4 adds to insecure's total time by the thesis, in seconds, at every size. */
 export const thesisAddedSeconds = { low: 8, high: 13 } as const;
