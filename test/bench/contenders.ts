@@ -25,12 +25,16 @@ const cp: Contender = {
   },
 };
 
+/** Another build, to be held against this one in the same rounds: `MIGRATE_BEFORE=PATH bun run bench …`. */
+const before = process.env.MIGRATE_BEFORE;
+
 const isNew = (input: Input): boolean => input.before === undefined;
 
 export const contenders: readonly Contender[] = [
   cp,
   plainTcp,
   ours("ours", "migrate"),
+  ...(before === undefined ? [] : [ours("ours-before", "migrate before", { binary: before })]),
   ours("ours-base", "migrate --base, serve --index off", {
     withoutIndex: true,
     suits: (input) => !isNew(input),

@@ -14,6 +14,8 @@ interface Variant {
   /** Whether no index is kept, and `send` names what the destination has before as the base. */
   withoutIndex?: boolean;
   suits?: Contender["suits"];
+  /** Another build of it. */
+  binary?: string;
 }
 
 /** The name of the VM that is moved. */
@@ -22,13 +24,19 @@ const vmName = "bench";
 const deadlineMs = 600_000;
 
 export function ours(name: string, title: string, variant: Variant = {}): Contender {
-  const { flags = [], sendFlags = [], withoutIndex = false, suits = () => true } = variant;
+  const {
+    flags = [],
+    sendFlags = [],
+    withoutIndex = false,
+    suits = () => true,
+    binary = builtBinary,
+  } = variant;
   const serveFlags = withoutIndex ? ["--index", "off"] : [];
   return {
     name,
     title,
     role: "ours",
-    needs: [{ program: builtBinary }],
+    needs: [{ program: binary }],
     suits,
     async prepare(input, folder, link) {
       const store = join(folder, "store");
@@ -37,7 +45,7 @@ export function ours(name: string, title: string, variant: Variant = {}): Conten
       const serveArgs = ["serve", "--listen", `${link.address}:0`, "--store", store, "--once", "--json"];
       const serve = runMigrate([...serveArgs, ...flags, ...serveFlags], {
         home: join(folder, "destination-home"),
-        binary: [...link.destination, builtBinary],
+        binary: [...link.destination, binary],
       });
       const { address, ticket } = await serve.waitFor("listening");
       const waits = input.before !== undefined && !withoutIndex;
@@ -55,7 +63,7 @@ export function ours(name: string, title: string, variant: Variant = {}): Conten
         start() {
           const send = runMigrate([...sendArgs, ...flags, ...sendFlags], {
             home: join(folder, "source-home"),
-            binary: [...link.source, builtBinary],
+            binary: [...link.source, binary],
           });
           send.waitFor("done", { deadlineMs }).then(
             (done) => {
