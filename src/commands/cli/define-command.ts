@@ -33,7 +33,7 @@ export interface CommandSpec<Given extends Options> {
   examples: readonly (readonly [line: string, what: string])[];
   /** The side this command is on, for errors that do not know theirs. */
   side?: Side;
-  /** Does it; gives the exit code, 0 where nothing is given. */
+  /** Does it; returns the exit code, or undefined for 0. */
   run(input: CommandInput<Given>): Promise<number | undefined>;
 }
 
