@@ -13,7 +13,7 @@ export default defineCommand({
   side: "source",
   async run({ positionals, world, reporter }) {
     const [session = ""] = positionals;
-    await watchOver({ home: homeOf(world), session, words: Bun.stdin.stream() }, reporter.observer);
+    await watchOver({ home: homeOf(world), session, input: Bun.stdin.stream() }, reporter.observer);
     return undefined;
   },
 });

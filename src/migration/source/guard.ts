@@ -43,17 +43,17 @@ export function startGuard(self: readonly string[], home: string, session: strin
 export interface WatchOptions {
   home: string;
   session: string;
-  /** What the watched process says; its end is that process's. */
-  words: AsyncIterable<Uint8Array>;
+  /** What the watched process writes; it ends with that process. */
+  input: AsyncIterable<Uint8Array>;
 }
 
 /** Waits for the end of the watched process; where that was no good one, sees to the VM. Throws MigrateError. */
 export async function watchOver(
-  { home: path, session, words }: WatchOptions,
+  { home: path, session, input }: WatchOptions,
   observe: Observer,
 ): Promise<void> {
   let said = "";
-  for await (const piece of words) said = (said + Buffer.from(piece).toString()).slice(-farewell.length);
+  for await (const piece of input) said = (said + Buffer.from(piece).toString()).slice(-farewell.length);
   if (said === farewell) return;
   const home = openHome(path);
   const journal = Journal.open(home);

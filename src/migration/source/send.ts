@@ -11,6 +11,7 @@ import type { Compression } from "../../transfer/compression/compression.ts";
 import { Journal, type WriteHook } from "../journal/journal.ts";
 import type { Candidate, Departure, OpenedVm } from "../providers/departure.ts";
 import { type FilesSpec, filesCandidate } from "../providers/files/leaving-files.ts";
+import { providerOf } from "../providers/providers.ts";
 import { type QemuSpec, qemuCandidate } from "../providers/qemu/leaving-qemu.ts";
 import type { Observer } from "../report/events.ts";
 import type { Report } from "../report/report.ts";
@@ -104,10 +105,12 @@ async function sendClaimed(
   try {
     return await new Source({ ...options, home, journal, session, departure, observe, now }).run();
   } catch (thrown) {
-    if (departure?.isResumable !== false) throw thrown;
-    await departure.halt();
-    // Forgotten if no destination ever heard of it; else it is taken back, and that is said.
-    if (journal.find(session) !== null) await settleLocally(session, { type: "given-up" }, local, departure);
+    await departure?.halt();
+    // Forgotten if no destination ever heard of it; else a VM that ran is taken back, and that is said. Only the end
+    // may have been left to do: then the destination gave back what an earlier process sent.
+    const record = journal.find(session);
+    if (record === null || !providerOf(record).standsStill(record)) throw thrown;
+    await settleLocally(session, { type: "given-up" }, local, departure ?? undefined);
     throw thrown instanceof MigrateError && thrown.code === "cancelled" ? givenBack(thrown) : thrown;
   } finally {
     await departure?.halt();

@@ -5,6 +5,7 @@ import { MigrateError } from "../../../protocol/errors.ts";
 import type { Offer, OfferedMachine } from "../../../protocol/offer.ts";
 import { commandLine, type NetPolicy } from "../../../vm/qemu/definition/command-line.ts";
 import { parseDefinition, type QemuDefinition } from "../../../vm/qemu/definition/definition.ts";
+import { escapeCommas } from "../../../vm/qemu/definition/option-syntax.ts";
 import { RunFolder } from "../../../vm/qemu/run-folder.ts";
 import { tpmSocketName } from "../../../vm/qemu/swtpm.ts";
 
@@ -80,20 +81,20 @@ export function commandLineOf(
   machine: OfferedMachine,
   policy: QemuPolicy,
   run: RunFolder,
-): { words: string[]; nodes: string[]; hasTpm: boolean } {
+): { argv: string[]; nodes: string[]; hasTpm: boolean } {
   // Its name here is the one that it was sent under.
   const definition = { ...parseDefinition(machine.words), name: basename(run.path) };
-  const words = commandLine(definition, {
+  const argv = commandLine(definition, {
     ...place(definition, machine, policy),
     file: ({ name }) => `${run.path}/${vmLinkName}/${name}`,
     socketFolder: run.path,
     tpmSocket: definition.hasTpm ? run.socket(tpmSocketName) : null,
   });
-  words.push("-qmp", `unix:${run.socket(spareQmpName).replaceAll(",", ",,")},server=on,wait=off`);
+  argv.push("-qmp", `unix:${escapeCommas(run.socket(spareQmpName))},server=on,wait=off`);
   const nodes = definition.files.flatMap(({ kind, node }) =>
     kind === "disk" && node !== null ? [node] : [],
   );
-  return { words, nodes, hasTpm: definition.hasTpm };
+  return { argv, nodes, hasTpm: definition.hasTpm };
 }
 
 function place(definition: QemuDefinition, machine: OfferedMachine, policy: QemuPolicy) {

@@ -48,7 +48,7 @@ export class ArrivingVm implements Arrival {
   #qemu: RunningQemu | undefined;
   #instance: string | undefined;
   #streams: ArrivingStreams | undefined;
-  #streamToken = "";
+  #token = "";
   /** True once all of the VM is in the QEMU. */
   #whole = false;
   #over = false;
@@ -95,7 +95,7 @@ export class ArrivingVm implements Arrival {
         throw qmpFailure(thrown, "destination");
       }
     }
-    return { instance: this.#instance!, streamToken: this.#streamToken, zstd: true };
+    return { instance: this.#instance!, streamToken: this.#token, zstd: true };
   }
 
   async #begin(): Promise<void> {
@@ -105,12 +105,12 @@ export class ArrivingVm implements Arrival {
     const run = this.#run;
     run.make(session);
     run.link(vmLinkName, staging.folder);
-    const { words, nodes, hasTpm } = commandLineOf(machine, policy, run);
+    const { argv, nodes, hasTpm } = commandLineOf(machine, policy, run);
     await makeImages(machine, staging, hasTpm).catch((thrown: unknown) => {
       throw storeFailure(thrown);
     });
     if (hasTpm) await startSwtpm({ stateFolder: join(staging.folder, "tpm"), run });
-    const qemu = await startQemu(words, run);
+    const qemu = await startQemu(argv, run);
     this.#qemu = qemu;
     void qemu.ended.then(() => this.#lost(qemu));
     this.#forbidRun(qemu);
@@ -118,12 +118,12 @@ export class ArrivingVm implements Arrival {
     const nbd = machine.live ? { path: paths.nbd, nodes } : null;
     await expectIncoming(qemu.qmp, { ramPath: paths.ram, channels: machine.channels, nbd });
     this.#instance = randomBytes(16).toString("hex");
-    this.#streamToken = randomBytes(16).toString("hex");
+    this.#token = randomBytes(16).toString("hex");
     this.#streams = new ArrivingStreams({
       session,
       peer,
       instance: this.#instance,
-      token: this.#streamToken,
+      token: this.#token,
       tagKey,
       doors: doors!,
       path: (stream) => {

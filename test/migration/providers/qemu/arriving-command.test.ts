@@ -94,7 +94,7 @@ describe("an offer of a running VM is refused", () => {
 });
 
 describe("the command line", () => {
-  const wordsFor = (...words: string[]) => commandLineOf(machineOf(words), policy, run).words;
+  const wordsFor = (...words: string[]) => commandLineOf(machineOf(words), policy, run).argv;
   /** Paths of sockets and logs that the words make QEMU open in the run folder. */
   const opened = (words: readonly string[]) =>
     words.flatMap((word) =>
