@@ -94,7 +94,7 @@ export const knownSeconds: Readonly<Record<string, number>> = {
   "test/live/programs/guest.test.ts": 6,
   "test/live/programs/report.test.ts": 24,
   "test/migration/ownership/ownership.test.ts": 15,
-  "test/profiler/thesis-transfer.test.ts": 11,
+  "test/profiler/engine/thesis-source.test.ts": 11,
   "test/program/compiled.test.ts": 4,
   "test/protocol/fuzz.test.ts": 6,
   "test/protocol/vectors.test.ts": 3,

@@ -13,8 +13,8 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { MigrateError } from "../../../src/protocol/errors.ts";
 import { adHocVm, loadVm } from "../../../src/vm/folder/vm-folder.ts";
+import { refusalOf } from "../../support/system/refusals.ts";
 
 let top: string;
 let folder: string;
@@ -38,15 +38,7 @@ function write(name: string, content: string | Uint8Array = "content"): string {
   return path;
 }
 
-function refusal(make: () => unknown): MigrateError {
-  try {
-    make();
-  } catch (thrown) {
-    if (thrown instanceof MigrateError && thrown.code === "vm-invalid") return thrown;
-    throw thrown;
-  }
-  throw new Error("it was not refused");
-}
+const refusal = (make: () => unknown) => refusalOf(make, "vm-invalid");
 
 /** The first bytes of a qcow2 image with a backing file. */
 function overlay(): Buffer {

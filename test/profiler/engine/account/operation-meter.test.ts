@@ -16,12 +16,14 @@ test("adds up by operation, and takes off what reading the clock cost", () => {
   const { clock, read } = handClock();
   const meter = new OperationMeter(read, 100);
   meter.start("rest");
-  clock.ns = 1_000_100;
-  meter.to("encrypt");
-  clock.ns = 4_000_200;
-  meter.to("mac");
-  clock.ns = 5_000_300;
-  meter.to("encrypt");
+  for (const [ns, operation] of [
+    [1_000_100, "encrypt"],
+    [4_000_200, "mac"],
+    [5_000_300, "encrypt"],
+  ] as const) {
+    clock.ns = ns;
+    meter.to(operation);
+  }
   clock.ns = 7_000_400;
   const { operationsMs, clockMs, clockReads } = meter.stop();
   expect(operationsMs).toMatchObject({ rest: 1, encrypt: 5, mac: 1, decrypt: 0 });
