@@ -10,9 +10,7 @@ import { eachTestInFolder } from "../support/system/test-folder.ts";
 import { callSocket } from "../support/system/unix-socket.ts";
 
 let [folder, path] = ["", ""];
-let listeners: UnixListener[];
-let sockets: Socket[];
-let fds: number[];
+let [listeners, sockets, fds]: [UnixListener[], Socket[], number[]] = [[], [], []];
 
 eachTestInFolder("migrate-listener-", (made) => {
   folder = made;

@@ -19,8 +19,7 @@ const vmBytes = 96 * mebibyte;
 const ownAt = 41 * mebibyte + 12_345;
 const ownBytes = 3 * mebibyte;
 
-let root: string;
-let mountPoint: string;
+let [root, mountPoint] = ["", ""];
 let mounts: MountNamespace;
 let hosts: TwoHosts;
 /** The store, as this process reaches it. */
