@@ -1,15 +1,13 @@
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { describe, expect, test } from "bun:test";
 import { join, resolve } from "node:path";
+import { eachTestInFolder } from "./support/system/test-folder.ts";
 
 const main = resolve(import.meta.dir, "../src/main.ts");
 let folder = "";
 
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "migrate-main-"));
+eachTestInFolder("migrate-main-", (made) => {
+  folder = made;
 });
-afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 /** The program run from its sources. */
 function start(...words: string[]) {

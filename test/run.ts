@@ -1,123 +1,161 @@
 /**
- * The whole test of the project, as the README and .ci/run call it: type-check, lint, build, tests,
- * live tests. Every step is run even when one before has failed; the last line has the counts.
- *
- * `--require-live`, or CI=true: a live test that had to be left out is a failure.
+ * The test command, as the README and .ci/run call it; `--help` says what it takes (support/runner/command-line.ts).
+ * Types, lint and build come first, then test files, each in a process of its own, as many at a time as there are
+ * processors. Every step is run even if one before has failed; the last line has the counts.
  */
-import { relative, resolve } from "node:path";
-import { failedTests } from "./support/runner/failed-tests.ts";
+import { existsSync, mkdtempSync, rmSync, statSync } from "node:fs";
+import { availableParallelism, tmpdir } from "node:os";
+import { join, relative, resolve } from "node:path";
+import { guestFolder, guestFolderVariable, guestImage } from "./support/guests/guest-image.ts";
+import { parseCommandLine, type TestRequest, usage } from "./support/runner/command-line.ts";
+import { countFileVariable, guestCount, mostLost } from "./support/runner/lost-guests.ts";
 import { ensureLiveTools } from "./support/runner/needs.ts";
-import { summaryOfTests, type TestSummary } from "./support/runner/test-summary.ts";
+import { runJobs } from "./support/runner/schedule.ts";
+import { expectedSeconds, isAlone, setOf } from "./support/runner/sets.ts";
+import {
+  killTestProcesses,
+  type TestedFile,
+  type TestLimits,
+  testFile,
+} from "./support/runner/test-process.ts";
+import type { TestSummary } from "./support/runner/test-summary.ts";
 
 const root = resolve(import.meta.dir, "..");
 const minuteMs = 60_000;
-
-const words = process.argv.slice(2);
-const unknown = words.find((word) => word !== "--require-live");
-if (unknown !== undefined) {
-  console.error(`Unknown argument ${unknown}; there is only --require-live`);
-  process.exit(2);
-}
-const requireLive = words.includes("--require-live") || process.env.CI === "true";
+const limits: TestLimits = { timeoutMs: minuteMs, deadlineMs: 30 * minuteMs };
+const liveLimits: TestLimits = { timeoutMs: 5 * minuteMs, deadlineMs: 30 * minuteMs };
+/** How many of the slowest files are told of at the end. */
+const slowestTold = 10;
 
 const total: TestSummary = { passed: 0, failed: 0, skipped: 0 };
 const failures: string[] = [];
+const tested: TestedFile[] = [];
 
-await check("Types", [process.execPath, "x", "tsc", "--noEmit", "-p", "."]);
-await check("Lint and format", [process.execPath, "x", "biome", "check", "--error-on-warnings"]);
+const commandLine = parseCommandLine(process.argv.slice(2), process.env.CI === "true");
+if (commandLine.kind === "help") {
+  process.stdout.write(usage);
+  process.exit(0);
+}
+if (commandLine.kind === "refused") refuse(commandLine.why);
+
+const { request } = commandLine;
+const files = chosenFiles(request);
+const scratch = mkdtempSync(join(tmpdir(), "migrate-tests-"));
+process.on("exit", () => {
+  killTestProcesses();
+  rmSync(scratch, { recursive: true, force: true });
+});
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(130));
+
+const checks: Check[] = [
+  { title: "Types", command: [process.execPath, "x", "tsc", "--noEmit", "-p", "."] },
+  { title: "Lint and format", command: [process.execPath, "x", "biome", "check", "--error-on-warnings"] },
+];
 // The tests of the binary need one that was built from this very tree.
-await check("Build", [process.execPath, "scripts/build.ts"]);
-const files = testFiles();
-await runTests(
-  "Tests",
-  files.filter((file) => !isLive(file)),
-  { timeoutMs: minuteMs, deadlineMs: 30 * minuteMs },
-);
-await runLive(files.filter(isLive));
+const build = { title: "Build", command: [process.execPath, "scripts/build.ts"] };
+await Promise.all((request.paths.length === 0 ? [...checks, build] : [build]).map(check));
+await runTests(files, await liveEnvironment());
 
+tellSlowest();
+judgeLostGuests();
 for (const failure of failures) console.log(`FAILED: ${failure}`);
 console.log(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
 process.exit(total.failed === 0 ? 0 : 1);
 
-/** All test files, sorted, as "./test/…": a path that bun test does not take for a pattern. */
-function testFiles(): string[] {
-  const found = [...new Bun.Glob("test/**/*.test.ts").scanSync({ cwd: root })];
-  return found.map((path) => `./${relative(root, resolve(root, path))}`).sort();
+function refuse(why: string): never {
+  console.error(why);
+  process.exit(2);
 }
 
-function isLive(file: string): boolean {
-  return file.startsWith("./test/live/");
-}
-
-async function runLive(live: string[]): Promise<void> {
-  heading("Live tests");
-  const { available, reason } = await ensureLiveTools();
-  if (!available) {
-    console.log(`Left out: ${live.join(", ")}`);
-    console.log(`Because: ${reason}`);
-    total.skipped += live.length;
-    if (requireLive) fail("the live tests were left out, and they are required here");
-    return;
+/** The test files of the request, as "test/…". Ends this process where there are none, or a path is not there. */
+function chosenFiles({ quick, paths }: TestRequest): string[] {
+  const all = [...new Bun.Glob("test/**/*.test.ts").scanSync({ cwd: root })];
+  const wanted = paths.map((path) => relative(root, resolve(path)));
+  for (const [n, path] of wanted.entries()) {
+    if (!existsSync(join(root, path))) refuse(`There is no ${paths[n]}.`);
+    if (statSync(join(root, path)).isFile() && !all.includes(path)) refuse(`${paths[n]} is no test file.`);
   }
-  // One at a time: each has a guest that needs the processor to itself.
-  for (const file of live)
-    await runTests(`Live: ${file}`, [file], { timeoutMs: 5 * minuteMs, deadlineMs: 30 * minuteMs });
+  const chosen = all.filter((file) => {
+    const isWanted = wanted.some((path) => path === "" || file === path || file.startsWith(`${path}/`));
+    return (wanted.length === 0 || isWanted) && !(quick && setOf(file) !== "quick");
+  });
+  if (chosen.length === 0) refuse("There are no test files of this kind there.");
+  return chosen;
 }
 
-async function runTests(
-  title: string,
-  paths: string[],
-  limits: { timeoutMs: number; deadlineMs: number },
-): Promise<void> {
-  heading(title);
-  if (paths.length === 0) return fail(`${title}: there are no test files`);
-  const command = [process.execPath, "test", "--timeout", String(limits.timeoutMs), ...paths];
-  const { output, exitCode } = await run(command, limits.deadlineMs);
-  const summary = summaryOfTests(output, exitCode);
-  total.passed += summary.passed;
-  total.failed += summary.failed;
-  total.skipped += summary.skipped;
-  if (summary.failed === 0) return;
-  failures.push(`${title}: ${summary.failed} failed`);
-  for (const { name, told } of failedTests(output)) failures.push([name, ...told].join("\n    "));
+/** What live tests are told, having made them possible; undefined if they cannot be run, or none is to be. */
+async function liveEnvironment(): Promise<Record<string, string> | undefined> {
+  const live = files.filter((file) => setOf(file) === "live");
+  if (live.length === 0) return undefined;
+  const { available, reason } = await ensureLiveTools();
+  if (available) return { [guestFolderVariable]: guestFolder(await guestImage()) };
+  console.log(`\nLeft out: ${live.join(", ")}\nBecause: ${reason}`);
+  total.skipped += live.length;
+  if (request.requireLive) fail("the live tests were left out, and they are required here");
+  return undefined;
 }
 
-async function check(title: string, command: string[]): Promise<void> {
-  heading(title);
-  const { exitCode } = await run(command, 10 * minuteMs);
-  if (exitCode === 0) console.log("ok");
-  else fail(title);
+/** Runs the files; the live ones only if there is something to tell them. */
+async function runTests(paths: readonly string[], live: Record<string, string> | undefined): Promise<void> {
+  const jobs = paths
+    .filter((file) => live !== undefined || setOf(file) !== "live")
+    .map((file) => ({ file, seconds: expectedSeconds(file), alone: isAlone(file) }));
+  const slots = availableParallelism();
+  console.log(`\n== Tests: ${jobs.length} files, ${slots} at a time ==`);
+  await runJobs(jobs, slots, async ({ file }) => {
+    const env = { ...live, [countFileVariable]: join(scratch, "guests") };
+    const done = await testFile(file, root, setOf(file) === "live" ? liveLimits : limits, env);
+    tested.push(done);
+    const { summary, seconds } = done;
+    total.passed += summary.passed;
+    total.failed += summary.failed;
+    total.skipped += summary.skipped;
+    failures.push(...done.failures);
+    const verdict = summary.failed === 0 ? "ok    " : "FAILED";
+    console.log(`${verdict} ${seconds.toFixed(1).padStart(6)} s  ${file}`);
+    if (summary.failed > 0) console.log(done.output);
+  });
 }
 
-/** Runs a command and shows what it writes while it does; kills it at its deadline. */
-async function run(
-  command: string[],
-  deadlineMs: number,
-): Promise<{ output: string; exitCode: number | null }> {
-  const child = Bun.spawn(command, { cwd: root, stdin: "ignore", stdout: "pipe", stderr: "pipe" });
-  const timer = setTimeout(() => {
-    console.log(`Killed: it was not done after ${deadlineMs / minuteMs} minutes`);
-    child.kill("SIGKILL");
-  }, deadlineMs);
-  let output = "";
-  const show = async (from: ReadableStream<Uint8Array>, to: NodeJS.WriteStream) => {
-    const decoder = new TextDecoder();
-    for await (const bytes of from) {
-      const text = decoder.decode(bytes, { stream: true });
-      output += text;
-      to.write(text);
-    }
-  };
-  await Promise.all([show(child.stdout, process.stdout), show(child.stderr, process.stdout), child.exited]);
-  clearTimeout(timer);
-  return { output, exitCode: child.exitCode };
+function tellSlowest(): void {
+  const slowest = tested.toSorted((a, b) => b.seconds - a.seconds).slice(0, slowestTold);
+  const sum = tested.reduce((seconds, each) => seconds + each.seconds, 0);
+  console.log(`\n== The slowest of ${tested.length} files, which took ${sum.toFixed(0)} s together ==`);
+  for (const { file, seconds } of slowest) console.log(`${seconds.toFixed(1).padStart(6)} s  ${file}`);
+}
+
+function judgeLostGuests(): void {
+  const { looks, lost } = guestCount(join(scratch, "guests"));
+  if (looks === 0) return;
+  const most = mostLost(looks);
+  console.log(
+    `\nGuests looked at after a move: ${looks}, lost: ${lost}; QEMU alone loses ${most} at the most`,
+  );
+  if (lost > most) fail(`${lost} of ${looks} guests were lost, which is more than QEMU loses by itself`);
+}
+
+interface Check {
+  title: string;
+  command: string[];
+}
+
+/** Runs a command to its end, 10 minutes at most, and shows what it wrote if it failed. */
+async function check({ title, command }: Check): Promise<void> {
+  const child = Bun.spawn(command, {
+    cwd: root,
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "pipe",
+    timeout: 10 * minuteMs,
+    killSignal: "SIGKILL",
+  });
+  const [stdout, stderr] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
+  const isWell = child.exitCode === 0;
+  console.log(`\n== ${title} ==\n${isWell ? "ok" : stdout + stderr}`);
+  if (!isWell) fail(title);
 }
 
 function fail(what: string): void {
   total.failed += 1;
   failures.push(what);
-}
-
-function heading(title: string): void {
-  console.log(`\n== ${title} ==`);
 }

@@ -7,6 +7,7 @@ import { parseManifest } from "../../src/vm/folder/manifest.ts";
 import { startChild } from "../support/system/child.ts";
 import type { Contender } from "./contender.ts";
 import { contenders } from "./contenders.ts";
+import { image, imageOnBase, input, ram } from "./inputs/sample-inputs.ts";
 import type { Input } from "./inputs.ts";
 import { type Link, openLinks } from "./link.ts";
 import { readOptions } from "./options.ts";
@@ -59,23 +60,6 @@ test("a line through points that lie on one is found, and what does not fit take
     ]),
   ).toThrow("a line needs two places");
 });
-
-const input: Input = {
-  name: "random",
-  path: "/nowhere",
-  kind: "disk",
-  sparse: false,
-  bytes: 2 ** 30,
-  allocatedBytes: 2 ** 30,
-  title: "random bytes",
-};
-const ram: Input = { ...input, name: "ram", kind: "ram" };
-const image: Input = { ...input, name: "debian-raw", sparse: true };
-const imageOnBase: Input = {
-  ...image,
-  name: "debian-raw-base",
-  before: { path: "/base.raw", kind: "base", title: "its base" },
-};
 
 test("each contender has rows where they mean something", () => {
   const names = (of: Input): string[] => contenders.filter((c) => c.suits(of)).map(({ name }) => name);

@@ -1,5 +1,5 @@
 /** What the benchmark is asked to do. */
-import { parseArgs } from "node:util";
+import { BenchArguments } from "../support/runner/bench-arguments.ts";
 import { contenderNames } from "./contenders.ts";
 import { inputNames } from "./inputs.ts";
 import { type LinkName, linkNames } from "./link.ts";
@@ -35,52 +35,17 @@ export const usage = `bun run bench [--rounds 5] [--size MIB] [--inputs a,b] [--
 
 /** Reads the command line. Throws an Error with a sentence where it makes no sense. */
 export function readOptions(args: string[]): BenchOptions {
-  const { values } = parseArgs({
+  const given = new BenchArguments(
     args,
-    strict: true,
-    options: {
-      rounds: { type: "string", default: "5" },
-      size: { type: "string", default: "1024" },
-      inputs: { type: "string", default: "random,ram,disk" },
-      link: { type: "string", default: "loopback" },
-      contenders: { type: "string", default: contenderNames.join(",") },
-      folder: { type: "string", default: "/dev/shm" },
-      seed: { type: "string" },
-      json: { type: "string" },
-      install: { type: "boolean", default: false },
-    },
-  });
+    `--rounds 5 --size 1024 --inputs random,ram,disk --link loopback --contenders ${contenderNames.join(",")} --folder /dev/shm --seed --json --install!`,
+  );
   return {
-    rounds: wholeNumber("--rounds", values.rounds, 1, 1000),
-    sizeMiB: wholeNumber("--size", values.size, 16, 64 * 1024),
-    inputs: listOf("--inputs", values.inputs, inputNames),
-    links: listOf("--link", values.link, linkNames),
-    contenders: listOf("--contenders", values.contenders, contenderNames),
-    folder: values.folder,
-    seed: seedOf(values.seed),
-    json: values.json,
-    install: values.install,
+    rounds: given.wholeNumber("--rounds", 1, 1000),
+    sizeMiB: given.wholeNumber("--size", 16, 64 * 1024),
+    inputs: given.names("--inputs", inputNames),
+    links: given.names("--link", linkNames),
+    contenders: given.names("--contenders", contenderNames),
+    install: given.has("--install"),
+    ...given.usual(),
   };
-}
-
-/** The number of an option. Throws an Error with a sentence where it is none or out of its bounds. */
-export function wholeNumber(flag: string, text: string, least: number, most: number): number {
-  const value = Number(text);
-  if (/^\d+$/.test(text) && value >= least && value <= most) return value;
-  throw new Error(`${flag} takes a whole number from ${least} to ${most}, not ${text}`);
-}
-
-/** The seed of an order, a new one where none is given. Throws an Error with a sentence where it is no seed. */
-export function seedOf(text: string | undefined): number {
-  if (text === undefined) return crypto.getRandomValues(new Uint32Array(1))[0]!;
-  return wholeNumber("--seed", text, 0, 2 ** 32 - 1);
-}
-
-/** Names with commas between them, each once. Throws an Error with a sentence where one is not known. */
-export function listOf<Name extends string>(flag: string, text: string, known: readonly Name[]): Name[] {
-  const names = [...new Set(text.split(","))];
-  const isKnown = (name: string): name is Name => (known as readonly string[]).includes(name);
-  const strange = names.find((name) => !isKnown(name));
-  if (strange !== undefined) throw new Error(`${flag} knows ${known.join(", ")}, not ${strange}`);
-  return names.filter(isKnown);
 }

@@ -49,3 +49,25 @@ function readOrEmpty(path: string): string {
     return "";
   }
 }
+
+/** Watches over several processes, which all end together. */
+export class MemoryWatches {
+  readonly #all: MemoryWatch[] = [];
+
+  watch(pid: number): MemoryWatch {
+    const memory = new MemoryWatch(pid);
+    this.#all.push(memory);
+    return memory;
+  }
+
+  stop(): void {
+    for (const memory of this.#all) memory.stop();
+  }
+}
+
+/** User and system CPU time of a process that has ended, in milliseconds. Throws an Error if it has not. */
+export function cpuMsOfEnded(process: { cpuMs(): { userMs: number; systemMs: number } | undefined }): number {
+  const cpu = process.cpuMs();
+  if (cpu === undefined) throw new Error("a process's CPU time is not known before it has ended");
+  return cpu.userMs + cpu.systemMs;
+}

@@ -2,27 +2,11 @@
 import { expect, test } from "bun:test";
 import { aimList } from "./aims.ts";
 import { contenders } from "./contenders.ts";
-import type { Input } from "./inputs.ts";
+import { imageOnBase, input, ram } from "./inputs/sample-inputs.ts";
 import { inputTable } from "./report.ts";
 import type { Sample } from "./sample.ts";
 
 const mib = 2 ** 20;
-const input: Input = {
-  name: "random",
-  path: "/nowhere",
-  kind: "disk",
-  sparse: false,
-  bytes: 2 ** 30,
-  allocatedBytes: 2 ** 30,
-  title: "random bytes",
-};
-const ram: Input = { ...input, name: "ram", kind: "ram" };
-const image: Input = { ...input, name: "debian-raw", sparse: true };
-const imageOnBase: Input = {
-  ...image,
-  name: "debian-raw-base",
-  before: { path: "/base.raw", kind: "base", title: "its base" },
-};
 const loopback = { name: "loopback", title: "over loopback" } as const;
 const cost = { cpuMs: 500, peakBytes: 64 * mib };
 

@@ -6,7 +6,7 @@ import { withDeadline } from "../support/system/deadline.ts";
 import { type Contender, endedWell, type Indexing, type Process } from "./contender.ts";
 import type { Input } from "./inputs.ts";
 import type { Link, LinkName } from "./link.ts";
-import { MemoryWatch } from "./processes.ts";
+import { cpuMsOfEnded, MemoryWatches } from "./processes.ts";
 
 export interface SideCost {
   /** User and system time of its processes. */
@@ -54,20 +54,15 @@ export async function takeSample(
   mkdirSync(folder);
   let destination: Process | undefined;
   let source: Process | undefined;
-  const watches: MemoryWatch[] = [];
-  const watch = ({ pid }: Process): MemoryWatch => {
-    const memory = new MemoryWatch(pid);
-    watches.push(memory);
-    return memory;
-  };
+  const watches = new MemoryWatches();
   try {
     const attempt = await contender.prepare(input, folder, link);
     destination = attempt.destination;
-    const destinationMemory = destination && watch(destination);
+    const destinationMemory = destination && watches.watch(destination.pid);
     const wireBefore = await link.wireBytes();
     const begun = performance.now();
     source = attempt.start();
-    const sourceMemory = watch(source);
+    const sourceMemory = watches.watch(source.pid);
     await withDeadline(endedWell(source, "the source"), deadlineMs, "the end of the source");
     await withDeadline(attempt.arrived(), deadlineMs, "the bytes at the destination");
     const seconds = (performance.now() - begun) / 1000;
@@ -80,10 +75,10 @@ export async function takeSample(
       contender: contender.name,
       bytes: input.bytes,
       seconds,
-      source: { cpuMs: cpuMsOf(source), peakBytes: sourceMemory.stop() },
+      source: { cpuMs: cpuMsOfEnded(source), peakBytes: sourceMemory.stop() },
       destination: destination &&
         destinationMemory && {
-          cpuMs: cpuMsOf(destination) - (attempt.indexing?.cpuMs ?? 0),
+          cpuMs: cpuMsOfEnded(destination) - (attempt.indexing?.cpuMs ?? 0),
           peakBytes: destinationMemory.stop(),
         },
       indexing: attempt.indexing,
@@ -99,16 +94,9 @@ export async function takeSample(
       `${contender.name} on ${input.name} ${link.title}: ${message}${there && `; the destination wrote: ${there}`}`,
     );
   } finally {
-    for (const memory of watches) memory.stop();
+    watches.stop();
     // Those too of a contender that did not get ready.
     await killChildren();
     rmSync(folder, { recursive: true, force: true });
   }
-}
-
-/** Of a process that has ended, in milliseconds. */
-function cpuMsOf(process: Process): number {
-  const cpu = process.cpuMs();
-  if (cpu === undefined) throw new Error("a process's CPU time is not known before it has ended");
-  return cpu.userMs + cpu.systemMs;
 }

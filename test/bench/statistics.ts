@@ -1,4 +1,5 @@
 /** The few figures that the benchmark draws from its samples. */
+import { SeededRandom } from "../support/system/random.ts";
 
 /** The middle value, or the mean of the two in the middle. Throws where there is none. */
 export function median(values: number[]): number {
@@ -37,15 +38,10 @@ export function straightLine(points: readonly (readonly [number, number])[]): St
   };
 }
 
-/** A repeatable source of numbers from 0 up to 1 (mulberry32): for an order, not for secrets. */
+/** A repeatable source of numbers from 0 up to 1: for an order, not for secrets. */
 export function seededRandom(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
+  const random = new SeededRandom(seed);
+  return () => random.next();
 }
 
 /** The same things in another order (Fisher and Yates). */

@@ -1,7 +1,6 @@
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { createPrivateKey, generateKeyPairSync, X509Certificate } from "node:crypto";
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { chmodSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { inspect } from "node:util";
 import { fingerprintOf, makeCertificate } from "../../src/channel/certificate.ts";
@@ -13,14 +12,13 @@ import {
   unsealIdentity,
 } from "../../src/channel/identity.ts";
 import { MigrateError } from "../../src/protocol/errors.ts";
+import { eachTestInFolder } from "../support/system/test-folder.ts";
 
-let home: string;
-let file: string;
-beforeEach(() => {
-  home = mkdtempSync(join(tmpdir(), "migrate-identity-"));
+let [home, file] = ["", ""];
+eachTestInFolder("migrate-identity-", (made) => {
+  home = made;
   file = join(home, "identity.pem");
 });
-afterEach(() => rmSync(home, { recursive: true, force: true }));
 
 const codeOf = (thrown: unknown) => (thrown instanceof MigrateError ? thrown.code : `no error but ${thrown}`);
 /** The least work that is allowed: what is tested here is not how hard a guess is. */

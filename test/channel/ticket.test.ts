@@ -12,6 +12,7 @@ import {
   proveTicket,
 } from "../../src/channel/ticket.ts";
 import { MigrateError } from "../../src/protocol/errors.ts";
+import { refusalOf } from "../support/system/refusals.ts";
 
 const destination = `sha256:${"d0".repeat(32)}`;
 const source = `sha256:${"50".repeat(32)}`;
@@ -20,15 +21,7 @@ const exporter = Buffer.alloc(32, 0xe0);
 /** Gives the id, then the secret. */
 const fixedBytes = (count: number) => (count === 16 ? secret : Buffer.alloc(count, 0x1d));
 
-function refusal(text: string): MigrateError {
-  try {
-    parseTicket(text);
-  } catch (thrown) {
-    if (thrown instanceof MigrateError) return thrown;
-    throw thrown;
-  }
-  throw new Error("the ticket was not refused");
-}
+const refusal = (text: string) => refusalOf(() => parseTicket(text));
 
 /** The text of a ticket with these bytes and a right checksum. */
 function textOf(body: Buffer): string {

@@ -1,41 +1,22 @@
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import {
-  chmodSync,
-  existsSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { describe, expect, test } from "bun:test";
+import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { TrustFile } from "../../src/channel/trust.ts";
-import { MigrateError } from "../../src/protocol/errors.ts";
+import type { MigrateError } from "../../src/protocol/errors.ts";
+import { refusalOf } from "../support/system/refusals.ts";
+import { eachTestInFolder } from "../support/system/test-folder.ts";
 
 const [a, b, c] = ["aa", "bb", "cc"].map((byte) => `sha256:${byte.repeat(32)}`) as [string, string, string];
 
 let home: string;
 let file: string;
-beforeEach(() => {
-  home = mkdtempSync(join(tmpdir(), "migrate-trust-"));
+eachTestInFolder("migrate-trust-", (made) => {
+  home = made;
   file = join(home, "trust");
 });
-afterEach(() => rmSync(home, { recursive: true, force: true }));
 
 const write = (text: string) => writeFileSync(file, text, { mode: 0o600 });
 const read = () => readFileSync(file, "utf8");
-
-function errorOf(act: () => unknown): MigrateError {
-  try {
-    act();
-  } catch (thrown) {
-    if (thrown instanceof MigrateError) return thrown;
-    throw thrown;
-  }
-  throw new Error("nothing was thrown");
-}
 
 describe("reading the trust file", () => {
   test("an absent one trusts nobody and is not made", () => {
@@ -95,7 +76,7 @@ describe("reading the trust file", () => {
   ] as const) {
     test(`is an error that names file and line for ${what}`, () => {
       write(`# comment\n${b} destination db:7600\n\n${line}\n`);
-      const error = errorOf(() => TrustFile.load(home));
+      const error = refusalOf(() => TrustFile.load(home));
       expect(error.code).toBe("not-trusted");
       expect(error.message).toStartWith(`${file}, line 4: `);
       expect(error.hint).toBeString();
@@ -105,7 +86,7 @@ describe("reading the trust file", () => {
   test("is refused when others could have written the file", () => {
     write(`${a} source web\n`);
     chmodSync(file, 0o662);
-    expect(errorOf(() => TrustFile.load(home)).code).toBe("home-unusable");
+    expect(refusalOf(() => TrustFile.load(home)).code).toBe("home-unusable");
   });
 
   test("sees what a person changes while it runs, a removal above all", () => {
@@ -116,7 +97,7 @@ describe("reading the trust file", () => {
     expect(trust.allows(a, "source")).toBe(false);
     expect(trust.allows(b, "source")).toBe(true);
     write("rubbish\n");
-    expect(errorOf(() => trust.allows(b, "source")).code).toBe("not-trusted");
+    expect(refusalOf(() => trust.allows(b, "source")).code).toBe("not-trusted");
     rmSync(file);
     expect(trust.allows(b, "source")).toBe(false);
   });

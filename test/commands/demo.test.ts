@@ -1,17 +1,12 @@
-import { afterEach, beforeEach, expect, test } from "bun:test";
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { expect, test } from "bun:test";
+import { readdirSync } from "node:fs";
 import { join } from "node:path";
-import { killChildren } from "../support/system/child.ts";
 import { runMigrate } from "../support/system/process.ts";
+import { eachTestInFolder } from "../support/system/test-folder.ts";
 
 let folder = "";
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "migrate-demo-test-"));
-});
-afterEach(async () => {
-  await killChildren();
-  rmSync(folder, { recursive: true, force: true });
+eachTestInFolder("migrate-demo-test-", (made) => {
+  folder = made;
 });
 
 const MiB = 1024 ** 2;

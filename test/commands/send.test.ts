@@ -1,27 +1,18 @@
 /** What `migrate send` and `serve` refuse before anything is touched, and what the help shows of VMs that run. */
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import type { CommandGroup } from "../../src/commands/cli/define-command.ts";
 import { runProgram } from "../../src/commands/cli/program.ts";
 import { parseCompression } from "../../src/commands/send.ts";
 import { exitCodes, MigrateError } from "../../src/protocol/errors.ts";
-import { TestWorld } from "./world.ts";
+import { commandTree, eachTestHasWorld, type TestWorld } from "./world.ts";
 
-const tree: CommandGroup = {
-  name: "migrate",
-  summary: "move VMs",
-  commands: {
-    send: async () => (await import("../../src/commands/send.ts")).default,
-    serve: async () => (await import("../../src/commands/serve.ts")).default,
-  },
-};
+const tree = commandTree("send", "serve");
 
 let world: TestWorld;
-beforeEach(() => {
-  world = new TestWorld();
+eachTestHasWorld((made) => {
+  world = made;
 });
-afterEach(() => world.remove());
 
 const run = (...words: string[]) => runProgram(tree, words, world);
 

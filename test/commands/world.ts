@@ -1,9 +1,11 @@
 /** A made-up process for tests of commands: what it wrote can be read, and its home is a temporary folder. */
+import { afterEach, beforeEach } from "bun:test";
 import { EventEmitter } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { World } from "../../src/commands/cli/context.ts";
+import type { CommandGroup } from "../../src/commands/cli/define-command.ts";
 import type { Output } from "../../src/terminal/output.ts";
 
 export class TestWorld implements World {
@@ -51,4 +53,21 @@ export class TestWorld implements World {
   remove(): void {
     rmSync(this.folder, { recursive: true, force: true });
   }
+}
+
+/** The command tree of these commands alone, as main.ts has it. */
+export function commandTree(...names: string[]): CommandGroup {
+  const load = (name: string) => async () => (await import(`../../src/commands/${name}.ts`)).default;
+  const commands = Object.fromEntries(names.map((name) => [name, load(name)]));
+  return { name: "migrate", summary: "move VMs", commands };
+}
+
+/** Gives each test a world of its own. */
+export function eachTestHasWorld(take: (world: TestWorld) => void): void {
+  let world: TestWorld | undefined;
+  beforeEach(() => {
+    world = new TestWorld();
+    take(world);
+  });
+  afterEach(() => world?.remove());
 }

@@ -1,13 +1,12 @@
 /** The compiled binary, killed while a VM is sent of which half is repeats of the rest, and started again. */
-import { afterEach, beforeEach, expect, test } from "bun:test";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { limits } from "../../src/protocol/limits.ts";
 import { makeSmallVm, overwrite, type SmallVm } from "../support/files/small-vm.ts";
+import { eachTestHasHosts } from "../support/moves/hosts-of-tests.ts";
 import { expectMoved, expectOneOwner } from "../support/moves/ownership.ts";
-import { TwoHosts } from "../support/moves/two-hosts.ts";
-import { killChildren } from "../support/system/child.ts";
+import type { TwoHosts } from "../support/moves/two-hosts.ts";
 import type { MigrateProcess } from "../support/system/process.ts";
 import { SeededRandom } from "../support/system/random.ts";
 
@@ -19,14 +18,8 @@ const secondBytes = 48 * mebibyte;
 let root: string;
 let hosts: TwoHosts;
 
-beforeEach(async () => {
-  root = mkdtempSync(join(tmpdir(), "migrate-repeats-kill-"));
-  hosts = await TwoHosts.make(join(root, "hosts"));
-});
-afterEach(async () => {
-  await killChildren();
-  await hosts.close();
-  rmSync(root, { recursive: true, force: true });
+eachTestHasHosts("migrate-repeats-kill-", (made) => {
+  ({ root, hosts } = made);
 });
 
 /** A disk of which no page is like another, and one every other chunk of which has pages of the first in any order. */

@@ -1,13 +1,11 @@
 /** The compiled binary, killed at random moments of a transfer and started again with the same command. */
-import { afterEach, beforeEach, expect, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { expect, test } from "bun:test";
 import { join } from "node:path";
 import { makeSmallVm, randomStream, type SmallVm, type SmallVmOptions } from "../support/files/small-vm.ts";
 import { baseName, storeBase } from "../support/files/stored-base.ts";
+import { eachTestHasHosts } from "../support/moves/hosts-of-tests.ts";
 import { expectMoved, expectOneOwner } from "../support/moves/ownership.ts";
-import { TwoHosts } from "../support/moves/two-hosts.ts";
-import { killChildren } from "../support/system/child.ts";
+import type { TwoHosts } from "../support/moves/two-hosts.ts";
 import type { EventNamed, MigrateProcess } from "../support/system/process.ts";
 
 const mebibyte = 1024 ** 2;
@@ -16,14 +14,8 @@ const windowBytes = 16 * mebibyte;
 let root: string;
 let hosts: TwoHosts;
 
-beforeEach(async () => {
-  root = mkdtempSync(join(tmpdir(), "migrate-sigkill-"));
-  hosts = await TwoHosts.make(join(root, "hosts"));
-});
-afterEach(async () => {
-  await killChildren();
-  await hosts.close();
-  rmSync(root, { recursive: true, force: true });
+eachTestHasHosts("migrate-sigkill-", (made) => {
+  ({ root, hosts } = made);
 });
 
 const dataBytes = 200 * mebibyte + 4321;

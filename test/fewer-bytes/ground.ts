@@ -1,6 +1,18 @@
 /** A source and a destination whose store has something already: for tests of what need not be sent. */
 import { expect } from "bun:test";
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Report } from "../../src/migration/report/report.ts";
@@ -102,4 +114,13 @@ export class Ground {
     await stopServing();
     rmSync(this.root, { recursive: true, force: true });
   }
+}
+
+/** Writes over a part of a file, which then looks as old as before. */
+export function overwriteUnseen(path: string, at: number, bytes: Buffer): void {
+  const { atime, mtime } = statSync(path);
+  const fd = openSync(path, "r+");
+  writeSync(fd, bytes, 0, bytes.length, at);
+  closeSync(fd);
+  utimesSync(path, atime, mtime);
 }

@@ -1,16 +1,6 @@
 /** What a VM has twice comes once: pages of its RAM that its disk has, and what its disk has in several places. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import {
-  closeSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  statSync,
-  utimesSync,
-  writeFileSync,
-  writeSync,
-} from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Report } from "../../src/migration/report/report.ts";
 import { limits } from "../../src/protocol/limits.ts";
@@ -20,7 +10,7 @@ import { CuttingProxy } from "../support/moves/cutting-proxy.ts";
 import { type SendingOptions, type Sent, sendOnce } from "../support/moves/sending.ts";
 import { SeededRandom } from "../support/system/random.ts";
 import { savedStream } from "../transfer/reuse/repeats/saved-stream.ts";
-import { Ground, mixedData } from "./ground.ts";
+import { Ground, mixedData, overwriteUnseen } from "./ground.ts";
 
 const mebibyte = 1024 ** 2;
 const { chunkBytes, pageBytes } = limits;
@@ -175,15 +165,6 @@ async function throughProxy(
   }
 }
 
-/** Writes over a part of a file, which then looks as old as before. */
-function overwrite(path: string, at: number, bytes: Buffer): void {
-  const { atime, mtime } = statSync(path);
-  const fd = openSync(path, "r+");
-  writeSync(fd, bytes, 0, bytes.length, at);
-  closeSync(fd);
-  utimesSync(path, atime, mtime);
-}
-
 // [COPY-2] [COPY-3]
 test("a destination whose repeat is not what the source takes it for asks again, and the bytes are equal", async () => {
   await throughProxy(async (proxy, options) => {
@@ -197,11 +178,11 @@ test("a destination whose repeat is not what the source takes it for asks again,
       // The first chunk is there; all that are repeats of it are still to come, but for one or two.
       if (direction === "to-source" && name === "ack" && !changed) {
         changed = true;
-        overwrite(staged(), 0, Buffer.from(first.map((byte) => byte ^ 1)));
+        overwriteUnseen(staged(), 0, Buffer.from(first.map((byte) => byte ^ 1)));
       }
       if (direction === "to-source" && name === "want" && !restored) {
         restored = true;
-        overwrite(staged(), 0, first);
+        overwriteUnseen(staged(), 0, first);
       }
     };
     const sent = await sendWhole(vm, options);

@@ -1,22 +1,13 @@
 /** What a store has is taken from it where it is whole and still the same, and never where it is not. */
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import {
-  closeSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  rmSync,
-  statSync,
-  utimesSync,
-  writeSync,
-} from "node:fs";
+import { closeSync, mkdirSync, openSync, readdirSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { limits } from "../../src/protocol/limits.ts";
 import { randomStream } from "../support/files/small-vm.ts";
 import { CuttingProxy } from "../support/moves/cutting-proxy.ts";
 import { sendOnce } from "../support/moves/sending.ts";
 import { until } from "../support/system/until.ts";
-import { Ground } from "./ground.ts";
+import { Ground, overwriteUnseen } from "./ground.ts";
 
 const mebibyte = 1024 ** 2;
 const { blockBytes } = limits;
@@ -31,14 +22,6 @@ afterEach(async () => {
 
 /** Bytes of which no block is like another. */
 const content = (mib: number, seed = 1) => randomStream(seed)(mib * mebibyte);
-
-function overwrite(path: string, at: number, bytes: Buffer): void {
-  const { atime, mtime } = statSync(path);
-  const fd = openSync(path, "r+");
-  writeSync(fd, bytes, 0, bytes.length, at);
-  closeSync(fd);
-  utimesSync(path, atime, mtime);
-}
 
 test("all of a VM that the store holds under another name is found there, and next to nothing is sent", async () => {
   const disk = content(6);
@@ -58,7 +41,7 @@ test.each([
   const disk = content(6);
   const stored = ground.stored("golden", disk);
   await ground.serve({ index });
-  overwrite(stored, 2 * mebibyte + 12_345, Buffer.of(disk[2 * mebibyte + 12_345]! ^ 1));
+  overwriteUnseen(stored, 2 * mebibyte + 12_345, Buffer.of(disk[2 * mebibyte + 12_345]! ^ 1));
   const sent = await ground.send(ground.vm(disk), disk, base === undefined ? {} : { base });
   expect(sent.foundBytes).toBe(disk.length - blockBytes);
   expect(sent.chunksSent).toBe(1);

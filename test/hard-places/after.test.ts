@@ -1,10 +1,9 @@
 /** What becomes of the source's files, of copies, and of a VM that comes back. */
-import { afterEach, beforeEach, expect, test } from "bun:test";
+import { expect, test } from "bun:test";
 import {
   closeSync,
   existsSync,
   mkdirSync,
-  mkdtempSync,
   openSync,
   readFileSync,
   renameSync,
@@ -13,30 +12,20 @@ import {
   writeFileSync,
   writeSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { hashOf, makeSmallVm, overwrite, type SmallVm } from "../support/files/small-vm.ts";
+import { hashOf, overwrite, type SmallVm } from "../support/files/small-vm.ts";
+import { eachTestHasHosts } from "../support/moves/hosts-of-tests.ts";
 import { expectMoved, sessionsIn, wholeAtSource } from "../support/moves/ownership.ts";
 import { TwoHosts } from "../support/moves/two-hosts.ts";
-import { killChildren } from "../support/system/child.ts";
-import { MountNamespace } from "../support/system/mount-namespace.ts";
+import { mountsOfEachTest } from "../support/system/mount-namespace.ts";
 import { builtBinary, type MigrateProcess } from "../support/system/process.ts";
 
 let root: string;
 let vm: SmallVm;
 let hosts: TwoHosts;
-const namespaces: MountNamespace[] = [];
-
-beforeEach(async () => {
-  root = mkdtempSync(join(tmpdir(), "migrate-after-"));
-  vm = makeSmallVm(join(root, "web1"));
-  hosts = await TwoHosts.make(join(root, "hosts"));
-});
-afterEach(async () => {
-  await killChildren();
-  await hosts.close();
-  for (const namespace of namespaces.splice(0)) await namespace.close();
-  rmSync(root, { recursive: true, force: true });
+const newMounts = mountsOfEachTest();
+eachTestHasHosts("migrate-after-", (made) => {
+  ({ root, vm, hosts } = made);
 });
 
 async function expectEnd(process: MigrateProcess, code: number, error?: string): Promise<void> {
@@ -115,11 +104,10 @@ test("files that cannot be renamed are an error, said loudly: the VM is the dest
   const around = join(root, "around");
   mkdirSync(around);
   renameSync(vm.folder, join(around, "web1"));
-  const namespace = await MountNamespace.make([
+  const namespace = await newMounts([
     `mount --bind '${around}' '${around}'`,
     `mount -o remount,ro,bind '${around}'`,
   ]);
-  namespaces.push(namespace);
   const folder = join(around, "web1");
   const send = hosts.send(folder, [], { binary: [...namespace.enter("/"), builtBinary] });
   await expectEnd(send, 5, "io");

@@ -1,28 +1,26 @@
 /** A wall clock that is set, back or forward, at any time: everything that waits waits on the monotonic one. */
-import { afterEach, beforeEach, expect, setSystemTime, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { expect, setSystemTime, test } from "bun:test";
 import { join } from "node:path";
 import { makeSmallVm, type SmallVm } from "../support/files/small-vm.ts";
 import { CuttingProxy } from "../support/moves/cutting-proxy.ts";
 import { expectMoved } from "../support/moves/ownership.ts";
 import { sendOnce } from "../support/moves/sending.ts";
 import { startServing, stopServing } from "../support/moves/serving.ts";
+import { eachTestInFolder } from "../support/system/test-folder.ts";
 
 const yearMs = 365 * 24 * 3_600_000;
 let root: string;
 let vm: SmallVm;
 let hosts: { sourceHome: string; destinationHome: string; store: string };
 
-beforeEach(() => {
-  root = mkdtempSync(join(tmpdir(), "migrate-clock-"));
+eachTestInFolder("migrate-clock-", (made) => {
+  root = made;
   vm = makeSmallVm(join(root, "web1"));
   hosts = { sourceHome: join(root, "a"), destinationHome: join(root, "b"), store: join(root, "store") };
-});
-afterEach(async () => {
-  setSystemTime();
-  await stopServing();
-  rmSync(root, { recursive: true, force: true });
+  return async () => {
+    setSystemTime();
+    await stopServing();
+  };
 });
 
 const serveHere = (ticketTtlMs: number) =>

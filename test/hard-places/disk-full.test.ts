@@ -1,7 +1,6 @@
 /** Disks that are full, at any moment: a clear refusal, the server goes on, and so does the session. */
-import { afterEach, beforeEach, expect, test } from "bun:test";
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { expect, test } from "bun:test";
+import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { SmallDisk } from "../support/files/small-disk.ts";
 import { makeSmallVm, type SmallVm } from "../support/files/small-vm.ts";
@@ -11,8 +10,8 @@ import { expectMoved, expectOneOwner } from "../support/moves/ownership.ts";
 import { sendOnce } from "../support/moves/sending.ts";
 import { startServing, stopServing } from "../support/moves/serving.ts";
 import { TwoHosts } from "../support/moves/two-hosts.ts";
-import { killChildren } from "../support/system/child.ts";
 import { builtBinary, runMigrate } from "../support/system/process.ts";
+import { eachTestInFolder } from "../support/system/test-folder.ts";
 
 const mebibyte = 1024 ** 2;
 let root: string;
@@ -23,18 +22,16 @@ let disk: SmallDisk;
 /** 6 MiB of data. */
 const ram = { bytes: 6 * mebibyte + 99, extents: [{ at: 0, bytes: 6 * mebibyte + 99 }] };
 
-beforeEach(async () => {
-  root = mkdtempSync(join(tmpdir(), "migrate-full-"));
+eachTestInFolder("migrate-full-", async (made) => {
+  root = made;
   vm = makeSmallVm(join(root, "web1"), { ram, disks: [] });
   hosts = await TwoHosts.make(join(root, "hosts"));
   disk = await SmallDisk.make(join(root, "disk"), 8 * mebibyte);
-});
-afterEach(async () => {
-  await killChildren();
-  await stopServing();
-  await hosts.close();
-  await disk.close();
-  rmSync(root, { recursive: true, force: true });
+  return async () => {
+    await stopServing();
+    await hosts.close();
+    await disk.close();
+  };
 });
 
 /** `migrate serve` with its store on the small disk. */

@@ -1,13 +1,10 @@
 /** SIGINT and SIGTERM at every phase: what can be stopped stops at once, what cannot settles. */
-import { afterEach, beforeEach, expect, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
+import { expect, test } from "bun:test";
 import { createServer } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { makeSmallVm, type SmallVm } from "../support/files/small-vm.ts";
+import type { SmallVm } from "../support/files/small-vm.ts";
+import { eachTestHasHosts } from "../support/moves/hosts-of-tests.ts";
 import { expectMoved, expectOneOwner, sessionsIn } from "../support/moves/ownership.ts";
-import { TwoHosts } from "../support/moves/two-hosts.ts";
-import { killChildren } from "../support/system/child.ts";
+import type { TwoHosts } from "../support/moves/two-hosts.ts";
 import { withDeadline } from "../support/system/deadline.ts";
 import { type MigrateProcess, runMigrate } from "../support/system/process.ts";
 import { until } from "../support/system/until.ts";
@@ -15,20 +12,16 @@ import { until } from "../support/system/until.ts";
 /** "At once", for a machine that has other things to do: far below the deadlines of a link (10 and 20 s). */
 const atOnceMs = 5_000;
 
-let root: string;
 let vm: SmallVm;
 let hosts: TwoHosts;
 
-beforeEach(async () => {
-  root = mkdtempSync(join(tmpdir(), "migrate-interrupt-"));
-  vm = makeSmallVm(join(root, "web1"));
-  hosts = await TwoHosts.make(join(root, "hosts"), { insecure: true });
-});
-afterEach(async () => {
-  await killChildren();
-  await hosts.close();
-  rmSync(root, { recursive: true, force: true });
-});
+eachTestHasHosts(
+  "migrate-interrupt-",
+  (made) => {
+    ({ vm, hosts } = made);
+  },
+  { insecure: true },
+);
 
 /** Sends the signal and sees the program end at once, with 130 and "interrupted". */
 async function expectStopped(send: MigrateProcess, signal: "SIGINT" | "SIGTERM" = "SIGINT"): Promise<void> {

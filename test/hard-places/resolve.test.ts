@@ -1,11 +1,11 @@
 /** `migrate resolve`, `status` and `history` in every state that a cut can leave a session in, on both sides. */
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { describe, expect, test } from "bun:test";
+import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { FrameName } from "../../src/protocol/frames.ts";
 import { makeSmallVm, type SmallVm } from "../support/files/small-vm.ts";
-import { CuttingProxy } from "../support/moves/cutting-proxy.ts";
+import type { CuttingProxy } from "../support/moves/cutting-proxy.ts";
+import { eachTestHasLink } from "../support/moves/hosts-of-tests.ts";
 import {
   expectMoved,
   expectOneOwner,
@@ -14,8 +14,7 @@ import {
   wholeAtSource,
 } from "../support/moves/ownership.ts";
 import { type Sent, sendOnce } from "../support/moves/sending.ts";
-import { type Serving, startServing, stopServing } from "../support/moves/serving.ts";
-import { killChildren } from "../support/system/child.ts";
+import { type Serving, startServing } from "../support/moves/serving.ts";
 import { type MigrateProcess, runMigrate } from "../support/system/process.ts";
 
 let root: string;
@@ -24,18 +23,8 @@ let hosts: Hosts;
 let serving: Serving;
 let proxy: CuttingProxy;
 
-beforeEach(async () => {
-  root = mkdtempSync(join(tmpdir(), "migrate-resolve-"));
-  vm = makeSmallVm(join(root, "web1"));
-  hosts = { sourceHome: join(root, "a"), destinationHome: join(root, "b"), store: join(root, "store") };
-  serving = await startServing({ home: hosts.destinationHome, store: hosts.store });
-  proxy = await CuttingProxy.open({ target: () => serving.address, parseFrames: true });
-});
-afterEach(async () => {
-  await killChildren();
-  await stopServing();
-  await proxy.close();
-  rmSync(root, { recursive: true, force: true });
+eachTestHasLink("migrate-resolve-", (made) => {
+  ({ root, vm, hosts, serving, proxy } = made);
 });
 
 /** What a link that breaks before a frame leaves behind. */

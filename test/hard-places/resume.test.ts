@@ -2,12 +2,11 @@
  * A migration that was cut goes on from what is on the destination's disk, whatever has become of it
  * meanwhile, and not from what anybody remembers: exactly the chunks that differ are sent.
  */
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import {
   appendFileSync,
   closeSync,
   copyFileSync,
-  mkdtempSync,
   openSync,
   readdirSync,
   renameSync,
@@ -16,20 +15,19 @@ import {
   truncateSync,
   writeSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { punchHole } from "../../src/platform/holes.ts";
 import type { FrameName } from "../../src/protocol/frames.ts";
 import { chunkLength } from "../../src/protocol/limits.ts";
-import { hashOf, makeSmallVm, overwrite, randomStream, type SmallVm } from "../support/files/small-vm.ts";
-import { CuttingProxy } from "../support/moves/cutting-proxy.ts";
+import { hashOf, overwrite, randomStream, type SmallVm } from "../support/files/small-vm.ts";
+import type { CuttingProxy } from "../support/moves/cutting-proxy.ts";
+import { eachTestHasLink } from "../support/moves/hosts-of-tests.ts";
 import { expectMoved, expectOneOwner, sessionsIn } from "../support/moves/ownership.ts";
 import { type Sent, sendOnce } from "../support/moves/sending.ts";
-import { type Serving, startServing, stopServing } from "../support/moves/serving.ts";
+import { type Serving, startServing } from "../support/moves/serving.ts";
 import { until } from "../support/system/until.ts";
 
 const mebibyte = 1024 ** 2;
-let root: string;
 let vm: SmallVm;
 let serving: Serving;
 let proxy: CuttingProxy;
@@ -39,21 +37,8 @@ const serveHere = () => startServing({ home: hosts.destinationHome, store: hosts
 const sendHere = (retryForMs = 5_000): Promise<Sent> =>
   sendOnce({ home: hosts.sourceHome, vm: vm.spec, address: proxy.address, retryForMs });
 
-beforeEach(async () => {
-  root = mkdtempSync(join(tmpdir(), "migrate-resume-"));
-  vm = makeSmallVm(join(root, "web1"));
-  hosts = {
-    sourceHome: join(root, "source"),
-    destinationHome: join(root, "destination"),
-    store: join(root, "store"),
-  };
-  serving = await serveHere();
-  proxy = await CuttingProxy.open({ target: () => serving.address, parseFrames: true });
-});
-afterEach(async () => {
-  await stopServing();
-  await proxy.close();
-  rmSync(root, { recursive: true, force: true });
+eachTestHasLink("migrate-resume-", (made) => {
+  ({ vm, hosts, serving, proxy } = made);
 });
 
 /** Sends up to a frame and no further: by default everything but the seal. */

@@ -1,35 +1,25 @@
 /** More than one at a time: one VM sent twice, many VMs to one serve, and the limits that are set. */
-import { afterEach, beforeEach, expect, test } from "bun:test";
-import { mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { expect, test } from "bun:test";
+import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { openHome } from "../../src/home/home.ts";
 import { Journal, type SessionRecord } from "../../src/migration/journal/journal.ts";
 import { filesCandidate } from "../../src/migration/providers/files/leaving-files.ts";
 import { claimSession } from "../../src/migration/source/claim.ts";
 import { makeSmallVm, type SmallVm } from "../support/files/small-vm.ts";
+import { eachTestHasHosts } from "../support/moves/hosts-of-tests.ts";
 import { expectMoved, expectOneOwner, sessionsIn } from "../support/moves/ownership.ts";
 import { sendOnce } from "../support/moves/sending.ts";
-import { startServing, stopServing } from "../support/moves/serving.ts";
-import { TwoHosts } from "../support/moves/two-hosts.ts";
-import { killChildren } from "../support/system/child.ts";
+import { startServing } from "../support/moves/serving.ts";
+import type { TwoHosts } from "../support/moves/two-hosts.ts";
 import { runMigrate } from "../support/system/process.ts";
 
-const mebibyte = 1024 ** 2;
 let root: string;
 let vm: SmallVm;
 let hosts: TwoHosts;
 
-beforeEach(async () => {
-  root = mkdtempSync(join(tmpdir(), "migrate-several-"));
-  vm = makeSmallVm(join(root, "web1"));
-  hosts = await TwoHosts.make(join(root, "hosts"));
-});
-afterEach(async () => {
-  await killChildren();
-  await stopServing();
-  await hosts.close();
-  rmSync(root, { recursive: true, force: true });
+eachTestHasHosts("migrate-several-", (made) => {
+  ({ root, vm, hosts } = made);
 });
 
 /** What another process writes down that begins to send the VM elsewhere. */
@@ -142,27 +132,6 @@ test("--once ends serve with 0 after one VM, not after one connection", async ()
   expect(serve.events.at(-1)).toMatchObject({ event: "done", name: vm.name, side: "destination" });
   expectMoved(vm, hosts, "once");
 });
-
-for (const streams of [1, 4]) {
-  test(`--bandwidth is kept within 5 %, over ${streams} lanes, and is never exceeded`, async () => {
-    const bytes = 40 * mebibyte;
-    const big = makeSmallVm(join(root, "big"), { ram: { bytes, extents: [{ at: 0, bytes }] }, disks: [] });
-    await hosts.serve();
-    const send = hosts.send(big.folder, ["--bandwidth", "10M", "--streams", String(streams)]);
-    let begunMs = 0;
-    await send.waitFor("phase", { where: ({ phase }) => phase === "stop-and-copy" });
-    begunMs = performance.now();
-    await send.waitFor("phase", { where: ({ phase }) => phase === "seal" });
-    const seconds = (performance.now() - begunMs) / 1000;
-    expect(await send.exit).toMatchObject({ code: 0 });
-    const wireBytes = statSync(join(hosts.store, "big", big.files[0]!.base)).size;
-    const expectedSeconds = wireBytes / (10 * mebibyte);
-    console.log(`${streams} lanes: ${(wireBytes / mebibyte / seconds).toFixed(2)} MiB/s of 10`);
-    // What a message takes from there to here is in it, a few milliseconds.
-    expect(seconds).toBeGreaterThan(expectedSeconds * 0.99);
-    expect(seconds).toBeLessThan(expectedSeconds * 1.05);
-  });
-}
 
 test("two serves on two stores of one host do not meddle with each other's sessions", async () => {
   await hosts.serve();

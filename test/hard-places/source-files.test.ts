@@ -1,15 +1,6 @@
 /** Source files that are not as they should be, and VMs of unusual make. */
-import { afterEach, beforeEach, expect, test } from "bun:test";
-import {
-  appendFileSync,
-  mkdirSync,
-  mkdtempSync,
-  renameSync,
-  rmSync,
-  truncateSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { expect, test } from "bun:test";
+import { appendFileSync, mkdirSync, renameSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import {
   makeSmallVm,
@@ -18,30 +9,19 @@ import {
   type SmallVm,
   usualDisk,
 } from "../support/files/small-vm.ts";
-import { CuttingProxy } from "../support/moves/cutting-proxy.ts";
+import type { CuttingProxy } from "../support/moves/cutting-proxy.ts";
+import { eachTestHasLink } from "../support/moves/hosts-of-tests.ts";
 import { expectMoved, expectOneOwner } from "../support/moves/ownership.ts";
 import { sendOnce } from "../support/moves/sending.ts";
-import { type Serving, startServing, stopServing } from "../support/moves/serving.ts";
 import { TwoHosts } from "../support/moves/two-hosts.ts";
-import { killChildren } from "../support/system/child.ts";
 
 const mebibyte = 1024 ** 2;
 let root: string;
 let hosts: { sourceHome: string; destinationHome: string; store: string };
-let serving: Serving;
 let proxy: CuttingProxy;
 
-beforeEach(async () => {
-  root = mkdtempSync(join(tmpdir(), "migrate-files-"));
-  hosts = { sourceHome: join(root, "a"), destinationHome: join(root, "b"), store: join(root, "store") };
-  serving = await startServing({ home: hosts.destinationHome, store: hosts.store });
-  proxy = await CuttingProxy.open({ target: () => serving.address, parseFrames: true });
-});
-afterEach(async () => {
-  await killChildren();
-  await stopServing();
-  await proxy.close();
-  rmSync(root, { recursive: true, force: true });
+eachTestHasLink("migrate-files-", (made) => {
+  ({ root, hosts, proxy } = made);
 });
 
 const send = (vm: SmallVm, lanes = 1) =>

@@ -1,61 +1,42 @@
 /** A destination whose store, name or port is not to be had: a clear refusal, and nothing is overwritten. */
-import { afterEach, beforeEach, expect, test } from "bun:test";
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { expect, test } from "bun:test";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { resolveSession } from "../../src/migration/operator/resolve.ts";
 import { makeSmallVm, type SmallVm } from "../support/files/small-vm.ts";
+import { eachTestHasHosts } from "../support/moves/hosts-of-tests.ts";
 import { expectMoved, expectOneOwner, sessionsIn, wholeAtSource } from "../support/moves/ownership.ts";
 import { sendOnce } from "../support/moves/sending.ts";
-import { startServing, stopServing } from "../support/moves/serving.ts";
-import { TwoHosts } from "../support/moves/two-hosts.ts";
-import { killChildren, runChild } from "../support/system/child.ts";
-import { MountNamespace } from "../support/system/mount-namespace.ts";
+import { startServing } from "../support/moves/serving.ts";
+import type { TwoHosts } from "../support/moves/two-hosts.ts";
+import { runChild } from "../support/system/child.ts";
+import { mountsOfEachTest } from "../support/system/mount-namespace.ts";
 import { builtBinary, runMigrate } from "../support/system/process.ts";
 
+const newMounts = mountsOfEachTest();
+/** By the destination, before anything was sent. */
+const refused = { side: "destination", phase: "prepare" };
 let root: string;
 let vm: SmallVm;
 let hosts: TwoHosts;
-const namespaces: MountNamespace[] = [];
-
-beforeEach(async () => {
-  root = mkdtempSync(join(tmpdir(), "migrate-store-"));
-  vm = makeSmallVm(join(root, "web1"));
-  hosts = await TwoHosts.make(join(root, "hosts"));
-});
-afterEach(async () => {
-  await killChildren();
-  await stopServing();
-  await hosts.close();
-  for (const namespace of namespaces.splice(0)) await namespace.close();
-  rmSync(root, { recursive: true, force: true });
+eachTestHasHosts("migrate-store-", (made) => {
+  ({ root, vm, hosts } = made);
 });
 
 test("a store on a read-only disk is refused at once, with exit code 2", async () => {
   mkdirSync(hosts.store);
-  const namespace = await MountNamespace.make([
+  const namespace = await newMounts([
     `mount --bind '${hosts.store}' '${hosts.store}'`,
     `mount -o remount,ro,bind '${hosts.store}'`,
   ]);
-  namespaces.push(namespace);
   const serve = hosts.startServe({ binary: [...namespace.enter("/"), builtBinary] });
   expect(await serve.waitFor("error")).toMatchObject({ code: "store-unusable", side: "destination" });
   expect(await serve.exit).toMatchObject({ code: 2 });
 });
 
 test("a store that becomes read-only under serve ends send with 6; serve goes on and so does the session", async () => {
-  const namespace = await MountNamespace.make([]);
-  namespaces.push(namespace);
+  const namespace = await newMounts([]);
   const inside = (...words: string[]) => runChild([...namespace.enter("/"), ...words]);
   const serve = await hosts.serve({ binary: [...namespace.enter("/"), builtBinary] });
   // Over what serve looks at by its path.
@@ -112,11 +93,7 @@ test("a name that is taken at the destination is refused with exit code 6, and w
   writeFileSync(join(hosts.store, vm.name, "precious"), "precious");
   await hosts.serve();
   const send = hosts.send(vm.folder);
-  expect(await send.waitFor("error")).toMatchObject({
-    code: "name-taken",
-    side: "destination",
-    phase: "prepare",
-  });
+  expect(await send.waitFor("error")).toMatchObject({ code: "name-taken", ...refused });
   expect(await send.exit).toMatchObject({ code: 6 });
   expect(readdirSync(hosts.store).sort()).toEqual([".migrate-lock", vm.name]);
   expect(readFileSync(join(hosts.store, vm.name, "precious"), "utf8")).toBe("precious");

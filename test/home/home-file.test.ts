@@ -1,18 +1,15 @@
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import {
   chmodSync,
   existsSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
-  rmSync,
   statSync,
   symlinkSync,
   truncateSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import {
   createHomeFile,
@@ -22,24 +19,15 @@ import {
   replaceHomeFile,
   withHomeLock,
 } from "../../src/home/home-file.ts";
-import { MigrateError } from "../../src/protocol/errors.ts";
+import { codeOf } from "../support/system/refusals.ts";
+import { eachTestInFolder } from "../support/system/test-folder.ts";
 
 let folder: string;
 let path: string;
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "migrate-file-"));
+eachTestInFolder("migrate-file-", (made) => {
+  folder = made;
   path = join(folder, "file");
 });
-afterEach(() => rmSync(folder, { recursive: true, force: true }));
-
-function codeOf(act: () => unknown): string {
-  try {
-    act();
-    return "no error";
-  } catch (thrown) {
-    return thrown instanceof MigrateError ? thrown.code : String(thrown);
-  }
-}
 
 describe("a file in the home", () => {
   test("is made once, closed to others, with nothing left beside it", () => {

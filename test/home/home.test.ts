@@ -1,36 +1,18 @@
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import {
-  chmodSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  rmSync,
-  statSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { describe, expect, test } from "bun:test";
+import { chmodSync, mkdirSync, readdirSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { migrateHome, openHome } from "../../src/home/home.ts";
-import { MigrateError } from "../../src/protocol/errors.ts";
+import { refusalOf } from "../support/system/refusals.ts";
+import { eachTestInFolder } from "../support/system/test-folder.ts";
 
 let folder: string;
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "migrate-home-"));
+eachTestInFolder("migrate-home-", (made) => {
+  folder = made;
 });
-afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 const modeOf = (path: string) => statSync(path).mode & 0o777;
 
-function refusal(path: string): MigrateError {
-  try {
-    openHome(path);
-  } catch (thrown) {
-    if (thrown instanceof MigrateError) return thrown;
-    throw thrown;
-  }
-  throw new Error("the home was not refused");
-}
+const refusal = (path: string) => refusalOf(() => openHome(path));
 
 describe("where the home is", () => {
   const user = 1000;

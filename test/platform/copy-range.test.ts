@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import {
   closeSync,
@@ -13,20 +13,19 @@ import {
   writeFileSync,
   writeSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { copyRange, sharesBlocks } from "../../src/platform/copy-range.ts";
+import { eachTestInFolder } from "../support/system/test-folder.ts";
 
 let folder: string;
 let fds: number[];
 
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "migrate-copy-"));
+eachTestInFolder("migrate-copy-", (made) => {
+  folder = made;
   fds = [];
-});
-afterEach(() => {
-  for (const fd of fds) closeSync(fd);
-  rmSync(folder, { recursive: true, force: true });
+  return () => {
+    for (const fd of fds) closeSync(fd);
+  };
 });
 
 function file(name: string, data: Buffer, flags = "r+"): number {

@@ -1,14 +1,13 @@
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { closeSync, fstatSync, mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { describe, expect, test } from "bun:test";
+import { closeSync, fstatSync, readdirSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { allocatedBytes, freeBytes, openNameless, supportsHoles } from "../../src/platform/filesystem.ts";
+import { eachTestInFolder } from "../support/system/test-folder.ts";
 
 let folder: string;
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "migrate-filesystem-"));
+eachTestInFolder("migrate-filesystem-", (made) => {
+  folder = made;
 });
-afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 describe("a file system", () => {
   test("tells its free room in bytes, as df does", async () => {

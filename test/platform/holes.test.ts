@@ -1,29 +1,17 @@
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import {
-  closeSync,
-  fstatSync,
-  ftruncateSync,
-  mkdtempSync,
-  openSync,
-  readSync,
-  rmSync,
-  writeSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { describe, expect, test } from "bun:test";
+import { closeSync, fstatSync, ftruncateSync, openSync, readSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { nextData, nextHole, punchHole } from "../../src/platform/holes.ts";
+import { eachTestInFolder } from "../support/system/test-folder.ts";
 
 const mebibyte = 1024 * 1024;
 let folder: string;
 let fd: number;
 
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "migrate-holes-"));
+eachTestInFolder("migrate-holes-", (made) => {
+  folder = made;
   fd = openSync(join(folder, "file"), "w+");
-});
-afterEach(() => {
-  closeSync(fd);
-  rmSync(folder, { recursive: true, force: true });
+  return () => closeSync(fd);
 });
 
 describe("finding holes", () => {

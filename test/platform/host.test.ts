@@ -1,14 +1,13 @@
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { describe, expect, test } from "bun:test";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { clockOk, cpuHasAes, kernelVersion, kvmUsable, which } from "../../src/platform/host.ts";
+import { eachTestInFolder } from "../support/system/test-folder.ts";
 
 let folder: string;
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "migrate-host-"));
+eachTestInFolder("migrate-host-", (made) => {
+  folder = made;
 });
-afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 test("a program is found by its full path, a missing one is null", () => {
   expect(which("sh")).toMatch(/^\/.*\/sh$/);

@@ -1,14 +1,13 @@
-import { afterEach, beforeEach, expect, test } from "bun:test";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { SystemError } from "../../src/platform/libc.ts";
+import { eachTestInFolder } from "../support/system/test-folder.ts";
 
 let folder: string;
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "migrate-libc-"));
+eachTestInFolder("migrate-libc-", (made) => {
+  folder = made;
 });
-afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 test("an error carries the names that node:fs uses", () => {
   expect(new SystemError("write", 28)).toMatchObject({ code: "ENOSPC", errno: 28, message: "ENOSPC: write" });

@@ -1,21 +1,20 @@
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { closeSync, mkdtempSync, openSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { describe, expect, test } from "bun:test";
+import { closeSync, openSync } from "node:fs";
 import { join } from "node:path";
-import { fcntl } from "../../src/platform/libc.ts";
 import { holdAgainstQemu, isLocked, qemuHolds, tryFlock } from "../../src/platform/locks.ts";
+import { lockByte, readLock, writeLock } from "../support/system/lock-byte.ts";
+import { eachTestInFolder } from "../support/system/test-folder.ts";
 
 let folder: string;
 let fds: number[];
 
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "migrate-locks-"));
+eachTestInFolder("migrate-locks-", (made) => {
+  folder = made;
   fds = [];
   closeSync(openSync(join(folder, "disk"), "w"));
-});
-afterEach(() => {
-  for (const fd of fds) closeSync(fd);
-  rmSync(folder, { recursive: true, force: true });
+  return () => {
+    for (const fd of fds) closeSync(fd);
+  };
 });
 
 /** A new open file description of the disk: to the locks, another process. */
@@ -28,18 +27,6 @@ function open(flags = "r"): number {
 function close(fd: number): void {
   closeSync(fd);
   fds = fds.filter((other) => other !== fd);
-}
-
-const readLock = 0;
-const writeLock = 1;
-
-/** F_OFD_SETLK of one byte; true when it was granted. */
-function lockByte(fd: number, byte: number, type: number): boolean {
-  const view = new DataView(new ArrayBuffer(32));
-  view.setInt16(0, type, true);
-  view.setBigInt64(8, BigInt(byte), true);
-  view.setBigInt64(16, 1n, true);
-  return fcntl(fd, 37, new Uint8Array(view.buffer)) === 0;
 }
 
 describe("flock", () => {

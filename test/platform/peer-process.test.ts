@@ -1,24 +1,20 @@
 /** Whose socket a path is. */
-import { afterEach, beforeEach, expect, test } from "bun:test";
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { expect, test } from "bun:test";
+import { readdirSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { bind, close, listen, socket } from "../../src/platform/libc.ts";
 import { peerProcess } from "../../src/platform/peer-process.ts";
 import { processId } from "../../src/platform/process-id.ts";
-import { killChildren, startChild } from "../support/system/child.ts";
+import { startChild } from "../support/system/child.ts";
+import { eachTestInFolder } from "../support/system/test-folder.ts";
 import { until } from "../support/system/until.ts";
 
 let folder: string;
 let path: string;
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "migrate-peer-"));
+eachTestInFolder("migrate-peer-", (made) => {
+  folder = made;
   path = join(folder, "socket");
-});
-afterEach(async () => {
-  await killChildren();
-  rmSync(folder, { recursive: true, force: true });
 });
 
 async function listening(at: string, onCall = () => {}): Promise<Server> {
@@ -55,12 +51,13 @@ test("no descriptor is left open, whatever comes of it", async () => {
   const server = await listening(path);
   try {
     const open = () => readdirSync("/proc/self/fd").length;
+    // What earlier tests had is closed a moment after they have ended; here nothing is opened meanwhile.
     const before = open();
     for (let count = 0; count < 20; count++) expect(() => peerProcess(join(folder, "none"))).toThrow();
-    expect(open()).toBe(before);
+    expect(open()).toBeLessThanOrEqual(before);
     for (let count = 0; count < 20; count++) peerProcess(path);
     // Those at the server's end come on top, once it has looked.
-    expect(open()).toBe(before);
+    expect(open()).toBeLessThanOrEqual(before);
   } finally {
     server.close();
   }

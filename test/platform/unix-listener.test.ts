@@ -1,32 +1,26 @@
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { existsSync, mkdtempSync, readdirSync, readlinkSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { describe, expect, test } from "bun:test";
+import { existsSync, readdirSync, readlinkSync, statSync, writeFileSync } from "node:fs";
 import type { Socket } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { close } from "../../src/platform/libc.ts";
 import { UnixListener } from "../../src/platform/unix-listener.ts";
 import { socketPathBytes } from "../../src/platform/unix-socket.ts";
 import { withDeadline } from "../support/system/deadline.ts";
+import { eachTestInFolder } from "../support/system/test-folder.ts";
 import { callSocket } from "../support/system/unix-socket.ts";
 
-let folder: string;
-let path: string;
-let listeners: UnixListener[];
-let sockets: Socket[];
-let fds: number[];
+let [folder, path] = ["", ""];
+let [listeners, sockets, fds]: [UnixListener[], Socket[], number[]] = [[], [], []];
 
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "migrate-listener-"));
+eachTestInFolder("migrate-listener-", (made) => {
+  folder = made;
   path = join(folder, "socket");
-  listeners = [];
-  sockets = [];
-  fds = [];
-});
-afterEach(() => {
-  for (const listener of listeners) listener.close();
-  for (const socket of sockets) socket.destroy();
-  for (const fd of fds) close(fd);
-  rmSync(folder, { recursive: true, force: true });
+  [listeners, sockets, fds] = [[], [], []];
+  return () => {
+    for (const listener of listeners) listener.close();
+    for (const socket of sockets) socket.destroy();
+    for (const fd of fds) close(fd);
+  };
 });
 
 function open(at = path): UnixListener {

@@ -1,22 +1,12 @@
 /** The compiled binary alone: in a folder of its own, with the sources out of reach, within its memory. */
-import { afterEach, beforeEach, expect, test } from "bun:test";
-import {
-  closeSync,
-  copyFileSync,
-  mkdirSync,
-  mkdtempSync,
-  openSync,
-  readdirSync,
-  rmSync,
-  statSync,
-  writeSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { afterEach, expect, test } from "bun:test";
+import { closeSync, copyFileSync, mkdirSync, openSync, readdirSync, statSync, writeSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { limits } from "../../src/protocol/limits.ts";
 import { type Extent, makeSmallVm } from "../support/files/small-vm.ts";
+import { eachTestHasHosts } from "../support/moves/hosts-of-tests.ts";
 import { expectMoved } from "../support/moves/ownership.ts";
-import { TwoHosts } from "../support/moves/two-hosts.ts";
+import type { TwoHosts } from "../support/moves/two-hosts.ts";
 import { killChildren, runChild } from "../support/system/child.ts";
 import { MountNamespace } from "../support/system/mount-namespace.ts";
 import { PeakMemory } from "../support/system/peak-memory.ts";
@@ -31,16 +21,13 @@ let root: string;
 let hosts: TwoHosts;
 let namespace: MountNamespace | undefined;
 
-beforeEach(async () => {
-  root = mkdtempSync(join(tmpdir(), "migrate-compiled-"));
-  hosts = await TwoHosts.make(join(root, "hosts"));
-});
 afterEach(async () => {
   await killChildren();
-  await hosts.close();
   await namespace?.close();
   namespace = undefined;
-  rmSync(root, { recursive: true, force: true });
+});
+eachTestHasHosts("migrate-compiled-", (made) => {
+  ({ root, hosts } = made);
 });
 
 test("alone in a folder, with no sources on the machine, it moves a VM over several lanes, with pairing and status and verify", async () => {

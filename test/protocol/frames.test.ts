@@ -12,17 +12,9 @@ import {
 } from "../../src/protocol/frames.ts";
 import { chunkBodyBytes, limits } from "../../src/protocol/limits.ts";
 import { allocations } from "./allocations.ts";
+import { standings } from "./standings.ts";
 
 afterEach(() => mock.restore());
-
-const standings: readonly Standing[] = [
-  "stranger",
-  "control",
-  "lane-source",
-  "lane-destination",
-  "stream-source",
-  "stream-destination",
-];
 
 function collecting(standing: Standing): { decoder: FrameDecoder; heard: [FrameName, string][] } {
   const heard: [FrameName, string][] = [];

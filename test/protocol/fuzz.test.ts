@@ -9,19 +9,18 @@ import {
   payloadLimit,
   type Standing,
 } from "../../src/protocol/frames.ts";
-import { chunkBodyBytes, chunkCount, limits } from "../../src/protocol/limits.ts";
+import { chunkBodyBytes, limits } from "../../src/protocol/limits.ts";
 import { decodeMessage, isMessageName } from "../../src/protocol/messages.ts";
 import { printable } from "../../src/protocol/printable.ts";
-import { parseAck } from "../../src/transfer/chunks/ack.ts";
 import { parseChunk, tagHolds } from "../../src/transfer/chunks/chunk.ts";
-import { parseInventory } from "../../src/transfer/chunks/inventory.ts";
 import type { ReadReceived } from "../../src/transfer/chunks/shortened-body.ts";
 import { Tagger } from "../../src/transfer/chunks/tagger.ts";
-import { parseDescribe, parseWant } from "../../src/transfer/reuse/store/describe.ts";
-import { parseDataAck, streamKey } from "../../src/transfer/streams/stream-frame.ts";
+import { streamKey } from "../../src/transfer/streams/stream-frame.ts";
 import { StreamInbox } from "../../src/transfer/streams/stream-inbox.ts";
 import { type SeededRandom, seeded } from "../support/system/random.ts";
 import { allocations } from "./allocations.ts";
+import { readFrame } from "./read-frame.ts";
+import { standings } from "./standings.ts";
 import { folder, vectors } from "./vector.ts";
 
 const inputs = 300_000;
@@ -29,14 +28,6 @@ const inputs = 300_000;
 const seedBytes = 20_000;
 
 const allowed = new Set(["protocol", "limit", "name-invalid", "version", "insecure-mismatch", "integrity"]);
-const standings: readonly Standing[] = [
-  "stranger",
-  "control",
-  "lane-source",
-  "lane-destination",
-  "stream-source",
-  "stream-destination",
-];
 const files = [8192, 2 * limits.chunkBytes, 6000, 0];
 const key = Buffer.from("000102030405060708090a0b0c0d0e0f", "hex");
 const tagger = new Tagger(key);
@@ -69,13 +60,7 @@ function feed(
   const sink = (name: FrameName, payload: Buffer) => {
     heardBytes += payload.length + limits.frameHeaderBytes;
     if (isMessageName(name)) decodeMessage(name, payload);
-    if (name === "inventory") parseInventory(payload, files.map(chunkCount));
-    if (name === "ack") parseAck(payload);
-    if (name === "data" || name === "dataZstd") inbox.data(payload, name === "dataZstd");
-    if (name === "dataAck") parseDataAck(payload);
-    if (name === "dataEnd") inbox.end(payload);
-    if (name === "describe") parseDescribe(payload, files);
-    if (name === "want") parseWant(payload);
+    readFrame(name, payload, files, inbox);
     if (name === "chunk") {
       const chunk = parseChunk(payload, files, { read, room: bodyRoom });
       tagHolds(chunk, chunk.body, tagger);

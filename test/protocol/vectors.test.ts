@@ -12,18 +12,16 @@ import { describe, expect, test } from "bun:test";
 import { checkProof } from "../../src/channel/ticket.ts";
 import { MigrateError } from "../../src/protocol/errors.ts";
 import { FrameDecoder, type FrameName, type Standing } from "../../src/protocol/frames.ts";
-import { chunkBodyBytes, chunkCount, limits } from "../../src/protocol/limits.ts";
+import { chunkBodyBytes, limits } from "../../src/protocol/limits.ts";
 import { decodeMessage, isMessageName } from "../../src/protocol/messages.ts";
-import { parseAck } from "../../src/transfer/chunks/ack.ts";
 import { parseChunk, tagHolds } from "../../src/transfer/chunks/chunk.ts";
-import { parseInventory } from "../../src/transfer/chunks/inventory.ts";
 import type { ReadReceived } from "../../src/transfer/chunks/shortened-body.ts";
 import { TagTable, vmDigest } from "../../src/transfer/chunks/tag-table.ts";
 import { Tagger } from "../../src/transfer/chunks/tagger.ts";
 import { BlockHasher } from "../../src/transfer/reuse/store/block-hash.ts";
-import { parseDescribe, parseWant } from "../../src/transfer/reuse/store/describe.ts";
-import { parseDataAck, streamKey } from "../../src/transfer/streams/stream-frame.ts";
+import { streamKey } from "../../src/transfer/streams/stream-frame.ts";
 import { StreamInbox } from "../../src/transfer/streams/stream-inbox.ts";
+import { readFrame } from "./read-frame.ts";
 import { kinds, type Outcome, outcomes, parseVector, type Vector, vectors } from "./vector.ts";
 
 /** Longer streams are split at the places that matter alone. */
@@ -50,13 +48,7 @@ function hear(vector: Vector, pieces: Iterable<Buffer>): Heard {
     if (isMessageName(name)) decodeMessage(name, payload);
     // What a message is, is known once it has been read; of the others the layout is looked at here.
     frames.push(name);
-    if (name === "inventory") parseInventory(payload, files.map(chunkCount));
-    if (name === "ack") parseAck(payload);
-    if (name === "data" || name === "dataZstd") inbox.data(payload, name === "dataZstd");
-    if (name === "dataAck") parseDataAck(payload);
-    if (name === "dataEnd") inbox.end(payload);
-    if (name === "describe") parseDescribe(payload, files);
-    if (name === "want") parseWant(payload);
+    readFrame(name, payload, files, inbox);
     if (name !== "chunk") return;
     const chunk = parseChunk(payload, files, received);
     // The tag of a chunk that leaves blocks out is that of more than came: here its layout is judged alone.

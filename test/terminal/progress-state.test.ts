@@ -3,7 +3,8 @@ import { describe, expect, test } from "bun:test";
 import type { MigrationEvent } from "../../src/migration/report/events.ts";
 import { plainStyle } from "../../src/terminal/line.ts";
 import { drawProgress, summaryOf } from "../../src/terminal/progress.ts";
-import { noProgress, type ProgressState, progressAfter } from "../../src/terminal/progress-state.ts";
+import { progressAfter } from "../../src/terminal/progress-state.ts";
+import { after, ram } from "./events.ts";
 
 const MiB = 1024 ** 2;
 type EventOf<Name extends MigrationEvent["event"]> = Extract<MigrationEvent, { event: Name }>;
@@ -29,28 +30,7 @@ function progress(seconds: number, doneMiB: number, phase: "pre-copy" | "stop-an
   return event;
 }
 
-function ram(more: Partial<EventOf<"ram">> = {}): MigrationEvent {
-  return {
-    event: "ram",
-    session: "s1",
-    name: "web1",
-    iteration: 3,
-    remainingBytes: 12.3 * MiB,
-    transferredBytes: 300 * MiB,
-    totalBytes: 256 * MiB,
-    dirtyBytesPerSec: 45 * MiB,
-    bandwidthBytesPerSec: 100 * MiB,
-    expectedDowntimeMs: 120,
-    throttlePercent: 0,
-    ...more,
-  };
-}
-
 const screen = { columns: 80, rows: 24, style: plainStyle };
-
-function after(...events: MigrationEvent[]): ProgressState {
-  return events.reduce((state, event) => progressAfter(state, event, 0), noProgress);
-}
 
 describe("a running VM on its way", () => {
   const underWay = [progress(0, 1024, "pre-copy"), progress(1, 1124, "pre-copy")];

@@ -8,6 +8,7 @@ import {
   progressAfter,
   timeLeftMs,
 } from "../../src/terminal/progress-state.ts";
+import { after, ram } from "./events.ts";
 
 const MiB = 1024 ** 2;
 type Progress = Extract<MigrationEvent, { event: "progress" }>;
@@ -30,28 +31,6 @@ function progress(seconds: number, ramMiB: number, diskMiB: number, more: Partia
     seconds,
     ...more,
   };
-}
-
-/** The RAM of the same VM, in its third pass. */
-function ram(more: Partial<Extract<MigrationEvent, { event: "ram" }>>): MigrationEvent {
-  return {
-    event: "ram",
-    session: "s1",
-    name: "web1",
-    iteration: 3,
-    remainingBytes: 12.3 * MiB,
-    transferredBytes: 300 * MiB,
-    totalBytes: 256 * MiB,
-    dirtyBytesPerSec: 45 * MiB,
-    bandwidthBytesPerSec: 100 * MiB,
-    expectedDowntimeMs: 120,
-    throttlePercent: 0,
-    ...more,
-  };
-}
-
-function after(...events: MigrationEvent[]): ProgressState {
-  return events.reduce((state, event) => progressAfter(state, event, 0), noProgress);
 }
 
 const screen = { columns: 80, rows: 24, style: plainStyle };

@@ -4,7 +4,7 @@
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
+import { BenchArguments } from "../../support/runner/bench-arguments.ts";
 import { debianNames } from "../inputs/debian.ts";
 import type { Input } from "../inputs/input.ts";
 import { makeInputs, roomOfAllBytes } from "../inputs.ts";
@@ -24,14 +24,8 @@ export const usage = `bun run bench chunking [--size MIB] [--folder DIR]
  * Throws an Error with a sentence where the words make no sense, the room is short or the disks cannot be made.
  */
 export async function benchChunking(args: string[], say: (text: string) => void): Promise<void> {
-  const { values } = parseArgs({
-    args,
-    strict: true,
-    options: {
-      size: { type: "string", default: "1024" },
-      folder: { type: "string", default: "/dev/shm" },
-    },
-  });
+  const given = new BenchArguments(args, "--size 1024 --folder /dev/shm");
+  const values = { size: given.text("--size"), folder: given.text("--folder") };
   const sizeMiB = Number(values.size);
   if (!Number.isInteger(sizeMiB) || sizeMiB < 16 || sizeMiB > 65_536) {
     throw new Error(`--size takes a whole number from 16 to 65536, not ${values.size}\n\n${usage}`);

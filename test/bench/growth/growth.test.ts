@@ -1,8 +1,8 @@
 /** The arithmetic of the benchmark of growing cost; its runs are for `bun run bench growth`. */
-import { afterEach, beforeEach, expect, test } from "bun:test";
-import { mkdtempSync, rmSync, statSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { expect, test } from "bun:test";
+import { statSync } from "node:fs";
 import { join } from "node:path";
+import { eachTestInFolder } from "../../support/system/test-folder.ts";
 import { readOptions } from "./options.ts";
 import { type GrowthSample, growthTable } from "./report.ts";
 import { makeVmFile } from "./vm-file.ts";
@@ -10,10 +10,9 @@ import { makeVmFile } from "./vm-file.ts";
 const mib = 2 ** 20;
 let folder: string;
 
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "migrate-growth-test-"));
+eachTestInFolder("migrate-growth-test-", (made) => {
+  folder = made;
 });
-afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 function sampleOf(amount: number, seconds: number, more: Partial<GrowthSample> = {}): GrowthSample {
   return {

@@ -5,7 +5,7 @@ import { killChildren, runChild } from "../../support/system/child.ts";
 import { withDeadline } from "../../support/system/deadline.ts";
 import { type MigrateProcess, runMigrate } from "../../support/system/process.ts";
 import { endedWell } from "../contender.ts";
-import { MemoryWatch } from "../processes.ts";
+import { cpuMsOfEnded, MemoryWatches } from "../processes.ts";
 import { cpuMsOf } from "../qemu/cpu-time.ts";
 
 export interface Moves {
@@ -36,12 +36,7 @@ export async function measureMoves(
   mkdirSync(store, { recursive: true });
   const serveArgs = ["serve", "--listen", "127.0.0.1:0", "--store", store, "--max-sessions", "256", "--json"];
   const serve = runMigrate(serveArgs, { home: join(folder, "destination-home") });
-  const watches: MemoryWatch[] = [];
-  const watch = (pid: number): MemoryWatch => {
-    const memory = new MemoryWatch(pid);
-    watches.push(memory);
-    return memory;
-  };
+  const watches = new MemoryWatches();
   const send = (name: string, path: string, flags: string[] = []): MigrateProcess => {
     const words = ["send", "--name", name, "--disk", path, address, ...flags, "--after", "keep", "--json"];
     return runMigrate(words, { home });
@@ -54,11 +49,11 @@ export async function measureMoves(
     writeFileSync(first, new Uint8Array(4096));
     await endedWell(send("first", first, ["--ticket", listening.ticket ?? ""]), "the pairing");
 
-    const destinationMemory = watch(serve.pid);
+    const destinationMemory = watches.watch(serve.pid);
     const cpuBefore = cpuMsOf(serve.pid);
     const begun = performance.now();
     const moves = paths.map((path, index) => send(`vm${index + 1}`, path));
-    const sourceMemory = moves.map(({ pid }) => watch(pid));
+    const sourceMemory = moves.map(({ pid }) => watches.watch(pid));
     const ends = Promise.all(moves.map((move) => endedWell(move, "send")));
     await withDeadline(ends, deadlineMs, `the end of ${paths.length} moves`);
     const seconds = (performance.now() - begun) / 1000;
@@ -69,7 +64,7 @@ export async function measureMoves(
     }
     return {
       seconds,
-      sourceCpuMs: moves.reduce((sum, move) => sum + cpuOf(move), 0),
+      sourceCpuMs: moves.reduce((sum, move) => sum + cpuMsOfEnded(move), 0),
       destinationCpuMs,
       sourcePeakBytes: Math.max(...sourceMemory.map((memory) => memory.stop())),
       destinationPeakBytes: destinationMemory.stop(),
@@ -78,14 +73,8 @@ export async function measureMoves(
     const message = error instanceof Error ? error.message : String(error);
     throw new Error(`${message}; the destination wrote: ${serve.stderr().trim() || "nothing"}`);
   } finally {
-    for (const memory of watches) memory.stop();
+    watches.stop();
     await killChildren();
     rmSync(folder, { recursive: true, force: true });
   }
-}
-
-function cpuOf(process: MigrateProcess): number {
-  const cpu = process.cpuMs();
-  if (cpu === undefined) throw new Error("a process's CPU time is not known before it has ended");
-  return cpu.userMs + cpu.systemMs;
 }

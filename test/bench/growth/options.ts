@@ -1,6 +1,5 @@
 /** What the benchmark of growing cost is asked to do. */
-import { parseArgs } from "node:util";
-import { seedOf, wholeNumber } from "../options.ts";
+import { BenchArguments } from "../../support/runner/bench-arguments.ts";
 
 export interface GrowthOptions {
   rounds: number;
@@ -34,32 +33,15 @@ export const usage = `bun run bench growth [--rounds 3] [--sizes MIB,MIB] [--vms
 
 /** Reads the command line, after the word `growth`. Throws an Error with a sentence where it makes no sense. */
 export function readOptions(args: string[]): GrowthOptions {
-  const { values } = parseArgs({
+  const given = new BenchArguments(
     args,
-    strict: true,
-    options: {
-      rounds: { type: "string", default: "3" },
-      sizes: { type: "string", default: "256,1024,4096,8192,16384,32768" },
-      vms: { type: "string", default: "1,2,4,8,16" },
-      "vm-size": { type: "string", default: "256" },
-      folder: { type: "string", default: "/dev/shm" },
-      seed: { type: "string" },
-      json: { type: "string" },
-    },
-  });
+    "--rounds 3 --sizes 256,1024,4096,8192,16384,32768 --vms 1,2,4,8,16 --vm-size 256 --folder /dev/shm --seed --json",
+  );
   return {
-    rounds: wholeNumber("--rounds", values.rounds, 1, 1000),
-    sizesMiB: numbers("--sizes", values.sizes, 16, mostMiB),
-    vms: numbers("--vms", values.vms, 1, mostVms),
-    vmMiB: wholeNumber("--vm-size", values["vm-size"], 1, mostMiB),
-    folder: values.folder,
-    seed: seedOf(values.seed),
-    json: values.json,
+    rounds: given.wholeNumber("--rounds", 1, 1000),
+    sizesMiB: given.wholeNumbers("--sizes", 16, mostMiB),
+    vms: given.wholeNumbers("--vms", 1, mostVms),
+    vmMiB: given.wholeNumber("--vm-size", 1, mostMiB),
+    ...given.usual(),
   };
-}
-
-function numbers(flag: string, text: string, least: number, most: number): number[] {
-  if (text === "0") return [];
-  const values = text.split(",").map((word) => wholeNumber(flag, word, least, most));
-  return [...new Set(values)].sort((a, b) => a - b);
 }

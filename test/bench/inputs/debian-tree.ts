@@ -1,6 +1,6 @@
 /** The files of a Debian server, unpacked and configured by its own package manager, once, and kept in a cache. */
-import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { builtOnce } from "../../support/files/built-once.ts";
 import { guestImage } from "../../support/guests/guest-image.ts";
 import { type Availability, imageTools, missingTools } from "../../support/runner/needs.ts";
 import { runChild } from "../../support/system/child.ts";
@@ -54,12 +54,7 @@ export async function debianTree(): Promise<string> {
   // The guest's image lies in the cache folder, which is this user's alone.
   const cache = dirname(dirname((await guestImage()).kernel));
   const folder = join(cache, `debian-${codename}-${key}`);
-  if (existsSync(folder)) return folder;
-
-  const building = mkdtempSync(join(cache, "building-"));
-  try {
-    const tree = join(building, "tree");
-    mkdirSync(tree);
+  await builtOnce(folder, async (building, tree) => {
     await runChild(
       [
         // It mounts /dev and /proc in the tree. In a mount namespace of its own those mounts go with it, however
@@ -78,14 +73,7 @@ export async function debianTree(): Promise<string> {
       // The same times in the files on every run.
       { env: { ...process.env, SOURCE_DATE_EPOCH: "1700000000", TMPDIR: building } },
     );
-    try {
-      renameSync(tree, folder);
-    } catch (error) {
-      if (!existsSync(folder)) throw error;
-    }
-  } finally {
-    rmSync(building, { recursive: true, force: true });
-  }
+  });
   return folder;
 }
 

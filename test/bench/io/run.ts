@@ -13,9 +13,9 @@ import {
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { fallocate } from "../../../src/platform/libc.ts";
 import { startWriteback } from "../../../src/platform/writeback.ts";
+import { BenchArguments } from "../../support/runner/bench-arguments.ts";
 import { median } from "../statistics.ts";
 
 export const usage = `bun run bench io [--folder DIR] [--size 1024] [--rounds 5]
@@ -31,18 +31,10 @@ type Way = () => void;
 
 /** Measures and prints a table. Throws where the options make no sense. */
 export function benchIo(args: string[], say: (text: string) => void): void {
-  const { values } = parseArgs({
-    args,
-    strict: true,
-    options: {
-      folder: { type: "string", default: "/dev/shm" },
-      size: { type: "string", default: "1024" },
-      rounds: { type: "string", default: "5" },
-    },
-  });
-  const [sizeMiB, rounds] = [Number(values.size), Number(values.rounds)];
+  const given = new BenchArguments(args, "--folder /dev/shm --size 1024 --rounds 5");
+  const [sizeMiB, rounds] = [Number(given.text("--size")), Number(given.text("--rounds"))];
   if (!(sizeMiB >= 16 && rounds >= 1)) throw new Error("--size takes 16 and more, --rounds 1 and more");
-  const folder = mkdtempSync(join(values.folder, "migrate-bench-io-"));
+  const folder = mkdtempSync(join(given.text("--folder"), "migrate-bench-io-"));
   const source = join(folder, "source");
   const bytes = sizeMiB * mib;
   try {
@@ -62,7 +54,7 @@ export function benchIo(args: string[], say: (text: string) => void): void {
       }
       say(`round ${round}/${rounds}`);
     }
-    console.log(`| ${sizeMiB} MiB in ${values.folder} | ms a GiB (least–most) |\n|---|---:|`);
+    console.log(`| ${sizeMiB} MiB in ${given.text("--folder")} | ms a GiB (least–most) |\n|---|---:|`);
     for (const [name, each] of samples) {
       const range = `${Math.min(...each).toFixed(0)}–${Math.max(...each).toFixed(0)}`;
       console.log(`| ${name} | ${median(each).toFixed(0)} (${range}) |`);

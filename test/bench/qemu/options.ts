@@ -1,7 +1,7 @@
 /** What the benchmark of running VMs is asked to do. */
-import { parseArgs } from "node:util";
+
+import { BenchArguments } from "../../support/runner/bench-arguments.ts";
 import { type LinkName, linkNames } from "../link.ts";
-import { listOf, seedOf, wholeNumber } from "../options.ts";
 import { contenderNames } from "./contenders.ts";
 import { type GuestName, guestNames } from "./guests.ts";
 
@@ -40,32 +40,18 @@ export const usage = `bun run bench qemu [--rounds 5] [--disk-rounds 10] [--gues
 
 /** Reads the command line, after the word `qemu`. Throws an Error with a sentence where it makes no sense. */
 export function readOptions(args: string[]): QemuBenchOptions {
-  const { values } = parseArgs({
+  const given = new BenchArguments(
     args,
-    strict: true,
-    options: {
-      rounds: { type: "string", default: "5" },
-      "disk-rounds": { type: "string", default: "10" },
-      guests: { type: "string", default: guestNames.join(",") },
-      link: { type: "string", default: "loopback" },
-      random: { type: "string", default: "1024" },
-      worked: { type: "string", default: "1024" },
-      contenders: { type: "string", default: contenderNames.join(",") },
-      folder: { type: "string", default: "/dev/shm" },
-      seed: { type: "string" },
-      json: { type: "string" },
-    },
-  });
+    `--rounds 5 --disk-rounds 10 --guests ${guestNames.join(",")} --link loopback --random 1024 --worked 1024 --contenders ${contenderNames.join(",")} --folder /dev/shm --seed --json`,
+  );
   return {
-    rounds: wholeNumber("--rounds", values.rounds, 1, 1000),
-    diskRounds: wholeNumber("--disk-rounds", values["disk-rounds"], 0, 1000),
-    guests: listOf("--guests", values.guests, guestNames),
-    links: listOf("--link", values.link, linkNames),
-    randomMiB: wholeNumber("--random", values.random, 16, 16 * 1024),
-    workedMiB: wholeNumber("--worked", values.worked, 128, 16 * 1024),
-    contenders: listOf("--contenders", values.contenders, contenderNames),
-    folder: values.folder,
-    seed: seedOf(values.seed),
-    json: values.json,
+    rounds: given.wholeNumber("--rounds", 1, 1000),
+    diskRounds: given.wholeNumber("--disk-rounds", 0, 1000),
+    guests: given.names("--guests", guestNames),
+    links: given.names("--link", linkNames),
+    randomMiB: given.wholeNumber("--random", 16, 16 * 1024),
+    workedMiB: given.wholeNumber("--worked", 128, 16 * 1024),
+    contenders: given.names("--contenders", contenderNames),
+    ...given.usual(),
   };
 }

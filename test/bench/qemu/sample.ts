@@ -41,10 +41,10 @@ export async function takeSample(
   round: number,
   parent: string,
 ): Promise<QemuSample> {
-  const folder = join(parent, "run");
-  mkdirSync(folder);
   let source: RunningGuest | undefined;
   let attempt: QemuAttempt | undefined;
+  const folder = join(parent, "run");
+  mkdirSync(folder);
   try {
     source = await guest.start(join(folder, "source"), link.source);
     attempt = await contender.prepare(source, join(folder, "move"), link);

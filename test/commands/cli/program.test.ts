@@ -1,11 +1,11 @@
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { chmodSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type CommandGroup, defineCommand } from "../../../src/commands/cli/define-command.ts";
 import { optional } from "../../../src/commands/cli/option.ts";
 import { runProgram } from "../../../src/commands/cli/program.ts";
 import { MigrateError } from "../../../src/protocol/errors.ts";
-import { TestWorld } from "../world.ts";
+import { commandTree, eachTestHasWorld, type TestWorld } from "../world.ts";
 
 const failing = defineCommand({
   name: "migrate failing",
@@ -24,24 +24,15 @@ const tree: CommandGroup = {
   summary: "move VMs",
   commands: {
     failing: async () => failing,
-    id: async () => (await import("../../../src/commands/id.ts")).default,
-    trust: async () => (await import("../../../src/commands/trust.ts")).default,
-    doctor: async () => (await import("../../../src/commands/doctor.ts")).default,
-    send: async () => (await import("../../../src/commands/send.ts")).default,
-    serve: async () => (await import("../../../src/commands/serve.ts")).default,
-    status: async () => (await import("../../../src/commands/status.ts")).default,
-    resolve: async () => (await import("../../../src/commands/resolve.ts")).default,
-    history: async () => (await import("../../../src/commands/history.ts")).default,
-    verify: async () => (await import("../../../src/commands/verify.ts")).default,
-    demo: async () => (await import("../../../src/commands/demo.ts")).default,
+    ...commandTree("id", "trust", "doctor", "send", "serve", "status", "resolve", "history", "verify", "demo")
+      .commands,
   },
 };
 
 let world: TestWorld;
-beforeEach(() => {
-  world = new TestWorld();
+eachTestHasWorld((made) => {
+  world = made;
 });
-afterEach(() => world.remove());
 
 const run = (...words: string[]) => runProgram(tree, words, world);
 

@@ -1,31 +1,22 @@
 /** `migrate profile` measuring for real, with tiny sizes: two processes, between two hosts, and cut short. */
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { describe, expect, test } from "bun:test";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseSamples } from "../../../src/profiler/runs/parse-samples.ts";
 import { namedOperations, shareOf } from "../../../src/profiler/statistics/cells.ts";
-import {
-  operations,
-  type Samples,
-  type SuiteName,
-  suiteNames,
-} from "../../../src/profiler/statistics/samples.ts";
+import type { Samples, SuiteName } from "../../../src/profiler/statistics/samples.ts";
+import { operations, suiteNames } from "../../../src/profiler/statistics/samples.ts";
 import { makeSmallVm } from "../../support/files/small-vm.ts";
-import { killChildren } from "../../support/system/child.ts";
 import { type MigrateProcess, runMigrate } from "../../support/system/process.ts";
+import { eachTestInFolder } from "../../support/system/test-folder.ts";
 
 const MiB = 1024 ** 2;
 let folder = "";
 let temporary = "";
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "migrate-profile-test-"));
+eachTestInFolder("migrate-profile-test-", (made) => {
+  folder = made;
   temporary = join(folder, "tmp");
   mkdirSync(temporary);
-});
-afterEach(async () => {
-  await killChildren();
-  rmSync(folder, { recursive: true, force: true });
 });
 
 /** A host with a home of its own. */
@@ -165,20 +156,8 @@ describe("cut short", () => {
   test("by a destination that goes away in the middle: a clear sentence, exit code 4, what was measured is kept", async () => {
     const { serve, address, ticket } = await serving();
     const out = join(folder, "out");
-    const words = [
-      "--to",
-      address,
-      "--ticket",
-      ticket,
-      "--ram",
-      "16M",
-      "--disk",
-      "0",
-      "--suites",
-      "insecure,3des",
-      "--runs",
-      "9",
-    ];
+    const words =
+      `--to ${address} --ticket ${ticket} --ram 16M --disk 0 --suites insecure,3des --runs 9`.split(" ");
     const run = profile(...words, "--out", out);
     await run.waitFor("profile-run", { where: ({ doneRuns }) => (doneRuns as number) >= 2 });
     await serve.kill();
@@ -240,16 +219,7 @@ describe("between two hosts", () => {
   test("one at a time", async () => {
     const { address, ticket } = await serving();
     const first = profile(
-      "--to",
-      address,
-      "--ticket",
-      ticket,
-      "--ram",
-      "16M",
-      "--suites",
-      "3des",
-      "--runs",
-      "50",
+      ...`--to ${address} --ticket ${ticket} --ram 16M --suites 3des --runs 50`.split(" "),
     );
     await first.waitFor("profile-run");
     const second = profile("--to", address, "--ram", "4M");

@@ -1,11 +1,12 @@
 /** What a source may name as its base, and what another user of the destination's host may have put there. */
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import { mkdirSync, renameSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { limits } from "../../../src/protocol/limits.ts";
 import { DescribingSource } from "../../support/hostile/describing-source.ts";
-import { HostileGround } from "../../support/hostile/hostile-ground.ts";
+import { testsAttackDestination } from "../../support/hostile/grounds-of-tests.ts";
+import type { HostileGround } from "../../support/hostile/hostile-ground.ts";
 import type { RawIdentity } from "../../support/hostile/raw-peer.ts";
 import { RawVm } from "../../support/hostile/raw-vm.ts";
 
@@ -16,14 +17,12 @@ let source: RawIdentity;
 let outside: string;
 let count = 0;
 
-beforeAll(async () => {
-  ground = await HostileGround.make({ index: false });
+testsAttackDestination({ index: false }, async (made) => {
+  ground = made;
   source = await ground.trustedSource();
   outside = join(ground.root, "outside");
   writeFileSync(join(outside, "disk.raw"), content);
 });
-afterEach(() => ground.leave());
-afterAll(() => ground.close());
 
 describe("a base that is called", () => {
   // [MSG-4]

@@ -1,52 +1,26 @@
 /** Chunks that make no sense: nothing of them is written. */
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import { limits } from "../../../src/protocol/limits.ts";
-import { HostileGround } from "../../support/hostile/hostile-ground.ts";
-import type { RawIdentity, RawPeer } from "../../support/hostile/raw-peer.ts";
-import { RawVm } from "../../support/hostile/raw-vm.ts";
+import { testsAttackDestination } from "../../support/hostile/grounds-of-tests.ts";
+import type { HostileGround } from "../../support/hostile/hostile-ground.ts";
+import type { RawIdentity } from "../../support/hostile/raw-peer.ts";
+import { offeredRam, openLaneOf, type RawSession } from "../../support/hostile/raw-session.ts";
+import type { RawVm } from "../../support/hostile/raw-vm.ts";
 
 const { pageBytes, chunkBytes } = limits;
+const outOfOrder = "a chunk has runs out of order or outside of it";
 
 let ground: HostileGround;
 let source: RawIdentity;
-let count = 0;
 
-beforeAll(async () => {
-  ground = await HostileGround.make();
+testsAttackDestination({}, async (made) => {
+  ground = made;
   source = await ground.trustedSource();
 });
-afterEach(() => ground.leave());
-afterAll(() => ground.close());
 
-interface Begun {
-  vm: RawVm;
-  peer: RawPeer;
-  session: string;
-  laneToken: string;
-  path: string;
-}
-
-/** A session whose offer was accepted; `bytes` is the size of its one file. */
-async function begin(bytes = 3 * pageBytes + 100): Promise<Begun> {
-  const name = `vm${++count}`;
-  const vm = new RawVm(name, [{ kind: "ram", name: "ram", content: randomBytes(bytes) }]);
-  const peer = await ground.joined(source);
-  const { laneToken } = await peer.offer(vm.offer());
-  return { vm, peer, session: peer.session, laneToken, path: ground.staged(peer.session, "ram") };
-}
-
-/** A lane that said HELLO, let in or not. */
-async function lane({ session, laneToken }: Pick<Begun, "session" | "laneToken">, identity = source) {
-  const peer = await ground.connect({ identity });
-  return peer.hello({ role: "lane", session, laneToken });
-}
-
-async function openLane(begun: Begun): Promise<RawPeer> {
-  const peer = await lane(begun);
-  await peer.expect("welcome");
-  return peer;
-}
+const begin = (bytes?: number) => offeredRam(ground, source, bytes);
+const openLane = (begun: RawSession) => openLaneOf(ground, source, begun);
 
 /** A body's runs, each (first page, pages), and its pages. */
 function body(runs: [number, number][], pages: Buffer): Buffer {
@@ -92,18 +66,10 @@ describe("a chunk is not written", () => {
     [
       "whose run begins behind the file's end",
       (vm) => vm.rawChunk(body([[1, 1]], page), { chunk: 2 }),
-      "a chunk has runs out of order or outside of it",
+      outOfOrder,
     ],
-    [
-      "whose run goes on into the next chunk",
-      (vm) => vm.rawChunk(body([[255, 2]], pages(2))),
-      "a chunk has runs out of order or outside of it",
-    ],
-    [
-      "whose run has 65,535 pages",
-      (vm) => vm.rawChunk(body([[0, 65_535]], page)),
-      "a chunk has runs out of order or outside of it",
-    ],
+    ["whose run goes on into the next chunk", (vm) => vm.rawChunk(body([[255, 2]], pages(2))), outOfOrder],
+    ["whose run has 65,535 pages", (vm) => vm.rawChunk(body([[0, 65_535]], page)), outOfOrder],
     [
       "whose runs overlap",
       (vm) =>
@@ -116,7 +82,7 @@ describe("a chunk is not written", () => {
             pages(5),
           ),
         ),
-      "a chunk has runs out of order or outside of it",
+      outOfOrder,
     ],
     [
       "whose runs touch",
@@ -130,7 +96,7 @@ describe("a chunk is not written", () => {
             pages(2),
           ),
         ),
-      "a chunk has runs out of order or outside of it",
+      outOfOrder,
     ],
     [
       "whose runs go backwards",
@@ -144,13 +110,9 @@ describe("a chunk is not written", () => {
             pages(2),
           ),
         ),
-      "a chunk has runs out of order or outside of it",
+      outOfOrder,
     ],
-    [
-      "whose run is empty",
-      (vm) => vm.rawChunk(body([[0, 0]], Buffer.alloc(0))),
-      "a chunk has runs out of order or outside of it",
-    ],
+    ["whose run is empty", (vm) => vm.rawChunk(body([[0, 0]], Buffer.alloc(0))), outOfOrder],
     [
       "with more runs than pages",
       (vm) =>

@@ -1,5 +1,5 @@
 /** Sources that are trusted and describe what they do not have, or leave out what nobody found. */
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -7,6 +7,7 @@ import { limits } from "../../../src/protocol/limits.ts";
 import { zeroTag } from "../../../src/transfer/chunks/tag-table.ts";
 import { encodeDescribe, parseWant } from "../../../src/transfer/reuse/store/describe.ts";
 import { chunkWithout, DescribingSource } from "../../support/hostile/describing-source.ts";
+import { testsAttackDestination } from "../../support/hostile/grounds-of-tests.ts";
 import { HostileGround } from "../../support/hostile/hostile-ground.ts";
 import type { RawIdentity, RawPeer } from "../../support/hostile/raw-peer.ts";
 
@@ -24,14 +25,12 @@ const secretAndOwn = Buffer.concat([secret.subarray(0, -blockBytes), own]);
 let ground: HostileGround;
 let source: RawIdentity;
 
-beforeAll(async () => {
-  ground = await HostileGround.make({ index: false });
+testsAttackDestination({ index: false }, async (made) => {
+  ground = made;
   source = await ground.trustedSource();
   mkdirSync(join(ground.store, "golden"), { mode: 0o700 });
   writeFileSync(join(ground.store, "golden", "disk.raw"), secret);
 });
-afterEach(() => ground.leave());
-afterAll(() => ground.close());
 
 /** A source whose disk is as long as the secret, with the base that holds it. */
 const begin = (content = Buffer.alloc(secret.length), base = "golden") =>

@@ -1,54 +1,28 @@
 /** Lanes that are not let in, what may not be said on them, and bytes that come too late to count. */
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { limits } from "../../../src/protocol/limits.ts";
-import { HostileGround } from "../../support/hostile/hostile-ground.ts";
-import type { RawIdentity, RawPeer } from "../../support/hostile/raw-peer.ts";
-import { RawVm } from "../../support/hostile/raw-vm.ts";
+import { testsAttackDestination } from "../../support/hostile/grounds-of-tests.ts";
+import type { HostileGround } from "../../support/hostile/hostile-ground.ts";
+import type { RawIdentity } from "../../support/hostile/raw-peer.ts";
+import { laneOf, offeredRam, openLaneOf, type RawSession } from "../../support/hostile/raw-session.ts";
 
 const { pageBytes } = limits;
 
 let ground: HostileGround;
 let source: RawIdentity;
-let count = 0;
 
-beforeAll(async () => {
-  ground = await HostileGround.make();
+testsAttackDestination({}, async (made) => {
+  ground = made;
   source = await ground.trustedSource();
 });
-afterEach(() => ground.leave());
-afterAll(() => ground.close());
 
-interface Begun {
-  vm: RawVm;
-  peer: RawPeer;
-  session: string;
-  laneToken: string;
-  path: string;
-}
-
-/** A session whose offer was accepted; `bytes` is the size of its one file. */
-async function begin(bytes = 3 * pageBytes + 100): Promise<Begun> {
-  const name = `vm${++count}`;
-  const vm = new RawVm(name, [{ kind: "ram", name: "ram", content: randomBytes(bytes) }]);
-  const peer = await ground.joined(source);
-  const { laneToken } = await peer.offer(vm.offer());
-  return { vm, peer, session: peer.session, laneToken, path: ground.staged(peer.session, "ram") };
-}
-
-/** A lane that said HELLO, let in or not. */
-async function lane({ session, laneToken }: Pick<Begun, "session" | "laneToken">, identity = source) {
-  const peer = await ground.connect({ identity });
-  return peer.hello({ role: "lane", session, laneToken });
-}
-
-async function openLane(begun: Begun): Promise<RawPeer> {
-  const peer = await lane(begun);
-  await peer.expect("welcome");
-  return peer;
-}
+const lane = (begun: Pick<RawSession, "session" | "laneToken">, identity = source) =>
+  laneOf(ground, identity, begun);
+const begin = (bytes?: number) => offeredRam(ground, source, bytes);
+const openLane = (begun: RawSession) => openLaneOf(ground, source, begun);
 
 const refused = { code: "policy", message: "this lane belongs to no session that is being received" };
 

@@ -1,11 +1,12 @@
 /** Sources that are trusted and send as repeats what the VM does not have, or what is not theirs. */
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { limits } from "../../../src/protocol/limits.ts";
 import type { Repeat } from "../../../src/transfer/chunks/shortened-body.ts";
-import { HostileGround } from "../../support/hostile/hostile-ground.ts";
+import { testsAttackDestination } from "../../support/hostile/grounds-of-tests.ts";
+import type { HostileGround } from "../../support/hostile/hostile-ground.ts";
 import type { RawIdentity } from "../../support/hostile/raw-peer.ts";
 import { chunkOfRepeats, fullBody, RepeatingSource } from "../../support/hostile/repeating-source.ts";
 
@@ -27,12 +28,10 @@ const whole: Repeat = { at: pagesAt, bytes, file: 0, from: 0 };
 let ground: HostileGround;
 let source: RawIdentity;
 
-beforeAll(async () => {
-  ground = await HostileGround.make({ index: false, workers: 1 });
+testsAttackDestination({ index: false, workers: 1 }, async (made) => {
+  ground = made;
   source = await ground.trustedSource();
 });
-afterEach(() => ground.leave());
-afterAll(() => ground.close());
 
 const begin = () => RepeatingSource.begin(ground, source, bytes);
 const wantOfSecondDisk = "want 1 0 0";

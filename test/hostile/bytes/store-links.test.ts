@@ -1,10 +1,12 @@
 /** Another user of the destination's host, who may make names in the store and knows what will come. */
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { asMigrateError } from "../../../src/protocol/errors.ts";
-import { HostileGround, newSession } from "../../support/hostile/hostile-ground.ts";
+import { testsAttackDestination } from "../../support/hostile/grounds-of-tests.ts";
+import { type HostileGround, newSession } from "../../support/hostile/hostile-ground.ts";
 import type { RawIdentity, RawPeer } from "../../support/hostile/raw-peer.ts";
+import { newVmName } from "../../support/hostile/raw-session.ts";
 import { RawVm } from "../../support/hostile/raw-vm.ts";
 import { startServing } from "../../support/moves/serving.ts";
 
@@ -12,19 +14,16 @@ let ground: HostileGround;
 let source: RawIdentity;
 let outside: string;
 let canary: string;
-let count = 0;
 
-beforeAll(async () => {
-  ground = await HostileGround.make();
-  source = await ground.trustedSource();
-  outside = join(ground.root, "outside");
+testsAttackDestination({}, async (made) => {
+  outside = join(made.root, "outside");
   canary = join(outside, "canary");
+  ground = made;
+  source = await ground.trustedSource();
 });
-afterEach(() => ground.leave());
-afterAll(() => ground.close());
 
 const newVm = () =>
-  new RawVm(`vm${++count}`, [
+  new RawVm(newVmName(), [
     { kind: "ram", name: "ram", content: Buffer.alloc(5000, "r") },
     { kind: "tpm", name: "state", content: Buffer.alloc(100, "t") },
   ]);
@@ -82,6 +81,15 @@ async function receiving(
   return { vm, peer, lane };
 }
 
+/** The session of a new VM that is whole at the destination. */
+async function ready() {
+  const vm = new RawVm(newVmName());
+  const { peer, lane } = await receiving(vm);
+  await lane.sendChunks(vm.chunks());
+  await peer.send("seal", vm.seal()).expect("ready");
+  return { vm, peer };
+}
+
 describe("a staged file that is turned into a link", () => {
   test("before the first chunk is not written through", async () => {
     const { vm, peer, lane } = await receiving();
@@ -109,11 +117,7 @@ describe("a staged file that is turned into a link", () => {
   });
 
   test("under the manifest's name is not written through, and the VM is published once it is gone", async () => {
-    const vm = new RawVm(`vm${++count}`);
-    const { peer, lane } = await receiving(vm);
-    await lane.sendChunks(vm.chunks());
-    peer.send("seal", vm.seal());
-    await peer.expect("ready");
+    const { vm, peer } = await ready();
     const manifest = ground.staged(peer.session, "vm.json");
     symlinkSync(canary, manifest);
     await ground.withstands(async () => {
@@ -127,11 +131,7 @@ describe("a staged file that is turned into a link", () => {
 });
 
 test("a name that is taken between READY and RELEASE keeps what took it", async () => {
-  const vm = new RawVm(`vm${++count}`);
-  const { peer, lane } = await receiving(vm);
-  await lane.sendChunks(vm.chunks());
-  peer.send("seal", vm.seal());
-  await peer.expect("ready");
+  const { vm, peer } = await ready();
   symlinkSync(outside, join(ground.store, vm.name));
   await ground.withstands(
     async () => {

@@ -2,12 +2,12 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import type { Socket } from "node:net";
-import { fingerprintOf } from "../../../src/channel/certificate.ts";
 import { limits } from "../../../src/protocol/limits.ts";
 import { ArrivingStreams } from "../../../src/transfer/doors/arriving-streams.ts";
 import { StreamTagger, streamKey } from "../../../src/transfer/streams/stream-frame.ts";
 import { HostileGround, makeIdentity } from "../../support/hostile/hostile-ground.ts";
-import { RawPeer } from "../../support/hostile/raw-peer.ts";
+import { connectTo, expectStreamFailed, programOf } from "../../support/hostile/hostile-stream.ts";
+import type { RawPeer } from "../../support/hostile/raw-peer.ts";
 import { RawVm } from "../../support/hostile/raw-vm.ts";
 import { expectCaller } from "../../support/system/unix-socket.ts";
 import { until } from "../../support/system/until.ts";
@@ -40,18 +40,13 @@ async function make(): Promise<StreamGround> {
 async function letIn(ground: StreamGround, stream = 0, reads = true): Promise<Let> {
   const caller = await expectCaller(ground.pathOf(stream));
   undone.push(() => caller.close());
-  const certificate = ground.route.callee.tls!.credentials;
-  const identity = { ...certificate, fingerprint: fingerprintOf(certificate.certificatePem) };
-  const peer = await RawPeer.connect({ port: ground.doors.port, identity });
+  const peer = await connectTo(ground);
   undone.push(() => peer.close());
   const { session, token: laneToken } = ground;
   await peer.hello({ role: "stream", session, laneToken, stream, received: 0 }).expect("welcome");
-  const program = await caller.socket;
-  undone.push(() => program.destroy());
-  program.on("error", () => {});
-  const pieces: Buffer[] = [];
-  if (reads) program.on("data", (data: Buffer) => pieces.push(data));
-  return { ground, peer, program, heard: () => Buffer.concat(pieces) };
+  const heard = await programOf(caller, reads);
+  undone.push(() => heard.program.destroy());
+  return { ground, peer, ...heard };
 }
 
 const taggerOf = ({ tagKey, instance }: StreamGround, stream = 0) =>
@@ -63,14 +58,9 @@ function packed(tagger: StreamTagger, offset: number, bytes: Buffer, frame: Uint
 }
 
 /** The stream has failed: its program is cut off and has heard nothing of it, and both sides are told. */
-async function failed({ ground, peer, program, heard }: Let, code: string, heardBytes = 0): Promise<void> {
-  expect((await peer.error()).code).toBe(code);
-  await peer.ended();
-  program.resume();
-  await until(() => program.readableEnded || program.destroyed, "the program's end");
-  await until(() => ground.failures.length > 0, "the destination's own people to be told");
-  expect(ground.failures.map((failure) => failure.code)).toEqual([code as never]);
-  expect(heard().length).toBe(heardBytes);
+async function failed(stream: Let, code: string, heardBytes = 0): Promise<void> {
+  await expectStreamFailed(stream, code);
+  expect(stream.heard().length).toBe(heardBytes);
 }
 
 /** The VM of that stream is lost, and the next one comes by the same door as if nothing had been. */

@@ -2,10 +2,11 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import type { Socket } from "node:net";
-import { fingerprintOf, makeCertificate } from "../../../src/channel/certificate.ts";
+import { makeCertificate } from "../../../src/channel/certificate.ts";
 import { limits } from "../../../src/protocol/limits.ts";
 import { StreamTagger, streamKey } from "../../../src/transfer/streams/stream-frame.ts";
-import { RawPeer } from "../../support/hostile/raw-peer.ts";
+import { connectTo, expectStreamFailed, programOf } from "../../support/hostile/hostile-stream.ts";
+import type { RawPeer } from "../../support/hostile/raw-peer.ts";
 import { type ExpectedCaller, expectCaller } from "../../support/system/unix-socket.ts";
 import { until } from "../../support/system/until.ts";
 import { type GroundOptions, nobodys, StreamGround } from "../../transfer/streams/stream-ground.ts";
@@ -34,8 +35,7 @@ async function connect(
   ground: StreamGround,
   certificate = ground.route.callee.tls!.credentials,
 ): Promise<RawPeer> {
-  const identity = { ...certificate, fingerprint: fingerprintOf(certificate.certificatePem) };
-  const peer = await RawPeer.connect({ port: ground.doors.port, identity });
+  const peer = await connectTo(ground, certificate);
   undone.push(() => peer.close());
   return peer;
 }
@@ -67,12 +67,9 @@ async function letIn(reads = true): Promise<Let> {
   const caller = await callerOf(ground);
   const peer = await asks(ground);
   expect((await peer.expect("welcome")).received).toBe(0);
-  const program = await caller.socket;
-  undone.push(() => program.destroy());
-  program.on("error", () => {});
-  const pieces: Buffer[] = [];
-  if (reads) program.on("data", (data: Buffer) => pieces.push(data));
-  return { ground, peer, program, heard: () => Buffer.concat(pieces) };
+  const heard = await programOf(caller, reads);
+  undone.push(() => heard.program.destroy());
+  return { ground, peer, ...heard };
 }
 
 const keyOf = ({ tagKey, instance }: StreamGround) => streamKey(tagKey, instance, "source");
@@ -83,14 +80,9 @@ function data(ground: StreamGround, offset: number, piece: Buffer = bytes, tag?:
 }
 
 /** The stream has failed: both sides of it are told, and whoever comes again is told the same. */
-async function failed({ ground, peer, program }: Let, code: string): Promise<void> {
-  expect((await peer.error()).code).toBe(code);
-  await peer.ended();
-  program.resume();
-  await until(() => program.readableEnded || program.destroyed, "the program's end");
-  await until(() => ground.failures.length > 0, "the destination's own people to be told");
-  expect(ground.failures.map((failure) => failure.code)).toEqual([code as never]);
-  expect((await (await asks(ground)).error()).code).toBe(code);
+async function failed(stream: Let, code: string): Promise<void> {
+  await expectStreamFailed(stream, code);
+  expect((await (await asks(stream.ground)).error()).code).toBe(code);
 }
 
 const refused = { code: "policy", message: "this lane belongs to no session that is being received" };

@@ -1,5 +1,5 @@
 /** A destination that wants chunks again which came as repeats: the source sends what is due, or stops. */
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { closeSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { limits } from "../../../src/protocol/limits.ts";
@@ -7,9 +7,10 @@ import type { MessageBody } from "../../../src/protocol/messages.ts";
 import { encodeAck } from "../../../src/transfer/chunks/ack.ts";
 import { encodeWant } from "../../../src/transfer/reuse/store/describe.ts";
 import { hashOf, makeSmallVm, overwrite, randomStream, type SmallVm } from "../../support/files/small-vm.ts";
+import { testsAttackSource } from "../../support/hostile/grounds-of-tests.ts";
 import { accept, letIn, type Script, type Visit } from "../../support/hostile/hostile-destination.ts";
 import type { RawFrame } from "../../support/hostile/raw-peer.ts";
-import { TrickedSource, type TrickOptions } from "../../support/hostile/tricked-source.ts";
+import type { TrickedSource, TrickOptions } from "../../support/hostile/tricked-source.ts";
 
 const { chunkBytes, chunkHeaderBytes, pageBytes, tagBytes } = limits;
 const notDescribed = "a chunk was wanted that was not described";
@@ -18,11 +19,9 @@ const index = "5".repeat(32);
 let source: TrickedSource;
 let count = 0;
 
-beforeAll(async () => {
-  source = await TrickedSource.make();
+testsAttackSource((made) => {
+  source = made;
 });
-afterEach(() => source.leave());
-afterAll(() => source.close());
 
 /** A VM of one disk with the same 64 pages in each of its whole chunks, and others beside them. */
 function vmOfRepeats(chunks: number): SmallVm {
@@ -170,13 +169,16 @@ test("a destination that takes copies and nothing compressed gets nothing that i
 });
 
 describe("a chunk that came as repeats", () => {
+  /** Wants each of them. */
+  const wantsRepeats = ({ peer }: Visit, frame: RawFrame) => {
+    if (hasCopies(frame)) peer.sendBytes(want(frame));
+    return hasCopies(frame);
+  };
+
   // [COPY-3]
   test("and is wanted is sent as it is, each of them, and all the others go on", async () => {
     const seen: RawFrame[] = [];
-    const wanting = lane(({ peer }, frame) => {
-      if (hasCopies(frame)) peer.sendBytes(want(frame));
-      return hasCopies(frame);
-    }, seen);
+    const wanting = lane(wantsRepeats, seen);
     await expectEnd(upToSeal({ zstd: true, copies: true }), "policy", "that was all", { lane: wanting });
     const refused = seen.filter(hasCopies);
     expect(refused.length).toBeGreaterThan(0);
@@ -192,10 +194,7 @@ describe("a chunk that came as repeats", () => {
 
   test("and is wanted every time is so no more after a while", async () => {
     const seen: RawFrame[] = [];
-    const wanting = lane(({ peer }, frame) => {
-      if (hasCopies(frame)) peer.sendBytes(want(frame));
-      return hasCopies(frame);
-    }, seen);
+    const wanting = lane(wantsRepeats, seen);
     await expectEnd(upToSeal({ zstd: true, copies: true }), "policy", "that was all", { lane: wanting }, 48);
     const refused = seen.filter(hasCopies).length;
     expect(seen.length).toBe(49 + refused);

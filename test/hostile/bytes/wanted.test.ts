@@ -1,29 +1,22 @@
 /** A destination that wants, finds and offers what it should not: the source sends what is due, or stops. */
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { limits } from "../../../src/protocol/limits.ts";
 import type { MessageBody } from "../../../src/protocol/messages.ts";
 import { encodeWant } from "../../../src/transfer/reuse/store/describe.ts";
 import { makeSmallVm } from "../../support/files/small-vm.ts";
-import {
-  accept,
-  HostileDestination,
-  letIn,
-  type Script,
-  takeChunks,
-  type Visit,
-} from "../../support/hostile/hostile-destination.ts";
-import { TrickedSource } from "../../support/hostile/tricked-source.ts";
+import { testsAttackSource } from "../../support/hostile/grounds-of-tests.ts";
+import type { Script, Visit } from "../../support/hostile/hostile-destination.ts";
+import { accept, HostileDestination, letIn, takeChunks } from "../../support/hostile/hostile-destination.ts";
+import type { TrickedSource } from "../../support/hostile/tricked-source.ts";
 import { type SendingOptions, sendOnce } from "../../support/moves/sending.ts";
 
 let source: TrickedSource;
 let count = 0;
 
-beforeAll(async () => {
-  source = await TrickedSource.make();
+testsAttackSource((made) => {
+  source = made;
 });
-afterEach(() => source.leave());
-afterAll(() => source.close());
 
 const index = "5".repeat(32);
 

@@ -1,19 +1,18 @@
 /** Many at once, and slow ones: those who hold a place without using it do not keep others out [STAND-7]. */
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { deadlines } from "../../../src/protocol/limits.ts";
-import { HostileGround, makeIdentity } from "../../support/hostile/hostile-ground.ts";
+import { testsAttackDestination } from "../../support/hostile/grounds-of-tests.ts";
+import { type HostileGround, makeIdentity } from "../../support/hostile/hostile-ground.ts";
 import type { RawIdentity, RawPeer } from "../../support/hostile/raw-peer.ts";
 
 let ground: HostileGround;
 let stranger: RawIdentity;
 const crowd = 300;
 
-beforeAll(async () => {
-  ground = await HostileGround.make();
+testsAttackDestination({}, async (made) => {
+  ground = made;
   stranger = await makeIdentity();
 });
-afterEach(() => ground.leave());
-afterAll(() => ground.close());
 
 /** One that comes so far and then says nothing. */
 const idlers: [string, (port: number) => Promise<RawPeer>][] = [

@@ -1,16 +1,15 @@
 /** A destination that a source trusts and should not, from the first word to the errors it reports. */
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { exitCodes } from "../../../src/protocol/errors.ts";
+import { testsAttackSource } from "../../support/hostile/grounds-of-tests.ts";
 import { accept, letIn, type Script } from "../../support/hostile/hostile-destination.ts";
-import { TrickedSource } from "../../support/hostile/tricked-source.ts";
+import type { TrickedSource } from "../../support/hostile/tricked-source.ts";
 
 let source: TrickedSource;
 
-beforeAll(async () => {
-  source = await TrickedSource.make();
+testsAttackSource((made) => {
+  source = made;
 });
-afterEach(() => source.leave());
-afterAll(() => source.close());
 
 describe("at the greeting", () => {
   const greetings: [string, Script, string, string | RegExp][] = [

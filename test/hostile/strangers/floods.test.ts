@@ -83,10 +83,19 @@ const floods: Buffer[] = [
   encodeMessage("pong", {}),
 ];
 
+/** Does `work` and closes whatever peers there are then. */
+async function closingAll(peers: RawPeer[], work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } finally {
+    for (const peer of peers) peer.close();
+  }
+}
+
 test("a destination flooded by trusted sources that read nothing keeps its memory and serves on", async () => {
   const { server, identity, port } = await serve();
   const peers: RawPeer[] = [];
-  try {
+  await closingAll(peers, async () => {
     for (const frame of floods) {
       const four = await Promise.all([1, 2, 3, 4].map(() => connect(port, identity)));
       peers.push(...four);
@@ -97,9 +106,7 @@ test("a destination flooded by trusted sources that read nothing keeps its memor
     const after = await connect(port, identity);
     peers.push(after);
     await after.send("list", {}).expect("sessions");
-  } finally {
-    for (const peer of peers) peer.close();
-  }
+  });
   expect((await server.kill("SIGTERM")).code).toBe(0);
 }, 60_000);
 
@@ -111,7 +118,7 @@ test("a lane flooded with PING or with one chunk over and over keeps its memory,
   await owner.join({ session });
   const { laneToken } = await owner.offer(vm.offer());
   const peers = [control, owner];
-  try {
+  await closingAll(peers, async () => {
     for (const frame of [encodeMessage("ping", {}), vm.chunks()[0]!]) {
       const lanes = await Promise.all(
         [1, 2, 3, 4].map(async () => {
@@ -125,9 +132,7 @@ test("a lane flooded with PING or with one chunk over and over keeps its memory,
     }
     expect(peakMemoryBytes(server.pid)).toBeLessThan(mostMemoryBytes);
     await control.send("list", {}).expect("sessions");
-  } finally {
-    for (const peer of peers) peer.close();
-  }
+  });
   expect((await server.kill("SIGTERM")).code).toBe(0);
 }, 60_000);
 

@@ -1,5 +1,5 @@
 /** Who says that it is somebody else: in between, with a stolen certificate, or without TLS at all. */
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { afterEach, describe, expect, test } from "bun:test";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { join } from "node:path";
@@ -10,7 +10,8 @@ import { openHome } from "../../../src/home/home.ts";
 import { Journal } from "../../../src/migration/journal/journal.ts";
 import { limits } from "../../../src/protocol/limits.ts";
 import { encodeMessage } from "../../../src/protocol/messages.ts";
-import { HostileGround, makeIdentity } from "../../support/hostile/hostile-ground.ts";
+import { testsAttackDestination } from "../../support/hostile/grounds-of-tests.ts";
+import { type HostileGround, makeIdentity } from "../../support/hostile/hostile-ground.ts";
 import { ManInTheMiddle } from "../../support/hostile/man-in-the-middle.ts";
 import { StolenServer, stealInto } from "../../support/hostile/stolen-certificate.ts";
 import { sendOnce } from "../../support/moves/sending.ts";
@@ -18,14 +19,12 @@ import { sendOnce } from "../../support/moves/sending.ts";
 let ground: HostileGround;
 const closers: (() => Promise<unknown>)[] = [];
 
-beforeAll(async () => {
-  ground = await HostileGround.make();
+testsAttackDestination({}, (made) => {
+  ground = made;
 });
 afterEach(async () => {
-  ground.leave();
   for (const close of closers.splice(0)) await close();
 });
-afterAll(() => ground.close());
 
 let sends = 0;
 

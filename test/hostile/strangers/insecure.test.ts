@@ -1,18 +1,17 @@
 /** A destination that serves with --insecure knows nobody, and still takes nothing that makes no sense. */
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { HostileGround, makeIdentity } from "../../support/hostile/hostile-ground.ts";
+import { testsAttackDestination } from "../../support/hostile/grounds-of-tests.ts";
+import { type HostileGround, makeIdentity } from "../../support/hostile/hostile-ground.ts";
 import { RawVm } from "../../support/hostile/raw-vm.ts";
 
 let ground: HostileGround;
 
-beforeAll(async () => {
-  ground = await HostileGround.make({ secure: false });
+testsAttackDestination({ secure: false }, (made) => {
+  ground = made;
 });
-afterEach(() => ground.leave());
-afterAll(() => ground.close());
 
 const joined = async (session: string, attempt = 1) => (await ground.connect()).join({ session, attempt });
 const newSession = () => randomBytes(16).toString("hex");
@@ -22,11 +21,7 @@ describe("to a port without TLS", () => {
     await ground.withstands(async () => {
       const peer = await ground.connect();
       peer.sendBytes(Buffer.from("16030100c8010000c40303", "hex"));
-      expect(await peer.error()).toEqual({
-        code: "insecure-mismatch",
-        message: "the other side speaks TLS, and this side does not",
-      });
-      await peer.ended();
+      await peer.refused("insecure-mismatch", "the other side speaks TLS, and this side does not");
     });
   });
 

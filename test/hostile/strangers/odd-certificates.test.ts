@@ -1,18 +1,17 @@
 /** Certificates that a source made to confuse whoever reads them: all that counts is their fingerprint. */
-import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
+import { expect, test } from "bun:test";
 import "reflect-metadata";
 import type { Extension } from "@peculiar/x509";
 import { fingerprintOf, pem } from "../../../src/channel/certificate.ts";
-import { HostileGround } from "../../support/hostile/hostile-ground.ts";
+import { testsAttackDestination } from "../../support/hostile/grounds-of-tests.ts";
+import type { HostileGround } from "../../support/hostile/hostile-ground.ts";
 import type { RawIdentity } from "../../support/hostile/raw-peer.ts";
 
 let ground: HostileGround;
 
-beforeAll(async () => {
-  ground = await HostileGround.make();
+testsAttackDestination({}, (made) => {
+  ground = made;
 });
-afterEach(() => ground.leave());
-afterAll(() => ground.close());
 
 interface Oddity {
   algorithm?: { name: string; namedCurve?: string; hash?: string };

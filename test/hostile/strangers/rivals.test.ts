@@ -2,31 +2,30 @@
  * Two sources that the destination trusts, one of which wants the other's VM: it knows the session's
  * id and its lane token, and still can do nothing with them, nor learn that the session exists.
  */
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { HostileGround, newSession } from "../../support/hostile/hostile-ground.ts";
+import { testsAttackDestination } from "../../support/hostile/grounds-of-tests.ts";
+import { type HostileGround, newSession } from "../../support/hostile/hostile-ground.ts";
 import type { RawIdentity, RawPeer } from "../../support/hostile/raw-peer.ts";
+import { newVmName } from "../../support/hostile/raw-session.ts";
 import { RawVm } from "../../support/hostile/raw-vm.ts";
 
 let ground: HostileGround;
 let owner: RawIdentity;
 let rival: RawIdentity;
-let count = 0;
 
-beforeAll(async () => {
-  ground = await HostileGround.make();
+testsAttackDestination({}, async (made) => {
+  ground = made;
   owner = await ground.trustedSource();
   rival = await ground.trustedSource();
 });
-afterEach(() => ground.leave());
-afterAll(() => ground.close());
 
 type Stage = "receiving" | "ready" | "owner" | "closed";
 
 /** The owner's session, brought so far. */
 async function begin(stage: Stage) {
-  const vm = new RawVm(`vm${++count}`);
+  const vm = new RawVm(newVmName());
   const peer = await ground.joined(owner);
   const { laneToken } = await peer.offer(vm.offer());
   const lane = await ground.connect({ identity: owner });

@@ -1,22 +1,21 @@
 /** Who has not been let in: without a ticket, with a bad one, with no certificate, or with no idea. */
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { randomBytes, X509Certificate } from "node:crypto";
 import { loadIdentity } from "../../../src/channel/identity.ts";
 import { Ticket } from "../../../src/channel/ticket.ts";
 import { wrongProofsMax } from "../../../src/channel/ticket-book.ts";
 import { limits } from "../../../src/protocol/limits.ts";
-import { HostileGround, makeIdentity } from "../../support/hostile/hostile-ground.ts";
+import { testsAttackDestination } from "../../support/hostile/grounds-of-tests.ts";
+import { type HostileGround, makeIdentity } from "../../support/hostile/hostile-ground.ts";
 import type { RawIdentity } from "../../support/hostile/raw-peer.ts";
 
 let ground: HostileGround;
 let stranger: RawIdentity;
 
-beforeAll(async () => {
-  ground = await HostileGround.make();
+testsAttackDestination({}, async (made) => {
+  ground = made;
   stranger = await makeIdentity();
 });
-afterEach(() => ground.leave());
-afterAll(() => ground.close());
 
 /** HELLO and WELCOME of one who is not known. */
 async function welcomed(identity = stranger) {
@@ -47,11 +46,7 @@ describe("a source that the destination does not know", () => {
       const { fingerprint } = await loadIdentity(ground.home);
       const invented = new Ticket(randomBytes(8), randomBytes(16), fingerprint).toText();
       const peer = (await welcomed()).pair(invented);
-      expect(await peer.error()).toEqual({
-        code: "ticket-invalid",
-        message: "The destination does not know this ticket.",
-      });
-      await peer.ended();
+      await peer.refused("ticket-invalid", "The destination does not know this ticket.");
     });
   });
 
@@ -261,11 +256,7 @@ describe("a stranger that talks too much", () => {
     await ground.withstands(async () => {
       const peer = await welcomed();
       for (let i = 0; i < 1000; i++) peer.send("ping", {});
-      expect(await peer.error()).toEqual({
-        code: "protocol",
-        message: "too many messages from a source that was not let in",
-      });
-      await peer.ended();
+      await peer.refused("protocol", "too many messages from a source that was not let in");
     });
   });
 
@@ -295,11 +286,7 @@ describe("a stranger that talks too much", () => {
         session: "0".repeat(32),
         laneToken: "0".repeat(32),
       });
-      expect(await lane.error()).toEqual({
-        code: "policy",
-        message: "this lane belongs to no session that is being received",
-      });
-      await lane.ended();
+      await lane.refused("policy", "this lane belongs to no session that is being received");
     });
   });
 });

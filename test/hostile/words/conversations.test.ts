@@ -1,35 +1,28 @@
 /** A trusted source that says the right things in the wrong order, twice, or in another's place. */
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Journal } from "../../../src/migration/journal/journal.ts";
 import { recordOfOffer } from "../../../src/migration/journal/offer-record.ts";
 import { limits } from "../../../src/protocol/limits.ts";
-import { HostileGround, newSession } from "../../support/hostile/hostile-ground.ts";
+import { testsAttackDestination } from "../../support/hostile/grounds-of-tests.ts";
+import { type HostileGround, newSession } from "../../support/hostile/hostile-ground.ts";
 import type { RawIdentity, RawPeer } from "../../support/hostile/raw-peer.ts";
+import { offered } from "../../support/hostile/raw-session.ts";
 import { RawVm } from "../../support/hostile/raw-vm.ts";
 
 let ground: HostileGround;
 let source: RawIdentity;
-let count = 0;
 
-beforeAll(async () => {
-  ground = await HostileGround.make();
+testsAttackDestination({}, async (made) => {
+  ground = made;
   source = await ground.trustedSource();
 });
-afterEach(() => ground.leave());
-afterAll(() => ground.close());
 
 const stateOf = (session: string) => ground.sessions().find((record) => record.session === session)?.state;
 
 /** A session of a new VM whose offer was accepted. */
-async function accepted() {
-  const vm = new RawVm(`vm${++count}`);
-  const peer = await ground.joined(source);
-  const { laneToken, state } = await peer.offer(vm.offer());
-  expect(state).toBe("receiving");
-  return { vm, peer, session: peer.session, laneToken };
-}
+const accepted = () => offered(ground, source);
 
 /** A lane of the session, let in. */
 async function laneOf(session: string, laneToken: string): Promise<RawPeer> {

@@ -1,19 +1,18 @@
 /** A destination that lies about who owns the VM: the source never gives it up twice, nor takes it back. */
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { Journal } from "../../../src/migration/journal/journal.ts";
 import { exitCodes } from "../../../src/protocol/errors.ts";
+import { testsAttackSource } from "../../support/hostile/grounds-of-tests.ts";
 import { type Script, upToSeal } from "../../support/hostile/hostile-destination.ts";
 import { makeIdentity } from "../../support/hostile/hostile-ground.ts";
-import { TrickedSource } from "../../support/hostile/tricked-source.ts";
+import type { TrickedSource } from "../../support/hostile/tricked-source.ts";
 import { sendOnce } from "../../support/moves/sending.ts";
 
 let source: TrickedSource;
 
-beforeAll(async () => {
-  source = await TrickedSource.make();
+testsAttackSource((made) => {
+  source = made;
 });
-afterEach(() => source.leave());
-afterAll(() => source.close());
 
 describe("in answer to the seal", () => {
   test("READY with another digest is an integrity error, and the source is still the owner", async () => {
@@ -55,7 +54,7 @@ describe("in answer to the seal", () => {
         await upToSeal(visit);
         await visit.peer.closed;
       },
-      { timing: { pingMs: 50, silenceMs: 300 } },
+      { timing: { pingMs: 50, silenceMs: 1_000 } },
     );
     expect(error.code).toBe("network");
     expect(record?.state).toBe("sending");
@@ -91,7 +90,7 @@ describe("after RELEASE", () => {
     "%s leaves a doubt: nobody runs the VM, and every file is there",
     async (_what, then) => {
       const { error, record } = await source.sendTo(released(then), {
-        timing: { pingMs: 50, silenceMs: 300 },
+        timing: { pingMs: 50, silenceMs: 1_000 },
       });
       expect(error.code).toBe("in-doubt");
       expect(error.exitCode).toBe(exitCodes.inDoubt);

@@ -1,25 +1,18 @@
 /** A destination that lies about what it has, and about what it was sent. */
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { exitCodes } from "../../../src/protocol/errors.ts";
 import { limits } from "../../../src/protocol/limits.ts";
-import {
-  accept,
-  laneToken,
-  letIn,
-  type Script,
-  takeChunks,
-  type Visit,
-} from "../../support/hostile/hostile-destination.ts";
+import { testsAttackSource } from "../../support/hostile/grounds-of-tests.ts";
+import type { Script, Visit } from "../../support/hostile/hostile-destination.ts";
+import { accept, laneToken, letIn, takeChunks } from "../../support/hostile/hostile-destination.ts";
 import { makeIdentity } from "../../support/hostile/hostile-ground.ts";
-import { TrickedSource } from "../../support/hostile/tricked-source.ts";
+import type { TrickedSource } from "../../support/hostile/tricked-source.ts";
 
 let source: TrickedSource;
 
-beforeAll(async () => {
-  source = await TrickedSource.make();
+testsAttackSource((made) => {
+  source = made;
 });
-afterEach(() => source.leave());
-afterAll(() => source.close());
 
 describe("in answer to the offer", () => {
   const answers =

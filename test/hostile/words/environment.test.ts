@@ -1,21 +1,12 @@
 /** The compiled program where an attacker chose the environment and the folder that it runs in. */
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { describe, expect, test } from "bun:test";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { makeIdentity } from "../../support/hostile/hostile-ground.ts";
 import { ManInTheMiddle } from "../../support/hostile/man-in-the-middle.ts";
 import { RawPeer } from "../../support/hostile/raw-peer.ts";
-import { killChildren } from "../../support/system/child.ts";
 import { type MigrateProcess, runMigrate } from "../../support/system/process.ts";
+import { eachTestInFolder } from "../../support/system/test-folder.ts";
 
 let root: string;
 /** Where the programs run; its traps leave their traces in `sprung`. */
@@ -24,12 +15,11 @@ let sprung: string;
 /** What would make a careless TLS client or server trust everybody. */
 const env = { NODE_TLS_REJECT_UNAUTHORIZED: "0" };
 
-beforeEach(() => {
-  root = mkdtempSync(join(tmpdir(), "migrate-hostile-"));
+eachTestInFolder("migrate-hostile-", (made) => {
+  root = made;
   cwd = join(root, "cwd");
   sprung = join(root, "sprung");
-  mkdirSync(cwd);
-  mkdirSync(sprung);
+  for (const path of [cwd, sprung]) mkdirSync(path);
   const trap = `require("node:fs").writeFileSync(${JSON.stringify(sprung)} + "/" + process.pid + Math.random(), "");`;
   const settings = [
     `MIGRATE_HOME=${join(sprung, "home")}`,
@@ -50,10 +40,6 @@ beforeEach(() => {
     ["tsconfig.json", '{ "compilerOptions": { "paths": { "*": ["./trap.ts"] } } }'],
   ] as const)
     writeFileSync(join(cwd, name), text);
-});
-afterEach(async () => {
-  await killChildren();
-  rmSync(root, { recursive: true, force: true });
 });
 
 async function serve(): Promise<{ server: MigrateProcess; port: number; ticket: string }> {

@@ -1,20 +1,19 @@
 /** What goes wrong on one host is told to the other without a path of the first. */
-import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
+import { expect, test } from "bun:test";
 import { appendFileSync, chmodSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { testsAttackDestination } from "../../support/hostile/grounds-of-tests.ts";
 import { accept, letIn } from "../../support/hostile/hostile-destination.ts";
-import { HostileGround, makeIdentity } from "../../support/hostile/hostile-ground.ts";
+import { type HostileGround, makeIdentity } from "../../support/hostile/hostile-ground.ts";
 import { RawVm } from "../../support/hostile/raw-vm.ts";
 import { TrickedSource } from "../../support/hostile/tricked-source.ts";
 
 let ground: HostileGround;
 
-beforeAll(async () => {
-  ground = await HostileGround.make();
+testsAttackDestination({}, (made) => {
+  ground = made;
 });
 // Looks through everything that was said for a path.
-afterEach(() => ground.leave());
-afterAll(() => ground.close());
 
 test("a trust file that cannot be read is the destination's own affair, and trusts nobody", async () => {
   const source = await ground.trustedSource();

@@ -1,29 +1,21 @@
 /** Messages that have no place on a source's control connection, or are none. */
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { frameTypes } from "../../../src/protocol/frames.ts";
-import { HostileGround } from "../../support/hostile/hostile-ground.ts";
+import { testsAttackDestination } from "../../support/hostile/grounds-of-tests.ts";
+import type { HostileGround } from "../../support/hostile/hostile-ground.ts";
 import type { RawIdentity } from "../../support/hostile/raw-peer.ts";
-import { RawVm } from "../../support/hostile/raw-vm.ts";
+import { offered } from "../../support/hostile/raw-session.ts";
 
 let ground: HostileGround;
 let source: RawIdentity;
-let count = 0;
 
-beforeAll(async () => {
-  ground = await HostileGround.make();
+testsAttackDestination({}, async (made) => {
+  ground = made;
   source = await ground.trustedSource();
 });
-afterEach(() => ground.leave());
-afterAll(() => ground.close());
 
 /** A session of a new VM whose offer was accepted. */
-async function accepted() {
-  const vm = new RawVm(`vm${++count}`);
-  const peer = await ground.joined(source);
-  const { laneToken, state } = await peer.offer(vm.offer());
-  expect(state).toBe("receiving");
-  return { vm, peer, session: peer.session, laneToken };
-}
+const accepted = () => offered(ground, source);
 
 describe("on a control connection", () => {
   const answers = [

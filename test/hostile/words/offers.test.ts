@@ -1,20 +1,19 @@
 /** Offers that a trusted source makes up: names that would be paths, sizes that no disk has. */
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { HostileGround } from "../../support/hostile/hostile-ground.ts";
+import { testsAttackDestination } from "../../support/hostile/grounds-of-tests.ts";
+import type { HostileGround } from "../../support/hostile/hostile-ground.ts";
 import type { RawIdentity } from "../../support/hostile/raw-peer.ts";
 import { RawVm } from "../../support/hostile/raw-vm.ts";
 
 let ground: HostileGround;
 let source: RawIdentity;
 
-beforeAll(async () => {
-  ground = await HostileGround.make({ maxSessions: 8 });
+testsAttackDestination({ maxSessions: 8 }, async (made) => {
+  ground = made;
   source = await ground.trustedSource();
 });
-afterEach(() => ground.leave());
-afterAll(() => ground.close());
 
 /** Makes the offer, sees it refused with this code, and that it left nothing behind. */
 async function expectRefused(
@@ -87,22 +86,21 @@ describe("a file is not taken whose name has", () => {
 
 describe("files of a VM are not taken that are", () => {
   const content = Buffer.from("x");
+  const offerOf = (...files: ["ram" | "disk" | "tpm", string][]) =>
+    new RawVm(
+      "web1",
+      files.map(([kind, name]) => ({ kind, name, content })),
+    ).offer();
   test("two of one name", () =>
     expectRefused(
-      new RawVm("web1", [
-        { kind: "ram", name: "a", content },
-        { kind: "disk", name: "a", content },
-      ]).offer(),
+      offerOf(["ram", "a"], ["disk", "a"]),
       "name-invalid",
       "two files of the VM have the same name",
     ));
 
   test("a file where the TPM's folder has to be", () =>
     expectRefused(
-      new RawVm("web1", [
-        { kind: "disk", name: "tpm", content },
-        { kind: "tpm", name: "tpm2-00.permall", content },
-      ]).offer(),
+      offerOf(["disk", "tpm"], ["tpm", "tpm2-00.permall"]),
       "name-invalid",
       "two files of the VM have the same name",
     ));

@@ -1,9 +1,10 @@
 /** Running VMs that a trusted source makes up: what is not the VM alone is refused by name, and nothing is started. */
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { limits } from "../../../src/protocol/limits.ts";
-import { HostileGround } from "../../support/hostile/hostile-ground.ts";
+import { testsAttackDestination } from "../../support/hostile/grounds-of-tests.ts";
+import type { HostileGround } from "../../support/hostile/hostile-ground.ts";
 import type { RawIdentity } from "../../support/hostile/raw-peer.ts";
 import { processesNaming, RawRunningVm } from "../../support/hostile/raw-running-vm.ts";
 import { RawVm } from "../../support/hostile/raw-vm.ts";
@@ -11,12 +12,10 @@ import { RawVm } from "../../support/hostile/raw-vm.ts";
 let ground: HostileGround;
 let source: RawIdentity;
 
-beforeAll(async () => {
-  ground = await HostileGround.make({ qemu: { allowTcg: true, net: { kind: "none" } } });
+testsAttackDestination({ qemu: { allowTcg: true, net: { kind: "none" } } }, async (made) => {
+  ground = made;
   source = await ground.trustedSource();
 });
-afterEach(() => ground.leave());
-afterAll(() => ground.close());
 
 /** Makes the offer, sees it refused with this code and this in the sentence, and that it left nothing behind. */
 async function expectRefused(offer: Record<string, unknown>, code: string, named: string): Promise<void> {

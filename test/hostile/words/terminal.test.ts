@@ -1,15 +1,14 @@
 /** What a hostile peer says, as the compiled program shows it: nothing of it moves a cursor. */
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { describe, expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { TrustFile } from "../../../src/channel/trust.ts";
 import { openHome } from "../../../src/home/home.ts";
 import { HostileDestination, type Script } from "../../support/hostile/hostile-destination.ts";
 import { makeIdentity } from "../../support/hostile/hostile-ground.ts";
 import { RawPeer } from "../../support/hostile/raw-peer.ts";
-import { killChildren } from "../../support/system/child.ts";
 import { runMigrate } from "../../support/system/process.ts";
+import { eachTestInFolder } from "../../support/system/test-folder.ts";
 
 /** A title, a cleared screen, a colour in C1, a bell, a carriage return, text turned around, a line end. */
 const nasty = "\u001b]0;owned\u0007\u001b[2J\u009b31m\r\u0008ok\u202egpj\u2028x\u0000y\u007f\n";
@@ -18,13 +17,11 @@ const unfit = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u206
 let root: string;
 const open: HostileDestination[] = [];
 
-beforeEach(() => {
-  root = mkdtempSync(join(tmpdir(), "migrate-hostile-"));
-});
-afterEach(async () => {
-  await killChildren();
-  for (const destination of open.splice(0)) await destination.close();
-  rmSync(root, { recursive: true, force: true });
+eachTestInFolder("migrate-hostile-", (made) => {
+  root = made;
+  return async () => {
+    for (const destination of open.splice(0)) await destination.close();
+  };
 });
 
 async function hostile(control: Script): Promise<HostileDestination & { home: string }> {

@@ -1,23 +1,15 @@
 /** The network goes away during the move of a running VM: for seconds, in silence, or for longer than the person would wait. */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { isRunning } from "../../../src/platform/process-id.ts";
-import { FrozenGuest } from "../../support/guests/frozen-guest.ts";
-import { DisturbedMove } from "../../support/moves/disturbed-move.ts";
+import type { DisturbedMove } from "../../support/moves/disturbed-move.ts";
 import type { MomentName } from "../../support/moves/move-moments.ts";
+import { disturbedMoves } from "../../support/moves/running-hosts-of-tests.ts";
 import { until } from "../../support/system/until.ts";
-
-let frozen: FrozenGuest;
-
-// The first run of all builds the guest.
-beforeAll(async () => {
-  frozen = await FrozenGuest.make();
-}, 300_000);
-afterAll(() => frozen.remove());
 
 const limitMs = 90_000;
 /** How long the network is away: what this is about, and no wait for something to happen. */
 const cutMs = 5_000;
-const withMove = (work: (move: DisturbedMove) => Promise<void>) => DisturbedMove.with(frozen, work);
+const { withMove, moveTest } = disturbedMoves();
 
 /** Resets every connection at that moment, and lets none in from then on. */
 async function cut(move: DisturbedMove, moment: MomentName, flags: string[] = []): Promise<void> {
@@ -94,46 +86,37 @@ test(
 
 describe("a cut that outlasts --retry-for", () => {
   for (const moment of running) {
-    test(
+    moveTest(
       `at ${moment}: send says so, the VM goes on, and the next send tells the destination first`,
-      async () => {
-        await withMove(async (move) => {
-          await cut(move, moment, ["--retry-for", "2s"]);
-          expect(await move.failure()).toMatchObject({ code: 4, error: { code: "network" } });
-          await move.state.ticksHere();
-          await move.state.expectUntouchedHere();
-          expect(move.state.source).toMatchObject({ state: "cancelled", settled: 1 });
-          const left = move.state.processThere()!;
-          expect(isRunning(left)).toBe(true);
-          move.hosts.hosts.proxy.refusing = false;
-          move.startSend();
-          expect(await move.failure()).toEqual({ code: 0, error: undefined });
-          expect(isRunning(left)).toBe(false);
-          await move.state.expectMoved();
-        });
+      async (move) => {
+        await cut(move, moment, ["--retry-for", "2s"]);
+        expect(await move.failure()).toMatchObject({ code: 4, error: { code: "network" } });
+        await move.state.ticksHere();
+        await move.state.expectUntouchedHere();
+        expect(move.state.source).toMatchObject({ state: "cancelled", settled: 1 });
+        const left = move.state.processThere()!;
+        expect(isRunning(left)).toBe(true);
+        move.hosts.hosts.proxy.refusing = false;
+        move.startSend();
+        expect(await move.failure()).toEqual({ code: 0, error: undefined });
+        expect(isRunning(left)).toBe(false);
+        await move.state.expectMoved();
       },
-      limitMs,
     );
   }
 
-  test(
-    "the destination ends what waits there by itself once its patience is over",
-    async () => {
-      await withMove(async (move) => {
-        // The patience is the source's wish plus a minute; here the offer says half a second, in as many bytes.
-        move.hosts.hosts.proxy.rewrite = (_direction, name, frame) => {
-          if (name !== "offer") return;
-          const at = frame.indexOf('"patienceMs":') + '"patienceMs":'.length;
-          const digits = /^\d+/.exec(frame.toString("latin1", at, at + 20))![0].length;
-          frame.write("500".padStart(digits), at, "latin1");
-        };
-        await cut(move, "the RAM's first pass", ["--retry-for", "2s"]);
-        expect(await move.failure()).toMatchObject({ code: 4 });
-        await until(() => move.state.destination?.state === "cancelled", "the destination's patience to end");
-        await move.state.ticksHere();
-        await move.state.expectNothingThere();
-      });
-    },
-    limitMs,
-  );
+  moveTest("the destination ends what waits there by itself once its patience is over", async (move) => {
+    // The patience is the source's wish plus a minute; here the offer says half a second, in as many bytes.
+    move.hosts.hosts.proxy.rewrite = (_direction, name, frame) => {
+      if (name !== "offer") return;
+      const at = frame.indexOf('"patienceMs":') + '"patienceMs":'.length;
+      const digits = /^\d+/.exec(frame.toString("latin1", at, at + 20))![0].length;
+      frame.write("500".padStart(digits), at, "latin1");
+    };
+    await cut(move, "the RAM's first pass", ["--retry-for", "2s"]);
+    expect(await move.failure()).toMatchObject({ code: 4 });
+    await until(() => move.state.destination?.state === "cancelled", "the destination's patience to end");
+    await move.state.ticksHere();
+    await move.state.expectNothingThere();
+  });
 });

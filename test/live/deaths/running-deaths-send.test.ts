@@ -1,8 +1,6 @@
 /** The source's `migrate send` is killed at each moment of a running VM's move: the VM runs once, and nowhere twice. */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { phases } from "../../../src/migration/ownership/phases.ts";
-import { FrozenGuest } from "../../support/guests/frozen-guest.ts";
-import { DisturbedMove } from "../../support/moves/disturbed-move.ts";
 import {
   afterRelease,
   beforeRelease,
@@ -10,19 +8,11 @@ import {
   momentNames,
   moments,
 } from "../../support/moves/move-moments.ts";
+import { disturbedMoves } from "../../support/moves/running-hosts-of-tests.ts";
 
-let frozen: FrozenGuest;
-
-// The first run of all builds the guest.
-beforeAll(async () => {
-  frozen = await FrozenGuest.make();
-}, 300_000);
-afterAll(() => frozen.remove());
-
-const limitMs = 60_000;
 const killed = { code: null, signal: "SIGKILL" };
 
-const withMove = (work: (move: DisturbedMove) => Promise<void>) => DisturbedMove.with(frozen, work);
+const { moveTest } = disturbedMoves();
 
 test("every phase of a move has a moment at which something is killed", () => {
   const covered = new Set<string>(momentNames.map((name) => moments[name].phase));
@@ -31,30 +21,19 @@ test("every phase of a move has a moment at which something is killed", () => {
 
 describe("send dies before the release: its guard lets the VM go on, and the destination hears of it", () => {
   for (const moment of beforeRelease) {
-    test(
-      `at ${moment}`,
-      () =>
-        withMove(async (move) => {
-          await move.at(moment, () => move.send.signal("SIGKILL"));
-          expect(await move.send.exit).toMatchObject(killed);
-          await move.state.expectStays();
-        }),
-      limitMs,
-    );
+    moveTest(`at ${moment}`, async (move) => {
+      await move.at(moment, () => move.send.signal("SIGKILL"));
+      expect(await move.send.exit).toMatchObject(killed);
+      await move.state.expectStays();
+    });
   }
 });
 
-test(
-  "the guard alone dies: the move ends well",
-  async () => {
-    await withMove(async (move) => {
-      await move.at("a piece of the mirrored disks", () => process.kill(move.guardPid(), "SIGKILL"));
-      expect(await move.failure()).toEqual({ code: 0, error: undefined });
-      await move.state.expectMoved();
-    });
-  },
-  limitMs,
-);
+moveTest("the guard alone dies: the move ends well", async (move) => {
+  await move.at("a piece of the mirrored disks", () => process.kill(move.guardPid(), "SIGKILL"));
+  expect(await move.failure()).toEqual({ code: 0, error: undefined });
+  await move.state.expectMoved();
+});
 
 const settledBy: Partial<Record<MomentName, "the same send" | "migrate resolve">> = {
   RELEASE: "the same send",
@@ -64,21 +43,15 @@ const settledBy: Partial<Record<MomentName, "the same send" | "migrate resolve">
 };
 describe("send dies after the release: the VM runs nowhere but there, and a command settles the rest", () => {
   for (const moment of afterRelease) {
-    test(
-      `at ${moment}, settled by ${settledBy[moment]}`,
-      async () => {
-        await withMove(async (move) => {
-          await move.at(moment, () => move.send.signal("SIGKILL"));
-          expect(await move.send.exit).toMatchObject(killed);
-          expect(move.state.source?.state).toBeOneOf(["released", "confirmed"]);
-          if (move.guest.isRunning()) expect(await move.guest.status()).not.toBe("running");
-          const settled = settledBy[moment] === "the same send" ? move.startSend() : move.resolve();
-          expect(await move.failure(settled)).toEqual({ code: 0, error: undefined });
-          await move.state.expectMoved();
-        });
-      },
-      limitMs,
-    );
+    moveTest(`at ${moment}, settled by ${settledBy[moment]}`, async (move) => {
+      await move.at(moment, () => move.send.signal("SIGKILL"));
+      expect(await move.send.exit).toMatchObject(killed);
+      expect(move.state.source?.state).toBeOneOf(["released", "confirmed"]);
+      if (move.guest.isRunning()) expect(await move.guest.status()).not.toBe("running");
+      const settled = settledBy[moment] === "the same send" ? move.startSend() : move.resolve();
+      expect(await move.failure(settled)).toEqual({ code: 0, error: undefined });
+      await move.state.expectMoved();
+    });
   }
 });
 
@@ -92,22 +65,19 @@ const unguarded: [MomentName, "moves it" | "lets it go on"][] = [
 ];
 describe("send and its guard die before the release, and a command settles the rest", () => {
   for (const [moment, end] of unguarded) {
-    test(
+    moveTest(
       `at ${moment}: ${end === "moves it" ? "the same send" : "migrate resolve --cancel"} ${end}`,
-      async () => {
-        await withMove(async (move) => {
-          await move.at(moment, () => {
-            process.kill(move.guardPid(), "SIGKILL");
-            move.send.signal("SIGKILL");
-          });
-          expect(await move.send.exit).toMatchObject(killed);
-          const settled = end === "moves it" ? move.startSend() : move.resolve(["--cancel"]);
-          expect(await move.failure(settled)).toEqual({ code: 0, error: undefined });
-          if (end === "moves it") await move.state.expectMoved();
-          else await move.state.expectStays();
+      async (move) => {
+        await move.at(moment, () => {
+          process.kill(move.guardPid(), "SIGKILL");
+          move.send.signal("SIGKILL");
         });
+        expect(await move.send.exit).toMatchObject(killed);
+        const settled = end === "moves it" ? move.startSend() : move.resolve(["--cancel"]);
+        expect(await move.failure(settled)).toEqual({ code: 0, error: undefined });
+        if (end === "moves it") await move.state.expectMoved();
+        else await move.state.expectStays();
       },
-      limitMs,
     );
   }
 });

@@ -1,18 +1,10 @@
 /** Deaths during `--mode stop`, in which the VM stands still from the beginning and its disks go as chunks. */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { FrozenGuest } from "../../support/guests/frozen-guest.ts";
-import { DisturbedMove } from "../../support/moves/disturbed-move.ts";
+import { describe, expect } from "bun:test";
+import type { DisturbedMove } from "../../support/moves/disturbed-move.ts";
 import type { Moment } from "../../support/moves/move-moments.ts";
+import { disturbedMoves } from "../../support/moves/running-hosts-of-tests.ts";
 
-let frozen: FrozenGuest;
-
-// The first run of all builds the guest.
-beforeAll(async () => {
-  frozen = await FrozenGuest.make();
-}, 300_000);
-afterAll(() => frozen.remove());
-
-const limitMs = 60_000;
+const { moveTest } = disturbedMoves();
 const flags = ["--mode", "stop"];
 const moments: Record<string, Moment> = {
   // The kernel and its initrd are fewer than that.
@@ -21,13 +13,14 @@ const moments: Record<string, Moment> = {
   SEAL: { phase: "seal", direction: "to-destination", frame: "seal", number: 1 },
 };
 
-/** Moves until that moment, at which the VM stands still, and does `act`. */
-async function disturb(
+/** A test that moves until that moment, at which the VM stands still, and does `act`. */
+function disturbedTest(
+  what: string,
   moment: string,
   act: (move: DisturbedMove) => void,
   then: (move: DisturbedMove) => Promise<void>,
-): Promise<void> {
-  await DisturbedMove.with(frozen, async (move) => {
+): void {
+  moveTest(what, async (move) => {
     await move.at(moments[moment]!, () => act(move), flags);
     await then(move);
     await move.state.expectStays();
@@ -36,65 +29,44 @@ async function disturb(
 
 describe("a stopped VM goes on at the source", () => {
   for (const moment of Object.keys(moments)) {
-    test(
+    disturbedTest(
       `where send dies at ${moment}`,
-      async () => {
-        await disturb(
-          moment,
-          (move) => move.send.signal("SIGKILL"),
-          async (move) => {
-            expect(await move.send.exit).toMatchObject({ signal: "SIGKILL" });
-          },
-        );
+      moment,
+      (move) => move.send.signal("SIGKILL"),
+      async (move) => {
+        expect(await move.send.exit).toMatchObject({ signal: "SIGKILL" });
       },
-      limitMs,
     );
 
-    test(
+    disturbedTest(
       `where serve dies at ${moment}`,
-      async () => {
-        await disturb(
-          moment,
-          (move) => move.serve.signal("SIGKILL"),
-          async (move) => {
-            await move.serve.exit;
-            await move.startServe();
-            expect(await move.failure()).toMatchObject({ code: 6 });
-          },
-        );
+      moment,
+      (move) => move.serve.signal("SIGKILL"),
+      async (move) => {
+        await move.serve.exit;
+        await move.startServe();
+        expect(await move.failure()).toMatchObject({ code: 6 });
       },
-      limitMs,
     );
   }
 
   for (const moment of ["a piece of the RAM", "SEAL"]) {
-    test(
+    disturbedTest(
       `where the destination's QEMU dies at ${moment}`,
-      async () => {
-        await disturb(
-          moment,
-          (move) => process.kill(move.state.pidThere!, "SIGKILL"),
-          async (move) => {
-            expect(await move.failure()).toMatchObject({ code: 6, error: { code: "qemu-failed" } });
-          },
-        );
+      moment,
+      (move) => process.kill(move.state.pidThere!, "SIGKILL"),
+      async (move) => {
+        expect(await move.failure()).toMatchObject({ code: 6, error: { code: "qemu-failed" } });
       },
-      limitMs,
     );
   }
 });
 
-test(
-  "a stopped VM whose send dies is moved by the next one after all",
-  async () => {
-    await DisturbedMove.with(frozen, async (move) => {
-      await move.at(moments["a chunk of a disk"]!, () => move.send.signal("SIGKILL"), flags);
-      await move.send.exit;
-      await move.state.ticksHere();
-      move.startSend(flags);
-      expect(await move.failure()).toEqual({ code: 0, error: undefined });
-      await move.state.expectMoved();
-    });
-  },
-  limitMs,
-);
+moveTest("a stopped VM whose send dies is moved by the next one after all", async (move) => {
+  await move.at(moments["a chunk of a disk"]!, () => move.send.signal("SIGKILL"), flags);
+  await move.send.exit;
+  await move.state.ticksHere();
+  move.startSend(flags);
+  expect(await move.failure()).toEqual({ code: 0, error: undefined });
+  await move.state.expectMoved();
+});

@@ -1,19 +1,18 @@
 /** Files that a trusted source brings with a running VM: none of them opens a file of the destination's host. */
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { HostileArrivals, type Started } from "../../support/hostile/hostile-arrivals.ts";
+import { testsAttackRunningDestination } from "../../support/hostile/grounds-of-tests.ts";
+import type { HostileArrivals, Started } from "../../support/hostile/hostile-arrivals.ts";
 import { processesNaming } from "../../support/hostile/raw-running-vm.ts";
 import type { RawFile } from "../../support/hostile/raw-vm.ts";
 import { runChild } from "../../support/system/child.ts";
 
 let at: HostileArrivals;
 
-beforeAll(async () => {
-  at = await HostileArrivals.make();
+testsAttackRunningDestination((made) => {
+  at = made;
 });
-afterEach(() => at.leave());
-afterAll(() => at.close());
 
 describe("a path of the source's choosing is a name in the VM's own folder", () => {
   test.each([

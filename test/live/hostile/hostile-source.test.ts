@@ -2,33 +2,23 @@
  * A trusted source that attacks with a running VM: nothing runs before it is owned, and what was begun is gone
  * afterwards.
  */
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { lstatSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Begun, disk, drive, HostileArrivals } from "../../support/hostile/hostile-arrivals.ts";
+import { testsAttackRunningDestination } from "../../support/hostile/grounds-of-tests.ts";
+import { type Begun, disk, drive, type HostileArrivals } from "../../support/hostile/hostile-arrivals.ts";
 import { processesNaming, RawRunningVm, type SentStream } from "../../support/hostile/raw-running-vm.ts";
 
 let at: HostileArrivals;
 
-beforeAll(async () => {
-  at = await HostileArrivals.make();
+testsAttackRunningDestination((made) => {
+  at = made;
 });
-afterEach(() => at.leave());
-afterAll(() => at.close());
 
 test("a VM that keeps to the rules is taken over: what is refused below is not refused for another reason", async () => {
   const begun = await at.started();
   const sent = await at.sendRam(begun);
-  const { peer, vm } = begun;
-  peer.send("seal", vm.sealOf([sent]));
-  await peer.expect("ready");
-  expect(processesNaming(begun.run)).toHaveLength(1);
-  peer.send("release", {});
-  await peer.expect("owned");
-  peer.send("confirm", {});
-  await peer.expect("closed");
-  expect(readFileSync(join(at.ground.store, vm.name, "a")).equals(disk.content)).toBe(true);
-  rmSync(join(at.ground.store, vm.name), { recursive: true });
+  await at.handOver(begun, [sent]);
 });
 
 describe("SEAL is refused, and the VM does not run", () => {

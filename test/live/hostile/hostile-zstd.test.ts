@@ -1,19 +1,16 @@
 /** A trusted source that compresses what a running VM sends: it arrives as it is, or nothing of it runs. */
-import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
-import { readFileSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { expect, test } from "bun:test";
 import { limits } from "../../../src/protocol/limits.ts";
-import { disk, HostileArrivals } from "../../support/hostile/hostile-arrivals.ts";
+import { testsAttackRunningDestination } from "../../support/hostile/grounds-of-tests.ts";
+import { disk, type HostileArrivals } from "../../support/hostile/hostile-arrivals.ts";
 import { processesNaming, type RawStream } from "../../support/hostile/raw-running-vm.ts";
 
 const mebibyte = 1024 * 1024;
 let at: HostileArrivals;
 
-beforeAll(async () => {
-  at = await HostileArrivals.make();
+testsAttackRunningDestination((made) => {
+  at = made;
 });
-afterEach(() => at.leave());
-afterAll(() => at.close());
 
 // [STREAM-9]
 test("a VM that comes compressed, in pieces as large as may be and in small ones, is taken over", async () => {
@@ -26,15 +23,7 @@ test("a VM that comes compressed, in pieces as large as may be and in small ones
     else stream.sendZstd(bytes);
     from += bytes.length;
   }
-  const { peer, vm } = begun;
-  peer.send("seal", vm.sealOf([stream.end()]));
-  await peer.expect("ready");
-  peer.send("release", {});
-  await peer.expect("owned");
-  peer.send("confirm", {});
-  await peer.expect("closed");
-  expect(readFileSync(join(at.ground.store, vm.name, "a")).equals(disk.content)).toBe(true);
-  rmSync(join(at.ground.store, vm.name), { recursive: true });
+  await at.handOver(begun, [stream.end()]);
 });
 
 /** 1 GiB of zeros in 8192 blocks of four bytes, in a frame that declares this or, without it, nothing. */

@@ -1,36 +1,24 @@
 /** A guest that writes its memory faster than the link carries it: what a live move does then, and what ends it. */
-import { afterEach, beforeAll, expect, test } from "bun:test";
-import { guestImage } from "../../support/guests/guest-image.ts";
+import { expect, test } from "bun:test";
 import { triedAgain, wholeGuest } from "../../support/guests/lost-guest.ts";
 import type { RunningGuest } from "../../support/guests/running-guest.ts";
-import { RunningHosts } from "../../support/moves/running-hosts.ts";
+import type { RunningHosts } from "../../support/moves/running-hosts.ts";
+import { hostsOfEachTest } from "../../support/moves/running-hosts-of-tests.ts";
 import { doneOf, expectDisksAgree, expectMoved } from "../../support/moves/whole-move.ts";
 import type { EventNamed, MigrateProcess } from "../../support/system/process.ts";
 
-const opened: RunningHosts[] = [];
+const newHosts = hostsOfEachTest();
 /** For three guests, see support/lost-guest.ts. */
 const limitMs = 480_000;
 
-// The first run downloads and builds it, which is not what the test's time limit is for.
-beforeAll(async () => {
-  await guestImage();
-}, 300_000);
-
-afterEach(async () => {
-  for (const at of opened.splice(0)) await at.close();
-}, 60_000);
-
 /** Two hosts, and a guest that is busy with its memory and knows whether that is still right. */
 async function busyGuest(): Promise<{ at: RunningHosts; guest: RunningGuest }> {
-  const at = await RunningHosts.make();
-  opened.push(at);
+  const at = await newHosts();
   const guest = await at.guest({ ramMiB: 256, append: "dirty_mib=64 random_mib=8 check_ticks=20" });
   await at.serve();
   await guest.log.waitUntil((text) => text.includes("dirty pass 10"), "a guest that is busy");
   return { at, guest };
 }
-
-const tried = (work: () => Promise<void>) => () => triedAgain(work);
 
 const ramOf = (send: MigrateProcess) =>
   send.events.filter(({ event }) => event === "ram") as EventNamed<"ram">[];
@@ -49,7 +37,7 @@ async function expectIntact(at: RunningHosts, guest: RunningGuest): Promise<void
 
 test(
   "a guest that is too fast is sent pass after pass, then slowed down until it is through",
-  tried(async () => {
+  triedAgain(async () => {
     const { at, guest } = await busyGuest();
     const send = at.send(guest, ["--bandwidth", "48M", "--downtime-limit", "100ms"]);
     const second = await send.waitFor("ram", {
@@ -76,7 +64,7 @@ test(
 
 test(
   "with --auto-converge off it is not slowed and does not get through, until the downtime may be longer",
-  tried(async () => {
+  triedAgain(async () => {
     const { at, guest } = await busyGuest();
     const flags = ["--bandwidth", "48M", "--downtime-limit", "1ms", "--auto-converge", "off"];
     const send = at.send(guest, flags);

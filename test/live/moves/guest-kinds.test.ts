@@ -1,45 +1,21 @@
 /** The guests that are moved as they run: what the live tests of moving conclude holds only if this does. */
-import { afterEach, beforeAll, describe, expect, test } from "bun:test";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { describe, expect, test } from "bun:test";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { processId } from "../../../src/platform/process-id.ts";
 import { ArrivedGuest } from "../../support/guests/arrived-guest.ts";
 import type { GuestDisk } from "../../support/guests/guest.ts";
-import { guestImage } from "../../support/guests/guest-image.ts";
+import { guestsOfTests } from "../../support/guests/guests-of-tests.ts";
 import { RunningGuest, type RunningGuestOptions } from "../../support/guests/running-guest.ts";
 import { migrationEnd, unlimitedBytesPerSec } from "../../support/guests/saved-ram.ts";
 import { ticksIn } from "../../support/guests/serial-line.ts";
 import { createDisk, ticksOnDisk } from "../../support/guests/tick-disk.ts";
 import { pcr16AfterExtend, tpmSealedLine, tpmSecret } from "../../support/guests/tpm-guest.ts";
+import { count } from "../../support/moves/whole-move.ts";
 
-const folders: string[] = [];
-const guests: RunningGuest[] = [];
+const guests = guestsOfTests<RunningGuest>();
 
-// The first run downloads and builds it, which is not what the test's time limit is for.
-beforeAll(async () => {
-  await guestImage();
-}, 300_000);
-
-afterEach(async () => {
-  await Promise.all(guests.splice(0).map((guest) => guest.kill()));
-  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
-});
-
-/** 1, 2, … up to and with `last`. */
-const count = (last: number): number[] => Array.from({ length: last }, (_, index) => index + 1);
-
-function makeFolder(): string {
-  const folder = mkdtempSync(join(tmpdir(), "kinds-"));
-  folders.push(folder);
-  return folder;
-}
-
-async function start(options: RunningGuestOptions): Promise<RunningGuest> {
-  const guest = await RunningGuest.start(options);
-  guests.push(guest);
-  return guest;
-}
+const start = async (options: RunningGuestOptions) => guests.keep(await RunningGuest.start(options));
 
 /** QEMU's own live migration, over a unix socket. Gives the destination, where the guest runs on. */
 async function moveByHand(source: RunningGuest, folder: string): Promise<RunningGuest> {
@@ -57,7 +33,7 @@ async function moveByHand(source: RunningGuest, folder: string): Promise<Running
 }
 
 test("a guest moved by QEMU's own means goes on in the other log where it stopped in the first, to the letter", async () => {
-  const folder = makeFolder();
+  const folder = guests.folder();
   const disk: GuestDisk = { path: join(folder, "system.raw"), format: "raw" };
   await createDisk(disk, 16);
   const append = "random_mib=16 check_ticks=5";
@@ -88,7 +64,7 @@ test("a guest moved by QEMU's own means goes on in the other log where it stoppe
 }, 60_000);
 
 test("a guest told to dirty its memory does so over and over, and ticks on meanwhile", async () => {
-  const folder = makeFolder();
+  const folder = guests.folder();
   const append = "dirty_mib=64";
   const guest = await start({ folder: join(folder, "a"), name: "busy", ramMiB: 256, disks: [], append });
   await guest.log.waitUntil((text) => text.includes("dirty pass 10"), "ten passes");
@@ -105,7 +81,7 @@ test("a guest told to dirty its memory does so over and over, and ticks on meanw
 }, 60_000);
 
 test("a guest told to fill its memory with random bytes has them before its first tick, and ticks as slowly as told", async () => {
-  const folder = makeFolder();
+  const folder = guests.folder();
   const append = "random_mib=128 tick_ms=500";
   const guest = await start({ folder: join(folder, "a"), name: "full", ramMiB: 256, disks: [], append });
   await guest.waitForTick(1);
@@ -136,7 +112,7 @@ describe("a guest with a TPM", () => {
       .filter((line) => /^(pcr16|unsealed|tpm) /.test(line));
 
   test("shows its extended PCR and its sealed secret at every tenth tick, before a move and after it", async () => {
-    const folder = makeFolder();
+    const folder = guests.folder();
     const source = await start({ ...tpmGuest, folder: join(folder, "a") });
     await source.waitForTick(11);
     expect(tpmLines(source)).toEqual([tpmSealedLine, ...shown]);
@@ -147,7 +123,7 @@ describe("a guest with a TPM", () => {
   }, 60_000);
 
   test("whose TPM was not extended says so and cannot unseal: what it shows is the TPM's answer", async () => {
-    const guest = await start({ ...tpmGuest, folder: join(makeFolder(), "a"), append: "tpm=seal" });
+    const guest = await start({ ...tpmGuest, folder: join(guests.folder(), "a"), append: "tpm=seal" });
     await guest.waitForTick(11);
     const refusal = "tpm refused unseal: 0000099d";
     expect(tpmLines(guest)).toEqual([tpmSealedLine, `pcr16 ${"0".repeat(64)}`, refusal, "unsealed nothing"]);
@@ -156,7 +132,7 @@ describe("a guest with a TPM", () => {
 
 describe("a guest that arrived", () => {
   test("is found by what lies in its run folder, and ended by what is noted there", async () => {
-    const home = makeFolder();
+    const home = guests.folder();
     const folder = join(home, "run", "web1");
     mkdirSync(folder, { recursive: true });
     const arrived = new ArrivedGuest(home, "web1");
@@ -177,7 +153,7 @@ describe("a guest that arrived", () => {
 });
 
 test("a guest that QEMU does not start is an error with what QEMU said", async () => {
-  const options = { folder: makeFolder(), name: "bad", ramMiB: 128, disks: [] };
+  const options = { folder: guests.folder(), name: "bad", ramMiB: 128, disks: [] };
   await expect(start({ ...options, extraArgs: ["-device", "no-such-device"] })).rejects.toThrow(
     /no-such-device/,
   );

@@ -1,36 +1,18 @@
 /** A real guest, moved by the compiled binary: two processes, each with a home of its own, as on two hosts. */
-import { afterEach, beforeAll, expect, test } from "bun:test";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { expect, test } from "bun:test";
+import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Guest, type GuestDisk, startGuest } from "../../support/guests/guest.ts";
-import { guestImage } from "../../support/guests/guest-image.ts";
-import { ticksIn } from "../../support/guests/serial-line.ts";
-import { createDisk, ticksOnDisk } from "../../support/guests/tick-disk.ts";
-import { killChildren } from "../../support/system/child.ts";
+import { guestsOfTests } from "../../support/guests/guests-of-tests.ts";
+import { expectWholeTicks, goesOn } from "../../support/guests/seen/whole-ticks.ts";
+import { createDisk } from "../../support/guests/tick-disk.ts";
 import { builtBinary, runMigrate } from "../../support/system/process.ts";
 
-const folders: string[] = [];
-const guests: Guest[] = [];
-
-// The first run downloads and builds it, which is not what the test's time limit is for.
-beforeAll(async () => {
-  await guestImage();
-}, 300_000);
-
-afterEach(async () => {
-  await Promise.all(guests.splice(0).map((guest) => guest.kill()));
-  await killChildren();
-  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
-});
-
-/** 1, 2, … up to and with `last`. */
-const count = (last: number): number[] => Array.from({ length: last }, (_, index) => index + 1);
+const guests = guestsOfTests<Guest>();
 
 test("a stopped guest is moved by the compiled binary and goes on at the next tick, its disks with it", async () => {
   expect(existsSync(builtBinary), `${builtBinary} is what is tested: bun run build`).toBe(true);
-  const folder = mkdtempSync(join(tmpdir(), "live-migrate-"));
-  folders.push(folder);
+  const folder = guests.folder();
   const [sourceFolder, store] = [join(folder, "source"), join(folder, "store")];
   mkdirSync(sourceFolder);
   mkdirSync(store);
@@ -41,8 +23,7 @@ test("a stopped guest is moved by the compiled binary and goes on at the next ti
   const ram = join(sourceFolder, "web1.ram");
   for (const disk of disks) await createDisk(disk, 16);
 
-  const before = await startGuest({ ramMiB: 128, disks, workMiB: 24 });
-  guests.push(before);
+  const before = guests.keep(await startGuest({ ramMiB: 128, disks, workMiB: 24 }));
   await before.waitForTick(5);
   await before.stop();
   await before.saveRam(ram);
@@ -78,24 +59,8 @@ test("a stopped guest is moved by the compiled binary and goes on at the next ti
   }
 
   const movedDisks = disks.map((disk) => ({ ...disk, path: disk.path.replace(sourceFolder, moved) }));
-  const last = before.ticks().at(-1)!;
-  const after = await startGuest({
-    ramMiB: 128,
-    disks: movedDisks,
-    workMiB: 24,
-    incoming: join(moved, "web1.ram"),
-  });
-  guests.push(after);
-  await after.cont();
-  await after.waitForTick(last + 5);
-  await after.quit();
+  const how = { ramMiB: 128, disks: movedDisks, workMiB: 24, incoming: join(moved, "web1.ram") };
+  const after = await goesOn(guests, how, before.ticks().at(-1)! + 5);
 
-  // A line may be cut by the stop, half of it printed here and half there: together they are whole.
-  const printed = ticksIn(before.serial.text + after.serial.text);
-  expect(printed).toEqual(count(printed.at(-1)!));
-  for (const disk of movedDisks) {
-    const written = await ticksOnDisk(disk);
-    expect(written).toEqual(count(written.length));
-    expect(written.length - printed.length).toBeOneOf([0, 1]);
-  }
+  await expectWholeTicks([before, after], movedDisks);
 }, 120_000);

@@ -2,9 +2,8 @@
  * Ctrl-C in every phase of the move of a running VM: until it is released it goes on at the source as if
  * nothing had been, and nothing of it stays at the destination; after that the move is finished.
  */
-import { afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { phases } from "../../../src/migration/ownership/phases.ts";
-import { guestImage } from "../../support/guests/guest-image.ts";
 import { triedAgain, wholeGuest } from "../../support/guests/lost-guest.ts";
 import {
   expectAsBefore,
@@ -19,21 +18,12 @@ import {
   within,
 } from "../../support/moves/interrupted-move.ts";
 import { sessionsIn } from "../../support/moves/ownership.ts";
-import { RunningHosts } from "../../support/moves/running-hosts.ts";
+import { hostsOfEachTest } from "../../support/moves/running-hosts-of-tests.ts";
 import { doneOf, expectMoved, failureOf } from "../../support/moves/whole-move.ts";
 import { until } from "../../support/system/until.ts";
 
-const opened: RunningHosts[] = [];
+const newHosts = hostsOfEachTest({ insecure: true });
 const limitMs = 240_000;
-
-// The first run downloads and builds it, which is not what the test's time limit is for.
-beforeAll(async () => {
-  await guestImage();
-}, 300_000);
-
-afterEach(async () => {
-  for (const at of opened.splice(0)) await at.close();
-}, 60_000);
 
 const goesOnHere: Moment[] = [
   {
@@ -94,25 +84,19 @@ const goesOnThere: Moment[] = [
   { phase: "confirm", when: "it runs over there", ...heldAt("confirm") },
 ];
 
-async function begun(moment: Moment): Promise<Stage> {
-  const at = await RunningHosts.make({ insecure: true });
-  opened.push(at);
-  return await stageAt(moment, at);
-}
+const begun = async (moment: Moment): Promise<Stage> => await stageAt(moment, await newHosts());
 
 test("every phase is interrupted below", () => {
   const interrupted = new Set([...goesOnHere, ...goesOnThere].map((moment) => moment.phase));
   expect([...phases].filter((name) => !interrupted.has(name))).toEqual([]);
 });
 
-const tried = (work: () => Promise<void>) => () => triedAgain(work);
-
 // [VM-7]
 describe("an interrupted VM goes on here, and the same command moves it later", () => {
   for (const moment of goesOnHere) {
     test(
       `${moment.phase}: ${moment.when}`,
-      tried(async () => {
+      triedAgain(async () => {
         const stage = await begun(moment);
         const { at, guest, serve, send } = stage;
         send.signal("SIGINT");

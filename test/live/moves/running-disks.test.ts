@@ -1,5 +1,5 @@
 /** The disks of running guests, moved by the compiled binary: holes, backing files, read-only ones, and what becomes of the source's. */
-import { afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import {
   closeSync,
   existsSync,
@@ -12,22 +12,17 @@ import {
   writeSync,
 } from "node:fs";
 import { basename, join } from "node:path";
-import { guestImage } from "../../support/guests/guest-image.ts";
 import { createDisk } from "../../support/guests/tick-disk.ts";
-import { RunningHosts } from "../../support/moves/running-hosts.ts";
+import type { RunningHosts } from "../../support/moves/running-hosts.ts";
+import { eachTestHasRunningHosts } from "../../support/moves/running-hosts-of-tests.ts";
 import { doneOf, expectDisksAgree, expectMoved, failureOf } from "../../support/moves/whole-move.ts";
 import { runChild } from "../../support/system/child.ts";
 
 let at: RunningHosts;
 
-// The first run downloads and builds it, which is not what the test's time limit is for.
-beforeAll(async () => {
-  await guestImage();
-}, 300_000);
-beforeEach(async () => {
-  at = await RunningHosts.make();
+eachTestHasRunningHosts((made) => {
+  at = made;
 });
-afterEach(() => at.close());
 
 const mib = 2 ** 20;
 const ways: [string, string[]][] = [

@@ -1,10 +1,10 @@
 /** Running guests, moved by the compiled binary between two hosts: what they counted, wrote and remembered goes on. */
-import { afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { closeSync, existsSync, openSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { ArrivedGuest } from "../../support/guests/arrived-guest.ts";
-import { guestImage } from "../../support/guests/guest-image.ts";
-import { RunningHosts } from "../../support/moves/running-hosts.ts";
+import type { RunningHosts } from "../../support/moves/running-hosts.ts";
+import { eachTestHasRunningHosts } from "../../support/moves/running-hosts-of-tests.ts";
 import {
   doneOf,
   expectDisksAgree,
@@ -16,14 +16,9 @@ import {
 
 let at: RunningHosts;
 
-// The first run downloads and builds it, which is not what the test's time limit is for.
-beforeAll(async () => {
-  await guestImage();
-}, 300_000);
-beforeEach(async () => {
-  at = await RunningHosts.make();
+eachTestHasRunningHosts((made) => {
+  at = made;
 });
-afterEach(() => at.close());
 
 /** Waits until the VM has printed so many more ticks over there, whatever it printed before. */
 async function goesOn(stations: Printed[], arrived: ArrivedGuest, ticks = 5): Promise<void> {

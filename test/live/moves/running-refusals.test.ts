@@ -1,26 +1,22 @@
 /** Running VMs that are not moved, and are told why: they go on as before, and nothing is left at the destination. */
-import { afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { existsSync, linkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { guestImage } from "../../support/guests/guest-image.ts";
-import { callMonitor, type RunningGuest, statusOf } from "../../support/guests/running-guest.ts";
+import type { RunningGuest } from "../../support/guests/running-guest.ts";
+import { callMonitor, statusOf } from "../../support/guests/seen/monitor.ts";
 import { createDisk } from "../../support/guests/tick-disk.ts";
 import { sessionsIn } from "../../support/moves/ownership.ts";
-import { RunningHosts } from "../../support/moves/running-hosts.ts";
+import type { RunningHosts } from "../../support/moves/running-hosts.ts";
+import { eachTestHasRunningHosts } from "../../support/moves/running-hosts-of-tests.ts";
 import { doneOf, expectGapless, expectMoved, failureOf } from "../../support/moves/whole-move.ts";
 import { type Child, startChild } from "../../support/system/child.ts";
 import { withDeadline } from "../../support/system/deadline.ts";
 
 let at: RunningHosts;
 
-// The first run downloads and builds it, which is not what the test's time limit is for.
-beforeAll(async () => {
-  await guestImage();
-}, 300_000);
-beforeEach(async () => {
-  at = await RunningHosts.make();
+eachTestHasRunningHosts((made) => {
+  at = made;
 });
-afterEach(() => at.close());
 
 /** Throws (by `expect`) where the guest does not go on, or anything of it is at the destination or under way. */
 async function expectUntouched(guest: RunningGuest): Promise<void> {

@@ -1,16 +1,17 @@
 /** A move into a store whose file system shares blocks (XFS, mkfs.xfs(8)): what a base has takes no room twice. */
-import { afterEach, beforeEach, expect, test } from "bun:test";
-import { copyFileSync, mkdirSync, mkdtempSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { expect, test } from "bun:test";
+import { copyFileSync, mkdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { freeBytes } from "../../../src/platform/filesystem.ts";
 import { hashOf, makeSmallVm, overwrite, randomStream, type SmallVm } from "../../support/files/small-vm.ts";
+import { createDisk } from "../../support/guests/tick-disk.ts";
 import { expectMoved } from "../../support/moves/ownership.ts";
 import { TwoHosts } from "../../support/moves/two-hosts.ts";
 import { findProgram } from "../../support/runner/needs.ts";
-import { killChildren, runChild } from "../../support/system/child.ts";
+import { runChild } from "../../support/system/child.ts";
 import { MountNamespace } from "../../support/system/mount-namespace.ts";
 import { builtBinary } from "../../support/system/process.ts";
+import { eachTestInFolder } from "../../support/system/test-folder.ts";
 
 const mebibyte = 1024 ** 2;
 const vmBytes = 96 * mebibyte;
@@ -18,8 +19,7 @@ const vmBytes = 96 * mebibyte;
 const ownAt = 41 * mebibyte + 12_345;
 const ownBytes = 3 * mebibyte;
 
-let root: string;
-let mountPoint: string;
+let [root, mountPoint] = ["", ""];
 let mounts: MountNamespace;
 let hosts: TwoHosts;
 /** The store, as this process reaches it. */
@@ -27,13 +27,12 @@ let store: string;
 let vm: SmallVm;
 let base: string;
 
-beforeEach(async () => {
-  root = mkdtempSync(join(tmpdir(), "migrate-shared-move-"));
+eachTestInFolder("migrate-shared-move-", async (made) => {
+  root = made;
   mountPoint = join(root, "disk");
   mkdirSync(mountPoint);
   const image = join(root, "image");
-  writeFileSync(image, "");
-  truncateSync(image, 512 * mebibyte);
+  await createDisk({ path: image, format: "raw" }, 512);
   await runChild([findProgram("mkfs.xfs") ?? "mkfs.xfs", "-q", "-m", "reflink=1", image]);
   mounts = await MountNamespace.make([`mount -o loop '${image}' '${mountPoint}'`]);
   hosts = await TwoHosts.make(join(root, "hosts"));
@@ -48,12 +47,10 @@ beforeEach(async () => {
   vm.files[0] = overwrite(vm.files[0]!, ownAt, randomStream(2)(ownBytes));
   // What is still on its way to the disk would count for what the move takes.
   await runChild(["sync", "-f", base]);
-});
-afterEach(async () => {
-  await killChildren();
-  await hosts.close();
-  await mounts.close();
-  rmSync(root, { recursive: true, force: true });
+  return async () => {
+    await hosts.close();
+    await mounts.close();
+  };
 });
 
 /** Runs a command of the destination, or its `serve`, where the store is mounted. */

@@ -1,5 +1,5 @@
 /** Running guests with a virtual TPM, moved by the compiled binary: what was extended and sealed stays so. */
-import { afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import {
   closeSync,
   existsSync,
@@ -14,9 +14,9 @@ import { join } from "node:path";
 import { isRunning, processId } from "../../../src/platform/process-id.ts";
 import { swtpmOf } from "../../../src/vm/qemu/swtpm.ts";
 import { ArrivedGuest } from "../../support/guests/arrived-guest.ts";
-import { guestImage } from "../../support/guests/guest-image.ts";
 import { pcr16AfterExtend, tpmSealedLine, tpmSecret } from "../../support/guests/tpm-guest.ts";
-import { RunningHosts } from "../../support/moves/running-hosts.ts";
+import type { RunningHosts } from "../../support/moves/running-hosts.ts";
+import { eachTestHasRunningHosts } from "../../support/moves/running-hosts-of-tests.ts";
 import {
   doneOf,
   expectDisksAgree,
@@ -30,14 +30,9 @@ import { until } from "../../support/system/until.ts";
 
 let at: RunningHosts;
 
-// The first run downloads and builds it, which is not what the test's time limit is for.
-beforeAll(async () => {
-  await guestImage();
-}, 300_000);
-beforeEach(async () => {
-  at = await RunningHosts.make();
+eachTestHasRunningHosts((made) => {
+  at = made;
 });
-afterEach(() => at.close());
 
 /** What the guest's looks into its TPM showed, in order: the PCR and what it could unseal. */
 function looksIn({ serialText }: { serialText: string }): string[] {

@@ -2,17 +2,8 @@
  * VMs as people start them, and the command lines that a destination makes of theirs: QEMU itself says
  * whether the two are the same VM, by taking the one's migration stream in the other.
  */
-import { afterEach, beforeEach, expect, test } from "bun:test";
-import {
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  rmSync,
-  truncateSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { expect, test } from "bun:test";
+import { copyFileSync, existsSync, mkdirSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { argumentsOf } from "../../../src/platform/process-id.ts";
 import { commandLine, type QemuPlace } from "../../../src/vm/qemu/definition/command-line.ts";
@@ -20,8 +11,9 @@ import { parseDefinition } from "../../../src/vm/qemu/definition/definition.ts";
 import { Qmp } from "../../support/guests/qmp.ts";
 import { barePc, nographicPc, oldPc, q35InJson, virtioPc } from "../../support/guests/typical-vms.ts";
 import { findProgram } from "../../support/runner/needs.ts";
-import { type Child, killChildren, runChild, startChild } from "../../support/system/child.ts";
+import { type Child, runChild, startChild } from "../../support/system/child.ts";
 import { listening } from "../../support/system/listening.ts";
+import { eachTestInFolder } from "../../support/system/test-folder.ts";
 import { callSocket } from "../../support/system/unix-socket.ts";
 import { until } from "../../support/system/until.ts";
 
@@ -32,23 +24,17 @@ let folder: string;
 let store: string;
 let run: string;
 
-beforeEach(async () => {
-  folder = mkdtempSync(join(tmpdir(), "def-"));
+eachTestInFolder("def-", async (made) => {
+  folder = made;
   store = join(folder, "store");
   run = join(folder, "run");
-  mkdirSync(store);
-  mkdirSync(run);
+  for (const path of [store, run]) mkdirSync(path);
   writeFileSync(join(folder, "a.raw"), "");
   truncateSync(join(folder, "a.raw"), 2 ** 20);
   writeFileSync(join(folder, "vars.fd"), new Uint8Array(131_072));
   writeFileSync(join(folder, "cd.iso"), new Uint8Array(65_536));
   copyFileSync(firmware, join(folder, "bios.bin"));
   await runChild(["qemu-img", "create", "-q", "-f", "qcow2", join(folder, "b.qcow2"), "1M"]);
-});
-
-afterEach(async () => {
-  await killChildren();
-  rmSync(folder, { recursive: true, force: true });
 });
 
 /** QEMU's monitor at a path, once it is there. Throws what QEMU wrote where it ends instead. */

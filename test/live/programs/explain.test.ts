@@ -1,27 +1,22 @@
 /** `migrate explain` of a real QEMU: what it says can be moved is what it shows, and nothing is changed. */
-import { afterEach, beforeEach, expect, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { expect, test } from "bun:test";
 import { join } from "node:path";
 import { runProgram } from "../../../src/commands/cli/program.ts";
 import explain from "../../../src/commands/explain.ts";
 import { TestWorld } from "../../commands/world.ts";
-import { killChildren, startChild } from "../../support/system/child.ts";
+import { startChild } from "../../support/system/child.ts";
 import { listening } from "../../support/system/listening.ts";
+import { eachTestInFolder } from "../../support/system/test-folder.ts";
 
 const tree = { name: "migrate", summary: "", commands: { explain: async () => explain } };
 
 let folder: string;
 let world: TestWorld;
 
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "explain-"));
+eachTestInFolder("explain-", (made) => {
+  folder = made;
   world = new TestWorld();
-});
-afterEach(async () => {
-  await killChildren();
-  world.remove();
-  rmSync(folder, { recursive: true, force: true });
+  return () => world.remove();
 });
 
 async function startQemu(...words: string[]): Promise<string> {

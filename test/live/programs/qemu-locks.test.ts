@@ -1,36 +1,32 @@
 /** The locks of a real QEMU and a real swtpm, which platform/locks.ts and vm/folder/watched-files.ts stand on. */
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, watch } from "node:fs";
-import { tmpdir } from "node:os";
+import { describe, expect, test } from "bun:test";
+import { closeSync, mkdirSync, openSync, watch } from "node:fs";
 import { join } from "node:path";
 import { holdAgainstQemu, qemuHolds } from "../../../src/platform/locks.ts";
-import { MigrateError } from "../../../src/protocol/errors.ts";
 import { readDiskFormat } from "../../../src/vm/disks/disk-format.ts";
 import { adHocVm } from "../../../src/vm/folder/vm-folder.ts";
 import { WatchedFiles } from "../../../src/vm/folder/watched-files.ts";
 import { Qmp } from "../../support/guests/qmp.ts";
 import { createDisk } from "../../support/guests/tick-disk.ts";
-import { type Child, killChildren, runChild, startChild } from "../../support/system/child.ts";
+import { type Child, runChild, startChild } from "../../support/system/child.ts";
 import { withDeadline } from "../../support/system/deadline.ts";
+import { refusalOf } from "../../support/system/refusals.ts";
+import { eachTestInFolder } from "../../support/system/test-folder.ts";
 import { type ExpectedCaller, expectCaller } from "../../support/system/unix-socket.ts";
 
 const formats = ["raw", "qcow2"] as const;
 type Format = (typeof formats)[number];
 
 let folder: string;
-let fds: number[];
-let monitors: ExpectedCaller[];
+let [fds, monitors]: [number[], ExpectedCaller[]] = [[], []];
 
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "migrate-locks-"));
-  fds = [];
-  monitors = [];
-});
-afterEach(async () => {
-  for (const monitor of monitors) monitor.close();
-  await killChildren();
-  for (const fd of fds) closeSync(fd);
-  rmSync(folder, { recursive: true, force: true });
+eachTestInFolder("migrate-locks-", (made) => {
+  folder = made;
+  [fds, monitors] = [[], []];
+  return () => {
+    for (const monitor of monitors) monitor.close();
+    for (const fd of fds) closeSync(fd);
+  };
 });
 
 function open(path: string): number {
@@ -99,16 +95,6 @@ async function quit({ child, qmp }: RunningQemu): Promise<void> {
   await withDeadline(child.exit, 30_000, "the end of QEMU");
 }
 
-function refusal(make: () => unknown): MigrateError {
-  try {
-    make();
-  } catch (thrown) {
-    if (thrown instanceof MigrateError) return thrown;
-    throw thrown;
-  }
-  throw new Error("it was not refused");
-}
-
 for (const format of formats) {
   describe(`a ${format} disk`, () => {
     test("is recognised while a QEMU has it for writing, and free again when it has quit", async () => {
@@ -118,7 +104,7 @@ for (const format of formats) {
       const qemu = await startQemuWith(disk, format);
       expect(qemuHolds(fd)).toBe(true);
       expect(holdAgainstQemu(fd)).toBe(false);
-      const error = refusal(() => WatchedFiles.open(adHocVm({ name: "web1", disks: [disk] })));
+      const error = refusalOf(() => WatchedFiles.open(adHocVm({ name: "web1", disks: [disk] })));
       expect(error.code).toBe("vm-running");
       expect(error.message).toContain(`disk.${format} is in use by a running QEMU`);
       await quit(qemu);
@@ -192,7 +178,7 @@ test("the state of a virtual TPM is refused while a QEMU uses it, and taken once
     ...["-chardev", `socket,id=tpm,path=${control}`, "-tpmdev", "emulator,id=tpm,chardev=tpm"],
     ...["-device", "tpm-crb,tpmdev=tpm"],
   );
-  const error = refusal(() => WatchedFiles.open(suspended()));
+  const error = refusalOf(() => WatchedFiles.open(suspended()));
   expect(error.code).toBe("vm-running");
   expect(error.message).toContain("running swtpm");
   await quit(qemu);

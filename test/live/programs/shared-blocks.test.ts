@@ -1,18 +1,15 @@
 /** Blocks that two files share, on a file system that can: XFS, made with and without (mkfs.xfs(8)). */
-import { afterEach, beforeEach, expect, test } from "bun:test";
+import { expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import {
   closeSync,
   fsyncSync,
   ftruncateSync,
   mkdirSync,
-  mkdtempSync,
   openSync,
   readFileSync,
-  rmSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { sharesBlocks } from "../../../src/platform/copy-range.ts";
 import { freeBytes } from "../../../src/platform/filesystem.ts";
@@ -22,6 +19,7 @@ import { BlockHasher } from "../../../src/transfer/reuse/store/block-hash.ts";
 import { findProgram } from "../../support/runner/needs.ts";
 import { runChild } from "../../support/system/child.ts";
 import { MountNamespace } from "../../support/system/mount-namespace.ts";
+import { eachTestInFolder } from "../../support/system/test-folder.ts";
 
 const mebibyte = 1024 ** 2;
 const chunks = 32;
@@ -30,13 +28,12 @@ let folder: string;
 let disk: string;
 let mounts: MountNamespace | undefined;
 
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "migrate-shared-"));
-});
-afterEach(async () => {
-  await mounts?.close();
-  mounts = undefined;
-  rmSync(folder, { recursive: true, force: true });
+eachTestInFolder("migrate-shared-", (made) => {
+  folder = made;
+  return async () => {
+    await mounts?.close();
+    mounts = undefined;
+  };
 });
 
 /** A new XFS, mounted at `disk`. */

@@ -1,18 +1,15 @@
 /** Which files of a store a VM that arrives is compared with. */
-import { afterEach, beforeEach, expect, test } from "bun:test";
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { expect, test } from "bun:test";
+import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { baseFiles, type Comparable } from "../../../src/migration/destination/base-files.ts";
 import { runChild } from "../../support/system/child.ts";
+import { eachTestInFolder } from "../../support/system/test-folder.ts";
 
 const id = "11111111-2222-4333-8444-555555555555";
 let store: string;
-beforeEach(() => {
-  store = mkdtempSync(join(tmpdir(), "migrate-bases-"));
-});
-afterEach(() => {
-  rmSync(store, { recursive: true, force: true });
+eachTestInFolder("migrate-bases-", (made) => {
+  store = made;
 });
 
 type Kind = Comparable["files"][number]["kind"];

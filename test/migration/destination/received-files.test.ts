@@ -25,11 +25,10 @@ let received: ReceivedFiles;
 let lanes: LaneReceiver[];
 let acks: Buffer[];
 beforeEach(() => {
+  [lanes, acks] = [[], []];
   store = new Folder();
   received = new ReceivedFiles(store.path, "ab".repeat(16), files, key);
   received.prepare();
-  lanes = [];
-  acks = [];
 });
 afterEach(() => {
   for (const lane of lanes) lane.close();

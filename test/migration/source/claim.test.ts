@@ -1,24 +1,21 @@
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { describe, expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { openHome } from "../../../src/home/home.ts";
 import { type Change, Journal } from "../../../src/migration/journal/journal.ts";
 import { filesCandidate } from "../../../src/migration/providers/files/leaving-files.ts";
 import { type Claim, claimSession } from "../../../src/migration/source/claim.ts";
+import { eachTestInFolder } from "../../support/system/test-folder.ts";
 
 let root: string;
 let home: string;
 let journal: Journal;
-beforeEach(() => {
-  root = mkdtempSync(join(tmpdir(), "migrate-claim-"));
+eachTestInFolder("migrate-claim-", (made) => {
+  root = made;
   home = openHome(join(root, "home"));
   journal = Journal.open(home);
   writeFileSync(join(root, "disk"), "a disk");
-});
-afterEach(() => {
-  journal.close();
-  rmSync(root, { recursive: true, force: true });
+  return () => journal.close();
 });
 
 /** Claims the VM for this address and lets go of the session's lock again. */

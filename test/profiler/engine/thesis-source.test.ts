@@ -1,7 +1,6 @@
 /** Measured transfers over real sockets: whole, tampered with, cut, and asked for by the wrong one. */
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { describe, expect, test } from "bun:test";
+import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { connectMeasured } from "../../../src/profiler/engine/records/measured-socket.ts";
 import { newSecret, ThesisDestination } from "../../../src/profiler/engine/thesis-destination.ts";
@@ -14,6 +13,7 @@ import { operations, type SuiteName, suiteNames } from "../../../src/profiler/st
 import { MigrateError } from "../../../src/protocol/errors.ts";
 import { randomStream } from "../../support/files/small-vm.ts";
 import { LaneTamperer, type Tamper, type Units } from "../../support/hostile/lane-tamperer.ts";
+import { eachTestInFolder } from "../../support/system/test-folder.ts";
 
 const MiB = 1024 ** 2;
 let folder = "";
@@ -22,8 +22,8 @@ let files: SourceRun["files"] = [];
 let source: ThesisSource;
 const opened: { close(): void }[] = [];
 
-beforeEach(async () => {
-  folder = mkdtempSync(join(tmpdir(), "migrate-transfer-"));
+eachTestInFolder("migrate-transfer-", async (made) => {
+  folder = made;
   received = mkdtempSync(join(folder, "received-"));
   const random = randomStream(3);
   const contents = [Buffer.concat([random(MiB), Buffer.alloc(MiB), random(54_321)]), random(777_777)];
@@ -33,10 +33,9 @@ beforeEach(async () => {
     return { path, bytes: bytes.length };
   });
   source = await ThesisSource.make();
-});
-afterEach(() => {
-  for (const one of opened.splice(0)) one.close();
-  rmSync(folder, { recursive: true, force: true });
+  return () => {
+    for (const one of opened.splice(0)) one.close();
+  };
 });
 
 async function destinationFor(options: Partial<Parameters<typeof ThesisDestination.open>[0]> = {}) {

@@ -5,12 +5,7 @@ import { csvLines, csvTable, splitTable, type Table } from "../../../src/profile
 const table: Table = {
   id: "t",
   title: "A | title",
-  columns: [
-    { title: "key", align: "left" },
-    { title: "one", align: "right" },
-    { title: "two", align: "right" },
-    { title: "three", align: "right" },
-  ],
+  columns: ["key", "one", "two", "three"].map((title, n) => ({ title, align: n === 0 ? "left" : "right" })),
   rows: [
     ["a", "1", "22", "333"],
     ["b|c", "<b>", 'say "x", y', "[l](u)"],

@@ -158,14 +158,11 @@ describe("the environment of a profile", () => {
 });
 
 describe("a table as HTML", () => {
+  const right = (title: string) => ({ title, align: "right" as const });
   const table: Table = {
     id: "6.3-source",
     title: "A & B",
-    columns: [
-      { title: "RAM", align: "right" },
-      { title: "", align: "left" },
-      { title: "tls", align: "right" },
-    ],
+    columns: [right("RAM"), { title: "", align: "left" }, right("tls")],
     rows: [
       ["128", "CPU s", "1"],
       ["", "median", "2"],

@@ -1,18 +1,17 @@
-import { afterEach, beforeEach, expect, test } from "bun:test";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { expect, test } from "bun:test";
+import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { requireRoom, writeGuestFile } from "../../../src/profiler/runs/generated-vm.ts";
 import { makeInput, roomFor } from "../../../src/profiler/runs/profile-input.ts";
 import type { Plan } from "../../../src/profiler/statistics/samples.ts";
 import { MigrateError } from "../../../src/protocol/errors.ts";
+import { eachTestInFolder } from "../../support/system/test-folder.ts";
 
 let folder = "";
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "migrate-generated-"));
+eachTestInFolder("migrate-generated-", (made) => {
+  folder = made;
 });
-afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 const MiB = 1024 ** 2;
 const { signal } = new AbortController();

@@ -4,13 +4,10 @@ import { MountNamespace } from "../system/mount-namespace.ts";
 import { emptyDisk, fillDisk } from "./ballast.ts";
 
 export class SmallDisk {
-  readonly #namespace: MountNamespace;
-  readonly #mountPoint: string;
-
-  private constructor(namespace: MountNamespace, mountPoint: string) {
-    this.#namespace = namespace;
-    this.#mountPoint = mountPoint;
-  }
+  private constructor(
+    private readonly namespace: MountNamespace,
+    private readonly mountPoint: string,
+  ) {}
 
   /** Makes one with room for `bytes` bytes; `mountPoint` is a folder that must not be there yet. */
   static async make(mountPoint: string, bytes: number): Promise<SmallDisk> {
@@ -21,12 +18,12 @@ export class SmallDisk {
 
   /** The folder as this process reaches it. */
   get path(): string {
-    return this.#namespace.inside(this.#mountPoint);
+    return this.namespace.inside(this.mountPoint);
   }
 
   /** The words before a command that is to see the disk at its mount point. */
   get enter(): string[] {
-    return this.#namespace.enter("/");
+    return this.namespace.enter("/");
   }
 
   /** Fills it until `leaveBytes` are left. */
@@ -40,6 +37,6 @@ export class SmallDisk {
   }
 
   async close(): Promise<void> {
-    await this.#namespace.close();
+    await this.namespace.close();
   }
 }

@@ -3,8 +3,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { isRunning, type ProcessId, signalProcess, waitForEnd } from "../../../src/platform/process-id.ts";
 import { GuestLog } from "./guest-log.ts";
-import type { Qmp } from "./qmp.ts";
-import { callMonitor, statusOf } from "./running-guest.ts";
+import { SeenGuest } from "./seen/seen-guest.ts";
 
 interface Noted {
   session: string;
@@ -12,15 +11,16 @@ interface Noted {
   swtpm: ProcessId | null;
 }
 
-export class ArrivedGuest {
+export class ArrivedGuest extends SeenGuest {
   /** `<home>/run/<name>` */
   readonly folder: string;
   readonly log: GuestLog;
-  #watch: Promise<Qmp> | undefined;
 
   /** Takes the destination's MIGRATE_HOME. The VM may still be on its way: look before use. */
   constructor(home: string, name: string) {
-    this.folder = join(home, "run", name);
+    const folder = join(home, "run", name);
+    super(join(folder, "watch"));
+    this.folder = folder;
     this.log = new GuestLog(join(this.folder, "serial.log"), () => this.isRunning());
   }
 
@@ -52,30 +52,6 @@ export class ArrivedGuest {
     return `noted ${JSON.stringify(this.noted())}; QEMU said: ${said}; its guest: ${this.serialText().slice(-2000)}`;
   }
 
-  /** All that the guest printed under this QEMU. */
-  serialText(): string {
-    return this.log.text();
-  }
-
-  ticks(): number[] {
-    return this.log.ticks();
-  }
-
-  async waitForTick(n: number, deadlineMs = 60_000): Promise<void> {
-    await this.log.waitForTick(n, deadlineMs);
-  }
-
-  /** The test's own monitor, where the VM brought one along whose chardev is called `watch`. */
-  watch(): Promise<Qmp> {
-    this.#watch ??= callMonitor(join(this.folder, "watch"), () => this.isRunning());
-    return this.#watch;
-  }
-
-  /** What QEMU says of the VM: "inmigrate", "running", "paused", … (QEMU, qapi/run-state.json). */
-  async status(): Promise<string> {
-    return await statusOf(await this.watch());
-  }
-
   /** Ends its QEMU and its swtpm as a power cut would. Harmless when they have ended, or never were. */
   async kill(): Promise<void> {
     const noted = this.noted();
@@ -84,9 +60,6 @@ export class ArrivedGuest {
       signalProcess(process, "SIGKILL");
       if (!(await waitForEnd(process, 10_000))) throw new Error(`process ${process.pid} does not end`);
     }
-    await this.#watch?.then(
-      (qmp) => qmp.close(),
-      () => {},
-    );
+    await this.hangUp();
   }
 }

@@ -6,7 +6,6 @@ import { join } from "node:path";
 import type { NewDisk, RunningHosts } from "../moves/running-hosts.ts";
 import type { GuestDisk } from "./guest.ts";
 import { RunningGuest } from "./running-guest.ts";
-import { saveRam } from "./saved-ram.ts";
 import { createDisk } from "./tick-disk.ts";
 
 const disks: NewDisk[] = [
@@ -44,11 +43,7 @@ export class FrozenGuest {
     });
     try {
       await guest.waitForTick(4);
-      const qmp = await guest.watch();
-      await qmp.execute("stop");
-      await saveRam(qmp, folder, join(folder, "ram"));
-      await qmp.execute("quit").catch(() => {});
-      await guest.ended();
+      await guest.saveAndQuit(join(folder, "ram"));
     } finally {
       await guest.kill();
     }

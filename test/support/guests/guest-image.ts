@@ -6,7 +6,6 @@ import {
   chmodSync,
   existsSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   renameSync,
@@ -15,7 +14,8 @@ import {
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
+import { buildingPrefix, builtOnce } from "../files/built-once.ts";
 import { runChild } from "../system/child.ts";
 import { guestInit, guestModules } from "./guest-init.ts";
 import { tpmCommands } from "./tpm-guest.ts";
@@ -32,11 +32,20 @@ export interface GuestImage {
 /** Debian's and Ubuntu's name of the package that depends on the kernel of today. */
 const kernelPackages = ["linux-image-cloud-amd64", "linux-image-virtual"];
 
+/**
+ * What every guest's kernel is told: to use the serial line, and to spare what only costs time under TCG
+ * (Linux, Documentation/admin-guide/kernel-parameters.txt).
+ */
+export const guestKernelWords = "console=ttyS0 quiet panic=-1 mitigations=off nokaslr no_timer_check";
+
 interface Package {
   name: string;
   version: string;
   depends: string[];
 }
+
+/** Names the folder of a finished guest, for test processes that are started by one that knows it. */
+export const guestFolderVariable = "MIGRATE_TEST_GUEST";
 
 /**
  * The guest, from the cache where it is there for the packages' current versions. Two processes may
@@ -52,7 +61,22 @@ export function guestImage(): Promise<GuestImage> {
 /** Asking apt takes seconds, and its answer is good for a test run. */
 let found: Promise<GuestImage> | undefined;
 
+/** The folder in which a guest lies. */
+export function guestFolder({ kernel }: GuestImage): string {
+  return dirname(kernel);
+}
+
+function imageIn(folder: string): GuestImage {
+  return {
+    kernel: join(folder, "vmlinuz"),
+    initrd: join(folder, "initrd.gz"),
+    corpus: join(folder, "corpus.tar"),
+  };
+}
+
 async function findOrBuild(): Promise<GuestImage> {
+  const given = process.env[guestFolderVariable];
+  if (given !== undefined && given !== "") return imageIn(given);
   let packages = await findPackages();
   if (packages === undefined) {
     await updatePackageLists();
@@ -64,27 +88,9 @@ async function findOrBuild(): Promise<GuestImage> {
   const made = Bun.hash(JSON.stringify([guestInit, tpmCommands]));
   const key = `${versions}-${made.toString(16)}`.replace(/[^A-Za-z0-9._+-]/g, "_");
   const folder = join(cacheFolder(), key);
-  const image = {
-    kernel: join(folder, "vmlinuz"),
-    initrd: join(folder, "initrd.gz"),
-    corpus: join(folder, "corpus.tar"),
-  };
-  if (existsSync(folder)) return image;
-
-  removeAbandonedBuilds();
-  const building = mkdtempSync(join(cacheFolder(), "building-"));
-  try {
-    const finished = join(building, "finished");
-    mkdirSync(finished);
-    await build(packages, building, finished);
-    try {
-      renameSync(finished, folder);
-    } catch (error) {
-      if (!existsSync(folder)) throw error;
-    }
-  } finally {
-    rmSync(building, { recursive: true, force: true });
-  }
+  const image = imageIn(folder);
+  if (!existsSync(folder)) removeAbandonedBuilds();
+  await builtOnce(folder, (building, finished) => build(packages, building, finished));
   return image;
 }
 
@@ -104,7 +110,7 @@ function removeAbandonedBuilds(): void {
   const hourAgoMs = Date.now() - 3_600_000;
   for (const name of readdirSync(cacheFolder())) {
     const path = join(cacheFolder(), name);
-    const begun = name.startsWith("building-") ? statSync(path, { throwIfNoEntry: false }) : undefined;
+    const begun = name.startsWith(buildingPrefix) ? statSync(path, { throwIfNoEntry: false }) : undefined;
     if (begun !== undefined && begun.ctimeMs < hourAgoMs) rmSync(path, { recursive: true, force: true });
   }
 }

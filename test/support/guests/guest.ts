@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Child, startChild } from "../system/child.ts";
 import { expectCaller } from "../system/unix-socket.ts";
-import { guestImage } from "./guest-image.ts";
+import { guestImage, guestKernelWords } from "./guest-image.ts";
 import { workDoneLine } from "./guest-init.ts";
 import { Qmp } from "./qmp.ts";
 import { loadRam, saveRam } from "./saved-ram.ts";
@@ -133,7 +133,7 @@ export async function startGuest(options: GuestOptions): Promise<Guest> {
     ...["qemu-system-x86_64", "-no-user-config", "-nodefaults", "-display", "none"],
     ...["-machine", "pc", "-accel", "tcg", "-m", `${options.ramMiB}M`],
     ...["-kernel", image.kernel, "-initrd", image.initrd],
-    ...["-append", `console=ttyS0 quiet panic=-1 work_mib=${options.workMiB ?? 0}`, "-no-reboot"],
+    ...["-append", `${guestKernelWords} work_mib=${options.workMiB ?? 0}`, "-no-reboot"],
     ...["-qmp", `unix:${join(folder, "qmp")},server=off`],
     ...[
       "-chardev",

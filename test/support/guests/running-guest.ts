@@ -2,16 +2,15 @@
  * A guest that runs as an administrator would start it, to be moved as it runs: with a monitor for
  * `migrate`, and a second one for the test, which sees the VM from outside.
  */
-import { existsSync, mkdirSync } from "node:fs";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Child, startChild } from "../system/child.ts";
-import { callSocket } from "../system/unix-socket.ts";
 import { until } from "../system/until.ts";
 import type { GuestDisk } from "./guest.ts";
-import { guestImage } from "./guest-image.ts";
+import { guestImage, guestKernelWords } from "./guest-image.ts";
 import { GuestLog } from "./guest-log.ts";
-import { Qmp } from "./qmp.ts";
-import { loadRam } from "./saved-ram.ts";
+import { loadRam, saveRam } from "./saved-ram.ts";
+import { SeenGuest } from "./seen/seen-guest.ts";
 
 export interface RunningGuestOptions {
   /** A folder of this guest alone, made where it is absent. Its path has at most 90 bytes: sockets lie in it. */
@@ -30,13 +29,14 @@ export interface RunningGuestOptions {
    * "defer" starts QEMU with `-incoming defer` and leaves the loading to the caller.
    */
   incoming?: string;
+  /** With `incoming`: what the guest has printed before; its log then begins with that. */
+  printed?: string;
   /** Words before QEMU's command, for instance those that enter a network namespace; the process is then QEMU's own. */
   enter?: readonly string[];
 }
 
-export class RunningGuest {
+export class RunningGuest extends SeenGuest {
   readonly log: GuestLog;
-  #watch: Promise<Qmp> | undefined;
   #hasEnded = false;
 
   private constructor(
@@ -44,6 +44,7 @@ export class RunningGuest {
     private readonly qemu: Child,
     private readonly swtpm: Child | undefined,
   ) {
+    super(join(options.folder, "watch"));
     this.log = new GuestLog(join(options.folder, "serial.log"), () => this.isRunning());
     void qemu.exit.then(() => {
       this.#hasEnded = true;
@@ -57,6 +58,7 @@ export class RunningGuest {
   static async start(options: RunningGuestOptions): Promise<RunningGuest> {
     mkdirSync(options.folder, { recursive: true });
     const { kernel, initrd } = await guestImage();
+    if (options.printed !== undefined) writeFileSync(join(options.folder, "serial.log"), options.printed);
     const swtpm = options.tpm === true ? await startSwtpm(options.folder) : undefined;
     const guest = new RunningGuest(options, startChild(commandLine(options, kernel, initrd)), swtpm);
     try {
@@ -88,30 +90,6 @@ export class RunningGuest {
     return this.swtpm?.pid;
   }
 
-  /** All that the guest printed under this QEMU. */
-  serialText(): string {
-    return this.log.text();
-  }
-
-  ticks(): number[] {
-    return this.log.ticks();
-  }
-
-  async waitForTick(n: number, deadlineMs = 60_000): Promise<void> {
-    await this.log.waitForTick(n, deadlineMs);
-  }
-
-  /** The test's own monitor: one connection, the same each time. */
-  watch(): Promise<Qmp> {
-    this.#watch ??= callMonitor(join(this.options.folder, "watch"), () => this.isRunning());
-    return this.#watch;
-  }
-
-  /** What QEMU says of the VM: "running", "paused", "postmigrate", … (QEMU, qapi/run-state.json). */
-  async status(): Promise<string> {
-    return await statusOf(await this.watch());
-  }
-
   isRunning(): boolean {
     return !this.#hasEnded;
   }
@@ -119,6 +97,16 @@ export class RunningGuest {
   /** What QEMU wrote on its standard error. */
   lastWords(): string {
     return this.qemu.stderr().trim();
+  }
+
+  /** Stops the guest, writes its RAM and devices to a file, and lets QEMU end in good order. Throws as `saveRam` does. */
+  async saveAndQuit(path: string): Promise<void> {
+    const qmp = await this.watch();
+    await qmp.execute("stop");
+    await saveRam(qmp, this.options.folder, path);
+    // QEMU may be gone before its answer is read.
+    await qmp.execute("quit").catch(() => {});
+    await this.ended();
   }
 
   /** Settles once QEMU is gone. */
@@ -136,36 +124,8 @@ export class RunningGuest {
     this.qemu.signal("SIGKILL");
     this.swtpm?.signal("SIGKILL");
     await Promise.all([this.qemu.exit, this.swtpm?.exit]);
-    await this.#watch?.then(
-      (qmp) => qmp.close(),
-      () => {},
-    );
+    await this.hangUp();
   }
-}
-
-/**
- * Connects to a monitor on which a QEMU listens, or is about to. One client is served at a time:
- * another one waits for its greeting.
- */
-export async function callMonitor(path: string, isRunning: () => boolean): Promise<Qmp> {
-  const connected = Promise.withResolvers<Awaited<ReturnType<typeof callSocket>>>();
-  const call = async (): Promise<boolean> => {
-    if (!isRunning()) throw new Error("QEMU has ended");
-    if (!existsSync(path)) return false;
-    // The path is there a moment before anybody listens on it.
-    const socket = await callSocket(path).catch(() => undefined);
-    if (socket === undefined) return false;
-    connected.resolve(socket);
-    return true;
-  };
-  await until(call, `a monitor on ${path}`, 30_000);
-  return await Qmp.negotiate(await connected.promise);
-}
-
-/** The state of the VM, as `query-status` names it. */
-export async function statusOf(qmp: Qmp): Promise<string> {
-  const { status } = (await qmp.execute("query-status")) as { status: string };
-  return status;
 }
 
 function commandLine(options: RunningGuestOptions, kernel: string, initrd: string): string[] {
@@ -180,10 +140,13 @@ function commandLine(options: RunningGuestOptions, kernel: string, initrd: strin
     ...["qemu-system-x86_64", "-name", `guest=${options.name}`, "-no-user-config", "-nodefaults"],
     ...["-machine", "pc", "-accel", "tcg", "-m", `${options.ramMiB}M`, "-display", "none", "-no-reboot"],
     ...["-kernel", kernel, "-initrd", initrd],
-    ...["-append", `console=ttyS0 quiet panic=-1 ${options.append ?? ""}`.trim()],
+    ...["-append", `${guestKernelWords} ${options.append ?? ""}`.trim()],
     ...["-qmp", `unix:${join(folder, "qmp")},server=on,wait=off`],
     ...["-chardev", `socket,id=watch,${served("watch")}`, "-mon", "chardev=watch,mode=control"],
-    ...["-chardev", `socket,id=serial,${served("serial")},logfile=${join(folder, "serial.log")}`],
+    ...[
+      "-chardev",
+      `socket,id=serial,${served("serial")},logfile=${join(folder, "serial.log")},logappend=on`,
+    ],
     ...["-serial", "chardev:serial"],
     ...options.disks.flatMap(({ path, format, readOnly }) => [
       "-drive",

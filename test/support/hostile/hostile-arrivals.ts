@@ -3,7 +3,7 @@
  * hand; an eye on what is left of each.
  */
 import { expect } from "bun:test";
-import { existsSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { MessageBody } from "../../../src/protocol/messages.ts";
 import { endDaemon } from "../../../src/vm/qemu/daemon.ts";
@@ -125,6 +125,17 @@ export class HostileArrivals {
 
   async sendRam(begun: Started): Promise<SentStream> {
     return (await this.openStream(begun, 0)).send(this.ram).end();
+  }
+
+  /** Brings a VM of which all was sent to its end, in which it runs here as it should, and takes it away again. */
+  async handOver({ peer, vm, run }: Begun, sent: SentStream[]): Promise<void> {
+    peer.send("seal", vm.sealOf(sent));
+    await peer.expect("ready");
+    expect(processesNaming(run)).toHaveLength(1);
+    await peer.send("release", {}).expect("owned");
+    await peer.send("confirm", {}).expect("closed");
+    expect(readFileSync(join(this.ground.store, vm.name, "a")).equals(disk.content)).toBe(true);
+    rmSync(join(this.ground.store, vm.name), { recursive: true });
   }
 
   /** Cancels where the connection stands, and sees that nothing is left of the session. */

@@ -24,6 +24,7 @@ import { openHome } from "../../../src/home/home.ts";
 import { Journal, type SessionRecord } from "../../../src/migration/journal/journal.ts";
 import { sendOnce } from "../moves/sending.ts";
 import { type Serving, type ServingOptions, startServing } from "../moves/serving.ts";
+import { until } from "../system/until.ts";
 import { type RawConnectOptions, type RawIdentity, RawPeer } from "./raw-peer.ts";
 
 /** What a server says to a peer. */
@@ -59,7 +60,7 @@ export class HostileGround {
     mkdirSync(ground.store);
     mkdirSync(join(ground.root, "outside"));
     writeFileSync(join(ground.root, "outside", "canary"), "nobody writes here");
-    const serving = await startServing({ home: ground.home, store: ground.store, ...options, secure });
+    const serving = await startIndexed({ home: ground.home, store: ground.store, ...options, secure });
     ground.serving = Object.assign(serving, { store: ground.store });
     if (secure) {
       const { fingerprint } = await loadIdentity(openHome(ground.sourceHome));
@@ -95,7 +96,7 @@ export class HostileGround {
   async another(options: Partial<ServingOptions> = {}): Promise<Serving & { store: string }> {
     const store = join(this.root, `store-${++this.#stores}`);
     mkdirSync(store);
-    const serving = await startServing({ home: this.home, store, secure: this.secure, ...options });
+    const serving = await startIndexed({ home: this.home, store, secure: this.secure, ...options });
     return Object.assign(serving, { store });
   }
 
@@ -229,6 +230,15 @@ function describe(path: string): string {
   if (stat.isSymbolicLink()) return `link to ${readlinkSync(path)}`;
   if (stat.isDirectory()) return `folder ${(stat.mode & 0o7777).toString(8)}`;
   return `file ${(stat.mode & 0o7777).toString(8)} ${createHash("sha256").update(readFileSync(path)).digest("hex")}`;
+}
+
+/** Serves, and waits until the index is done with its first look: it writes below the home by itself until then. */
+async function startIndexed(options: ServingOptions): Promise<Serving> {
+  const serving = await startServing(options);
+  if (options.secure === true && options.index !== false) {
+    await until(() => serving.events.some(({ event }) => event === "indexed"), "the first look of the index");
+  }
+  return serving;
 }
 
 /** A host's certificate and key, made just now. */

@@ -5,6 +5,7 @@
  * Made on node:tls and node:net, where the program itself uses Bun's sockets, and it takes no frame
  * for granted: what it reads is cut by length and type alone.
  */
+import { expect } from "bun:test";
 import { connect as connectTcp, type Socket } from "node:net";
 import { connect as connectTls, type TLSSocket } from "node:tls";
 import { parseTicket } from "../../../src/channel/ticket.ts";
@@ -202,6 +203,12 @@ export class RawPeer {
       if (frame.name !== "error") continue;
       return JSON.parse(frame.payload.toString()) as { code: string; message: string };
     }
+  }
+
+  /** Throws (by `expect`) if the ERROR that comes is another one, and waits until the server has closed the connection. */
+  async refused(code: string, message: string): Promise<void> {
+    expect(await this.error()).toEqual({ code, message });
+    await this.ended();
   }
 
   /** Waits until the server has closed the connection. */

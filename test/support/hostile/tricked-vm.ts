@@ -11,7 +11,7 @@ import type { QemuSpec } from "../../../src/migration/providers/qemu/leaving-qem
 import { type SendOptions, sendVm } from "../../../src/migration/source/send.ts";
 import { asMigrateError, type MigrateError } from "../../../src/protocol/errors.ts";
 import type { Qmp } from "../guests/qmp.ts";
-import { callMonitor, statusOf } from "../guests/running-guest.ts";
+import { callMonitor, statusOf } from "../guests/seen/monitor.ts";
 import { type Child, startChild } from "../system/child.ts";
 import { withDeadline } from "../system/deadline.ts";
 import { until } from "../system/until.ts";

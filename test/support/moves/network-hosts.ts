@@ -27,13 +27,10 @@ const device = "link0";
 let made = 0;
 
 export class NetworkHosts {
-  readonly #prefix: string;
-  readonly #megabitsPerSec: number;
-
-  private constructor(prefix: string, megabitsPerSec: number) {
-    this.#prefix = prefix;
-    this.#megabitsPerSec = megabitsPerSec;
-  }
+  private constructor(
+    private readonly prefix: string,
+    private readonly megabitsPerSec: number,
+  ) {}
 
   /**
    * Makes them; `close` in afterEach. They are removed with the test process, too, unless that is
@@ -70,7 +67,7 @@ export class NetworkHosts {
   }
 
   namespace(host: NetworkHost): string {
-    return `${this.#prefix}-${host}`;
+    return `${this.prefix}-${host}`;
   }
 
   /**
@@ -103,7 +100,7 @@ export class NetworkHosts {
 
   /** The link as it was at first. */
   async restore(): Promise<void> {
-    const rate = `${this.#megabitsPerSec}mbit`;
+    const rate = `${this.megabitsPerSec}mbit`;
     // The burst must hold what arrives within one tick of the kernel's clock, here 10 ms at 1 Gbit/s.
     for (const host of hosts)
       await this.#shape(host, "tbf", "rate", rate, "burst", "1280kb", "latency", "50ms");

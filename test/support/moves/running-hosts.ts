@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlink
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ArrivedGuest } from "../guests/arrived-guest.ts";
+import { bootedGuest } from "../guests/booted-guest.ts";
 import { RunningGuest, type RunningGuestOptions } from "../guests/running-guest.ts";
 import { createDisk } from "../guests/tick-disk.ts";
 import type { MigrateProcess } from "../system/process.ts";
@@ -40,6 +41,12 @@ export function processesBelow(path: string): number[] {
   });
 }
 
+/** Whether such a guest may go on from its boot: one of many that are alike, with disks that may be given its first ticks. */
+function canBeBooted({ incoming, tpm, extraArgs, enter, disks }: RunningGuestOptions): boolean {
+  const isUsual = [incoming, tpm, extraArgs, enter].every((wish) => wish === undefined);
+  return isUsual && disks.every(({ path, format }) => format === "raw" || !existsSync(path));
+}
+
 export class RunningHosts {
   /** Below it lies all there is: guests, homes, stores. */
   readonly folder: string;
@@ -68,10 +75,21 @@ export class RunningHosts {
     const folder = wishes.folder ?? join(this.folder, name);
     const made = disks.map((disk) => ({ path: join(folder, disk.name), format: disk.format }));
     mkdirSync(folder, { recursive: true });
+    const options = { ramMiB: 128, ...wishes, name, folder, disks: made };
+    if (canBeBooted(options)) {
+      const sized = made.map((disk, n) => ({ ...disk, sizeMiB: disks[n]!.sizeMiB ?? 16 }));
+      const guest = await RunningGuest.start({
+        ...options,
+        ...(await bootedGuest({ ...options, disks: sized })),
+      });
+      this.#guests.push(guest);
+      await (await guest.watch()).execute("cont");
+      return guest;
+    }
     for (const [n, disk] of made.entries()) {
       if (!existsSync(disk.path)) await createDisk(disk, disks[n]!.sizeMiB ?? 16);
     }
-    const guest = await RunningGuest.start({ ramMiB: 128, ...wishes, name, folder, disks: made });
+    const guest = await RunningGuest.start(options);
     this.#guests.push(guest);
     return guest;
   }

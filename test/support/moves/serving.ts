@@ -38,6 +38,9 @@ export interface Serving {
 
 const running = new Set<Serving>();
 
+/** Who began to serve last, of those that serve now. */
+export const lastServing = (): Serving | undefined => [...running].at(-1);
+
 /** Ends every destination that still serves: for `afterEach` or `afterAll`. */
 export async function stopServing(): Promise<void> {
   await Promise.all([...running].map((serving) => serving.stop()));

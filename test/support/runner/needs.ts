@@ -9,43 +9,28 @@ export interface Tool {
   package?: string;
 }
 
+/** Programs with a blank between them, each as PROGRAM=PACKAGE, or PROGRAM where no package brings it. */
+function tools(text: string): Tool[] {
+  return text.split(" ").map((one) => {
+    const [program = "", name] = one.split("=");
+    return name === undefined ? { program } : { program, package: name };
+  });
+}
+
 /** For the guests under test/live. */
-export const liveTools: readonly Tool[] = [
-  { program: "apt-get" },
-  { program: "dpkg" },
-  { program: "qemu-system-x86_64", package: "qemu-system-x86" },
-  { program: "qemu-img", package: "qemu-utils" },
-  { program: "swtpm", package: "swtpm" },
-  { program: "swtpm_setup", package: "swtpm-tools" },
-  { program: "cpio", package: "cpio" },
-  { program: "mkfs.xfs", package: "xfsprogs" },
-  { program: "mke2fs", package: "e2fsprogs" },
-  { program: "debugfs", package: "e2fsprogs" },
-  { program: "ip", package: "iproute2" },
-  { program: "tc", package: "iproute2" },
-  { program: "chromium", package: "chromium" },
-];
+export const liveTools: readonly Tool[] = tools(
+  "apt-get dpkg qemu-system-x86_64=qemu-system-x86 qemu-img=qemu-utils swtpm=swtpm swtpm_setup=swtpm-tools cpio=cpio mkfs.xfs=xfsprogs mke2fs=e2fsprogs debugfs=e2fsprogs ip=iproute2 tc=iproute2 chromium=chromium",
+);
 
 /** For the peers in test/bench; installing an SSH server is more than a test should do unasked. */
-export const peerTools: readonly Tool[] = [
-  { program: "ssh", package: "openssh-client" },
-  { program: "sshd", package: "openssh-server" },
-  { program: "rsync", package: "rsync" },
-  { program: "socat", package: "socat" },
-  { program: "openssl", package: "openssl" },
-];
+export const peerTools: readonly Tool[] = tools(
+  "ssh=openssh-client sshd=openssh-server rsync=rsync socat=socat openssl=openssl",
+);
 
 /** For the disk images in test/bench that hold a whole Debian. */
-export const imageTools: readonly Tool[] = [
-  { program: "apt-get" },
-  { program: "apt-cache" },
-  { program: "mmdebstrap", package: "mmdebstrap" },
-  { program: "unshare", package: "util-linux" },
-  { program: "mke2fs", package: "e2fsprogs" },
-  { program: "qemu-system-x86_64", package: "qemu-system-x86" },
-  { program: "qemu-img", package: "qemu-utils" },
-  { program: "cpio", package: "cpio" },
-];
+export const imageTools: readonly Tool[] = tools(
+  "apt-get apt-cache mmdebstrap=mmdebstrap unshare=util-linux mke2fs=e2fsprogs qemu-system-x86_64=qemu-system-x86 qemu-img=qemu-utils cpio=cpio",
+);
 
 export interface Availability {
   available: boolean;

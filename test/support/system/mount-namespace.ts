@@ -3,7 +3,8 @@
  * (mount_namespaces(7), unshare(1), nsenter(1)). As root, or as a user whom the kernel lets have a user
  * namespace.
  */
-import { type Child, startChild } from "./child.ts";
+import { afterEach } from "bun:test";
+import { type Child, killChildren, startChild } from "./child.ts";
 import { withDeadline } from "./deadline.ts";
 
 const isRoot = process.getuid?.() === 0;
@@ -49,4 +50,21 @@ export class MountNamespace {
   async close(): Promise<void> {
     await this.#holder.kill();
   }
+}
+
+/**
+ * Gives what makes mounts for a test of this file, as `MountNamespace.make` does. After each test its child
+ * processes are killed and they are closed. To be called above what removes the test's folder.
+ */
+export function mountsOfEachTest(): (commands: string[]) => Promise<MountNamespace> {
+  const made: MountNamespace[] = [];
+  afterEach(async () => {
+    await killChildren();
+    for (const namespace of made.splice(0)) await namespace.close();
+  });
+  return async (commands) => {
+    const namespace = await MountNamespace.make(commands);
+    made.push(namespace);
+    return namespace;
+  };
 }

@@ -13,12 +13,12 @@ export class SeededRandom {
 
   /** A whole number from 0 to `below` - 1. */
   below(below: number): number {
-    return Math.floor(this.#next() * below);
+    return Math.floor(this.next() * below);
   }
 
   /** True with a chance of `of` in 1. */
   chance(of: number): boolean {
-    return this.#next() < of;
+    return this.next() < of;
   }
 
   pick<T>(list: readonly T[]): T {
@@ -31,7 +31,8 @@ export class SeededRandom {
     return bytes;
   }
 
-  #next(): number {
+  /** A number from 0 up to 1. */
+  next(): number {
     this.#state = (this.#state + 0x6d2b79f5) >>> 0;
     let mixed = this.#state;
     mixed = Math.imul(mixed ^ (mixed >>> 15), mixed | 1);

@@ -5,9 +5,11 @@ import type { Socket } from "node:net";
 import { limits } from "../../../src/protocol/limits.ts";
 import { seeded } from "../../support/system/random.ts";
 import { until } from "../../support/system/until.ts";
+import { cutAgain, expectBothWays } from "./both-ways.ts";
 import { everything, type GroundOptions, StreamGround } from "./stream-ground.ts";
 
 const testMs = 90_000;
+const streamTest = (what: string, work: () => Promise<void>) => test(what, work, testMs);
 const mebibyte = 1024 * 1024;
 const grounds: StreamGround[] = [];
 afterEach(async () => {
@@ -58,24 +60,20 @@ async function carry(ground: StreamGround, bytes: Buffer): Promise<number> {
 
 describe("a compressed stream", () => {
   // [STREAM-9]
-  test(
-    "arrives as it was said, with fewer bytes on the link and in what is told of it",
-    async () => {
-      const bytes = ram(24 * mebibyte);
-      const ground = await make({ secure: false, parseFrames: true, compression: 1 });
-      const crossed = await carry(ground, bytes);
-      expect(crossed).toBeLessThan(0.75 * bytes.length);
-      expect(ground.proxy.passed("dataZstd")).toBeGreaterThan(20);
-      expect(ground.pool.sentBytes).toBeLessThan(0.75 * bytes.length);
-      expect(ground.pool.sentBytes).toBeGreaterThan(0.9 * crossed);
-      expect(ground.failures).toEqual([]);
-    },
-    testMs,
-  );
+  streamTest("arrives as it was said, with fewer bytes on the link and in what is told of it", async () => {
+    const bytes = ram(24 * mebibyte);
+    const ground = await make({ secure: false, parseFrames: true, compression: 1 });
+    const crossed = await carry(ground, bytes);
+    expect(crossed).toBeLessThan(0.75 * bytes.length);
+    expect(ground.proxy.passed("dataZstd")).toBeGreaterThan(20);
+    expect(ground.pool.sentBytes).toBeLessThan(0.75 * bytes.length);
+    expect(ground.pool.sentBytes).toBeGreaterThan(0.9 * crossed);
+    expect(ground.failures).toEqual([]);
+  });
 
   // [STREAM-4] [STREAM-6] [STREAM-9]
   for (const secure of [true, false]) {
-    test(
+    streamTest(
       `arrives whole while its link is cut at random places, ${secure ? "with" : "without"} TLS`,
       async () => {
         const random = seeded(`cuts of a compressed stream, ${secure ? "with" : "without"} TLS`);
@@ -83,89 +81,63 @@ describe("a compressed stream", () => {
         const { source, destination } = await ground.join(0);
         const there = ram(48 * mebibyte);
         const back = randomBytes(32 * mebibyte);
-        let cuts = 0;
-        const cut = () => {
-          if (++cuts > 12) return;
+        cutAgain(ground, 12, () => {
           // Near its end the other direction may be over before it comes to its cut.
           const isBack = source.bytesRead < back.length / 2 && random.chance(0.3);
-          ground.proxy.plan({
+          return {
             direction: isBack ? "to-source" : "to-destination",
             bytes: 1 + random.below(mebibyte),
             how: random.pick(["end", "reset"] as const),
             scope: "link",
-          });
-        };
-        ground.heardLink = (state) => {
-          if (state === "restored") cut();
-        };
-        cut();
-        const arrived = Promise.all([everything(destination), everything(source)]);
-        say(source, there);
-        say(destination, back);
-        const [gotThere, gotBack] = await arrived;
-        expect(gotThere.equals(there)).toBe(true);
-        expect(gotBack.equals(back)).toBe(true);
-        const result = await ground.pool.ended(0);
-        expect(result.bytes).toBe(there.length);
-        await ground.arriving.allEnded([0], 5000);
-        expect(ground.arriving.results()).toEqual([result]);
-        expect(ground.failures).toEqual([]);
+          };
+        });
+        await expectBothWays(ground, { source, destination }, { there, back }, say);
         expect(ground.links.filter(({ state }) => state === "lost").length).toBeGreaterThanOrEqual(8);
-        expect(ground.pool.carried(0)).toEqual({ toDestination: there.length, toSource: back.length });
       },
-      testMs,
     );
   }
 
   // [STREAM-4] [STREAM-9]
-  test(
-    "says its frames again as they were, each in the same bytes",
-    async () => {
-      const ground = await make({ secure: false, parseFrames: true, compression: 1 });
-      const { source, destination } = await ground.join(0);
-      const frames = new Map<string, Set<string>>();
-      const total = 2 * limits.streamWindowBytes;
-      let heard = 0;
-      let said = 0;
-      ground.proxy.rewrite = (direction, name, frame) => {
-        if (direction !== "to-destination" || (name !== "data" && name !== "dataZstd")) return;
-        const offset = frame.readBigUInt64BE(limits.frameHeaderBytes).toString();
-        const ways = frames.get(offset) ?? new Set();
-        frames.set(offset, ways.add(Bun.hash(frame).toString()));
-        heard++;
-        said++;
-      };
-      // Nobody reads: a window stays unacknowledged, and crosses the link again on each connection.
-      source.write(ram(total));
-      await until(() => frames.size >= 8, "some frames");
-      for (let connection = 2; connection <= 4; connection++) {
-        heard = 0;
-        ground.proxy.breakAll();
-        await until(() => heard >= 8, `what is said again on connection ${connection}`);
-      }
-      destination.resume();
-      await until(() => destination.bytesRead === total, "everything");
-      expect(said).toBeGreaterThan(frames.size + 16);
-      expect([...frames.values()].filter(({ size }) => size !== 1)).toEqual([]);
-    },
-    testMs,
-  );
+  streamTest("says its frames again as they were, each in the same bytes", async () => {
+    const ground = await make({ secure: false, parseFrames: true, compression: 1 });
+    const { source, destination } = await ground.join(0);
+    const frames = new Map<string, Set<string>>();
+    const total = 2 * limits.streamWindowBytes;
+    let heard = 0;
+    let said = 0;
+    ground.proxy.rewrite = (direction, name, frame) => {
+      if (direction !== "to-destination" || (name !== "data" && name !== "dataZstd")) return;
+      const offset = frame.readBigUInt64BE(limits.frameHeaderBytes).toString();
+      const ways = frames.get(offset) ?? new Set();
+      frames.set(offset, ways.add(Bun.hash(frame).toString()));
+      heard++;
+      said++;
+    };
+    // Nobody reads: a window stays unacknowledged, and crosses the link again on each connection.
+    source.write(ram(total));
+    await until(() => frames.size >= 8, "some frames");
+    for (let connection = 2; connection <= 4; connection++) {
+      heard = 0;
+      ground.proxy.breakAll();
+      await until(() => heard >= 8, `what is said again on connection ${connection}`);
+    }
+    destination.resume();
+    await until(() => destination.bytesRead === total, "everything");
+    expect(said).toBeGreaterThan(frames.size + 16);
+    expect([...frames.values()].filter(({ size }) => size !== 1)).toEqual([]);
+  });
 
   // [STREAM-9]
-  test(
-    "goes as it is where it does not shrink",
-    async () => {
-      const bytes = randomBytes(8 * mebibyte);
-      const ground = await make({ secure: false, parseFrames: true, compression: 1 });
-      const crossed = await carry(ground, bytes);
-      expect(ground.proxy.passed("dataZstd")).toBe(0);
-      expect(ground.proxy.passed("data")).toBeGreaterThan(10);
-      expect(crossed).toBeLessThan(1.01 * bytes.length);
-    },
-    testMs,
-  );
+  streamTest("goes as it is where it does not shrink", async () => {
+    const bytes = randomBytes(8 * mebibyte);
+    const ground = await make({ secure: false, parseFrames: true, compression: 1 });
+    const crossed = await carry(ground, bytes);
+    expect(ground.proxy.passed("dataZstd")).toBe(0);
+    expect(ground.proxy.passed("data")).toBeGreaterThan(10);
+    expect(crossed).toBeLessThan(1.01 * bytes.length);
+  });
 
-  test(
+  streamTest(
     "goes as it is from the destination to the source, at whatever level the source sends",
     async () => {
       const ground = await make({ secure: false, parseFrames: true, compression: 1 });
@@ -175,76 +147,59 @@ describe("a compressed stream", () => {
       expect((await arrived).length).toBe(4 * mebibyte);
       expect(ground.proxy.passed("dataZstd")).toBe(0);
     },
-    testMs,
   );
 
-  test(
-    "goes by the bytes that cross the link where there is a bandwidth to keep to",
-    async () => {
-      const bandwidthBytesPerSec = 4 * mebibyte;
-      const bytes = Buffer.alloc(24 * mebibyte, "the same again and again; ");
-      const startMs = performance.now();
-      await carry(await make({ bandwidthBytesPerSec, compression: 1 }), bytes);
-      // As they are they would take six seconds.
-      expect(performance.now() - startMs).toBeLessThan(4000);
-    },
-    testMs,
-  );
+  streamTest("goes by the bytes that cross the link where there is a bandwidth to keep to", async () => {
+    const bandwidthBytesPerSec = 4 * mebibyte;
+    const bytes = Buffer.alloc(24 * mebibyte, "the same again and again; ");
+    const startMs = performance.now();
+    await carry(await make({ bandwidthBytesPerSec, compression: 1 }), bytes);
+    // As they are they would take six seconds.
+    expect(performance.now() - startMs).toBeLessThan(4000);
+  });
 });
 
 describe("two compressed streams on one thread", () => {
-  test(
-    "arrive whole while their links are cut, and the end of one is not the other's",
-    async () => {
-      const random = seeded("cuts of two compressed streams");
-      const ground = await make({ parseFrames: true, secure: false, compression: "auto", workers: 1 });
-      const streams = await Promise.all([ground.join(0), ground.join(1)]);
-      const said = [ram(12 * mebibyte), ram(36 * mebibyte)];
-      const arrived = streams.map(({ destination }) => everything(destination));
-      for (let cuts = 0; cuts < 4; cuts++) {
-        const most = ground.proxy.bytes["to-destination"] + 1 + random.below(2 * mebibyte);
-        if (cuts === 0) for (const [i, { source }] of streams.entries()) say(source, said[i]!);
-        await until(() => ground.proxy.bytes["to-destination"] >= most, `cut ${cuts}`);
-        ground.proxy.breakAll();
-      }
-      for (const [i, bytes] of said.entries()) expect((await arrived[i]!).equals(bytes)).toBe(true);
-      for (const { destination } of streams) destination.end();
-      const results = [await ground.pool.ended(0), await ground.pool.ended(1)];
-      await ground.arriving.allEnded([0, 1], 5000);
-      expect(ground.arriving.results()).toEqual(results);
-    },
-    testMs,
-  );
+  streamTest("arrive whole while their links are cut, and the end of one is not the other's", async () => {
+    const random = seeded("cuts of two compressed streams");
+    const ground = await make({ parseFrames: true, secure: false, compression: "auto", workers: 1 });
+    const streams = await Promise.all([ground.join(0), ground.join(1)]);
+    const said = [ram(12 * mebibyte), ram(36 * mebibyte)];
+    const arrived = streams.map(({ destination }) => everything(destination));
+    for (let cuts = 0; cuts < 4; cuts++) {
+      const most = ground.proxy.bytes["to-destination"] + 1 + random.below(2 * mebibyte);
+      if (cuts === 0) for (const [i, { source }] of streams.entries()) say(source, said[i]!);
+      await until(() => ground.proxy.bytes["to-destination"] >= most, `cut ${cuts}`);
+      ground.proxy.breakAll();
+    }
+    for (const [i, bytes] of said.entries()) expect((await arrived[i]!).equals(bytes)).toBe(true);
+    for (const { destination } of streams) destination.end();
+    const results = [await ground.pool.ended(0), await ground.pool.ended(1)];
+    await ground.arriving.allEnded([0, 1], 5000);
+    expect(ground.arriving.results()).toEqual(results);
+  });
 });
 
 describe("at off", () => {
   // [STREAM-9]
-  test(
-    "no frame is ever compressed, however well it would shrink",
-    async () => {
-      const bytes = Buffer.alloc(16 * mebibyte, "compressible ");
-      const ground = await make({ secure: false, parseFrames: true, compression: "off" });
-      const crossed = await carry(ground, bytes);
-      expect(ground.proxy.passed("dataZstd")).toBe(0);
-      expect(crossed).toBeGreaterThan(bytes.length);
-    },
-    testMs,
-  );
+  streamTest("no frame is ever compressed, however well it would shrink", async () => {
+    const bytes = Buffer.alloc(16 * mebibyte, "compressible ");
+    const ground = await make({ secure: false, parseFrames: true, compression: "off" });
+    const crossed = await carry(ground, bytes);
+    expect(ground.proxy.passed("dataZstd")).toBe(0);
+    expect(crossed).toBeGreaterThan(bytes.length);
+  });
 });
 
 describe("at auto", () => {
-  test(
-    "a link that is slow is given fewer bytes",
-    async () => {
-      const bytes = Buffer.alloc(24 * mebibyte, randomBytes(2048).toString("hex"));
-      const ground = await make({
-        secure: false,
-        parseFrames: true,
-        compression: "auto",
-        bandwidthBytesPerSec: 8 * mebibyte,
-      });
-      expect(await carry(ground, bytes)).toBeLessThan(0.5 * bytes.length);
-    },
-    testMs,
-  );
+  streamTest("a link that is slow is given fewer bytes", async () => {
+    const bytes = Buffer.alloc(24 * mebibyte, randomBytes(2048).toString("hex"));
+    const ground = await make({
+      secure: false,
+      parseFrames: true,
+      compression: "auto",
+      bandwidthBytesPerSec: 8 * mebibyte,
+    });
+    expect(await carry(ground, bytes)).toBeLessThan(0.5 * bytes.length);
+  });
 });

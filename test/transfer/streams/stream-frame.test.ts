@@ -1,6 +1,5 @@
 import { describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
-import { MigrateError } from "../../../src/protocol/errors.ts";
 import { frameTypes } from "../../../src/protocol/frames.ts";
 import { limits } from "../../../src/protocol/limits.ts";
 import {
@@ -14,6 +13,7 @@ import {
   StreamTagger,
   streamKey,
 } from "../../../src/transfer/streams/stream-frame.ts";
+import { codeOf } from "../../support/system/refusals.ts";
 import { slowDigest, slowKey, slowTag } from "./stream-slow.ts";
 
 const tagKey = randomBytes(16);
@@ -22,14 +22,6 @@ const instance = randomBytes(16).toString("hex");
 const numbers = [0, 1, 255, 2 ** 32 - 1, 2 ** 32, 2 ** 32 + 1, 2 ** 52 + 12345, Number.MAX_SAFE_INTEGER];
 
 const payload = (frame: Buffer) => frame.subarray(limits.frameHeaderBytes);
-const code = (act: () => unknown) => {
-  try {
-    act();
-  } catch (thrown) {
-    return thrown instanceof MigrateError ? thrown.code : String(thrown);
-  }
-  return "none";
-};
 
 describe("a stream's tags", () => {
   // [STREAM-5]
@@ -98,7 +90,7 @@ describe("a stream's frames", () => {
       () => parseDataEnd(Buffer.alloc(41)),
       () => parseDataEnd(Buffer.concat([beyond, Buffer.alloc(32)])),
     ]) {
-      expect(code(act)).toBe("protocol");
+      expect(codeOf(act)).toBe("protocol");
     }
   });
 });

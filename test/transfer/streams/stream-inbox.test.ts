@@ -1,10 +1,10 @@
 import { describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
-import { MigrateError } from "../../../src/protocol/errors.ts";
 import { limits } from "../../../src/protocol/limits.ts";
 import { StreamTagger } from "../../../src/transfer/streams/stream-frame.ts";
 import { StreamInbox } from "../../../src/transfer/streams/stream-inbox.ts";
 import { seeded } from "../../support/system/random.ts";
+import { codeOf } from "../../support/system/refusals.ts";
 import { dataPayload, endPayload, slowDigest, slowTag } from "./stream-slow.ts";
 
 const key = randomBytes(16);
@@ -41,14 +41,6 @@ function make(patience?: number) {
   return { program, inbox: new StreamInbox(stream, key, program) };
 }
 
-const code = (act: () => unknown) => {
-  try {
-    act();
-  } catch (thrown) {
-    return thrown instanceof MigrateError ? thrown.code : String(thrown);
-  }
-  return "none";
-};
 const frame = (offset: number, bytes: Uint8Array) => dataPayload(key, stream, offset, bytes);
 const tagged = (offset: number, bytes: Uint8Array) => slowTag(key, stream, offset, bytes);
 
@@ -88,14 +80,14 @@ describe("what comes in on a stream", () => {
   test("may leave nothing out, come twice, be empty, or follow its end", () => {
     const bytes = randomBytes(10);
     for (const offset of [1, 2 ** 40])
-      expect(code(() => make().inbox.data(frame(offset, bytes)))).toBe("protocol");
+      expect(codeOf(() => make().inbox.data(frame(offset, bytes)))).toBe("protocol");
     const { inbox } = make();
     inbox.data(frame(0, bytes));
-    expect(code(() => inbox.data(frame(0, bytes)))).toBe("protocol");
-    expect(code(() => inbox.data(frame(10, Buffer.alloc(0))))).toBe("protocol");
+    expect(codeOf(() => inbox.data(frame(0, bytes)))).toBe("protocol");
+    expect(codeOf(() => inbox.data(frame(10, Buffer.alloc(0))))).toBe("protocol");
     inbox.end(endPayload(10, slowDigest(stream, [tagged(0, bytes)], 10)));
-    expect(code(() => inbox.data(frame(10, bytes)))).toBe("protocol");
-    expect(code(() => inbox.end(endPayload(10, Buffer.alloc(32))))).toBe("protocol");
+    expect(codeOf(() => inbox.data(frame(10, bytes)))).toBe("protocol");
+    expect(codeOf(() => inbox.end(endPayload(10, Buffer.alloc(32))))).toBe("protocol");
   });
 
   // [STREAM-5]
@@ -103,9 +95,11 @@ describe("what comes in on a stream", () => {
     const { program, inbox } = make();
     const bytes = randomBytes(10);
     for (const tag of [Buffer.alloc(16), tagged(1, bytes), slowTag(key, stream + 1, 0, bytes)]) {
-      expect(code(() => make().inbox.data(dataPayload(key, stream, 0, bytes, tag)))).toBe("integrity");
+      expect(codeOf(() => make().inbox.data(dataPayload(key, stream, 0, bytes, tag)))).toBe("integrity");
     }
-    expect(code(() => inbox.data(dataPayload(key, stream, 0, bytes, Buffer.alloc(16, 1))))).toBe("integrity");
+    expect(codeOf(() => inbox.data(dataPayload(key, stream, 0, bytes, Buffer.alloc(16, 1))))).toBe(
+      "integrity",
+    );
     expect(program.bytes.length).toBe(0);
   });
 
@@ -121,7 +115,7 @@ describe("what comes in on a stream", () => {
     ] as const) {
       const { inbox, program } = make();
       inbox.data(frame(0, bytes));
-      expect(code(() => inbox.end(endPayload(count, end)))).toBe(expected);
+      expect(codeOf(() => inbox.end(endPayload(count, end)))).toBe(expected);
       expect(program.isShut).toBe(false);
     }
   });
@@ -137,7 +131,7 @@ describe("what comes in on a stream", () => {
       at += bytes.length;
     };
     while (at < limits.streamWindowBytes + limits.dataBytes) next();
-    expect(code(next)).toBe("protocol");
+    expect(codeOf(next)).toBe("protocol");
   });
 
   test("in tiny pieces is kept in few, so that each does not cost more room than it has bytes", () => {
@@ -207,7 +201,7 @@ describe("on a new connection", () => {
     inbox.data(frame(0, bytes));
     expect(inbox.begin()).toBe(0);
     inbox.data(frame(0, bytes.subarray(0, 15)));
-    expect(code(() => inbox.data(frame(15, randomBytes(10))))).toBe("protocol");
+    expect(codeOf(() => inbox.data(frame(15, randomBytes(10))))).toBe("protocol");
   });
 
   test("nothing follows an end that came on the one before", () => {
@@ -221,9 +215,9 @@ describe("on a new connection", () => {
       expect(received).toBe(patience === 0 ? 0 : 11);
       if (received === 0) {
         inbox.data(frame(0, bytes));
-        expect(code(() => inbox.end(endPayload(10, Buffer.alloc(32))))).toBe("integrity");
+        expect(codeOf(() => inbox.end(endPayload(10, Buffer.alloc(32))))).toBe("integrity");
       }
-      expect(code(() => inbox.data(frame(10, bytes)))).toBe("protocol");
+      expect(codeOf(() => inbox.data(frame(10, bytes)))).toBe("protocol");
     }
   });
 });
@@ -234,10 +228,10 @@ describe("a program that is gone", () => {
     const bytes = randomBytes(10);
     const waiting = make(5).inbox;
     waiting.data(frame(0, bytes));
-    expect(code(() => waiting.broken())).toBe("qemu-failed");
+    expect(codeOf(() => waiting.broken())).toBe("qemu-failed");
     const idle = make().inbox;
     idle.broken();
-    expect(code(() => idle.data(frame(0, bytes)))).toBe("qemu-failed");
+    expect(codeOf(() => idle.data(frame(0, bytes)))).toBe("qemu-failed");
     const ending = make().inbox;
     ending.data(frame(0, bytes));
     ending.broken();

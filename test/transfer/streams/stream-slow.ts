@@ -2,17 +2,7 @@
 import { gcm } from "@noble/ciphers/aes.js";
 import { hkdf } from "@noble/hashes/hkdf.js";
 import { sha256 } from "@noble/hashes/sha2.js";
-
-const u32 = (number: number) => {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32BE(number);
-  return bytes;
-};
-const u64 = (number: number) => {
-  const bytes = Buffer.alloc(8);
-  bytes.writeBigUInt64BE(BigInt(number));
-  return bytes;
-};
+import { u32, u64 } from "../../support/files/big-endian.ts";
 
 /** [STREAM-5] The key of a direction. */
 export function slowKey(tagKey: Uint8Array, instance: string, sender: string): Uint8Array {

@@ -1,17 +1,16 @@
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { describe, expect, test } from "bun:test";
+import { closeSync, openSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { MigrateError } from "../../../src/protocol/errors.ts";
 import { checkSelfContained, readDiskFormat } from "../../../src/vm/disks/disk-format.ts";
+import { eachTestInFolder } from "../../support/system/test-folder.ts";
 
 let folder: string;
 let path: string;
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "migrate-disk-"));
+eachTestInFolder("migrate-disk-", (made) => {
+  folder = made;
   path = join(folder, "disk");
 });
-afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 interface Header {
   version: number;

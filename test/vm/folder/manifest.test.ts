@@ -1,20 +1,15 @@
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { describe, expect, test } from "bun:test";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { MigrateError } from "../../../src/protocol/errors.ts";
-import {
-  type Manifest,
-  parseManifest,
-  readManifest,
-  serialiseManifest,
-} from "../../../src/vm/folder/manifest.ts";
+import type { Manifest } from "../../../src/vm/folder/manifest.ts";
+import { parseManifest, readManifest, serialiseManifest } from "../../../src/vm/folder/manifest.ts";
+import { refusalOf } from "../../support/system/refusals.ts";
+import { eachTestInFolder } from "../../support/system/test-folder.ts";
 
 let folder: string;
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "migrate-manifest-"));
+eachTestInFolder("migrate-manifest-", (made) => {
+  folder = made;
 });
-afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 const least = { format: "migrate-vm/1", name: "web1", files: [{ kind: "disk", file: "a.raw" }] };
 
@@ -36,15 +31,7 @@ const full: Manifest = {
   ownership: { state: "owner", session: "s", from: "sha256:x", since: "2030-01-31T12:00:00.000Z" },
 };
 
-function refusal(make: () => unknown): MigrateError {
-  try {
-    make();
-  } catch (thrown) {
-    if (thrown instanceof MigrateError && thrown.code === "vm-invalid") return thrown;
-    throw thrown;
-  }
-  throw new Error("it was not refused");
-}
+const refusal = (make: () => unknown) => refusalOf(make, "vm-invalid");
 
 const parse = (value: unknown) => parseManifest(JSON.stringify(value), "/srv/web1/vm.json");
 

@@ -1,8 +1,7 @@
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import {
   linkSync,
   mkdirSync,
-  mkdtempSync,
   realpathSync,
   renameSync,
   rmSync,
@@ -11,19 +10,18 @@ import {
   truncateSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { MigrateError } from "../../../src/protocol/errors.ts";
 import { adHocVm, loadVm } from "../../../src/vm/folder/vm-folder.ts";
+import { refusalOf } from "../../support/system/refusals.ts";
+import { eachTestInFolder } from "../../support/system/test-folder.ts";
 
 let top: string;
 let folder: string;
-beforeEach(() => {
-  top = realpathSync(mkdtempSync(join(tmpdir(), "migrate-folder-")));
+eachTestInFolder("migrate-folder-", (made) => {
+  top = realpathSync(made);
   folder = join(top, "web1");
   mkdirSync(folder);
 });
-afterEach(() => rmSync(top, { recursive: true, force: true }));
 
 function manifest(files: { kind: string; file: string; bytes?: number }[], more: object = {}): void {
   writeFileSync(
@@ -38,15 +36,7 @@ function write(name: string, content: string | Uint8Array = "content"): string {
   return path;
 }
 
-function refusal(make: () => unknown): MigrateError {
-  try {
-    make();
-  } catch (thrown) {
-    if (thrown instanceof MigrateError && thrown.code === "vm-invalid") return thrown;
-    throw thrown;
-  }
-  throw new Error("it was not refused");
-}
+const refusal = (make: () => unknown) => refusalOf(make, "vm-invalid");
 
 /** The first bytes of a qcow2 image with a backing file. */
 function overlay(): Buffer {

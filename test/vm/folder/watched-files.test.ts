@@ -1,34 +1,30 @@
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import {
   appendFileSync,
   chmodSync,
   closeSync,
   fstatSync,
   mkdirSync,
-  mkdtempSync,
   openSync,
   renameSync,
-  rmSync,
   truncateSync,
   unlinkSync,
   utimesSync,
   writeFileSync,
   writeSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fcntl } from "../../../src/platform/libc.ts";
-import { MigrateError } from "../../../src/protocol/errors.ts";
 import { adHocVm, type Vm } from "../../../src/vm/folder/vm-folder.ts";
 import { WatchedFiles } from "../../../src/vm/folder/watched-files.ts";
+import { lockByte, readLock, writeLock } from "../../support/system/lock-byte.ts";
+import { refusalOf } from "../../support/system/refusals.ts";
+import { eachTestInFolder } from "../../support/system/test-folder.ts";
 
-let folder: string;
-let ram: string;
-let disk: string;
+let [folder, ram, disk] = ["", "", ""];
 let closers: (() => void)[];
 
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "migrate-quiet-"));
+eachTestInFolder("migrate-quiet-", (made) => {
+  folder = made;
   ram = join(folder, "a.ram");
   disk = join(folder, "a.raw");
   closers = [];
@@ -37,10 +33,9 @@ beforeEach(() => {
     // Long ago, so that a write in the same tick of the clock shows too.
     utimesSync(path, 1_000_000_000, 1_000_000_000);
   }
-});
-afterEach(() => {
-  for (const close of closers) close();
-  rmSync(folder, { recursive: true, force: true });
+  return () => {
+    for (const close of closers) close();
+  };
 });
 
 const theVm = (): Vm => adHocVm({ name: "web1", ram, disks: [disk] });
@@ -51,25 +46,11 @@ function openWatched(vm = theVm()): WatchedFiles {
   return watched;
 }
 
-function refusal(make: () => unknown): MigrateError {
-  try {
-    make();
-  } catch (thrown) {
-    if (thrown instanceof MigrateError) return thrown;
-    throw thrown;
-  }
-  throw new Error("it was not refused");
-}
-
 /** Locks one byte of a file through a description of its own, as another process would. */
-function lockByte(path: string, byte: number, type: "read" | "write"): boolean {
+function lockByteOf(path: string, byte: number, type: "read" | "write"): boolean {
   const fd = openSync(path, "r+");
   closers.push(() => closeSync(fd));
-  const view = new DataView(new ArrayBuffer(32));
-  view.setInt16(0, type === "read" ? 0 : 1, true);
-  view.setBigInt64(8, BigInt(byte), true);
-  view.setBigInt64(16, 1n, true);
-  return fcntl(fd, 37, new Uint8Array(view.buffer)) === 0;
+  return lockByte(fd, byte, type === "read" ? readLock : writeLock);
 }
 
 describe("watched files", () => {
@@ -120,7 +101,7 @@ describe("watched files", () => {
       for (const path of [ram, disk]) {
         const watched = openWatched();
         change(path);
-        const error = refusal(() => watched.verify());
+        const error = refusalOf(() => watched.verify());
         expect(error.code).toBe("source-changed");
         // The peer may read this: no folder in it.
         expect(error.message).toBe(
@@ -137,7 +118,7 @@ describe("watched files", () => {
     test(`are refused where one ${what} before they were opened`, () => {
       const vm = theVm();
       change(disk);
-      const error = refusal(() => openWatched(vm));
+      const error = refusalOf(() => openWatched(vm));
       expect(error.code).toBe("source-changed");
       expect(error.message).toContain(sentence);
     });
@@ -149,27 +130,27 @@ describe("files that somebody uses", () => {
     test(`are refused where QEMU's lock is on byte ${byte} of a disk, and nothing stays open or locked`, () => {
       const other = join(folder, "b.raw");
       writeFileSync(other, "x");
-      expect(lockByte(disk, byte, "read")).toBe(true);
-      const error = refusal(() => WatchedFiles.open(adHocVm({ name: "web1", disks: [other, disk] })));
+      expect(lockByteOf(disk, byte, "read")).toBe(true);
+      const error = refusalOf(() => WatchedFiles.open(adHocVm({ name: "web1", disks: [other, disk] })));
       expect(error.code).toBe("vm-running");
       expect(error.message).toContain(
         "a.raw is in use by a running QEMU; suspend the VM and quit QEMU first",
       );
-      expect(lockByte(other, 201, "write")).toBe(true);
+      expect(lockByteOf(other, 201, "write")).toBe(true);
     });
   }
 
   test("are refused where QEMU's lock is on the RAM's file", () => {
-    expect(lockByte(ram, 101, "read")).toBe(true);
-    expect(refusal(() => openWatched()).code).toBe("vm-running");
+    expect(lockByteOf(ram, 101, "read")).toBe(true);
+    expect(refusalOf(() => openWatched()).code).toBe("vm-running");
   });
 
   test("keep QEMU's bytes denied on the disks until they are closed", () => {
     const watched = openWatched();
-    expect(lockByte(disk, 201, "write")).toBe(false);
-    expect(lockByte(disk, 203, "write")).toBe(false);
+    expect(lockByteOf(disk, 201, "write")).toBe(false);
+    expect(lockByteOf(disk, 203, "write")).toBe(false);
     watched.close();
-    expect(lockByte(disk, 201, "write")).toBe(true);
+    expect(lockByteOf(disk, 201, "write")).toBe(true);
   });
 
   test("are refused where the lock of the TPM's state is taken, and not where it merely exists", () => {
@@ -179,8 +160,8 @@ describe("files that somebody uses", () => {
     writeFileSync(join(state, ".lock"), "");
     const vm = adHocVm({ name: "web1", disks: [], tpmStateDir: state });
     openWatched(vm);
-    expect(lockByte(join(state, ".lock"), 0, "write")).toBe(true);
-    const error = refusal(() => openWatched(vm));
+    expect(lockByteOf(join(state, ".lock"), 0, "write")).toBe(true);
+    const error = refusalOf(() => openWatched(vm));
     expect(error.code).toBe("vm-running");
     expect(error.message).toContain("running swtpm");
   });

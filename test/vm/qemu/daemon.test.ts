@@ -1,28 +1,22 @@
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { mkdtempSync, readFileSync, readlinkSync, rmSync, statSync, symlinkSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { describe, expect, test } from "bun:test";
+import { readFileSync, readlinkSync, statSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { isRunning } from "../../../src/platform/process-id.ts";
 import { MigrateError } from "../../../src/protocol/errors.ts";
-import {
-  adoptDaemon,
-  type Daemon,
-  endDaemon,
-  excerptForPeer,
-  startDaemon,
-} from "../../../src/vm/qemu/daemon.ts";
+import type { Daemon } from "../../../src/vm/qemu/daemon.ts";
+import { adoptDaemon, endDaemon, excerptForPeer, startDaemon } from "../../../src/vm/qemu/daemon.ts";
 import { withDeadline } from "../../support/system/deadline.ts";
+import { eachTestInFolder } from "../../support/system/test-folder.ts";
 import { until } from "../../support/system/until.ts";
 
 let folder: string;
 let daemons: Daemon[];
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "migrate-daemon-"));
+eachTestInFolder("migrate-daemon-", (made) => {
+  folder = made;
   daemons = [];
-});
-afterEach(async () => {
-  for (const { process } of daemons) await endDaemon(process);
-  rmSync(folder, { recursive: true, force: true });
+  return async () => {
+    for (const { process } of daemons) await endDaemon(process);
+  };
 });
 
 function start(...argv: string[]): Daemon {
@@ -37,7 +31,9 @@ describe("a daemon", () => {
   test("has a session, a working directory and an environment of its own, and no descriptor of ours", async () => {
     const { process: id } = start("sleep", "600");
     const { pid } = id;
-    await until(() => readFileSync(`/proc/${pid}/comm`, "utf8") === "sleep\n", "sleep");
+    // execve(2) lets its parent go on before all of the new program is there: its environment comes last.
+    await until(() => readFileSync(`/proc/${pid}/environ`, "utf8").includes("PATH="), "sleep's environment");
+    expect(readFileSync(`/proc/${pid}/comm`, "utf8")).toBe("sleep\n");
     // proc(5), stat: field 6 is the session, which has the number of its first process.
     expect(readFileSync(`/proc/${pid}/stat`, "utf8").split(" ")[5]).toBe(String(pid));
     expect(readlinkSync(`/proc/${pid}/cwd`)).toBe("/");

@@ -1,27 +1,24 @@
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import {
   existsSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   readlinkSync,
-  rmSync,
   statSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type ProcessId, processId } from "../../../src/platform/process-id.ts";
 import { UnixListener } from "../../../src/platform/unix-listener.ts";
-import { MigrateError } from "../../../src/protocol/errors.ts";
 import { RunFolder } from "../../../src/vm/qemu/run-folder.ts";
+import { refusalOf } from "../../support/system/refusals.ts";
+import { eachTestInFolder } from "../../support/system/test-folder.ts";
 
 let home: string;
-beforeEach(() => {
-  home = mkdtempSync(join(tmpdir(), "migrate-run-"));
+eachTestInFolder("migrate-run-", (made) => {
+  home = made;
 });
-afterEach(() => rmSync(home, { recursive: true, force: true }));
 
 const me = () => processId(process.pid)!;
 /** This process's pid at another time: a process that has ended. */
@@ -31,16 +28,6 @@ function made(name = "web1"): RunFolder {
   const run = RunFolder.at(home, name);
   run.make("session-1");
   return run;
-}
-
-function errorOf(act: () => unknown): MigrateError {
-  try {
-    act();
-  } catch (thrown) {
-    if (thrown instanceof MigrateError) return thrown;
-    throw thrown;
-  }
-  throw new Error("nothing was thrown");
 }
 
 describe("the path", () => {
@@ -55,7 +42,7 @@ describe("the path", () => {
 
   test("of what is no name of a VM is refused", () => {
     for (const name of ["", "..", "a/b", "-x", "a\nb"]) {
-      expect(errorOf(() => RunFolder.at(home, name)).code).toBe("name-invalid");
+      expect(refusalOf(() => RunFolder.at(home, name)).code).toBe("name-invalid");
     }
   });
 
@@ -63,7 +50,7 @@ describe("the path", () => {
     const room = 107 - 40 - 1 - `${home}/run/`.length;
     expect(Buffer.byteLength(RunFolder.at(home, "a".repeat(room)).socket("s".repeat(40)))).toBe(107);
     for (const name of ["a".repeat(room + 1), "é".repeat(room / 2 + 1)]) {
-      const error = errorOf(() => RunFolder.at(home, name));
+      const error = refusalOf(() => RunFolder.at(home, name));
       expect(error.code).toBe("home-unusable");
       expect(error.hint).toContain("MIGRATE_HOME");
       expect(error.message).not.toContain("/");
@@ -77,8 +64,8 @@ describe("names in it", () => {
     expect(run.socket("serial-0.sock_1")).toBe(join(run.path, "serial-0.sock_1"));
     const wrong = ["", ".", "..", ".x", "-x", "a/b", "a b", "a,b", "a\0", "é", "a".repeat(41)];
     for (const name of [...wrong, "processes.json", "qemu.log", "swtpm.log"]) {
-      expect(errorOf(() => run.socket(name)).code).toBe("name-invalid");
-      expect(errorOf(() => run.link(name, "/")).code).toBe("name-invalid");
+      expect(refusalOf(() => run.socket(name)).code).toBe("name-invalid");
+      expect(refusalOf(() => run.link(name, "/")).code).toBe("name-invalid");
     }
   });
 
@@ -90,7 +77,7 @@ describe("names in it", () => {
     run.link("disk", "/somewhere/second");
     expect(readlinkSync(path)).toBe("/somewhere/second");
     expect(readdirSync(run.path).sort()).toEqual(["disk", "processes.json"]);
-    expect(errorOf(() => run.link("disk", "relative")).code).toBe("bug");
+    expect(refusalOf(() => run.link("disk", "relative")).code).toBe("bug");
   });
 
   test("that cannot be replaced leave nothing beside them either", () => {
@@ -119,7 +106,7 @@ describe("what is noted", () => {
   test("is nothing where there is no folder, or the text is damaged", () => {
     const run = RunFolder.at(home, "web1");
     expect(run.noted()).toBeNull();
-    expect(errorOf(() => run.note("qemu", me())).code).toBe("home-unusable");
+    expect(refusalOf(() => run.note("qemu", me())).code).toBe("home-unusable");
     run.make("session-1");
     writeFileSync(join(run.path, "processes.json"), '{"session":"s"');
     expect(run.noted()).toBeNull();
@@ -159,7 +146,7 @@ describe("making it again", () => {
     for (const what of ["qemu", "swtpm"] as const) {
       const run = made(what);
       run.note(what, me());
-      expect(errorOf(() => run.make("session-2")).code).toBe("name-taken");
+      expect(refusalOf(() => run.make("session-2")).code).toBe("name-taken");
       expect(run.noted()?.session).toBe("session-1");
     }
   });
@@ -168,7 +155,7 @@ describe("making it again", () => {
     const run = made();
     const listener = UnixListener.listen(run.socket("qmp"));
     try {
-      expect(errorOf(() => run.make("session-2")).code).toBe("name-taken");
+      expect(refusalOf(() => run.make("session-2")).code).toBe("name-taken");
     } finally {
       listener.close();
     }
@@ -178,7 +165,7 @@ describe("making it again", () => {
   test("is refused where what was noted cannot be read: a VM might run", () => {
     const run = made();
     writeFileSync(join(run.path, "processes.json"), "damaged");
-    const error = errorOf(() => run.make("session-2"));
+    const error = refusalOf(() => run.make("session-2"));
     expect(error.code).toBe("home-unusable");
     expect(error.message).not.toContain("/");
     run.remove();
@@ -187,7 +174,7 @@ describe("making it again", () => {
 
   test("is an error that names no path where the home cannot hold it", () => {
     writeFileSync(join(home, "run"), "a file");
-    const error = errorOf(() => made());
+    const error = refusalOf(() => made());
     expect(error.code).toBe("home-unusable");
     expect(error.message).not.toContain("/");
   });

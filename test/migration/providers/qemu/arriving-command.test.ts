@@ -6,9 +6,9 @@ import {
   type QemuPolicy,
 } from "../../../../src/migration/providers/qemu/arriving-command.ts";
 import { which } from "../../../../src/platform/host.ts";
-import { MigrateError } from "../../../../src/protocol/errors.ts";
 import type { Offer, OfferedFile, OfferedMachine } from "../../../../src/protocol/offer.ts";
 import { RunFolder } from "../../../../src/vm/qemu/run-folder.ts";
+import { refusalOf } from "../../../support/system/refusals.ts";
 
 const program = "qemu-system-x86_64";
 const policy: QemuPolicy = { allowTcg: true, net: { kind: "none" } };
@@ -54,15 +54,8 @@ describe("an offer of a running VM is taken", () => {
 });
 
 describe("an offer of a running VM is refused", () => {
-  function refusal(offered: Offer, by: QemuPolicy | null = policy): MigrateError {
-    try {
-      checkMachine(offered, by);
-    } catch (thrown) {
-      if (thrown instanceof MigrateError) return thrown;
-      throw thrown;
-    }
-    throw new Error("it was taken");
-  }
+  const refusal = (offered: Offer, by: QemuPolicy | null = policy) =>
+    refusalOf(() => checkMachine(offered, by));
 
   test("by a host that starts none", () => {
     expect(refusal(offer(drive("a"), [file("disk", "a")]), null).message).toContain("--qemu");

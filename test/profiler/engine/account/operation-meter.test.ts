@@ -3,25 +3,26 @@ import { threadCpuNs } from "../../../../src/platform/clocks.ts";
 import { calibrateClock, OperationMeter } from "../../../../src/profiler/engine/account/operation-meter.ts";
 
 /** A clock that is set by hand. */
-function handClock() {
+function meterByHand(readingNs: number) {
   const clock = { ns: 0, reads: 0 };
   const read = () => {
     clock.reads++;
     return clock.ns;
   };
-  return { clock, read };
+  return { clock, meter: new OperationMeter(read, readingNs) };
 }
 
 test("adds up by operation, and takes off what reading the clock cost", () => {
-  const { clock, read } = handClock();
-  const meter = new OperationMeter(read, 100);
+  const { clock, meter } = meterByHand(100);
   meter.start("rest");
-  clock.ns = 1_000_100;
-  meter.to("encrypt");
-  clock.ns = 4_000_200;
-  meter.to("mac");
-  clock.ns = 5_000_300;
-  meter.to("encrypt");
+  for (const [ns, operation] of [
+    [1_000_100, "encrypt"],
+    [4_000_200, "mac"],
+    [5_000_300, "encrypt"],
+  ] as const) {
+    clock.ns = ns;
+    meter.to(operation);
+  }
   clock.ns = 7_000_400;
   const { operationsMs, clockMs, clockReads } = meter.stop();
   expect(operationsMs).toMatchObject({ rest: 1, encrypt: 5, mac: 1, decrypt: 0 });
@@ -30,16 +31,14 @@ test("adds up by operation, and takes off what reading the clock cost", () => {
 });
 
 test("staying with an operation reads no clock", () => {
-  const { clock, read } = handClock();
-  const meter = new OperationMeter(read, 100);
+  const { clock, meter } = meterByHand(100);
   meter.start("file-read");
   for (let i = 0; i < 10; i++) meter.to("file-read");
   expect(clock.reads).toBe(1);
 });
 
 test("an operation shorter than a reading is nothing, never less", () => {
-  const { clock, read } = handClock();
-  const meter = new OperationMeter(read, 1000);
+  const { clock, meter } = meterByHand(1000);
   meter.start("rest");
   clock.ns = 300;
   meter.to("mac");
@@ -52,8 +51,7 @@ test("an operation shorter than a reading is nothing, never less", () => {
 });
 
 test("starting again forgets what was", () => {
-  const { clock, read } = handClock();
-  const meter = new OperationMeter(read, 0);
+  const { clock, meter } = meterByHand(0);
   meter.start("mac");
   clock.ns = 9e6;
   meter.to("rest");

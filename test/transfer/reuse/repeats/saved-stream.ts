@@ -2,6 +2,8 @@
  * A RAM stream as QEMU 7.2 saves it (migration/savevm.c and migration/ram.c), made in a test: a header, sections
  * with pages, and of each page where it lies.
  */
+import { u32, u64 } from "../../../support/files/big-endian.ts";
+
 const pageBytes = 4096;
 const flags = { zero: 0x02, memSize: 0x04, page: 0x08, eos: 0x10, goesOn: 0x20 };
 const sections = { start: 0x01, part: 0x02, footer: 0x7e };
@@ -25,16 +27,6 @@ export interface SavedStreamOptions {
   blockPages?: number;
 }
 
-const u32 = (value: number) => {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32BE(value);
-  return bytes;
-};
-const u64 = (value: number) => {
-  const bytes = Buffer.alloc(8);
-  bytes.writeBigUInt64BE(BigInt(value));
-  return bytes;
-};
 const text = (value: string) => Buffer.concat([Buffer.of(value.length), Buffer.from(value)]);
 
 export function savedStream({

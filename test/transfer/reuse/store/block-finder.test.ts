@@ -1,9 +1,8 @@
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import {
   closeSync,
   mkdirSync,
-  mkdtempSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -15,12 +14,12 @@ import {
   writeFileSync,
   writeSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { limits } from "../../../../src/protocol/limits.ts";
 import { BlockFinder, type FoundBlock } from "../../../../src/transfer/reuse/store/block-finder.ts";
 import { BlockHasher } from "../../../../src/transfer/reuse/store/block-hash.ts";
 import { Indexer } from "../../../../src/transfer/reuse/store/indexer.ts";
+import { eachTestInFolder } from "../../../support/system/test-folder.ts";
 
 const { blockBytes, chunkBytes } = limits;
 const key = randomBytes(16);
@@ -31,16 +30,15 @@ let store: string;
 let database: string;
 let finders: BlockFinder[];
 
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "migrate-finder-"));
+eachTestInFolder("migrate-finder-", (made) => {
+  folder = made;
   store = join(folder, "store");
   database = join(folder, "index.sqlite");
   finders = [];
   mkdirSync(store);
-});
-afterEach(() => {
-  for (const finder of finders) finder.close();
-  rmSync(folder, { recursive: true, force: true });
+  return () => {
+    for (const finder of finders) finder.close();
+  };
 });
 
 function put(path: string, data: Buffer): string {

@@ -9,9 +9,9 @@ import {
   isNoBlockHash,
 } from "../../../../src/transfer/reuse/store/block-hash.ts";
 
-const { blockBytes, chunkBytes } = limits;
 const key = randomBytes(16);
 const hasher = new BlockHasher(key);
+const { blockBytes, chunkBytes } = limits;
 
 test("a block hash is the first 8 bytes of AES-128-GMAC under a nonce of zeros, as another library has it", () => {
   for (const bytes of [1, 15, 16, 4097, blockBytes]) {

@@ -1,25 +1,24 @@
 import { Database } from "bun:sqlite";
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, mkdirSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { BlockIndex, sweepSteps } from "../../../../src/transfer/reuse/store/block-index.ts";
 import { indexPath } from "../../../../src/transfer/reuse/store/index-file.ts";
 import { mostPendingHashes } from "../../../../src/transfer/reuse/store/pending-hashes.ts";
+import { eachTestInFolder } from "../../../support/system/test-folder.ts";
 
 let folder: string;
 let path: string;
 let open: BlockIndex[];
 
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "migrate-index-"));
+eachTestInFolder("migrate-index-", (made) => {
+  folder = made;
   path = join(folder, "index", "store.sqlite");
   open = [];
-});
-afterEach(() => {
-  for (const index of open) index.close();
-  rmSync(folder, { recursive: true, force: true });
+  return () => {
+    for (const index of open) index.close();
+  };
 });
 
 function opened(index: BlockIndex): BlockIndex {

@@ -1,7 +1,6 @@
-import { afterEach, beforeEach, expect, test } from "bun:test";
+import { expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
-import { mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, readdirSync, realpathSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { limits } from "../../../../src/protocol/limits.ts";
 import { BlockFinder } from "../../../../src/transfer/reuse/store/block-finder.ts";
@@ -10,28 +9,24 @@ import { BlockIndex } from "../../../../src/transfer/reuse/store/block-index.ts"
 import { indexPath } from "../../../../src/transfer/reuse/store/index-file.ts";
 import { IndexKeeper } from "../../../../src/transfer/reuse/store/index-keeper.ts";
 import type { ScanSummary } from "../../../../src/transfer/reuse/store/indexer-messages.ts";
+import { eachTestInFolder } from "../../../support/system/test-folder.ts";
 import { until } from "../../../support/system/until.ts";
 
-let folder: string;
-let home: string;
-let store: string;
+let [folder, home, store] = ["", "", ""];
 let keepers: IndexKeeper[];
 let scans: ScanSummary[];
 let failures: Error[];
 
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "migrate-keeper-"));
+eachTestInFolder("migrate-keeper-", (made) => {
+  folder = made;
   home = join(folder, "home");
   store = join(folder, "store");
   mkdirSync(home);
   mkdirSync(store);
-  keepers = [];
-  scans = [];
-  failures = [];
-});
-afterEach(async () => {
-  for (const keeper of keepers) await keeper.stop();
-  rmSync(folder, { recursive: true, force: true });
+  [keepers, scans, failures] = [[], [], []];
+  return async () => {
+    for (const keeper of keepers) await keeper.stop();
+  };
 });
 
 function start(more: { everyMs?: number } = {}): IndexKeeper {

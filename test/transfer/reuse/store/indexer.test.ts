@@ -1,10 +1,9 @@
 import { Database } from "bun:sqlite";
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import {
   closeSync,
   mkdirSync,
-  mkdtempSync,
   openSync,
   renameSync,
   rmSync,
@@ -12,13 +11,13 @@ import {
   writeFileSync,
   writeSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { limits } from "../../../../src/protocol/limits.ts";
 import { BlockHasher } from "../../../../src/transfer/reuse/store/block-hash.ts";
 import { BlockIndex } from "../../../../src/transfer/reuse/store/block-index.ts";
 import { Indexer } from "../../../../src/transfer/reuse/store/indexer.ts";
 import type { FromIndexer, ScanSummary } from "../../../../src/transfer/reuse/store/indexer-messages.ts";
+import { eachTestInFolder } from "../../../support/system/test-folder.ts";
 
 const { blockBytes } = limits;
 const mebibyte = 1024 ** 2;
@@ -34,8 +33,8 @@ let messages: FromIndexer[];
 let nowMs: number;
 let onPiece: (path: string) => void;
 
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "migrate-indexer-"));
+eachTestInFolder("migrate-indexer-", (made) => {
+  folder = made;
   store = join(folder, "store");
   database = join(folder, "index.sqlite");
   messages = [];
@@ -51,10 +50,7 @@ beforeEach(() => {
     post: (message) => messages.push(message),
     onPiece: (path) => onPiece(path),
   });
-});
-afterEach(async () => {
-  await indexer.stop();
-  rmSync(folder, { recursive: true, force: true });
+  return () => indexer.stop();
 });
 
 function put(path: string, data: Buffer): void {

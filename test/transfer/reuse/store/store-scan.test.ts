@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import {
   chownSync,
   closeSync,
@@ -15,16 +15,14 @@ import { dirname, join } from "node:path";
 import { limits } from "../../../../src/protocol/limits.ts";
 import { candidatesIn, openCandidate, planScan } from "../../../../src/transfer/reuse/store/store-scan.ts";
 import { runChild } from "../../../support/system/child.ts";
+import { eachTestInFolder } from "../../../support/system/test-folder.ts";
 
 const minuteMs = 60_000;
 const isRoot = process.getuid?.() === 0;
 let store: string;
 
-beforeEach(() => {
-  store = mkdtempSync(join(tmpdir(), "migrate-scan-"));
-});
-afterEach(() => {
-  rmSync(store, { recursive: true, force: true });
+eachTestInFolder("migrate-scan-", (made) => {
+  store = made;
 });
 
 function put(path: string, bytes: number = limits.blockBytes): void {

@@ -1,10 +1,10 @@
 /** The command line that a destination starts: its own files, sockets and network, and the VM's devices. */
 import { describe, expect, test } from "bun:test";
-import { MigrateError } from "../../../../src/protocol/errors.ts";
 import { commandLine, type QemuPlace } from "../../../../src/vm/qemu/definition/command-line.ts";
 import { parseDefinition } from "../../../../src/vm/qemu/definition/definition.ts";
 import { testPlace } from "../../../support/guests/qemu-place.ts";
 import { barePc, nographicPc, oldPc, q35InJson, virtioPc } from "../../../support/guests/typical-vms.ts";
+import { refusalOf } from "../../../support/system/refusals.ts";
 
 const line = (words: readonly string[], changes: Partial<QemuPlace> = {}): string[] =>
   commandLine(parseDefinition(["qemu-system-x86_64", ...words]), testPlace(changes));
@@ -15,15 +15,8 @@ const valuesOf = (option: string, words: readonly string[], changes: Partial<Qem
   return command.flatMap((word, at) => (word === option ? [command[at + 1]!] : []));
 };
 
-function refusal(words: readonly string[], changes: Partial<QemuPlace> = {}): MigrateError {
-  try {
-    line(words, changes);
-  } catch (thrown) {
-    if (thrown instanceof MigrateError) return thrown;
-    throw thrown;
-  }
-  throw new Error("was not refused");
-}
+const refusal = (words: readonly string[], changes: Partial<QemuPlace> = {}) =>
+  refusalOf(() => line(words, changes));
 
 test("QEMU stands still, waits for the stream, and may do nothing that it does not need", () => {
   expect(line([])).toEqual([

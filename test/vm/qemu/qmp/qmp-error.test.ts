@@ -1,27 +1,26 @@
 /** What a person is told where no QEMU can be talked to, and where one fails. */
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { describe, expect, test } from "bun:test";
+import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { accept4, bind, close, connect, listen, socket } from "../../../../src/platform/libc.ts";
 import { MigrateError } from "../../../../src/protocol/errors.ts";
 import { Qmp } from "../../../../src/vm/qemu/qmp/qmp.ts";
 import { QmpError, qmpFailure } from "../../../../src/vm/qemu/qmp/qmp-error.ts";
 import { withDeadline } from "../../../support/system/deadline.ts";
+import { eachTestInFolder } from "../../../support/system/test-folder.ts";
 import { until } from "../../../support/system/until.ts";
 import { greetingLine, type PlayedMonitor, PlayedQemu } from "./played-qemu.ts";
 
 let folder: string;
 let path: string;
 let leave: (() => void)[];
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "migrate-qmp-"));
+eachTestInFolder("migrate-qmp-", (made) => {
+  folder = made;
   path = join(folder, "qmp");
   leave = [];
-});
-afterEach(() => {
-  for (const step of leave) step();
-  rmSync(folder, { recursive: true, force: true });
+  return () => {
+    for (const step of leave) step();
+  };
 });
 
 async function refusal(timeoutMs = 5000): Promise<MigrateError> {
@@ -76,21 +75,23 @@ describe("connecting", () => {
     expect(error.hint).toContain("one program at a time");
   });
 
-  test("where the queue of callers is full, another program holds it", async () => {
+  /** A socket with a caller in its queue, which has no room for another one. Gives its descriptor. */
+  function fullSocket(): number {
     const { address, fd } = boundSocket();
     expect(listen(fd, 0)).toBe(0);
     const caller = socket(1, 1, 0);
     leave.push(() => close(caller));
     expect(connect(caller, address)).toBe(0);
+    return fd;
+  }
+
+  test("where the queue of callers is full, another program holds it", async () => {
+    fullSocket();
     expect((await refusal(30)).message).toContain("another program is likely to hold this socket");
   });
 
   test("waits where the queue of callers is full only for a moment", async () => {
-    const { address, fd } = boundSocket();
-    expect(listen(fd, 0)).toBe(0);
-    const caller = socket(1, 1, 0);
-    leave.push(() => close(caller));
-    expect(connect(caller, address)).toBe(0);
+    const fd = fullSocket();
     const connecting = Qmp.connect(path, { timeoutMs: 5000 });
     // Once the first is taken there is room for ours, and what takes it hangs up.
     let taken = 0;

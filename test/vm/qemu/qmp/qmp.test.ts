@@ -1,26 +1,24 @@
 /** The QMP client against a played QEMU that answers, errs and misbehaves. */
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { Qmp, type QmpEvent } from "../../../../src/vm/qemu/qmp/qmp.ts";
 import { QmpError } from "../../../../src/vm/qemu/qmp/qmp-error.ts";
 import { withDeadline } from "../../../support/system/deadline.ts";
+import { eachTestInFolder } from "../../../support/system/test-folder.ts";
 import { type PlayedMonitor, PlayedQemu, playedEvent } from "./played-qemu.ts";
 
 let folder: string;
 let played: PlayedQemu[];
 let clients: Qmp[];
 let paths = 0;
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "migrate-qmp-"));
+eachTestInFolder("migrate-qmp-", (made) => {
+  folder = made;
   played = [];
   clients = [];
-});
-afterEach(() => {
-  for (const client of clients) client.close();
-  for (const qemu of played) qemu.close();
-  rmSync(folder, { recursive: true, force: true });
+  return () => {
+    for (const client of clients) client.close();
+    for (const qemu of played) qemu.close();
+  };
 });
 
 /** A client that has negotiated, and the QEMU's end of the line. */
