@@ -1,26 +1,20 @@
 /** `migrate send`: one VM from here to there. */
-import { join } from "node:path";
 import { type Address, addressText } from "../../channel/address.ts";
 import type { HeartbeatTiming } from "../../channel/control-link.ts";
 import { loadIdentity } from "../../channel/identity.ts";
 import { parseTicket, type Ticket } from "../../channel/ticket.ts";
 import { openHome } from "../../home/home.ts";
-import { socketPathBytes } from "../../platform/unix-socket.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import type { Compression } from "../../transfer/compression/compression.ts";
 import { Journal, type WriteHook } from "../journal/journal.ts";
-import type { Candidate, Departure, OpenedVm } from "../providers/departure.ts";
-import { type FilesSpec, filesCandidate } from "../providers/files/leaving-files.ts";
+import { candidateOf, type VmSpec } from "../providers/candidates.ts";
+import type { Departure, OpenedVm } from "../providers/departure.ts";
 import { providerOf } from "../providers/providers.ts";
-import { type QemuSpec, qemuCandidate } from "../providers/qemu/leaving-qemu.ts";
 import type { Observer } from "../report/events.ts";
 import type { Report } from "../report/report.ts";
 import { type Claim, claimSession } from "./claim.ts";
 import { type LocalOptions, settleLocally } from "./give-up.ts";
 import { Source } from "./source.ts";
-
-/** The VM as the person named it. */
-export type VmSpec = FilesSpec | QemuSpec;
 
 export interface SendOptions {
   home: string;
@@ -55,18 +49,16 @@ export interface SendOptions {
 export async function sendVm(options: SendOptions, observe: Observer): Promise<Report> {
   const home = openHome(options.home);
   const ticket = options.ticket === undefined || options.insecure ? undefined : parseTicket(options.ticket);
-  const candidate = candidateOf(options, home);
+  const { bandwidthBytesPerSec = null, retryForMs } = options;
+  const mode = options.copy ? "copy" : "move";
+  const candidate = candidateOf(options.vm, { home, bandwidthBytesPerSec, retryForMs, mode });
   const identity = options.insecure ? null : await loadIdentity(home, { passphrase: options.passphrase });
   const journal = Journal.open(home, options.onJournalWrite);
   const { timing } = options;
   const local = { home, journal, identity: async () => identity, observe, now: () => Date.now(), timing };
   try {
-    const { address, after, copy } = options;
-    const claim = await claimSession(
-      candidate,
-      { address: addressText(address), mode: copy ? "copy" : "move", after },
-      local,
-    );
+    const { address, after } = options;
+    const claim = await claimSession(candidate, { address: addressText(address), mode, after }, local);
     let unguard: (() => Promise<void>) | undefined;
     try {
       unguard = options.guard?.(claim.record.session);
@@ -79,15 +71,6 @@ export async function sendVm(options: SendOptions, observe: Observer): Promise<R
   } finally {
     journal.close();
   }
-}
-
-function candidateOf({ vm, copy, bandwidthBytesPerSec, retryForMs }: SendOptions, home: string): Candidate {
-  if (!("qmp" in vm)) return filesCandidate(vm, copy ? "copy" : "move");
-  if (Buffer.byteLength(join(home, "sessions", "0".repeat(16), "disk-63")) > socketPathBytes) {
-    const said = "the path of MIGRATE_HOME is too long for the sockets of a move";
-    throw new MigrateError("home-unusable", said, { side: "source", hint: "set it to a shorter one" });
-  }
-  return qemuCandidate(vm, { home, bandwidthBytesPerSec: bandwidthBytesPerSec ?? null, retryForMs });
 }
 
 type SendingOptions = Omit<SendOptions, "ticket"> & {

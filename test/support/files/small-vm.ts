@@ -12,7 +12,7 @@ import {
   writeSync,
 } from "node:fs";
 import { basename, join } from "node:path";
-import type { VmSpec } from "../../../src/migration/source/send.ts";
+import type { VmSpec } from "../../../src/migration/providers/candidates.ts";
 import { nextData } from "../../../src/platform/holes.ts";
 import { chunkCount, limits } from "../../../src/protocol/limits.ts";
 import type { FileKind } from "../../../src/protocol/offer.ts";

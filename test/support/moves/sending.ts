@@ -3,9 +3,9 @@
 import type { Address } from "../../../src/channel/address.ts";
 import type { HeartbeatTiming } from "../../../src/channel/control-link.ts";
 import type { WriteHook } from "../../../src/migration/journal/journal.ts";
+import type { VmSpec } from "../../../src/migration/providers/candidates.ts";
 import type { MigrationEvent } from "../../../src/migration/report/events.ts";
 import type { Report } from "../../../src/migration/report/report.ts";
-import type { VmSpec } from "../../../src/migration/source/send.ts";
 import { sendVm } from "../../../src/migration/source/send.ts";
 import { asMigrateError, type MigrateError } from "../../../src/protocol/errors.ts";
 import type { Compression } from "../../../src/transfer/compression/compression.ts";

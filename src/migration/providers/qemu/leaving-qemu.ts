@@ -2,6 +2,8 @@
 import { randomUUID } from "node:crypto";
 import { existsSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
+import { allocatedBytes } from "../../../platform/filesystem.ts";
+import { socketPathBytes } from "../../../platform/unix-socket.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
 import { limits } from "../../../protocol/limits.ts";
 import { checkVmName, manifestName } from "../../../protocol/names.ts";
@@ -47,8 +49,15 @@ export interface QemuSending {
 /** The destination outwaits the source by so much. */
 const patienceMarginMs = 60_000;
 
-/** The VM behind a QMP socket. QEMU is not spoken to before it is opened. */
+/**
+ * The VM behind a QMP socket. QEMU is not spoken to before it is opened. Throws MigrateError "home-unusable" if the
+ * paths of its sockets would be longer than the system allows (unix(7)).
+ */
 export function qemuCandidate(spec: QemuSpec, sending: QemuSending): Candidate {
+  if (Buffer.byteLength(join(sending.home, "sessions", "0".repeat(16), "disk-63")) > socketPathBytes) {
+    const said = "the path of MIGRATE_HOME is too long for the sockets of a move";
+    throw new MigrateError("home-unusable", said, { side: "source", hint: "set it to a shorter one" });
+  }
   const qmpPath = resolve(spec.qmp);
   return {
     provider: "qemu",
@@ -155,7 +164,7 @@ function describe(kind: "disk" | "boot", path: string, base: string): VmFile {
     path,
     base,
     bytes: Number(stat.size),
-    allocatedBytes: Number(stat.blocks) * 512,
+    allocatedBytes: allocatedBytes(path),
     dev: stat.dev,
     ino: stat.ino,
     birthtimeNs: stat.birthtimeNs,
