@@ -1,0 +1,81 @@
+/** Which of the source's files are renamed or deleted at the end: those that were sent, and no others. */
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { SessionRecord } from "../../../../src/migration/journal/journal.ts";
+import { ownFilesOf, retireFiles } from "../../../../src/migration/providers/files/retire.ts";
+import { fileIdentity } from "../../../../src/vm/folder/file-identity.ts";
+
+const session = "ab".repeat(16);
+let root: string;
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), "migrate-retire-"));
+});
+afterEach(() => rmSync(root, { recursive: true, force: true }));
+
+function made(name: string, kind: "disk" | "ram" | "boot" = "disk") {
+  const path = join(root, name);
+  mkdirSync(join(path, ".."), { recursive: true });
+  writeFileSync(path, `sent ${name}`);
+  return { kind, name, bytes: 1, path, identity: fileIdentity(path)! };
+}
+
+const recordOf = (files: ReturnType<typeof made>[], after: "keep" | "rename" | "delete", folder?: string) =>
+  ({ session, files, after, folder: folder ?? null }) as unknown as SessionRecord;
+
+const retire = (record: SessionRecord) => retireFiles(record, ownFilesOf(record));
+
+// [OWN-4]
+test.each(["rename", "delete"] as const)(
+  "--after %s spares a file that was put in the place of the sent one",
+  (after) => {
+    const sent = made("disk.raw");
+    const kept = join(root, "elsewhere.raw");
+    renameSync(sent.path, kept);
+    writeFileSync(sent.path, "somebody else's");
+    retire(recordOf([sent], after));
+    expect(readFileSync(sent.path, "utf8")).toBe("somebody else's");
+    expect(readFileSync(kept, "utf8")).toBe("sent disk.raw");
+  },
+);
+
+test.each(["rename", "delete"] as const)(
+  "--after %s may be done again, and spares what a VM was started from",
+  (after) => {
+    const [disk, kernel] = [made("disk.raw"), made("vmlinuz", "boot")];
+    const record = recordOf([disk, kernel], after);
+    retire(record);
+    retire(record);
+    expect(existsSync(disk.path)).toBe(false);
+    expect(existsSync(`${disk.path}.migrated`)).toBe(after === "rename");
+    expect(existsSync(kernel.path)).toBe(true);
+  },
+);
+
+test("a name .migrated that is taken is left alone, and the session tells the two apart", () => {
+  const disk = made("disk.raw");
+  writeFileSync(`${disk.path}.migrated`, "an earlier one");
+  retire(recordOf([disk], "rename"));
+  expect(readFileSync(`${disk.path}.migrated`, "utf8")).toBe("an earlier one");
+  expect(readFileSync(`${disk.path}.migrated-${session.slice(0, 8)}`, "utf8")).toBe("sent disk.raw");
+});
+
+test("a VM's folder is renamed as one, with what it was started from inside; what lies elsewhere goes by itself", () => {
+  const inside = [made("web1/disk.raw"), made("web1/vmlinuz", "boot")];
+  const outside = made("ram/web1.ram", "ram");
+  retire(recordOf([...inside, outside], "rename", join(root, "web1")));
+  expect(existsSync(join(root, "web1"))).toBe(false);
+  expect(existsSync(join(root, "web1.migrated/vmlinuz"))).toBe(true);
+  expect(existsSync(`${outside.path}.migrated`)).toBe(true);
+});
+
+test("a folder that is deleted keeps what somebody put there beside the VM", () => {
+  const disk = made("web1/disk.raw");
+  writeFileSync(join(root, "web1/vm.json"), "{}");
+  writeFileSync(join(root, "web1/notes"), "mine");
+  retire(recordOf([disk], "delete", join(root, "web1")));
+  expect(existsSync(disk.path)).toBe(false);
+  expect(existsSync(join(root, "web1/vm.json"))).toBe(false);
+  expect(readFileSync(join(root, "web1/notes"), "utf8")).toBe("mine");
+});
