@@ -15,7 +15,7 @@ import { Journal, type SessionRecord } from "../journal/journal.ts";
 import type { Decision, SourceAction } from "../ownership/source-machine.ts";
 import { providerOf } from "../providers/providers.ts";
 import type { Observer } from "../report/events.ts";
-import { type LocalOptions, settleLocally } from "../source/give-up.ts";
+import { applyLocally, type LocalOptions } from "../source/apply-locally.ts";
 import { lockSession } from "../source/session-lock.ts";
 import { Source } from "../source/source.ts";
 import { decideAtDestination } from "./decide-at-destination.ts";
@@ -82,7 +82,7 @@ async function resolveSource(session: string, decision: SourceDecision): Promise
     const isOver = endedAtMs !== null && journal.find(session)!.state === "confirmed";
     if (options.decision === undefined && isOver) return;
     const event = { type: "decided", decision: options.decision ?? "ask" } as const;
-    const actions = await settleLocally(session, event, local);
+    const actions = await applyLocally(session, event, local);
     const refusal = actions.find((action) => action.startsWith("refuse"));
     if (refusal !== undefined) throw refused(journal.find(session)!, refusal);
     if (actions.includes("ask-destination")) await ask(session, decision, local);
@@ -121,7 +121,7 @@ async function ask(
     const record = journal.find(session)!;
     // The destination gave it back: a VM that ran stands still here, and is resumed now.
     if (!providerOf(record).standsStill(record)) throw thrown;
-    await settleLocally(session, { type: "given-up" }, local);
+    await applyLocally(session, { type: "given-up" }, local);
   }
 }
 

@@ -10,7 +10,7 @@ import type { Journal, SessionRecord } from "../journal/journal.ts";
 import type { Mode } from "../ownership/phases.ts";
 import type { Candidate, OpenedVm } from "../providers/departure.ts";
 import { providerOf } from "../providers/providers.ts";
-import { believeFiles, type LocalOptions, settleLocally } from "./give-up.ts";
+import { applyLocally, believeFiles, type LocalOptions } from "./apply-locally.ts";
 import { lockSession } from "./session-lock.ts";
 
 export interface ClaimOptions {
@@ -48,7 +48,7 @@ export async function claimSession(
       .reverse();
   // A VM that stands still by our doing is resumed before anybody looks at it.
   for (const found of earlier().filter((record) => providerOf(record).standsStill(record))) {
-    await locked(home, found, () => settleUnless(found, "given-up", local));
+    await locked(home, found, () => applyUnlessReleased(found, "given-up", local));
   }
   let problem: unknown;
   let opened: OpenedVm | undefined;
@@ -104,7 +104,7 @@ async function claimOpened(
         continue;
       }
       // Another destination, or other files: the old session can never be ended; nothing was released.
-      await settleUnless(record, "superseded", local);
+      await applyUnlessReleased(record, "superseded", local);
     } catch (thrown) {
       release();
       throw thrown;
@@ -208,7 +208,7 @@ function isReleased({ state, endedAtMs }: SessionRecord): boolean {
   return (state === "released" || state === "confirmed") && endedAtMs === null;
 }
 
-async function settleUnless(
+async function applyUnlessReleased(
   { session }: SessionRecord,
   type: "superseded" | "given-up",
   local: LocalOptions,
@@ -216,7 +216,7 @@ async function settleUnless(
   const record = local.journal.find(session);
   // Another process may have released it between the look and the lock.
   if (record === null || isReleased(record)) return;
-  await settleLocally(session, { type }, local);
+  await applyLocally(session, { type }, local);
 }
 
 async function locked(home: string, record: SessionRecord, work: () => Promise<void>): Promise<void> {

@@ -10,7 +10,7 @@ import { MigrateError } from "../../protocol/errors.ts";
 import { Journal } from "../journal/journal.ts";
 import { providerOf } from "../providers/providers.ts";
 import type { Observer } from "../report/events.ts";
-import { type LocalOptions, settleLocally } from "./give-up.ts";
+import { applyLocally, type LocalOptions } from "./apply-locally.ts";
 import { lockSession } from "./session-lock.ts";
 
 /** What the watched process says when it ends by itself; without it, it has died. */
@@ -79,7 +79,7 @@ export async function watchOver(
 async function giveUpInTheEnd(session: string, local: LocalOptions): Promise<void> {
   for (let tries = 1; ; tries++) {
     try {
-      await settleLocally(session, { type: "given-up" }, local);
+      await applyLocally(session, { type: "given-up" }, local);
       return;
     } catch (thrown) {
       if (tries === giveUpTries) throw thrown;

@@ -12,8 +12,8 @@ import type { Departure, OpenedVm } from "../providers/departure.ts";
 import { providerOf } from "../providers/providers.ts";
 import type { Observer } from "../report/events.ts";
 import type { Report } from "../report/report.ts";
+import { applyLocally, type LocalOptions } from "./apply-locally.ts";
 import { type Claim, claimSession } from "./claim.ts";
-import { type LocalOptions, settleLocally } from "./give-up.ts";
 import { Source } from "./source.ts";
 
 export interface SendOptions {
@@ -93,7 +93,7 @@ async function sendClaimed(
     // may have been left to do: then the destination gave back what an earlier process sent.
     const record = journal.find(session);
     if (record === null || !providerOf(record).standsStill(record)) throw thrown;
-    await settleLocally(session, { type: "given-up" }, local, departure ?? undefined);
+    await applyLocally(session, { type: "given-up" }, local, departure ?? undefined);
     throw thrown instanceof MigrateError && thrown.code === "cancelled" ? givenBack(thrown) : thrown;
   } finally {
     await departure?.halt();

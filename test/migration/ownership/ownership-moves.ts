@@ -20,7 +20,7 @@ export interface Rules {
   comparesRecord: boolean;
   /** What goes wrong includes journals that are restored from a backup, or lost. */
   restoresJournals: boolean;
-  /** The source asks its files before it believes its record (give-up.ts). */
+  /** The source asks its files before it believes its record (apply-locally.ts). */
   believesFiles: boolean;
   /** The destination asks store and programs before it believes its record (destination-session.ts). */
   looksAtFiles: boolean;

@@ -1,5 +1,5 @@
 /**
- * What the source does with the actions of its machine, as source-steps.ts, source-attempt.ts and give-up.ts do:
+ * What the source does with the actions of its machine, as source-steps.ts, source-attempt.ts and apply-locally.ts do:
  * one after the other, a message only while the link takes it, everything but the record and the files forgotten
  * with the link.
  */
@@ -36,7 +36,7 @@ function stateOfSource(world: World): SourceState {
   return { mode, record: machineRecord, phase, standsStill: standsStill(world) };
 }
 
-/** Gives the machine an event. With no link, what the files say is believed first (give-up.ts). */
+/** Gives the machine an event. With no link, what the files say is believed first (apply-locally.ts). */
 export function stepSource(world: World, rules: Rules, event: SourceEvent): void {
   const { state, actions } = rules.sourceStep(stateOfSource(world), event);
   if (actions.some((action) => action.startsWith("refuse"))) {
@@ -50,13 +50,13 @@ export function stepSource(world: World, rules: Rules, event: SourceEvent): void
 }
 
 /** Gives the machine an event that comes while no link stands. */
-export function settleLocally(world: World, rules: Rules, event: SourceEvent): string | undefined {
+export function applyLocally(world: World, rules: Rules, event: SourceEvent): string | undefined {
   const { refused, broke } = believeFiles(world, rules);
   if (!refused) stepSource(world, rules, event);
   return broke;
 }
 
-/** What the files say comes before the record (give-up.ts). */
+/** What the files say comes before the record (apply-locally.ts). */
 function believeFiles(world: World, rules: Rules): { refused: boolean; broke?: string | undefined } {
   if (!rules.believesFiles || !world.mark || world.mode === "copy") return { refused: false };
   const { state, actions } = rules.sourceStep(stateOfSource(world), { type: "found-marked" });
@@ -95,7 +95,7 @@ export function sourceMoves(world: World, rules: Rules, add: Add): void {
     if (rules.believesFiles && isRestoredToCancelled(world)) return;
     if (standsStill(world) && world.stopped && world.srcRecord === "cancelled") {
       // What send does at its end, and its guard if it died.
-      add("the source takes the VM back", true, (next) => settleLocally(next, rules, { type: "given-up" }));
+      add("the source takes the VM back", true, (next) => applyLocally(next, rules, { type: "given-up" }));
       return;
     }
     // In doubt it is said and left to a person; asking again would give the same answer.
@@ -152,7 +152,7 @@ function performSource(world: World, rules: Rules, action: SourceAction): string
     } else if (world.guest === "gone") {
       // STARTED names another QEMU than before: what was sent to it is lost.
       unlink(world);
-      settleLocally(world, rules, { type: "given-up" });
+      applyLocally(world, rules, { type: "given-up" });
     } else if (world.data !== "part") {
       world.data = "part";
       world.stopped = world.runs;

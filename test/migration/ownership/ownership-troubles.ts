@@ -4,7 +4,7 @@ import type { DestinationRecord } from "../../../src/migration/ownership/records
 import type { Decision } from "../../../src/migration/ownership/source-machine.ts";
 import { actionsAt, shut } from "./ownership-destination.ts";
 import type { Add, Rules } from "./ownership-moves.ts";
-import { settleLocally, unlink } from "./ownership-source.ts";
+import { applyLocally, unlink } from "./ownership-source.ts";
 import { isDoubted, linkOf, mayRunAtSource, type World } from "./ownership-world.ts";
 
 export function troubles(world: World, rules: Rules, add: Add): void {
@@ -31,7 +31,7 @@ export function troubles(world: World, rules: Rules, add: Add): void {
   }
   const isUnderWay = world.srcRecord === "sending" || world.srcRecord === "released";
   if (world.link === 0 && world.runs && isUnderWay && world.sourceTodo.length === 0) {
-    add("the source gives the move up", false, (next) => settleLocally(next, rules, { type: "given-up" }));
+    add("the source gives the move up", false, (next) => applyLocally(next, rules, { type: "given-up" }));
   }
   if (world.runs && world.dstRecord === "receiving" && world.destinationTodo.length === 0) {
     add("the destination gives the session up", false, (next) => {
@@ -96,7 +96,7 @@ function persons(world: World, rules: Rules, add: Add): void {
   const isIdle = world.link === 0 && world.sourceTodo.length === 0;
   const atSource = (decision: Decision) =>
     add(`a person decides ${decision} at the source`, false, (next) =>
-      settleLocally(next, rules, { type: "decided", decision }),
+      applyLocally(next, rules, { type: "decided", decision }),
     );
   const atDestination = (decision: Decision) =>
     add(`a person decides ${decision} at the destination`, false, (next) => {

@@ -25,7 +25,7 @@ export interface LocalOptions extends Omit<SourceStepsOptions, "session" | "depa
  * reached. Returns the actions: those that need more than this (refusals, `ask-destination`) are the caller's.
  * Throws MigrateError "qemu-failed" if the VM cannot be resumed; the record is as it was then.
  */
-export async function settleLocally(
+export async function applyLocally(
   session: string,
   event: SourceEvent,
   options: LocalOptions,
