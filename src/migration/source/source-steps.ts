@@ -91,7 +91,8 @@ export class SourceSteps {
         this.#write("retired", { settled: true });
         return true;
       case "resume-vm":
-        if (this.#state.standsStill) await provider.resumeHere(this.record, departure);
+        // As the record is by now: a VM that was released stood still as well, until it was given back.
+        if (provider.standsStill(this.record)) await provider.resumeHere(this.record, departure);
         return true;
       case "report-two-owners":
         this.#options.observe({
