@@ -49,6 +49,8 @@ export class CuttingProxy {
   breakBefore: ((direction: Direction, name: FrameName) => boolean) | undefined;
   /** May change the bytes of a frame that is about to pass. */
   rewrite: ((direction: Direction, name: FrameName, frame: Buffer) => void) | undefined;
+  /** New connections that wait until the far end is there; undefined while none has to. */
+  #held: Socket[] | undefined;
   readonly #server: Server;
   readonly #target: () => { host: string; port: number };
   readonly #relays = new Set<Relay>();
@@ -98,7 +100,18 @@ export class CuttingProxy {
     for (const relay of [...this.#relays]) breakRelay(relay, how);
   }
 
+  /** Lets new connections wait, as on a slow link, until what this returns is called. */
+  hold(): () => void {
+    this.#held ??= [];
+    return () => {
+      const held = this.#held ?? [];
+      this.#held = undefined;
+      for (const source of held) this.#accept(source);
+    };
+  }
+
   async close(): Promise<void> {
+    for (const source of this.#held ?? []) source.destroy();
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     this.breakAll();
     await closed;
@@ -108,6 +121,11 @@ export class CuttingProxy {
     if (this.refusing) {
       source.on("error", () => {});
       source.resetAndDestroy();
+      return;
+    }
+    if (this.#held !== undefined) {
+      source.on("error", () => {});
+      this.#held.push(source);
       return;
     }
     this.connections++;
