@@ -94,7 +94,7 @@ export class DestinationSession {
       const offer = body as Offer;
       checkSameOffer(record, offer, providerOf(record).keep(offer));
     }
-    const state = await this.#state(request === "offer" ? (body as Offer).mode : "move");
+    const state = await this.#state(request === "offer" ? (body as Offer).mode : "move", asker.peer);
     clearTimeout(this.#patience);
     try {
       await this.#carryOut(state, { type: "request", request }, asker, body);
@@ -110,12 +110,12 @@ export class DestinationSession {
 
   /**
    * What there is of the session: its record, what the store says, and what runs. Without a record, `mode` is
-   * that of the request.
+   * that of the request, and `peer` who makes it.
    */
-  async #state(mode: SessionRecord["mode"]): Promise<DestinationState> {
+  async #state(mode: SessionRecord["mode"], peer = ""): Promise<DestinationState> {
     const record = this.record;
     if (record === null) {
-      const published = this.#context.published.has(this.session);
+      const published = this.#context.published.has(this.session, peer);
       return { record: "none", mode, witness: { published, runs: false }, program: "files" };
     }
     const resident = providerOf(record).resident(record, this.#context.home);

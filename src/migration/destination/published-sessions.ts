@@ -12,34 +12,38 @@ const mostFolders = 65_536;
 
 export class PublishedSessions {
   readonly #store: string;
-  #sessions: Set<string> | undefined;
+  /** By session: which source it came from. */
+  #sources: Map<string, string> | undefined;
 
   constructor(store: string) {
     this.#store = store;
   }
 
   /**
-   * True if a folder of the store was published by this session before this process began. The store is read
-   * once, at the first question: what was published since then has a record.
+   * True if a folder of the store was published by this session, which came from `peer`, before this process began;
+   * of somebody else's session a source is not told. The store is read once, at the first question: what was
+   * published since then has a record.
    */
-  has(session: string): boolean {
-    this.#sessions ??= this.#read();
-    return this.#sessions.has(session);
+  has(session: string, peer: string): boolean {
+    this.#sources ??= this.#read();
+    return this.#sources.get(session) === peer;
   }
 
-  #read(): Set<string> {
+  #read(): Map<string, string> {
     const names = readdirSync(this.#store, { withFileTypes: true })
       .filter((entry) => entry.isDirectory() && !entry.name.startsWith("."))
       .slice(0, mostFolders);
-    return new Set(names.flatMap(({ name }) => sessionOf(join(this.#store, name)) ?? []));
+    return new Map(names.flatMap(({ name }) => originOf(join(this.#store, name))));
   }
 }
 
-function sessionOf(folder: string): string | undefined {
+/** The session that published this folder, and its source; none if that cannot be told. */
+function originOf(folder: string): [session: string, from: string][] {
   try {
-    return readManifest(join(folder, manifestName)).ownership?.session;
+    const { ownership } = readManifest(join(folder, manifestName));
+    return ownership === undefined ? [] : [[ownership.session, ownership.from]];
   } catch {
     // Nothing of ours, or nothing that can be read.
-    return undefined;
+    return [];
   }
 }
