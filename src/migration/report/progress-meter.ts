@@ -1,4 +1,7 @@
-/** Counts one session's bytes, and reports them, to the observer at most every 100 ms and to the journal every 2 s. */
+/**
+ * Counts one session's bytes, and reports them: to the observer at most every 100 ms, to the journal every 2
+ * s.
+ */
 
 import type { Journal, JournalFile } from "../journal/journal.ts";
 import type { Phase } from "../ownership/phases.ts";
