@@ -1,6 +1,5 @@
 /**
- * Counts one session's bytes, and reports them: to the observer at most every 100 ms, to the journal every 2
- * s.
+ * Counts one session's bytes, and reports them to the observer (every 100 ms) and the journal (every 2 s).
  */
 
 import type { Journal, JournalFile } from "../journal/journal.ts";

@@ -224,8 +224,8 @@ export class DepartingVm implements Departure {
       this.#progress.tell(meter, observe, pool.sentBytes);
     }, progressEveryMs);
     if (live) this.#enter("pre-copy", meter);
-    // All mirrors connect before the first one begins: they do so while the guest waits, and bulk data would
-    // delay it.
+    // All mirrors connect before the first one begins: the guest stands still meanwhile, and bulk data would
+    // make that longer.
     for (const mirror of this.#mirrors) await this.#connect(mirror);
     for (const mirror of this.#mirrors) await mirror.begin();
     await this.#until(Promise.all(this.#mirrors.map((mirror) => mirror.ready)));

@@ -16,7 +16,7 @@ export interface SourceQemuRecord {
   wasRunning: boolean;
   /** Its disks and the state folder of its virtual TPM, each with its identity (`fileIdentity`). */
   retire: { path: string; identity: string }[];
-  /** The swtpm process of its virtual TPM, which ends with QEMU. */
+  /** The swtpm process of its virtual TPM, which is ended after QEMU. */
   tpm: { swtpm: ProcessId } | null;
 }
 
