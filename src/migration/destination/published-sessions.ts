@@ -1,5 +1,5 @@
 /**
- * Which sessions published a VM of this store, as the folders themselves say (vm.json): what is known of a
+ * Which sessions published a VM in this store, according to the folders' vm.json: all that is known of a
  * session if the journal has lost it.
  */
 import { readdirSync } from "node:fs";
@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { manifestName } from "../../protocol/names.ts";
 import { readManifest } from "../../vm/folder/manifest.ts";
 
-/** Folders that are looked at: a store with more is looked at as far as this. */
+/** How many folders of a store are read; the others are ignored. */
 const mostFolders = 65_536;
 
 export class PublishedSessions {
@@ -19,8 +19,8 @@ export class PublishedSessions {
   }
 
   /**
-   * True if a folder of the store was published by this session before this process began. The store is read
-   * once, at the first question: what was published since then has a record.
+   * True if this session published a folder of the store before this process began. The store is read once,
+   * at the first call: whatever was published since then has a record. Throws as node:fs does.
    */
   has(session: string): boolean {
     this.#sessions ??= this.#read();
@@ -39,7 +39,7 @@ function sessionOf(folder: string): string | undefined {
   try {
     return readManifest(join(folder, manifestName)).ownership?.session;
   } catch {
-    // Nothing of ours, or nothing that can be read.
+    // Not a folder of this program, or not readable.
     return undefined;
   }
 }
