@@ -4,7 +4,7 @@ import { DestinationSession, type SessionContext } from "./destination-session.t
 
 /**
  * Recovers every session of this store that has not ended. Reports what was done, and what could not be done;
- * never throws MigrateError.
+ * never throws.
  */
 export async function recover(context: Omit<SessionContext, "doors">): Promise<void> {
   const { journal, store, observe } = context;

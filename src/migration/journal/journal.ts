@@ -22,7 +22,7 @@ export interface JournalFile {
   bytes: number;
   /** Once sealed: the file's digest under the session's tag key. */
   digest?: string;
-  /** Source only: where the file is, and which file that was. */
+  /** Source only: the file's path when it was sent. */
   path?: string;
   /** Source only: "dev:ino:birthtimeNs"; recognises the file under another name. */
   identity?: string;

@@ -6,7 +6,10 @@ import type { Mode } from "./phases.ts";
 import type { DestinationRecord, SourceRecord } from "./records.ts";
 import { contradicts, type DestinationWitness } from "./witness.ts";
 
-/** "nobody yet" between the source's release and the destination's OWNED; "in doubt" if the witnesses disagree. */
+/**
+ * "nobody yet" between the source's release and the destination's OWNED; "in doubt" if the witnesses
+ * disagree.
+ */
 export type Owner = "source" | "destination" | "nobody yet" | "in doubt";
 
 /** What one host knows of a session. */
