@@ -46,7 +46,7 @@ export interface Move {
   /** True for what the two hosts do by themselves: neither a failure nor a person's action. */
   own: boolean;
   world: World;
-  /** The rule that this move broke, if it broke one. */
+  /** What this move broke, in words, if anything. */
   broke?: string | undefined;
 }
 
