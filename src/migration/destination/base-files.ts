@@ -1,6 +1,6 @@
 /**
- * Which files of the store a VM that arrives is compared with, place by place: those of the VM that the
- * source names as its base, or of an earlier life of the VM itself. All names are checked, all paths are
+ * Which files of the store an arriving VM is compared with, chunk by chunk: those of the VM that the source
+ * names as its base, or of an earlier stay of the same VM. All names are checked before, and all paths are
  * made here.
  */
 import { closeSync, constants, fstatSync, lstatSync, openSync, readdirSync, readFileSync } from "node:fs";
@@ -10,23 +10,24 @@ import type { Offer } from "../../protocol/offer.ts";
 import { type Manifest, parseManifest } from "../../vm/folder/manifest.ts";
 import { relativePath } from "../../vm/folder/staging.ts";
 
-/** Folders of a store that are looked at for an earlier life of a VM. */
+/** How many folders of a store are searched for an earlier stay of a VM. */
 const mostFolders = 4096;
-/** Far above what the files of one VM can fill. */
+/** In bytes; far more than a vm.json with all files of one VM needs. */
 const mostManifestBytes = 1024 * 1024;
 
 interface BaseFile {
   kind: string | null;
-  /** Relative to the folder. */
+  /** Path relative to the VM's folder. */
   name: string;
 }
 
-/** What of an offer decides; the names in it are checked (protocol/names.ts). */
+/** The fields of an offer that decide; their names are checked already (protocol/names.ts). */
 export type Comparable = Pick<Offer, "name" | "vm" | "files" | "base">;
 
 /**
- * For each offered file the path of the file that it is compared with, or null. `found` tells whether the
- * base that the offer names is there; where none is named it is false, and an earlier life is looked for.
+ * Returns, for each offered file, the path of the file in the store to compare it with, or null. `found` is
+ * true if the base that the offer names is there. If the offer names none, `found` is false, and an earlier
+ * stay of the VM is searched for. Throws as node:fs does.
  */
 export function baseFiles(store: string, offer: Comparable): { paths: (string | null)[]; found: boolean } {
   const nothing = offer.files.map(() => null);
@@ -41,7 +42,7 @@ export function baseFiles(store: string, offer: Comparable): { paths: (string | 
   return { paths: folder === null ? nothing : pair(folder, filesOf(folder), offer), found: false };
 }
 
-/** The folder of a VM that has the same id, or the name that `send` gives to what it moved away. */
+/** The folder of a VM that has the same id, or the name that `migrate send` gives to what it moved away. */
 function earlierLife(store: string, { name, vm }: Comparable): string | null {
   const names = namesIn(store)
     .filter((folder) => !folder.startsWith(".") && isOwnFolder(join(store, folder)))
@@ -55,8 +56,8 @@ function earlierLife(store: string, { name, vm }: Comparable): string | null {
 }
 
 /**
- * Its vm.json, where it has one that can be read. Neither a link nor a pipe that somebody put there is
- * followed or waited for: the store may be open to others.
+ * The folder's vm.json; undefined if there is none that can be read. The store may be writable for others, so
+ * a link that somebody put there is not followed, and a pipe is not waited for.
  */
 function manifestOf(folder: string): Manifest | undefined {
   const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
@@ -73,13 +74,13 @@ function manifestOf(folder: string): Manifest | undefined {
   }
 }
 
-/** True for a folder of this user's own. */
+/** True for a folder that belongs to this user. */
 function isOwnFolder(path: string): boolean {
   const stat = lstatSync(path, { throwIfNoEntry: false });
   return stat?.isDirectory() === true && stat.uid === process.geteuid?.();
 }
 
-/** The files of a VM's folder: as its vm.json has them or, without one, all that are there. */
+/** The files of a VM's folder: those that its vm.json names or, without one, all that are there. */
 function filesOf(folder: string): BaseFile[] {
   if (!isOwnFolder(folder)) return [];
   const manifest = manifestOf(folder);
@@ -90,10 +91,13 @@ function filesOf(folder: string): BaseFile[] {
     .map((name) => ({ kind: null, name }));
 }
 
-/** Each offered file with the base's file of the same name, or else with the one in its place among its kind. */
+/**
+ * Pairs each offered file with the base's file of the same name or, failing that, of the same position among
+ * its kind.
+ */
 function pair(folder: string, base: readonly BaseFile[], { files }: Comparable): (string | null)[] {
   return files.map((file, i) => {
-    // A TPM's state is nobody's base: it is small, and secret.
+    // A TPM's state is never compared: it is small, and secret.
     if (file.kind === "tpm") return null;
     const ofKind = base.filter(({ kind }) => kind === null || kind === file.kind);
     const nth = files.slice(0, i).filter(({ kind }) => kind === file.kind).length;

@@ -1,15 +1,16 @@
-/** What the destination says for each action that only says something. */
+/** The messages and errors that the destination sends for those actions that are only answers. */
 import type { ControlLink } from "../../channel/control-link.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import type { MessageBody } from "../../protocol/messages.ts";
 import type { DestinationAction } from "../ownership/destination-machine.ts";
 
-/** No lane is let in by this: the session is over. */
+/** The session has ended, so this token admits no lane. */
 const noLaneToken = "0".repeat(32);
 
 /**
- * Carries out `action` where it is a reply or a refusal; returns false if it is neither. Throws
- * what the peer is to be told for a refusal; `state` is the session's, for its sentence.
+ * Carries out `action` if it is a reply or a refusal; returns false if it is neither. Throws the MigrateError
+ * that a refusal sends to the peer. `body` is the request's; `state` is the session's, for the error's
+ * message.
  */
 export function reply(action: DestinationAction, link: ControlLink, body: unknown, state: string): boolean {
   switch (action) {

@@ -1,6 +1,6 @@
 /**
  * One session on the destination: carries out what its machine (ownership/destination-machine.ts) decides,
- * one event at a time, each durable step before the next.
+ * one event at a time, and one durable step after the other.
  */
 import { join } from "node:path";
 import type { ControlLink } from "../../channel/control-link.ts";
@@ -31,21 +31,21 @@ import { isPublishedBy } from "./published-manifest.ts";
 import type { PublishedSessions } from "./published-sessions.ts";
 import { ReceivedVm, type ReceivedVmContext } from "./received-vm.ts";
 
-/** A timer of more milliseconds than this would go off at once. */
+/** In milliseconds; a longer timer would fire at once. */
 const mostTimerMs = 2 ** 31 - 1;
 
 export interface SessionContext extends Omit<ReceivedVmContext, "failed"> {
   maxSessions: number;
-  /** Sessions that the store knows and the journal may have lost. */
+  /** Sessions that the store shows as published, even if the journal has lost them. */
   published: PublishedSessions;
 }
 
-/** Who asks, and what they sent along. */
+/** The connection and the peer that a request came from. */
 export interface Asker {
   link: ControlLink;
   peer: string;
   remote: string;
-  /** The source's count of its connections of this session. */
+  /** The number of this connection among the source's connections for this session. */
   attempt: number;
 }
 
@@ -55,7 +55,7 @@ export class DestinationSession {
   readonly #writer: SessionWriter;
   #received: ReceivedVm | undefined;
   #queue: Promise<void> = Promise.resolve();
-  /** Runs while a running VM's QEMU waits for a source that is not there. */
+  /** Set while the QEMU of a running VM waits for a source that is not connected. */
   #patience: Timer | undefined;
   link: ControlLink | undefined;
 
@@ -74,7 +74,10 @@ export class DestinationSession {
     return this.#received?.streams;
   }
 
-  /** Runs `work` once everything asked of this session before has been done. */
+  /**
+   * Runs `work` after everything that was requested of this session before. Returns or throws what `work`
+   * does.
+   */
   inTurn<T>(work: () => Promise<T>): Promise<T> {
     const result = this.#queue.then(work);
     this.#queue = result.then(
@@ -85,7 +88,7 @@ export class DestinationSession {
   }
 
   /**
-   * Answers one request. Throws what the asker is to be told; a request that is refused has changed
+   * Answers one request. Throws the MigrateError that the asker is to receive; a refused request has changed
    * nothing.
    */
   async request(request: DestinationRequest, asker: Asker, body: unknown): Promise<void> {
@@ -119,7 +122,8 @@ export class DestinationSession {
       return { record: "none", mode, witness: { published, runs: false }, program: "files" };
     }
     const resident = providerOf(record).resident(record, this.#context.home);
-    // A process that has started what holds the VM knows that it waits; to ask it would cost downtime.
+    // A process that started the program which holds the VM knows that it waits; to ask it would add to the
+    // downtime.
     const runs = this.#received?.isSure === true ? false : await resident.runs();
     const folder = join(record.store ?? this.#context.store, record.name);
     return {
@@ -130,7 +134,7 @@ export class DestinationSession {
     };
   }
 
-  /** Gives the machine an event, and carries out what it says. Returns the actions. */
+  /** Passes an event to the machine, and carries out the actions. Returns them. */
   async #carryOut(
     state: DestinationState,
     event: DestinationEvent,
@@ -224,7 +228,7 @@ export class DestinationSession {
     });
   }
 
-  /** Starts the QEMU of a running VM, and says on which streams it waits. */
+  /** Starts the QEMU of a running VM, and sends STARTED. Throws MigrateError. */
   async start({ link }: Asker): Promise<void> {
     const state = this.record?.state ?? "unknown";
     if (state !== "receiving") {
@@ -235,7 +239,7 @@ export class DestinationSession {
     await this.#vm().start(link);
   }
 
-  /** Lets a lane in, or throws why not. */
+  /** Returns what a lane needs to write. Throws MigrateError if the lane is refused. */
   grantLane(laneToken: string, peer: string): LaneGrant {
     if (this.#received === undefined) throw laneRefused();
     return this.#received.grantLane(this.record, laneToken, peer);
@@ -250,7 +254,7 @@ export class DestinationSession {
     this.#writer.step("ready", { phase: "seal", digest: seal.digest, files });
   }
 
-  /** Gives the VM its final name; done already, nothing happens. */
+  /** Gives the VM its final name; does nothing if that has been done. */
   #publishFiles(): void {
     const record = this.record!;
     if (record.settled) return;
@@ -258,10 +262,13 @@ export class DestinationSession {
     this.#writer.write("published-files", { settled: true });
   }
 
-  /** After a restart, before anybody is let in: what an earlier process left half done is done. Throws MigrateError. */
+  /**
+   * After a restart, before any connection is accepted: completes what an earlier process left half done.
+   * Throws MigrateError.
+   */
   async recover(): Promise<void> {
     const state = await this.#state("move");
-    // What is published and is files alone waits for nothing but the source's confirmation.
+    // A published VM that is only files waits for nothing but the source's CONFIRM.
     if (this.record!.settled && state.program === "files") return;
     await this.#carryOut(state, { type: "restarted" });
   }
@@ -282,12 +289,12 @@ export class DestinationSession {
     this.#tell("notice", `session ${this.session.slice(0, 12)} was cancelled`);
   }
 
-  /** What the files hold is read again before it is believed: a lane failed in the middle of a chunk. */
+  /** The files are read again before their tags are believed: a lane failed while it wrote a chunk. */
   distrustFiles(): void {
     this.#received?.files.forget();
   }
 
-  /** The link is gone: lanes are closed, and what they left is remembered. */
+  /** The link is lost: closes the lanes, and remembers what they have written. */
   async linkLost(): Promise<void> {
     const received = this.#received;
     if (received === undefined) return;
@@ -304,7 +311,10 @@ export class DestinationSession {
     this.#patience.unref();
   }
 
-  /** The VM cannot become whole here any more: what holds it ends, its files go. Never throws. */
+  /**
+   * The VM can no longer become whole here: ends the programs that hold it, and removes its files. Never
+   * throws.
+   */
   async giveUp(why: MigrateError): Promise<void> {
     await this.inTurn(async () => {
       if (this.record === null) return;
@@ -315,7 +325,10 @@ export class DestinationSession {
     }).catch((thrown: unknown) => this.#tell("warning", asMigrateError(thrown).message));
   }
 
-  /** Leaves a running VM that is owned or ready to itself: what serves next, or asks, takes it over. */
+  /**
+   * Leaves a running VM that is owned or ready as it is: the next `migrate serve`, or `migrate resolve`,
+   * takes it over.
+   */
   rest(): void {
     clearTimeout(this.#patience);
     this.#received?.letBe();
@@ -331,7 +344,7 @@ export class DestinationSession {
   }
 }
 
-/** What is said of a session whose record is older than what lies and runs here. */
+/** The warning about a session whose record is older than what the store and the programs show. */
 function doubtOf({ name, state, session }: SessionRecord): string {
   return `${name} is ${state} in the journal, but it was published or runs here: the journal is older than that. Nothing of it is touched; look, then say migrate resolve ${session.slice(0, 12)} --owner destination`;
 }

@@ -1,6 +1,6 @@
 /**
- * The destination: greets who comes to its doors, decides whom to trust, and hands each request to
- * the session that it is about.
+ * The destination: greets every connection that its doors accept, decides whom to trust, and passes each
+ * request to the session that it is about.
  */
 import { ControlLink, type HeartbeatTiming } from "../../channel/control-link.ts";
 import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
@@ -18,11 +18,11 @@ import { Reception, type ReceptionOptions } from "./reception.ts";
 
 export interface DestinationOptions extends Omit<SessionContext, "doors">, ReceptionOptions {
   timing?: HeartbeatTiming | undefined;
-  /** A session is over: its VM is here and the source knows. */
+  /** Called when a session has ended: its VM is here, and the source knows. */
   completed: (session: string) => void;
-  /** Told when the first lane comes and when the last one has gone: what can wait does so meanwhile. */
+  /** Called when the first lane opens and when the last one closes: work that can wait pauses in between. */
   receiving?: (isReceiving: boolean) => void;
-  /** Answers who wants to measure; absent where nobody may. */
+  /** Answers requests to measure; absent if nobody may. */
   measuring?: Measuring;
 }
 
@@ -37,16 +37,16 @@ const requestByMessage: Partial<Record<Message["name"], DestinationRequest>> = {
   cancel: "cancel",
 };
 
-/** Sessions whose newest connection is remembered beside the journal. */
+/** For how many sessions the newest connection is remembered outside of the journal. */
 const mostRemembered = 4096;
 
 export class Destination {
   readonly #options: DestinationOptions;
   readonly #links = new Map<string, ControlLink>();
   readonly #sessions = new Map<string, DestinationSession>();
-  /** The newest connection that spoke for a session, by the source's count; oldest session first. */
+  /** By session, the source's number of the newest connection that made a request; oldest session first. */
   readonly #newestAttempts = new Map<string, number>();
-  /** The sessions that lanes were let in for, by connection. */
+  /** By connection, the session for which a lane was admitted. */
   readonly #lanes = new Map<string, string>();
   readonly #reception: Reception;
   #doors: DoorPool | undefined;
@@ -62,7 +62,7 @@ export class Destination {
     this.#doors = doors;
   }
 
-  /** Everything that a door says. */
+  /** Takes every message of a door. */
   hear(door: number, message: FromDoor): void {
     switch (message.kind) {
       case "control":
@@ -100,7 +100,7 @@ export class Destination {
         this.#sessions.get(message.session)?.chunks(message);
         break;
       case "lane-failed":
-        // A chunk that could not be written whole is neither the old one nor the new one.
+        // A chunk that was not written whole is neither the old one nor the new one.
         if (message.error.code === "no-room" || message.error.code === "store-failed") {
           this.#sessions.get(message.session)?.distrustFiles();
         }
@@ -114,7 +114,7 @@ export class Destination {
     }
   }
 
-  /** No new requests; those under way are finished. Resolves when every session is at rest. */
+  /** Accepts no new requests, and finishes those in progress. Resolves when every session is at rest. */
   async stop(): Promise<void> {
     this.#stopping = true;
     await Promise.all([...this.#sessions.values()].map((session) => stopped(session)));
@@ -145,7 +145,7 @@ export class Destination {
         if (request !== undefined) {
           bound ??= (await this.#bind(opened, asker)) ?? undefined;
           if (bound === undefined) {
-            // Just what is said of a session that nobody has begun.
+            // The same answer as for a session that nobody has begun.
             if (request !== "cancel") throw unknownSession();
             link.send("cancelled", {});
             continue;
@@ -180,7 +180,7 @@ export class Destination {
         });
       }
     } finally {
-      // One that stops has looked after its sessions, and has no journal any more.
+      // A destination that stops has seen to its sessions already, and its journal may be closed.
       if (bound && bound.link === link && !this.#stopping) {
         const session = bound;
         await session.inTurn(() => session.linkLost());
@@ -191,22 +191,23 @@ export class Destination {
   }
 
   /**
-   * Makes this connection the one that speaks for its session. An older connection of the same
-   * session never speaks again, even if its words arrive later. Null where the session is somebody else's.
+   * Makes this connection the only one that is obeyed for its session. An older connection of the session is
+   * never obeyed again, even if its messages arrive later. Returns null if the session belongs to another
+   * peer.
    */
   async #bind(opened: ControlOpened, asker: Asker): Promise<DestinationSession | null> {
     if (opened.session === null)
       throw new MigrateError("protocol", "the connection named no session in its HELLO");
     const { journal } = this.#options;
     const known = journal.find(opened.session);
-    // Asked before the session's turn: how long that takes would tell of somebody else's session.
+    // Checked before the session's turn: the time that takes would reveal another peer's session.
     if (known && (known.side !== "destination" || known.peer !== asker.peer)) return null;
     const session = this.#session(opened.session);
     await session.inTurn(async () => {
       const record = session.record;
       if (record && record.peer !== asker.peer) throw unknownSession();
-      // The record knows of connections before a restart; where there is no record (no offer came, or
-      // the session was cancelled before one), a connection cannot have outlived this process.
+      // The record remembers connections from before a restart. If there is no record (no offer came, or the
+      // session was cancelled before one), no connection can have outlived this process.
       if (opened.attempt <= (record?.attempt ?? this.#newestAttempts.get(opened.session!) ?? 0)) {
         throw new MigrateError("busy", "a newer connection of this session has spoken already");
       }
@@ -227,7 +228,7 @@ export class Destination {
 
   #lane(door: number, { conn, peer, session, laneToken }: Extract<FromDoor, { kind: "lane" }>): void {
     try {
-      // To one who may not have it, a session that is there and one that is not are the same.
+      // A peer that may not have the session must not learn whether it exists.
       const lane = this.#sessions.get(session)?.grantLane(laneToken, peer ?? "insecure");
       if (lane === undefined) throw laneRefused();
       const lanes = [...this.#lanes.values()].filter((other) => other === session);
@@ -266,7 +267,7 @@ export class Destination {
   }
 }
 
-/** A stream ends with this process, and with it what the QEMU of a running VM waits for. */
+/** The streams end with this process, and so does what the QEMU of a running VM waits for. */
 async function stopped(session: DestinationSession): Promise<void> {
   if (session.streams !== undefined) {
     await session.giveUp(new MigrateError("cancelled", "the destination is shutting down"));
@@ -281,7 +282,9 @@ function unknownSession(): MigrateError {
   });
 }
 
-/** A journal that cannot be written is to the source what a store is that cannot: no fault of its own. */
+/**
+ * To the source, a journal that cannot be written is the same as a store that cannot: no fault of its own.
+ */
 function forSource(error: MigrateError): MigrateError {
   if (error.code !== "home-unusable") return error;
   const [code, what] = isJournalFull(error)

@@ -1,11 +1,11 @@
-/** Questions that a source may ask and that change nothing: it hears of its own sessions only. */
+/** Answers a source's questions, which change nothing: a source learns of its own sessions only. */
 import { MigrateError } from "../../protocol/errors.ts";
 import { limits } from "../../protocol/limits.ts";
 import type { Message, RemoteSession, WireState } from "../../protocol/messages.ts";
 import type { Journal, SessionRecord } from "../journal/journal.ts";
 import type { Asker } from "./destination-session.ts";
 
-/** Answers QUERY and LIST; throws MigrateError "protocol" at anything else. */
+/** Answers QUERY and LIST. Throws MigrateError "protocol" for any other message. */
 export function answerInquiry(journal: Journal, { link, peer }: Asker, message: Message): void {
   switch (message.name) {
     case "query": {

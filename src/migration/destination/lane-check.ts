@@ -1,11 +1,11 @@
-/** Who may open a lane. */
+/** Decides who may open a lane. */
 import { timingSafeEqual } from "node:crypto";
 import { laneRefused } from "../../transfer/doors/lane-refusal.ts";
 import type { SessionRecord } from "../journal/journal.ts";
 
 /**
- * Throws what `laneRefused` gives unless `peer` shows the token that the session's last ACCEPT gave
- * out (`expected`), and the session is its own and being received.
+ * Throws the error of `laneRefused` unless the session is being received, belongs to `peer`, and `laneToken`
+ * (hex) is the token of the session's last ACCEPT (`expected`). Compares in constant time.
  */
 export function checkLane(
   record: SessionRecord | null,

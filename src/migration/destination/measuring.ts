@@ -1,7 +1,7 @@
 /**
- * Being measured against: a source that this destination trusts asks for a process that takes what a
- * profile sends and discards it. What measures is handed in; this knows who may ask, how often, and that
- * nothing is left running once the asker has gone.
+ * Lets trusted sources measure against this destination: starts a process that receives what the source's
+ * profiler sends, and discards it. How that process measures is passed in; this class knows who may ask and
+ * how often, and that nothing is left running once the asker is gone.
  */
 import { MigrateError } from "../../protocol/errors.ts";
 import type { MessageBody } from "../../protocol/messages.ts";
@@ -11,23 +11,23 @@ import type { Asker } from "./destination-session.ts";
 export interface MeasuringRequest {
   /** The fingerprint that the measuring source's certificate will have. */
   source: string;
-  /** Largest number of bytes of one run. */
+  /** How many bytes one run may send at most. */
   mostBytes: number;
 }
 
-/** A process that waits to be measured against. */
+/** A process that waits for the measuring source. */
 export interface MeasuringProcess {
-  /** Of the door with TLS, and of the one without. */
+  /** The TCP ports with TLS and without. */
   port: number;
   plainPort: number;
-  /** The fingerprint that its certificate has. */
+  /** The fingerprint of its certificate. */
   destination: string;
   /** 32 bytes. */
   secret: Buffer;
   close(): Promise<void>;
 }
 
-/** Starts one. Throws MigrateError. */
+/** Starts such a process. Throws MigrateError. */
 export type StartMeasuring = (request: MeasuringRequest) => Promise<MeasuringProcess>;
 
 export class Measuring {
@@ -36,15 +36,15 @@ export class Measuring {
   #busy = false;
   #process: MeasuringProcess | undefined;
 
-  /** Without `start` every request is refused. */
+  /** If `start` is undefined, every request is refused. */
   constructor(start: StartMeasuring | undefined, observe: Observer) {
     this.#start = start;
     this.#observe = observe;
   }
 
   /**
-   * Answers PROFILE of a trusted asker. The process ends with the asker's connection. Throws MigrateError
-   * "policy" where nobody may measure, "busy" where somebody does.
+   * Answers a trusted asker's PROFILE. The process ends with the asker's connection. Throws MigrateError
+   * "policy" if nobody may measure, "busy" if another source does, and what `start` throws.
    */
   async begin(asker: Pick<Asker, "link" | "peer" | "remote">, body: MessageBody<"profile">): Promise<void> {
     const { link } = asker;
@@ -74,7 +74,7 @@ export class Measuring {
     }
   }
 
-  /** Ends what is running. */
+  /** Ends the process, if there is one. */
   async stop(): Promise<void> {
     if (this.#process) await this.#end(this.#process);
   }

@@ -1,4 +1,4 @@
-/** Whether what a source offers can be taken: the destination's own rules, before anything is made. */
+/** Checks an offer against the destination's own rules, before anything is made for it. */
 import { lstatSync } from "node:fs";
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
@@ -12,8 +12,8 @@ const refusal = (code: ErrorCode, message: string) =>
   new MigrateError(code, message, { side: "destination" });
 
 /**
- * Throws MigrateError "name-taken", "busy" or "no-room" where a new session cannot be begun. The room
- * is what the source's files take there: holes need none, whatever the file's size.
+ * Throws MigrateError "name-taken", "busy" or "no-room" if a new session cannot begin, and what `check`
+ * throws. The room needed is what the source's files occupy there: holes need none, whatever the file's size.
  */
 export function checkNewOffer(
   { journal, store, maxSessions }: { journal: Journal; store: string; maxSessions: number },
@@ -25,7 +25,7 @@ export function checkNewOffer(
   const open = journal.open("destination").filter((other) => other.store === store);
   const rival = open.find(({ name, settled }) => name === offer.name && !settled);
   if (rival) {
-    // Of somebody else's session a source hears no more than that the name is not free.
+    // Of another peer's session, a source learns only that the name is taken.
     const whose =
       rival.peer === peer ? `by session ${rival.session.slice(0, 12)}, which is ${rival.state}` : "already";
     throw refusal("name-taken", `the name ${offer.name} is reserved at the destination ${whose}`);
@@ -41,17 +41,20 @@ export function checkNewOffer(
 }
 
 /**
- * Throws MigrateError "name-taken" where the store has something of this name. Asked at the offer, and
- * once more at the seal: after that the source lets go, and a clash would leave the VM with nobody.
+ * Throws MigrateError "name-taken" if the store has an entry of this name. Checked at the offer, and again at
+ * the seal: after that the source releases the VM, and a name clash would leave it without an owner.
  */
 export function checkNameFree(store: string, name: string): void {
-  // Of whatever kind: a link that leads nowhere takes the name as well.
+  // An entry of any kind counts: even a dangling link occupies the name.
   if (lstatSync(join(store, name), { throwIfNoEntry: false }) !== undefined) {
     throw refusal("name-taken", `there is a VM named ${name} in the destination's store`);
   }
 }
 
-/** Throws MigrateError "policy" if a session's second offer is not about the same VM; `kept` is of the second one. */
+/**
+ * Throws MigrateError "policy" if a session's repeated offer is not about the same VM; `kept` is what the
+ * provider keeps of the repeated offer.
+ */
 export function checkSameOffer(record: SessionRecord, offer: Offer, kept: object | null): void {
   const files = (list: readonly { kind: string; name: string; bytes: number }[]) =>
     JSON.stringify(list.map(({ kind, name, bytes }) => [kind, name, bytes]));

@@ -1,4 +1,4 @@
-/** The vm.json that the destination gives a VM: what it is, its digests, and who owns it. */
+/** The vm.json that the destination writes for a VM: its files, its digests, and who owns it. */
 import { join } from "node:path";
 import { limits } from "../../protocol/limits.ts";
 import { type Manifest, readManifest, serialiseManifest } from "../../vm/folder/manifest.ts";
@@ -6,7 +6,10 @@ import { relativePath } from "../../vm/folder/staging.ts";
 import type { SessionRecord } from "../journal/journal.ts";
 import { providerOf } from "../providers/providers.ts";
 
-/** The text of vm.json for a session that is sealed. The same record gives the same text but for the time. */
+/**
+ * Returns the text of vm.json for a sealed session; `nowMs` is Unix time. The same record always results in
+ * the same text, except for the time.
+ */
 export function publishedManifest(record: SessionRecord, nowMs: number): string {
   const { disks, changes } = providerOf(record).published(record);
   const manifest: Manifest = {
@@ -42,7 +45,7 @@ export function publishedManifest(record: SessionRecord, nowMs: number): string 
   return serialiseManifest(manifest);
 }
 
-/** True where a folder of the store was published by this session. */
+/** True if this session published the folder, according to its vm.json. */
 export function isPublishedBy(folder: string, session: string): boolean {
   try {
     return readManifest(join(folder, "vm.json")).ownership?.session === session;

@@ -1,5 +1,5 @@
 /**
- * Which sessions published a VM of this store, as the folders themselves say (vm.json): what is known of a
+ * Which sessions published a VM in this store, according to the folders' vm.json: all that is known of a
  * session if the journal has lost it.
  */
 import { readdirSync } from "node:fs";
@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { manifestName } from "../../protocol/names.ts";
 import { readManifest } from "../../vm/folder/manifest.ts";
 
-/** Folders that are looked at: a store with more is looked at as far as this. */
+/** How many folders of a store are read; the others are ignored. */
 const mostFolders = 65_536;
 
 export class PublishedSessions {

@@ -1,6 +1,6 @@
 /**
- * What a session has received: the staged files, the tags of what lies in them, and whether either
- * can still be believed.
+ * What a session has received: the staged files, the tags of their contents, and whether both can still be
+ * believed.
  */
 import { existsSync } from "node:fs";
 import { MigrateError } from "../../protocol/errors.ts";
@@ -17,15 +17,17 @@ export class ReceivedFiles {
   readonly #files: readonly StagedFile[];
   readonly #tagKey: Buffer;
   #tables: TagTable[] | undefined;
-  /** The staged files' stamp when nobody was writing; what was known then holds while it is the same. */
+  /** The staged files' stamp when no lane was writing: the tags hold as long as it stays the same. */
   #stamp: string | undefined;
-  /** True where the files may hold something that no chunk since the last `takeStock` put there. */
+  /** True if the files may hold data that were there before the last `takeStock`. */
   #used = false;
-  /** True between `prepare` and `takeStock` of files that were made just now. */
+  /** True between `prepare` and `takeStock` if the files are new. */
   #fresh = false;
-  /** Per file, a bit for each chunk that came since `takeStock`. */
+  /** For each file, one bit per chunk that came since `takeStock`. */
   #came: Uint8Array[] = [];
-  /** True once a chunk came twice with different contents: then the disk alone knows what is there. */
+  /**
+   * True once a chunk came twice with different contents: then only the disk shows which of the two is there.
+   */
   #mixed = false;
 
   constructor(store: string, session: string, files: readonly StagedFile[], tagKey: Buffer) {
@@ -34,7 +36,10 @@ export class ReceivedFiles {
     this.#tagKey = tagKey;
   }
 
-  /** Makes folder and files. Throws MigrateError "no-room" or "store-failed"; nothing is left then. */
+  /**
+   * Creates the folder and the files. Throws MigrateError "no-room" or "store-failed", and then leaves
+   * nothing behind.
+   */
   prepare(): void {
     try {
       this.#used = this.staging.prepare();
@@ -47,8 +52,9 @@ export class ReceivedFiles {
   }
 
   /**
-   * Gets ready to receive. Gives true where something is there already: then the tags say what.
-   * Nothing is believed of files that this process did not leave as they are now: they are read.
+   * Prepares to receive. Returns true if the files may hold data already: the tags then tell which. If
+   * another process may have changed the files, they are read. Throws MigrateError "no-room" or
+   * "store-failed".
    */
   async takeStock(): Promise<boolean> {
     this.#came = this.#files.map(({ bytes }) => new Uint8Array(Math.ceil(chunkCount(bytes) / 8)));
@@ -58,7 +64,7 @@ export class ReceivedFiles {
       this.#fresh = false;
       return false;
     }
-    // What an earlier link's chunks left counts as well: a page that is zero now must be made zero.
+    // Chunks of an earlier link count as well: a page that is zero now has to be overwritten with zeros.
     this.#used = true;
     try {
       if (this.#tables !== undefined && this.#stamp === this.staging.stamp()) return true;
@@ -71,8 +77,8 @@ export class ReceivedFiles {
   }
 
   /**
-   * From here on chunks may come again with other contents: what came until now counts as what was there
-   * before. To be called when no lane writes, and all that was written has been heard of.
+   * From now on chunks may come again with other contents: what came until now counts as what was there
+   * before. To be called while no lane writes, and after every written chunk has been reported to `wrote`.
    */
   comeAgain(): void {
     this.#used = true;
@@ -80,7 +86,7 @@ export class ReceivedFiles {
       this.#came = this.#files.map(({ bytes }) => new Uint8Array(Math.ceil(chunkCount(bytes) / 8)));
   }
 
-  /** Remembers what the files look like now; to be called when no lane writes. */
+  /** Remembers the files' stamp; to be called while no lane writes. */
   rest(): void {
     if (this.#tables && existsSync(this.staging.folder)) this.#stamp = this.staging.stamp();
   }
@@ -95,7 +101,10 @@ export class ReceivedFiles {
     this.staging.remove();
   }
 
-  /** What a lane needs to write into the files; `finder` is where it looks for what is described to it. */
+  /**
+   * Returns what a lane needs to write into the files. With `finder`, it looks up what the source only
+   * describes.
+   */
   grant(session: string, finder: LaneFinder | null = null): LaneGrant {
     return {
       session,
@@ -107,8 +116,8 @@ export class ReceivedFiles {
   }
 
   /**
-   * Chunks that a lane has checked and written: `places` are pairs of (file, chunk). Tells `arrived`
-   * the bytes of those that were not here before.
+   * Takes chunks that a lane has checked and written: `places` are pairs of (file, chunk), `tags` their tags,
+   * one after the other. Calls `arrived` with the bytes of those that were not here before.
    */
   wrote(places: Uint32Array, tags: Uint8Array, arrived: (file: number, bytes: number) => void): void {
     for (let i = 0; i < places.length / 2; i++) {
@@ -132,7 +141,7 @@ export class ReceivedFiles {
     return again;
   }
 
-  /** Bytes of each file in chunks that are known to hold data. */
+  /** Returns the bytes of each file that lie in chunks with data. */
   heldBytes(): number[] {
     return (this.#tables ?? []).map((table) => {
       let bytes = 0;
@@ -145,7 +154,7 @@ export class ReceivedFiles {
     });
   }
 
-  /** INVENTORY frames for all that is not zero (SPEC.md). */
+  /** Returns the INVENTORY frames for all chunks that are not zero (SPEC.md). */
   *inventory(): Generator<Buffer> {
     for (const [file, table] of (this.#tables ?? []).entries()) {
       for (const { first, count } of table.stretches()) {
@@ -155,9 +164,9 @@ export class ReceivedFiles {
   }
 
   /**
-   * Compares with the digests that the source computed over what it sent, then brings every byte to
-   * the disk. `streams` are a running VM's, which count in the VM's digest. Throws MigrateError:
-   * "integrity" where they differ, "no-room" or "store-failed" where the disk fails.
+   * Compares the files with the source's digests, then syncs them to disk. `streams` are the digests of a
+   * running VM's streams, which are part of the VM's digest. Throws MigrateError: "integrity" if a digest
+   * differs, "no-room" or "store-failed" if the disk fails.
    */
   async seal(
     name: string,
@@ -182,7 +191,7 @@ export class ReceivedFiles {
         vmDigest(name, [...files, ...streamParts(streams)]) !== digest
       )
         throw differs("the VM's digest");
-      // What a release would find wrong must not be said to be ready.
+      // Whatever would make the release fail must not be answered with READY.
       this.staging.checkPresent();
       await this.staging.sync();
     } catch (thrown) {
@@ -191,7 +200,7 @@ export class ReceivedFiles {
   }
 }
 
-/** What lies in the staged files, as tags. */
+/** Reads the staged files, and returns their tags. */
 async function readTags({ paths, files }: Staging, tagKey: Uint8Array): Promise<TagTable[]> {
   const tables: TagTable[] = [];
   for (const [i, path] of paths.entries()) tables.push(await tagsOf(path, i, files[i]!.bytes, tagKey));

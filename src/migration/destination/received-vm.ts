@@ -1,7 +1,6 @@
 /**
- * What the destination has of one session's VM: its staged files, the QEMU that waits for it where it
- * runs, the token that lets lanes in, and how far all of that is. Knows nothing of requests and records
- * (destination-session.ts).
+ * What the destination has of one session's VM: its staged files, the QEMU that waits for it if it runs, the
+ * token that admits lanes, and the progress. Knows nothing of requests and records (destination-session.ts).
  */
 import { randomBytes } from "node:crypto";
 import type { ControlLink } from "../../channel/control-link.ts";
@@ -30,17 +29,19 @@ import type { StoreLookup } from "./store-lookup.ts";
 
 export interface ReceivedVmContext {
   home: string;
-  /** What VMs that run may have here. */
+  /** What this destination allows running VMs. */
   policy: LandingPolicy;
   journal: Journal;
-  /** Undefined while what a crash left is dealt with, before anybody is let in. */
+  /**
+   * Undefined while the sessions that a crash interrupted are recovered, before any connection is accepted.
+   */
   doors: DoorPool | undefined;
   store: string;
-  /** What the store may have of a VM already; null where it is not looked through. */
+  /** Looks up what the store has of a VM already; null if the store is not searched. */
   lookup: StoreLookup | null;
   observe: Observer;
   now: () => number;
-  /** The VM cannot become whole here any more. */
+  /** Called if the VM can no longer become whole here. */
   failed: (error: MigrateError) => void;
 }
 
@@ -50,12 +51,12 @@ export class ReceivedVm {
   readonly #offered: Offered;
   readonly #context: ReceivedVmContext;
   #laneToken: Buffer | undefined;
-  /** Where the lanes of the last ACCEPT look for what the store has already. */
+  /** Where the lanes of the last ACCEPT look up what the store has already. */
   #finder: LaneFinder | null = null;
   #meter: ProgressMeter | undefined;
-  /** Bytes of the VM that came on streams. */
+  /** Bytes of the VM that were received on streams. */
   #streamBytes = 0;
-  /** This process has seen the QEMU from its start on: what it has not seen has not been. */
+  /** True if this process has seen everything that happened to QEMU: what it has not seen did not happen. */
   #sure = false;
 
   constructor(offered: Offered, context: ReceivedVmContext) {
@@ -77,7 +78,9 @@ export class ReceivedVm {
     });
   }
 
-  /** How long the source may be away before what came is removed, in milliseconds; null for ever. */
+  /**
+   * How long the source may be away before the received data are removed, in milliseconds; null if forever.
+   */
   get patienceMs(): number | null {
     return this.#arrival.patienceMs;
   }
@@ -86,7 +89,10 @@ export class ReceivedVm {
     return this.#arrival.streams;
   }
 
-  /** True if this process has seen all that happened to what holds the VM: it knows then that it never ran. */
+  /**
+   * True if this process has seen everything that happened to the program that holds the VM, and so knows
+   * that the VM never ran.
+   */
   get isSure(): boolean {
     return this.#sure;
   }
@@ -95,7 +101,10 @@ export class ReceivedVm {
     return this.#meter && { wireBytes: this.#meter.wireBytes, seconds: this.#meter.seconds };
   }
 
-  /** Gets the staged files ready and says what is there already. */
+  /**
+   * Prepares the staged files, and sends ACCEPT with an inventory of what is there already. Throws
+   * MigrateError.
+   */
   async accept(link: ControlLink, record: SessionRecord, offer: Offer): Promise<void> {
     await this.quieten();
     const resumed = await this.files.takeStock();
@@ -128,8 +137,8 @@ export class ReceivedVm {
   }
 
   /**
-   * Starts what takes in a VM that runs, and says that it waits. Throws MigrateError "in-doubt" if the VM is
-   * files alone, and "vm-invalid" if one of them is an image that names others.
+   * Starts the program that receives a running VM, and sends STARTED. Throws MigrateError "in-doubt" if the
+   * VM is only files, "vm-invalid" if one of them is an image that names other files, and as `Arrival.start`.
    */
   async start(link: ControlLink): Promise<void> {
     if (!this.#arrival.hasStreams) {
@@ -138,9 +147,10 @@ export class ReceivedVm {
     this.#sure = true;
     const laneToken = this.#laneToken;
     this.#laneToken = undefined;
-    // QEMU reads the heads of the images as it starts: nobody writes to them between our look and its own.
+    // QEMU reads the images' headers as it starts: no lane may write to them between this check and that.
     await this.quieten();
-    // A QEMU that lets go of its images may write to them once more: those chunks come a second time.
+    // QEMU may write to its images once more as it closes them at the source: those chunks come a second
+    // time.
     this.files.comeAgain();
     this.#checkImages();
     link.send("started", await this.#arrival.start());
@@ -153,19 +163,22 @@ export class ReceivedVm {
     this.#meter?.done(this.#offered.files.length, handedOnBytes);
   }
 
-  /** Lets a lane in, or throws why not. */
+  /** Returns what a lane needs to write. Throws MigrateError if the lane is refused. */
   grantLane(record: SessionRecord | null, laneToken: string, peer: string): LaneGrant {
     checkLane(record, this.#laneToken, laneToken, peer);
     return this.files.grant(this.#offered.session, this.#finder);
   }
 
-  /** Chunks that a lane has checked and written. */
+  /** Takes chunks that a lane has checked and written. */
   chunks({ places, tags, bytesReceived }: Extract<FromDoor, { kind: "chunks" }>): void {
     this.files.wrote(places, tags, (file, bytes) => this.#meter?.done(file, bytes));
     this.#meter?.wire(bytesReceived);
   }
 
-  /** Makes all that was received durable and compares it. Throws what keeps it from being ready. */
+  /**
+   * Compares everything that was received with SEAL, and makes it durable. Throws MigrateError if the VM
+   * cannot be READY.
+   */
   async seal(seal: MessageBody<"seal">): Promise<void> {
     const { name } = this.#offered;
     const streams = seal.streams ?? [];
@@ -177,18 +190,18 @@ export class ReceivedVm {
     this.#checkImages();
   }
 
-  /** An image may name other files, which QEMU would open: none that does is let near it. Throws MigrateError "vm-invalid". */
+  /** Throws MigrateError "vm-invalid" if an image names other files: QEMU would open them. */
   #checkImages(): void {
     for (const [i, { kind, name }] of this.#offered.files.entries()) {
       if (kind === "disk" || kind === "boot") checkSelfContained(this.files.staging.paths[i]!, name);
     }
   }
 
-  /** What must be so for the VM to be owned. Throws MigrateError "store-failed" or NeverRan. */
+  /** Checks that this host can own the VM. Throws MigrateError "store-failed" or NeverRan. */
   async checkReady(): Promise<void> {
     this.files.staging.checkPresent();
     await this.#arrival.checkReady();
-    // Nobody resumes a VM before it is owned.
+    // No process resumes a VM before it is owned.
     this.#sure = true;
   }
 
@@ -204,25 +217,31 @@ export class ReceivedVm {
     }
   }
 
-  /** Resumes a running VM, or sees that it runs; nothing if it is files alone. Throws NeverRan, or "in-doubt". */
+  /**
+   * Resumes a running VM, or checks that it runs; does nothing if the VM is only files. Throws NeverRan, or
+   * MigrateError "in-doubt".
+   */
   async run(): Promise<void> {
     await this.#arrival.resume(this.#sure);
   }
 
-  /** Ends what holds a running VM. Idempotent. */
+  /** Ends the programs that hold a running VM. Idempotent. */
   async end(): Promise<void> {
     await this.quieten();
     await this.#arrival.end();
   }
 
-  /** Removes what is there, under whichever name. Idempotent. */
+  /** Removes what was received, whether it is staged or has its final name. Idempotent. */
   async remove(): Promise<void> {
     await this.quieten();
     this.files.staging.unpublish(this.#offered.name, this.#isOurs);
     this.files.remove();
   }
 
-  /** No lane of this session writes any more, and all they wrote has been heard of. Streams go on. */
+  /**
+   * When this resolves, no lane of this session writes any more, and everything that was written has been
+   * reported. Streams are not affected.
+   */
   async quieten(): Promise<void> {
     const { doors } = this.#context;
     doors?.postAll({ kind: "drop-session", session: this.#offered.session });
@@ -241,13 +260,13 @@ export class ReceivedVm {
     this.#meter?.pause();
   }
 
-  /** The session is over: the VM is this host's own. */
+  /** The session has ended: the VM is this host's own. */
   leave(): void {
     this.#arrival.leave();
     this.#meter?.finish();
   }
 
-  /** A running VM's QEMU is left to itself; another part of this program may take it over. */
+  /** Leaves the QEMU of a running VM as it is: another process of this program may take it over. */
   letBe(): void {
     this.#arrival.leave();
   }

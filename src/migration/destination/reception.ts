@@ -1,4 +1,4 @@
-/** How the destination receives who comes: as one it knows, or by a ticket, or not at all. */
+/** How the destination receives a connection: as a peer that it knows, by a ticket, or not at all. */
 import type { ControlLink } from "../../channel/control-link.ts";
 import { Strangers } from "../../channel/strangers.ts";
 import type { TicketBook } from "../../channel/ticket-book.ts";
@@ -9,7 +9,7 @@ import { software } from "../../protocol/software.ts";
 import type { FromDoor } from "../../transfer/doors/door-messages.ts";
 import type { Observer } from "../report/events.ts";
 
-/** Connections that may be open and not yet trusted, over all doors. */
+/** How many connections may be open and not yet trusted, over all doors. */
 const mostStrangers = 256;
 
 export interface ReceptionOptions {
@@ -35,8 +35,8 @@ export class Reception {
   }
 
   /**
-   * Says who we are, and lets the peer in; `admit` is called before it is told. Gives the peer's name:
-   * its fingerprint, or "insecure". Throws MigrateError "not-trusted" or "ticket-…".
+   * Sends WELCOME, and admits the peer; `admit` is called before the peer is told. Returns the peer's
+   * fingerprint, or "insecure". Throws MigrateError "not-trusted" or "ticket-…".
    */
   async welcome(
     link: ControlLink,
@@ -72,7 +72,7 @@ export class Reception {
     }
   }
 
-  /** Asks or changes the trust file; what is wrong with it is for this host's own people. */
+  /** Reads or changes the trust file. What is wrong with it is reported on this host only. */
   async #trust<T>(ask: (file: TrustFile) => T | Promise<T>): Promise<T> {
     try {
       return await ask(this.#options.trust());

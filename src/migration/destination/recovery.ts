@@ -1,12 +1,15 @@
-/** What a crash of a destination left half done, done: before anybody is let in. */
+/** Completes what a crash of the destination left half done, before any connection is accepted. */
 import { asMigrateError } from "../../protocol/errors.ts";
 import { DestinationSession, type SessionContext } from "./destination-session.ts";
 
-/** Goes through the sessions of this store that are not over. Reports what it did, and what it could not do; never throws. */
+/**
+ * Recovers every session of this store that has not ended. Reports what was done, and what could not be done;
+ * never throws.
+ */
 export async function recover(context: Omit<SessionContext, "doors">): Promise<void> {
   const { journal, store, observe } = context;
   for (const { session, name } of journal.open("destination").filter((found) => found.store === store)) {
-    // One without doors; who asks for the session later gets another.
+    // A session object without doors; a later request for the session gets another one.
     const recovered = new DestinationSession(session, { ...context, doors: undefined });
     try {
       await recovered.recover();

@@ -1,4 +1,4 @@
-/** `migrate serve`: opens the doors and waits. */
+/** `migrate serve`: opens the doors, and waits for sources. */
 import { closeSync, constants, openSync } from "node:fs";
 import { hostname } from "node:os";
 import { join, resolve } from "node:path";
@@ -25,30 +25,30 @@ export interface ServeOptions {
   home: string;
   listen: { host: string; port: number };
   store: string;
-  /** End after one VM. */
+  /** End after one VM has arrived. */
   once: boolean;
-  /** Sessions that may be under way at once. */
+  /** How many sessions of the store may be open at once. */
   maxSessions: number;
   ticketTtlMs: number;
   insecure: boolean;
-  /** What running VMs may have here; absent where none are taken. */
+  /** What this destination allows running VMs; absent if it accepts none. */
   qemu?: QemuPolicy;
-  /** Keep an index of the store, so that what is there already need not come again. */
+  /** Keep an index of the store, so that data which are there already need not be sent again. */
   index: boolean;
   /** Doors: Workers that receive. */
   workers: number;
   passphrase: () => Promise<string>;
   signal: AbortSignal;
   timing?: HeartbeatTiming;
-  /** Starts what a trusted source measures against; absent where none may. */
+  /** Starts the process that a trusted source measures against; absent if none may. */
   measure?: StartMeasuring;
   /** Called around durable writes; for tests. */
   onJournalWrite?: WriteHook;
 }
 
 /**
- * Serves until the signal aborts or, with `once`, until one VM is over. Every session that is under
- * way then can be taken up again by the next serve on the same home and store.
+ * Serves until the signal aborts or, with `once`, until one VM has arrived. Every session that is then open
+ * can be resumed by the next serve on the same home and store. Throws MigrateError.
  */
 export async function serve(options: ServeOptions, observe: Observer): Promise<void> {
   const home = openHome(options.home);
@@ -74,9 +74,9 @@ async function serveStore(
   });
   const journal = Journal.open(home, options.onJournalWrite);
   const over = Promise.withResolvers<void>();
-  // On an insecure serve nobody is trusted, so nobody may ask.
+  // Without authentication no source is trusted, so none may measure.
   const measuring = new Measuring(options.insecure ? undefined : options.measure, observe);
-  // On an insecure link anybody could ask what the store holds.
+  // On an insecure link anybody could find out what the store holds.
   const isIndexed = options.index && !options.insecure;
   const announced = Promise.withResolvers<void>();
   const keeper = isIndexed ? startIndex(home, store, observe, announced.promise) : null;
@@ -106,7 +106,7 @@ async function serveStore(
   });
   let doors: DoorPool | undefined;
   try {
-    // Nobody is let in before what a crash left half done is done.
+    // No connection is accepted before what a crash left half done is completed.
     await recover(context);
     doors = await DoorPool.open({
       host: options.listen.host,
@@ -133,7 +133,7 @@ async function serveStore(
   }
 }
 
-/** Nothing is told of it before the address is, for which a script waits in the first line. */
+/** Reports nothing before the address: scripts expect that in the first line. */
 function startIndex(home: string, store: string, observe: Observer, announced: Promise<void>): IndexKeeper {
   const tell: Observer = (event) => void announced.then(() => observe(event));
   let lastFailure = "";
@@ -143,7 +143,7 @@ function startIndex(home: string, store: string, observe: Observer, announced: P
     indexed: ({ files, blocks, bytesRead, ms }) =>
       tell({ event: "indexed", files, blocks, bytesRead, seconds: ms / 1000 }),
     failed: ({ message }) => {
-      // A disk that is full stays so for many scans.
+      // A disk that is full stays full for many scans: each failure is reported once.
       if (message !== lastFailure) {
         tell({ event: "warning", message: `the store goes on without its index: ${message}` });
       }
@@ -163,7 +163,7 @@ function announce(
   const { host } = options.listen;
   const shown = host.includes(":") ? `[${host}]` : host;
   const address = `${shown}:${port}`;
-  // What to type at the other host: an address to listen on is none to connect to.
+  // The address to type on the source: a wildcard address cannot be connected to.
   const reachable = host === "0.0.0.0" || host === "::" ? `${hostname()}:${port}` : address;
   const ticket = options.insecure ? undefined : tickets.issue(options.ticketTtlMs).toText();
   observe({
@@ -179,11 +179,11 @@ function announce(
 }
 
 /**
- * One serve a store: two would not know of each other's names. The lock is flock(2)'s, which the
- * kernel takes back from a process that dies; gives what lets go of it earlier.
+ * Locks the store for one `migrate serve`: two would not know of each other's names. Returns a function that
+ * releases the lock; the kernel does so if the process dies (flock(2)). Throws MigrateError "store-unusable".
  */
 function lockStore(store: string): () => void {
-  // Neither through a link nor into a pipe that another user of the store may have put there.
+  // Another user of the store may have put a link or a pipe there: it is neither followed nor written to.
   const { O_WRONLY, O_CREAT, O_APPEND, O_NOFOLLOW, O_NONBLOCK } = constants;
   const flags = O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK;
   const fd = openLock(join(store, ".migrate-lock"), flags);

@@ -1,6 +1,6 @@
 /**
- * What a destination looks through for the chunks of a VM that arrives: the files of a base, and the index
- * of its store. Not for an insecure link, where anybody could ask what the store holds.
+ * Where a destination searches for the chunks of an arriving VM: the files of a base, and the index of its
+ * store. Not used on an insecure link, where anybody could find out what the store holds.
  */
 import { randomBytes } from "node:crypto";
 import { sharesBlocks } from "../../platform/copy-range.ts";
@@ -9,16 +9,18 @@ import type { IndexKeeper } from "../../transfer/reuse/store/index-keeper.ts";
 import { baseFiles, type Comparable } from "./base-files.ts";
 
 export interface Lookup {
-  /** Null where there is nothing to look through. */
+  /** Null if there is nothing to search. */
   finder: LaneFinder | null;
-  /** The base that the source names is there. */
+  /** True if the base that the source names is there. */
   base: boolean;
 }
 
 export class StoreLookup {
   readonly #store: string;
   readonly #keeper: IndexKeeper | null;
-  /** For bases alone, where no index is kept: block hashes are then of use for one connection. */
+  /**
+   * The key if no index is kept and only bases are searched: block hashes are then of use for one connection.
+   */
   readonly #key = randomBytes(16);
   readonly #sharesBlocks: boolean;
 
@@ -28,9 +30,9 @@ export class StoreLookup {
     this.#sharesBlocks = canShare(store);
   }
 
-  /** Looks for what may serve a VM that is offered; names in the offer are checked. */
+  /** Returns what may hold data of an offered VM; the names in the offer are checked already. */
   lookup(offer: Comparable): Lookup {
-    // What was put there since the last look is found next time.
+    // What was put into the store since the last scan is found by the next lookup.
     this.#keeper?.scan();
     const { paths, found } = this.#bases(offer);
     const grant = this.#keeper?.grant ?? null;
@@ -40,7 +42,7 @@ export class StoreLookup {
     return { finder: { key, index, bases: paths, sharesBlocks: this.#sharesBlocks }, base: found };
   }
 
-  /** A base is a help and no more: what keeps it from being looked for keeps nothing from arriving. */
+  /** A base only saves sending: if the search for it fails, the VM can still arrive. */
   #bases(offer: Comparable): ReturnType<typeof baseFiles> {
     try {
       return baseFiles(this.#store, offer);
@@ -50,7 +52,7 @@ export class StoreLookup {
   }
 }
 
-/** A store that cannot even be tried is one that cannot. */
+/** If the attempt fails, the store's file system counts as one that cannot. */
 function canShare(store: string): boolean {
   try {
     return sharesBlocks(store);

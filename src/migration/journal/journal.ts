@@ -1,9 +1,9 @@
 /**
- * The journal: what this host durably knows of every session, in bun:sqlite (WAL,
- * synchronous=FULL, so that a committed write survives a power cut; sqlite.org/pragma.html).
+ * The journal: what this host durably knows of every session, in bun:sqlite (WAL, synchronous=FULL, so that a
+ * committed write survives a power cut; sqlite.org/pragma.html).
  *
- * Several processes of one host may have it open at once. Every durable step of a migration is one
- * call of `write`, which is where the tests kill us.
+ * Several processes of one host may have it open at once. Every durable step of a migration is one call of
+ * `write`: the tests kill the process there.
  */
 import { Database } from "bun:sqlite";
 import { chmodSync } from "node:fs";
@@ -22,7 +22,7 @@ export interface JournalFile {
   bytes: number;
   /** Once sealed: the file's digest under the session's tag key. */
   digest?: string;
-  /** Source only: where the file is, and which file that was. */
+  /** Source only: the file's path when it was sent. */
   path?: string;
   /** Source only: "dev:ino:birthtimeNs"; recognises the file under another name. */
   identity?: string;
@@ -32,20 +32,20 @@ export interface SessionRecord {
   session: string;
   side: Side;
   name: string;
-  /** The VM's own id; survives moves. */
+  /** The VM's own id, which stays the same through all moves. */
   vm: string;
   mode: Mode;
   /** Fingerprint of the other side, or "insecure". */
   peer: string;
-  /** host:port of the other side (source), or where it came from (destination). */
+  /** Source: host:port of the destination. Destination: the address from which the source connected. */
   address: string;
   state: SourceRecord | DestinationRecord;
   phase: string;
   attempt: number;
-  /** Hex; compares what the destination has with what the source has, for this session alone. */
+  /** Hex; the key of the tags that compare both sides' chunks, for this session alone. */
   tagKey: string;
   files: JournalFile[];
-  /** The source's VM folder, where it has one. */
+  /** The VM's folder at the source, if it has one. */
   folder: string | null;
   store: string | null;
   after: "keep" | "rename" | "delete" | "copy";
@@ -53,11 +53,14 @@ export interface SessionRecord {
   bytes: number;
   doneBytes: number;
   wireBytes: number;
-  /** What the VM is moved by (migration/providers). */
+  /** Name of the provider that moves the VM (migration/providers). */
   provider: string;
-  /** What the provider keeps of it, to end the migration after this process has died; its own affair. Column `machine`. */
+  /**
+   * What the provider needs to end the migration after this process has died; only the provider reads it.
+   * Column `machine`.
+   */
   kept: object | null;
-  /** True once files are under their final name (destination) or dealt with (source). */
+  /** True once the files have their final name (destination), or nothing is left to do to the VM (source). */
   settled: boolean;
   /** Source: true once the destination knows that the session is cancelled. */
   acknowledged: boolean;
@@ -66,7 +69,7 @@ export interface SessionRecord {
   endedAtMs: number | null;
 }
 
-/** Columns that a row is made of, and how each is kept. */
+/** The columns of a row, with their SQL types. */
 const columns = `session TEXT PRIMARY KEY, side TEXT NOT NULL, name TEXT NOT NULL, vm TEXT NOT NULL,
   mode TEXT NOT NULL, peer TEXT NOT NULL, address TEXT NOT NULL, state TEXT NOT NULL, phase TEXT NOT NULL,
   attempt INTEGER NOT NULL, tagKey TEXT NOT NULL, files TEXT NOT NULL, folder TEXT, store TEXT,
@@ -76,7 +79,7 @@ const columns = `session TEXT PRIMARY KEY, side TEXT NOT NULL, name TEXT NOT NUL
 
 const columnNames = [...columns.matchAll(/(?:^|,)\s*(\w+) (?:TEXT|INTEGER)/g)].map((match) => match[1]!);
 
-/** What of a session may be changed beside its state, which goes by edges alone. */
+/** The fields of a session that may be changed; its state changes only by `Journal.step`. */
 export type Change = Partial<Omit<SessionRecord, "session" | "side" | "state">>;
 
 type Row = Omit<SessionRecord, "files" | "kept" | "settled" | "acknowledged"> & {
@@ -86,7 +89,7 @@ type Row = Omit<SessionRecord, "files" | "kept" | "settled" | "acknowledged"> & 
   acknowledged: number;
 };
 
-/** Called around every durable write with its label; the tests' place to kill the process. */
+/** Called before and after every durable write with its label: tests kill the process here. */
 export type WriteHook = (when: "before" | "after", label: string) => void;
 
 export class Journal {
@@ -99,8 +102,8 @@ export class Journal {
   }
 
   /**
-   * Opens (and makes, on first use) the journal in the home folder. Throws "home-unusable" where it
-   * cannot be opened or was written by a newer version.
+   * Opens the journal in the home folder, and creates it if there is none. Throws MigrateError
+   * "home-unusable" if it cannot be opened or was written by a newer version.
    */
   static open(home: string, hook: WriteHook = () => {}): Journal {
     const path = join(home, "journal.sqlite");
@@ -125,7 +128,7 @@ export class Journal {
         try {
           chmodSync(path + suffix, 0o600);
         } catch {
-          // The side files come and go; the folder is 0700 in any case.
+          // The -wal and -shm files come and go; the folder has mode 0700 in any case.
         }
       }
     } catch (cause) {
@@ -143,9 +146,10 @@ export class Journal {
   }
 
   /**
-   * One durable write: all that `change` does, or nothing, is on disk when this returns. The change
-   * runs inside an immediate transaction and so sees no other writer. Throws "home-unusable" where the
-   * disk does not take it, and what `change` throws.
+   * One durable write: when this returns, everything that `change` does is on disk; if it throws, nothing is.
+   * `change` runs inside an immediate transaction (sqlite.org/lang_transaction.html), so no other process
+   * writes meanwhile. Returns what `change` returns. Throws MigrateError "home-unusable" if the disk does not
+   * take the write, and what `change` throws.
    */
   write<T>(label: string, change: (journal: Journal) => T): T {
     this.#hook("before", label);
@@ -159,7 +163,10 @@ export class Journal {
     return result;
   }
 
-  /** Adds a session in the first state of its side. Only within `write`. Throws MigrateError "bug" for another state. */
+  /**
+   * Adds a session in the first state of its side. Only within `write`. Throws MigrateError "bug" for any
+   * other state.
+   */
   insert(record: SessionRecord): void {
     if (record.state !== (record.side === "source" ? "sending" : "receiving")) {
       throw new MigrateError("bug", `a session cannot begin as ${record.state}`);
@@ -170,9 +177,9 @@ export class Journal {
   }
 
   /**
-   * Takes a session over one edge of its state, and changes other fields with it. Only within `write`. Throws
-   * MigrateError "bug" for an edge that ownership does not have, and what `movedOn` returns if the session is not
-   * in the state any more that the step was decided on: another process, or a person, has settled it meanwhile.
+   * Changes a session's state by one edge, and other fields with it. Only within `write`. Throws MigrateError
+   * "bug" for an edge that ownership/records.ts does not have, and "cancelled" or "in-doubt" if the session
+   * is no longer in the state `edge.from`: another process, or a person, has settled it meanwhile.
    */
   step(session: string, edge: Edge, change: Change = {}): void {
     const record = this.find(session);
@@ -188,7 +195,7 @@ export class Journal {
     this.#set(session, { ...change, state: edge.to });
   }
 
-  /** Changes fields of a session, its state left as it is. Only within `write`. */
+  /** Changes fields of a session, and leaves its state as it is. Only within `write`. */
   update(session: string, change: Change): void {
     this.#set(session, change);
   }
@@ -202,14 +209,14 @@ export class Journal {
     this.#db.query(`UPDATE sessions SET ${sets} WHERE session = $session`).run(values as never);
   }
 
-  /** Forgets a session that never came to anything. Only within `write`. */
+  /** Removes a session of which no destination knows. Only within `write`. */
   remove(session: string): void {
     this.#db.query("DELETE FROM sessions WHERE session = $session").run({ session } as never);
   }
 
   /**
-   * Notes how far a session is, for `status` alone: nothing is decided by it, so it is no durable
-   * step, runs past the hook, and may be missing where the disk does not take it.
+   * Records how far a session is, for `migrate status` alone. Nothing is decided by it, so it is no durable
+   * step: it does not call the hook, and is skipped if the disk does not take it.
    */
   noteProgress(
     session: string,
@@ -228,7 +235,9 @@ export class Journal {
     );
   }
 
-  /** All sessions whose id begins with `prefix`; a prefix is hex digits only. */
+  /**
+   * All sessions whose id begins with `prefix`, oldest first; none if `prefix` is not lower-case hex digits.
+   */
   findByPrefix(prefix: string): SessionRecord[] {
     if (!/^[0-9a-f]+$/.test(prefix)) return [];
     return this.#all("SELECT * FROM sessions WHERE session LIKE $like ORDER BY createdAtMs", {
@@ -236,7 +245,7 @@ export class Journal {
     });
   }
 
-  /** Sessions that are not over, oldest first. */
+  /** The sessions that have not ended, of one side or of both, oldest first. */
   open(side?: Side): SessionRecord[] {
     return this.#all(
       "SELECT * FROM sessions WHERE endedAtMs IS NULL AND ($side IS NULL OR side = $side) ORDER BY createdAtMs",
@@ -252,7 +261,7 @@ export class Journal {
     );
   }
 
-  /** Every session of a side, newest first. */
+  /** Every session of one side, or of both, newest first. */
   all(side?: Side): SessionRecord[] {
     return this.#all("SELECT * FROM sessions WHERE $side IS NULL OR side = $side ORDER BY createdAtMs DESC", {
       side: side ?? null,
@@ -271,7 +280,7 @@ export class Journal {
   }
 }
 
-/** What is said if a step was decided on a state that is not the session's any more. */
+/** The error if a step was decided on a state in which the session no longer is. */
 function movedOn({ side, name, state }: SessionRecord): MigrateError {
   return new MigrateError(
     state === "cancelled" ? "cancelled" : "in-doubt",
@@ -307,7 +316,7 @@ function writeFailure(thrown: unknown): unknown {
   );
 }
 
-/** True where the journal could not be written for want of room. */
+/** True if `error` means that the journal's disk is full. */
 export function isJournalFull(error: MigrateError): boolean {
   return sqliteCode(error.cause) === "SQLITE_FULL";
 }

@@ -1,18 +1,18 @@
-/** The journal's first entry of a session on the destination. */
+/** The journal's first record of a session on the destination, made from the source's offer. */
 import { type Offer, providerName } from "../../protocol/offer.ts";
 import type { SessionRecord } from "./journal.ts";
 
 export interface OfferOrigin {
   /** The source's fingerprint, or "insecure". */
   peer: string;
-  /** Where it came from. */
+  /** Address from which the source connected. */
   address: string;
   attempt: number;
   store: string;
   nowMs: number;
   /** Bytes of the whole VM, RAM included. */
   bytes: number;
-  /** What the provider keeps of the offer. */
+  /** What the provider keeps of the offer (`Provider.keep`). */
   kept: object | null;
 }
 

@@ -1,4 +1,7 @@
-/** The durable steps of one session on the destination, each written over the record that it was decided on. */
+/**
+ * The durable steps of one session on the destination. Each is written only if the record is still in the
+ * state on which the step was decided.
+ */
 import type { DestinationRecord } from "../ownership/records.ts";
 import type { Change, Journal, SessionRecord } from "./journal.ts";
 
@@ -6,7 +9,7 @@ export class SessionWriter {
   readonly #journal: Journal;
   readonly #session: string;
   readonly #now: () => number;
-  /** The state that the event under way was decided on; undefined between events. */
+  /** The state on which the current event was decided; undefined between events. */
   #decidedOn: DestinationRecord | undefined;
 
   constructor(journal: Journal, session: string, now: () => number) {
@@ -19,7 +22,7 @@ export class SessionWriter {
     return this.#journal.find(this.#session);
   }
 
-  /** What is written until `end` was decided on this state. */
+  /** Everything written from now until `end` was decided on this state. */
   begin(decidedOn: DestinationRecord): void {
     this.#decidedOn = decidedOn;
   }
@@ -34,8 +37,8 @@ export class SessionWriter {
   }
 
   /**
-   * Takes the session to another state. Throws MigrateError "cancelled" or "in-doubt" if a person has settled it
-   * meanwhile (`migrate resolve`, another process): what was decided before that is not written over it.
+   * Changes the session's state. Throws MigrateError "cancelled" or "in-doubt" if a person (`migrate
+   * resolve`, in another process) has settled it meanwhile: an older decision does not overwrite that.
    */
   step(to: DestinationRecord, change: Change): void {
     const from = this.#decidedOn ?? (this.record?.state as DestinationRecord);

@@ -1,6 +1,6 @@
 /**
- * A person's decision on a session at the destination, carried out beside a serve that may be at work on it: by
- * the store, the run folder and the journal alone.
+ * Carries out a person's decision on a session at the destination. A `migrate serve` may be working on the
+ * session at the same time, so this uses only the store, the run folder and the journal.
  */
 import { join } from "node:path";
 import { renameNoReplace, syncFolder } from "../../platform/rename.ts";
@@ -21,8 +21,9 @@ interface Host {
 }
 
 /**
- * Takes the decision. Throws MigrateError "policy" or "in-doubt" if it would contradict what is known here, or if
- * the session has moved on since it was looked at; and what the system or QEMU answers.
+ * Carries out the decision. Throws MigrateError "policy" or "in-doubt" if it would contradict what this host
+ * knows, "cancelled" or "in-doubt" if the session's state has changed meanwhile, and what the system or QEMU
+ * fails with.
  */
 export async function decideAtDestination(
   session: string,
@@ -58,7 +59,8 @@ async function perform(
   const nowMs = Date.now();
   const staging = () => new Staging(store ?? ".", session, files);
   const isOurs = (folder: string) => isPublishedBy(folder, session);
-  // A serve may be at work on the session: a decision holds only for the state that it was made for.
+  // A `migrate serve` may be working on the session: a decision holds only for the state on which it was
+  // made.
   const step = (to: DestinationRecord, change: Change) =>
     journal.write(to, () =>
       journal.step(
@@ -69,7 +71,7 @@ async function perform(
     );
   switch (action) {
     case "record-owner":
-      // A journal may have been restored that is older than a removal.
+      // The journal may have been restored from a backup that is older than the removal of the files.
       if (!isOurs(folderOf(record))) staging().checkPresent();
       return step("owner", { phase: "handover" });
     case "record-cancelled":

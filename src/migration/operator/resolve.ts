@@ -1,10 +1,10 @@
 /**
- * `migrate resolve`: settles a session whose end is open, by asking the other side or, if that cannot be, by a
+ * `migrate resolve`: settles an open session by asking the other side or, if that is impossible, by a
  * person's explicit decision.
  *
- * What follows from a decision is the ownership machines' to say (ownership/): this finds the session and what
- * its witnesses show, gives the decision to the machine, carries its answer out, and puts refusals into words.
- * That a person has looked at the other host is the person's part.
+ * The ownership machines (ownership/) determine what follows from a decision. This module finds the session
+ * and its witnesses, passes the decision to the machine, carries out the actions, and turns refusals into
+ * errors. Whether the person has looked at the other host is not checked.
  */
 
 import { parseAddressText } from "../../channel/address.ts";
@@ -23,9 +23,12 @@ import { type SessionRow, sessionRow } from "./status.ts";
 
 export interface ResolveOptions {
   home: string;
-  /** A session's id or an unambiguous beginning of it. */
+  /** A session's id, or an unambiguous prefix of it. */
   session: string;
-  /** A person's decision: who owns the VM, or that the session is given up. Without one the other side is asked. */
+  /**
+   * A person's decision: who owns the VM, or that the session is given up. If absent, the other side is
+   * asked.
+   */
   decision?: Exclude<Decision, "ask"> | undefined;
   insecure: boolean;
   passphrase: () => Promise<string>;
@@ -34,8 +37,9 @@ export interface ResolveOptions {
 }
 
 /**
- * Settles the session and returns what the journal says of it then. Throws MigrateError: "usage" for a session
- * that is not known, "in-doubt" if it is still open, "policy" if the decision would contradict what is known.
+ * Settles the session, and returns its row as the journal has it then. Throws MigrateError: "usage" if the
+ * session is unknown, "in-doubt" if it is still open, "policy" if the decision would contradict what is
+ * known.
  */
 export async function resolveSession(options: ResolveOptions, observe: Observer): Promise<SessionRow> {
   const home = openHome(options.home);
@@ -77,7 +81,8 @@ async function resolveSource(session: string, decision: SourceDecision): Promise
       return insecure ? null : await loadIdentity(home, { passphrase: options.passphrase });
     };
     const local: LocalOptions = { home, journal, identity, observe, now };
-    // What was read before the lock was held may be out of date: a send may just have released the VM.
+    // What was read before this process held the lock may be out of date: a send may just have released the
+    // VM.
     const { endedAtMs } = journal.find(session)!;
     const isOver = endedAtMs !== null && journal.find(session)!.state === "confirmed";
     if (options.decision === undefined && isOver) return;
@@ -86,7 +91,7 @@ async function resolveSource(session: string, decision: SourceDecision): Promise
     const refusal = actions.find((action) => action.startsWith("refuse"));
     if (refusal !== undefined) throw refused(journal.find(session)!, refusal);
     if (actions.includes("ask-destination")) await ask(session, decision, local);
-    // Nobody else needs to be told: the session is over here.
+    // No other host needs to be told: the session has ended here.
     const ended = journal.find(session)!;
     if (options.decision === "destination" && ended.endedAtMs === null) {
       journal.write("ended", () => journal.update(session, { endedAtMs: now(), updatedAtMs: now() }));
@@ -96,7 +101,7 @@ async function resolveSource(session: string, decision: SourceDecision): Promise
   }
 }
 
-/** Goes on from the release, and ends the session as the destination says. Throws as `Source.run`. */
+/** Resumes the session after its release, and ends it as the destination answers. Throws as `Source.run`. */
 async function ask(
   session: string,
   { home, journal, options, observe }: SourceDecision,
@@ -119,7 +124,7 @@ async function ask(
     }).run();
   } catch (thrown) {
     const record = journal.find(session)!;
-    // The destination gave it back: a VM that ran stands still here, and is resumed now.
+    // The destination gave the VM back: if it ran, it stands still here, and is resumed now.
     if (!providerOf(record).standsStill(record)) throw thrown;
     await applyLocally(session, { type: "given-up" }, local);
   }

@@ -1,4 +1,4 @@
-/** What is known of sessions: here, from the journal, and over there, by asking. */
+/** What is known of sessions: on this host, from its journal, and on a destination, by asking it. */
 
 import { join } from "node:path";
 import { type Address, addressText } from "../../channel/address.ts";
@@ -31,12 +31,12 @@ export interface SessionRow {
   endedAtMs?: number;
 }
 
-/** Sessions of this host that are not over, oldest first. */
+/** Returns this host's sessions that have not ended, oldest first. Throws MigrateError "home-unusable". */
 export function localStatus(home: string): SessionRow[] {
   return withJournal(home, (journal) => journal.open().map(sessionRow));
 }
 
-/** Every session that this host has taken part in and that is over, newest first. */
+/** Returns this host's sessions that have ended, newest first. Throws MigrateError "home-unusable". */
 export function history(home: string): SessionRow[] {
   return withJournal(home, (journal) =>
     journal
@@ -53,7 +53,7 @@ export interface RemoteStatusOptions {
   passphrase: () => Promise<string>;
 }
 
-/** The sessions that a destination has with this host, newest first. Throws as `openSourceLink`. */
+/** Returns the sessions that a destination has with this host, newest first. Throws as `openSourceLink`. */
 export async function remoteStatus(options: RemoteStatusOptions): Promise<SessionRow[]> {
   const home = openHome(options.home);
   const identity = options.insecure ? null : await loadIdentity(home, { passphrase: options.passphrase });
@@ -67,7 +67,7 @@ export async function remoteStatus(options: RemoteStatusOptions): Promise<Sessio
   }
 }
 
-/** A session of the journal as people see it. */
+/** Returns the row that people see for a session of the journal. */
 export function sessionRow(record: SessionRecord): SessionRow {
   const { session, name, side, peer, address, phase, state, mode, bytes, doneBytes } = record;
   return {
@@ -94,7 +94,10 @@ function remoteRow(row: RemoteSession, peer: string, address: string): SessionRo
   return { ...row, side: "destination", peer, address, owner };
 }
 
-/** Who owns the VM of a session, as this host's journal and store tell. What runs is not asked: that takes a program's answer. */
+/**
+ * Who owns the VM of a session, according to this host's journal and store. QEMU is not asked: it may take
+ * long to answer.
+ */
 function ownerHere(record: SessionRecord): Owner {
   const { side, state, mode, store, name, session } = record;
   if (side === "source") return ownerOf({ side, record: state as SourceRecord, mode });

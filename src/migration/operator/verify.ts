@@ -1,4 +1,4 @@
-/** `migrate verify`: does a VM's folder still hold the bytes that arrived? */
+/** `migrate verify`: checks whether a VM's folder still holds the bytes that arrived. */
 import { realpathSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import { MigrateError } from "../../protocol/errors.ts";
@@ -10,7 +10,7 @@ export interface VerifiedFile {
   file: string;
   ok: boolean;
   expected: string;
-  /** Null where the file is gone. */
+  /** Null if the file is gone. */
   actual: string | null;
 }
 
@@ -18,16 +18,16 @@ export interface Verification {
   ok: boolean;
   name: string;
   files: VerifiedFile[];
-  /** The VM's digest over what is there now. */
+  /** The VM's digest, computed from the files as they are now. */
   digest: string;
 }
 
-/** Told after each file: bytes read so far, of how many. */
+/** Called after each file with the bytes read so far and in total. */
 export type VerifyProgress = (doneBytes: number, bytes: number) => void;
 
 /**
- * Reads every file of the VM in `folder` and compares it with the digests in its vm.json. Throws
- * MigrateError "vm-invalid" where there is no vm.json or it carries no digests.
+ * Reads every file of the VM in `folder`, and compares it with the digests in its vm.json. Throws
+ * MigrateError "vm-invalid" if there is no vm.json or it contains no digests.
  */
 export async function verifyVm(folder: string, progress: VerifyProgress): Promise<Verification> {
   const manifest = readManifest(join(folder, "vm.json"));

@@ -1,22 +1,22 @@
 /**
- * The destination's side of ownership, as a pure function: (what it has, event) -> (record, actions). Whatever
- * changes a session's record on the destination goes through here: the source's requests, a person's decision,
- * a restart, a move that cannot be completed any more.
+ * The destination's side of ownership, as a pure function: (state, event) -> (record, actions). Every change
+ * of a session's record on the destination is decided here: on the source's requests, a person's decision, a
+ * restart, or a move that can no longer be completed.
  *
- * The destination has no state of its own beside the record (records.ts), which is durable, and the other two
- * witnesses (witness.ts): whatever it is asked after a crash, it answers from there. Every request may come
- * again. If the witnesses show more than the record says, the record is not believed: nothing is removed, no
- * program is ended, nothing is begun anew.
+ * The destination has no state beside the record (records.ts), which is durable, and the two other witnesses
+ * (witness.ts): after a crash it answers from these. Every request may be repeated. If the witnesses show
+ * more than the record does, the record is not believed: nothing is removed, no program is ended, nothing is
+ * begun anew.
  *
- * May the destination's copy be started?  owner, closed: yes (a copy's published, too, under the
- * copy's own account). Everything else: never by us (owner.ts).
+ * May the destination's copy be started? In the states owner and closed: yes. A published copy may be started
+ * too, but not as the VM that was moved. In every other state: never by this program (owner.ts).
  */
 import type { Mode } from "./phases.ts";
 import type { DestinationRecord } from "./records.ts";
 import type { Decision } from "./source-machine.ts";
 import { contradicts, type DestinationWitness } from "./witness.ts";
 
-/** What the source may ask of a session. */
+/** The requests that a source may make about a session. */
 export const destinationRequests = ["offer", "seal", "release", "publish", "confirm", "cancel"] as const;
 export type DestinationRequest = (typeof destinationRequests)[number];
 
@@ -24,18 +24,18 @@ export type DestinationEvent =
   | { type: "request"; request: DestinationRequest }
   /** The program that was to run the VM is gone, and the VM certainly never ran here and never will. */
   | { type: "never-ran" }
-  /** The VM cannot become whole here any more, or its source has not been heard of for too long. */
+  /** The VM can no longer become whole here, or its source has been away for too long. */
   | { type: "given-up" }
-  /** A new process finds the session as an earlier one left it. */
+  /** A new process begins, and finds the session as an earlier process left it. */
   | { type: "restarted" }
   | { type: "decided"; decision: Decision };
 
-/** What the destination has of a session. */
+/** What the destination knows of a session. */
 export interface DestinationState {
   record: DestinationRecord;
   mode: Mode;
   witness: DestinationWitness;
-  /** The program that holds a VM which came as it ran; "files" if the VM is files alone. */
+  /** The program that holds a VM that was moved while it ran; "files" if the VM is only files. */
   program: "files" | "there" | "gone";
 }
 
@@ -50,16 +50,16 @@ export type DestinationAction =
   | "record-published"
   | "record-closed"
   | "record-cancelled"
-  /** Note that the session is over here, whether or not the source comes back to confirm it. */
+  /** Record that the session has ended here, whether or not the source confirms it later. */
   | "record-ended"
   /** Give the staging folder its final name. Idempotent. */
   | "publish-files"
-  /** Resume a running VM here. Idempotent; nothing if the VM is files alone. */
+  /** Resume a running VM here. Idempotent; does nothing if the VM is only files. */
   | "run-vm"
   /** End the program that waits with the VM. Idempotent. */
   | "end-vm"
   | "remove-staging"
-  /** Give the published folder another name: what is in it is kept. */
+  /** Rename the published folder, so that its contents are kept. */
   | "set-aside"
   | "send-accept-receiving"
   | "send-accept-owner"
@@ -73,13 +73,13 @@ export type DestinationAction =
   | "report-taken-over"
   | "report-waiting"
   | "report-doubt"
-  /** Say that the session is not known here. */
+  /** Answer that the session is not known here. */
   | "refuse-unknown"
-  /** Say that this cannot be asked in this state. */
+  /** Answer that this request does not fit the session's state. */
   | "refuse"
   /** The witnesses disagree: a person has to look. */
   | "refuse-doubt"
-  /** Decisions against what this host knows. */
+  /** A decision that contradicts what this host knows. */
   | "refuse-copy"
   | "refuse-not-whole"
   | "refuse-gone"
@@ -92,10 +92,13 @@ export interface DestinationStep {
   actions: DestinationAction[];
 }
 
-/** Whatever waits with the VM ends, and what was received of it goes. Both may be done again. */
+/** The program that waits with the VM ends, and what was received is removed. Both are idempotent. */
 const removal = ["end-vm", "remove-staging"] as const;
 
-/** One step of the destination. Total: every event in every state has an answer. */
+/**
+ * One step of the destination. Returns the record's next state, and the actions in the order in which they
+ * are to be carried out. Total: every event in every state has an answer. Pure.
+ */
 export function destinationStep(state: DestinationState, event: DestinationEvent): DestinationStep {
   const stay = (...actions: DestinationAction[]): DestinationStep => ({ record: state.record, actions });
   const inDoubt = contradicts(state.record, state.witness);
@@ -120,7 +123,7 @@ function asked({ record, mode }: DestinationState, request: DestinationRequest):
   const stay = (...actions: DestinationAction[]): DestinationStep => ({ record, actions });
   const over = record === "owner" || (record === "closed" && mode === "move");
   const copied = record === "published" || (record === "closed" && mode === "copy");
-  /** What is said to one who asks for a step that this record is past, or not yet at. */
+  /** The answer to a request for a step that this record is past, or has not reached. */
   const otherwise = (): DestinationStep => {
     if (record === "cancelled") return stay(...removal, "send-cancelled");
     return stay(record === "none" ? "refuse-unknown" : "refuse");
@@ -134,7 +137,7 @@ function asked({ record, mode }: DestinationState, request: DestinationRequest):
         case "none":
           return { record: "receiving", actions: ["reserve", "record-receiving", "send-accept-receiving"] };
         case "ready":
-          // The source has not released, or it would not offer: its files may have changed since.
+          // The source has not released the VM, since it still offers it: its files may have changed.
           return { record: "receiving", actions: ["record-receiving", "send-accept-receiving"] };
         case "receiving":
           return stay("send-accept-receiving");
@@ -151,7 +154,7 @@ function asked({ record, mode }: DestinationState, request: DestinationRequest):
     case "release":
       if (mode === "copy") return stay(record === "none" ? "refuse-unknown" : "refuse");
       if (record === "owner") return stay("publish-files", "run-vm", "send-owned");
-      // Closed: what became of the VM since is no more the source's business.
+      // Closed: what has become of the VM since then no longer concerns the source.
       if (over) return stay("send-owned");
       return record === "ready"
         ? { record: "owner", actions: ["record-owner", "publish-files", "run-vm", "send-owned"] }
@@ -195,7 +198,8 @@ function restarted({ record, program }: DestinationState): DestinationStep {
     case "published":
       return stay("publish-files", "run-vm", "report-taken-over");
     case "receiving":
-      // The streams of a running VM ended with the process that had them; files are taken up again.
+      // The streams of a running VM ended with the process that held them; the transfer of files can be
+      // resumed.
       return program === "files"
         ? stay()
         : { record: "cancelled", actions: ["record-cancelled", ...removal] };
@@ -212,7 +216,7 @@ function decided(state: DestinationState, decision: Decision, inDoubt: boolean):
   switch (decision) {
     case "destination":
       if (mode === "copy") return stay("refuse-copy");
-      // What lies under the final name was owned before: the record is older than that.
+      // A folder under the final name proves that the VM was owned: the record is older than that folder.
       if (record !== "ready" && record !== "owner" && !(record === "receiving" && witness.published)) {
         return stay("refuse-not-whole");
       }
@@ -231,11 +235,11 @@ function decided(state: DestinationState, decision: Decision, inDoubt: boolean):
     case "cancel":
       if (inDoubt) return stay("refuse-doubt");
       if (record === "owner" && program === "gone") {
-        // It may have run here and written to its disks: what is there is kept, under another name.
+        // It may have run here and written to its disks: the folder is kept, under another name.
         return { record: "cancelled", actions: ["record-cancelled", "end-vm", "set-aside"] };
       }
       if (record === "owner" || record === "closed" || record === "published") return stay("refuse-too-late");
-      // A VM that is whole may have been released already: then the decision must be said outright.
+      // A VM that is whole may have been released already: then the person must name the owner.
       if (record === "ready" && mode === "move" && decision === "cancel")
         return stay("refuse-maybe-released");
       return {

@@ -1,7 +1,10 @@
-/** What becomes of the VM at the source: it leaves, or a second VM is made of it there. */
+/** What a migration does to the VM at the source: move it away, or make a second VM of it. */
 export type Mode = "move" | "copy";
 
-/** The phases of a migration, in the field's own words and in order, and the ways it can end. */
+/**
+ * The phases of a migration in order, by the names that are usual for live migration, and the ways it can
+ * end.
+ */
 export const phases = [
   "begin",
   "prepare",

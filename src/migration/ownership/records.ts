@@ -21,7 +21,9 @@ export type DestinationRecord =
   | "closed"
   | "cancelled";
 
-/** One step of a record, decided on the state `from`: it is taken only while the record still is in that state. */
+/**
+ * One step of a record, decided on the state `from`: it is written only if the record is still in that state.
+ */
 export type Edge =
   | { side: "source"; from: SourceRecord; to: SourceRecord }
   | { side: "destination"; from: DestinationRecord; to: DestinationRecord };
@@ -31,13 +33,13 @@ const sourceEdges: Readonly<Record<Mode, ReadonlySet<string>>> = {
     "sending>released",
     "sending>cancelled",
     "released>confirmed",
-    // The destination gives the VM back, or a person does who knows that it never will own it.
+    // The destination gives the VM back, or a person does who knows that the destination will never own it.
     "released>cancelled",
   ]),
   copy: new Set([
     "sending>confirmed",
     "sending>cancelled",
-    // A cancellation that came after the copy was published.
+    // The cancellation arrived after the copy had been published.
     "cancelled>confirmed",
   ]),
 };
@@ -52,9 +54,9 @@ const destinationEdges: Readonly<Record<Mode, ReadonlySet<string>>> = {
     "owner>closed",
     "receiving>cancelled",
     "ready>cancelled",
-    // A running VM that never ran here is given back.
+    // A running VM that never ran here is given back to the source.
     "owner>cancelled",
-    // What this session published lies under its final name: the record is older than that is, and catches up.
+    // The store holds what this session published: the record is older than that, and catches up.
     "receiving>owner",
   ]),
   copy: new Set([
@@ -68,7 +70,7 @@ const destinationEdges: Readonly<Record<Mode, ReadonlySet<string>>> = {
   ]),
 };
 
-/** True for a step that a session of this mode may take. */
+/** True if a session of this mode may take the step. Pure. */
 export function isEdge({ side, from, to }: Edge, mode: Mode): boolean {
   return (side === "source" ? sourceEdges : destinationEdges)[mode].has(`${from}>${to}`);
 }

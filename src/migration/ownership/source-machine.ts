@@ -1,15 +1,16 @@
 /**
- * The source's side of ownership, as a pure function: (state, event) -> (state, actions). Whatever changes
- * a session's record on the source goes through here: the destination's messages, a person's decision, a move
- * that is given up, a process that died, a journal that is older than the files.
+ * The source's side of ownership, as a pure function: (state, event) -> (state, actions). Every change of a
+ * session's record on the source is decided here: on the destination's messages, a person's decision, a move
+ * that is given up, a process that died, or a journal that is older than the files.
  *
- * The durable part is `record` (records.ts); the phase is forgotten when the process dies or the link breaks.
- * Actions are carried out in order, each before the next; a death between two of them is what the exhaustive
- * test kills at (test/migration/ownership/ownership.test.ts).
+ * Only `record` (records.ts) is durable; the phase is forgotten when the process dies or the link breaks.
+ * Actions are carried out in order, each before the next; the exhaustive test kills the process between any
+ * two of them (test/migration/ownership/ownership.test.ts).
  *
- * May the source's copy be started?  sending, cancelled: yes.  released, confirmed: never by us (owner.ts).
- * A copy takes nothing from the source, so there the answer is always yes; and if it was published
- * before a cancellation came, it was made (cancelled ──▶ confirmed).
+ * May the source's copy be started? In the states sending and cancelled: yes. In released and confirmed:
+ * never by this program (owner.ts). If the VM is copied, nothing is taken from the source, so the answer is
+ * always yes; and if the copy was published before a cancellation arrived, the copy exists (cancelled ──▶
+ * confirmed).
  */
 import type { Mode, Phase } from "./phases.ts";
 import type { SourceRecord } from "./records.ts";
@@ -18,18 +19,21 @@ export interface SourceState {
   mode: Mode;
   record: SourceRecord;
   phase: Phase;
-  /** The VM ran when the move began and may stand still here by our doing: it is to be resumed if it stays. */
+  /**
+   * The VM ran when the move began, and may have been stopped by this program: it is to be resumed if it
+   * stays here.
+   */
   standsStill: boolean;
   /** Set when nothing is left to do: how it ended. */
   ended?: "completed" | "cancelled";
 }
 
-/** Who a person says owns the VM, or that the session is given up; `ask` asks the other side first. */
+/** A person's decision: who owns the VM, or that the session is given up. `ask` asks the other side first. */
 export type Decision = "source" | "destination" | "cancel" | "ask";
 
-/** While a link stands. */
+/** Events while a link stands. */
 type LinkEvent =
-  /** A link to the destination stands, the peer is who it should be. */
+  /** A link to the destination stands, and the peer is the expected one. */
   | { type: "linked" }
   | { type: "link-lost" }
   /** The destination answered OFFER with what it has on record. */
@@ -40,15 +44,15 @@ type LinkEvent =
   | { type: "ready" }
   | { type: "owned" }
   | { type: "published" }
-  /** The destination says on record that it gave the session up. */
+  /** The destination answers that its record of the session is cancelled. */
   | { type: "destination-cancelled" }
   | { type: "closed" };
 
-/** While none does, by whoever holds the session's lock. */
+/** Events while no link stands, from the process that holds the session's lock. */
 type LocalEvent =
-  /** A send begins anew, with other files or to another destination. */
+  /** A new send begins, with other files or to another destination. */
   | { type: "superseded" }
-  /** The move came to nothing and is not taken up again, or the process that made it has died. */
+  /** The move has failed and is not to be resumed, or the process that made it has died. */
   | { type: "given-up" }
   /** The VM's files say that this session released them: the record is older than they are. */
   | { type: "found-marked" }
@@ -61,9 +65,12 @@ export type SourceAction =
   | "transfer"
   | "send-seal"
   | "record-released"
-  /** Write into the VM's files that this session released them. Idempotent. */
+  /** Mark the VM's files as released by this session. Idempotent. */
   | "mark-files"
-  /** Before `cancelled` is recorded: what is marked and cancelled was restored from a backup. Idempotent. */
+  /**
+   * Remove that mark. Comes before `cancelled` is recorded, so that files which are marked although their
+   * session is cancelled show that something was restored from a backup. Idempotent.
+   */
   | "unmark-files"
   | "send-release"
   | "send-publish"
@@ -72,21 +79,21 @@ export type SourceAction =
   | "send-confirm"
   | "record-cancelled"
   | "send-cancel"
-  /** Note that the destination knows of the cancellation. */
+  /** Record that the destination knows of the cancellation. */
   | "record-told"
-  /** Let a VM that ran run again. Idempotent. */
+  /** Resume a VM that ran. Idempotent. */
   | "resume-vm"
-  /** Note that nothing is left to do to the VM here. */
+  /** Record that nothing is left to do to the VM here. */
   | "record-settled"
   /** Tell the destination of the cancellation, if it can be reached. */
   | "tell-cancelled"
-  /** Call the destination and go on from `linked`. */
+  /** Connect to the destination, and resume with the event `linked`. */
   | "ask-destination"
-  /** Say that the destination owns what was given up here by a person's decision. */
+  /** Warn that the destination owns a VM that a person decided to keep here. */
   | "report-two-owners"
   /** The event does not fit: the peer broke the protocol, or ownership is in doubt. */
   | "refuse"
-  /** A decision against what this host knows. */
+  /** A decision that contradicts what this host knows. */
   | "refuse-too-late"
   | "refuse-never-released"
   | "refuse-being-sent";
@@ -96,12 +103,17 @@ export interface SourceStep {
   actions: SourceAction[];
 }
 
-/** The state of a session as its durable record leaves it, before a link stands. */
+/**
+ * Returns the state in which a process begins, before a link stands, from the session's durable record. Pure.
+ */
 export function sourceStart(record: SourceRecord, mode: Mode, standsStill = false): SourceState {
   return { mode, record, phase: "begin", standsStill };
 }
 
-/** One step of the source. Total: every event in every state has an answer. */
+/**
+ * One step of the source. Returns the next state, and the actions in the order in which they are to be
+ * carried out. Total: every event in every state has an answer. Pure.
+ */
 export function sourceStep(state: SourceState, event: SourceEvent): SourceStep {
   const stay = (...actions: SourceAction[]): SourceStep => ({ state, actions });
   const to = (phase: Phase, ...actions: SourceAction[]): SourceStep => ({
@@ -133,10 +145,10 @@ export function sourceStep(state: SourceState, event: SourceEvent): SourceStep {
         case "receiving":
           return to("stop-and-copy", "transfer");
         case "published":
-          // A copy that was published while our record of it was lost on the way.
+          // The copy was published, and the link broke before this host could record it.
           return state.mode === "copy" ? confirmed(state) : stay("refuse");
         case "owner":
-          // We have not released it: no honest destination can own it. Nobody touches anything.
+          // This host has not released it, so no honest destination can own it. Nothing is touched.
           return stay("refuse");
         case "cancelled":
           return cancelledThere(state);
@@ -163,7 +175,7 @@ export function sourceStep(state: SourceState, event: SourceEvent): SourceStep {
 
     case "published":
       if (state.mode !== "copy") return stay("refuse");
-      // A cancellation that came too late is answered so, too: the copy is there.
+      // A cancellation that arrives too late has the same answer: the copy exists.
       return state.phase === "handover" || state.record === "cancelled" ? confirmed(state) : stay("refuse");
 
     case "destination-cancelled":
@@ -186,7 +198,8 @@ export function sourceStep(state: SourceState, event: SourceEvent): SourceStep {
         case "sending":
           return { state: { ...state, record: "released" }, actions: ["record-released"] };
         case "cancelled":
-          // The mark goes before a cancellation is recorded: this record is of another time than the files.
+          // The mark is removed before a cancellation is recorded: this record and the files are not of the
+          // same time.
           return stay("refuse");
         default:
           return stay();
@@ -212,7 +225,7 @@ function decided(state: SourceState, decision: Decision): SourceStep {
           actions: ["unmark-files", "record-cancelled", "resume-vm", "record-settled"],
         };
       }
-      // It is the source's already; a VM that stands still by our doing is resumed.
+      // The source owns it already; a VM that this program stopped is resumed.
       return standsStill ? givenUp(state) : stay();
 
     case "destination":
@@ -229,7 +242,7 @@ function decided(state: SourceState, decision: Decision): SourceStep {
   }
 }
 
-/** Nothing was released, or it was given back: the VM is the source's, and runs again if it ran. */
+/** Nothing was released, or it was given back: the source owns the VM, which is resumed if it ran. */
 function givenUp(state: SourceState): SourceStep {
   switch (state.record) {
     case "sending":
@@ -251,7 +264,7 @@ function confirmed(state: SourceState): SourceStep {
   };
 }
 
-/** The destination never will own it. */
+/** The destination will never own the VM. */
 function cancelledThere(state: SourceState): SourceStep {
   const ended = { ...state, record: "cancelled" as const, ended: "cancelled" as const };
   switch (state.record) {

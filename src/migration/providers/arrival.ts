@@ -1,6 +1,7 @@
 /**
- * A place on this host where a VM lands, as the migration knows it: what takes in what does not come as chunks,
- * holds the VM until it is owned, and resumes it then. Whatever tells one kind of VM from another is behind this.
+ * A VM that arrives on this host, as the migration sees it: whatever receives the parts that do not come as
+ * chunks, holds the VM until it is owned, and then resumes it. Everything that differs between kinds of VMs
+ * is behind this interface.
  */
 import type { MigrateError } from "../../protocol/errors.ts";
 import type { MessageBody } from "../../protocol/messages.ts";
@@ -10,7 +11,7 @@ import type { Staging } from "../../vm/folder/staging.ts";
 import type { SessionRecord } from "../journal/journal.ts";
 import type { StreamedPart } from "./departure.ts";
 
-/** A record's half that never changes: what was offered. */
+/** The part of a record that never changes: what was offered. */
 export type Offered = Pick<
   SessionRecord,
   "session" | "name" | "peer" | "store" | "side" | "files" | "tagKey" | "provider" | "kept" | "bytes"
@@ -19,55 +20,71 @@ export type Offered = Pick<
 export interface ArrivalOptions {
   staging: Staging;
   home: string;
-  /** Undefined while what a crash left is dealt with, before anybody is let in. */
+  /**
+   * Undefined while the sessions that a crash interrupted are recovered, before any connection is accepted.
+   */
   doors: DoorPool | undefined;
-  /** The record gives the VM to this host: another process of ours may have resumed it. */
+  /**
+   * True if the record makes this host the owner: another process of this program may have resumed the VM.
+   */
   isOwned: () => boolean;
-  /** The VM cannot become whole here any more. */
+  /** Called if the VM can no longer become whole here. */
   failed: (error: MigrateError) => void;
-  /** Bytes that came on streams, and what of the VM was handed on. */
+  /**
+   * Called with bytes received on streams since the last call, and the bytes of the VM that were passed on
+   * from them.
+   */
   received: (wireBytes: number, handedOnBytes: number) => void;
 }
 
 export interface Arrival {
-  /** True if most of the VM comes while it still runs at the source. */
+  /** True if most of the VM is received while it still runs at the source. */
   readonly isLive: boolean;
-  /** True if some of it comes as streams, which something has to be started for. */
+  /** True if parts of the VM come as streams, for which a program has to be started first. */
   readonly hasStreams: boolean;
-  /** What comes as streams, as one row of the progress: only the source knows what is in it. */
+  /** What comes as streams, as one row of the progress: only the source knows how the bytes divide. */
   readonly streamed: readonly StreamedPart[];
-  /** The streams, once something waits for them. */
+  /** The streams, once a program waits for them. */
   readonly streams: ArrivingStreams | undefined;
-  /** How long the source may be away before what came is removed, in milliseconds; null for ever. */
+  /**
+   * How long the source may be away before the received data are removed, in milliseconds; null if forever.
+   */
   readonly patienceMs: number | null;
-  /** Starts what waits for the streams; if that is still there, nothing happens. Throws MigrateError; nothing is left running then. */
+  /**
+   * Starts the program that waits for the streams; does nothing if it still runs. Returns the body of
+   * STARTED. Throws MigrateError, and then leaves nothing running.
+   */
   start(): Promise<MessageBody<"started">>;
-  /** Compares the streams with what the source says it sent, and waits until the VM is whole and durable. Throws MigrateError. */
+  /**
+   * Compares the received streams with the source's results in SEAL, and waits until the VM is whole and
+   * durable. Throws MigrateError.
+   */
   seal(sent: NonNullable<MessageBody<"seal">["streams"]>): Promise<void>;
   /** Throws NeverRan, or MigrateError "store-failed", if the VM could not be resumed here. */
   checkReady(): Promise<void>;
-  /** The VM's folder has its final name: who has its files open gets to know it. Idempotent. */
+  /** Tells the programs that have the VM's files open that its folder has its final name. Idempotent. */
   relink(folder: string): void;
   /**
-   * Resumes the VM, or sees that it runs. `sure` if this process has seen all that came before. Throws NeverRan if
-   * it certainly did not run here and never will, and MigrateError "in-doubt" if that cannot be told.
+   * Resumes the VM, or checks that it runs. `sure` is true if this process has seen everything that happened
+   * before. Throws NeverRan if the VM certainly did not run here and never will, and MigrateError "in-doubt"
+   * if that cannot be known.
    */
   resume(sure: boolean): Promise<void>;
-  /** Ends what holds the VM. Idempotent. */
+  /** Ends the programs that hold the VM. Idempotent. */
   end(): Promise<void>;
-  /** Leaves what holds the VM to itself. Idempotent. */
+  /** Leaves the programs that hold the VM running, and closes the connections to them. Idempotent. */
   leave(): void;
 }
 
-/** A VM at the destination as a process sees it that is not the serve which received it. */
+/** A VM at the destination as seen by a process other than the `migrate serve` that received it. */
 export interface Resident {
-  /** The program that holds it; "files" if the VM is files alone. */
+  /** Whether the program that holds the VM is there; "files" if the VM is only files. */
   readonly program: "files" | "there" | "gone";
   /** True if that program runs the VM now. */
   runs(): Promise<boolean>;
-  /** As of an arrival. */
+  /** As `Arrival.relink`. */
   relink(folder: string): void;
-  /** Throws MigrateError "qemu-failed" if it does not run then. */
+  /** Resumes the VM. Throws MigrateError "qemu-failed" if it cannot be resumed. */
   resume(): Promise<void>;
   end(): Promise<void>;
 }

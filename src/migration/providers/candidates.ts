@@ -1,4 +1,4 @@
-/** The VM that a person named, as its provider's candidate: which words mean which kind of VM is told here alone. */
+/** The VM that a person named, as its provider's candidate. Only here a VmSpec is assigned to a provider. */
 import type { Mode } from "../ownership/phases.ts";
 import type { Candidate } from "./departure.ts";
 import { type FilesSpec, filesCandidate } from "./files/leaving-files.ts";
@@ -7,10 +7,13 @@ import { type QemuSending, type QemuSpec, qemuCandidate } from "./qemu/leaving-q
 /** A VM as the person named it. */
 export type VmSpec = FilesSpec | QemuSpec;
 
-/** What of a send the departure has to know. */
+/** What a departure has to know of the `send`. */
 export type Sending = QemuSending & { mode: Mode };
 
-/** Nothing of a running VM is looked at yet. Throws MigrateError "not-owner" for a copy that is to move, and "home-unusable". */
+/**
+ * Returns the candidate, without connecting to a running VM. Throws MigrateError "not-owner" if a copy is to
+ * be moved, and "home-unusable" if the paths of its sockets would be too long.
+ */
 export function candidateOf(vm: VmSpec, sending: Sending): Candidate {
   return "qmp" in vm ? qemuCandidate(vm, sending) : filesCandidate(vm, sending.mode);
 }

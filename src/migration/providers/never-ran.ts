@@ -1,4 +1,4 @@
-/** The VM certainly never ran at the destination, and never will. */
+/** Thrown if it is certain that the VM never ran at the destination and never will. */
 import { MigrateError } from "../../protocol/errors.ts";
 
 export class NeverRan extends MigrateError {

@@ -1,4 +1,4 @@
-/** The kinds of VMs that can be moved, by the name under which OFFER and the journal know them. */
+/** The kinds of VMs that can be moved, by the names that OFFER and the journal use. */
 import { MigrateError } from "../../protocol/errors.ts";
 import { filesProvider } from "./files/files-provider.ts";
 import type { Provider } from "./provider.ts";
@@ -6,7 +6,10 @@ import { qemuProvider } from "./qemu/qemu-provider.ts";
 
 const providers: readonly Provider[] = [filesProvider, qemuProvider];
 
-/** The provider of that name, of a record of ours. Throws MigrateError "home-unusable" if this version has none. */
+/**
+ * Returns the provider of a session in this host's journal. Throws MigrateError "home-unusable" if this
+ * version has no provider of that name.
+ */
 export function providerOf({ provider: name }: { provider: string }): Provider {
   const found = providers.find((provider) => provider.name === name);
   if (found !== undefined) return found;
@@ -15,7 +18,7 @@ export function providerOf({ provider: name }: { provider: string }): Provider {
   });
 }
 
-/** The provider that an offer names. Throws MigrateError "policy" if this host has none. */
+/** Returns the provider that an offer names. Throws MigrateError "policy" if this host has none. */
 export function offeredProvider(name: string): Provider {
   const found = providers.find((provider) => provider.name === name);
   if (found !== undefined) return found;

@@ -1,6 +1,6 @@
 /**
- * What a running migration tells its observer. These objects are the `--json` output as they stand
- * and the only thing the terminal draws from; a field is added, never renamed.
+ * What a running migration reports to its observer. These objects are the `--json` output as they stand, and
+ * the only thing from which the terminal draws; a field may be added, but is never renamed.
  */
 import type { ErrorCode, Side } from "../../protocol/errors.ts";
 import type { Mode, Phase } from "../ownership/phases.ts";
@@ -10,16 +10,16 @@ export interface FileProgress {
   file: string;
   /** Logical size in bytes. */
   bytes: number;
-  /** Bytes of it that are known to be right at the destination; never goes down within a session. */
+  /** Bytes known to be right at the destination; never decreases within a session. */
   doneBytes: number;
-  /** `bytes` is a bound: what of it will come, and how often, is not known. */
+  /** `bytes` is an upper bound: how much of it will be sent, and how often, is not known. */
   atMost?: true;
 }
 
 export type MigrationEvent =
   | {
       event: "listening";
-      /** host:port, the port a real one. */
+      /** host:port; the port is the one that the system chose if 0 was asked for. */
       address: string;
       /** sha256:<64 hex digits>; absent with --insecure. */
       fingerprint?: string;
@@ -29,7 +29,7 @@ export type MigrationEvent =
       command: string;
       store: string;
       insecure: boolean;
-      /** VMs that run are taken in as well. */
+      /** Running VMs are accepted as well. */
       qemu: boolean;
     }
   | {
@@ -41,14 +41,14 @@ export type MigrationEvent =
       /** The other side: its fingerprint, or "insecure". */
       peer: string;
       bytes: number;
-      /** True where an earlier attempt of the same session is taken up. */
+      /** True if an earlier attempt of the same session is resumed. */
       resumed: boolean;
     }
   | { event: "paired"; peer: string }
   | {
       /** The destination's index of its store is up to date. */
       event: "indexed";
-      /** Files that were new or had changed, and the blocks in them: what was read for it just now. */
+      /** Files that were new or had changed, and the blocks in them: what was read for this update. */
       files: number;
       blocks: number;
       bytesRead: number;
@@ -65,16 +65,16 @@ export type MigrationEvent =
       doneBytes: number;
       /** Bytes sent (source) or received (destination) on all connections of this process. */
       wireBytes: number;
-      /** Bytes that needed no sending: zero pages, holes, and what the destination had. */
+      /** Bytes that did not have to be sent: zero pages, holes, and what the destination had already. */
       savedBytes: number;
       seconds: number;
     }
   | {
-      /** RAM of a running VM on its way: QEMU's own figures. */
+      /** RAM of a running VM while it is sent: QEMU's own figures. */
       event: "ram";
       session: string;
       name: string;
-      /** Passes over the dirty memory, the first one counted. */
+      /** Passes over the dirty memory, including the first. */
       iteration: number;
       remainingBytes: number;
       transferredBytes: number;
@@ -82,7 +82,9 @@ export type MigrationEvent =
       dirtyBytesPerSec: number;
       bandwidthBytesPerSec: number;
       expectedDowntimeMs: number;
-      /** How much of the guest's time is taken away so that it converges; 0 where none is. */
+      /**
+       * Percentage of the guest's CPU time that QEMU withholds so that the migration converges; 0 if none.
+       */
       throttlePercent: number;
     }
   | {
@@ -104,19 +106,25 @@ export type MigrationEvent =
       mode: Mode;
       bytes: number;
       wireBytes: number;
-      /** Chunk payload bytes sent more than once or over again after a resume are in wireBytes too. */
+      /** Chunks sent, counting each repetition, as `wireBytes` does. */
       chunksSent: number;
       /** Source only: bytes of data that the destination had in its store and took from there. */
       foundBytes: number;
-      /** Source only: bytes of data that the VM has more than once, and that were not sent again. */
+      /** Source only: bytes of data that occur in the VM more than once, and were not sent again. */
       repeatedBytes: number;
       seconds: number;
       /** sha256:<64 hex digits> over the VM's files, checked by both sides. */
       digest: string;
       owner: Side;
-      /** Of a VM that ran: from its stop on the source to the destination's word that it runs, on the source's clock. */
+      /**
+       * Only for a VM that ran: from its stop at the source until the destination answered that it runs, on
+       * the source's clock.
+       */
       downtimeMs?: number;
-      /** Of a VM that came as one under QEMU: whether it runs there now, or is paused as it was before. */
+      /**
+       * Only for a VM under QEMU: true if it runs at the destination, false if it is paused there as it was
+       * before.
+       */
       runs?: boolean;
       /** What became of the source's files. */
       after: "keep" | "rename" | "delete" | "copy";

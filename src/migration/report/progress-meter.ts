@@ -1,4 +1,6 @@
-/** Keeps count of one session's bytes and tells the observer and the journal now and then. */
+/**
+ * Counts one session's bytes, and reports them to the observer (every 100 ms) and the journal (every 2 s).
+ */
 
 import type { Journal, JournalFile } from "../journal/journal.ts";
 import type { Phase } from "../ownership/phases.ts";
@@ -8,7 +10,7 @@ const observeEveryMs = 100;
 const journalEveryMs = 2000;
 
 export class ProgressMeter {
-  /** Bytes on all connections of this process for this session. */
+  /** Bytes sent or received on all connections of this process for this session. */
   wireBytes = 0;
   #files: FileProgress[] = [];
   #phase: Phase = "begin";
@@ -46,12 +48,15 @@ export class ProgressMeter {
     return this.#phase;
   }
 
-  /** Bytes that are known to be right at the destination; never goes down. */
+  /** Bytes known to be right at the destination; never decreases. */
   get doneBytes(): number {
     return this.#doneBytes();
   }
 
-  /** A new attempt: what is right at the destination already, by file. What was shown never shrinks. */
+  /**
+   * Begins an attempt: takes the files, and the bytes of each that are right at the destination already. What
+   * the observer was shown never decreases.
+   */
   begin(
     files: readonly (Pick<JournalFile, "name" | "bytes"> & Pick<FileProgress, "atMost">)[],
     doneBytes: readonly number[],
@@ -66,7 +71,9 @@ export class ProgressMeter {
     this.#savedBytes = 0;
   }
 
-  /** What this attempt has found right so far; shown once it passes what was shown before. */
+  /**
+   * Bytes of each file that this attempt found right so far; shown once they exceed what was shown before.
+   */
   #counted: number[] = [];
 
   phase(phase: Phase): void {
@@ -77,7 +84,7 @@ export class ProgressMeter {
     this.#tell(true);
   }
 
-  /** `bytes` more bytes of a file are right at the destination. */
+  /** Adds `bytes` to the bytes of a file that are right at the destination. */
   done(file: number, bytes: number): void {
     const progress = this.#files[file];
     if (progress === undefined) return;
@@ -86,7 +93,7 @@ export class ProgressMeter {
     this.#tell(false);
   }
 
-  /** So many bytes of a file are right at the destination in all, as another program counts them. */
+  /** Sets how many bytes of a file are right at the destination in all, as another program counts them. */
   reached(file: number, bytes: number): void {
     const progress = this.#files[file];
     if (progress === undefined) return;
@@ -94,13 +101,13 @@ export class ProgressMeter {
     this.#tell(false);
   }
 
-  /** Bytes that all streams together have sent so far. */
+  /** Sets the bytes that all streams together have sent so far. */
   streams(bytes: number): void {
     this.wireBytes += bytes - this.#streamBytes;
     this.#streamBytes = bytes;
   }
 
-  /** Bytes that went over the wire. */
+  /** Adds bytes that were sent or received. */
   wire(bytes: number): void {
     this.wireBytes += bytes;
   }
@@ -110,7 +117,9 @@ export class ProgressMeter {
     this.#note();
   }
 
-  /** Everything is there: zero pages and holes that no chunk spoke of count as done now. */
+  /**
+   * Everything is at the destination: zero pages and holes, for which no chunk is sent, count as done now.
+   */
   finish(): void {
     for (const file of this.#files) file.doneBytes = file.bytes;
     this.#tell(true);

@@ -4,7 +4,7 @@ import type { MigrationEvent } from "./events.ts";
 
 export type Report = Extract<MigrationEvent, { event: "done" }>;
 
-/** What was done, from the journal and the figures of this process. */
+/** Returns the session's "done" event, from its record in the journal and this process's figures. */
 export function reportOf(
   record: SessionRecord,
   figures: {
@@ -14,7 +14,7 @@ export function reportOf(
     repeatedBytes?: number;
     seconds: number;
     downtimeMs?: number | undefined;
-    /** Whether the VM runs where it arrived; undefined if it is files alone. */
+    /** True if the VM runs where it arrived; undefined if it is only files. */
     runs: boolean | undefined;
   },
 ): Report {

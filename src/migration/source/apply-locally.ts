@@ -1,6 +1,7 @@
 /**
- * Events of a session that come while no link stands, carried out by whoever holds its lock: a move that is given
- * up, a session that makes room for a new one, a person's decision. Each step may be done again, by any process.
+ * Events of a session that occur while no link stands: a move is given up, a session makes way for a new one,
+ * or a person decides. They are carried out by the process that holds the session's lock. Each step may be
+ * repeated, by any process.
  */
 
 import { parseAddressText } from "../../channel/address.ts";
@@ -15,15 +16,19 @@ import { tellCancelled } from "./cancellation.ts";
 import { SourceSteps, type SourceStepsOptions } from "./source-steps.ts";
 
 export interface LocalOptions extends Omit<SourceStepsOptions, "session" | "departure"> {
-  /** Who this host is to the destination; null for an insecure link, or if nobody is there to unseal it. */
+  /**
+   * This host's identity towards the destination; null for an insecure link, or if nobody is there to unseal
+   * it.
+   */
   identity: () => Promise<Identity | null>;
   timing?: HeartbeatTiming | undefined;
 }
 
 /**
- * Gives the session's machine an event and carries out what needs no link; the destination is told if it can be
- * reached. Returns the actions: those that need more than this (refusals, `ask-destination`) are the caller's.
- * Throws MigrateError "qemu-failed" if the VM cannot be resumed; the record is as it was then.
+ * Passes an event to the session's machine, and carries out those actions that need no link; the destination
+ * is told if it can be reached. Returns all actions: the caller has to handle the rest (refusals,
+ * `ask-destination`). Throws MigrateError "qemu-failed" if the VM cannot be resumed, and then leaves the
+ * record as it was.
  */
 export async function applyLocally(
   session: string,
@@ -42,8 +47,9 @@ export async function applyLocally(
 }
 
 /**
- * The record may be older than the files: if they say that the session released them, it did. Throws MigrateError
- * "in-doubt" if the record says that it was given up, which takes the marks off.
+ * The record may be older than the files: if their marks show that this session released them, it did. Throws
+ * MigrateError "in-doubt" if the record is cancelled nevertheless, since the marks are removed before that is
+ * recorded.
  */
 export async function believeFiles(
   session: string,

@@ -1,6 +1,6 @@
 /**
- * Telling a destination that sessions were given up here while it could not be reached, so that it
- * frees the names and the room.
+ * Tells a destination of the sessions that were given up here while it could not be reached, so that it frees
+ * their names and disk space.
  */
 
 import type { Address } from "../../channel/address.ts";
@@ -13,7 +13,7 @@ import type { SourceAction, SourceEvent } from "../ownership/source-machine.ts";
 import type { Observer } from "../report/events.ts";
 import { SourceSteps } from "./source-steps.ts";
 
-/** A destination removes files before it answers. */
+/** A destination removes files before it answers, so it may take this long. */
 const answerMs = 30_000;
 
 export interface CancellationOptions {
@@ -21,13 +21,16 @@ export interface CancellationOptions {
   journal: Journal;
   identity: Identity | null;
   address: Address;
-  /** The destination's fingerprint, or "insecure": only its own sessions are spoken of. */
+  /** The destination's fingerprint, or "insecure": it is told of its own sessions only. */
   peer: string;
   timing?: HeartbeatTiming | undefined;
   observe: Observer;
 }
 
-/** Tells of every cancelled session that `peer` has not acknowledged. Throws MigrateError if the link fails. */
+/**
+ * Tells `peer` of every cancelled session that it has not acknowledged. Throws MigrateError if the link
+ * fails.
+ */
 export async function tellCancelled(options: CancellationOptions): Promise<void> {
   const { journal, home, address, identity, peer, timing, observe } = options;
   const untold = journal

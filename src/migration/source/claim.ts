@@ -1,7 +1,7 @@
 /**
- * Which session a `send` is about: one that was begun and not ended, or a new one. The journal is asked first,
- * since after a release the files may be gone and the migration must still end; then the files themselves, since
- * a journal may be lost or older than they are.
+ * Finds the session that a `send` is about: one that was begun and has not ended, or a new one. The journal
+ * is asked first, since after a release the files may be gone and the migration must still end; then the
+ * files, since a journal may be lost or older than they are.
  */
 import { randomBytes } from "node:crypto";
 import { MigrateError } from "../../protocol/errors.ts";
@@ -22,17 +22,17 @@ export interface ClaimOptions {
 
 export interface Claim {
   record: SessionRecord;
-  /** Null if only the end is left to do; the files may be gone. */
+  /** Null if the VM was released before and the session only has to end; the files may be gone. */
   opened: OpenedVm | null;
-  /** Lets others have the session. */
+  /** Releases the session's lock. */
   release: () => void;
 }
 
 /**
- * Finds or begins the session and keeps every other process from working on it. What an earlier process left under
- * way and cannot be taken up again is given up first. Throws MigrateError: "vm-invalid" and "policy" for a VM that
- * cannot be moved, "vm-busy" if another process sends it, "not-owner" if it was moved away, "in-doubt" if it was
- * released to another destination.
+ * Finds or begins the session, and locks it against every other process. Sessions of this VM that cannot be
+ * resumed are given up first. Throws MigrateError: "vm-invalid" and "policy" if the VM cannot be moved,
+ * "vm-busy" if another process sends it, "not-owner" if it was moved away, and "in-doubt" if it was released
+ * to another destination.
  */
 export async function claimSession(
   candidate: Candidate,
@@ -46,13 +46,13 @@ export async function claimSession(
       .filter(candidate.isIt)
       .filter((record) => record.endedAtMs === null || providerOf(record).standsStill(record))
       .reverse();
-  // A VM that stands still by our doing is resumed before anybody looks at it.
+  // A VM that an earlier process stopped is resumed before anything else looks at it.
   for (const found of earlier().filter((record) => providerOf(record).standsStill(record))) {
     await locked(home, found, () => applyUnlessReleased(found, "given-up", local));
   }
   let problem: unknown;
   let opened: OpenedVm | undefined;
-  // What was released ends whether or not the VM is still here to be looked at.
+  // A session that was released is to end even if the VM can no longer be opened.
   if (!earlier().some(isReleased)) {
     opened = await candidate.open().catch((thrown: unknown) => {
       problem = thrown;
@@ -76,7 +76,10 @@ export async function claimSession(
   }
 }
 
-/** The session among `earlier` that goes on; null if there is none, and what there was is given up. */
+/**
+ * Returns the session among `earlier` that is resumed; null if there is none, and then the others are given
+ * up.
+ */
 async function claimOpened(
   earlier: readonly SessionRecord[],
   opened: OpenedVm | undefined,
@@ -98,12 +101,13 @@ async function claimOpened(
         journal.write("resume", () => journal.update(record.session, { after, updatedAtMs: now() }));
         return { record: journal.find(record.session)!, opened, release };
       }
-      // A VM that cannot be looked at now may be looked at later.
+      // A VM that cannot be opened now may be opened later.
       if (opened === undefined) {
         release();
         continue;
       }
-      // Another destination, or other files: the old session can never be ended; nothing was released.
+      // Another destination, or other files: the old session can never be completed, and nothing was
+      // released.
       await applyUnlessReleased(record, "superseded", local);
     } catch (thrown) {
       release();
@@ -128,11 +132,11 @@ function begin(
     requireUnmarked(record);
   };
   check();
-  // Taken before the session can be seen by another process.
+  // Locked before another process can see the session.
   const release = lockSession(home, record);
   try {
     journal.write("sending", () => {
-      // Another process may have begun since the look, or even ended: of two, one goes on.
+      // Another process may have begun a session since the look, or even ended it: only one of two may begin.
       const rival = journal.open("source").find(isIt);
       if (rival !== undefined) throw busyElsewhere(rival);
       check();
@@ -176,7 +180,9 @@ function newRecord(
   };
 }
 
-/** Throws "not-owner" if the journal says that the VM which `isIt` recognises was moved to another host. */
+/**
+ * Throws MigrateError "not-owner" if a VM that `isIt` recognises was moved away, according to the journal.
+ */
 function requireNotMoved(journal: Journal, isIt: (record: SessionRecord) => boolean): void {
   const gone = journal
     .all("source")
@@ -188,7 +194,10 @@ function requireNotMoved(journal: Journal, isIt: (record: SessionRecord) => bool
   });
 }
 
-/** Throws "not-owner" if the files themselves say that they were released, and the journal does not know better. */
+/**
+ * Throws MigrateError "not-owner" if the files carry a release mark that no session in the journal accounts
+ * for.
+ */
 function requireUnmarked(record: SessionRecord): void {
   for (const { path } of providerOf(record).ownFiles(record)) {
     const mark = releaseMark(path);
@@ -214,7 +223,7 @@ async function applyUnlessReleased(
   local: LocalOptions,
 ): Promise<void> {
   const record = local.journal.find(session);
-  // Another process may have released it between the look and the lock.
+  // Another process may have released it before this one held the lock.
   if (record === null || isReleased(record)) return;
   await applyLocally(session, { type }, local);
 }
@@ -228,7 +237,7 @@ async function locked(home: string, record: SessionRecord, work: () => Promise<v
   }
 }
 
-/** What is said of a VM that another destination may own by now. */
+/** The error for a VM that another destination may own by now. */
 function releasedElsewhere(record: SessionRecord): MigrateError {
   return new MigrateError(
     "in-doubt",

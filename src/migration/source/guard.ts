@@ -1,7 +1,6 @@
 /**
- * Watches over a process that moves a running VM. Where that process dies (SIGKILL, out of memory), the VM
- * may stand still and nobody would let it go on: this one does, from the journal alone, as long as the VM
- * was not released.
+ * Watches over a process that moves a running VM. If that process dies (SIGKILL, out of memory), the VM may
+ * be stopped with nobody to resume it: the guard does so, from the journal alone, unless the VM was released.
  */
 
 import { loadIdentity } from "../../channel/identity.ts";
@@ -13,21 +12,24 @@ import type { Observer } from "../report/events.ts";
 import { applyLocally, type LocalOptions } from "./apply-locally.ts";
 import { lockSession } from "./session-lock.ts";
 
-/** What the watched process says when it ends by itself; without it, it has died. */
+/** What the watched process writes before it ends; without it, that process has died. */
 const farewell = "done\n";
 const lockTries = 100;
 const lockPauseMs = 50;
-/** Nobody else lets the VM go on: where its QEMU cannot be spoken to, another try may have better luck. */
+/** Only the guard resumes the VM: if its QEMU cannot be reached, it tries again. */
 const giveUpTries = 10;
 const giveUpPauseMs = 1_000;
 
-/** Starts the guard of a session. `self` is how this very program is started. Gives what ends the watch. */
+/**
+ * Starts the guard of a session. `self` is the command that starts this program. Returns a function that ends
+ * the guard.
+ */
 export function startGuard(self: readonly string[], home: string, session: string): () => Promise<void> {
   const child = Bun.spawn([...self, "send-guard", session], {
     stdin: "pipe",
     stdout: "ignore",
     stderr: "ignore",
-    // A Ctrl-C in the terminal is for the process that is watched, which then ends in good order.
+    // A Ctrl-C in the terminal is meant for the watched process, which then ends the guard.
     detached: true,
     env: { PATH: process.env.PATH ?? "/usr/bin:/bin", HOME: process.env.HOME, MIGRATE_HOME: home },
     cwd: "/",
@@ -43,11 +45,14 @@ export function startGuard(self: readonly string[], home: string, session: strin
 export interface WatchOptions {
   home: string;
   session: string;
-  /** What the watched process writes; it ends with that process. */
+  /** What the watched process writes; ends when that process ends. */
   input: AsyncIterable<Uint8Array>;
 }
 
-/** Waits for the end of the watched process; where that was no good one, sees to the VM. Throws MigrateError. */
+/**
+ * Waits until the watched process ends; if it died, gives the move up and resumes the VM. Throws
+ * MigrateError.
+ */
 export async function watchOver(
   { home: path, session, input }: WatchOptions,
   observe: Observer,
@@ -62,7 +67,7 @@ export async function watchOver(
     if (record === null || !providerOf(record).standsStill(record)) return;
     const release = await lockOf(home, record);
     try {
-      // An identity that is sealed cannot be asked for here: then the destination hears of it later.
+      // Nobody is there to unseal an identity: the destination is then told later.
       const insecure = record.peer === "insecure";
       const locked = () => Promise.reject(new MigrateError("passphrase-wrong", "nobody is there to ask"));
       const identity = async () =>
@@ -88,7 +93,7 @@ async function giveUpInTheEnd(session: string, local: LocalOptions): Promise<voi
   }
 }
 
-/** The dead process's lock goes with it, a moment later; a new send may have it by now. */
+/** The dead process's lock is released a moment later; a new send may hold it by now. */
 async function lockOf(home: string, record: { session: string; name: string }): Promise<() => void> {
   for (let tries = 1; ; tries++) {
     try {

@@ -1,4 +1,7 @@
-/** The source's way to a destination that it is measured against: the link, the question, and its end. */
+/**
+ * The source's side of a measurement against a destination: opens the link, asks for a process to measure
+ * against, and ends it.
+ */
 
 import { type Address, addressText } from "../../channel/address.ts";
 import type { ControlLink } from "../../channel/control-link.ts";
@@ -19,36 +22,39 @@ export interface MeasureAtOptions {
 export interface MeasuringRequest {
   /** The fingerprint that the measuring source's certificate will have. */
   source: string;
-  /** Largest number of bytes of one run. */
+  /** How many bytes one run may send at most. */
   mostBytes: number;
 }
 
-/** Where what the destination has started for us listens, and what proves who we are there. */
+/**
+ * The process that the destination started for this source: where it listens, and the secret to authenticate
+ * with.
+ */
 interface MeasuringPlace {
-  /** Of the door with TLS, and of the one without. */
+  /** The TCP ports with TLS and without. */
   port: number;
   plainPort: number;
-  /** The fingerprint that its certificate has. */
+  /** The fingerprint of its certificate. */
   destination: string;
   /** 32 bytes. */
   secret: Buffer;
 }
 
 export interface MeasuredAt extends MeasuringPlace {
-  /** Rejects when the destination is gone; never resolves. */
+  /** Rejects when the link to the destination ends; never resolves. */
   lost: Promise<never>;
-  /** True where the ticket was used up just now. */
+  /** True if this host was paired by the ticket just now. */
   paired: boolean;
   /** The destination's fingerprint. */
   peer: string;
-  /** Ends what was started there. */
+  /** Ends the process that was started there. */
   close(): Promise<void>;
 }
 
 /**
- * Asks the `migrate serve` at `address`, which must be known or have given a ticket. What it starts there
- * ends with `close`, or with this process. Throws MigrateError as openSourceLink does, and "policy" or
- * "busy" where the destination refuses.
+ * Asks the `migrate serve` at `address` for a process to measure against; this host must be trusted there, or
+ * have a ticket. The process ends on `close`, or with this process. Throws MigrateError as openSourceLink
+ * does, and "policy" or "busy" if the destination refuses.
  */
 export async function measureAt(options: MeasureAtOptions): Promise<MeasuredAt> {
   const home = openHome(options.home);
@@ -81,7 +87,7 @@ export async function measureAt(options: MeasureAtOptions): Promise<MeasuredAt> 
   }
 }
 
-/** Throws what the destination answers, and MigrateError "protocol" or "network". */
+/** Throws the destination's error, and MigrateError "protocol" or "network". */
 async function askToMeasure(
   link: ControlLink,
   { source, mostBytes }: MeasuringRequest,

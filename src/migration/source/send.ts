@@ -1,4 +1,4 @@
-/** `migrate send`: one VM from here to there. */
+/** `migrate send`: moves or copies one VM to a destination. */
 import { type Address, addressText } from "../../channel/address.ts";
 import type { HeartbeatTiming } from "../../channel/control-link.ts";
 import { loadIdentity } from "../../channel/identity.ts";
@@ -24,17 +24,19 @@ export interface SendOptions {
   /** Lanes: connections that carry chunks, each in a Worker of its own. */
   lanes: number;
   bandwidthBytesPerSec?: number | undefined;
-  /** How chunks, and the streams of a running VM, are compressed. */
+  /** How chunks and the streams of a running VM are compressed. */
   compression: Compression;
-  /** A VM of the destination's store from which much of this one may be taken. */
+  /** Name of a VM in the destination's store that has much in common with this one. */
   base?: string | undefined;
   after: "keep" | "rename" | "delete";
   copy: boolean;
-  /** How long a lost link is tried again, in milliseconds, counted from the last byte that got through. */
+  /** How long a lost link is retried, in milliseconds since the last progress. */
   retryForMs: number;
   insecure: boolean;
   passphrase: () => Promise<string>;
-  /** Watches over this process: resumes a VM that runs if it dies. Returns what ends the watch. */
+  /**
+   * Starts a guard that resumes a running VM if this process dies. Returns a function that ends the guard.
+   */
   guard?: ((session: string) => () => Promise<void>) | undefined;
   signal: AbortSignal;
   timing?: HeartbeatTiming | undefined;
@@ -42,9 +44,10 @@ export interface SendOptions {
 }
 
 /**
- * Moves or copies a VM. Returns what was done; the observer is told the same as its last event. Throws
- * MigrateError, after which the source still owns the VM, and a VM that ran runs here, unless it says otherwise:
- * "in-doubt", "not-owner", "qemu-failed" if QEMU cannot be asked, and what fails after the destination owns it.
+ * Moves or copies a VM. Returns the "done" event, which the observer receives as its last event. Throws
+ * MigrateError. Unless its code tells otherwise, the source then still owns the VM, and a VM that ran runs
+ * here: the exceptions are "in-doubt", "not-owner", "qemu-failed" if QEMU cannot be reached, and failures
+ * after the destination has become the owner.
  */
 export async function sendVm(options: SendOptions, observe: Observer): Promise<Report> {
   const home = openHome(options.home);
@@ -89,8 +92,9 @@ async function sendClaimed(
     return await new Source({ ...options, home, journal, session, departure, observe, now }).run();
   } catch (thrown) {
     await departure?.halt();
-    // Forgotten if no destination ever heard of it; else a VM that ran is taken back, and that is said. Only the end
-    // may have been left to do: then the destination gave back what an earlier process sent.
+    // The session may be forgotten, if no destination ever learned of it, or be over. Otherwise a VM that was
+    // stopped is resumed here. That includes a VM which an earlier process sent and the destination gave
+    // back.
     const record = journal.find(session);
     if (record === null || !providerOf(record).standsStill(record)) throw thrown;
     await applyLocally(session, { type: "given-up" }, local, departure ?? undefined);
@@ -101,7 +105,9 @@ async function sendClaimed(
   }
 }
 
-/** A session that no destination has heard of is forgotten if the VM cannot leave. */
+/**
+ * Begins the departure. If the VM cannot leave, a session of which no destination has learned is forgotten.
+ */
 function departOrForget(opened: OpenedVm, session: string, { journal }: LocalOptions): Departure {
   try {
     return opened.depart(session);

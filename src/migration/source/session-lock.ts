@@ -1,4 +1,4 @@
-/** One process at a time works on a session of the source. */
+/** Lets only one process at a time work on a session of the source. */
 import { closeSync, mkdirSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { tryFlock } from "../../platform/locks.ts";
@@ -6,8 +6,8 @@ import { MigrateError } from "../../protocol/errors.ts";
 import type { SessionRecord } from "../journal/journal.ts";
 
 /**
- * Takes the session's lock, which the kernel holds for as long as this process lives (flock(2)), and returns what
- * releases it earlier. Throws MigrateError "vm-busy" if another process has it.
+ * Locks the session; the kernel holds the lock as long as this process lives (flock(2)). Returns a function
+ * that releases it earlier. Throws MigrateError "vm-busy" if another process holds it.
  */
 export function lockSession(home: string, record: Pick<SessionRecord, "session" | "name">): () => void {
   const folder = join(home, "sessions");

@@ -1,6 +1,6 @@
 /**
- * One link of a source, from its first word to the end of the session or of the link: carries out
- * what the machine (source-machine.ts) decides, one action after the other.
+ * One link of a source, from its first message to the end of the session or of the link: carries out what the
+ * machine (ownership/source-machine.ts) decides, one action after the other.
  */
 
 import { openSourceLink, type SourceLink } from "../../channel/known-destination.ts";
@@ -39,7 +39,7 @@ export class SourceAttempt {
     this.#current?.link.fail(error);
   }
 
-  /** Resolves once the session is completed; throws what ended the attempt before that. */
+  /** Resolves once the session is completed. Throws what ended the attempt before that. */
   async run(): Promise<void> {
     const { link, socket } = await this.#openUnlessAborted();
     try {
@@ -58,10 +58,10 @@ export class SourceAttempt {
     }
   }
 
-  /** As `#open`; an abortion does not wait for a destination that says nothing. */
+  /** As `#open`, but an abortion does not wait for a destination that does not answer. */
   async #openUnlessAborted(): Promise<SourceLink> {
     const opening = this.#open();
-    // Whoever comes first is heard; the other one is not wanted any more.
+    // Only the first of the two to settle counts: a later rejection of the other is ignored.
     opening.catch(() => {});
     return Promise.race([opening, this.#abortion.promise]);
   }
@@ -71,7 +71,7 @@ export class SourceAttempt {
     const { home, address, identity, ticket, timing } = session.options;
     session.write("attempt", { attempt: session.record.attempt + 1 });
     const { session: id, attempt, peer: knownPeer, state } = session.record;
-    // Whoever else says that it has the VM, or never had it, must not be believed.
+    // No other host may be believed if it answers that it has the VM, or never had it.
     if (state === "released" || state === "confirmed") this.#requireSamePeer(knownPeer);
     const current = await openSourceLink({
       home,
@@ -97,7 +97,10 @@ export class SourceAttempt {
     return current;
   }
 
-  /** The destination is there and known: notes who it is, and tells it what it has missed. */
+  /**
+   * The destination is connected and authenticated: records who it is, and tells it of cancellations that it
+   * missed.
+   */
   async #greeted({ peer, paired }: SourceLink): Promise<void> {
     const session = this.#session;
     const { observe } = session.options;
@@ -123,7 +126,7 @@ export class SourceAttempt {
     await tellCancelled({ ...session.options, peer });
   }
 
-  /** The VM was released to one host, and only that host can say what became of it. */
+  /** The VM was released to one host, and only that host knows what became of it. */
   #requireSamePeer(peer: string): void {
     const { identity, ticket } = this.#session.options;
     const asked = identity === null ? "insecure" : (ticket?.destinationFingerprint ?? peer);
@@ -183,7 +186,8 @@ export class SourceAttempt {
       case "send-seal":
         return this.#seal();
       case "record-released":
-        // The last look: what was sent is what is there, and nobody wants to stop.
+        // The last check before the release: the files are still those that were sent, and nobody has asked
+        // to stop.
         departure?.files.verify();
         if (session.interrupted) throw session.interruption();
         session.meter.phase("handover");
@@ -205,7 +209,7 @@ export class SourceAttempt {
     if (!(await this.#steps.perform(action))) throw new MigrateError("bug", `nobody carries out ${action}`);
   }
 
-  /** Says what there is to move, and hears what the destination has of it. */
+  /** Sends the offer, and receives which parts of it the destination already has. */
   async #offer(): Promise<void> {
     const { meter, record, options } = this.#session;
     const { link } = this.#current!;

@@ -1,4 +1,7 @@
-/** One link's transfer: the source's files, what the destination has of them, and the lanes between. */
+/**
+ * The files of one link's transfer: the source's tags of them, the destination's, and the lanes that send the
+ * difference.
+ */
 import { calleeOf } from "../../channel/call.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { limits } from "../../protocol/limits.ts";
@@ -10,16 +13,16 @@ import { mostLanes } from "../../transfer/compression/lane-memory.ts";
 import { LanePool } from "../../transfer/lanes/lane-pool.ts";
 import type { SourceSession } from "./source-session.ts";
 
-/** Bytes of VM that make another lane worth its connection. */
+/** For how many bytes of the VM another lane is worth its connection. */
 const laneWorthBytes = 8 * limits.chunkBytes;
 
 export class SourceFiles {
   readonly #session: SourceSession;
-  /** What the destination has of each file; null where it has nothing. */
+  /** The destination's tags of each file; null if it has nothing of it. */
   readonly #theirs: (TagTable | null)[];
-  /** Tags that INVENTORY may still bring. */
+  /** How many tags INVENTORY may still bring. */
   #tagsLeft: number;
-  /** What the destination said of itself in ACCEPT. */
+  /** What the destination supports, as its ACCEPT tells. */
   #zstd = false;
   #repeats = false;
   #indexKey: Uint8Array | null = null;
@@ -35,14 +38,17 @@ export class SourceFiles {
     return this.#theirs.some((table) => table !== null);
   }
 
-  /** Takes an INVENTORY payload. Throws MigrateError "protocol" for what the VM does not have. */
+  /**
+   * Takes the payload of an INVENTORY frame. Throws MigrateError "protocol" if it names what the VM does not
+   * have, or more tags than the VM has chunks.
+   */
   inventory(payload: Buffer): void {
     const known = this.#session.tags;
     const { file, firstChunk, tags } = parseInventory(
       payload,
       known.map(({ chunks }) => chunks),
     );
-    // Each tag once: a list that begins again would never end.
+    // Each tag may come once: a list that starts over could go on forever. An empty frame counts as one tag.
     this.#tagsLeft -= Math.max(1, tags.length);
     if (this.#tagsLeft < 0) {
       throw new MigrateError("protocol", "more tags came than the VM has chunks", { side: "destination" });
@@ -52,18 +58,21 @@ export class SourceFiles {
   }
 
   /**
-   * The destination takes compressed chunks if `zstd` says so, and shortened ones that repeat what it has received if
-   * `copies` does; it has an index with this key (hex).
+   * Takes what ACCEPT offers: with `zstd` the destination accepts compressed chunks, with `copies` also short
+   * ones that refer to data which it has received; `index` is the key of its store's index, in hex.
    */
   accepted({ zstd, copies, index }: Pick<MessageBody<"accept">, "zstd" | "copies" | "index">): void {
     this.#zstd = zstd === true;
     this.#repeats = copies === true;
-    // On an insecure link there is nobody whom what a chunk looks like could be told.
+    // On an insecure link the peer is unknown, and hashes of the VM's blocks must not be sent to it.
     const isSecure = this.#session.options.identity !== null;
     this.#indexKey = index === undefined || !isSecure ? null : Buffer.from(index, "hex");
   }
 
-  /** These files have changed since they were sent: the destination has what their tags say, and they are read anew. */
+  /**
+   * These files have changed since they were sent: their tags now tell what the destination has, and they are
+   * read anew.
+   */
   again(files: readonly number[]): void {
     const { tags } = this.#session;
     for (const file of files) {
@@ -72,7 +81,7 @@ export class SourceFiles {
     }
   }
 
-  /** The lanes that bring over what the destination `peer` does not have. */
+  /** Returns the lanes that send what the destination `peer` does not have. */
   lanes(peer: string, laneToken: string): LanePool {
     const session = this.#session;
     const { address, identity, lanes, bandwidthBytesPerSec, compression, departure } = session.options;
@@ -93,7 +102,7 @@ export class SourceFiles {
       files: record.files.map((file, i) => ({
         path: file.path!,
         fd: departure.files.fd(i),
-        // What the store has of the disks costs nothing, and of it the RAM's pages may then be repeats.
+        // Disks go first: what the store has of them costs nothing, and pages of the RAM may then repeat it.
         rank: this.#indexKey !== null && file.kind !== "disk" ? 1 : 0,
         tags: session.tags[i]!,
         theirs: this.#theirs[i] ?? null,

@@ -1,4 +1,4 @@
-/** What a source keeps over all links of a session: its record, what it knows of its files, its meter. */
+/** What a source keeps across all links of a session: its record, the tags of its files, and its meter. */
 
 import type { Address } from "../../channel/address.ts";
 import type { HeartbeatTiming } from "../../channel/control-link.ts";
@@ -19,7 +19,7 @@ export interface SourceOptions {
   home: string;
   journal: Journal;
   session: string;
-  /** Null if the session was released before: only its end is left. */
+  /** Null if the session was released before, and only has to end. */
   departure: Departure | null;
   identity: Identity | null;
   address: Address;
@@ -27,7 +27,7 @@ export interface SourceOptions {
   lanes: number;
   bandwidthBytesPerSec?: number | undefined;
   compression: Compression;
-  /** A VM of the destination's store from which much of this one may be taken. */
+  /** Name of a VM in the destination's store that has much in common with this one. */
   base?: string | undefined;
   retryForMs: number;
   signal: AbortSignal;
@@ -39,18 +39,20 @@ export interface SourceOptions {
 export class SourceSession {
   readonly options: SourceOptions;
   readonly meter: ProgressMeter;
-  /** The tags of each file, as far as they have been computed. */
+  /** The tags of each file that have been computed so far. */
   readonly tags: SourceTags[];
   chunksSent = 0;
-  /** Bytes of data that the destination had in its store. */
+  /** Bytes of data that the destination found in its store. */
   foundBytes = 0;
-  /** Bytes of data that were sent as copies of what it had received. */
+  /** Bytes of data that were sent as references to data which the destination had received. */
   repeatedBytes = 0;
   /** True once a link has stood in this process. */
   linked = false;
-  /** True once the person wants to stop. */
+  /** True once the person has asked to stop. */
   interrupted = false;
-  /** How long the VM ran nowhere, once the destination has said that it runs there. */
+  /**
+   * How long the VM ran nowhere, in milliseconds; undefined until the destination answers that it runs there.
+   */
   downtimeMs: number | undefined;
 
   constructor(options: SourceOptions) {
@@ -59,12 +61,12 @@ export class SourceSession {
     this.tags = this.record.files.map(({ bytes }) => new SourceTags(bytes));
   }
 
-  /** As the journal has it now. */
+  /** The session's record as it is in the journal now. */
   get record(): SessionRecord {
     return this.options.journal.find(this.options.session)!;
   }
 
-  /** How long the destination may take over an answer, in milliseconds; undefined for as long as it likes. */
+  /** How long the destination may take to answer, in milliseconds; undefined if there is no limit. */
   get answerMs(): number | undefined {
     return providerOf(this.record).answerMs(this.record);
   }
@@ -75,7 +77,7 @@ export class SourceSession {
     journal.write(label, () => journal.update(session, { ...change, updatedAtMs: now() }));
   }
 
-  /** What a person hears whose wish to stop was met. */
+  /** Returns the error that ends this process because the person asked it to stop. */
   interruption(): MigrateError {
     return new MigrateError("interrupted", "interrupted; the VM stays here", {
       side: "source",
@@ -86,19 +88,19 @@ export class SourceSession {
     });
   }
 
-  /** True where the person's wish to stop can be met: nothing has been released. */
+  /** True if the person has asked to stop and nothing has been released, so that it is possible. */
   get mayStop(): boolean {
     return this.interrupted && this.record.state === "sending";
   }
 
-  /** No destination has heard of the session: then there is nothing to take up again. */
+  /** Forgets a session of which no destination has learned: there is nothing to resume. */
   forgetUnlessLinked(): void {
     const { journal, session } = this.options;
     if (this.record.state !== "sending" || this.record.peer !== "") return;
     journal.write("forgotten", () => journal.remove(session));
   }
 
-  /** The digests of the files and of the VM, once every tag is known. */
+  /** Returns the digests of the files and of the VM; every tag must be known. */
   digests(): { files: string[]; vm: string } {
     const { name, files } = this.record;
     const digests = this.tags.map((tags) => tags.digest());
@@ -107,13 +109,15 @@ export class SourceSession {
     return { files: digests, vm: vmDigest(name, [...parts, ...streamParts(streams)]) };
   }
 
-  /** The destination says that a VM that ran runs there now. */
+  /** Notes the downtime: the destination has answered that a VM which ran runs there now. */
   resumedThere(): void {
     const stoppedAtMs = this.options.departure?.stoppedAtMs;
     if (stoppedAtMs !== undefined) this.downtimeMs ??= performance.now() - stoppedAtMs;
   }
 
-  /** Ends the session in the journal where it has ended, and says so. */
+  /**
+   * Records the end of the session, if it has ended, and reports to the observer. Returns the "done" event.
+   */
   report(ended: boolean): Report {
     const { observe, now } = this.options;
     const { wireBytes } = this.meter;

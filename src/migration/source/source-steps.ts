@@ -1,6 +1,7 @@
 /**
- * The source's ownership machine (ownership/source-machine.ts) over a session of the journal: gives it events,
- * and carries out those of its actions that need no link. Every change of a source's record is made here.
+ * Runs the source's ownership machine (ownership/source-machine.ts) on a session of the journal: passes
+ * events to it, and carries out those of its actions that need no link. Every change of a source's state in
+ * the journal is made here.
  */
 import { MigrateError } from "../../protocol/errors.ts";
 import { markReleased, unmarkReleased } from "../../vm/folder/release-mark.ts";
@@ -21,7 +22,7 @@ export interface SourceStepsOptions {
   home: string;
   journal: Journal;
   session: string;
-  /** The VM as this process has it; undefined if it only ends what another one began. */
+  /** This process's departure; undefined if the process only ends a session that another one began. */
   departure?: Departure | undefined;
   observe: Observer;
   now: () => number;
@@ -30,7 +31,7 @@ export interface SourceStepsOptions {
 export class SourceSteps {
   readonly #options: SourceStepsOptions;
   #state: SourceState;
-  /** The record that the step under way was decided on. */
+  /** The record on which the current step was decided. */
   #decidedOn: SourceRecord;
 
   /** Begins from the session's record as it is now. */
@@ -41,7 +42,7 @@ export class SourceSteps {
     this.#decidedOn = this.#state.record;
   }
 
-  /** As the journal has it now. */
+  /** The session's record as it is in the journal now. */
   get record(): SessionRecord {
     return this.#options.journal.find(this.#options.session)!;
   }
@@ -50,7 +51,10 @@ export class SourceSteps {
     return this.#state;
   }
 
-  /** Gives the machine an event. Returns the actions, which the caller sees to in their order. */
+  /**
+   * Passes an event to the machine. Returns the actions, which the caller carries out in order; after a
+   * refusal the state is unchanged.
+   */
   step(event: SourceEvent): SourceAction[] {
     const { state, actions } = sourceStep(this.#state, event);
     if (actions.some(isRefusal)) return actions;
@@ -59,7 +63,7 @@ export class SourceSteps {
     return actions;
   }
 
-  /** Carries out an action if it needs no link, and returns whether it did. Throws MigrateError. */
+  /** Carries out an action if it needs no link. Returns false if it does need one. Throws MigrateError. */
   async perform(action: SourceAction): Promise<boolean> {
     const { home, departure, now } = this.#options;
     const provider = providerOf(this.record);
@@ -117,7 +121,7 @@ export class SourceSteps {
     journal.write(label, () => journal.update(session, { ...change, updatedAtMs: now() }));
   }
 
-  /** What cannot be marked is released all the same: the record says so, as it does for every file. */
+  /** Files that cannot be marked are released nevertheless: the record tells so for every file. */
   #mark(): void {
     const { session, peer, name } = this.record;
     const unmarked = providerOf(this.record)
@@ -130,7 +134,9 @@ export class SourceSteps {
     });
   }
 
-  /** Throws MigrateError "io" if a mark cannot be taken off: what keeps it could not be sent again. */
+  /**
+   * Throws MigrateError "io" if a mark cannot be removed: a file that keeps its mark could not be sent again.
+   */
   #unmark(): void {
     const { session } = this.record;
     for (const { path } of providerOf(this.record).ownFiles(this.record)) {

@@ -1,4 +1,4 @@
-/** One link's transfer: the files by lanes, and what of a running VM goes by streams. */
+/** One link's transfer: the files go over lanes, and the other parts of a running VM over streams. */
 import { calleeOf } from "../../channel/call.ts";
 import type { ControlLink } from "../../channel/control-link.ts";
 import { MigrateError } from "../../protocol/errors.ts";
@@ -35,18 +35,21 @@ export class SourceTransfer {
     this.#pool?.abort(error);
   }
 
-  /** Resolves once everything is at the destination. Throws what ended the link before, or the abortion. */
+  /**
+   * Resolves once everything is at the destination. Throws what ended the link before that, or the error of
+   * `abort`.
+   */
   async run(): Promise<void> {
     const { meter, record } = this.#session;
     const departure = this.#departure;
     meter.begin([...record.files, ...departure.streamed], []);
     await departure.standStill();
-    // What was written until it stood still is what is sent.
+    // What was written before the VM stood still is read and sent below: it is not a change since then.
     departure.rewritten();
     if (!departure.isLive) meter.phase("stop-and-copy");
     await this.#sendFiles();
     await this.#carry();
-    // Whoever closes the VM's images may write their last metadata.
+    // When QEMU closes the VM's images, it may write their last metadata: those files are sent again.
     const again = departure.rewritten();
     if (again.length === 0) return;
     this.#files.again(again);
@@ -65,7 +68,7 @@ export class SourceTransfer {
     const { link, peer, laneToken } = this.#to;
     const pool = this.#files.lanes(peer, laneToken);
     this.#pool = pool;
-    // Whatever ends the control connection ends the lanes.
+    // If the control connection ends, the lanes end as well.
     link.onClosed((error) => pool.abort(error));
     if (this.#aborted) pool.abort(this.#aborted);
     await pool.run();

@@ -1,18 +1,16 @@
-/**
- * The source: one link after another until the session has ended, or the person's patience has.
- */
+/** The source: opens one link after another until the session has ended, or the time for retries is over. */
 import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
 import type { SessionRecord } from "../journal/journal.ts";
 import type { Report } from "../report/report.ts";
 import { SourceAttempt } from "./source-attempt.ts";
 import { type SourceOptions, SourceSession } from "./source-session.ts";
 
-/** How long the source tries to tell the destination that it knows: the VM has moved by then. */
+/** How long the source tries to send CONFIRM, in milliseconds: by then the VM has moved. */
 const confirmForMs = 30_000;
 
 const firstDelayMs = 200;
 const mostDelayMs = 10_000;
-/** Connections that may fail before a session has ever had one. */
+/** How many connections may fail if the session has never had one. */
 const firstTries = 3;
 
 export class Source {
@@ -25,8 +23,8 @@ export class Source {
   }
 
   /**
-   * Works until the session has ended. Throws the MigrateError that ended it early; the session can
-   * be taken up again after any of them, but for "cancelled".
+   * Works until the session has ended. Returns the "done" event. Throws the MigrateError that ended it early;
+   * the session can be resumed after any of them except "cancelled".
    */
   async run(): Promise<Report> {
     const { signal } = this.#session.options;
@@ -59,7 +57,8 @@ export class Source {
       } catch (thrown) {
         const error = asMigrateError(thrown);
         const record = session.record;
-        // Only what is new counts: a destination that forgets all each time would keep us for good.
+        // Only new bytes count as progress: a destination that forgets everything each time would keep this
+        // process forever.
         if (doneBytes() > doneBefore) {
           lostAtMs = performance.now();
           delayMs = firstDelayMs;
@@ -90,15 +89,15 @@ export class Source {
     }
   }
 
-  /** How long it makes sense to try again, whatever the person's patience. */
+  /** How long retries make sense at most, in milliseconds, whatever the person has asked for. */
   #mostPatienceMs(record: SessionRecord): number {
     if (record.state === "confirmed") return confirmForMs;
-    // Once released, how long it stands still here makes no difference.
+    // Once the VM is released, giving up early would not resume it here.
     if (record.state !== "sending") return Number.POSITIVE_INFINITY;
     return this.#session.options.departure?.patienceMs ?? Number.POSITIVE_INFINITY;
   }
 
-  /** The VM has moved and our files are dealt with; only the destination's record stays open. */
+  /** The VM has moved and the source's files are retired; only the destination's record stays open. */
   #unconfirmed(error: MigrateError): Report {
     this.#session.options.observe({
       event: "warning",
@@ -122,7 +121,7 @@ export class Source {
     this.#wake?.();
   }
 
-  /** The error as the person is to see it, given what the journal says now. */
+  /** Returns the error that the person sees, which depends on the record's state. */
   #final(error: MigrateError, record: SessionRecord): MigrateError {
     if (this.#session.mayStop) return this.#session.interruption();
     const id = record.session.slice(0, 12);

@@ -1,4 +1,4 @@
-/** Which files of a store a VM that arrives is compared with. */
+/** Which files of a store an arriving VM is compared with. */
 import { expect, test } from "bun:test";
 import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -21,7 +21,7 @@ const offer = (files: Comparable["files"], base?: string): Comparable => ({
   ...(base === undefined ? {} : { base }),
 });
 
-/** A VM's folder in the store; with `manifest` false its files lie there and nothing tells of them. */
+/** A VM's folder in the store; without `manifest` it has no vm.json. */
 function vm(name: string, files: [Kind, string][], { manifest = true, vmId = "" } = {}): string {
   const folder = join(store, name);
   mkdirSync(folder);

@@ -60,7 +60,7 @@ describe("a session at the destination", () => {
   test("does not exist for another peer", async () => {
     const visit = await played.visit(1);
     await visit.say("offer", emptyOffer).hearNames(1);
-    // It hears what it would hear of a session that nobody has.
+    // It receives the same answer as for a session that nobody has.
     for (const [request, answer] of [
       ["cancel", "cancelled"],
       ["release", "error unknown-session"],
@@ -72,7 +72,7 @@ describe("a session at the destination", () => {
     asking.say("query", { session });
     expect((await asking.hear()).body).toEqual({ session, state: "unknown" });
     expect(played.record?.state).toBe("receiving");
-    // The one that was there is there still.
+    // The existing VM is still there.
     expect(await visit.say("cancel", {}).hearNames(1)).toEqual(["cancelled"]);
   });
 });
@@ -142,7 +142,10 @@ describe("a lane", () => {
 });
 
 describe("a person's word in the middle of a request", () => {
-  /** Another process decides just before the destination writes `label`: what that was decided on is out of date then. */
+  /**
+   * Another process decides just before the destination writes `label`, so that its own decision is out of
+   * date.
+   */
   const before = (label: string, ...decision: string[]) => {
     const said = Promise.withResolvers<void>();
     played.beforeWrite = (written) => {

@@ -1,4 +1,7 @@
-/** A destination without sockets and Workers: the test says what came in by a door and hears what goes out. */
+/**
+ * A destination without sockets and Workers: the test plays the doors, sends what they would receive, and
+ * reads the answers.
+ */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -49,7 +52,7 @@ export class Visit {
   #wake: (() => void) | undefined;
   /** True once the destination has closed it. */
   closed = false;
-  /** What a lane was let in with. */
+  /** What an admitted lane was granted. */
   grant: LaneGrant | undefined;
   readonly decoder = new FrameDecoder("control", (name, payload) => {
     this.#heard.push(decodeMessage(name as MessageName, Buffer.from(payload)));
@@ -67,7 +70,7 @@ export class Visit {
     return this;
   }
 
-  /** The next thing that the destination says here. */
+  /** The next message that the destination sends on this connection. */
   async hear(): Promise<Message> {
     while (this.#heard.length === 0) {
       const heard = new Promise<void>((resolve) => {
@@ -97,7 +100,7 @@ export class PlayedDestination {
   readonly root = mkdtempSync(join(tmpdir(), "migrate-destination-"));
   readonly home = openHome(join(this.root, "home"));
   readonly store = join(this.root, "store");
-  /** Called before each durable write with its label; what it throws or does, it does in between. */
+  /** Called before each durable write with its label. */
   beforeWrite: (label: string) => void = () => {};
   readonly journal = Journal.open(this.home, (when, label) => {
     if (when === "before") this.beforeWrite(label);
@@ -117,7 +120,7 @@ export class PlayedDestination {
       maxSessions: 8,
       observe: () => {},
       now: () => Date.now(),
-      // Whom to trust is another test's business; here a peer's name is believed.
+      // Trust is tested elsewhere; here every peer is trusted.
       insecure: true,
       tickets: new TicketBook(`sha256:${"0".repeat(64)}`, { monotonicMs: () => performance.now() }),
       trust: () => TrustFile.load(this.home),
@@ -131,7 +134,7 @@ export class PlayedDestination {
     } as unknown as DoorPool;
   }
 
-  /** A control connection that names the session, WELCOME already heard. */
+  /** A control connection that names the session, and has received WELCOME. */
   async visit(attempt: number, peer = "sha256:source"): Promise<Visit> {
     const conn = this.#visits.size + 1;
     const visit = new Visit(conn, this.destination);
@@ -142,7 +145,7 @@ export class PlayedDestination {
     return visit;
   }
 
-  /** A lane that names the session; its `grant` says whether it was let in. */
+  /** A lane that names the session; its `grant` is set if it was admitted. */
   lane(laneToken: string, peer = "sha256:source"): Visit {
     const conn = this.#visits.size + 1;
     const visit = new Visit(conn, this.destination);
@@ -158,7 +161,7 @@ export class PlayedDestination {
   async close(): Promise<void> {
     for (const visit of this.#visits.values()) visit.end();
     await this.destination.stop();
-    // What each connection's end still writes is written by then.
+    // By then, whatever is written when a connection ends is written.
     await new Promise(setImmediate);
     this.journal.close();
     rmSync(this.root, { recursive: true, force: true });

@@ -35,7 +35,7 @@ afterEach(() => {
   store.remove();
 });
 
-/** A lane whose connection only remembers what was said on it. */
+/** A lane whose connection only records what was sent on it. */
 function newLane(): LaneReceiver {
   const link = { bytesReceived: 0, send: (frame: Buffer) => void acks.push(frame) } as unknown as FrameSocket;
   const post = (message: FromDoor) => {
@@ -51,7 +51,7 @@ function chunkOf(file: number, chunk: number, data: Buffer): Buffer {
   return slowFrame(file, chunk, slowTag(key, file, chunk, body), body).subarray(frameHeaderBytes);
 }
 
-/** The digests that a source of this content would say. */
+/** The digests that a source with this content would send. */
 function digestsOf(contents: Buffer[]): { digest: string; each: string[] } {
   const each = contents.map((content, file) => {
     const table = new TagTable(content.length);
@@ -73,7 +73,7 @@ function digestsOf(contents: Buffer[]): { digest: string; each: string[] } {
 const contentOf = (file: number) => readFileSync(received.staging.paths[file]!);
 const settled = () => new Promise<void>((done) => setImmediate(done));
 
-/** Data of a chunk: some pages of something, the others zeros. */
+/** A chunk's data: some pages with data, the others zero. */
 const pages = (length: number, ...numbers: number[]) => {
   const data = Buffer.alloc(length);
   for (const number of numbers)
@@ -128,7 +128,7 @@ describe("a lane of the destination", () => {
     await settled();
     const disk = Buffer.concat([changed, Buffer.alloc(chunkBytes + 5000)]);
     expect(contentOf(0).equals(disk)).toBe(true);
-    // By the tags that came: were all read once more, a VM that stands still would wait for it.
+    // The received tags are compared: to read everything again would add to the downtime.
     writeSync(store.open(received.staging.paths[1]!), Buffer.of(0xee), 0, 1, 77);
     const { digest, each } = digestsOf([disk, pages(6000, 0, 1)]);
     await received.seal("web1", digest, each);
@@ -245,7 +245,7 @@ describe("what a session has received", () => {
   test("is read again where one chunk came with two contents, at the seal and by the next link", async () => {
     await received.takeStock();
     await receive();
-    // On a first link nothing is punched: a page of the first content is left under the second.
+    // On the first link no holes are punched: a page of the first content remains under the second.
     const lane = newLane();
     lane.frame("chunk", chunkOf(0, 0, pages(chunkBytes, 7)));
     await settled();

@@ -1,6 +1,7 @@
 /**
- * Homes that version 0.1.0 made (test/fixtures/home-0.1.0), before sessions named their provider: a source and a
- * destination that know each other, with sessions in every state that a death or a person can leave one in.
+ * Homes of version 0.1.0 (test/fixtures/home-0.1.0), in which sessions do not name their provider: a source
+ * and a destination that know each other, with sessions in every state that a crash or a person can leave one
+ * in.
  */
 import { Database } from "bun:sqlite";
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
@@ -110,7 +111,7 @@ test("identities and trust files of version 0.1.0 let a VM move without a ticket
   );
   const { address, fingerprint } = await serve.waitFor("listening");
   expect(fingerprint).toBe(identities[1]!.fingerprint);
-  // The port is another one than that of the day: a person would edit the line as well.
+  // The port differs from that in the fixture: a person would edit the line as well.
   const trust = readFileSync(join(home("source"), "trust"), "utf8");
   expect(trust).toContain("127.0.0.1:7600");
   writeFileSync(join(home("source"), "trust"), trust.replace("127.0.0.1:7600", address));

@@ -1,7 +1,7 @@
 /**
- * What the destination does with the requests that it hears and the actions of its machine, as
- * destination.ts and destination-session.ts do: the newest connection speaks, one request at a time, a
- * record is written over the record that was decided on.
+ * How the destination handles requests and carries out its machine's actions, as destination.ts and
+ * destination-session.ts do: only the newest connection is obeyed, one request at a time, and a record is
+ * written only over the one on which the step was decided.
  */
 import type {
   DestinationAction,
@@ -27,7 +27,7 @@ export function recordDestination(world: World, to: DestinationRecord): string |
     : `the destination's record went ${from}>${to}`;
 }
 
-/** What the machine says to an event, as the destination's to do. */
+/** The machine's answer to an event, for the destination to carry out. */
 export function actionsAt(world: World, rules: Rules, event: DestinationEvent): DestinationAction[] {
   const state = stateOf(world);
   const witness = rules.looksAtFiles ? state.witness : { published: false, runs: false };
@@ -120,7 +120,7 @@ function performDestination(world: World, rules: Rules, action: DestinationActio
     if (record !== world.dstRecord) broke = recordDestination(world, record);
     world.began = record;
   } else if (action.startsWith("send-")) {
-    // Files that are not there are made anew (received-files.ts, takeStock).
+    // Missing files are created anew (received-files.ts, takeStock).
     if (action === "send-accept-receiving" && world.place === "none") world.place = "staging";
     if (action === "send-accept-receiving") world.grant = link && !link.shut ? world.current : 0;
     if (link && !link.cut) link.down.push(action.slice("send-".length));
@@ -162,7 +162,10 @@ function performDestination(world: World, rules: Rules, action: DestinationActio
   return broke;
 }
 
-/** What `migrate resolve` does: over the store, the run folder and the journal alone (decide-at-destination.ts). */
+/**
+ * What `migrate resolve` does, with only the store, the run folder and the journal
+ * (decide-at-destination.ts).
+ */
 function performResolve(world: World, action: DestinationAction): string | undefined {
   world.resolveTodo.shift();
   const to = (record: DestinationRecord) => {
@@ -171,7 +174,7 @@ function performResolve(world: World, action: DestinationAction): string | undef
       return undefined;
     }
     world.resolveOn = record;
-    // The person has settled what nobody could tell.
+    // The person has settled what no program could know.
     world.doubt = false;
     return recordDestination(world, record);
   };

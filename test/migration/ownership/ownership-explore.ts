@@ -1,4 +1,4 @@
-/** Visits every world that can come of the first one, and says what is wrong with any of them. */
+/** Visits every world that can follow from the first one, and returns the first violation. */
 import type { Mode } from "../../../src/migration/ownership/phases.ts";
 import { movesFrom, type Rules } from "./ownership-moves.ts";
 import { begin, isEnded, keyOf, type World, wrongIn } from "./ownership-world.ts";
@@ -6,17 +6,20 @@ import { begin, isEnded, keyOf, type World, wrongIn } from "./ownership-world.ts
 export interface Explored {
   worlds: number;
   moves: number;
-  /** The first thing that is wrong, with the way there. */
+  /** The first violation, with the moves that lead to it. */
   wrong: string | undefined;
 }
 
-/** Takes how many things may go wrong in one history. Breadth first, so that the way to what is wrong is a shortest one. */
+/**
+ * Takes how many failures one history may have. Breadth first, so that the way to a violation is a shortest
+ * one.
+ */
 export function explore(mode: Mode, rules: Rules, most: number, runs = false): Explored {
   const first = begin(mode, most, runs);
   const indices = new Map<string, number>([[keyOf(first), 0]]);
   const queue: (World | undefined)[] = [first];
   const came: { from: number; by: string }[] = [{ from: -1, by: "" }];
-  /** By world: where it goes by itself. */
+  /** For each world, the worlds that follow without a failure. */
   const own: number[][] = [];
   const ended: boolean[] = [];
   let moves = 0;
@@ -45,7 +48,7 @@ export function explore(mode: Mode, rules: Rules, most: number, runs = false): E
         queue.push(move.world);
         came.push({ from: at, by: move.name });
       }
-      // What is said to an end that both know is no way out of it.
+      // A message that arrives after an end which both sides know does not undo that end.
       if (move.own && !isOver) onward.push(index);
     }
     own.push(onward);
@@ -62,8 +65,9 @@ export function explore(mode: Mode, rules: Rules, most: number, runs = false): E
 }
 
 /**
- * A world from which the two, left to themselves, come to no end: one where nothing can happen that is
- * no end, or one on a circle. Without either every way ends, since there are so many worlds and no more.
+ * Returns a world from which source and destination, left to themselves, reach no end: one where nothing can
+ * happen although it is no end, or one on a cycle. If there is neither, every way ends, since the number of
+ * worlds is finite.
  */
 function neverEnds(own: readonly number[][], ended: readonly boolean[]): number | undefined {
   const left = own.map((onward) => onward.length);

@@ -1,4 +1,7 @@
-/** What may come of a world: what the two do by themselves, and what goes wrong (ownership.test.ts). */
+/**
+ * The worlds that can follow from a world: by what the two hosts do by themselves, and by failures
+ * (ownership.test.ts).
+ */
 import { destinationStep } from "../../../src/migration/ownership/destination-machine.ts";
 import { sourceStep } from "../../../src/migration/ownership/source-machine.ts";
 import { destinationMoves } from "./ownership-destination.ts";
@@ -6,23 +9,23 @@ import { sourceMoves } from "./ownership-source.ts";
 import { troubles } from "./ownership-troubles.ts";
 import { copyOf, type World } from "./ownership-world.ts";
 
-/** What the program does, and what a broken one would do instead. */
+/** Which rules the program follows, and what a broken one does instead. */
 export interface Rules {
   sourceStep: typeof sourceStep;
   destinationStep: typeof destinationStep;
-  /** A broken one: what ran and is gone is taken for what never ran (arriving-vm.ts). */
+  /** Broken: a VM that ran and is gone is mistaken for one that never ran (arriving-vm.ts). */
   givesBackWhatRan: boolean;
   /** Only the newest connection of a session is obeyed (destination.ts). */
   newestOnly: boolean;
-  /** It is known, too, where the session has no record. */
+  /** The newest connection is known even if the session has no record. */
   remembersAttempts: boolean;
   /** A record is written only over the record that was decided on (journal.ts, `step`). */
   comparesRecord: boolean;
-  /** What goes wrong includes journals that are restored from a backup, or lost. */
+  /** The failures include journals that are restored from a backup, or lost. */
   restoresJournals: boolean;
-  /** The source asks its files before it believes its record (apply-locally.ts). */
+  /** The source believes its files before its record (apply-locally.ts). */
   believesFiles: boolean;
-  /** The destination asks store and programs before it believes its record (destination-session.ts). */
+  /** The destination checks store and programs before it believes its record (destination-session.ts). */
   looksAtFiles: boolean;
 }
 
@@ -40,16 +43,16 @@ export const program: Rules = {
 
 export interface Move {
   name: string;
-  /** Not something that goes wrong or a person does: what the two would do by themselves. */
+  /** True for what the two hosts do by themselves: neither a failure nor a person's action. */
   own: boolean;
   world: World;
-  /** What this move broke, where it did. */
+  /** What this move broke, in words, if anything. */
   broke?: string | undefined;
 }
 
 export type Add = (name: string, own: boolean, change: (next: World) => unknown) => void;
 
-/** Every world that can come of this one. */
+/** Returns every world that can follow from this one. */
 export function movesFrom(world: World, rules: Rules): Move[] {
   const moves: Move[] = [];
   const add = (name: string, own: boolean, change: (next: World) => unknown) => {

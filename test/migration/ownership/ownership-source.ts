@@ -1,7 +1,7 @@
 /**
- * What the source does with the actions of its machine, as source-steps.ts, source-attempt.ts and apply-locally.ts do:
- * one after the other, a message only while the link takes it, everything but the record and the files forgotten
- * with the link.
+ * How the source carries out its machine's actions, as source-steps.ts, source-attempt.ts and
+ * apply-locally.ts do: one after the other, sending only while the link accepts messages. Everything but the
+ * record and the files is forgotten with the link.
  */
 import { destinationMayRun } from "../../../src/migration/ownership/owner.ts";
 import { isEdge, type SourceRecord } from "../../../src/migration/ownership/records.ts";
@@ -36,7 +36,7 @@ function stateOfSource(world: World): SourceState {
   return { mode, record: machineRecord, phase, standsStill: standsStill(world) };
 }
 
-/** Gives the machine an event. With no link, what the files say is believed first (apply-locally.ts). */
+/** Passes an event to the machine. If no link stands, the files are believed first (apply-locally.ts). */
 export function stepSource(world: World, rules: Rules, event: SourceEvent): void {
   const { state, actions } = rules.sourceStep(stateOfSource(world), event);
   if (actions.some((action) => action.startsWith("refuse"))) {
@@ -49,14 +49,14 @@ export function stepSource(world: World, rules: Rules, event: SourceEvent): void
   world.sourceTodo.push(...actions);
 }
 
-/** Gives the machine an event that comes while no link stands. */
+/** Passes an event to the machine that occurs while no link stands. */
 export function applyLocally(world: World, rules: Rules, event: SourceEvent): string | undefined {
   const { refused, broke } = believeFiles(world, rules);
   if (!refused) stepSource(world, rules, event);
   return broke;
 }
 
-/** What the files say comes before the record (apply-locally.ts). */
+/** The files' marks are believed before the record (apply-locally.ts). */
 function believeFiles(world: World, rules: Rules): { refused: boolean; broke?: string | undefined } {
   if (!rules.believesFiles || !world.mark || world.mode === "copy") return { refused: false };
   const { state, actions } = rules.sourceStep(stateOfSource(world), { type: "found-marked" });
@@ -68,7 +68,7 @@ function believeFiles(world: World, rules: Rules): { refused: boolean; broke?: s
   };
 }
 
-/** The journal says that the session was given up, and the files that they were released. */
+/** In the journal the session is cancelled, but the files are marked as released. */
 export function isRestoredToCancelled({ srcRecord, mark }: World): boolean {
   return srcRecord === "cancelled" && mark;
 }
@@ -94,11 +94,11 @@ export function sourceMoves(world: World, rules: Rules, add: Add): void {
   if (world.link === 0) {
     if (rules.believesFiles && isRestoredToCancelled(world)) return;
     if (standsStill(world) && world.stopped && world.srcRecord === "cancelled") {
-      // What send does at its end, and its guard if it died.
+      // What `migrate send` does at its end, and the guard if `send` died.
       add("the source takes the VM back", true, (next) => applyLocally(next, rules, { type: "given-up" }));
       return;
     }
-    // In doubt it is said and left to a person; asking again would give the same answer.
+    // A doubt is reported and left to a person; to ask again would return the same answer.
     if (world.over || world.doubt) return;
     add("the source connects", true, (next) => {
       next.attempt++;

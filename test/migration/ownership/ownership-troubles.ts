@@ -1,4 +1,4 @@
-/** What goes wrong, and what a person does, at any time and in any order. */
+/** Failures, and the actions of a person, at any time and in any order. */
 import { destinationMayRun } from "../../../src/migration/ownership/owner.ts";
 import type { DestinationRecord } from "../../../src/migration/ownership/records.ts";
 import type { Decision } from "../../../src/migration/ownership/source-machine.ts";
@@ -43,22 +43,22 @@ export function troubles(world: World, rules: Rules, add: Add): void {
   persons(world, rules, add);
 }
 
-/** The destination's process is gone, and another one begins with what is durable. */
+/** The destination's process dies, and another one begins with what is durable. */
 function restart(world: World, rules: Rules): void {
   for (const link of world.links) shut(link);
   world.published = false;
   world.newest = 0;
   world.grant = 0;
   world.current = 0;
-  // What was not brought to the disk may be gone.
+  // What was not synced to disk may be lost.
   if (world.data === "whole") world.data = "part";
   world.began = world.dstRecord;
   world.destinationTodo = actionsAt(world, rules, { type: "restarted" });
 }
 
 /**
- * A home that is restored from a backup, or lost, while none of its programs runs. Of two restorations the second
- * is to the older backup: a journal that is newer than the one it replaces tells of what was undone.
+ * A home is restored from a backup, or lost, while none of its programs runs. A second restoration uses an
+ * older backup than the first: a journal newer than the one it replaces would contain what was undone.
  */
 function journals(world: World, rules: Rules, add: Add): void {
   const source = (record: World["srcRecord"]) => (next: World) => {
@@ -66,7 +66,7 @@ function journals(world: World, rules: Rules, add: Add): void {
     next.srcRecord = record;
     next.srcOlder = true;
     next.over = false;
-    // A backup of the time before the VM was seen to says that it was not.
+    // In an older backup the VM is not settled.
     next.srcSettled = false;
     if (record !== "lost") next.srcSeen = world.srcSeen.slice(0, world.srcSeen.indexOf(record) + 1);
     if (record !== "lost") next.machineRecord = record;
@@ -76,7 +76,7 @@ function journals(world: World, rules: Rules, add: Add): void {
     add(`the source's journal is restored to ${record}`, false, source(record));
   }
   if (world.srcRecord !== "lost") add("the source's journal is lost", false, source("lost"));
-  // A program is stopped before its journal is restored, and ends what it has begun.
+  // A program is stopped before its journal is restored, and completes what it has begun.
   if (world.destinationTodo.length > 0 || world.resolveTodo.length > 0) return;
   for (const record of world.dstSeen) {
     if (record === world.dstRecord) continue;
@@ -90,7 +90,7 @@ function journals(world: World, rules: Rules, add: Add): void {
   }
 }
 
-/** What a person may decide, once they have looked at both hosts, by the rules that the machines have for it. */
+/** What a person may decide after looking at both hosts, by the machines' rules. */
 function persons(world: World, rules: Rules, add: Add): void {
   const { srcRecord, mode } = world;
   const isIdle = world.link === 0 && world.sourceTodo.length === 0;
@@ -108,7 +108,7 @@ function persons(world: World, rules: Rules, add: Add): void {
   if (isIdle && srcRecord !== "lost" && !world.over) atSource("cancel");
   if (world.resolveTodo.length === 0 && world.dstRecord !== "none") atDestination("cancel");
   if (mode === "copy") return;
-  // The rest is the person's word about the other host, which they have looked at.
+  // For the rest, the person is believed about the other host, at which they have looked.
   const isOwnedThere = destinationMayRun(world.dstRecord, mode) || isDoubted(world);
   const mayBeOwnedThere = isOwnedThere || world.dstRecord === "ready";
   if (isIdle && srcRecord === "released" && !mayBeOwnedThere) atSource("source");

@@ -1,6 +1,6 @@
 /**
- * Two hosts and the network between them, as small as they can be and still lose everything that real
- * ones can (ownership.test.ts explores them). What is durable survives a death, the rest does not; and what
+ * Two hosts and the network between them, as a model that is as small as possible and can still lose
+ * everything that real ones can (ownership.test.ts explores it). Only what is durable survives a crash; what
  * is durable in a journal can be restored from a backup, or be lost.
  */
 import type {
@@ -18,11 +18,11 @@ export interface Link {
   id: number;
   up: string[];
   down: string[];
-  /** Nothing is taken any more from who sends; what was taken may still arrive, or not. */
+  /** The sender can send no more; what was sent may still arrive, or not. */
   cut: boolean;
-  /** The destination has heard a request on it. */
+  /** The destination has received a request on it. */
   bound: boolean;
-  /** The destination has closed it: what still comes is not looked at. */
+  /** The destination has closed it: what still arrives is ignored. */
   shut: boolean;
 }
 
@@ -39,7 +39,7 @@ export interface World {
   srcOlder: boolean;
   /** The files say that this session released them. */
   mark: boolean;
-  /** The VM stands still here by our doing, and the journal has noted that it was seen to. */
+  /** The program has stopped the VM here, and the journal records that it was settled. */
   stopped: boolean;
   srcSettled: boolean;
   attempt: number;
@@ -169,7 +169,7 @@ export function mayRunAtSource({ mode, srcRecord, files, mark }: World): boolean
   return srcRecord !== "lost" && sourceMayRun(srcRecord, mode) && files && !mark;
 }
 
-/** What holds in every world, by itself; the first thing that does not, in words. */
+/** Checks what must hold in every world by itself; returns the first violation, as a sentence. */
 export function wrongIn(world: World): string | undefined {
   const { mode, runs, srcRecord, dstRecord, data, place, guest, files, content, dataContent } = world;
   const source = mayRunAtSource(world);
@@ -205,7 +205,7 @@ export function wrongIn(world: World): string | undefined {
   return undefined;
 }
 
-/** The two have come to an end that both know, and nothing lies about. */
+/** Both hosts know that the session has ended, and nothing is left over. */
 export function isEnded(world: World): boolean {
   const { mode, srcRecord, dstRecord, place, files, over, doubt, runs } = world;
   // A journal that is lost, or older than what its host did, may leave a doubt, which is said and left to a person.
@@ -215,10 +215,10 @@ export function isEnded(world: World): boolean {
     (srcRecord === "released" || (srcRecord === "cancelled" && world.mark))
   )
     return true;
-  // The destination says that it owns what this host has not released, as far as its journal goes: in doubt.
+  // The destination answers that it owns what this host, by its journal, has not released: in doubt.
   if ((world.srcOlder || world.dstOlder) && srcRecord === "sending" && destinationMayRun(dstRecord, mode))
     return true;
-  // The VM stands still at the source, whole, and both hosts say so.
+  // The VM stands still at the source, whole, and both hosts report so.
   if (doubt) return (srcRecord === "released" || world.srcOlder) && files;
   if (!over) return false;
   if (srcRecord === "confirmed") {

@@ -1,7 +1,7 @@
 /**
- * Every world that source and destination can get into (ownership-world.ts), with everything going
- * wrong that can: links cut, either side dying between any two actions, late words of old connections,
- * a person who changes their mind. Two owners, no copy, or a session that cannot end: none may exist.
+ * Every world that source and destination can reach (ownership-world.ts), with every possible failure: links
+ * cut, either side dying between any two actions, late messages of old connections, a person who changes
+ * their mind. In none may there be two owners, no copy of the VM, or a session that cannot end.
  */
 import { describe, expect, test } from "bun:test";
 import {
@@ -13,11 +13,11 @@ import { type SourceAction, sourceStep } from "../../../src/migration/ownership/
 import { explore } from "./ownership-explore.ts";
 import { program, type Rules } from "./ownership-moves.ts";
 
-/** Things that go wrong or that a person does, in one history. */
+/** How many failures and actions of a person one history may have. */
 const faults = 4;
-/** The same, if journals may be restored and lost as well: there are many more worlds. */
+/** The same if journals may be restored and lost as well: that multiplies the worlds. */
 const faultsWithJournals = 3;
-/** What is broken on purpose shows with fewer. */
+/** A program that is broken on purpose fails with fewer. */
 const faultsOfBroken = 3;
 
 for (const [what, mode, runs] of [
@@ -56,7 +56,7 @@ for (const [what, mode, runs] of [
   });
 }
 
-/** The program with one thing wrong. */
+/** The program with one deliberate fault. */
 const source = (
   change: (step: ReturnType<typeof sourceStep>, ...asked: Parameters<typeof sourceStep>) => void,
 ): Rules => ({

@@ -18,7 +18,7 @@ eachTestInFolder("migrate-claim-", (made) => {
   return () => journal.close();
 });
 
-/** Claims the VM for this address and lets go of the session's lock again. */
+/** Claims the VM for this address, and releases the session's lock. */
 async function claim(address: string): Promise<Claim> {
   const made = await claimSession(
     filesCandidate({ name: "web1", disks: [join(root, "disk")] }, "move"),

@@ -1,4 +1,4 @@
-/** VMs that do not run: files alone, at both ends. */
+/** The provider of VMs that do not run: only files, on both sides. */
 import { MigrateError } from "../../../protocol/errors.ts";
 import type { Offer } from "../../../protocol/offer.ts";
 import type { Arrival, Resident } from "../arrival.ts";

@@ -1,4 +1,4 @@
-/** A VM that does not run, as it leaves: the files of its folder, or files named one by one. */
+/** A VM that does not run, as it leaves the source: the files of its folder, or files named one by one. */
 import { randomUUID } from "node:crypto";
 import { realpathSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
@@ -16,7 +16,10 @@ export type FilesSpec =
   | { folder: string }
   | { name: string; ram?: string | undefined; disks: string[]; tpmStateDir?: string | undefined };
 
-/** A VM by its folder or its files. The files may be gone: after a release the session must still end. */
+/**
+ * Returns the candidate for a VM that is named by its folder or its files. The files may be gone: after a
+ * release the session must still end. Throws MigrateError "not-owner" if a copy is to be moved.
+ */
 export function filesCandidate(spec: FilesSpec, mode: Mode): Candidate {
   let vm: Vm | undefined;
   let problem: unknown;
@@ -101,12 +104,14 @@ function departure(vm: Vm): Departure {
   };
 }
 
-/** A file's name without the folder that its kind gives it. */
+/** A file's name without the folder that its kind adds. */
 function wireName(base: string): string {
   return base.slice(base.lastIndexOf("/") + 1);
 }
 
-/** Recognises a session's VM by its folder, the paths of its files, or the files themselves. */
+/**
+ * Returns a test that recognises the VM's sessions by its folder, its files' paths, or the files' identities.
+ */
 function matcher(spec: FilesSpec, vm: Vm | undefined): (record: SessionRecord) => boolean {
   const folder = "folder" in spec ? real(spec.folder) : null;
   const paths = new Set(
@@ -127,7 +132,7 @@ function real(path: string): string {
   try {
     return realpathSync(path);
   } catch {
-    // Gone, as after a rename: its folder still tells what it was called.
+    // The path is gone, as after a rename: its parent folder can still be resolved.
     const whole = resolve(path);
     return dirname(whole) === whole ? whole : join(real(dirname(whole)), basename(whole));
   }

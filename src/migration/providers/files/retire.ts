@@ -1,6 +1,6 @@
 /**
- * What becomes of the source's files once the destination owns the VM. Every step may be done again:
- * only a file that is still the very one that was sent (device, inode, birth) is touched.
+ * What is done to the source's files once the destination owns the VM. Every step may be repeated: a file is
+ * touched only if it is still the one that was sent (device, inode, birth time).
  */
 import { existsSync, lstatSync, rmdirSync, rmSync, unlinkSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -9,15 +9,15 @@ import { MigrateError } from "../../../protocol/errors.ts";
 import { fileIdentity } from "../../../vm/folder/file-identity.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
 
-/** A file of a VM: where it is, and which file that was (vm/folder/file-identity.ts). */
+/** A file of a VM: its path, and the identity that it had (vm/folder/file-identity.ts). */
 export interface OwnFile {
   path: string;
   identity: string;
 }
 
 /**
- * Renames, deletes or keeps `files`, the VM's own, as the session says. Throws MigrateError "io" if the system
- * does not let us.
+ * Renames, deletes or keeps `files`, the VM's own files, as `record.after` requires. Idempotent. Throws
+ * MigrateError "io" if the system refuses.
  */
 export function retireFiles(record: SessionRecord, files: readonly OwnFile[]): void {
   try {
@@ -34,8 +34,9 @@ export function retireFiles(record: SessionRecord, files: readonly OwnFile[]): v
 }
 
 /**
- * The files of a session that are the VM's own. What it was started from (kernels, firmware, read-only images) is
- * not, unless it lies in the VM's folder: others may use it.
+ * Returns the files of a session that belong to the VM alone. Those from which it was started (kernels,
+ * firmware, read-only images) do so only if they lie in the VM's folder: otherwise other VMs may use them.
+ * Pure.
  */
 export function ownFilesOf({ files, folder }: SessionRecord): OwnFile[] {
   return files.flatMap(({ kind, path, identity }) =>
@@ -45,7 +46,7 @@ export function ownFilesOf({ files, folder }: SessionRecord): OwnFile[] {
   );
 }
 
-/** The paths that still lead to the very files that were sent, each once. */
+/** The paths that still lead to the files that were sent, each once. */
 function stillThere(files: readonly OwnFile[]): string[] {
   return [
     ...new Set(files.filter(({ path, identity }) => fileIdentity(path) === identity).map(({ path }) => path)),
@@ -56,15 +57,16 @@ function isWithin(folder: string | null, path: string): boolean {
   return folder !== null && path.startsWith(`${folder}/`);
 }
 
-/** A folder is retired by one rename: it is there under the old name or under the new one. */
+/** Retires a folder by one rename, so that it exists under exactly one of the two names. */
 function renameFolder(record: SessionRecord, folder: string, files: readonly OwnFile[]): void {
   const paths = stillThere(files);
-  // What lies elsewhere first: once the folder has another name, its files are not found any more.
+  // Files outside of the folder come first: once the folder is renamed, the paths of its own files no longer
+  // lead to them.
   for (const path of paths) if (!isWithin(folder, path)) renameAside(path, record.session);
   if (paths.some((path) => isWithin(folder, path))) renameAside(folder, record.session);
 }
 
-/** Whether nothing of the VM is left in its folder. */
+/** True if none of the VM's files is left in its folder. */
 function isEmptied(folder: string, files: readonly OwnFile[]): boolean {
   return files.every(({ path }) => !isWithin(folder, path) || !existsSync(path));
 }
@@ -92,7 +94,7 @@ function deleteEach(record: SessionRecord, files: readonly OwnFile[]): void {
   if (record.folder !== null && isEmptied(record.folder, files)) {
     const manifest = join(record.folder, "vm.json");
     if (existsSync(manifest)) unlinkSync(manifest);
-    // Only an empty folder goes; whatever else somebody put there stays.
+    // Only an empty folder is removed; anything else that somebody put there stays.
     for (const folder of [join(record.folder, "tpm"), record.folder]) {
       try {
         rmdirSync(folder);

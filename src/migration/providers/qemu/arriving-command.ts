@@ -1,4 +1,7 @@
-/** From what a source offers of a running VM to the command line that the destination starts: its own. */
+/**
+ * The command line of the QEMU that the destination starts for a VM, made from what the source offers: it
+ * names only this host's own paths.
+ */
 import { basename } from "node:path";
 import { kvmUsable, which } from "../../../platform/host.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
@@ -9,26 +12,28 @@ import { escapeCommas } from "../../../vm/qemu/definition/option-syntax.ts";
 import { RunFolder } from "../../../vm/qemu/run-folder.ts";
 import { tpmSocketName } from "../../../vm/qemu/swtpm.ts";
 
-/** What this destination lets a running VM have. */
+/** What this destination allows a running VM. */
 export interface QemuPolicy {
-  /** A VM that ran with KVM may run without, where there is none. */
+  /** A VM that ran with KVM may run without it if this host has none. */
   allowTcg: boolean;
   net: NetPolicy;
 }
 
-/** Names in the run folder, beside those of the VM's own sockets. */
+/** Names in the run folder, in addition to the VM's own sockets. */
 export const vmLinkName = "vm";
 export const incomingName = "migrate-incoming";
 export const nbdName = "migrate-nbd";
-/** One more QMP socket: `migrate resolve` speaks to a VM whose first one a serve holds. */
+/**
+ * A second QMP socket, through which `migrate resolve` reaches a VM while a `migrate serve` holds the first.
+ */
 export const spareQmpName = "migrate-qmp";
 
 const refusal = (message: string, hint?: string) =>
   new MigrateError("policy", message, { side: "destination", hint });
 
 /**
- * What is wrong with an offer of a running VM, before anything is made for it (SPEC.md, VM-1 to VM-3).
- * Gives what the words define. Throws MigrateError "policy" or "limit", naming what is refused.
+ * Checks an offer of a running VM before anything is made for it (SPEC.md, VM-1 to VM-3). Returns the VM that
+ * its command line defines. Throws MigrateError "policy" or "limit", whose message names what is refused.
  */
 export function checkMachine(offer: Offer, policy: QemuPolicy | null): QemuDefinition {
   const machine = offer.machine!;
@@ -49,7 +54,7 @@ export function checkMachine(offer: Offer, policy: QemuPolicy | null): QemuDefin
     throw refusal("the files of the offer are not those that the VM's command line names");
   }
   requirePrograms(definition);
-  // Everything that the command line itself may refuse, before a byte has moved.
+  // A trial run: whatever `commandLine` refuses is refused before any byte is sent.
   commandLine(definition, {
     ...place(definition, machine, policy),
     file: ({ name }) => `/${offer.name}/${vmLinkName}/${name}`,
@@ -60,8 +65,8 @@ export function checkMachine(offer: Offer, policy: QemuPolicy | null): QemuDefin
 }
 
 /**
- * The run folder of a VM that arrives. Throws MigrateError "name-invalid" for a name with which the paths of
- * its sockets would be longer than the system allows.
+ * Returns the run folder of a VM that arrives. Throws MigrateError "name-invalid" if its name would make the
+ * paths of its sockets longer than the system allows (unix(7)).
  */
 export function arrivingFolder(home: string, name: string): RunFolder {
   try {
@@ -76,13 +81,16 @@ export function arrivingFolder(home: string, name: string): RunFolder {
   }
 }
 
-/** The command line of the destination's own QEMU, and what has to be known of it. */
+/**
+ * Returns the command line of the destination's QEMU, the block nodes of the VM's disks, and whether it has a
+ * TPM.
+ */
 export function commandLineOf(
   machine: OfferedMachine,
   policy: QemuPolicy,
   run: RunFolder,
 ): { argv: string[]; nodes: string[]; hasTpm: boolean } {
-  // Its name here is the one that it was sent under.
+  // Here the VM has the name under which it was sent.
   const definition = { ...parseDefinition(machine.words), name: basename(run.path) };
   const argv = commandLine(definition, {
     ...place(definition, machine, policy),

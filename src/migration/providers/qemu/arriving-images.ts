@@ -1,4 +1,7 @@
-/** What the QEMU and the TPM of an arriving VM write into: made blank, and brought to the disk at the end. */
+/**
+ * The files into which the QEMU and the TPM of an arriving VM write: created empty, and synced to disk at the
+ * end.
+ */
 import { constants, existsSync, readdirSync, rmSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
@@ -7,7 +10,10 @@ import { makeFolder, type Staging } from "../../../vm/folder/staging.ts";
 import { makeBlankImage } from "../../../vm/qemu/blank-image.ts";
 import type { ArrivingQemuRecord } from "./qemu-records.ts";
 
-/** Makes the mirrored disks and the TPM's folder; what an earlier QEMU left is worth nothing. Throws as node:fs does, and MigrateError. */
+/**
+ * Creates the mirrored disks and the TPM's folder anew: what an earlier QEMU left there is of no use. Throws
+ * MigrateError, and as node:fs does.
+ */
 export async function makeImages(
   machine: ArrivingQemuRecord,
   staging: Staging,
@@ -23,7 +29,10 @@ export async function makeImages(
   makeFolder(join(staging.folder, "tpm"));
 }
 
-/** All that QEMU and the TPM have written so far is on the disk when this resolves (fsync(2)). */
+/**
+ * Resolves once everything that QEMU and the TPM have written so far is on disk (fsync(2)). Throws as node:fs
+ * does.
+ */
 export async function syncImages(machine: ArrivingQemuRecord, staging: Staging): Promise<void> {
   const tpm = join(staging.folder, "tpm");
   const states = existsSync(tpm) ? readdirSync(tpm).map((name) => join(tpm, name)) : [];

@@ -1,8 +1,8 @@
 /**
- * A running VM as it arrives: the QEMU that the destination starts for it, stopped, waiting for what
- * comes on the streams; its virtual TPM; and the moment in which it goes on.
+ * A running VM as it arrives: the QEMU that the destination starts for it, which stays stopped while it
+ * receives the streams, the VM's virtual TPM, and the moment in which the VM is resumed.
  *
- * The QEMU is a process of its own and outlives us: whoever serves next takes it over (`adopt`).
+ * QEMU is a process of its own and outlives this one: the next `migrate serve` takes it over (`adopt`).
  */
 import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
@@ -32,7 +32,7 @@ import {
 import { makeImages, syncImages } from "./arriving-images.ts";
 import type { ArrivingQemuRecord } from "./qemu-records.ts";
 
-/** How long QEMU may take from the last byte until it has loaded the devices. */
+/** How long QEMU may take to load the devices after it received the last byte. */
 const loadTimeoutMs = 30_000;
 
 export interface ArrivingVmOptions extends ArrivalOptions {
@@ -49,10 +49,13 @@ export class ArrivingVm implements Arrival {
   #instance: string | undefined;
   #streams: ArrivingStreams | undefined;
   #token = "";
-  /** True once all of the VM is in the QEMU. */
+  /** True once QEMU holds all of the VM. */
   #whole = false;
   #over = false;
-  /** Whether the VM went on here under our eyes; "maybe" where it was told to, and no answer came. */
+  /**
+   * Whether this process has seen the VM run here; "maybe" if QEMU was told to resume it and has not
+   * answered.
+   */
   #ran: "no" | "maybe" | "yes" = "no";
 
   constructor(options: ArrivingVmOptions) {
@@ -81,8 +84,8 @@ export class ArrivingVm implements Arrival {
   }
 
   /**
-   * Starts the QEMU; where that has been done, and it is still there, nothing happens. Gives what
-   * STARTED says. Throws MigrateError "qemu-failed" or "name-taken"; nothing is left running then.
+   * Starts QEMU; does nothing if it was started and is still there. Returns the body of STARTED. Throws
+   * MigrateError "qemu-failed" or "name-taken", and then leaves nothing running.
    */
   async start(): Promise<MessageBody<"started">> {
     if (this.#qemu === undefined || this.#streams === undefined) {
@@ -137,18 +140,21 @@ export class ArrivingVm implements Arrival {
     });
   }
 
-  /** The QEMU has gone while the VM was not yet whole, or waited; the latter shows when it is to go on. */
+  /**
+   * QEMU has ended. Before the VM was whole, that ends the move; afterwards `checkReady` and `resume` notice
+   * it.
+   */
   #lost(qemu: RunningQemu): void {
     if (this.#qemu !== qemu || this.#over || this.#whole) return;
     this.#options.failed(endOf(qemu));
   }
 
-  /** What comes in the stream has no say in when the VM goes on: one that does so by itself is ended. */
+  /** The migration stream must not decide when the VM resumes: a VM that does so by itself is ended. */
   #forbidRun(qemu: RunningQemu): void {
     qemu.qmp.onEvent(({ event }) => {
       if (event !== "RESUME" || this.#ran !== "no" || this.#qemu !== qemu) return;
       if (this.#options.isOwned()) {
-        // A person's word let it go on (`migrate resolve`).
+        // A person's decision resumed it (`migrate resolve`).
         this.#ran = "yes";
         return;
       }
@@ -162,8 +168,8 @@ export class ArrivingVm implements Arrival {
   }
 
   /**
-   * Compares what came on the streams with what the source says that it sent, and waits until QEMU has
-   * loaded it. Throws MigrateError "integrity" or "qemu-failed".
+   * Compares the received streams with the source's results in SEAL, and waits until QEMU has loaded the VM.
+   * Throws MigrateError "integrity", "protocol", "qemu-failed", or what the store fails with.
    */
   async seal(sent: NonNullable<MessageBody<"seal">["streams"]>): Promise<void> {
     const { machine } = this.#options;
@@ -208,20 +214,20 @@ export class ArrivingVm implements Arrival {
     throw new NeverRan("the destination's QEMU ended before the VM went on");
   }
 
-  /** The VM's folder has its final name: QEMU and the TPM get to know it. Idempotent. */
+  /** Points QEMU and the TPM to the VM's folder under its final name. Idempotent. */
   relink(folder: string): void {
     this.#run.link(vmLinkName, folder);
     if (this.#run.noted()?.swtpm) this.#run.link(tpmStateName, join(folder, "tpm"));
   }
 
   /**
-   * Lets the VM go on, or sees that it does. `sure` where this process has seen all that came before: it
-   * knows then whether the VM has run. Throws NeverRan where it certainly did not and will not, and
-   * MigrateError "in-doubt" where that cannot be told.
+   * Resumes the VM, or checks that it runs. `sure` is true if this process has seen everything that happened
+   * before, and so knows whether the VM has run. Throws NeverRan if it certainly did not and will not, and
+   * MigrateError "in-doubt" if that cannot be known.
    */
   async resume(sure: boolean): Promise<void> {
     await this.adopt();
-    // What becomes of it once it ran here is this host's own affair.
+    // Once the VM has run here, what happens to it is this host's concern alone.
     if (this.#ran === "yes") return;
     const neverRan = sure && this.#ran === "no";
     const failed = (how: string, cause?: unknown) =>
@@ -248,13 +254,16 @@ export class ArrivingVm implements Arrival {
     }
   }
 
-  /** Takes over what an earlier serve started; false where it is gone. */
+  /**
+   * Takes over the QEMU that an earlier `migrate serve` started. Returns false if it is gone. Throws
+   * MigrateError "qemu-failed" if it does not answer.
+   */
   async adopt(): Promise<boolean> {
     if (this.#qemu !== undefined) return true;
     const noted = this.#run.noted();
     if (noted?.session !== this.#options.offered.session) return false;
     const qemu = await adoptQemu(this.#run).catch((cause: unknown) => {
-      // Its own words name paths of this host.
+      // QEMU's message would tell the source paths of this host.
       const { hint } = asMigrateError(cause);
       const said = "the destination's QEMU does not answer";
       throw new MigrateError("qemu-failed", said, { side: "destination", hint, cause });
@@ -266,7 +275,7 @@ export class ArrivingVm implements Arrival {
     return true;
   }
 
-  /** The VM is this host's now: its QEMU is left alone, and its QMP socket is free for others. */
+  /** The VM is now this host's: its QEMU keeps running, and its QMP socket becomes free for others. */
   leave(): void {
     this.#over = true;
     this.#streams?.drop();
@@ -275,7 +284,7 @@ export class ArrivingVm implements Arrival {
     this.#qemu = undefined;
   }
 
-  /** Ends QEMU and TPM and removes the run folder. Idempotent. Throws as `endDaemon` and node:fs do. */
+  /** Ends QEMU and the TPM, and removes the run folder. Idempotent. Throws as `endDaemon` and node:fs do. */
   async end(): Promise<void> {
     this.#over = true;
     this.#whole = false;
@@ -283,7 +292,7 @@ export class ArrivingVm implements Arrival {
     this.#streams = undefined;
     this.#instance = undefined;
     const noted = this.#run.noted();
-    // Of a VM of that name that another session brought, or whose session cannot be read, nothing is touched.
+    // The run folder may be another session's VM of the same name, or unreadable: then nothing is touched.
     const ours = noted?.session === this.#options.offered.session;
     const known = this.#qemu ?? null;
     const qemu = known ?? (ours ? await adoptQemu(this.#run).catch(() => null) : null);

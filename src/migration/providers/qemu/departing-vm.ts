@@ -1,7 +1,7 @@
 /**
- * A running VM as it departs: stopped or mirrored, its RAM sent, let go on where nothing comes of it. Lives
- * as long as its session in this process, through any number of links: what QEMU sends goes over streams,
- * which outlive them.
+ * A running VM as it departs: it is stopped or mirrored, its RAM is sent, and it is resumed if the move
+ * fails. The object lives as long as its session in this process, through any number of links: QEMU's data go
+ * over streams, which outlive the links.
  */
 import type { ControlLink } from "../../../channel/control-link.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
@@ -27,29 +27,29 @@ import { StreamSockets } from "./stream-sockets.ts";
 export interface DepartingOptions {
   /** The files that go as chunks, open. */
   files: HeldFiles;
-  /** Bytes that each of them takes on the disk. */
+  /** Bytes that each of them occupies on the disk. */
   allocatedBytes: readonly number[];
-  /** What is offered of the VM. */
+  /** What OFFER carries of the VM beside its files. */
   machine: OfferedMachine;
-  /** Mirror the disks while the VM runs; else it is stopped before anything is sent. */
+  /** Mirror the disks while the VM runs; otherwise it is stopped before anything is sent. */
   live: boolean;
   downtimeLimitMs: number;
-  /** Channels of the RAM beside the main one. */
+  /** Channels of the RAM beside the main one (QEMU's multifd). */
   channels: number;
   autoConverge: boolean;
   bandwidthBytesPerSec: number | null;
   /** Threads that carry streams. */
   workers: number;
-  /** A folder of this user's alone, for sockets. */
+  /** A folder for sockets that only this user may enter. */
   socketFolder: string;
-  /** In place of the usual ones. */
+  /** Limits that replace the usual ones. */
   stallLimits?: StallLimits | undefined;
 }
 
-/** How long a VM may stand still for want of a link before it is let go on at the source. */
+/** How long a VM may be stopped without a link before it is resumed at the source. */
 const stoppedPatienceMs = 15_000;
 const progressEveryMs = 200;
-/** QEMU may take its time to close a connection when it has said all. */
+/** How long QEMU may take to close a connection after it has sent everything. */
 const streamEndTimeoutMs = 30_000;
 
 export class DepartingVm implements Departure {
@@ -69,7 +69,7 @@ export class DepartingVm implements Departure {
   #stoppedAtMs: number | undefined;
   #failure: MigrateError | undefined;
   #ticker: Timer | undefined;
-  /** How far a live move has come; the links have phases of their own. */
+  /** The phase of a live move; each new link first sets phases of its own. */
   #phase: Phase | undefined;
   readonly #stall: StallWatch;
   readonly #halted = Promise.withResolvers<never>();
@@ -107,7 +107,7 @@ export class DepartingVm implements Departure {
     return [...machine.disks, { name: "RAM", bytes: this.#vm.definition.ramBytes, atMost: true }];
   }
 
-  /** A connection to the VM's QEMU, as long as `close` was not called. */
+  /** A connection to the VM's QEMU, until `close` is called. */
   get qmp(): Qmp {
     return this.#vm.qmp;
   }
@@ -117,27 +117,33 @@ export class DepartingVm implements Departure {
   }
 
   get patienceMs(): number {
-    // A VM that stands still for nothing but its last part is better resumed here.
+    // A VM that is stopped only for its last part is better resumed here than left waiting.
     const waits = this.isLive && this.stoppedAtMs !== undefined;
     return waits ? stoppedPatienceMs : Number.POSITIVE_INFINITY;
   }
 
-  /** Bytes of the VM that the destination's QEMU has been handed so far. */
+  /** Bytes of the VM that the destination's QEMU has received so far. */
   get carriedBytes(): number {
     return this.#streams().reduce((sum, stream) => sum + (this.#pool?.carried(stream).toDestination ?? 0), 0);
   }
 
-  /** Why nothing can come of it any more, whatever the links do. */
+  /** Why the move has failed for good, whatever the links do. */
   get failure(): MigrateError | undefined {
     return this.#failure;
   }
 
-  /** Since when the VM does not run here, on the monotonic clock; undefined while it does, or where it never did. */
+  /**
+   * When the VM was stopped here, in milliseconds on the monotonic clock; undefined while it runs, or if it
+   * never ran.
+   */
   get stoppedAtMs(): number | undefined {
     return this.#vm.running ? (this.#stoppedAtMs ?? this.#ram.stoppedAtMs) : undefined;
   }
 
-  /** Stops the VM, if it is to be stopped before its files are read. Idempotent. Throws MigrateError "qemu-failed". */
+  /**
+   * Stops the VM, if its files are to be read from a stopped VM. Idempotent. Throws MigrateError
+   * "qemu-failed".
+   */
   async standStill(): Promise<void> {
     if (this.#options.live || this.#stoppedAtMs !== undefined) return;
     const nowMs = performance.now();
@@ -150,8 +156,8 @@ export class DepartingVm implements Departure {
   }
 
   /**
-   * Has all of the VM sent that does not go as chunks; may be called again on the next link, where this
-   * one is lost, and then goes on. Throws what ended the link, or MigrateError where the move has failed.
+   * Sends all parts of the VM that do not go as chunks. If the link is lost, it is called again on the next
+   * one, and resumes. Throws what ended the link, or MigrateError if the move has failed.
    */
   async carry(link: ControlLink, route: Route, meter: ProgressMeter, observe: Observer): Promise<void> {
     link.send("start", {});
@@ -170,7 +176,7 @@ export class DepartingVm implements Departure {
       this.#gate.close();
       lost.reject(error);
     });
-    // A new link begins with an offer, and finds the VM as far on its way as it was.
+    // A new link begins with an offer, and finds the VM in the phase that it had reached.
     if (this.#phase !== undefined) meter.phase(this.#phase);
     this.#gate.open();
     const compression = body.zstd === true ? route.compression : "off";
@@ -205,7 +211,7 @@ export class DepartingVm implements Departure {
       workers,
       bandwidthBytesPerSec,
       link: (state, stream, message) => {
-        // The first stream speaks for all: they share the network.
+        // Only the first stream of each kind reports: all share the network.
         if (stream !== 0 && stream !== limits.ramStreams) return;
         observe({ event: "link", session, name, state, message, attempt: 0, retryInMs: 0 });
       },
@@ -218,7 +224,8 @@ export class DepartingVm implements Departure {
       this.#progress.tell(meter, observe, pool.sentBytes);
     }, progressEveryMs);
     if (live) this.#enter("pre-copy", meter);
-    // All greet before the first begins: the guest stands still meanwhile, and bulk data would be in the way.
+    // All mirrors connect before the first one begins: the guest stands still meanwhile, and bulk data would
+    // make that longer.
     for (const mirror of this.#mirrors) await this.#connect(mirror);
     for (const mirror of this.#mirrors) await mirror.begin();
     await this.#until(Promise.all(this.#mirrors.map((mirror) => mirror.ready)));
@@ -227,7 +234,7 @@ export class DepartingVm implements Departure {
     await this.#progress.tellLast(meter, observe, pool.sentBytes);
     for (const mirror of this.#mirrors) await mirror.detach();
     const results = await this.#until(this.#sockets.ended(route.retryForMs + streamEndTimeoutMs));
-    // The last of it was still on its way when QEMU was asked.
+    // The last bytes were still being sent when QEMU was asked.
     meter.streams(pool.sentBytes);
     return results;
   }
@@ -249,16 +256,16 @@ export class DepartingVm implements Departure {
       bandwidthBytesPerSec,
       pause: live,
     });
-    // QEMU says why it broke off before a channel could be opened.
+    // If QEMU fails before it opens a channel, its answer tells the reason.
     await this.#until(Promise.race([opened.open, this.#ram.reaches("completed")]));
   }
 
-  /** The guest stops, the disks get their last writes, and the rest of the RAM goes. */
+  /** The guest stops, the disks receive their last writes, and the rest of the RAM is sent. */
   async #switchOver(meter: ProgressMeter): Promise<void> {
     if (this.#options.live) {
       await this.#until(this.#ram.reaches("pre-switchover"));
       this.#enter("stop-and-copy", meter);
-      // A guest that is stopped while nobody can be told would stay so for as long as the link is away.
+      // A guest that stops while no link stands would stay stopped until the link is restored.
       await this.#until(this.#gate.passed(stoppedPatienceMs));
       for (const mirror of this.#mirrors) await mirror.finish();
       await this.#until();
@@ -268,8 +275,8 @@ export class DepartingVm implements Departure {
   }
 
   /**
-   * Waits for `work`, unless a mirror breaks off, a stream fails or all is halted. Every wait goes through
-   * here, and no command to QEMU does: one that was given is always seen to its answer.
+   * Waits for `work`, unless a mirror fails, a stream fails or `halt` is called. Every wait goes through
+   * here, but no command to QEMU does: the answer to a command that was sent is always awaited.
    */
   async #until<T>(work?: Promise<T>): Promise<T> {
     const awaited = work ?? (Promise.resolve() as Promise<T>);
@@ -282,17 +289,17 @@ export class DepartingVm implements Departure {
     ]);
   }
 
-  /** What compressing leaves out of the RAM is room for more of it. */
+  /** The bandwidth that compression saves is available for more of the RAM. */
   #paceRam(): void {
     const [ram, pool] = [this.#ramStreams(), this.#pool!];
     const carriedBytes = ram.reduce((sum, stream) => sum + pool.carried(stream).toDestination, 0);
     const sentBytes = ram.reduce((sum, stream) => sum + pool.sentBytesOn(stream), 0);
     const bandwidthBytesPerSec = this.#pace?.look(carriedBytes, sentBytes);
-    // Where QEMU is gone, what waits for it says so.
+    // If QEMU is gone, whatever waits for it reports that.
     if (bandwidthBytesPerSec != null) this.#ram.pace(bandwidthBytesPerSec).catch(() => {});
   }
 
-  /** Asks nothing of QEMU, which answers nothing while it sends the last part. */
+  /** Sends QEMU no command: while it sends the last part, it answers none. */
   #lookForStall(): void {
     const bytes = this.carriedBytes;
     const stopped = this.stoppedAtMs !== undefined;
@@ -311,8 +318,8 @@ export class DepartingVm implements Departure {
   }
 
   /**
-   * Ends what is under way: when this resolves, no command of ours to QEMU is left, and it may be asked to
-   * take everything back. Idempotent; never rejects.
+   * Ends what is in progress: when this resolves, no command to QEMU is unanswered, and everything can be
+   * taken back. Idempotent; never rejects.
    */
   async halt(): Promise<void> {
     const given = new MigrateError("cancelled", "the move was given up", { side: "source" });

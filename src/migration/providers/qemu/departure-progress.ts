@@ -1,4 +1,4 @@
-/** How far a running VM has come on its way, told to the meter and to whoever watches: QEMU is asked for it. */
+/** The progress of a running VM, asked of QEMU and reported to the meter and the observer. */
 import type { DiskMirror } from "../../../vm/qemu/disk-mirror.ts";
 import type { RamMigration } from "../../../vm/qemu/ram-migration.ts";
 import type { RunningVm } from "../../../vm/qemu/running-vm.ts";
@@ -11,10 +11,10 @@ export class DepartureProgress {
   readonly #mirrors: readonly DiskMirror[];
   /** The meter's rows behind those of the files that go as chunks: mirrored disks, then the RAM. */
   readonly #firstRow: number;
-  /** QEMU may be slow to answer: it is asked once at a time. */
+  /** The question in progress: QEMU may be slow to answer, so there is only one at a time. */
   #telling: Promise<void> | undefined;
 
-  /** `mirrors` are those of the disks that do not go as chunks. */
+  /** `mirrors` are the mirrors of the disks, which then do not go as chunks. */
   constructor(vm: RunningVm, ram: RamMigration, mirrors: readonly DiskMirror[]) {
     this.#vm = vm;
     this.#ram = ram;
@@ -22,14 +22,17 @@ export class DepartureProgress {
     this.#firstRow = vm.boot.length + vm.disks.length - mirrors.length;
   }
 
-  /** Asks, unless that is still under way, and tells `sentBytes`, the bytes on the wire, beside it. */
+  /**
+   * Asks QEMU, unless an earlier question is unanswered, and reports with `sentBytes`, the bytes sent on
+   * streams.
+   */
   tell(meter: ProgressMeter, observe: Observer, sentBytes: number): void {
     this.#telling ??= this.#tell(meter, observe, sentBytes).finally(() => {
       this.#telling = undefined;
     });
   }
 
-  /** The same when all has gone: what was asked before that is waited for, and asked anew. Never rejects. */
+  /** The same once everything is sent: waits for an unanswered question, and asks again. Never rejects. */
   async tellLast(meter: ProgressMeter, observe: Observer, sentBytes: number): Promise<void> {
     await this.#telling;
     await this.#tell(meter, observe, sentBytes);
@@ -41,7 +44,8 @@ export class DepartureProgress {
       meter.streams(sentBytes);
       for (const mirror of this.#mirrors) {
         const progress = await mirror.progress();
-        // QEMU counts what it has to copy, of which holes are no part; before it has looked there is nothing.
+        // QEMU does not count holes among what it has to copy; the count is 0 until it has looked at the
+        // disk.
         if (progress === null || progress.bytes === 0) continue;
         const { bytes } = this.#vm.disks[mirror.number]!;
         const leftBytes = progress.bytes - progress.doneBytes;
@@ -52,7 +56,7 @@ export class DepartureProgress {
       meter.reached(this.#firstRow + this.#mirrors.length, ram.totalBytes - ram.remainingBytes);
       observe({ event: "ram", session, name, ...ram });
     } catch {
-      // QEMU is gone: what waits for it says so.
+      // QEMU is gone: whatever waits for it reports that.
     }
   }
 }

@@ -1,4 +1,4 @@
-/** What runs of a VM at the source ends once the destination owns it: its QEMU, its TPM, its run folder. */
+/** Ends a VM's programs at the source once the destination owns it: its QEMU, its TPM, and its run folder. */
 import { rmSync } from "node:fs";
 import {
   isRunning,
@@ -17,13 +17,13 @@ import type { SourceQemuRecord } from "./qemu-records.ts";
 const quitTimeoutMs = 10_000;
 
 /**
- * Ends what runs of the VM here, for good. May be done again. `qmp` is a connection to its QEMU, if there is one.
- * Throws MigrateError "io" if the system does not let us.
+ * Ends the VM's programs here for good. Idempotent. `qmp` is a connection to its QEMU, if there is one.
+ * Throws MigrateError "io" if a program cannot be ended.
  */
 export async function endAtSource(machine: SourceQemuRecord, home: string, qmp?: Qmp): Promise<void> {
   await endQemu(machine.qemu, machine.qmpPath, qmp);
   if (machine.tpm !== null) await endSwtpm(machine.tpm.swtpm);
-  // If the VM had come here by this program before, its sockets lie in a run folder of ours.
+  // If an earlier move brought the VM here, its sockets lie in a run folder of this program.
   for (const run of RunFolder.all(home)) {
     if (isSameProcess(run.noted()?.qemu, machine.qemu)) rmSync(run.path, { recursive: true, force: true });
   }
@@ -33,12 +33,12 @@ async function endQemu(process: ProcessId, qmpPath: string, known: Qmp | undefin
   if (!isRunning(process)) return;
   try {
     const qmp = known === undefined || known.isClosed ? await Qmp.connect(qmpPath) : known;
-    // The path may be another QEMU's by now.
+    // The path may belong to another QEMU by now.
     if (isSameProcess(qmp.peer, process)) await qmp.execute("quit").catch(() => {});
     else signalProcess(process, "SIGTERM");
     qmp.close();
   } catch {
-    // Another program has the socket: then it is asked with a signal, which QEMU takes for the same.
+    // Another program holds the socket: QEMU is then asked by SIGTERM, on which it quits as well (qemu(1)).
     signalProcess(process, "SIGTERM");
   }
   if (await waitForEnd(process, quitTimeoutMs)) return;

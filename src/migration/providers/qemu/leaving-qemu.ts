@@ -1,4 +1,4 @@
-/** A VM that runs under QEMU, as it leaves: found behind its QMP socket, looked at, offered. */
+/** A VM that runs under QEMU, as it leaves: found by its QMP socket, opened, and offered. */
 import { randomUUID } from "node:crypto";
 import { existsSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
@@ -23,35 +23,35 @@ import type { StallLimits } from "./stall-watch.ts";
 export interface QemuSpec {
   /** Path of the QMP socket. */
   qmp: string;
-  /** What the VM is to be called; by its command line if absent. */
+  /** The VM's name; if absent, the one in its command line. */
   name?: string | undefined;
-  /** Mirror the disks while the VM runs; else it is stopped first. */
+  /** Mirror the disks while the VM runs; otherwise it is stopped first. */
   live: boolean;
-  /** QEMU stops the VM once it expects to be done in this time. */
+  /** In milliseconds: QEMU stops the VM once it expects to send the rest within this time. */
   downtimeLimitMs: number;
   autoConverge: boolean;
   /** Channels of the RAM (QEMU's multifd) beside the main one; 0 for none. */
   channels: number;
   /** Threads that carry streams. */
   workers: number;
-  /** How long nothing may go forward, in place of the usual. */
+  /** Limits on the time without progress that replace the usual ones. */
   stallLimits?: StallLimits | undefined;
 }
 
-/** What of a send the departure has to know. */
+/** What a departure has to know of the `send`. */
 export interface QemuSending {
-  /** The folder below which a session's sockets lie. */
+  /** MIGRATE_HOME: the sockets of a session lie below it. */
   home: string;
   bandwidthBytesPerSec: number | null;
   retryForMs: number;
 }
 
-/** The destination outwaits the source by so much. */
+/** How much longer the destination waits than the source, in milliseconds. */
 const patienceMarginMs = 60_000;
 
 /**
- * The VM behind a QMP socket. QEMU is not spoken to before it is opened. Throws MigrateError "home-unusable" if the
- * paths of its sockets would be longer than the system allows (unix(7)).
+ * Returns the candidate for the VM behind a QMP socket; connects to QEMU only in `open`. Throws MigrateError
+ * "home-unusable" if the paths of its sockets would be longer than the system allows (unix(7)).
  */
 export function qemuCandidate(spec: QemuSpec, sending: QemuSending): Candidate {
   if (Buffer.byteLength(join(sending.home, "sessions", "0".repeat(16), "disk-63")) > socketPathBytes) {
@@ -94,7 +94,7 @@ function openedVm(vm: RunningVm, spec: QemuSpec, sending: QemuSending): OpenedVm
       kept: keptOf(vm),
     },
     isStill: (gone) => hasDiskOf(gone, vm),
-    // What QEMU has sent cannot be taken up by another process.
+    // Another process cannot resume what QEMU has sent.
     resumes: () => false,
     depart: (session) =>
       new DepartingVm(vm, {
@@ -121,7 +121,7 @@ function hasDiskOf(record: SessionRecord, vm: RunningVm): boolean {
   );
 }
 
-/** What of the VM goes as chunks: what it was started from, and its disks where it is stopped for it. */
+/** The files that go as chunks: those from which the VM was started, and its disks if it is stopped first. */
 function filesOf(vm: RunningVm, asked: string | undefined, live: boolean): Vm {
   const name = asked ?? vm.definition.name;
   if (name === null || name === undefined) {
@@ -203,7 +203,7 @@ function keptOf(vm: RunningVm): SourceQemuRecord {
   };
 }
 
-/** The VM's own folder, where all its disks lie in one that a vm.json says is theirs: it is retired as a whole. */
+/** The VM's own folder, if all its disks lie in one whose vm.json names them: it is retired as a whole. */
 function ownFolder(vm: RunningVm): string | null {
   const [folder, ...others] = new Set(vm.disks.map(({ path }) => dirname(path)));
   if (folder === undefined || others.length > 0 || !existsSync(join(folder, manifestName))) return null;

@@ -1,4 +1,4 @@
-/** Waits for a link to stand: what must not begin while nobody can be told goes through here. */
+/** Waits until a link stands: for steps that must not begin while the destination cannot be reached. */
 import { MigrateError } from "../../../protocol/errors.ts";
 
 export class LinkGate {
@@ -19,13 +19,16 @@ export class LinkGate {
     this.#isOpen = false;
   }
 
-  /** Nobody passes any more; who waits hears `error`. */
+  /** From now on `passed` rejects with `error`, for those who wait already as well. */
   shut(error: MigrateError): void {
     this.#shut ??= error;
     for (const { reject } of this.#waiting.splice(0)) reject(this.#shut);
   }
 
-  /** Resolves as soon as a link stands. Rejects with MigrateError "network" where none does in time. */
+  /**
+   * Resolves as soon as a link stands. Rejects with MigrateError "network" if none does within `timeoutMs`,
+   * and with the error of `shut`.
+   */
   async passed(timeoutMs: number): Promise<void> {
     if (this.#shut !== undefined) throw this.#shut;
     if (this.#isOpen) return;

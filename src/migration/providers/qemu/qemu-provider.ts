@@ -1,4 +1,7 @@
-/** VMs that run under a QEMU of their own, found by its QMP socket and started again by one of ours. */
+/**
+ * The provider of VMs that run under QEMU: found by their QMP socket, and started at the destination in a new
+ * QEMU.
+ */
 import { MigrateError } from "../../../protocol/errors.ts";
 import type { Departure } from "../departure.ts";
 import { ownFilesOf, retireFiles } from "../files/retire.ts";
@@ -11,7 +14,7 @@ import { arrivingQemuRecord, sourceQemuRecord } from "./qemu-records.ts";
 import { residentVm } from "./resident-vm.ts";
 import { resumeUnderQemu } from "./resume-here.ts";
 
-/** A destination starts a QEMU, or brings a whole VM to its disk, before it answers. */
+/** Before it answers, a destination may have to start QEMU, or sync a whole VM to its disk. */
 const leastAnswerMs = 120_000;
 const slowestDiskBytesPerMs = 32 * 1024;
 
@@ -29,10 +32,10 @@ export const qemuProvider: Provider = {
     retireFiles(record, qemuProvider.ownFiles(record));
   },
 
-  // The disks of a VM that ran stand in both lists if they went as chunks.
+  // If the disks of a running VM went as chunks, they are in both lists.
   ownFiles: (record) => [...ownFilesOf(record), ...(sourceQemuRecord(record)?.retire ?? [])],
 
-  // One that is alive and never answers would let a VM stand still for ever.
+  // A destination that is alive but never answers would keep the VM stopped forever.
   answerMs: ({ files }) =>
     leastAnswerMs + files.reduce((sum, { bytes }) => sum + bytes, 0) / slowestDiskBytesPerMs,
 

@@ -1,15 +1,17 @@
 /**
- * How fast QEMU may say a VM's RAM where the bandwidth is limited: what crosses the link is kept to that by
- * the streams, and where they compress, QEMU may say more. Without a limit of its own QEMU would fill all that
- * waits for the link, and the guest would stand still for as long as that takes at the end. Pure.
+ * How fast QEMU may send a VM's RAM if the bandwidth is limited. The streams keep to the limit on the link;
+ * if they compress, QEMU may send more than that. Without a limit of its own, QEMU would fill every buffer
+ * before the link, and at the end the guest would be stopped until these are empty. Pure.
  */
 
-/** What must have been sent for a ratio to mean something. */
+/** How many bytes must have been sent before a ratio is meaningful. */
 const leastBytes = 256 * 1024;
-/** Weight of what was seen last, where it is more than before: QEMU is to be slowed down at once, and let go with care. */
+/**
+ * Weight of the newest ratio if it is higher than before: QEMU is slowed down at once, but sped up with care.
+ */
 const weight = 0.3;
 const mostRatio = 4;
-/** QEMU is told of a change of more than this. */
+/** QEMU is told only of relative changes larger than this. */
 const noticeable = 0.1;
 
 export class RamPace {
@@ -19,14 +21,16 @@ export class RamPace {
   #ratio = 1;
   #toldRatio = 1;
 
-  /** Takes what may cross the link. QEMU is taken to have been told the same. */
+  /**
+   * Takes the limit of the link in bytes per second, which QEMU is assumed to have as its own limit at first.
+   */
   constructor(bandwidthBytesPerSec: number) {
     this.#bandwidthBytesPerSec = bandwidthBytesPerSec;
   }
 
   /**
-   * So many bytes of the RAM have been handed on at the destination so far, and so many crossed the link.
-   * Gives the bytes per second that QEMU is to be told now; null where what it was told holds.
+   * Takes how many bytes of the RAM the destination's QEMU has received so far, and how many crossed the link
+   * for them. Returns QEMU's new limit in bytes per second, or null if the last one still holds.
    */
   look(carriedBytes: number, sentBytes: number): number | null {
     const sent = sentBytes - this.#sentBytes;

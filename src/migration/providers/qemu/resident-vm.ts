@@ -1,6 +1,6 @@
 /**
- * A running VM at the destination as a process sees it that is not the serve which received it: by its run
- * folder, and over the spare QMP socket, since that serve may hold the first.
+ * A running VM at the destination as seen by a process other than the `migrate serve` that received it:
+ * through its run folder, and the spare QMP socket, since that serve may hold the first.
  */
 import { join } from "node:path";
 import * as v from "valibot";
@@ -18,11 +18,11 @@ import { arrivingQemuRecord } from "./qemu-records.ts";
 
 const statusSchema = v.object({ running: v.boolean() });
 
-/** The VM of this session as its run folder in `home` tells of it. Reads the folder once. */
+/** Returns this session's VM as its run folder in `home` describes it. Reads the folder once. */
 export function residentVm(record: SessionRecord, home: string): Resident {
   const run = RunFolder.at(home, record.name);
   const noted = run.noted();
-  // A VM of that name that another session brought is none of ours.
+  // A VM of that name that another session brought is not this session's.
   const ours = noted?.session === record.session ? noted : null;
   const isThere = ours?.qemu != null && isRunning(ours.qemu);
   return {
@@ -34,7 +34,7 @@ export function residentVm(record: SessionRecord, home: string): Resident {
         using qmp = await Qmp.connect(run.socket(spareQmpName));
         return v.parse(statusSchema, await qmp.execute("query-status")).running;
       } catch {
-        // One that does not answer has not been told to run either: that takes an answer (`resume`).
+        // If QEMU does not answer, it was not told to run either: `resume` needs its answer.
         return false;
       }
     },

@@ -1,4 +1,4 @@
-/** A move of a running VM that came to nothing, taken back at the source's QEMU: the VM runs there as before. */
+/** Takes a failed move of a running VM back at the source's QEMU, so that the VM runs there as before. */
 import { isRunning, isSameProcess } from "../../../platform/process-id.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
 import { Qmp } from "../../../vm/qemu/qmp/qmp.ts";
@@ -8,9 +8,8 @@ import type { SessionRecord } from "../../journal/journal.ts";
 import { sourceQemuRecord } from "./qemu-records.ts";
 
 /**
- * Resumes the VM if it ran before. `known` is a connection to its QEMU, if there is one; it is closed. A QEMU that
- * has ended runs nothing, and there is nothing to take back. Throws MigrateError "qemu-failed" if the VM does not
- * run then.
+ * Resumes the VM if it ran before the move. `known` is a connection to its QEMU, if there is one; it is
+ * closed. Does nothing if QEMU has ended. Throws MigrateError "qemu-failed" if the VM cannot be resumed.
  */
 export async function resumeUnderQemu(record: SessionRecord, known: Qmp | undefined): Promise<void> {
   const machine = sourceQemuRecord(record);

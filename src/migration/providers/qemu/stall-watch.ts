@@ -1,23 +1,29 @@
 /**
- * Tells a destination that takes nothing any more from one that is slow: its connections may stand and
- * show life for ever. Reads no clock.
+ * Distinguishes a destination that no longer takes any data from a slow one: its connections may stand and
+ * answer heartbeats forever. Reads no clock.
  */
 
-/** How long nothing may go forward, in milliseconds: while the VM stands still for it, and while it runs. */
+/**
+ * How long there may be no progress, in milliseconds: while the VM is stopped for the move, and while it
+ * runs.
+ */
 export interface StallLimits {
   stoppedMs: number;
   runningMs: number;
 }
 
-/** A mirror that looks for the holes of a large disk sends nothing for minutes. */
+/**
+ * The limit of a running VM is long: while a mirror searches a large disk for holes, it sends nothing for
+ * minutes.
+ */
 export const stallLimits: StallLimits = { stoppedMs: 60_000, runningMs: 600_000 };
 
 export interface Carried {
   /** Bytes that have arrived so far. */
   bytes: number;
-  /** The VM stands still for the move. */
+  /** True if the VM is stopped for the move. */
   stopped: boolean;
-  /** The link stands: while it does not, there is another patience. */
+  /** True if the link stands: while it does not, another limit applies (`Departure.patienceMs`). */
   linked: boolean;
 }
 
@@ -30,7 +36,10 @@ export class StallWatch {
     this.#limits = limits;
   }
 
-  /** How long nothing went forward, in milliseconds, where that is too long; else null. `nowMs` is monotonic. */
+  /**
+   * Returns how long there was no progress, in milliseconds, if that is too long; otherwise null. `nowMs` is
+   * monotonic.
+   */
   look(now: Carried, nowMs: number): number | null {
     const last = this.#last;
     this.#last = now;

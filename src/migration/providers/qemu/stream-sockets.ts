@@ -1,17 +1,17 @@
-/** The unix sockets on which the source's QEMU finds the streams: each connection becomes one, in order. */
+/** The unix sockets to which the source's QEMU connects: each connection becomes a stream, in order. */
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { UnixListener } from "../../../platform/unix-listener.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
 import type { StreamPool, StreamResult } from "../../../transfer/streams/stream-pool.ts";
 
-/** How long QEMU may take to connect once it was told to. */
+/** How long QEMU may take to connect after it was told to. */
 const connectTimeoutMs = 30_000;
 
 export interface ExpectedStreams {
-  /** The path to tell QEMU. */
+  /** The path to which QEMU is told to connect. */
   path: string;
-  /** Resolves once all of them are open; rejects with what kept one from it. */
+  /** Resolves once all streams are open; rejects with the reason why one could not be opened. */
   open: Promise<void>;
 }
 
@@ -22,7 +22,7 @@ export class StreamSockets {
   readonly #numbers: number[] = [];
   readonly #failed = Promise.withResolvers<never>();
 
-  /** Takes a folder of this user's alone, made where it is absent. */
+  /** Takes a folder for the sockets that only this user may enter; creates it if there is none. */
   constructor(folder: string, pool: StreamPool) {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     this.#folder = folder;
@@ -30,12 +30,12 @@ export class StreamSockets {
     this.#failed.promise.catch(() => {});
   }
 
-  /** Never resolves; rejects with the first stream's failure. */
+  /** Never resolves; rejects with the first failure of a stream. */
   get failed(): Promise<never> {
     return this.#failed.promise;
   }
 
-  /** Listens on a socket of that name; the connections that come become these streams, one after the other. */
+  /** Listens on a socket of that name; the connections become the streams `numbers`, in order. */
   expect(name: string, numbers: readonly number[]): ExpectedStreams {
     const listener = UnixListener.listen(join(this.#folder, name));
     this.#listeners.push(listener);
@@ -44,7 +44,10 @@ export class StreamSockets {
     return { path: listener.path, open };
   }
 
-  /** What went over each stream, by number, once all have ended on both sides. Throws MigrateError. */
+  /**
+   * Returns the result of each stream, by number, once all have ended on both sides. Throws MigrateError,
+   * "network" if they have not within `timeoutMs`.
+   */
   async ended(timeoutMs: number): Promise<StreamResult[]> {
     const late = Promise.withResolvers<never>();
     const timer = setTimeout(

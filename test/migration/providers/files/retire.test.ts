@@ -1,4 +1,4 @@
-/** Which of the source's files are renamed or deleted at the end: those that were sent, and no others. */
+/** Which of the source's files are renamed or deleted at the end: only those that were sent. */
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

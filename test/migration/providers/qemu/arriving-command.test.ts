@@ -1,4 +1,7 @@
-/** What is asked of a running VM that is offered, and the command line that comes of it: paths of this host alone. */
+/**
+ * The checks of an offered running VM, and the command line that is made from it: only this host's paths are
+ * in it.
+ */
 import { describe, expect, test } from "bun:test";
 import {
   checkMachine,
@@ -88,7 +91,7 @@ describe("an offer of a running VM is refused", () => {
 
 describe("the command line", () => {
   const wordsFor = (...words: string[]) => commandLineOf(machineOf(words), policy, run).argv;
-  /** Paths of sockets and logs that the words make QEMU open in the run folder. */
+  /** Paths of sockets and logs that the command line makes QEMU open in the run folder. */
   const opened = (words: readonly string[]) =>
     words.flatMap((word) =>
       [...word.matchAll(/\/home-of-ours\/run\/web1\/([^,"]+)/g)].map(([, name]) => name!),

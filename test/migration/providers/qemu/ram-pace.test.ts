@@ -1,11 +1,14 @@
-/** How much more QEMU may say than crosses the link, where the RAM is compressed on its way. */
+/** How much more QEMU may send than crosses the link if the RAM is compressed on its way. */
 import { describe, expect, test } from "bun:test";
 import { RamPace } from "../../../../src/migration/providers/qemu/ram-pace.ts";
 
 const mebibyte = 1024 ** 2;
 const bandwidthBytesPerSec = 40 * mebibyte;
 
-/** Looks `times` times while each MiB on the link carries so many of the RAM; gives what QEMU was told, oldest first. */
+/**
+ * Calls `look` `times` times while each MiB on the link carries so many of the RAM; returns QEMU's limits,
+ * oldest first.
+ */
 function tolds(pace: RamPace, ratios: readonly number[], sentEach = 8 * mebibyte): number[] {
   const told: number[] = [];
   let [carried, sent] = [0, 0];
@@ -23,7 +26,7 @@ const times = (ratio: number, count: number): number[] => Array.from({ length: c
 describe("where the bandwidth is limited", () => {
   test("QEMU is told nothing while its RAM goes as it is", () => {
     expect(tolds(new RamPace(bandwidthBytesPerSec), times(1, 20))).toEqual([]);
-    // Heads of frames, and frames that had to go again, are no reason either.
+    // The headers of frames, and frames that were sent again, must not change the limit either.
     expect(tolds(new RamPace(bandwidthBytesPerSec), times(0.9, 20))).toEqual([]);
   });
 

@@ -3,7 +3,10 @@ import { type Carried, StallWatch } from "../../../../src/migration/providers/qe
 
 const still: Carried = { bytes: 7, stopped: true, linked: true };
 
-/** What is seen at each time, on a watch of 100 ms while the VM stands still and 1000 ms while it runs. */
+/**
+ * What the watch returns at each time; its limits are 100 ms while the VM is stopped and 1000 ms while it
+ * runs.
+ */
 function looks(...seen: [nowMs: number, change: Partial<Carried>][]): (number | null)[] {
   const watch = new StallWatch({ stoppedMs: 100, runningMs: 1000 });
   return seen.map(([nowMs, change]) => watch.look({ ...still, ...change }, nowMs));
