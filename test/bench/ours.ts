@@ -3,6 +3,7 @@ import { mkdirSync } from "node:fs";
 import { basename, join } from "node:path";
 import { builtBinary, type MigrateProcess, runMigrate } from "../support/system/process.ts";
 import { type Contender, endedWell, type Indexing } from "./contender.ts";
+import { unmark } from "./inputs/unmarked.ts";
 import { cpuMsOf } from "./qemu/cpu-time.ts";
 import { settleBefore } from "./store-before.ts";
 
@@ -39,6 +40,7 @@ export function ours(name: string, title: string, variant: Variant = {}): Conten
     needs: [{ program: binary }],
     suits,
     async prepare(input, folder, link) {
+      unmark(input.path);
       const store = join(folder, "store");
       mkdirSync(store);
       const baseFlags = await settleBefore(input, store, vmName);

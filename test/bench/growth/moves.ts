@@ -5,6 +5,7 @@ import { killChildren, runChild } from "../../support/system/child.ts";
 import { withDeadline } from "../../support/system/deadline.ts";
 import { type MigrateProcess, runMigrate } from "../../support/system/process.ts";
 import { endedWell } from "../contender.ts";
+import { unmark } from "../inputs/unmarked.ts";
 import { cpuMsOfEnded, MemoryWatches } from "../processes.ts";
 import { cpuMsOf } from "../qemu/cpu-time.ts";
 
@@ -32,6 +33,7 @@ export async function measureMoves(
   folder: string,
   compare: boolean,
 ): Promise<Moves> {
+  for (const path of paths) unmark(path);
   const [store, home] = [join(folder, "store"), join(folder, "source-home")];
   mkdirSync(store, { recursive: true });
   const serveArgs = ["serve", "--listen", "127.0.0.1:0", "--store", store, "--max-sessions", "256", "--json"];
