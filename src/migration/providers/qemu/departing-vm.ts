@@ -48,6 +48,8 @@ export interface DepartingOptions {
 
 /** How long a VM may be stopped without a link before it is resumed at the source. */
 const stoppedPatienceMs = 15_000;
+/** The failure of a stream is known here so soon after QEMU has noticed it, on a busy host too. */
+const streamFailureMs = 250;
 const progressEveryMs = 200;
 /** How long QEMU may take to close a connection after it has sent everything. */
 const streamEndTimeoutMs = 30_000;
@@ -198,10 +200,18 @@ export class DepartingVm implements Departure {
     try {
       return await this.#steps(route, meter, observe);
     } catch (thrown) {
-      throw this.#fail(qmpFailure(thrown, "source"));
+      throw this.#fail(qmpFailure(await this.#causeOf(thrown), "source"));
     } finally {
       clearInterval(this.#ticker);
     }
+  }
+
+  /** A stream that fails closes QEMU's end of it: what QEMU makes of that may come to be known first, and is no cause. */
+  async #causeOf(thrown: unknown): Promise<unknown> {
+    const isQemus = qmpFailure(thrown, "source").code === "qemu-failed";
+    if (this.#sockets === undefined || this.#failure !== undefined || !isQemus) return thrown;
+    const streamFailed = this.#sockets.failed.catch((failure: unknown) => failure);
+    return await Promise.race([streamFailed, Bun.sleep(streamFailureMs).then(() => thrown)]);
   }
 
   async #steps(route: StreamRoute, meter: ProgressMeter, observe: Observer): Promise<StreamResult[]> {
