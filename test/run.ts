@@ -99,7 +99,11 @@ async function liveEnvironment(): Promise<Record<string, string> | undefined> {
 async function runTests(paths: readonly string[], live: Record<string, string> | undefined): Promise<void> {
   const jobs = paths
     .filter((file) => live !== undefined || setOf(file) !== "live")
-    .map((file) => ({ file, seconds: expectedSeconds(file), alone: isAlone(file) }));
+    .map((file) => ({
+      file,
+      seconds: expectedSeconds(file),
+      alone: isAlone(file) || (request.oneLive && setOf(file) === "live"),
+    }));
   const slots = availableParallelism();
   console.log(`\n== Tests: ${jobs.length} files, ${slots} at a time ==`);
   await runJobs(jobs, slots, async ({ file }) => {

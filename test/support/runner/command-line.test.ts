@@ -1,12 +1,13 @@
 import { expect, test } from "bun:test";
 import { parseCommandLine, usage } from "./command-line.ts";
 
-const everything = { quick: false, requireLive: false, paths: [] };
+const everything = { quick: false, requireLive: false, oneLive: false, paths: [] };
 
 test.each([
   ["nothing", [], everything],
   ["--quick", ["--quick"], { ...everything, quick: true }],
   ["--require-live", ["--require-live"], { ...everything, requireLive: true }],
+  ["--one-live", ["--one-live"], { ...everything, oneLive: true }],
   [
     "paths, in their order",
     ["test/vm", "test/a.test.ts"],
@@ -25,7 +26,7 @@ test("a CI requires the live tests of everything but --quick", () => {
 test("what is not known, or contradicts itself, is refused with a sentence", () => {
   expect(parseCommandLine(["--fast"], false)).toEqual({
     kind: "refused",
-    why: "There is no --fast: --quick, --require-live and --help are all.",
+    why: "There is no --fast: --quick, --require-live, --one-live and --help are all.",
   });
   expect(parseCommandLine(["-q"], false)).toMatchObject({ kind: "refused" });
   expect(parseCommandLine(["--quick", "--require-live"], false)).toMatchObject({ kind: "refused" });
@@ -33,5 +34,6 @@ test("what is not known, or contradicts itself, is refused with a sentence", () 
 
 test("--help comes before all else, and tells of every flag", () => {
   expect(parseCommandLine(["--fast", "--help"], false)).toEqual({ kind: "help" });
-  for (const flag of ["--quick", "--require-live", "--help", "PATH"]) expect(usage).toContain(flag);
+  for (const flag of ["--quick", "--require-live", "--one-live", "--help", "PATH"])
+    expect(usage).toContain(flag);
 });
