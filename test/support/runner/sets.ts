@@ -7,14 +7,21 @@
  */
 export type TestSet = "quick" | "exhaustive" | "live";
 
-/** Every frame cut, every journal write killed, every schedule explored, large numbers of random inputs. */
+/**
+ * Every frame cut, every journal write killed, every schedule explored, every decision in every state, large numbers
+ * of random inputs and of strangers, a whole profile measured.
+ */
 export const exhaustiveFiles: readonly string[] = [
+  "test/commands/profile/profile-run.test.ts",
   "test/crash/cut.test.ts",
   "test/crash/fewer-bytes-cut.test.ts",
   "test/crash/fewer-bytes-kill.test.ts",
   "test/crash/kill.test.ts",
   "test/crash/sigkill.test.ts",
   "test/fewer-bytes/equal-bytes.test.ts",
+  "test/fewer-bytes/repeats.test.ts",
+  "test/hard-places/resolve.test.ts",
+  "test/hostile/strangers/crowds.test.ts",
   "test/hostile/words/tampered-command-lines.test.ts",
   "test/migration/ownership/ownership.test.ts",
   "test/protocol/fuzz.test.ts",
