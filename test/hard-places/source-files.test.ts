@@ -1,6 +1,15 @@
 /** Source files that are not as they should be, and VMs of unusual make. */
 import { expect, test } from "bun:test";
-import { appendFileSync, mkdirSync, renameSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  closeSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import {
   makeSmallVm,
@@ -11,9 +20,10 @@ import {
 } from "../support/files/small-vm.ts";
 import type { CuttingProxy } from "../support/moves/cutting-proxy.ts";
 import { eachTestHasLink } from "../support/moves/hosts-of-tests.ts";
-import { expectMoved, expectOneOwner } from "../support/moves/ownership.ts";
+import { expectMoved, expectOneOwner, sessionsIn } from "../support/moves/ownership.ts";
 import { sendOnce } from "../support/moves/sending.ts";
 import { TwoHosts } from "../support/moves/two-hosts.ts";
+import { lockByte, writeLock } from "../support/system/lock-byte.ts";
 
 const mebibyte = 1024 ** 2;
 let root: string;
@@ -160,4 +170,19 @@ test("a VM given by its files, from several folders, with a TPM's state folder, 
   renameSync(`${path}.migrated`, `${disk!.path}.migrated`);
   expectMoved(vm, two, "by its files");
   await two.close();
+});
+
+test("a VM whose disk a QEMU holds is refused with exit code 2, and leaves no session behind", async () => {
+  const vm = makeSmallVm(join(root, "web1"));
+  const disk = vm.files.find(({ kind }) => kind === "disk")!;
+  // QEMU's lock of an image that it writes (byte 201), through a description of its own.
+  const fd = openSync(disk.path, "r+");
+  try {
+    expect(lockByte(fd, 201, writeLock)).toBe(true);
+    const { error } = await send(vm);
+    expect(error).toMatchObject({ code: "vm-running", exitCode: 2 });
+    expect(sessionsIn(hosts.sourceHome, "source")).toEqual([]);
+  } finally {
+    closeSync(fd);
+  }
 });

@@ -31,6 +31,11 @@ export interface Candidate {
    * socket.
    */
   isIt(record: SessionRecord): boolean;
+  /**
+   * True if the VM cannot be opened because this session moved it away. Not for a socket's path: another VM may
+   * have it by now.
+   */
+  wasMovedBy(record: SessionRecord): boolean;
   /** Opens the VM and changes nothing. Throws MigrateError "vm-invalid", "policy" or "not-owner". */
   open(): Promise<OpenedVm>;
 }

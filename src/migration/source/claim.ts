@@ -65,7 +65,7 @@ export async function claimSession(
     if (opened === undefined) {
       if (problem === undefined) opened = await candidate.open();
       else {
-        if (options.mode === "move") requireNotMoved(journal, candidate.isIt);
+        if (options.mode === "move") requireNotMoved(journal, candidate.wasMovedBy);
         throw problem;
       }
     }

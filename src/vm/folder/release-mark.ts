@@ -18,15 +18,14 @@ const schema = v.object({
 export type ReleaseMark = v.InferOutput<typeof schema>;
 
 /**
- * Writes the mark into a file or folder, durably. Returns false if the file system keeps no attributes.
- * Throws an error with a `code` if there is no such file or it may not be opened.
+ * Writes the mark into a file or folder. It reaches the disk when the file system next commits: waiting for that
+ * (fsync(2)) would write out whatever else of the file is in memory, while a VM that was stopped waits. The release
+ * itself is durable in the journal by then; the mark is for a journal that is lost or restored later. Returns false
+ * if the file system keeps no attributes. Throws an error with a `code` if there is no such file or it may not be
+ * opened.
  */
 export function markReleased(path: string, mark: ReleaseMark): boolean {
-  return withFile(path, (fd) => {
-    if (!setAttribute(fd, attribute, JSON.stringify(mark))) return false;
-    fsyncSync(fd);
-    return true;
-  });
+  return withFile(path, (fd) => setAttribute(fd, attribute, JSON.stringify(mark)));
 }
 
 /** The mark of a file; null if it has none or cannot be looked at. */

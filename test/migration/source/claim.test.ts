@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { openHome } from "../../../src/home/home.ts";
 import { type Change, Journal } from "../../../src/migration/journal/journal.ts";
 import { filesCandidate } from "../../../src/migration/providers/files/leaving-files.ts";
+import { qemuCandidate } from "../../../src/migration/providers/qemu/leaving-qemu.ts";
 import { type Claim, claimSession } from "../../../src/migration/source/claim.ts";
 import { eachTestInFolder } from "../../support/system/test-folder.ts";
 
@@ -71,5 +72,31 @@ describe("a session to another destination", () => {
     };
     await expect(claim("b:1")).rejects.toMatchObject({ code: "in-doubt" });
     expect(journal.find(first.record.session)?.state).toBe("released");
+  });
+});
+
+describe("a QMP socket's path", () => {
+  test("behind which another VM was moved away is not taken for that VM", async () => {
+    const qmp = join(root, "web1.qmp");
+    const claimed = await claim("a:1");
+    journal.write("test", () => {
+      journal.remove(claimed.record.session);
+      const kept = { side: "source", qmpPath: qmp, wasRunning: true, retire: [], tpm: null };
+      journal.insert({ ...claimed.record, provider: "qemu", kept, files: [] });
+    });
+    releaseVm(claimed.record.session);
+    journal.write("confirmed", () => {
+      const edge = { side: "source", from: "released", to: "confirmed" } as const;
+      journal.step(claimed.record.session, edge, { endedAtMs: 2, settled: true });
+    });
+    const candidate = qemuCandidate(
+      { qmp, live: true, downtimeLimitMs: 300, autoConverge: false, channels: 0, workers: 1 },
+      { home, bandwidthBytesPerSec: null, retryForMs: 0 },
+    );
+    const local = { home, journal, identity: async () => null, observe: () => {}, now: () => 1 };
+    // There is nothing behind the socket: that is what is said.
+    await expect(
+      claimSession(candidate, { address: "b:1", mode: "move", after: "keep" }, local),
+    ).rejects.toMatchObject({ code: "vm-invalid", message: expect.stringContaining(qmp) });
   });
 });

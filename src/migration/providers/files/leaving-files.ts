@@ -34,9 +34,11 @@ export function filesCandidate(spec: FilesSpec, mode: Mode): Candidate {
       hint: "send it with --copy, or take the ownership entry out of its vm.json if it is to be a VM of its own",
     });
   }
+  const isIt = matcher(spec, vm);
   return {
     provider: "files",
-    isIt: matcher(spec, vm),
+    isIt,
+    wasMovedBy: isIt,
     open: async () => {
       if (vm === undefined) throw problem;
       return openedVm(vm);

@@ -62,6 +62,7 @@ export function qemuCandidate(spec: QemuSpec, sending: QemuSending): Candidate {
   return {
     provider: "qemu",
     isIt: (record) => sourceQemuRecord(record)?.qmpPath === qmpPath,
+    wasMovedBy: () => false,
     async open() {
       const vm = await openRunningVm(qmpPath);
       try {
