@@ -4,8 +4,8 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { SmallDisk } from "../support/files/small-disk.ts";
 import { makeSmallVm, type SmallVm } from "../support/files/small-vm.ts";
-import { crashProgram } from "../support/moves/crash-hosts.ts";
 import { planCrash } from "../support/moves/crash-point.ts";
+import { crashProgram } from "../support/moves/crash-programs.ts";
 import { expectMoved, expectOneOwner } from "../support/moves/ownership.ts";
 import { sendOnce } from "../support/moves/sending.ts";
 import { startServing, stopServing } from "../support/moves/serving.ts";
@@ -123,7 +123,7 @@ for (const label of destinationWrites) {
     planCrash(plan, { at: `before ${label}`, fill: join(root, "disk") });
     const serve = runMigrate([home, here.store, plan], {
       home,
-      binary: [...disk.enter, ...crashProgram("crash-serve.ts")],
+      binary: [...disk.enter, ...crashProgram("crash-serve")],
     });
     const { address } = await serve.waitFor("listening");
     const to = { host: "127.0.0.1", port: Number(address.split(":")[1]) };
@@ -162,7 +162,7 @@ for (const label of sourceWrites) {
     const send = async () => {
       const sending = runMigrate([home, vm.folder, String(serving.address.port), "rename", plan], {
         home,
-        binary: [...disk.enter, ...crashProgram("crash-send.ts")],
+        binary: [...disk.enter, ...crashProgram("crash-send")],
       });
       return { exit: await sending.exit, events: sending.events };
     };

@@ -51,8 +51,9 @@ test("the wait ends with the process, or when its time is up", async () => {
 });
 
 test("a process that has ended and was not waited for counts as ended", async () => {
-  // The shell becomes a program that never waits for the child it has.
-  const parent = startChild(["sh", "-c", "sleep 0 & echo $!; exec sleep 60"]);
+  // The shell becomes a program that never waits for the child it has, and the child does not end before that.
+  const child = "until grep -q sleep /proc/$PPID/comm; do :; done";
+  const parent = startChild(["sh", "-c", `sh -c '${child}' & echo $!; exec sleep 60`]);
   await until(() => parent.stdout().endsWith("\n"), "the child's pid");
   const id = processId(Number(parent.stdout()));
   if (id !== null) expect(await waitForEnd(id, 30_000)).toBe(true);

@@ -1,6 +1,6 @@
 /** Two hosts whose processes can be killed at any journal write, with a link between them that stays. */
 import { mkdirSync, rmSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { loadIdentity } from "../../../src/channel/identity.ts";
 import { TrustFile } from "../../../src/channel/trust.ts";
 import { openHome } from "../../../src/home/home.ts";
@@ -8,6 +8,7 @@ import { makeSmallVm, type SmallVm, type SmallVmOptions } from "../files/small-v
 import { baseName, describedVm, storeBase } from "../files/stored-base.ts";
 import { type MigrateProcess, runMigrate } from "../system/process.ts";
 import { planCrash } from "./crash-point.ts";
+import { crashProgram } from "./crash-programs.ts";
 import { CuttingProxy } from "./cutting-proxy.ts";
 import { expectMoved, expectOneOwner, type Hosts } from "./ownership.ts";
 
@@ -33,12 +34,6 @@ export interface CrashVm {
 
 /** The content of every VM of hosts that store a base of it. */
 const describedContent: SmallVmOptions = { ...describedVm, seed: 1 };
-
-/** The command that runs crash-send.ts or crash-serve.ts. */
-export const crashProgram = (name: "crash-send.ts" | "crash-serve.ts"): string[] => [
-  process.execPath,
-  resolve(import.meta.dir, name),
-];
 
 export class CrashHosts {
   readonly #folder: string;
@@ -86,7 +81,7 @@ export class CrashHosts {
     });
     const words = [hosts.sourceHome, vm.folder, String(proxy.address.port), after];
     words.push(join(this.#folder, "source"), ...(this.#storesBase ? [baseName] : []));
-    const start = () => runMigrate(words, { home: hosts.sourceHome, binary: crashProgram("crash-send.ts") });
+    const start = () => runMigrate(words, { home: hosts.sourceHome, binary: crashProgram("crash-send") });
     try {
       if (this.#storesBase) await introduce(hosts, proxy.addressText);
       let send = start();
@@ -145,7 +140,7 @@ export class CrashHosts {
     }
     this.#serve = runMigrate([this.#home, this.#store, plan, ...(this.#storesBase ? ["secure"] : [])], {
       home: this.#home,
-      binary: crashProgram("crash-serve.ts"),
+      binary: crashProgram("crash-serve"),
     });
     const { address } = await this.#serve.waitFor("listening");
     this.#port = Number(address.split(":")[1]);
