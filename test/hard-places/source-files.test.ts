@@ -1,15 +1,6 @@
 /** Source files that are not as they should be, and VMs of unusual make. */
 import { expect, test } from "bun:test";
-import {
-  appendFileSync,
-  closeSync,
-  mkdirSync,
-  openSync,
-  renameSync,
-  rmSync,
-  truncateSync,
-  writeFileSync,
-} from "node:fs";
+import { appendFileSync, mkdirSync, renameSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import {
   makeSmallVm,
@@ -23,7 +14,7 @@ import { eachTestHasLink } from "../support/moves/hosts-of-tests.ts";
 import { expectMoved, expectOneOwner, sessionsIn } from "../support/moves/ownership.ts";
 import { sendOnce } from "../support/moves/sending.ts";
 import { TwoHosts } from "../support/moves/two-hosts.ts";
-import { lockByte, writeLock } from "../support/system/lock-byte.ts";
+import { whileHeld } from "../support/system/lock-byte.ts";
 
 const mebibyte = 1024 ** 2;
 let root: string;
@@ -175,14 +166,9 @@ test("a VM given by its files, from several folders, with a TPM's state folder, 
 test("a VM whose disk a QEMU holds is refused with exit code 2, and leaves no session behind", async () => {
   const vm = makeSmallVm(join(root, "web1"));
   const disk = vm.files.find(({ kind }) => kind === "disk")!;
-  // QEMU's lock of an image that it writes (byte 201), through a description of its own.
-  const fd = openSync(disk.path, "r+");
-  try {
-    expect(lockByte(fd, 201, writeLock)).toBe(true);
+  await whileHeld(disk.path, async () => {
     const { error } = await send(vm);
     expect(error).toMatchObject({ code: "vm-running", exitCode: 2 });
     expect(sessionsIn(hosts.sourceHome, "source")).toEqual([]);
-  } finally {
-    closeSync(fd);
-  }
+  });
 });

@@ -55,8 +55,8 @@ test("a process that has ended and was not waited for counts as ended", async ()
   const child = "until grep -q sleep /proc/$PPID/comm; do :; done";
   const parent = startChild(["sh", "-c", `sh -c '${child}' & echo $!; exec sleep 60`]);
   await until(() => parent.stdout().endsWith("\n"), "the child's pid");
-  const id = processId(Number(parent.stdout()));
-  if (id !== null) expect(await waitForEnd(id, 30_000)).toBe(true);
+  const id = processId(Number(parent.stdout()))!;
+  expect(await waitForEnd(id, 30_000)).toBe(true);
   expect(processId(Number(parent.stdout()))).not.toBeNull();
 });
 
