@@ -1,7 +1,8 @@
 /**
  * The test command, as the README and .ci/run call it; `--help` says what it takes (support/runner/command-line.ts).
- * Types, lint and build come first, then test files, each in a process of its own, as many at a time as there are
- * processors. Every step is run even if one before has failed; the last line has the counts.
+ * The build comes first, then test files, each in a process of its own, as many at a time as there are processors;
+ * types and lint are checked beside the first of them. Every step is run even if one before has failed; the last
+ * line has the counts.
  */
 import { existsSync, mkdtempSync, rmSync, statSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
@@ -52,9 +53,10 @@ const checks: Check[] = [
   { title: "Lint and format", command: [process.execPath, "x", "biome", "check", "--error-on-warnings"] },
 ];
 // The tests of the binary need one that was built from this very tree.
-const build = { title: "Build", command: [process.execPath, "scripts/build.ts"] };
-await Promise.all((request.paths.length === 0 ? [...checks, build] : [build]).map(check));
+await check({ title: "Build", command: [process.execPath, "scripts/build.ts"] });
+const checking = Promise.all((request.paths.length === 0 ? checks : []).map(check));
 await runTests(files, await liveEnvironment());
+await checking;
 
 tellSlowest();
 judgeLostGuests();

@@ -31,6 +31,7 @@ import {
 } from "./arriving-command.ts";
 import { makeImages, syncImages } from "./arriving-images.ts";
 import type { ArrivingQemuRecord } from "./qemu-records.ts";
+import { streamFailureMs } from "./stream-failure.ts";
 
 /** How long QEMU may take to load the devices after it received the last byte. */
 const loadTimeoutMs = 30_000;
@@ -115,7 +116,7 @@ export class ArrivingVm implements Arrival {
     if (hasTpm) await startSwtpm({ stateFolder: join(staging.folder, "tpm"), run });
     const qemu = await startQemu(argv, run);
     this.#qemu = qemu;
-    void qemu.ended.then(() => this.#lost(qemu));
+    void this.#reportLoss(qemu);
     this.#forbidRun(qemu);
     const paths = { ram: run.socket(incomingName), nbd: run.socket(nbdName) };
     const nbd = machine.live ? { path: paths.nbd, nodes } : null;
@@ -141,12 +142,13 @@ export class ArrivingVm implements Arrival {
   }
 
   /**
-   * QEMU has ended. Before the VM was whole, that ends the move; afterwards `checkReady` and `resume` notice
-   * it.
+   * Ends the move if QEMU ends before the VM is whole; afterwards `checkReady` and `resume` notice it. A stream
+   * that has failed is reported before that, as the cause (stream-failure.ts).
    */
-  #lost(qemu: RunningQemu): void {
-    if (this.#qemu !== qemu || this.#over || this.#whole) return;
-    this.#options.failed(endOf(qemu));
+  async #reportLoss(qemu: RunningQemu): Promise<void> {
+    await qemu.ended;
+    await Bun.sleep(streamFailureMs);
+    if (this.#qemu === qemu && !this.#over && !this.#whole) this.#options.failed(endOf(qemu));
   }
 
   /** The migration stream must not decide when the VM resumes: a VM that does so by itself is ended. */

@@ -22,6 +22,7 @@ import { DepartureProgress } from "./departure-progress.ts";
 import { LinkGate } from "./link-gate.ts";
 import { RamPace } from "./ram-pace.ts";
 import { type StallLimits, StallWatch } from "./stall-watch.ts";
+import { streamFailureMs } from "./stream-failure.ts";
 import { StreamSockets } from "./stream-sockets.ts";
 
 export interface DepartingOptions {
@@ -48,8 +49,6 @@ export interface DepartingOptions {
 
 /** How long a VM may be stopped without a link before it is resumed at the source. */
 const stoppedPatienceMs = 15_000;
-/** The failure of a stream is known here so soon after QEMU has noticed it, on a busy host too. */
-const streamFailureMs = 250;
 const progressEveryMs = 200;
 /** How long QEMU may take to close a connection after it has sent everything. */
 const streamEndTimeoutMs = 30_000;
@@ -206,7 +205,7 @@ export class DepartingVm implements Departure {
     }
   }
 
-  /** A stream that fails closes QEMU's end of it: what QEMU makes of that may come to be known first, and is no cause. */
+  /** The failure of a stream if one is behind what QEMU makes of it (stream-failure.ts), else `thrown`. */
   async #causeOf(thrown: unknown): Promise<unknown> {
     const isQemus = qmpFailure(thrown, "source").code === "qemu-failed";
     if (this.#sockets === undefined || this.#failure !== undefined || !isQemus) return thrown;
