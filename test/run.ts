@@ -12,7 +12,7 @@ import { parseCommandLine, type TestRequest, usage } from "./support/runner/comm
 import { countFileVariable, guestCount, mostLost } from "./support/runner/lost-guests.ts";
 import { ensureLiveTools } from "./support/runner/needs.ts";
 import { runJobs } from "./support/runner/schedule.ts";
-import { expectedSeconds, isAlone, setOf } from "./support/runner/sets.ts";
+import { expectedSeconds, isAlone, isWaiting, setOf } from "./support/runner/sets.ts";
 import {
   killTestProcesses,
   type TestedFile,
@@ -104,6 +104,7 @@ async function runTests(paths: readonly string[], live: Record<string, string> |
     .map((file) => ({
       file,
       seconds: expectedSeconds(file),
+      waits: isWaiting(file),
       alone: isAlone(file) || (request.oneLive && setOf(file) === "live"),
     }));
   const slots = availableParallelism();

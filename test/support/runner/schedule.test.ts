@@ -1,7 +1,9 @@
 import { expect, test } from "bun:test";
 import { type Job, ordered, runJobs } from "./schedule.ts";
 
-const job = (file: string, seconds: number, alone = false): Job => ({ file, seconds, alone });
+const job = (file: string, seconds: number, alone = false, waits = false): Job => ({
+  ...{ file, seconds, alone, waits },
+});
 const jobs = [
   job("short", 1),
   job("alone", 9, true),
@@ -30,4 +32,20 @@ test("every job is run once, as many at a time as there are slots, and beside on
   });
   expect(begun.toSorted()).toEqual(jobs.map(({ file }) => file).toSorted());
   expect(most).toBe(2);
+});
+
+test("one job that waits for the most part runs beside as many others as there are slots, and none beside one that is alone", async () => {
+  const waiting = ["waits", "also waits"].map((file) => job(file, 20, false, true));
+  const running = new Set<Job>();
+  const seen = new Set<string>();
+  await runJobs([...jobs, ...waiting], 2, async (one) => {
+    running.add(one);
+    const those = [...running].filter(({ waits }) => waits).length;
+    seen.add(`${running.size - those} and ${those}`);
+    expect(running.size === 1 || ![...running].some(({ alone }) => alone)).toBe(true);
+    await Bun.sleep(one.seconds / 10);
+    running.delete(one);
+  });
+  expect(seen).toContain("2 and 1");
+  expect([...seen].filter((counts) => counts.startsWith("3") || counts.endsWith("2"))).toEqual([]);
 });

@@ -40,6 +40,14 @@ export const aloneFiles: readonly string[] = [
   "test/hard-places/bandwidth.test.ts",
 ];
 
+/** They wait for deadlines for the most part, with less than half a processor's work: one of them runs beside the others. */
+export const waitingFiles: readonly string[] = [
+  "test/channel/call.test.ts",
+  "test/hostile/strangers/crowds.test.ts",
+  "test/live/hostile/hostile-destination.test.ts",
+  "test/live/moves/running-refusals.test.ts",
+];
+
 /**
  * About how many seconds the slow ones take on two cores, so that they can be started first; one that is not
  * named takes a second or two. A number that is off costs some time at the end of a run and nothing else.
@@ -129,6 +137,8 @@ export function setOf(file: string): TestSet {
   if (file.startsWith("test/live/")) return "live";
   return exhaustiveFiles.includes(file) ? "exhaustive" : "quick";
 }
+
+export const isWaiting = (file: string): boolean => waitingFiles.includes(file);
 
 export const isAlone = (file: string): boolean => aloneFiles.includes(file);
 
