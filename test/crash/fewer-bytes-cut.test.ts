@@ -19,9 +19,9 @@ const mebibyte = 1024 ** 2;
 const lanes = 2;
 /** Pairs of hosts that work at once: a part of each case is waiting for the next try. */
 const pairsAtOnce = 3;
-/** Places of each direction at which the link is cut, and those of them that every move comes to. */
+/** Places of each direction at which the link is to be cut, and how many of them at least must have been come to. */
 const cutPlaces = 42;
-const sureCutPlaces = { "to-destination": 38, "to-source": 30 };
+const leastCuts = 28;
 /** Of the TLS handshake of the control connection; cut.test.ts cuts within it. */
 const handshakeBytes = 1_200;
 
@@ -128,16 +128,18 @@ test("a link cut anywhere while chunks are described, wanted and sent in part is
       return { direction, bytes, how: i % 2 === 0 ? "reset" : "end", scope: "link" };
     }),
   );
-  // How often chunks are acknowledged together is a matter of luck, and so is where the last places are.
-  const sure = new Set(cuts.filter(({ direction }, i) => i % cutPlaces < sureCutPlaces[direction]));
-  const missed: Cut[] = [];
+  const made = { "to-destination": 0, "to-source": 0 };
   await Promise.all(
     pairs.map(async (pair) => {
       for (let cut = cuts.shift(); cut !== undefined; cut = cuts.shift()) {
         const { proxy } = await pair.move(cut);
-        if (!proxy.cutMade && sure.has(cut)) missed.push(cut);
+        if (proxy.cutMade) made[cut.direction]++;
+        // How often chunks are acknowledged together is a matter of luck, and so is what a move carries: a place that
+        // it did not come to was not cut.
+        else expect(proxy.bytes[cut.direction], JSON.stringify(cut)).toBeLessThan(cut.bytes as number);
       }
     }),
   );
-  expect(missed).toEqual([]);
+  console.log(`cut at ${JSON.stringify(made)} of ${cutPlaces} places`);
+  expect(Math.min(...Object.values(made))).toBeGreaterThanOrEqual(leastCuts);
 });
