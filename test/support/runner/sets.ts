@@ -9,8 +9,8 @@ export type TestSet = "quick" | "exhaustive" | "live";
 
 /**
  * Every frame cut, every journal write killed, every schedule explored, every decision in every state, every damage
- * of staged files, every cipher of the thesis, every pace of a link; large numbers of random inputs and of strangers;
- * a whole profile measured, and a bandwidth over seconds.
+ * of staged files, every lie of an offer, every cipher of the thesis, every pace of a link; large numbers of random
+ * inputs, of strangers, and of VMs at once; a whole profile measured, and a bandwidth over seconds.
  */
 export const exhaustiveFiles: readonly string[] = [
   "test/commands/profile/profile-run.test.ts",
@@ -25,8 +25,10 @@ export const exhaustiveFiles: readonly string[] = [
   "test/hard-places/bandwidth.test.ts",
   "test/hard-places/resolve.test.ts",
   "test/hard-places/resume.test.ts",
+  "test/hard-places/several.test.ts",
   "test/hostile/strangers/crowds.test.ts",
   "test/hostile/strangers/floods.test.ts",
+  "test/hostile/words/offers.test.ts",
   "test/hostile/words/tampered-command-lines.test.ts",
   "test/migration/ownership/ownership.test.ts",
   "test/profiler/engine/thesis-source.test.ts",
