@@ -49,3 +49,18 @@ export function punchHole(fd: number, offset: number, length: number): boolean {
   if (answer === -errno.EOPNOTSUPP || answer === -errno.ENOSYS) return false;
   throw systemError("fallocate FALLOC_FL_PUNCH_HOLE", answer);
 }
+
+/**
+ * Takes `length` bytes of the disk for this file, from `offset` on; its size stays. What is written there later
+ * does not fail for want of room. fallocate(2), FALLOC_FL_KEEP_SIZE. False if the file system cannot. Throws a
+ * SystemError (ENOSPC, EDQUOT, EIO).
+ */
+export function reserveBytes(fd: number, offset: number, length: number): boolean {
+  let answer: number;
+  do {
+    answer = fallocate(fd, FALLOC_FL_KEEP_SIZE, offset, length);
+  } while (answer === -errno.EINTR);
+  if (answer >= 0) return true;
+  if (answer === -errno.EOPNOTSUPP || answer === -errno.ENOSYS) return false;
+  throw systemError("fallocate FALLOC_FL_KEEP_SIZE", answer);
+}

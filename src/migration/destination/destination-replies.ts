@@ -2,6 +2,7 @@
 import type { ControlLink } from "../../channel/control-link.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import type { MessageBody } from "../../protocol/messages.ts";
+import type { SessionRecord } from "../journal/journal.ts";
 import type { DestinationAction } from "../ownership/destination-machine.ts";
 
 /** The session has ended, so this token admits no lane. */
@@ -51,4 +52,17 @@ export function reply(action: DestinationAction, link: ControlLink, body: unknow
     default:
       return false;
   }
+}
+
+/** What was carried out before the record of a session went that is over. */
+export const doneBefore: ReadonlySet<DestinationAction> = new Set([
+  "end-vm",
+  "remove-staging",
+  "publish-files",
+  "run-vm",
+]);
+
+/** The warning about a session whose record is older than what the store and the programs show. */
+export function doubtOf({ name, state, session }: SessionRecord): string {
+  return `${name} is ${state} in the journal, but it was published or runs here: the journal is older than that. Nothing of it is touched; look, then say migrate resolve ${session.slice(0, 12)} --owner destination`;
 }

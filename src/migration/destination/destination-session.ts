@@ -11,6 +11,8 @@ import type { ArrivingStreams } from "../../transfer/doors/arriving-streams.ts";
 import type { FromDoor } from "../../transfer/doors/door-messages.ts";
 import { laneRefused } from "../../transfer/doors/lane-refusal.ts";
 import type { LaneGrant } from "../../transfer/landing/lane-grant.ts";
+import { isStaged } from "../../vm/folder/staging.ts";
+import type { EndedSession } from "../journal/ended-sessions.ts";
 import type { SessionRecord } from "../journal/journal.ts";
 import { recordOfOffer } from "../journal/offer-record.ts";
 import { SessionWriter } from "../journal/session-writer.ts";
@@ -22,11 +24,14 @@ import {
   destinationStep,
 } from "../ownership/destination-machine.ts";
 import type { DestinationRecord } from "../ownership/records.ts";
+import { nothingThere } from "../ownership/witness.ts";
 import { NeverRan } from "../providers/never-ran.ts";
 import { offeredProvider, providerOf } from "../providers/providers.ts";
 import { reportOf } from "../report/report.ts";
-import { reply } from "./destination-replies.ts";
-import { checkNameFree, checkNewOffer, checkSameOffer } from "./offer-check.ts";
+import { doneBefore, doubtOf, reply } from "./destination-replies.ts";
+import { checkNameFree, checkNewOffer, checkSameOffer, roomOf } from "./offer-check.ts";
+import { SessionLease } from "./peers/leases.ts";
+import type { PromisedRoom } from "./peers/promised-room.ts";
 import { isPublishedBy } from "./published-manifest.ts";
 import type { PublishedSessions } from "./published-sessions.ts";
 import { ReceivedVm, type ReceivedVmContext } from "./received-vm.ts";
@@ -34,8 +39,10 @@ import { ReceivedVm, type ReceivedVmContext } from "./received-vm.ts";
 /** In milliseconds; a longer timer would fire at once. */
 const mostTimerMs = 2 ** 31 - 1;
 
-export interface SessionContext extends Omit<ReceivedVmContext, "failed"> {
+export interface SessionContext extends Omit<ReceivedVmContext, "failed" | "arrived"> {
   maxSessions: number;
+  /** Room of the store that is promised to the sessions under way. */
+  room: PromisedRoom;
   /** Sessions that the store shows as published, even if the journal has lost them. */
   published: PublishedSessions;
 }
@@ -58,15 +65,23 @@ export class DestinationSession {
   /** Set while the QEMU of a running VM waits for a source that is not connected. */
   #patience: Timer | undefined;
   link: ControlLink | undefined;
+  readonly #lease: SessionLease;
 
   constructor(session: string, context: SessionContext) {
     this.session = session;
     this.#context = context;
     this.#writer = new SessionWriter(context.journal, session, context.now);
+    this.#lease = new SessionLease(session, context);
   }
 
   get record(): SessionRecord | null {
     return this.#writer.record;
+  }
+
+  /** What is left of a session that is over and has no record any more; null for anybody but its source. */
+  #ended(peer: string): EndedSession | null {
+    const ended = this.#context.journal.findEnded(this.session);
+    return ended?.peer === peer ? ended : null;
   }
 
   /** The streams of a running VM, once its QEMU waits for them. */
@@ -117,6 +132,9 @@ export class DestinationSession {
    */
   async #state(mode: SessionRecord["mode"], peer = ""): Promise<DestinationState> {
     const record = this.record;
+    const ended = record === null ? this.#ended(peer) : null;
+    if (ended !== null)
+      return { record: ended.state, mode: ended.mode, witness: nothingThere, program: "files" };
     if (record === null) {
       const published = this.#context.published.has(this.session, peer);
       return { record: "none", mode, witness: { published, runs: false }, program: "files" };
@@ -142,17 +160,32 @@ export class DestinationSession {
     body?: unknown,
   ): Promise<readonly DestinationAction[]> {
     const { actions } = destinationStep(state, event);
+    // What has no record any more was removed, or published, long before.
+    const isForgotten = this.record === null && state.record !== "none";
     this.#writer.begin(state.record);
     try {
-      for (const action of actions) await this.#perform(action, asker, body);
+      for (const action of actions) {
+        if (isForgotten && doneBefore.has(action)) continue;
+        await this.#perform(action, asker, body);
+      }
     } finally {
       this.#writer.end();
     }
+    this.#prune();
     return actions;
   }
 
+  /** A session that is over may be one too many. */
+  #prune(): void {
+    const record = this.record;
+    if (record === null || record.endedAtMs === null) return;
+    const { journal, now } = this.#context;
+    journal.prune(now(), isStaged, record.peer);
+  }
+
   async #perform(action: DestinationAction, asker: Asker | undefined, body: unknown): Promise<void> {
-    if (asker && reply(action, asker.link, body, this.record?.state ?? "none")) return;
+    const state = this.record?.state ?? (asker && this.#ended(asker.peer)?.state) ?? "none";
+    if (asker && reply(action, asker.link, body, state)) return;
     const { name = "" } = this.record ?? {};
     switch (action) {
       case "reserve":
@@ -160,7 +193,9 @@ export class DestinationSession {
       case "record-receiving":
         return this.#recordReceiving(asker!, body as Offer);
       case "send-accept-receiving":
-        return this.#vm().accept(asker!.link, this.record!, body as Offer);
+        await this.#vm().accept(asker!.link, this.record!, body as Offer);
+        this.#lease.accepted(this.record!, roomOf(body as Offer), this.#vm().heldBytes);
+        return;
       case "check-seal":
         checkNameFree(this.#context.store, name);
         return this.#vm().seal(body as MessageBody<"seal">);
@@ -204,7 +239,8 @@ export class DestinationSession {
 
   #reserve(offer: Offer, asker: Asker): void {
     const check = () => offeredProvider(providerName(offer)).check(offer, this.#context.policy);
-    checkNewOffer(this.#context, offer, check, asker.peer);
+    const promisedBytes = this.#context.room.owedToOthers(this.session);
+    checkNewOffer({ ...this.#context, promisedBytes }, offer, check, asker.peer);
     this.#received = this.#receive(this.#recordOf(offer, asker));
     this.#received.files.prepare();
   }
@@ -289,6 +325,20 @@ export class DestinationSession {
     this.#tell("notice", `session ${this.session.slice(0, 12)} was cancelled`);
   }
 
+  /** Bytes of the VM came, on lanes or on streams. */
+  #arrived(bytes: number): void {
+    if (!this.#lease.isTooMuch(bytes, (owedBytes) => this.#vm().isShortOfRoom(owedBytes))) return;
+    const what = "the VM is larger than was offered, and the rest of the store is promised to others";
+    this.link?.fail(new MigrateError("no-room", what, { side: "destination" }));
+  }
+
+  /** Gives the session up if nothing has come for it for too long. Never throws. */
+  async expire(): Promise<void> {
+    const how = { isConnected: this.link?.closed === false, isRunning: this.streams !== undefined };
+    if (this.record === null || !this.#lease.isExpired(this.record, how)) return;
+    await this.giveUp(new MigrateError("cancelled", "nothing has come from the source for too long"));
+  }
+
   /** The files are read again before their tags are believed: a lane failed while it wrote a chunk. */
   distrustFiles(): void {
     this.#received?.files.forget();
@@ -296,6 +346,7 @@ export class DestinationSession {
 
   /** The link is lost: closes the lanes, and remembers what they have written. */
   async linkLost(): Promise<void> {
+    this.#lease.leave();
     const received = this.#received;
     if (received === undefined) return;
     received.closeLanes();
@@ -340,11 +391,10 @@ export class DestinationSession {
   }
 
   #receive(record: SessionRecord): ReceivedVm {
-    return new ReceivedVm(record, { ...this.#context, failed: (error) => void this.giveUp(error) });
+    return new ReceivedVm(record, {
+      ...this.#context,
+      failed: (error) => void this.giveUp(error),
+      arrived: (bytes) => this.#arrived(bytes),
+    });
   }
-}
-
-/** The warning about a session whose record is older than what the store and the programs show. */
-function doubtOf({ name, state, session }: SessionRecord): string {
-  return `${name} is ${state} in the journal, but it was published or runs here: the journal is older than that. Nothing of it is touched; look, then say migrate resolve ${session.slice(0, 12)} --owner destination`;
 }

@@ -9,11 +9,15 @@ import { encodeError, type Message } from "../../protocol/messages.ts";
 import type { FromDoor } from "../../transfer/doors/door-messages.ts";
 import type { DoorPool } from "../../transfer/doors/door-pool.ts";
 import { laneRefused } from "../../transfer/doors/lane-refusal.ts";
+import { isStaged } from "../../vm/folder/staging.ts";
 import { isJournalFull } from "../journal/journal.ts";
 import type { DestinationRequest } from "../ownership/destination-machine.ts";
 import { type Asker, DestinationSession, type SessionContext } from "./destination-session.ts";
 import { answerInquiry } from "./inquiry.ts";
 import type { Measuring } from "./measuring.ts";
+import { LanePlaces } from "./peers/lane-places.ts";
+import { PeerLinks } from "./peers/peer-links.ts";
+import { WorkRate } from "./peers/work-rate.ts";
 import { Reception, type ReceptionOptions } from "./reception.ts";
 
 export interface DestinationOptions extends Omit<SessionContext, "doors">, ReceptionOptions {
@@ -27,6 +31,7 @@ export interface DestinationOptions extends Omit<SessionContext, "doors">, Recep
 }
 
 type ControlOpened = Extract<FromDoor, { kind: "control" }>;
+type LaneAsked = Extract<FromDoor, { kind: "lane" }>;
 
 const requestByMessage: Partial<Record<Message["name"], DestinationRequest>> = {
   offer: "offer",
@@ -46,8 +51,11 @@ export class Destination {
   readonly #sessions = new Map<string, DestinationSession>();
   /** By session, the source's number of the newest connection that made a request; oldest session first. */
   readonly #newestAttempts = new Map<string, number>();
-  /** By connection, the session for which a lane was admitted. */
-  readonly #lanes = new Map<string, string>();
+  readonly #lanes = new LanePlaces<{ door: number; message: LaneAsked }>();
+  readonly #peers = new PeerLinks<ControlLink>((link) =>
+    link.fail(new MigrateError("busy", "this source has too many connections", { side: "destination" })),
+  );
+  readonly #rate = new WorkRate();
   readonly #reception: Reception;
   #doors: DoorPool | undefined;
   #stopping = false;
@@ -85,8 +93,7 @@ export class Destination {
         const { error } = message;
         const link = this.#links.get(`${door}:${message.conn}`);
         this.#links.delete(`${door}:${message.conn}`);
-        if (this.#lanes.delete(`${door}:${message.conn}`) && this.#lanes.size === 0)
-          this.#options.receiving?.(false);
+        if (this.#lanes.close(`${door}:${message.conn}`)) this.#laneClosed();
         link?.lost(error ? new MigrateError(error.code, error.message) : undefined);
         break;
       }
@@ -114,6 +121,22 @@ export class Destination {
     }
   }
 
+  /**
+   * To be called now and then: gives up what has been held for too long, and shortens what the journal keeps of
+   * sessions that are over. Never throws.
+   */
+  async upkeep(): Promise<void> {
+    const { journal, store, now } = this.#options;
+    for (const { session: id, state } of journal.openIn(store)) {
+      if (state !== "receiving" || this.#stopping) continue;
+      const session = this.#session(id);
+      await session.expire();
+      const isOver = session.record?.endedAtMs !== null;
+      if (session.link === undefined || (isOver && session.link.closed)) this.#sessions.delete(id);
+    }
+    if (!this.#stopping) journal.prune(now(), isStaged);
+  }
+
   /** Accepts no new requests, and finishes those in progress. Resolves when every session is at rest. */
   async stop(): Promise<void> {
     this.#stopping = true;
@@ -138,8 +161,13 @@ export class Destination {
     try {
       const peer = await this.#reception.welcome(link, opened, admit);
       const asker: Asker = { link, peer, remote: opened.remote, attempt: opened.attempt };
+      const source = sourceOf(peer, opened.remote);
+      this.#peers.add(source, link);
       for (;;) {
         const message = await link.receive();
+        const waitMs = this.#rate.waitMs(source, message.name);
+        if (waitMs > 0) await Bun.sleep(waitMs);
+        if (link.closed && waitMs > 0) throw new MigrateError("network", "the connection is closed");
         if (this.#stopping) throw new MigrateError("network", "the destination is shutting down");
         const request = requestByMessage[message.name];
         if (request !== undefined) {
@@ -150,6 +178,7 @@ export class Destination {
             link.send("cancelled", {});
             continue;
           }
+          this.#peers.bound(link);
           const session = bound;
           await session.inTurn(() => {
             if (link.closed) throw new MigrateError("network", "the connection is closed");
@@ -180,6 +209,7 @@ export class Destination {
         });
       }
     } finally {
+      this.#peers.drop(link);
       // A destination that stops has seen to its sessions already, and its journal may be closed.
       if (bound && bound.link === link && !this.#stopping) {
         const session = bound;
@@ -201,14 +231,17 @@ export class Destination {
     const { journal } = this.#options;
     const known = journal.find(opened.session);
     // Checked before the session's turn: the time that takes would reveal another peer's session.
-    if (known && (known.side !== "destination" || known.peer !== asker.peer)) return null;
+    const ended = known === null ? journal.findEnded(opened.session) : null;
+    const owner = known?.side === "source" ? null : (known ?? ended)?.peer;
+    if (owner !== undefined && owner !== asker.peer) return null;
     const session = this.#session(opened.session);
     await session.inTurn(async () => {
       const record = session.record;
       if (record && record.peer !== asker.peer) throw unknownSession();
       // The record remembers connections from before a restart. If there is no record (no offer came, or the
       // session was cancelled before one), no connection can have outlived this process.
-      if (opened.attempt <= (record?.attempt ?? this.#newestAttempts.get(opened.session!) ?? 0)) {
+      const newest = Math.max(ended?.attempt ?? 0, this.#newestAttempts.get(opened.session!) ?? 0);
+      if (opened.attempt <= (record?.attempt ?? newest)) {
         throw new MigrateError("busy", "a newer connection of this session has spoken already");
       }
       this.#remember(opened.session!, opened.attempt);
@@ -226,24 +259,34 @@ export class Destination {
     if (this.#newestAttempts.size > mostRemembered) this.#newestAttempts.delete(oldest!);
   }
 
-  #lane(door: number, { conn, peer, session, laneToken }: Extract<FromDoor, { kind: "lane" }>): void {
+  #lane(door: number, message: LaneAsked): void {
+    const { conn, peer, session, laneToken } = message;
+    const key = `${door}:${conn}`;
     try {
       // A peer that may not have the session must not learn whether it exists.
       const lane = this.#sessions.get(session)?.grantLane(laneToken, peer ?? "insecure");
       if (lane === undefined) throw laneRefused();
-      const lanes = [...this.#lanes.values()].filter((other) => other === session);
-      if (lanes.length >= limits.lanes) {
+      if (this.#lanes.ofSession(session) >= limits.lanes) {
         throw new MigrateError("limit", `a session has at most ${limits.lanes} lanes`, {
           side: "destination",
         });
       }
-      if (this.#lanes.size === 0) this.#options.receiving?.(true);
-      this.#lanes.set(`${door}:${conn}`, session);
+      const source = sourceOf(peer ?? "insecure", message.remote);
+      if (!this.#lanes.hasPlace(key, source, { door, message })) return;
+      if (this.#lanes.isEmpty) this.#options.receiving?.(true);
+      this.#lanes.open(key, session, source);
       this.#doors!.post(door, { kind: "open-lane", conn, lane });
     } catch (thrown) {
       this.#doors!.post(door, { kind: "send", conn, bytes: encodeError(thrown) });
       this.#doors!.post(door, { kind: "finish", conn });
     }
+  }
+
+  /** One lane less: another one may have waited for its place. */
+  #laneClosed(): void {
+    const next = this.#lanes.next();
+    if (next !== undefined) this.#lane(next.door, next.message);
+    if (this.#lanes.isEmpty) this.#options.receiving?.(false);
   }
 
   #stream(door: number, message: Extract<FromDoor, { kind: "stream" }>): void {
@@ -265,6 +308,11 @@ export class Destination {
     }
     return session;
   }
+}
+
+/** Who shares with whom: a host by its fingerprint; without authentication, by its address. */
+function sourceOf(peer: string, remote: string): string {
+  return peer === "insecure" ? `insecure ${remote}` : peer;
 }
 
 /** The streams end with this process, and so does what the QEMU of a running VM waits for. */

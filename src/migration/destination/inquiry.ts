@@ -2,7 +2,8 @@
 import { MigrateError } from "../../protocol/errors.ts";
 import { limits } from "../../protocol/limits.ts";
 import type { Message, RemoteSession, WireState } from "../../protocol/messages.ts";
-import type { Journal, SessionRecord } from "../journal/journal.ts";
+import type { Journal } from "../journal/journal.ts";
+import type { SessionSummary } from "../journal/session-summaries.ts";
 import type { Asker } from "./destination-session.ts";
 
 /** Answers QUERY and LIST. Throws MigrateError "protocol" for any other message. */
@@ -11,8 +12,9 @@ export function answerInquiry(journal: Journal, { link, peer }: Asker, message: 
     case "query": {
       const { session } = message.body;
       const record = journal.find(session);
-      const known = record?.side === "destination" && record.peer === peer;
-      link.send("state", { session, state: known ? (record.state as WireState) : "unknown" });
+      const known = record?.side === "destination" ? record : journal.findEnded(session);
+      const state = known?.peer === peer ? (known.state as WireState) : "unknown";
+      link.send("state", { session, state });
       break;
     }
     case "list":
@@ -23,7 +25,7 @@ export function answerInquiry(journal: Journal, { link, peer }: Asker, message: 
   }
 }
 
-function rowOf(record: SessionRecord): RemoteSession {
+function rowOf(record: SessionSummary): RemoteSession {
   const { session, name, mode, state, phase, bytes, doneBytes, createdAtMs, updatedAtMs } = record;
   return {
     session,

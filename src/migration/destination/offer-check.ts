@@ -7,22 +7,32 @@ import { type ErrorCode, MigrateError } from "../../protocol/errors.ts";
 import { type Offer, providerName } from "../../protocol/offer.ts";
 import type { Journal, SessionRecord } from "../journal/journal.ts";
 import type { CheckedOffer } from "../providers/provider.ts";
+import { sessionShare } from "./peers/peer-share.ts";
 
 const refusal = (code: ErrorCode, message: string) =>
   new MigrateError(code, message, { side: "destination" });
+
+/** What a new offer is held against. */
+export interface OfferContext {
+  journal: Journal;
+  store: string;
+  maxSessions: number;
+  /** Room that is promised to sessions which are under way, in bytes. */
+  promisedBytes: number;
+}
 
 /**
  * Throws MigrateError "name-taken", "busy" or "no-room" if a new session cannot begin, and what `check`
  * throws. The room needed is what the source's files occupy there: holes need none, whatever the file's size.
  */
 export function checkNewOffer(
-  { journal, store, maxSessions }: { journal: Journal; store: string; maxSessions: number },
+  { journal, store, maxSessions, promisedBytes }: OfferContext,
   offer: Offer,
   check: () => CheckedOffer,
   peer: string,
 ): void {
   checkNameFree(store, offer.name);
-  const open = journal.open("destination").filter((other) => other.store === store);
+  const open = journal.openIn(store);
   const rival = open.find(({ name, settled }) => name === offer.name && !settled);
   if (rival) {
     // Of another peer's session, a source learns only that the name is taken.
@@ -33,11 +43,27 @@ export function checkNewOffer(
   if (open.length >= maxSessions) {
     throw refusal("busy", `the destination has ${open.length} sessions already, which is its limit`);
   }
+  const own = open.filter((other) => other.peer === peer).length;
+  // Without authentication everybody is the same peer.
+  if (peer !== "insecure" && own >= sessionShare(maxSessions, open.length - own)) {
+    throw refusal(
+      "busy",
+      `the destination has ${own} sessions of this source already, which is its share while others may come`,
+    );
+  }
   const { roomBytes } = check();
-  const free = freeBytes(store);
+  const free = Math.max(0, freeBytes(store) - promisedBytes);
   if (roomBytes > free) {
     throw refusal("no-room", `the VM needs ${roomBytes} bytes, the destination's store has ${free} free`);
   }
+}
+
+/** What an offered VM takes on the store's disk, as its source says, in bytes: holes need no room. */
+export function roomOf({ files, machine }: Offer): number {
+  return [...files, ...(machine?.disks ?? [])].reduce(
+    (sum, { bytes, allocatedBytes }) => sum + Math.min(allocatedBytes, bytes),
+    0,
+  );
 }
 
 /**

@@ -4,6 +4,7 @@
  */
 import { randomBytes } from "node:crypto";
 import type { ControlLink } from "../../channel/control-link.ts";
+import { freeBytes } from "../../platform/filesystem.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import type { MessageBody } from "../../protocol/messages.ts";
 import type { Offer } from "../../protocol/offer.ts";
@@ -43,6 +44,8 @@ export interface ReceivedVmContext {
   now: () => number;
   /** Called if the VM can no longer become whole here. */
   failed: (error: MigrateError) => void;
+  /** Called with the bytes of the VM that came, on lanes or streams. */
+  arrived: (bytes: number) => void;
 }
 
 export class ReceivedVm {
@@ -159,6 +162,7 @@ export class ReceivedVm {
 
   #received(wireBytes: number, handedOnBytes: number): void {
     this.#streamBytes += handedOnBytes;
+    if (handedOnBytes > 0) this.#context.arrived(handedOnBytes);
     this.#meter?.wire(wireBytes);
     this.#meter?.done(this.#offered.files.length, handedOnBytes);
   }
@@ -171,8 +175,23 @@ export class ReceivedVm {
 
   /** Takes chunks that a lane has checked and written. */
   chunks({ places, tags, bytesReceived }: Extract<FromDoor, { kind: "chunks" }>): void {
-    this.files.wrote(places, tags, (file, bytes) => this.#meter?.done(file, bytes));
+    let cameBytes = 0;
+    this.files.wrote(places, tags, (file, bytes) => {
+      cameBytes += bytes;
+      this.#meter?.done(file, bytes);
+    });
     this.#meter?.wire(bytesReceived);
+    this.#context.arrived(cameBytes);
+  }
+
+  /** Bytes of the VM that are here, as far as is known without a look at the disk. */
+  get heldBytes(): number {
+    return this.files.heldBytes().reduce((sum, bytes) => sum + bytes, this.#streamBytes);
+  }
+
+  /** True if this VM takes more of the disk than is left beside `owedBytes` that others are to have. */
+  isShortOfRoom(owedBytes: number): boolean {
+    return freeBytes(this.files.staging.folder) < owedBytes;
   }
 
   /**

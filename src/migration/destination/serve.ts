@@ -17,9 +17,13 @@ import type { QemuPolicy } from "../providers/qemu/arriving-command.ts";
 import type { Observer } from "../report/events.ts";
 import { Destination } from "./destination.ts";
 import { Measuring, type StartMeasuring } from "./measuring.ts";
+import { PromisedRoom } from "./peers/promised-room.ts";
 import { PublishedSessions } from "./published-sessions.ts";
 import { recover } from "./recovery.ts";
 import { StoreLookup } from "./store-lookup.ts";
+
+/** How often it is looked at what has been held for too long. */
+const upkeepMs = 60_000;
 
 export interface ServeOptions {
   home: string;
@@ -88,6 +92,7 @@ async function serveStore(
     journal,
     store,
     maxSessions: options.maxSessions,
+    room: new PromisedRoom(),
     observe,
     now: () => Date.now(),
   };
@@ -105,9 +110,11 @@ async function serveStore(
     measuring,
   });
   let doors: DoorPool | undefined;
+  let upkeep: Timer | undefined;
   try {
     // No connection is accepted before what a crash left half done is completed.
     await recover(context);
+    await destination.upkeep();
     doors = await DoorPool.open({
       host: options.listen.host,
       port: options.listen.port,
@@ -121,6 +128,7 @@ async function serveStore(
         over.reject(new MigrateError("bug", `a door died: ${error.message}`, { side: "destination" })),
     });
     destination.doors = doors;
+    upkeep = setInterval(() => void destination.upkeep(), upkeepMs);
     announce(options, store, doors.port, identity?.fingerprint, tickets, observe);
     announced.resolve();
     if (options.signal.aborted) over.resolve();
@@ -128,6 +136,7 @@ async function serveStore(
     await over.promise;
     await destination.stop();
   } finally {
+    clearInterval(upkeep);
     await Promise.all([doors?.stop(), measuring.stop(), keeper?.stop()]);
     journal.close();
   }

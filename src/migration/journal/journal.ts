@@ -9,65 +9,22 @@ import { Database } from "bun:sqlite";
 import { chmodSync } from "node:fs";
 import { join } from "node:path";
 import { MigrateError, type Side } from "../../protocol/errors.ts";
-import type { FileKind } from "../../protocol/offer.ts";
-import type { Mode } from "../ownership/phases.ts";
-import { type DestinationRecord, type Edge, isEdge, type SourceRecord } from "../ownership/records.ts";
+import { type Edge, isEdge } from "../ownership/records.ts";
+import {
+  type EndedSession,
+  findEnded,
+  type IsLeft,
+  makeEndedTable,
+  pruneEnded,
+  pruneEndedOfPeer,
+} from "./ended-sessions.ts";
+import { reserveJournalRoom } from "./journal-room.ts";
+import type { JournalFile, SessionRecord } from "./session-record.ts";
+import { openSummaries, type SessionSummary, sourceAddresses, summariesOfPeer } from "./session-summaries.ts";
 
 const schemaVersion = 3;
 
-export interface JournalFile {
-  kind: FileKind;
-  /** Name at the destination, without folder. */
-  name: string;
-  bytes: number;
-  /** Once sealed: the file's digest under the session's tag key. */
-  digest?: string;
-  /** Source only: the file's path when it was sent. */
-  path?: string;
-  /** Source only: "dev:ino:birthtimeNs"; recognises the file under another name. */
-  identity?: string;
-}
-
-export interface SessionRecord {
-  session: string;
-  side: Side;
-  name: string;
-  /** The VM's own id, which stays the same through all moves. */
-  vm: string;
-  mode: Mode;
-  /** Fingerprint of the other side, or "insecure". */
-  peer: string;
-  /** Source: host:port of the destination. Destination: the address from which the source connected. */
-  address: string;
-  state: SourceRecord | DestinationRecord;
-  phase: string;
-  attempt: number;
-  /** Hex; the key of the tags that compare both sides' chunks, for this session alone. */
-  tagKey: string;
-  files: JournalFile[];
-  /** The VM's folder at the source, if it has one. */
-  folder: string | null;
-  store: string | null;
-  after: "keep" | "rename" | "delete" | "copy";
-  digest: string | null;
-  bytes: number;
-  doneBytes: number;
-  wireBytes: number;
-  /** Name of the provider that moves the VM (migration/providers). */
-  provider: string;
-  /**
-   * What the provider needs to end the migration after this process has died; only the provider reads it.
-   * Column `machine`.
-   */
-  kept: object | null;
-  /** True once the files have their final name (destination), or nothing is left to do to the VM (source). */
-  settled: boolean;
-  /** Source: true once the destination knows that the session is cancelled. */
-  acknowledged: boolean;
-  createdAtMs: number;
-  updatedAtMs: number;
-  endedAtMs: number | null;
-}
+export type { JournalFile, SessionRecord } from "./session-record.ts";
 
 /** The columns of a row, with their SQL types. */
 const columns = `session TEXT PRIMARY KEY, side TEXT NOT NULL, name TEXT NOT NULL, vm TEXT NOT NULL,
@@ -94,10 +51,12 @@ export type WriteHook = (when: "before" | "after", label: string) => void;
 
 export class Journal {
   readonly #db: Database;
+  readonly #path: string;
   readonly #hook: WriteHook;
 
-  private constructor(db: Database, hook: WriteHook) {
+  private constructor(db: Database, path: string, hook: WriteHook) {
     this.#db = db;
+    this.#path = path;
     this.#hook = hook;
   }
 
@@ -120,9 +79,11 @@ export class Journal {
             hint: "use that version here, too",
           });
         }
-        if (version === schemaVersion) return;
-        migrateSchema(db, version);
-        db.run(`PRAGMA user_version = ${schemaVersion}`);
+        if (version !== schemaVersion) {
+          migrateSchema(db, version);
+          db.run(`PRAGMA user_version = ${schemaVersion}`);
+        }
+        makeEndedTable(db);
       }).immediate();
       for (const suffix of ["", "-wal", "-shm"]) {
         try {
@@ -142,7 +103,10 @@ export class Journal {
         },
       );
     }
-    return new Journal(db, hook);
+    const journal = new Journal(db, path, hook);
+    // Later, once there is room again, a session that begins takes it.
+    journal.#reserve(() => {});
+    return journal;
   }
 
   /**
@@ -164,13 +128,18 @@ export class Journal {
   }
 
   /**
-   * Adds a session in the first state of its side. Only within `write`. Throws MigrateError "bug" for any
-   * other state.
+   * Adds a session in the first state of its side, and takes the room that its later records need. Only within
+   * `write`. Throws MigrateError "bug" for any other state, "home-unusable" if the disk does not have that room.
    */
   insert(record: SessionRecord): void {
     if (record.state !== (record.side === "source" ? "sending" : "receiving")) {
       throw new MigrateError("bug", `a session cannot begin as ${record.state}`);
     }
+    this.#reserve((full) => {
+      throw writeFailure(
+        Object.assign(new Error("no room for the journal", { cause: full }), { code: "SQLITE_FULL" }),
+      );
+    });
     const names = columnNames.join(", ");
     const places = columnNames.map((name) => `$${name}`).join(", ");
     this.#db.query(`INSERT INTO sessions (${names}) VALUES (${places})`).run(toRow(record) as never);
@@ -254,11 +223,41 @@ export class Journal {
   }
 
   /** Sessions of one peer on one side, newest first, at most `most`. */
-  ofPeer(side: Side, peer: string, most: number): SessionRecord[] {
-    return this.#all(
-      "SELECT * FROM sessions WHERE side = $side AND peer = $peer ORDER BY createdAtMs DESC LIMIT $most",
-      { side, peer, most },
-    );
+  ofPeer(side: Side, peer: string, most: number): SessionSummary[] {
+    return summariesOfPeer(this.#db, side, peer, most);
+  }
+
+  /** The sessions of a store at this destination that have not ended, oldest first. */
+  openIn(store: string): SessionSummary[] {
+    return openSummaries(this.#db, store);
+  }
+
+  /** The addresses from which sources came, newest first, at most `most`. */
+  sourceAddresses(most: number): string[] {
+    return sourceAddresses(this.#db, most);
+  }
+
+  /** What is left of a session that came here, is over, and whose row was removed. */
+  findEnded(session: string): EndedSession | null {
+    return findEnded(this.#db, session);
+  }
+
+  /**
+   * Removes what is too much of sessions that are over (ended-sessions.ts): of one peer's, or, without a peer, of
+   * all. A session of which `left` says that something still lies in the store keeps its row. Nothing depends on
+   * it: it is no durable step, and is skipped if the disk does not take it.
+   */
+  prune(nowMs: number, left: IsLeft, peer?: string): void {
+    try {
+      this.#db
+        .transaction(() => {
+          if (peer === undefined) pruneEnded(this.#db, nowMs, left);
+          else pruneEndedOfPeer(this.#db, peer, nowMs, left);
+        })
+        .immediate();
+    } catch (thrown) {
+      if (sqliteCode(thrown) === undefined) throw thrown;
+    }
   }
 
   /** Every session of one side, or of both, newest first. */
@@ -270,6 +269,14 @@ export class Journal {
 
   close(): void {
     this.#db.close();
+  }
+
+  #reserve(full: (thrown: unknown) => void): void {
+    try {
+      reserveJournalRoom(this.#path);
+    } catch (thrown) {
+      full(thrown);
+    }
   }
 
   #all(sql: string, values: Record<string, unknown>): SessionRecord[] {

@@ -33,6 +33,11 @@ export function stagingPath(store: string, session: string): string {
   return join(store, `.migrate-${session}`);
 }
 
+/** True if something of the session is still where it was received; `store` is null for one that came nowhere. */
+export function isStaged(session: string, store: string | null): boolean {
+  return store !== null && existsSync(stagingPath(store, session));
+}
+
 /** Path of a file below a VM's folder: a TPM's state has a folder of its own. */
 export function relativePath({ kind, name }: Pick<StagedFile, "kind" | "name">): string {
   return kind === "tpm" ? join("tpm", name) : name;

@@ -9,6 +9,7 @@ import { TicketBook } from "../../../src/channel/ticket-book.ts";
 import { TrustFile } from "../../../src/channel/trust.ts";
 import { openHome } from "../../../src/home/home.ts";
 import { Destination } from "../../../src/migration/destination/destination.ts";
+import { PromisedRoom } from "../../../src/migration/destination/peers/promised-room.ts";
 import { PublishedSessions } from "../../../src/migration/destination/published-sessions.ts";
 import { Journal, type SessionRecord } from "../../../src/migration/journal/journal.ts";
 import { FrameDecoder } from "../../../src/protocol/frames.ts";
@@ -105,6 +106,8 @@ export class PlayedDestination {
   readonly journal = Journal.open(this.home, (when, label) => {
     if (when === "before") this.beforeWrite(label);
   });
+  /** The time of this host, if it is not that of the test. */
+  nowMs: number | undefined;
   readonly destination: Destination;
   readonly #visits = new Map<number, Visit>();
 
@@ -118,8 +121,9 @@ export class PlayedDestination {
       journal: this.journal,
       store: this.store,
       maxSessions: 8,
+      room: new PromisedRoom(),
       observe: () => {},
-      now: () => Date.now(),
+      now: () => this.nowMs ?? Date.now(),
       // Trust is tested elsewhere; here every peer is trusted.
       insecure: true,
       tickets: new TicketBook(`sha256:${"0".repeat(64)}`, { monotonicMs: () => performance.now() }),
@@ -135,12 +139,12 @@ export class PlayedDestination {
   }
 
   /** A control connection that names the session, and has received WELCOME. */
-  async visit(attempt: number, peer = "sha256:source"): Promise<Visit> {
+  async visit(attempt: number, peer = "sha256:source", id = session): Promise<Visit> {
     const conn = this.#visits.size + 1;
     const visit = new Visit(conn, this.destination);
     this.#visits.set(conn, visit);
     const exporter = new Uint8Array(0);
-    this.destination.hear(0, { kind: "control", conn, peer, exporter, remote: "test", session, attempt });
+    this.destination.hear(0, { kind: "control", conn, peer, exporter, remote: "test", session: id, attempt });
     await visit.hearNames(1);
     return visit;
   }

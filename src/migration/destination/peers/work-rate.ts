@@ -1,0 +1,55 @@
+/**
+ * How fast one source is answered: each kind of request costs so much of this thread's time, which comes back
+ * at a steady rate (a token bucket, as in RFC 2697). A source that asks more waits; the others do not.
+ */
+import type { Message } from "../../../protocol/messages.ts";
+
+/**
+ * About what a request takes of this thread, in milliseconds: looking things up, and writing durably. What moves
+ * ownership on, and so adds to a downtime, costs nothing; it can be said once.
+ */
+const costsMs: Partial<Record<Message["name"], number>> = {
+  offer: 20,
+  seal: 10,
+  cancel: 10,
+  start: 50,
+  list: 10,
+  query: 2,
+  profile: 200,
+};
+
+/** Of each second a source may have so many milliseconds. */
+const rateMs = 250;
+/** What a source may have at once after a rest: the offers of a host that is emptied, say. */
+const burstMs = 2000;
+/** Sources that are remembered; a source that has been at rest is not. */
+const mostSources = 4096;
+
+export class WorkRate {
+  readonly #nowMs: () => number;
+  /** By source: when its work so far will have come back, on the clock of `nowMs`. */
+  readonly #paidAtMs = new Map<string, number>();
+
+  /** `nowMs` is a monotonic clock. */
+  constructor(nowMs: () => number = () => performance.now()) {
+    this.#nowMs = nowMs;
+  }
+
+  /** Counts a request; returns how long it is to wait, in milliseconds. */
+  waitMs(source: string, request: Message["name"]): number {
+    const nowMs = this.#nowMs();
+    const costMs = ((costsMs[request] ?? 0) * 1000) / rateMs;
+    if (costMs === 0) return 0;
+    const paidAtMs = Math.max(nowMs, this.#paidAtMs.get(source) ?? 0) + costMs;
+    this.#paidAtMs.delete(source);
+    this.#paidAtMs.set(source, paidAtMs);
+    if (this.#paidAtMs.size > mostSources) this.#forget(nowMs);
+    return Math.max(0, paidAtMs - nowMs - (burstMs * 1000) / rateMs);
+  }
+
+  #forget(nowMs: number): void {
+    for (const [source, paidAtMs] of this.#paidAtMs) if (paidAtMs <= nowMs) this.#paidAtMs.delete(source);
+    const [first] = this.#paidAtMs.keys();
+    if (this.#paidAtMs.size > mostSources) this.#paidAtMs.delete(first!);
+  }
+}

@@ -1,0 +1,199 @@
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { leases } from "../../../../src/migration/destination/peers/leases.ts";
+import { PeerLinks } from "../../../../src/migration/destination/peers/peer-links.ts";
+import { sessionShare } from "../../../../src/migration/destination/peers/peer-share.ts";
+import { PromisedRoom } from "../../../../src/migration/destination/peers/promised-room.ts";
+import { WorkRate } from "../../../../src/migration/destination/peers/work-rate.ts";
+import { freeBytes } from "../../../../src/platform/filesystem.ts";
+import { emptyOffer, PlayedDestination, sealOf, session } from "../played-destination.ts";
+
+let played: PlayedDestination;
+beforeEach(() => {
+  played = new PlayedDestination();
+});
+afterEach(() => played.close());
+
+const idOf = (number: number) => number.toString(16).padStart(32, "0");
+const offerOf = (number: number) => ({ ...emptyOffer, name: `vm${number}` });
+const later = (ms: number) => {
+  played.nowMs = Date.now() + ms;
+  return played.destination.upkeep();
+};
+
+/** A source offers a VM and goes. */
+async function offers(number: number, peer: string): Promise<string> {
+  const visit = await played.visit(1, peer, idOf(number));
+  const [answer] = await visit.say("offer", offerOf(number)).hearNames(1);
+  visit.end();
+  return answer!;
+}
+
+describe("the sessions of a destination", () => {
+  test("are half of them for others, however many one source offers", async () => {
+    const answers: string[] = [];
+    for (let number = 0; number < 6; number++) answers.push(await offers(number, "sha256:greedy"));
+    expect(answers).toEqual([...Array(4).fill("accept"), "error busy", "error busy"]);
+    expect(await offers(10, "sha256:honest")).toBe("accept");
+    expect(await offers(11, "sha256:third")).toBe("accept");
+  });
+
+  test("are shared so that one more source always finds a place", () => {
+    expect([sessionShare(16, 0), sessionShare(16, 8), sessionShare(16, 15), sessionShare(1, 0)]).toEqual([
+      8, 4, 1, 1,
+    ]);
+    expect(sessionShare(16, 16)).toBe(0);
+  });
+});
+
+describe("what a source holds without progress", () => {
+  test("goes after a quarter of an hour, if it is nothing but a name and a place", async () => {
+    expect(await offers(1, "sha256:source")).toBe("accept");
+    await later(leases.emptyMs - 60_000);
+    expect(played.journal.find(idOf(1))?.state).toBe("receiving");
+    await later(leases.emptyMs + 60_000);
+    expect(played.journal.find(idOf(1))?.state).toBe("cancelled");
+    expect(readdirSync(played.store)).toEqual([]);
+    // The source is told, whenever it comes again.
+    const again = await played.visit(2, "sha256:source", idOf(1));
+    expect((await again.say("offer", offerOf(1)).hear()).body).toMatchObject({ state: "cancelled" });
+  });
+
+  test("stays for three days if its source is there", async () => {
+    const visit = await played.visit(1);
+    await visit.say("offer", emptyOffer).hearNames(1);
+    await later(leases.heldMs - 60_000);
+    expect(played.record?.state).toBe("receiving");
+    await later(leases.heldMs + 60_000);
+    expect(played.record?.state).toBe("cancelled");
+    expect(await visit.hearNames(1)).toEqual(["error cancelled"]);
+  });
+
+  // [OWN-2]
+  test("is never dropped once it is ready, nor once it is owned", async () => {
+    const visit = await played.visit(1);
+    await visit.say("offer", emptyOffer).say("seal", sealOf(emptyOffer)).hearNames(2);
+    const century = 100 * 365 * 24 * 3_600_000;
+    await later(century);
+    expect(played.record?.state).toBe("ready");
+    expect(await visit.say("release", {}).hearNames(1)).toEqual(["owned"]);
+    visit.end();
+    await later(2 * century);
+    expect(played.record?.state).toBe("owner");
+    expect(existsSync(join(played.store, "web1", "vm.json"))).toBe(true);
+  });
+});
+
+describe("a session whose record has gone", () => {
+  const prunedAs = async (words: ("release" | "confirm" | "cancel")[]) => {
+    const visit = await played.visit(1);
+    await visit.say("offer", emptyOffer).say("seal", sealOf(emptyOffer)).hearNames(2);
+    for (const word of words) await visit.say(word, {}).hearNames(1);
+    visit.end();
+    await later(365 * 24 * 3_600_000);
+    expect(played.record).toBeNull();
+  };
+
+  // [OWN-5] [HELLO-1] [HELLO-3]
+  test("is still answered for: a VM that came is the destination's, whatever was done with it since", async () => {
+    await prunedAs(["release", "confirm"]);
+    const late = await played.visit(2);
+    late.say("release", {}).say("confirm", {}).say("cancel", {}).say("offer", emptyOffer);
+    expect(await late.hearNames(3)).toEqual(["owned", "closed", "owned"]);
+    expect((await late.hear()).body).toMatchObject({ state: "owner" });
+    late.say("query", { session });
+    expect((await late.hear()).body).toEqual({ session, state: "closed" });
+    const older = await played.visit(1);
+    expect(await older.say("cancel", {}).hearNames(1)).toEqual(["error busy"]);
+    const other = await played.visit(3, "sha256:other");
+    expect(await other.say("release", {}).hearNames(1)).toEqual(["error unknown-session"]);
+    expect(existsSync(join(played.store, "web1", "vm.json"))).toBe(true);
+  });
+
+  // [OWN-5]
+  test("and one that was cancelled stays so", async () => {
+    await prunedAs(["cancel"]);
+    const late = await played.visit(2);
+    late.say("cancel", {}).say("release", {}).say("offer", emptyOffer);
+    expect(await late.hearNames(2)).toEqual(["cancelled", "cancelled"]);
+    expect((await late.hear()).body).toMatchObject({ state: "cancelled" });
+    expect(readdirSync(played.store)).toEqual([]);
+  });
+});
+
+test("a source that asks a lot waits, and another one does not", async () => {
+  let nowMs = 0;
+  const rate = new WorkRate(() => nowMs);
+  const asks = (source: string, count: number) =>
+    Array.from({ length: count }, () => rate.waitMs(source, "list")).at(-1)!;
+  expect(asks("a", 200)).toBe(0);
+  expect(asks("a", 100)).toBe(4000);
+  expect(asks("b", 1)).toBe(0);
+  nowMs += 4000;
+  expect(rate.waitMs("a", "list")).toBe(40);
+  // What a VM's downtime waits for never does.
+  expect([rate.waitMs("a", "release"), rate.waitMs("a", "confirm"), rate.waitMs("a", "publish")]).toEqual([
+    0, 0, 0,
+  ]);
+});
+
+test("of the connections of a source that speak for nothing the oldest goes, and nobody else's", () => {
+  const gone: string[] = [];
+  const links = new PeerLinks<string>((link) => gone.push(link));
+  links.add("honest", "status");
+  links.add("greedy", "bound");
+  links.bound("bound");
+  for (let i = 0; i < 40; i++) links.add("greedy", `idle${i}`);
+  expect(gone).toEqual(Array.from({ length: 8 }, (_, i) => `idle${i}`));
+});
+
+describe("room of the store", () => {
+  const gibibyte = 1024 ** 3;
+
+  test("that is promised to a session under way is not there for another, until nothing comes any more", () => {
+    let nowMs = 0;
+    const room = new PromisedRoom(() => nowMs);
+    room.promise("a", 10 * gibibyte, gibibyte);
+    expect(room.owedToOthers("b")).toBe(9 * gibibyte);
+    expect(room.owedToOthers("a")).toBe(0);
+    room.arrived("a", gibibyte);
+    expect(room.owedToOthers("b")).toBe(8 * gibibyte);
+    nowMs += 61_000;
+    expect(room.owedToOthers("b")).toBe(0);
+    room.arrived("a", gibibyte);
+    expect(room.owedToOthers("b")).toBe(7 * gibibyte);
+    room.release("a");
+    expect(room.owedToOthers("b")).toBe(0);
+  });
+
+  test("is looked at again when a session brings more than it said", () => {
+    const room = new PromisedRoom(() => 0);
+    room.promise("a", gibibyte, 0);
+    expect(room.arrived("a", gibibyte)).toBe(false);
+    expect(room.arrived("a", gibibyte)).toBe(true);
+    expect(room.arrived("a", 1)).toBe(false);
+  });
+
+  test("that others wait for refuses an offer that would take it", async () => {
+    const huge = (name: string) => ({
+      ...emptyOffer,
+      name,
+      files: [
+        {
+          kind: "disk" as const,
+          name: "d",
+          bytes: 2 ** 42,
+          allocatedBytes: freeBytes(played.store) - 1024 ** 3,
+        },
+      ],
+    });
+    const first = await played.visit(1, "sha256:a", idOf(1));
+    expect(await first.say("offer", huge("a")).hearNames(1)).toEqual(["accept"]);
+    const second = await played.visit(1, "sha256:b", idOf(2));
+    expect(await second.say("offer", huge("b")).hearNames(1)).toEqual(["error no-room"]);
+    first.end();
+    const third = await played.visit(1, "sha256:b", idOf(3));
+    expect(await third.say("offer", huge("b")).hearNames(1)).toEqual(["accept"]);
+  });
+});
