@@ -19,6 +19,8 @@ import { printable } from "../protocol/printable.ts";
 
 export interface ControlTransport {
   send(frame: Buffer): void;
+  /** Resolves once the connection has taken all that was sent; absent if nobody sends much here. */
+  flushed?(): Promise<void>;
   /** Closes after what was sent. */
   finish(): void;
   destroy(): void;
@@ -87,6 +89,23 @@ export class ControlLink {
     if (this.#error) return;
     this.#lastSentMs = performance.now();
     this.#transport.send(frame);
+  }
+
+  /**
+   * Resolves once the connection has taken what was sent, so that what is long can be sent piece by piece. Rejects
+   * with the MigrateError that the link ends with; a peer that reads nothing for too long is one that is gone.
+   */
+  async flushed(): Promise<void> {
+    if (this.#error) throw this.#error;
+    const gone = new Promise<never>((_, reject) => this.onClosed(reject));
+    const { silenceMs } = this.#timing;
+    const unread = new MigrateError("network", "the other side does not read what it is told");
+    const timer = setTimeout(() => this.destroy(unread), silenceMs);
+    try {
+      await Promise.race([this.#transport.flushed?.(), gone]);
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   /**

@@ -50,6 +50,7 @@ export class FrameSocket {
   #pendingBytes = 0;
   #holdsBack = false;
   #clogged = false;
+  #paused = false;
   #isPongWaiting = false;
   #finishing = false;
   #muted = false;
@@ -110,9 +111,30 @@ export class FrameSocket {
     this.#pendingBytes += rest.length + waitingBytes;
     if (this.#holdsBack && !this.#clogged && this.#pendingBytes > cloggedBytes) {
       this.#clogged = true;
-      this.#socket.pause();
+      this.#readOrNot();
     }
     return new Promise((taken, failed) => this.#pending.push({ bytes: rest, taken, failed }));
+  }
+
+  /**
+   * Reads nothing more until it is set to false, so that the peer has to wait. What was read already may still
+   * come, and while nothing is read the peer is not silent: it is not heard.
+   */
+  set paused(paused: boolean) {
+    if (this.#paused === paused) return;
+    this.#paused = paused;
+    this.lastReceivedMs = performance.now();
+    this.#readOrNot();
+  }
+
+  get paused(): boolean {
+    return this.#paused;
+  }
+
+  #readOrNot(): void {
+    if (this.#closed) return;
+    if (this.#paused || this.#clogged) this.#socket?.pause();
+    else this.#socket?.resume();
   }
 
   /** Answers PING, unless the answer before still waits: a peer that does not read is not answered again. */
@@ -192,7 +214,7 @@ export class FrameSocket {
     }
     if (this.#clogged) {
       this.#clogged = false;
-      if (!this.#closed) this.#socket?.resume();
+      this.#readOrNot();
     }
     if (this.#finishing && !this.#closed) this.#socket?.shutdown();
   }

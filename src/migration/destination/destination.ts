@@ -9,6 +9,7 @@ import { encodeError, type Message } from "../../protocol/messages.ts";
 import type { FromDoor } from "../../transfer/doors/door-messages.ts";
 import type { DoorPool } from "../../transfer/doors/door-pool.ts";
 import { laneRefused } from "../../transfer/doors/lane-refusal.ts";
+import { storeFailure } from "../../transfer/landing/store-failure.ts";
 import { isStaged } from "../../vm/folder/staging.ts";
 import { isJournalFull } from "../journal/journal.ts";
 import type { DestinationRequest } from "../ownership/destination-machine.ts";
@@ -56,6 +57,8 @@ export class Destination {
     link.fail(new MigrateError("busy", "this source has too many connections", { side: "destination" })),
   );
   readonly #rate = new WorkRate();
+  /** By connection, who waits until a source has read what it was told. */
+  readonly #flushes = new Map<string, { link: ControlLink; done: () => void }>();
   readonly #reception: Reception;
   #doors: DoorPool | undefined;
   #stopping = false;
@@ -103,8 +106,11 @@ export class Destination {
       case "stream-state":
         this.#sessions.get(message.session)?.streams?.receive(door, message);
         break;
+      case "flushed":
+        this.#flushes.get(`${door}:${message.conn}`)?.done();
+        break;
       case "chunks":
-        this.#sessions.get(message.session)?.chunks(message);
+        this.#chunks(message);
         break;
       case "lane-failed":
         // A chunk that was not written whole is neither the old one nor the new one.
@@ -140,6 +146,9 @@ export class Destination {
   /** Accepts no new requests, and finishes those in progress. Resolves when every session is at rest. */
   async stop(): Promise<void> {
     this.#stopping = true;
+    // A source that does not read would be waited for.
+    for (const { link } of this.#flushes.values())
+      link.fail(new MigrateError("network", "the destination is shutting down"));
     await Promise.all([...this.#sessions.values()].map((session) => stopped(session)));
   }
 
@@ -149,6 +158,7 @@ export class Destination {
     const link = new ControlLink(
       {
         send: (frame) => doors.post(door, { kind: "send", conn, bytes: frame }),
+        flushed: () => this.#flushed(door, conn, link),
         finish: () => doors.post(door, { kind: "finish", conn }),
         destroy: () => doors.post(door, { kind: "destroy", conn }),
       },
@@ -220,6 +230,30 @@ export class Destination {
     }
   }
 
+  #flushed(door: number, conn: number, link: ControlLink): Promise<void> {
+    const key = `${door}:${conn}`;
+    const flushed = Promise.withResolvers<void>();
+    const done = () => {
+      this.#flushes.delete(key);
+      flushed.resolve();
+    };
+    this.#flushes.set(key, { link, done });
+    link.onClosed(done);
+    this.#doors!.post(door, { kind: "flush", conn });
+    return flushed.promise;
+  }
+
+  #chunks(message: Extract<FromDoor, { kind: "chunks" }>): void {
+    const session = this.#sessions.get(message.session);
+    try {
+      session?.chunks(message);
+    } catch (thrown) {
+      // The tags of what was written could not be kept; the disk still has them.
+      session?.distrustFiles();
+      session?.link?.fail(storeFailure(thrown));
+    }
+  }
+
   /**
    * Makes this connection the only one that is obeyed for its session. An older connection of the session is
    * never obeyed again, even if its messages arrive later. Returns null if the session belongs to another
@@ -235,6 +269,7 @@ export class Destination {
     const owner = known?.side === "source" ? null : (known ?? ended)?.peer;
     if (owner !== undefined && owner !== asker.peer) return null;
     const session = this.#session(opened.session);
+    this.#endUnread(session, opened.attempt);
     await session.inTurn(async () => {
       const record = session.record;
       if (record && record.peer !== asker.peer) throw unknownSession();
@@ -250,6 +285,13 @@ export class Destination {
       session.link = asker.link;
     });
     return session;
+  }
+
+  /** An older connection that does not read what it is told would be waited for. */
+  #endUnread({ link, record }: DestinationSession, attempt: number): void {
+    if (link === undefined || record === null || attempt <= record.attempt) return;
+    for (const flush of this.#flushes.values())
+      if (flush.link === link) link.destroy(new MigrateError("network", "a newer connection took over"));
   }
 
   #remember(session: string, attempt: number): void {

@@ -14,6 +14,7 @@ import { type StagedFile, Staging } from "../../vm/folder/staging.ts";
 
 export class ReceivedFiles {
   readonly staging: Staging;
+  readonly #store: string;
   readonly #files: readonly StagedFile[];
   readonly #tagKey: Buffer;
   #tables: TagTable[] | undefined;
@@ -32,6 +33,7 @@ export class ReceivedFiles {
 
   constructor(store: string, session: string, files: readonly StagedFile[], tagKey: Buffer) {
     this.staging = new Staging(store, session, files);
+    this.#store = store;
     this.#files = files;
     this.#tagKey = tagKey;
   }
@@ -44,7 +46,7 @@ export class ReceivedFiles {
     try {
       this.#used = this.staging.prepare();
       this.#fresh = !this.#used;
-      if (this.#fresh) this.#tables = this.#files.map(({ bytes }) => new TagTable(bytes));
+      if (this.#fresh) this.#tables = this.#files.map(({ bytes }) => new TagTable(bytes, this.#store));
     } catch (thrown) {
       this.staging.remove();
       throw storeFailure(thrown);
@@ -69,7 +71,8 @@ export class ReceivedFiles {
     try {
       if (this.#tables !== undefined && this.#stamp === this.staging.stamp()) return true;
       this.staging.prepare();
-      this.#tables = await readTags(this.staging, this.#tagKey);
+      this.forget();
+      this.#tables = await this.#readTags();
       return true;
     } catch (thrown) {
       throw storeFailure(thrown);
@@ -92,6 +95,7 @@ export class ReceivedFiles {
   }
 
   forget(): void {
+    for (const table of this.#tables ?? []) table.close();
     this.#tables = undefined;
     this.#stamp = undefined;
   }
@@ -143,15 +147,7 @@ export class ReceivedFiles {
 
   /** Returns the bytes of each file that lie in chunks with data. */
   heldBytes(): number[] {
-    return (this.#tables ?? []).map((table) => {
-      let bytes = 0;
-      for (const { first, count } of table.stretches()) {
-        for (let chunk = first; chunk < first + count; chunk++) {
-          if (!table.isZero(chunk)) bytes += chunkLength(table.bytes, chunk);
-        }
-      }
-      return bytes;
-    });
+    return (this.#tables ?? []).map((table) => table.heldBytes);
   }
 
   /** Returns the INVENTORY frames for all chunks that are not zero (SPEC.md). */
@@ -180,8 +176,9 @@ export class ReceivedFiles {
       });
     if (this.#mixed) this.forget();
     try {
-      this.#tables ??= await readTags(this.staging, this.#tagKey);
-      const digests = this.#tables.map((table) => table.digest());
+      this.#tables ??= await this.#readTags();
+      const digests: string[] = [];
+      for (const table of this.#tables) digests.push(await table.digestInTurns());
       for (const [i, file] of this.#files.entries()) {
         if (digests[i] !== fileDigests[i]) throw differs(file.name);
       }
@@ -198,11 +195,18 @@ export class ReceivedFiles {
       throw storeFailure(thrown);
     }
   }
-}
 
-/** Reads the staged files, and returns their tags. */
-async function readTags({ paths, files }: Staging, tagKey: Uint8Array): Promise<TagTable[]> {
-  const tables: TagTable[] = [];
-  for (const [i, path] of paths.entries()) tables.push(await tagsOf(path, i, files[i]!.bytes, tagKey));
-  return tables;
+  /** Reads the staged files, and returns their tags. */
+  async #readTags(): Promise<TagTable[]> {
+    const { paths, files } = this.staging;
+    const tables: TagTable[] = [];
+    try {
+      for (const [i, path] of paths.entries())
+        tables.push(await tagsOf(path, i, files[i]!.bytes, this.#tagKey, this.#store));
+    } catch (thrown) {
+      for (const table of tables) table.close();
+      throw thrown;
+    }
+    return tables;
+  }
 }

@@ -28,6 +28,9 @@ import { isPublishedBy, publishedManifest } from "./published-manifest.ts";
 import { ReceivedFiles } from "./received-files.ts";
 import type { StoreLookup } from "./store-lookup.ts";
 
+/** So much of an inventory is made and sent before its source has taken it. */
+const flushEveryBytes = 512 * 1024;
+
 export interface ReceivedVmContext {
   home: string;
   /** What this destination allows running VMs. */
@@ -130,7 +133,14 @@ export class ReceivedVm {
       ...(base ? { base } : {}),
     });
     if (resumed) {
-      for (const frame of this.files.inventory()) link.sendFrame(frame);
+      let unreadBytes = 0;
+      for (const frame of this.files.inventory()) {
+        link.sendFrame(frame);
+        unreadBytes += frame.length;
+        if (unreadBytes < flushEveryBytes) continue;
+        await link.flushed();
+        unreadBytes = 0;
+      }
       link.send("inventoryEnd", {});
     }
     const { session, name, mode, peer, bytes } = record;
@@ -283,6 +293,7 @@ export class ReceivedVm {
   leave(): void {
     this.#arrival.leave();
     this.#meter?.finish();
+    this.files.forget();
   }
 
   /** Leaves the QEMU of a running VM as it is: another process of this program may take it over. */

@@ -18,6 +18,8 @@ export type ToDoor =
       doors: number;
     }
   | { kind: "send"; conn: number; bytes: Uint8Array }
+  /** Answered by "flushed" once the connection has taken all that was sent on it. */
+  | { kind: "flush"; conn: number }
   | { kind: "finish"; conn: number }
   | { kind: "destroy"; conn: number }
   /** A control frame has been looked at; the door may read on. */
@@ -89,6 +91,7 @@ export type FromDoor =
       error: PlainError | null;
     }
   | { kind: "frame"; conn: number; name: FrameName; payload: Uint8Array }
+  | { kind: "flushed"; conn: number }
   | { kind: "closed"; conn: number; error: PlainError | null }
   | FromReceivingLane
   | { kind: "barrier"; id: number }

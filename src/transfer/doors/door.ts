@@ -60,6 +60,13 @@ export class Door {
           ?.link.send(Buffer.from(message.bytes))
           ?.catch(() => {});
         break;
+      case "flush": {
+        const flushed = () => this.#post({ kind: "flushed", conn: message.conn });
+        const waiting = this.#visitors.get(message.conn)?.link.send(Buffer.alloc(0));
+        if (waiting === undefined) flushed();
+        else waiting.then(flushed, () => {});
+        break;
+      }
       case "finish": {
         const visitor = this.#visitors.get(message.conn);
         if (visitor) part(visitor.link);

@@ -8,15 +8,16 @@ import { Tagger } from "../chunks/tagger.ts";
 
 /**
  * Reads the file number `file` of a VM and computes its tags under `tagKey`; holes cost nothing. Gives other
- * work a turn between chunks, since this may take as long as the disk is large. Throws as node:fs does.
+ * work a turn between chunks, since this may take as long as the disk is large. `spillFolder` is as for TagTable. Throws as node:fs does.
  */
 export async function tagsOf(
   path: string,
   file: number,
   bytes: number,
   tagKey: Uint8Array,
+  spillFolder?: string,
 ): Promise<TagTable> {
-  const table = new TagTable(bytes);
+  const table = new TagTable(bytes, spillFolder);
   const tagger = new Tagger(tagKey);
   const buffer = new ChunkBuffer();
   const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);

@@ -34,6 +34,13 @@ function assembly(): ChunkBuffer {
   return room;
 }
 
+/** The plain bytes of the chunk in assembly: one for the thread, for the same reason. */
+let plainRoom: Buffer | undefined;
+function plainBytes(): Buffer {
+  plainRoom ??= Buffer.allocUnsafeSlow(limits.chunkBytes);
+  return plainRoom;
+}
+
 /** The room in which shortened bodies are lengthened: one for the thread, for the same reason. */
 let bodyRoom: Buffer | undefined;
 function lengthening(): Buffer {
@@ -88,7 +95,7 @@ export class LaneReceiver {
         !this.#reads.areTooMany && this.#reads.read(() => this.#writer.readBack(file, from, into)),
       room: lengthening(),
     };
-    if (grant.finder?.sharesBlocks) this.#plain = Buffer.allocUnsafeSlow(limits.chunkBytes);
+    if (grant.finder?.sharesBlocks) this.#plain = plainBytes();
     this.#finder = grant.finder === null ? undefined : new BlockFinder(grant.finder);
   }
 

@@ -73,7 +73,11 @@ export class StreamEnd {
       data: (bytes) => this.#guard(() => this.#data(bytes)),
       end: () => this.#guard(() => this.#endOfData()),
       gone: () => this.#guard(() => this.#gone()),
-      drained: () => this.#guard(() => this.inbox.drained()),
+      drained: () =>
+        this.#guard(() => {
+          this.inbox.drained();
+          this.#readOrNot();
+        }),
     });
     this.inbox = new StreamInbox(stream, streamKey(tagKey, instance, other), this.local);
     this.outbox = new StreamOutbox(stream, streamKey(tagKey, instance, side), options.compressed);
@@ -113,6 +117,7 @@ export class StreamEnd {
       case "data":
       case "dataZstd":
         this.inbox.data(payload, name === "dataZstd");
+        this.#readOrNot();
         this.#news();
         break;
       case "dataAck":
@@ -175,6 +180,7 @@ export class StreamEnd {
     this.#watch.end();
     clearTimeout(this.#ackTimer);
     this.outbox.close();
+    this.inbox.close();
     this.#replace(undefined);
     this.local.close();
   }
@@ -216,6 +222,14 @@ export class StreamEnd {
   #gone(): void {
     this.#endOfData();
     this.inbox.broken();
+  }
+
+  /**
+   * The program takes too little, and all streams together keep too much: the peer waits. Unless the program
+   * waits for the peer to acknowledge.
+   */
+  #readOrNot(): void {
+    if (this.#link !== undefined) this.#link.paused = this.inbox.isCrowding && this.outbox.hasRoom;
   }
 
   #relieve(): void {

@@ -11,6 +11,16 @@ import { parseData, parseDataEnd, StreamDigest, StreamTagger } from "./stream-fr
 /** Bytes that wait are kept in blocks of at least so much, so that tiny frames do not cost an object each. */
 const blockBytes = 64 * 1024;
 
+/** Of compressed frames, those are kept as they came that decode to so much, and to this many times their length. */
+const keptZstdBytes = 16 * 1024;
+const keptZstdRatio = 4;
+
+/** What waits on all streams of this thread, in bytes; more than `crowdedBytes` is too much. */
+let allWaitingBytes = 0;
+const crowdedBytes = 32 * 1024 * 1024;
+/** A stream may keep so much however many others there are. */
+const fairBytes = limits.dataBytes;
+
 /** The program's end, as far as this needs it. */
 export interface StreamOutlet {
   /** Hands bytes on; returns how many were taken. */
@@ -26,6 +36,8 @@ interface Block {
   filled: number;
   /** Where the stream is behind the block's last byte: always the end of a frame. */
   end: number;
+  /** True if the room holds one zstd frame, of which `from` bytes were handed on once decoded. */
+  isZstd: boolean;
 }
 
 export class StreamInbox {
@@ -41,6 +53,8 @@ export class StreamInbox {
   /** The most that was acknowledged to the peer, which may send a window beyond that. */
   #acknowledged = 0;
   #waiting: Block[] = [];
+  /** Bytes of memory that they take. */
+  #waitingBytes = 0;
   #end: { bytes: number; digest: Buffer } | undefined;
   /** DATA-END came on this connection, or was in before it. */
   #endCame = false;
@@ -117,7 +131,26 @@ export class StreamInbox {
     this.#accepted = end;
     const taken = this.#waiting.length === 0 ? this.#outlet.write(bytes) : 0;
     if (taken === bytes.length) this.#handedOn = end;
-    else this.#keep(bytes.subarray(taken), end);
+    else if (isZstd && bytes.length >= keptZstdBytes && content.length * keptZstdRatio <= bytes.length) {
+      this.#push({ room: Buffer.from(content), from: taken, filled: bytes.length, end, isZstd: true });
+    } else this.#keep(bytes.subarray(taken), end);
+  }
+
+  /** Memory that is taken by what waits for the program, in bytes. */
+  get waitingBytes(): number {
+    return this.#waitingBytes;
+  }
+
+  /** True if too much waits on all streams of this thread, and on this one more than its share. */
+  get isCrowding(): boolean {
+    return allWaitingBytes > crowdedBytes && this.#waitingBytes > fairBytes;
+  }
+
+  /** Nothing more comes of it, and what waits is of no use. Idempotent. */
+  close(): void {
+    this.#waiting = [];
+    allWaitingBytes -= this.#waitingBytes;
+    this.#waitingBytes = 0;
   }
 
   /** Takes a DATA-END payload. Throws MigrateError "protocol", or "integrity" if the digest is wrong. */
@@ -137,12 +170,13 @@ export class StreamInbox {
   /** The program takes bytes again. */
   drained(): void {
     for (;;) {
-      const block = this.#waiting[0];
+      const block = this.#first();
       if (block === undefined) break;
       block.from += this.#outlet.write(block.room.subarray(block.from, block.filled));
       if (block.from < block.filled) return;
       this.#handedOn = block.end;
       this.#waiting.shift();
+      this.#count(-block.room.length);
     }
     this.#endStream();
   }
@@ -155,7 +189,7 @@ export class StreamInbox {
 
   #keep(bytes: Buffer, end: number): void {
     const last = this.#waiting.at(-1);
-    if (last !== undefined && last.room.length - last.filled >= bytes.length) {
+    if (last !== undefined && !last.isZstd && last.room.length - last.filled >= bytes.length) {
       bytes.copy(last.room, last.filled);
       last.filled += bytes.length;
       last.end = end;
@@ -163,7 +197,29 @@ export class StreamInbox {
     }
     const room = Buffer.allocUnsafeSlow(Math.max(blockBytes, bytes.length));
     bytes.copy(room);
-    this.#waiting.push({ room, from: 0, filled: bytes.length, end });
+    this.#push({ room, from: 0, filled: bytes.length, end, isZstd: false });
+  }
+
+  #push(block: Block): void {
+    this.#waiting.push(block);
+    this.#count(block.room.length);
+  }
+
+  #count(bytes: number): void {
+    this.#waitingBytes += bytes;
+    allWaitingBytes += bytes;
+  }
+
+  /** What is to be handed on next, decoded. */
+  #first(): Block | undefined {
+    const block = this.#waiting[0];
+    if (block === undefined || !block.isZstd) return block;
+    // Its tag was right when it came: it decodes to the same bytes again.
+    const room = decompressBody(block.room, limits.dataBytes);
+    this.#count(room.length - block.room.length);
+    const decoded = { ...block, room, isZstd: false };
+    this.#waiting[0] = decoded;
+    return decoded;
   }
 
   #endStream(): void {

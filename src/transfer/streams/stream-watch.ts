@@ -41,7 +41,7 @@ export class StreamWatch {
   #look(link: FrameSocket): void {
     const nowMs = performance.now();
     const { pingMs, silenceMs } = this.#timing;
-    if (nowMs - link.lastReceivedMs > silenceMs) {
+    if (!link.paused && nowMs - link.lastReceivedMs > silenceMs) {
       link.destroy(new MigrateError("network", `nothing was heard for ${silenceMs / 1000} s`));
     } else if (link.bytesSent !== this.#sentBytes) {
       this.#sentBytes = link.bytesSent;

@@ -231,17 +231,31 @@ describe("a name that is taken", () => {
   });
 });
 
-test("one source cannot begin more sessions than the destination takes", async () => {
-  await ground.withstands(async () => {
+test("one source cannot begin more sessions than its share, and others still find a place", async () => {
+  const begin = async (of: RawIdentity, count: number, what: string) => {
     const begun = [];
-    for (let i = 0; i < 8; i++) {
-      const peer = await ground.joined(source);
-      peer.sendJson("offer", vm.offer({ name: `many${i}` }));
+    for (let i = 0; i < count; i++) {
+      const peer = await ground.joined(of);
+      peer.sendJson("offer", vm.offer({ name: `${what}${i}` }));
       await peer.expect("accept");
       begun.push(peer);
     }
+    return begun;
+  };
+  await ground.withstands(async () => {
+    const begun = await begin(source, 4, "many");
     const more = await ground.joined(source);
     expect(await more.sendJson("offer", vm.offer({ name: "one-too-many" })).error()).toEqual({
+      code: "busy",
+      message:
+        "the destination has 4 sessions of this source already, which is its share while others may come",
+    });
+    for (const count of [2, 1, 1]) {
+      const other = await ground.trustedSource();
+      begun.push(...(await begin(other, count, `other${begun.length}-`)));
+    }
+    const last = await ground.joined(await ground.trustedSource());
+    expect(await last.sendJson("offer", vm.offer({ name: "one-too-many" })).error()).toEqual({
       code: "busy",
       message: "the destination has 8 sessions already, which is its limit",
     });

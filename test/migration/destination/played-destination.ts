@@ -53,10 +53,15 @@ export class Visit {
   #wake: (() => void) | undefined;
   /** True once the destination has closed it. */
   closed = false;
+  /** Bytes that the destination has sent. */
+  saidBytes = 0;
+  /** True if the source does not read. */
+  isUnread = false;
   /** What an admitted lane was granted. */
   grant: LaneGrant | undefined;
   readonly decoder = new FrameDecoder("control", (name, payload) => {
-    this.#heard.push(decodeMessage(name as MessageName, Buffer.from(payload)));
+    // What is in them is for others to test.
+    if (name !== "inventory") this.#heard.push(decodeMessage(name as MessageName, Buffer.from(payload)));
     this.#wake?.();
   });
 
@@ -175,7 +180,10 @@ export class PlayedDestination {
     if (!("conn" in message)) return;
     const visit = this.#visits.get(message.conn);
     if (visit === undefined) return;
-    if (message.kind === "send" && !visit.closed) visit.decoder.push(Buffer.from(message.bytes));
+    if (message.kind === "flush" && !visit.isUnread)
+      this.destination.hear(0, { kind: "flushed", conn: message.conn });
+    if (message.kind === "send") visit.saidBytes += message.bytes.length;
+    if (message.kind === "send" && !visit.closed && !visit.isUnread) visit.decoder.push(Buffer.from(message.bytes));
     if (message.kind === "finish" || message.kind === "destroy") visit.closed = true;
     if (message.kind === "open-lane") visit.grant = message.lane;
   }

@@ -293,3 +293,37 @@ describe("a frame that is not what it says is refused, and nothing of it handed 
     }
   });
 });
+
+describe("what waits for a program that takes nothing", () => {
+  test("costs about as much as came, however much it decodes to", () => {
+    const { program, inbox } = make(false);
+    const bytes = Buffer.alloc(dataBytes, "next to nothing");
+    const frames = streamWindowBytes / dataBytes;
+    for (let i = 0; i < frames; i++) inbox.data(packed(i * dataBytes, bytes), true);
+    // Each is decoded once, to be checked, and not kept so.
+    expect(inbox.waitingBytes).toBeLessThan(64 * 1024);
+    program.takes = true;
+    inbox.drained();
+    expect(inbox.received).toBe(frames * dataBytes);
+    const heard = program.heard();
+    for (let i = 0; i < frames; i++)
+      expect(heard.subarray(i * dataBytes, (i + 1) * dataBytes).equals(bytes)).toBe(true);
+    expect(inbox.waitingBytes).toBe(0);
+    inbox.close();
+  });
+
+  test("is too much once all streams together keep 32 MiB, for those that keep more than a frame", () => {
+    const streams = Array.from({ length: 5 }, () => make(false).inbox);
+    const honest = make(false).inbox;
+    const random = randomBytes(dataBytes);
+    honest.data(plain(0, random.subarray(0, 1000)));
+    for (const inbox of streams) {
+      for (let at = 0; at < streamWindowBytes; at += dataBytes) inbox.data(plain(at, random));
+    }
+    expect(streams.map((inbox) => inbox.isCrowding)).toEqual([true, true, true, true, true]);
+    expect(honest.isCrowding).toBe(false);
+    for (const inbox of streams.slice(2)) inbox.close();
+    expect(streams[0]!.isCrowding).toBe(false);
+    for (const inbox of [...streams, honest]) inbox.close();
+  });
+});
