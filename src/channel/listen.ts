@@ -47,7 +47,7 @@ export function listen(options: ListenOptions): TCPSocketListener<FrameSocket> {
             options.rejected(remote, error ?? new MigrateError("network", "closed during the TLS handshake"));
           },
         };
-        strangers.add(link);
+        strangers.add(link, remote);
         if (options.credentials === undefined) options.accept(link);
       },
       handshake(socket, done, error) {

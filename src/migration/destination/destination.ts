@@ -16,6 +16,7 @@ import type { DestinationRequest } from "../ownership/destination-machine.ts";
 import { type Asker, DestinationSession, type SessionContext } from "./destination-session.ts";
 import { answerInquiry } from "./inquiry.ts";
 import type { Measuring } from "./measuring.ts";
+import { FamiliarAddresses, mostFamiliar } from "./peers/familiar-addresses.ts";
 import { LanePlaces } from "./peers/lane-places.ts";
 import { PeerLinks } from "./peers/peer-links.ts";
 import { WorkRate } from "./peers/work-rate.ts";
@@ -61,6 +62,7 @@ export class Destination {
   readonly #flushes = new Map<string, { link: ControlLink; done: () => void }>();
   readonly #reception: Reception;
   #doors: DoorPool | undefined;
+  #familiar: FamiliarAddresses | undefined;
   #stopping = false;
 
   constructor(options: DestinationOptions) {
@@ -71,6 +73,11 @@ export class Destination {
   /** The doors, once they are open. */
   set doors(doors: DoorPool) {
     this.#doors = doors;
+    const known = this.#options.journal.sourceAddresses(mostFamiliar);
+    this.#familiar = new FamiliarAddresses(known, (addresses) => {
+      this.#reception.know(addresses);
+      doors.postAll({ kind: "known", addresses });
+    });
   }
 
   /** Takes every message of a door. */
@@ -173,6 +180,7 @@ export class Destination {
       const asker: Asker = { link, peer, remote: opened.remote, attempt: opened.attempt };
       const source = sourceOf(peer, opened.remote);
       this.#peers.add(source, link);
+      this.#familiar?.add(opened.remote);
       for (;;) {
         const message = await link.receive();
         const waitMs = this.#rate.waitMs(source, message.name);

@@ -51,7 +51,7 @@ export class Reception {
       return peer ?? "insecure";
     }
     if (peer === null) throw new MigrateError("not-trusted", "the source showed no certificate");
-    this.#strangers.add(link);
+    this.#strangers.add(link, opened.remote);
     try {
       link.send("welcome", { version: limits.version, software, trusted: false });
       const { body } = await link.expect("pair");
@@ -70,6 +70,11 @@ export class Reception {
     } finally {
       this.#strangers.drop(link);
     }
+  }
+
+  /** The addresses from which trusted sources have come: they keep places for those that pair anew from there. */
+  know(addresses: readonly string[]): void {
+    this.#strangers.know(addresses);
   }
 
   /** Reads or changes the trust file. What is wrong with it is reported on this host only. */

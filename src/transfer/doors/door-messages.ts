@@ -31,6 +31,8 @@ export type ToDoor =
   | { kind: "open-stream"; conn: number; stream: StreamGrant }
   /** Closes the streams of a session, and their programs' connections, and forgets them. */
   | { kind: "drop-streams"; session: string }
+  /** The addresses from which trusted peers have come, in place of those that were told before. */
+  | { kind: "known"; addresses: readonly string[] }
   /** Answered by the same message once everything posted before it has been. */
   | { kind: "barrier"; id: number }
   | { kind: "stop" };

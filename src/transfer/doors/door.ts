@@ -104,6 +104,9 @@ export class Door {
       case "drop-streams":
         this.#streams.drop(message.session);
         break;
+      case "known":
+        this.#strangers?.know(message.addresses);
+        break;
       case "barrier":
         this.#post(message);
         break;

@@ -1,9 +1,11 @@
 /** Many at once, and slow ones: those who hold a place without using it do not keep others out [STAND-7]. */
 import { describe, expect, test } from "bun:test";
+import { connect as connectTcp, type Socket } from "node:net";
 import { deadlines } from "../../../src/protocol/limits.ts";
 import { testsAttackDestination } from "../../support/hostile/grounds-of-tests.ts";
 import { type HostileGround, makeIdentity } from "../../support/hostile/hostile-ground.ts";
 import type { RawIdentity, RawPeer } from "../../support/hostile/raw-peer.ts";
+import { until } from "../../support/system/until.ts";
 
 let ground: HostileGround;
 let stranger: RawIdentity;
@@ -55,6 +57,38 @@ describe(`${crowd} strangers at once who`, () => {
       await serving.stop();
     }
   });
+});
+
+test("a thousand connections a second from one address cost another address none", async () => {
+  const flood: Socket[] = [];
+  let made = 0;
+  const timer = setInterval(() => {
+    for (let i = 0; i < 20; i++) {
+      const socket = connectTcp({ host: "127.0.0.1", port: ground.port, localAddress: "127.0.0.9" });
+      socket.on("error", () => {});
+      flood.push(socket);
+      made++;
+    }
+    for (const socket of flood.splice(0, Math.max(0, flood.length - 400))) socket.destroy();
+  }, 20);
+  try {
+    // More than all places, before anybody honest is there.
+    await until(() => made > 500, "the flood");
+    for (let round = 0; round < 3; round++) {
+      const slow = await Promise.all(
+        Array.from({ length: 10 }, () => ground.connect({ tls: false, host: "127.0.0.1" })),
+      );
+      const before = made;
+      // As long as two round trips of a long path take, and then some.
+      await until(() => made > before + 300, "more of the flood");
+      expect(slow.filter(({ isClosed }) => isClosed)).toEqual([]);
+      for (const peer of slow) peer.close();
+      await ground.expectServing();
+    }
+  } finally {
+    clearInterval(timer);
+    for (const socket of flood) socket.destroy();
+  }
 });
 
 test("who takes too long is closed: in the handshake, before HELLO, within HELLO, before the ticket", async () => {

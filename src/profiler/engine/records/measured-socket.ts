@@ -194,7 +194,7 @@ export function listenMeasured(options: ListenOptions): TCPSocketListener<Measur
           const link = new MeasuredSocket(socket);
           socket.data = link;
           link.handler = { data: () => {}, closed: () => strangers.drop(link) };
-          strangers.add(link);
+          strangers.add(link, socket.remoteAddress);
           if (secure === null) accept(link);
         },
         handshake(socket, done) {

@@ -1,0 +1,25 @@
+/** The addresses from which trusted sources have come: they keep places at the doors (channel/strangers.ts). */
+
+/** Addresses that are remembered; the one that was new longest ago goes. */
+export const mostFamiliar = 256;
+
+export class FamiliarAddresses {
+  readonly #addresses: Set<string>;
+  readonly #tell: (addresses: readonly string[]) => void;
+
+  /** Takes those that are known already; `tell` receives all of them, now and whenever there is a new one. */
+  constructor(known: readonly string[], tell: (addresses: readonly string[]) => void) {
+    this.#addresses = new Set(known.slice(0, mostFamiliar));
+    this.#tell = tell;
+    tell([...this.#addresses]);
+  }
+
+  /** A trusted source has come from there. */
+  add(address: string): void {
+    if (this.#addresses.has(address)) return;
+    const [oldest] = this.#addresses;
+    if (this.#addresses.size >= mostFamiliar) this.#addresses.delete(oldest!);
+    this.#addresses.add(address);
+    this.#tell([...this.#addresses]);
+  }
+}
