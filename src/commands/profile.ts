@@ -13,6 +13,7 @@ import { usageErrors } from "./cli/arguments.ts";
 import { homeOf, passphraseBefore, passphraseOptions, type World } from "./cli/context.ts";
 import { defineCommand } from "./cli/define-command.ts";
 import { address, defaultPort, oneOf, optional, toggle, wholeNumber, withDefault } from "./cli/option.ts";
+import { hasTicket, ticketFrom, ticketOptions } from "./cli/ticket-input.ts";
 import { ProfileFolder, profileText, tableText } from "./profile/profile-output.ts";
 import { planFor, quick, sizeOrNone, sizes, suites, thesis } from "./profile/profile-plan.ts";
 import { cutShort, planOf, readSamples } from "./profile/profile-resume.ts";
@@ -72,7 +73,7 @@ With --to the destination is another host's migrate serve, which discards what i
       oneOf(["thesis", "full"]),
     ),
     to: optional("HOST:PORT", "Measure to the migrate serve there", address(1, defaultPort)),
-    ticket: optional("TICKET", "The ticket that migrate serve printed; needed the first time only"),
+    ...ticketOptions,
     out: optional("DIR", "Folder for samples.json, CSV, figures and report.html (default: a new one here)"),
     seed: optional(
       "N",
@@ -87,7 +88,7 @@ With --to the destination is another host's migrate serve, which discards what i
   examples: [
     [name, "a first look, in under a minute"],
     [`${name} --thesis --out evaluation`, "the whole evaluation on this host"],
-    [`${name} --to 192.0.2.7:7600 --ticket mig1-...`, "between two hosts"],
+    [`${name} --to 192.0.2.7:7600 --ticket -`, "between two hosts"],
     [`${name} --compare before.json after.json`, "what has changed, and what is chance"],
   ],
   async run({ options, positionals, world, reporter }) {
@@ -111,7 +112,7 @@ With --to the destination is another host's migrate serve, which discards what i
         "--engine full measures on this host alone",
         "A real send to the other host would leave a VM there.",
       );
-    if (options.ticket !== undefined && options.to === undefined) throw refuse("--ticket belongs to --to");
+    if (hasTicket(options) && options.to === undefined) throw refuse("--ticket belongs to --to");
 
     const earlier = options.resume === undefined ? undefined : readSamples(options.resume);
     let plan: Plan;
@@ -130,7 +131,7 @@ With --to the destination is another host's migrate serve, which discards what i
     const to = options.to && {
       address: options.to,
       home,
-      ticket: options.ticket,
+      ticket: await ticketFrom(world, options),
       passphrase: await passphraseBefore(world, home, options.passphraseFile),
     };
     announce(plan, seed, reporter);

@@ -21,6 +21,7 @@ import {
   withDefault,
 } from "./cli/option.ts";
 import { mostUsualLanes, usualLanes } from "./cli/threads.ts";
+import { hasTicket, ticketFrom, ticketOptions } from "./cli/ticket-input.ts";
 
 const name = "migrate send";
 
@@ -52,7 +53,7 @@ export default defineCommand({
     ],
   },
   options: {
-    ticket: optional("TICKET", "The ticket that migrate serve printed; needed the first time only"),
+    ...ticketOptions,
     name: optional("NAME", "Name of a VM given by its files, or another one for a VM that runs"),
     ram: optional("FILE", "Its saved RAM"),
     disk: list("FILE", "A disk of it"),
@@ -107,8 +108,8 @@ export default defineCommand({
   },
   examples: [
     [
-      "migrate send /srv/vms/web1 192.0.2.7:7600 --ticket mig1-...",
-      "the first time, with the line that serve printed",
+      "migrate send /srv/vms/web1 192.0.2.7:7600 --ticket -",
+      "the first time: asks for the ticket that serve printed",
     ],
     ["migrate send qmp:/run/web1.qmp 192.0.2.7", "a VM that runs, while it runs"],
     [
@@ -152,7 +153,7 @@ export default defineCommand({
       );
     if (options.copy && options.after !== undefined)
       throw refuse("--copy and --after exclude each other", "A copy leaves the source's files as they are.");
-    if (options.insecure && options.ticket !== undefined)
+    if (options.insecure && hasTicket(options))
       throw refuse(
         "--insecure and --ticket exclude each other",
         "A ticket proves who is there; --insecure asks nobody.",
@@ -179,6 +180,7 @@ export default defineCommand({
         : { folder: positionals[0] ?? "" };
     const home = homeOf(world);
     warnInsecure(reporter, options.insecure);
+    const ticket = await ticketFrom(world, options);
     const passphrase = await passphraseBefore(world, home, options.passphraseFile);
     // The report is the `done` event, which the observer has had.
     await sendVm(
@@ -186,7 +188,7 @@ export default defineCommand({
         home,
         vm,
         address: to,
-        ...(options.ticket === undefined ? {} : { ticket: options.ticket }),
+        ...(ticket === undefined ? {} : { ticket }),
         lanes: options.streams ?? usualLanes(),
         ...(options.bandwidth === undefined ? {} : { bandwidthBytesPerSec: options.bandwidth }),
         compression: options.compress,

@@ -74,8 +74,7 @@ function readSecretLine(input: KeyboardInput): Promise<string> {
       input.off("end", onEnd);
       answer();
     };
-    const interrupted = () =>
-      reject(new MigrateError("interrupted", "Interrupted while asking for the passphrase"));
+    const interrupted = () => reject(new MigrateError("interrupted", "Interrupted while asking"));
     const onEnd = () => end(interrupted);
     const onData = (bytes: Buffer) => {
       for (const key of decoder.decode(bytes, { stream: true })) {
@@ -93,37 +92,44 @@ function readSecretLine(input: KeyboardInput): Promise<string> {
 }
 
 /**
- * The passphrase in a file: its first line, up to 4096 bytes. A file that others can read is refused;
- * a pipe (/dev/fd/3) is fine.
+ * The passphrase in a file: as `readSecretFile`.
  * @throws MigrateError "usage".
  */
 export function readPassphraseFile(path: string): string {
+  return readSecretFile(path, "passphrase");
+}
+
+/**
+ * A secret in a file: its first line, up to 4096 bytes. A file that others can read is refused;
+ * a pipe (/dev/fd/3) is fine. `what` is what it is called.
+ * @throws MigrateError "usage".
+ */
+export function readSecretFile(path: string, what: string): string {
   const refuse = (message: string, hint: string, cause?: unknown) =>
     new MigrateError("usage", message, { hint, cause });
   let descriptor: number;
   try {
     descriptor = openSync(path, "r");
   } catch (cause) {
-    throw refuse(`The passphrase file ${path} cannot be read`, "Check the path and its permissions.", cause);
+    throw refuse(`The ${what} file ${path} cannot be read`, "Check the path and its permissions.", cause);
   }
   try {
     const stat = fstatSync(descriptor);
     if (stat.isFile() && (stat.mode & 0o077) !== 0)
-      throw refuse(`The passphrase file ${path} can be read by others`, `Run: chmod 600 ${path}`);
+      throw refuse(`The ${what} file ${path} can be read by others`, `Run: chmod 600 ${path}`);
     const buffer = Buffer.alloc(passphraseBytes + 1);
     let length = 0;
     for (let got = -1; got !== 0 && length < buffer.length; length += got)
       got = readSync(descriptor, buffer, length, buffer.length - length, null);
     const line = buffer.toString("utf8", 0, length).split(/\r?\n/, 1)[0] ?? "";
     buffer.fill(0);
-    if (length > passphraseBytes)
-      throw refuse(`The passphrase file ${path} is too long`, "At most 4096 bytes.");
+    if (length > passphraseBytes) throw refuse(`The ${what} file ${path} is too long`, "At most 4096 bytes.");
     if (line === "")
-      throw refuse(`The passphrase file ${path} has an empty first line`, "Put the passphrase there.");
+      throw refuse(`The ${what} file ${path} has an empty first line`, `Put the ${what} there.`);
     return line;
   } catch (thrown) {
     if (thrown instanceof MigrateError) throw thrown;
-    throw refuse(`The passphrase file ${path} cannot be read`, "Check that it is a file.", thrown);
+    throw refuse(`The ${what} file ${path} cannot be read`, "Check that it is a file.", thrown);
   } finally {
     closeSync(descriptor);
   }

@@ -14,6 +14,7 @@ export function listeningText(event: EventOf<"listening">): string {
     ? "qmp:PATH of a VM that runs, or the folder of one that does not,"
     : "the VM's folder";
   lines.push(`On the source run, with ${vm} for VM:`, "", `  ${printable(event.command)}`, "");
+  if (event.ticket !== undefined) lines.push("The ticket that it asks for:", "", `  ${event.ticket}`, "");
   return lines.join("\n");
 }
 

@@ -135,11 +135,11 @@ export class Destination {
   }
 
   /**
-   * To be called now and then: gives up what has been held for too long, and shortens what the journal keeps of
+   * To be called each minute: gives up what has been held for too long, and shortens what the journal keeps of
    * sessions that are over. Never throws.
    */
   async upkeep(): Promise<void> {
-    const { journal, store, now } = this.#options;
+    const { journal, store, now, lookup } = this.#options;
     for (const { session: id, state } of journal.openIn(store)) {
       if (state !== "receiving" || this.#stopping) continue;
       const session = this.#session(id);
@@ -147,6 +147,7 @@ export class Destination {
       const isOver = session.record?.endedAtMs !== null;
       if (session.link === undefined || (isOver && session.link.closed)) this.#sessions.delete(id);
     }
+    lookup?.refill();
     if (!this.#stopping) journal.prune(now(), isStaged);
   }
 

@@ -121,7 +121,7 @@ export class ReceivedVm {
       [...this.files.heldBytes(), this.#streamBytes],
     );
     this.#laneToken = randomBytes(16);
-    const { finder = null, base = false } = this.#context.lookup?.lookup(offer) ?? {};
+    const { finder = null, base = false } = this.#context.lookup?.lookup(offer, record.peer) ?? {};
     this.#finder = finder;
     link.send("accept", {
       state: "receiving",

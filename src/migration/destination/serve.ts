@@ -180,7 +180,7 @@ function announce(
     address,
     ...(fingerprint === undefined ? {} : { fingerprint }),
     ...(ticket === undefined ? {} : { ticket }),
-    command: `migrate send VM ${reachable} ${ticket === undefined ? "--insecure" : `--ticket ${ticket}`}`,
+    command: `migrate send VM ${reachable} ${ticket === undefined ? "--insecure" : "--ticket -"}`,
     store,
     insecure: options.insecure,
     qemu: options.qemu !== undefined,

@@ -7,6 +7,7 @@ import { sharesBlocks } from "../../platform/copy-range.ts";
 import type { LaneFinder } from "../../transfer/landing/lane-grant.ts";
 import type { IndexKeeper } from "../../transfer/reuse/store/index-keeper.ts";
 import { baseFiles, type Comparable } from "./base-files.ts";
+import { MissBudgets } from "./peers/miss-budgets.ts";
 
 export interface Lookup {
   /** Null if there is nothing to search. */
@@ -23,6 +24,7 @@ export class StoreLookup {
    */
   readonly #key = randomBytes(16);
   readonly #sharesBlocks: boolean;
+  readonly #misses = new MissBudgets();
 
   constructor(store: string, keeper: IndexKeeper | null) {
     this.#store = store;
@@ -30,8 +32,8 @@ export class StoreLookup {
     this.#sharesBlocks = canShare(store);
   }
 
-  /** Returns what may hold data of an offered VM; the names in the offer are checked already. */
-  lookup(offer: Comparable): Lookup {
+  /** Returns what may hold data of a VM that `peer` offers; the names in the offer are checked already. */
+  lookup(offer: Comparable, peer: string): Lookup {
     // What was put into the store since the last scan is found by the next lookup.
     this.#keeper?.scan();
     const { paths, found } = this.#bases(offer);
@@ -39,7 +41,13 @@ export class StoreLookup {
     if (grant === null && paths.every((path) => path === null)) return { finder: null, base: found };
     const index = grant && { database: grant.database, store: grant.store };
     const key = grant?.key ?? this.#keeper?.key ?? this.#key;
-    return { finder: { key, index, bases: paths, sharesBlocks: this.#sharesBlocks }, base: found };
+    const misses = this.#misses.of(peer);
+    return { finder: { key, index, bases: paths, sharesBlocks: this.#sharesBlocks, misses }, base: found };
+  }
+
+  /** To be called each minute. */
+  refill(): void {
+    this.#misses.refill();
   }
 
   /** A base only saves sending: if the search for it fails, the VM can still arrive. */

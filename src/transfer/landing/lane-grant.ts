@@ -12,5 +12,8 @@ export interface LaneGrant {
   finder: LaneFinder | null;
 }
 
-/** What a lane looks through, and whether the store's files can share blocks with each other (reflink). */
-export type LaneFinder = FinderGrant & { sharesBlocks: boolean };
+/**
+ * What a lane looks through, whether the store's files can share blocks with each other (reflink), and what its
+ * source may guess in vain (MissBudget).
+ */
+export type LaneFinder = FinderGrant & { sharesBlocks: boolean; misses: SharedArrayBuffer };

@@ -5,6 +5,7 @@
  * A chunk may come twice and in any order; writing it again changes nothing. It is acknowledged once
  * the kernel has it; that it reaches the disk is the seal's business.
  */
+import { randomInt } from "node:crypto";
 import type { FrameSocket } from "../../channel/frame-socket.ts";
 import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
 import type { FrameName } from "../../protocol/frames.ts";
@@ -18,8 +19,9 @@ import type { LaneGrant } from "../landing/lane-grant.ts";
 import { storeFailure } from "../landing/store-failure.ts";
 import { SlowReads } from "../reuse/repeats/slow-reads.ts";
 import { BlockFinder, type FoundBlock } from "../reuse/store/block-finder.ts";
-import { isNoBlockHash } from "../reuse/store/block-hash.ts";
+import { blocksOf, isNoBlockHash } from "../reuse/store/block-hash.ts";
 import { type Description, encodeWant, parseDescribe, type Want } from "../reuse/store/describe.ts";
+import { MissBudget } from "../reuse/store/miss-budget.ts";
 import type { FromReceivingLane } from "./lane-messages.ts";
 
 const { tagBytes, describedChunks } = limits;
@@ -52,6 +54,9 @@ function lengthening(): Buffer {
 interface Pending {
   found: readonly (FoundBlock | null)[];
   hashes: Buffer;
+  tag: Buffer;
+  /** Blocks that were described and are not here, by their numbers: guesses, until they have come. */
+  missed: readonly number[];
 }
 
 export class LaneReceiver {
@@ -66,6 +71,7 @@ export class LaneReceiver {
   /** If repeats have to be read from a disk, the source is asked to send: other connections of this thread would wait. */
   readonly #reads = new SlowReads();
   readonly #finder: BlockFinder | undefined;
+  readonly #misses: MissBudget | undefined;
   /** The plain bytes of the chunk in assembly, if its blocks can be shared with the store's files. */
   readonly #plain: Buffer | undefined;
   readonly #pending = new Map<string, Pending>();
@@ -97,6 +103,7 @@ export class LaneReceiver {
     };
     if (grant.finder?.sharesBlocks) this.#plain = plainBytes();
     this.#finder = grant.finder === null ? undefined : new BlockFinder(grant.finder);
+    this.#misses = grant.finder === null ? undefined : new MissBudget(grant.finder.misses);
   }
 
   /**
@@ -125,9 +132,15 @@ export class LaneReceiver {
       return;
     }
     if (tagHolds(chunk, chunk.body, this.#tagger)) {
+      if (pending !== undefined && pending.missed.length > 0) {
+        const bytes = chunkLength(this.#fileBytes[chunk.file]!, chunk.chunk);
+        assembly().unpack(chunk, bytes);
+        this.#settle(chunk, pending, this.#isTrue(pending, bytes));
+      }
       this.#write(chunk);
     } else if (chunk.repeats > 0) {
       // What it refers to is not what the source takes it for, or not here yet.
+      if (pending !== undefined) this.#pending.set(key, pending);
       this.#want({ file: chunk.file, chunk: chunk.chunk, found: 0 });
     } else {
       throw new MigrateError(
@@ -146,13 +159,33 @@ export class LaneReceiver {
     const used = pending.found.map((block, i) => ((chunk.leftOut & (1 << i)) === 0 ? null : block));
     assembly().unpack(chunk, bytes);
     if (this.#finder!.read(used, pending.hashes, assembly().dataRoom(bytes))) {
+      const isTrue = this.#isTrue(pending, bytes);
       const packed = this.#pack(bytes);
       if (tagHolds(chunk, packed.body, this.#tagger)) {
+        this.#settle(chunk, pending, isTrue);
         this.#write({ ...chunk, ...packed }, used);
         return;
       }
     }
+    this.#pending.set(`${chunk.file}:${chunk.chunk}`, { ...pending, found: pending.found.map(() => null) });
     this.#want({ file: chunk.file, chunk: chunk.chunk, found: 0 });
+  }
+
+  /**
+   * True if one of the blocks that were described and not found, whichever, is what was described; the chunk of
+   * `bytes` bytes stands in the assembly.
+   */
+  #isTrue({ missed, hashes }: Pending, bytes: number): boolean {
+    if (missed.length === 0) return true;
+    const sample = missed[randomInt(missed.length)]!;
+    return this.#finder!.isDescribed(assembly().dataRoom(bytes), sample, hashes);
+  }
+
+  /** A chunk has come that was described: what was not found of it was no guess, if this is the same chunk. */
+  #settle({ tag }: Chunk, { tag: described, missed }: Pending, isTrue: boolean): void {
+    if (!tag.equals(described)) return;
+    if (isTrue) this.#misses!.giveBack(missed.length);
+    else this.#misses!.forfeit();
   }
 
   #describe({ tag, hashes, ...description }: Description): void {
@@ -185,17 +218,30 @@ export class LaneReceiver {
   #look({ file, chunk, bytes, tag, hashes }: Description): void {
     const data = assembly().dataRoom(bytes);
     data.fill(0);
+    const sought = Array.from({ length: blocksOf(bytes) }, (_, i) => i).filter(
+      (i) => !isNoBlockHash(hashes, i),
+    );
+    // Who has guessed too much learns nothing more.
+    if (!this.#misses!.take(sought.length)) {
+      const nothing = Array.from({ length: blocksOf(bytes) }, () => null);
+      this.#pending.set(`${file}:${chunk}`, { found: nothing, hashes, tag, missed: [] });
+      this.#want({ file, chunk, found: 0 });
+      return;
+    }
     const found = this.#finder!.find(file, chunk, hashes, data);
     if (found.every((block, i) => block !== null || isNoBlockHash(hashes, i))) {
       const packed = this.#pack(bytes);
       if (tagHolds({ file, chunk, tag }, packed.body, this.#tagger)) {
+        this.#misses!.giveBack(sought.length);
         this.#write({ file, chunk, tag, leftOut: 0, repeats: 0, ...packed }, found);
         return;
       }
       // Somebody's hashes are not those of the bytes: they are of no use.
       found.fill(null);
     }
-    this.#pending.set(`${file}:${chunk}`, { found, hashes });
+    const missed = sought.filter((i) => found[i] === null);
+    this.#misses!.giveBack(sought.length - missed.length);
+    this.#pending.set(`${file}:${chunk}`, { found, hashes, tag, missed });
     this.#want({ file, chunk, found: maskOf(found) });
   }
 

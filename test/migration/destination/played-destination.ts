@@ -183,7 +183,8 @@ export class PlayedDestination {
     if (message.kind === "flush" && !visit.isUnread)
       this.destination.hear(0, { kind: "flushed", conn: message.conn });
     if (message.kind === "send") visit.saidBytes += message.bytes.length;
-    if (message.kind === "send" && !visit.closed && !visit.isUnread) visit.decoder.push(Buffer.from(message.bytes));
+    if (message.kind === "send" && !visit.closed && !visit.isUnread)
+      visit.decoder.push(Buffer.from(message.bytes));
     if (message.kind === "finish" || message.kind === "destroy") visit.closed = true;
     if (message.kind === "open-lane") visit.grant = message.lane;
   }

@@ -76,6 +76,12 @@ export class BlockFinder {
     return found;
   }
 
+  /** True if block `i` of a chunk has the hash that was told of it; `chunk` is all of the chunk. */
+  isDescribed(chunk: Buffer, i: number, hashes: Buffer): boolean {
+    const from = i * blockBytes;
+    return this.#hasher.matches(chunk.subarray(from, from + blockLength(chunk.length, i)), hashes, i);
+  }
+
   /**
    * Reads found blocks again into their places in `room`; the other places are left alone. False if
    * one cannot be read or has another hash now.

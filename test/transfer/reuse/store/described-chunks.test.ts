@@ -1,4 +1,5 @@
 /** A lane of the destination to which chunks are described: what it answers, and what it writes when. */
+
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -14,6 +15,7 @@ import type { LaneFinder } from "../../../../src/transfer/landing/lane-grant.ts"
 import { LaneReceiver } from "../../../../src/transfer/lanes/lane-receiver.ts";
 import { BlockHasher } from "../../../../src/transfer/reuse/store/block-hash.ts";
 import { encodeDescribe, parseWant, type Want } from "../../../../src/transfer/reuse/store/describe.ts";
+import { newMissBudget } from "../../../../src/transfer/reuse/store/miss-budget.ts";
 import { randomStream } from "../../../support/files/small-vm.ts";
 import { Folder } from "../../sparse-file.ts";
 
@@ -40,7 +42,7 @@ beforeEach(() => {
   received.prepare();
   said = [];
   failures = [];
-  lane = newLane({ key: indexKey, index: null, bases: [base], sharesBlocks: false });
+  lane = newLane({ key: indexKey, index: null, bases: [base], sharesBlocks: false, misses: newMissBudget() });
 });
 afterEach(() => {
   lane.close();
@@ -215,7 +217,7 @@ test("a last block that is shorter than others leaves the file as long as it was
   received = new ReceivedFiles(store.path, "cd".repeat(16), [{ ...disk, bytes }], key);
   received.prepare();
   lane.close();
-  lane = newLane({ key: indexKey, index: null, bases: [base], sharesBlocks: true });
+  lane = newLane({ key: indexKey, index: null, bases: [base], sharesBlocks: true, misses: newMissBudget() });
   const data = randomStream(6)(bytes);
   writeFileSync(base, data);
   // The longer one first: its bytes are where those of the last one would be read.
