@@ -75,6 +75,8 @@ export class LaneReceiver {
   /** The plain bytes of the chunk in assembly, if its blocks can be shared with the store's files. */
   readonly #plain: Buffer | undefined;
   readonly #pending = new Map<string, Pending>();
+  /** What was described, sent in part or by reference, and is wanted whole: what was not found of it is to come. */
+  readonly #owed = new Map<string, Pending>();
   /** Descriptions that nothing was looked up for yet, by their place. */
   readonly #described = new Map<string, Description>();
   #isClosed = false;
@@ -127,20 +129,22 @@ export class LaneReceiver {
     const key = `${chunk.file}:${chunk.chunk}`;
     const pending = this.#pending.get(key);
     this.#pending.delete(key);
+    const owed = pending ?? this.#owed.get(key);
+    this.#owed.delete(key);
     if (chunk.leftOut !== 0) {
       this.#fill(chunk, pending);
       return;
     }
     if (tagHolds(chunk, chunk.body, this.#tagger)) {
-      if (pending !== undefined && pending.missed.length > 0) {
+      if (owed !== undefined && owed.missed.length > 0) {
         const bytes = chunkLength(this.#fileBytes[chunk.file]!, chunk.chunk);
         assembly().unpack(chunk, bytes);
-        this.#settle(chunk, pending, this.#isTrue(pending, bytes));
+        this.#settle(chunk, owed, this.#isTrue(owed, bytes));
       }
       this.#write(chunk);
     } else if (chunk.repeats > 0) {
       // What it refers to is not what the source takes it for, or not here yet.
-      if (pending !== undefined) this.#pending.set(key, pending);
+      this.#owe(key, owed);
       this.#want({ file: chunk.file, chunk: chunk.chunk, found: 0 });
     } else {
       throw new MigrateError(
@@ -167,7 +171,7 @@ export class LaneReceiver {
         return;
       }
     }
-    this.#pending.set(`${chunk.file}:${chunk.chunk}`, { ...pending, found: pending.found.map(() => null) });
+    this.#owe(`${chunk.file}:${chunk.chunk}`, pending);
     this.#want({ file: chunk.file, chunk: chunk.chunk, found: 0 });
   }
 
@@ -179,6 +183,13 @@ export class LaneReceiver {
     if (missed.length === 0) return true;
     const sample = missed[randomInt(missed.length)]!;
     return this.#finder!.isDescribed(assembly().dataRoom(bytes), sample, hashes);
+  }
+
+  #owe(key: string, owed: Pending | undefined): void {
+    if (owed === undefined || owed.missed.length === 0) return;
+    const [oldest] = this.#owed.keys();
+    if (this.#owed.size === describedChunks) this.#owed.delete(oldest!);
+    this.#owed.set(key, owed);
   }
 
   /** A chunk has come that was described: what was not found of it was no guess, if this is the same chunk. */

@@ -33,8 +33,11 @@ testsAttackDestination({ index: false }, async (made) => {
 });
 
 /** A source whose disk is as long as the secret, with the base that holds it. */
-const begin = (content = Buffer.alloc(secret.length), base = "golden") =>
-  DescribingSource.begin(ground, source, { content, base });
+async function begin(content = Buffer.alloc(secret.length), base = "golden"): Promise<DescribingSource> {
+  // One that has not been found out.
+  source = await ground.trustedSource();
+  return DescribingSource.begin(ground, source, { content, base });
+}
 
 async function refusedOn(lane: RawPeer, frame: Buffer, message: string): Promise<void> {
   expect(await lane.sendBytes(frame).error()).toEqual({ code: "protocol", message });
