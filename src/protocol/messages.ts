@@ -85,6 +85,8 @@ const schemas = {
     index: v.optional(hex(32)),
     /** True if the base that the offer names is there. */
     base: v.optional(v.boolean()),
+    /** True if READY answers a challenge of SEAL. */
+    proves: v.optional(v.boolean()),
   }),
   inventoryEnd: nothing,
   seal: v.pipe(
@@ -93,10 +95,13 @@ const schemas = {
       files: v.pipe(v.array(digest), v.maxLength(limits.files)),
       /** Of a running VM: what went to the destination on each stream. */
       streams: v.optional(v.pipe(v.array(sealedStream), v.maxLength(limits.ramStreams + limits.files))),
+      /** READY is to prove that the files can be read at that moment. */
+      challenge: v.optional(hex(64)),
     }),
     v.check(({ files, streams }) => files.length > 0 || streams !== undefined, "a VM has at least one file"),
   ),
-  ready: v.object({ digest }),
+  /** `proof` is the answer to the challenge of SEAL. */
+  ready: v.object({ digest, proof: v.optional(hex(64)) }),
   release: nothing,
   owned: nothing,
   publish: nothing,

@@ -171,21 +171,15 @@ export class DestinationSession {
     } finally {
       this.#writer.end();
     }
-    this.#prune();
+    const { record } = this;
+    // A session that is over may be one too many.
+    if (record?.endedAtMs) this.#context.journal.prune(this.#context.now(), isStaged, record.peer);
     return actions;
-  }
-
-  /** A session that is over may be one too many. */
-  #prune(): void {
-    const record = this.record;
-    if (record === null || record.endedAtMs === null) return;
-    const { journal, now } = this.#context;
-    journal.prune(now(), isStaged, record.peer);
   }
 
   async #perform(action: DestinationAction, asker: Asker | undefined, body: unknown): Promise<void> {
     const state = this.record?.state ?? (asker && this.#ended(asker.peer)?.state) ?? "none";
-    if (asker && reply(action, asker.link, body, state)) return;
+    if (asker && reply(action, asker.link, state)) return;
     const { name = "" } = this.record ?? {};
     switch (action) {
       case "reserve":
@@ -199,6 +193,8 @@ export class DestinationSession {
       case "check-seal":
         checkNameFree(this.#context.store, name);
         return this.#vm().seal(body as MessageBody<"seal">);
+      case "send-ready":
+        return asker!.link.send("ready", this.#vm().ready(body as MessageBody<"seal">));
       case "record-ready":
         return this.#recordReady(body as MessageBody<"seal">);
       case "record-owner":

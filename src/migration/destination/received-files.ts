@@ -2,12 +2,13 @@
  * What a session has received: the staged files, the tags of their contents, and whether both can still be
  * believed.
  */
-import { existsSync } from "node:fs";
+import { closeSync, constants, existsSync, openSync } from "node:fs";
 import { MigrateError } from "../../protocol/errors.ts";
 import { chunkCount, chunkLength, limits } from "../../protocol/limits.ts";
 import { encodeInventory } from "../../transfer/chunks/inventory.ts";
 import { streamParts, TagTable, vmDigest } from "../../transfer/chunks/tag-table.ts";
 import type { LaneFinder, LaneGrant } from "../../transfer/landing/lane-grant.ts";
+import { possessionProof } from "../../transfer/landing/possession.ts";
 import { tagsOf } from "../../transfer/landing/read-tags.ts";
 import { storeFailure } from "../../transfer/landing/store-failure.ts";
 import { type StagedFile, Staging } from "../../vm/folder/staging.ts";
@@ -193,6 +194,28 @@ export class ReceivedFiles {
       await this.staging.sync();
     } catch (thrown) {
       throw storeFailure(thrown);
+    }
+  }
+
+  /**
+   * The answer to a challenge (hex) about a VM whose seal was right and whose digest is this: what lies on the disk
+   * is read. Throws MigrateError "store-failed".
+   */
+  proof(challenge: string, digest: string): string {
+    const fds = new Map<number, number>();
+    const fdOf = (file: number) => {
+      const fd =
+        fds.get(file) ?? openSync(this.staging.paths[file]!, constants.O_RDONLY | constants.O_NOFOLLOW);
+      fds.set(file, fd);
+      return fd;
+    };
+    try {
+      const of = { tagKey: this.#tagKey, challenge: Buffer.from(challenge, "hex"), digest };
+      return possessionProof(of, this.#tables ?? [], fdOf);
+    } catch (thrown) {
+      throw storeFailure(thrown);
+    } finally {
+      for (const fd of fds.values()) closeSync(fd);
     }
   }
 

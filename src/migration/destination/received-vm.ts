@@ -129,6 +129,7 @@ export class ReceivedVm {
       inventory: resumed,
       zstd: true,
       copies: true,
+      proves: true,
       ...(finder === null ? {} : { index: Buffer.from(finder.key).toString("hex") }),
       ...(base ? { base } : {}),
     });
@@ -217,6 +218,14 @@ export class ReceivedVm {
     await this.#arrival.seal(streams);
     await this.files.seal(name, seal.digest, seal.files, streams);
     this.#checkImages();
+  }
+
+  /**
+   * READY, with the proof that the sealed files can be read now, if SEAL asks for one. Throws MigrateError
+   * "store-failed".
+   */
+  ready({ digest, challenge }: MessageBody<"seal">): MessageBody<"ready"> {
+    return challenge === undefined ? { digest } : { digest, proof: this.files.proof(challenge, digest) };
   }
 
   /** Throws MigrateError "vm-invalid" if an image names other files: QEMU would open them. */

@@ -152,6 +152,7 @@ export class SourceAttempt {
             side: "source",
           });
         }
+        this.#files.checkProof(message.body);
         return { type: "ready" };
       case "owned":
         this.#session.resumedThere();
@@ -267,7 +268,13 @@ export class SourceAttempt {
     const { vm: digest, files } = session.digests();
     session.write("sealed", { digest, phase: "seal" });
     const streams = departure?.streams && [...departure.streams];
-    this.#current!.link.send("seal", { digest, files, ...(streams === undefined ? {} : { streams }) });
+    const challenge = this.#files.challenge();
+    this.#current!.link.send("seal", {
+      digest,
+      files,
+      ...(streams === undefined ? {} : { streams }),
+      ...(challenge === undefined ? {} : { challenge }),
+    });
   }
 
   #refusal(event: SourceEvent): MigrateError {

@@ -2,6 +2,7 @@
  * The files of one link's transfer: the source's tags of them, the destination's, and the lanes that send the
  * difference.
  */
+import { randomBytes } from "node:crypto";
 import { calleeOf } from "../../channel/call.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { limits } from "../../protocol/limits.ts";
@@ -10,6 +11,7 @@ import { parseInventory } from "../../transfer/chunks/inventory.ts";
 import { SourceTags } from "../../transfer/chunks/source-tags.ts";
 import { TagTable } from "../../transfer/chunks/tag-table.ts";
 import { mostLanes } from "../../transfer/compression/lane-memory.ts";
+import { challengeBytes, possessionProof } from "../../transfer/landing/possession.ts";
 import { LanePool } from "../../transfer/lanes/lane-pool.ts";
 import type { SourceSession } from "./source-session.ts";
 
@@ -26,6 +28,8 @@ export class SourceFiles {
   #zstd = false;
   #repeats = false;
   #indexKey: Uint8Array | null = null;
+  #proves = false;
+  #challenge: Buffer | undefined;
 
   constructor(session: SourceSession) {
     this.#session = session;
@@ -59,14 +63,36 @@ export class SourceFiles {
 
   /**
    * Takes what ACCEPT offers: with `zstd` the destination accepts compressed chunks, with `copies` also short
-   * ones that refer to data which it has received; `index` is the key of its store's index, in hex.
+   * ones that refer to data which it has received; `index` is the key of its store's index, in hex; with `proves`
+   * its READY answers a challenge.
    */
-  accepted({ zstd, copies, index }: Pick<MessageBody<"accept">, "zstd" | "copies" | "index">): void {
+  accepted({ zstd, copies, index, proves }: MessageBody<"accept">): void {
+    this.#proves = proves === true;
     this.#zstd = zstd === true;
     this.#repeats = copies === true;
     // On an insecure link the peer is unknown, and hashes of the VM's blocks must not be sent to it.
     const isSecure = this.#session.options.identity !== null;
     this.#indexKey = index === undefined || !isSecure ? null : Buffer.from(index, "hex");
+  }
+
+  /** A fresh challenge for SEAL, in hex; undefined if the destination, an older one, answers none. */
+  challenge(): string | undefined {
+    this.#challenge = this.#proves ? randomBytes(challengeBytes) : undefined;
+    return this.#challenge?.toString("hex");
+  }
+
+  /** Throws MigrateError "integrity" if READY does not prove that the destination can read the files. */
+  checkProof({ digest, proof }: MessageBody<"ready">): void {
+    const { departure } = this.#session.options;
+    const challenge = this.#challenge;
+    if (challenge === undefined || departure === null) return;
+    const tagKey = Buffer.from(this.#session.record.tagKey, "hex");
+    const fdOf = (file: number) => departure.files.fd(file);
+    const expected = possessionProof({ tagKey, challenge, digest }, this.#session.tags, fdOf);
+    if (proof === expected) return;
+    throw new MigrateError("integrity", "the destination cannot prove that it has what was sent", {
+      side: "source",
+    });
   }
 
   /**

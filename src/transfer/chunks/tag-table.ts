@@ -48,6 +48,24 @@ export class TagTable implements SlabOwner {
     return this.get(index).equals(zeroTag);
   }
 
+  /** The first chunk at `from` or behind it that is not zeros; null if there is none. */
+  nextData(from: number): number | null {
+    if (this.heldBytes === 0) return null;
+    for (let index = from; index < this.chunks; ) {
+      const number = Math.floor(index / slabTags);
+      const end = Math.min((number + 1) * slabTags, this.chunks);
+      const slab = this.#peek(number);
+      if (slab !== zeroSlab && !slab.equals(zeroSlab)) {
+        for (; index < end; index++) {
+          const at = (index % slabTags) * tagBytes;
+          if (!slab.subarray(at, at + tagBytes).equals(zeroTag)) return index;
+        }
+      }
+      index = end;
+    }
+    return null;
+  }
+
   /** Sets the tag of chunk `index`; throws RangeError outside the file, and as node:fs does. */
   set(index: number, tag: Uint8Array): void {
     if (index < 0 || index >= this.chunks || tag.length !== tagBytes) {

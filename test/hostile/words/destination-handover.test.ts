@@ -2,6 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { Journal } from "../../../src/migration/journal/journal.ts";
 import { exitCodes } from "../../../src/protocol/errors.ts";
+import type { MessageBody } from "../../../src/protocol/messages.ts";
 import { testsAttackSource } from "../../support/hostile/grounds-of-tests.ts";
 import { type Script, upToSeal } from "../../support/hostile/hostile-destination.ts";
 import { makeIdentity } from "../../support/hostile/hostile-ground.ts";
@@ -23,6 +24,31 @@ describe("in answer to the seal", () => {
     expect(error.code).toBe("integrity");
     expect(error.exitCode).toBe(exitCodes.integrity);
     expect(record?.state).toBe("sending");
+  });
+
+  // [DIGEST-4]
+  test.each([
+    ["without a proof", () => undefined],
+    ["with a proof of something else", () => "0".repeat(64)],
+    ["with the challenge itself", (seal: MessageBody<"seal">) => seal.challenge],
+  ])("READY %s is an integrity error, if the destination said that it proves", async (_, proofOf) => {
+    const { error, record } = await source.sendTo(async (visit) => {
+      const seal = await upToSeal(visit, { proves: true });
+      expect(seal.challenge).toMatch(/^[0-9a-f]{64}$/);
+      const proof = proofOf(seal);
+      visit.peer.send("ready", { digest: seal.digest, ...(proof === undefined ? {} : { proof }) });
+      await visit.peer.closed;
+    });
+    expect(error).toMatchObject({ code: "integrity", exitCode: exitCodes.integrity });
+    expect(record?.state).toBe("sending");
+  });
+
+  // [DIGEST-4]
+  test("a destination that says nothing of proofs, as an older one, is asked for none", async () => {
+    await source.sendTo(async (visit) => {
+      const seal = await upToSeal(visit);
+      expect(seal.challenge).toBeUndefined();
+    });
   });
 
   test("OWNED before RELEASE is a doubt, and nothing is deleted", async () => {

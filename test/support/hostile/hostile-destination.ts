@@ -112,9 +112,12 @@ export async function takeChunks({ peer }: Visit): Promise<void> {
   }
 }
 
-/** Plays an honest destination up to SEAL, which it gives. */
-export async function upToSeal(visit: Visit): Promise<MessageBody<"seal">> {
+/** Plays an honest destination up to SEAL, which it gives; ACCEPT is changed as `change` says. */
+export async function upToSeal(
+  visit: Visit,
+  change: Partial<MessageBody<"accept">> = {},
+): Promise<MessageBody<"seal">> {
   await letIn(visit);
-  accept(visit.peer);
+  accept(visit.peer, change);
   return visit.peer.expect("seal");
 }
