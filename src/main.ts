@@ -5,6 +5,7 @@ import type { World } from "./commands/cli/context.ts";
 import { Interruption } from "./commands/cli/interruption.ts";
 import { runProgram } from "./commands/cli/program.ts";
 import { tree } from "./commands/tree.ts";
+import { forbidCoreDumps } from "./platform/core-dumps.ts";
 import { asMigrateError, exitCodes } from "./protocol/errors.ts";
 import { DescriptorOutput } from "./terminal/output.ts";
 
@@ -49,4 +50,5 @@ const world: World = {
   self: Bun.main.startsWith("/$bunfs/") ? [process.execPath] : [process.execPath, Bun.main],
 };
 
+forbidCoreDumps();
 process.exit(await runProgram(tree, process.argv.slice(2), world));

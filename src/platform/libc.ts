@@ -32,6 +32,8 @@ const { symbols } = dlopen(libraryName, {
   socket: { args: ["i32", "i32", "i32"], returns: "i32" },
   connect: { args: ["i32", "ptr", "u32"], returns: "i32" },
   getsockopt: { args: ["i32", "i32", "i32", "ptr", "ptr"], returns: "i32" },
+  prctl: { args: ["i32", "u64", "u64", "u64", "u64"], returns: "i32" },
+  setrlimit: { args: ["i32", "ptr"], returns: "i32" },
   getrusage: { args: ["i32", "ptr"], returns: "i32" },
   clock_gettime: { args: ["i32", "ptr"], returns: "i32" },
   adjtimex: { args: ["ptr"], returns: "i32" },
@@ -179,6 +181,16 @@ export function listen(fd: number, backlog: number): number {
 /** accept4(2); who calls is not asked. Returns the connection's descriptor. */
 export function accept4(fd: number, flags: number): number {
   return errnoOf(symbols.accept4(fd, null, null, flags));
+}
+
+/** prctl(2) of an operation that takes one number. */
+export function prctl(operation: number, value: number): number {
+  return errnoOf(symbols.prctl(operation, value, 0, 0, 0));
+}
+
+/** setrlimit(2). The structure (soft limit, hard limit) has 16 bytes. */
+export function setrlimit(resource: number, structure: BigUint64Array): number {
+  return errnoOf(symbols.setrlimit(resource, structure));
 }
 
 /** getrusage(2). The structure needs 144 bytes, 272 with musl. */
