@@ -13,6 +13,7 @@ import { DoorPool } from "../../transfer/doors/door-pool.ts";
 import { IndexKeeper } from "../../transfer/reuse/store/index-keeper.ts";
 import { checkStore } from "../../vm/folder/store.ts";
 import { Journal, type WriteHook } from "../journal/journal.ts";
+import { upkeepOfProviders } from "../providers/providers.ts";
 import type { QemuPolicy } from "../providers/qemu/arriving-command.ts";
 import type { Observer } from "../report/events.ts";
 import { Destination } from "./destination.ts";
@@ -24,6 +25,8 @@ import { StoreLookup } from "./store-lookup.ts";
 
 /** How often it is looked at what has been held for too long. */
 const upkeepMs = 60_000;
+/** How often it is looked at what VMs write here: a guest fills some 10 MiB of a log in that time. */
+const vmUpkeepMs = 10_000;
 
 export interface ServeOptions {
   home: string;
@@ -111,10 +114,14 @@ async function serveStore(
   });
   let doors: DoorPool | undefined;
   let upkeep: Timer | undefined;
+  let vmUpkeep: Timer | undefined;
+  const isOpen = (session: string) => journal.find(session)?.endedAtMs === null;
+  const keepVms = () => upkeepOfProviders(home, isOpen, context.now());
   try {
     // No connection is accepted before what a crash left half done is completed.
     await recover(context);
     await destination.upkeep();
+    keepVms();
     doors = await DoorPool.open({
       host: options.listen.host,
       port: options.listen.port,
@@ -129,6 +136,7 @@ async function serveStore(
     });
     destination.doors = doors;
     upkeep = setInterval(() => void destination.upkeep(), upkeepMs);
+    vmUpkeep = setInterval(keepVms, vmUpkeepMs);
     announce(options, store, doors.port, identity?.fingerprint, tickets, observe);
     announced.resolve();
     if (options.signal.aborted) over.resolve();
@@ -137,6 +145,7 @@ async function serveStore(
     await destination.stop();
   } finally {
     clearInterval(upkeep);
+    clearInterval(vmUpkeep);
     await Promise.all([doors?.stop(), measuring.stop(), keeper?.stop()]);
     journal.close();
   }

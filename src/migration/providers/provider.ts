@@ -57,4 +57,9 @@ export interface Provider {
   arrive(offered: Offered, policy: LandingPolicy, options: ArrivalOptions): Arrival;
   resident(record: SessionRecord, home: string): Resident;
   published(record: SessionRecord): PublishedParts;
+  /**
+   * Destination, now and then: keeps what its VMs leave in the home from growing without end; `isOpen` tells of a
+   * session whether it has not ended. Never throws.
+   */
+  upkeep?(home: string, isOpen: (session: string) => boolean, nowMs: number): void;
 }

@@ -26,3 +26,8 @@ export function offeredProvider(name: string): Provider {
     side: "destination",
   });
 }
+
+/** Runs what each provider has to do now and then at a destination (`Provider.upkeep`). */
+export function upkeepOfProviders(home: string, isOpen: (session: string) => boolean, nowMs: number): void {
+  for (const provider of providers) provider.upkeep?.(home, isOpen, nowMs);
+}

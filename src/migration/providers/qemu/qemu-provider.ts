@@ -3,6 +3,7 @@
  * QEMU.
  */
 import { MigrateError } from "../../../protocol/errors.ts";
+import { keepRunFolders } from "../../../vm/qemu/run-upkeep.ts";
 import type { Departure } from "../departure.ts";
 import { ownFilesOf, retireFiles } from "../files/retire.ts";
 import type { Provider } from "../provider.ts";
@@ -60,6 +61,7 @@ export const qemuProvider: Provider = {
   },
 
   resident: residentVm,
+  upkeep: keepRunFolders,
 
   published: (record) => ({
     disks: arrivingQemuRecord(record)?.disks.map(({ name }) => name) ?? [],
