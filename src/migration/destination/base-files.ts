@@ -12,6 +12,9 @@ import { relativePath } from "../../vm/folder/staging.ts";
 
 /** How many folders of a store are searched for an earlier stay of a VM. */
 const mostFolders = 4096;
+/** Folders that are read for one offer: those that are new, and of the others some. */
+const readAtOnce = 256;
+const readAgain = 16;
 /** In bytes; far more than a vm.json with all files of one VM needs. */
 const mostManifestBytes = 1024 * 1024;
 
@@ -27,9 +30,13 @@ export type Comparable = Pick<Offer, "name" | "vm" | "files" | "base">;
 /**
  * Returns, for each offered file, the path of the file in the store to compare it with, or null. `found` is
  * true if the base that the offer names is there. If the offer names none, `found` is false, and an earlier
- * stay of the VM is searched for. Throws as node:fs does.
+ * stay of the VM is searched for, in what `stored` knows. Throws as node:fs does.
  */
-export function baseFiles(store: string, offer: Comparable): { paths: (string | null)[]; found: boolean } {
+export function baseFiles(
+  store: string,
+  offer: Comparable,
+  stored = new StoredIds(store),
+): { paths: (string | null)[]; found: boolean } {
   const nothing = offer.files.map(() => null);
   if (offer.base !== undefined) {
     const folder = join(store, offer.base);
@@ -38,21 +45,57 @@ export function baseFiles(store: string, offer: Comparable): { paths: (string | 
       ? { paths: nothing, found: false }
       : { paths: pair(folder, files, offer), found: true };
   }
-  const folder = earlierLife(store, offer);
+  const folder = earlierLife(store, offer, stored);
   return { paths: folder === null ? nothing : pair(folder, filesOf(folder), offer), found: false };
 }
 
 /** The folder of a VM that has the same id, or the name that `migrate send` gives to what it moved away. */
-function earlierLife(store: string, { name, vm }: Comparable): string | null {
+function earlierLife(store: string, { name, vm }: Comparable, stored: StoredIds): string | null {
   const names = namesIn(store)
-    .filter((folder) => !folder.startsWith(".") && isOwnFolder(join(store, folder)))
+    .filter((folder) => !folder.startsWith("."))
     .slice(0, mostFolders);
   const aside = names.find(
-    (folder) => folder === `${name}.migrated` || folder.startsWith(`${name}.migrated-`),
+    (folder) =>
+      (folder === `${name}.migrated` || folder.startsWith(`${name}.migrated-`)) &&
+      isOwnFolder(join(store, folder)),
   );
   if (aside !== undefined) return join(store, aside);
-  const same = names.find((folder) => manifestOf(join(store, folder))?.id === vm);
-  return same === undefined ? null : join(store, same);
+  const same = stored.find(names, vm);
+  return same === null ? null : join(store, same);
+}
+
+/**
+ * Which VMs lie in a store, by their ids, as far as it was looked at: an offer must not cost a read of every vm.json
+ * there is. What it does not know yet it learns with the next offers; it is a hint and no more.
+ */
+export class StoredIds {
+  readonly #store: string;
+  /** By folder; null for one that has no vm.json of ours. The one that was read longest ago comes first. */
+  readonly #ids = new Map<string, string | null>();
+
+  constructor(store: string) {
+    this.#store = store;
+  }
+
+  /** Returns which of these folders holds the VM of that id; null if none is known to. */
+  find(names: readonly string[], vm: string): string | null {
+    const there = new Set(names);
+    for (const name of [...this.#ids.keys()]) if (!there.has(name)) this.#ids.delete(name);
+    // A folder may have got another VM since it was read.
+    const again = [...this.#ids.keys()].slice(0, readAgain);
+    const fresh = names.filter((name) => !this.#ids.has(name)).slice(0, readAtOnce);
+    for (const name of [...again, ...fresh]) this.#read(name);
+    for (const name of names) if (this.#ids.get(name) === vm && this.#read(name) === vm) return name;
+    return null;
+  }
+
+  #read(name: string): string | null {
+    const folder = join(this.#store, name);
+    const id = isOwnFolder(folder) ? (manifestOf(folder)?.id ?? null) : null;
+    this.#ids.delete(name);
+    this.#ids.set(name, id);
+    return id;
+  }
 }
 
 /**

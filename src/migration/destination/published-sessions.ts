@@ -25,8 +25,13 @@ export class PublishedSessions {
    * published since then has a record.
    */
   has(session: string, peer: string): boolean {
+    this.load();
+    return this.#sources?.get(session) === peer;
+  }
+
+  /** Reads the store now, so that no source's question has to wait for it. */
+  load(): void {
     this.#sources ??= this.#read();
-    return this.#sources.get(session) === peer;
   }
 
   #read(): Map<string, string> {

@@ -120,6 +120,7 @@ async function serveStore(
   try {
     // No connection is accepted before what a crash left half done is completed.
     await recover(context);
+    context.published.load();
     await destination.upkeep();
     keepVms();
     doors = await DoorPool.open({

@@ -6,7 +6,7 @@ import { randomBytes } from "node:crypto";
 import { sharesBlocks } from "../../platform/copy-range.ts";
 import type { LaneFinder } from "../../transfer/landing/lane-grant.ts";
 import type { IndexKeeper } from "../../transfer/reuse/store/index-keeper.ts";
-import { baseFiles, type Comparable } from "./base-files.ts";
+import { baseFiles, type Comparable, StoredIds } from "./base-files.ts";
 import { MissBudgets } from "./peers/miss-budgets.ts";
 
 export interface Lookup {
@@ -25,9 +25,11 @@ export class StoreLookup {
   readonly #key = randomBytes(16);
   readonly #sharesBlocks: boolean;
   readonly #misses = new MissBudgets();
+  readonly #stored: StoredIds;
 
   constructor(store: string, keeper: IndexKeeper | null) {
     this.#store = store;
+    this.#stored = new StoredIds(store);
     this.#keeper = keeper;
     this.#sharesBlocks = canShare(store);
   }
@@ -53,7 +55,7 @@ export class StoreLookup {
   /** A base only saves sending: if the search for it fails, the VM can still arrive. */
   #bases(offer: Comparable): ReturnType<typeof baseFiles> {
     try {
-      return baseFiles(this.#store, offer);
+      return baseFiles(this.#store, offer, this.#stored);
     } catch {
       return { paths: offer.files.map(() => null), found: false };
     }

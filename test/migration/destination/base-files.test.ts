@@ -1,8 +1,8 @@
 /** Which files of a store an arriving VM is compared with. */
 import { expect, test } from "bun:test";
-import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { baseFiles, type Comparable } from "../../../src/migration/destination/base-files.ts";
+import { baseFiles, type Comparable, StoredIds } from "../../../src/migration/destination/base-files.ts";
 import { runChild } from "../../support/system/child.ts";
 import { eachTestInFolder } from "../../support/system/test-folder.ts";
 
@@ -88,4 +88,16 @@ test("a vm.json that is a pipe is not waited for, and one that is a link not fol
   const real = vm("real", [["disk", "root.raw"]], { vmId: id });
   symlinkSync(join(real, "vm.json"), join(link, "vm.json"));
   expect(baseFiles(store, offer([file("disk", "root.raw")])).paths).toEqual([join(real, "root.raw")]);
+});
+
+test("an offer reads some of what lies in the store, and the next ones the rest", () => {
+  for (let i = 0; i < 600; i++) vm(`vm${String(i).padStart(4, "0")}`, [["disk", "root.raw"]]);
+  const last = vm("vm9999", [["disk", "root.raw"]], { vmId: id });
+  const stored = new StoredIds(store);
+  const finds = () => baseFiles(store, offer([file("disk", "root.raw")]), stored).paths[0];
+  const disk = join(last, "root.raw");
+  expect([finds(), finds(), finds(), finds()]).toEqual([null, null, disk, disk]);
+  // One that is gone is not taken for there.
+  rmSync(last, { recursive: true });
+  expect(baseFiles(store, offer([file("disk", "root.raw")]), stored).paths).toEqual([null]);
 });
