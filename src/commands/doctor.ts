@@ -6,7 +6,7 @@ import { printable } from "../protocol/printable.ts";
 import { padEnd } from "../terminal/line.ts";
 import { defineCommand } from "./cli/define-command.ts";
 import { optional } from "./cli/option.ts";
-import { type Check, hostChecks, storeChecks } from "./doctor/doctor-checks.ts";
+import { type Check, hostChecks, keptCheck, storeChecks } from "./doctor/doctor-checks.ts";
 
 export default defineCommand({
   name: "migrate doctor",
@@ -16,8 +16,11 @@ export default defineCommand({
   options: { store: optional("DIR", "Look at this folder as the store of migrate serve as well") },
   examples: [["migrate doctor --store /srv/vms", "before the first migrate serve"]],
   async run({ options, world, reporter }) {
+    const home = migrateHome(world.env);
+    const store = options.store === undefined ? undefined : resolve(options.store);
     const checks = [
-      ...(await hostChecks(migrateHome(world.env))),
+      ...(await hostChecks(home)),
+      ...keptCheck(home, store),
       ...(options.store === undefined ? [] : storeChecks(resolve(options.store))),
     ];
     for (const check of checks) reporter.result({ event: "check", ...check }, lineOf(check));

@@ -7,6 +7,7 @@ import { freeBytes, supportsHoles } from "../../platform/filesystem.ts";
 import { clockOk, cpuHasAes, kernelVersion, kvmUsable, which } from "../../platform/host.ts";
 import { asMigrateError } from "../../protocol/errors.ts";
 import { formatBytes } from "../../terminal/format.ts";
+import { keptCopies } from "./kept-copies.ts";
 
 /** `problem`: migrations fail. `warning`: they work, with less. */
 export type CheckState = "ok" | "warning" | "problem";
@@ -25,6 +26,22 @@ const littleRoomBytes = 1024 ** 3;
 /** The home's and this host's own checks, in the order in which they are shown. Never throws. */
 export async function hostChecks(home: string): Promise<Check[]> {
   return [await homeCheck(home), await identityCheck(home), trustCheck(home), ...systemChecks()];
+}
+
+/** What VMs that were moved away left here; no check if there is nothing. */
+export function keptCheck(home: string, store: string | undefined): Check[] {
+  const { paths, bytes } = keptCopies(home, store);
+  if (paths.length === 0) return [];
+  const shown = paths.slice(0, 3).join(", ");
+  const others = paths.length > 3 ? ` and ${paths.length - 3} more` : "";
+  const what = paths.length === 1 ? "1 copy of a VM that was" : `${paths.length} files of VMs that were`;
+  return [
+    warning(
+      "migrated",
+      `${what} moved away take ${formatBytes(bytes)}: ${shown}${others}`,
+      "Nothing removes them but you: once the VM runs well where it is, rm -r them.",
+    ),
+  ];
 }
 
 /** Checks of a folder that VMs are to arrive in. */
