@@ -144,8 +144,9 @@ export class Destination {
       if (state !== "receiving" || this.#stopping) continue;
       const session = this.#session(id);
       await session.expire();
-      const isOver = session.record?.endedAtMs !== null;
-      if (session.link === undefined || (isOver && session.link.closed)) this.#sessions.delete(id);
+      // As long as it has not ended, this object alone speaks for it.
+      const isOver = session.record !== null && session.record.endedAtMs !== null;
+      if (isOver && session.link?.closed !== false) this.#sessions.delete(id);
     }
     lookup?.refill();
     if (!this.#stopping) journal.prune(now(), isStaged);
@@ -323,7 +324,12 @@ export class Destination {
         });
       }
       const source = sourceOf(peer ?? "insecure", message.remote);
-      if (!this.#lanes.hasPlace(key, source, { door, message })) return;
+      switch (this.#lanes.place(key, source, { door, message })) {
+        case "later":
+          return;
+        case "never":
+          throw new MigrateError("limit", "this source has too many lanes", { side: "destination" });
+      }
       if (this.#lanes.isEmpty) this.#options.receiving?.(true);
       this.#lanes.open(key, session, source);
       this.#doors!.post(door, { kind: "open-lane", conn, lane });

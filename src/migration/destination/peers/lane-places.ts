@@ -22,12 +22,15 @@ export class LanePlaces<Asked> {
     return [...this.#open.values()].filter((lane) => lane.session === session).length;
   }
 
-  /** True if a source may have one more lane; else what it asked is kept until `next` gives it out. */
-  hasPlace(conn: string, source: string, asked: Asked): boolean {
-    if (this.#ofSource(source) < mostLanes) return true;
-    // Who lets more wait than can ever be of use waits for nothing.
-    if (this.#waitingOf(source) < mostLanes) this.#waiting.set(conn, { asked, source });
-    return false;
+  /**
+   * Whether a source may have one more lane: "now", "later" (what it asked is kept until `next` gives it out), or
+   * "never", if so many wait that they can never be of use.
+   */
+  place(conn: string, source: string, asked: Asked): "now" | "later" | "never" {
+    if (this.#ofSource(source) < mostLanes) return "now";
+    if (this.#waitingOf(source) >= mostLanes) return "never";
+    this.#waiting.set(conn, { asked, source });
+    return "later";
   }
 
   open(conn: string, session: string, source: string): void {
