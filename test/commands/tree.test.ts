@@ -1,6 +1,4 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { randomBytes } from "node:crypto";
-import { makeTicket } from "../../src/channel/ticket.ts";
 import { type Command, type CommandGroup, isGroup } from "../../src/commands/cli/define-command.ts";
 import { runProgram } from "../../src/commands/cli/program.ts";
 import { tree } from "../../src/commands/tree.ts";
@@ -45,9 +43,7 @@ describe("an example in a help", () => {
     expect(`${line} `).toStartWith(`${name} `);
     const { help, values } = command.parse(line.split(" ").slice(name.split(" ").length));
     expect(help).toBe(false);
-    const prefix = makeTicket(`sha256:${"9f".repeat(32)}`, randomBytes)
-      .toText()
-      .slice(0, "mig1-".length);
-    if (values.ticket !== undefined) expect(values.ticket).toStartWith(prefix);
+    // A ticket does not belong on a command line, where all users of a host see it.
+    if (values.ticket !== undefined) expect(values.ticket).toBe("-");
   });
 });
