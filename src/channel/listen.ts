@@ -21,6 +21,17 @@ export interface ListenOptions {
 }
 
 /**
+ * What a connection takes outside of the JavaScript heap (its TLS) is not seen by the garbage collector, which so
+ * lets hundreds of MiB pile up where connections come and go by the thousand: it is called after so many.
+ */
+const connectionsPerCollection = 1024;
+let connections = 0;
+
+function collect(): void {
+  if (++connections % connectionsPerCollection === 0) setImmediate(() => Bun.gc(true));
+}
+
+/**
  * Listens, sharing the port with the other listeners of this process (SO_REUSEPORT, socket(7)).
  * Throws what Bun.listen throws.
  */
@@ -35,6 +46,7 @@ export function listen(options: ListenOptions): TCPSocketListener<FrameSocket> {
     socket: {
       ...socketCallbacks,
       open(socket) {
+        collect();
         const link = new FrameSocket("stranger");
         socket.data = link;
         link.attach(socket as RawSocket);
