@@ -88,8 +88,8 @@ function departure(vm: Vm): Departure {
   }
   return {
     files,
-    allocatedBytes: vm.files.map(({ allocatedBytes }) => allocatedBytes),
     machine: undefined,
+    isPaused: undefined,
     streamed: [],
     isLive: false,
     isResumable: true,
@@ -98,7 +98,9 @@ function departure(vm: Vm): Departure {
     failure: undefined,
     stoppedAtMs: undefined,
     patienceMs: Number.POSITIVE_INFINITY,
-    standStill: async () => {},
+    onKept: () => {},
+    standStill: () => files.settled(),
+    requireStill: async () => {},
     rewritten: () => [],
     carry: async () => {},
     halt: async () => {},

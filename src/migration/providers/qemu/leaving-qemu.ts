@@ -79,6 +79,7 @@ function openedVm(vm: RunningVm, spec: QemuSpec, sending: QemuSending): OpenedVm
   const { live } = spec;
   const { name, files } = filesOf(vm, spec.name, live);
   const machine = offerOf(vm, spec, sending);
+  const kept = keptOf(vm);
   return {
     facts: {
       name,
@@ -92,7 +93,7 @@ function openedVm(vm: RunningVm, spec: QemuSpec, sending: QemuSending): OpenedVm
       })),
       folder: ownFolder(vm),
       bytes: [...files, ...machine.disks].reduce((sum, { bytes }) => sum + bytes, vm.definition.ramBytes),
-      kept: keptOf(vm),
+      kept,
     },
     isStill: (gone) => hasDiskOf(gone, vm),
     // Another process cannot resume what QEMU has sent.
@@ -100,8 +101,9 @@ function openedVm(vm: RunningVm, spec: QemuSpec, sending: QemuSending): OpenedVm
     depart: (session) =>
       new DepartingVm(vm, {
         files: HeldFiles.open(files),
-        allocatedBytes: files.map(({ allocatedBytes }) => allocatedBytes),
         machine,
+        kept,
+        session,
         live,
         downtimeLimitMs: spec.downtimeLimitMs,
         channels: spec.channels,
@@ -173,10 +175,13 @@ function describe(kind: "disk" | "boot", path: string, base: string): VmFile {
   };
 }
 
-function offerOf(vm: RunningVm, { live, channels }: QemuSpec, { retryForMs }: QemuSending): OfferedMachine {
+function offerOf(
+  vm: RunningVm,
+  { live, channels }: QemuSpec,
+  { retryForMs }: QemuSending,
+): Omit<OfferedMachine, "paused"> {
   return {
     live,
-    ...(vm.running ? {} : { paused: true }),
     words: vm.argv,
     ...(vm.machineType === undefined ? {} : { machineType: vm.machineType }),
     disks: live
@@ -199,6 +204,7 @@ function keptOf(vm: RunningVm): SourceQemuRecord {
     qmpPath: vm.qmpPath,
     qemu: vm.process,
     wasRunning: vm.running,
+    before: null,
     retire: retire.map((path) => ({ path, identity: fileIdentity(path)! })),
     tpm: vm.tpm && { swtpm: vm.tpm.swtpm },
   };
