@@ -55,6 +55,8 @@ export class DestinationSession {
   readonly #writer: SessionWriter;
   #received: ReceivedVm | undefined;
   #queue: Promise<void> = Promise.resolve();
+  /** True if the event that is carried out has made this host the owner: the VM then had no final name before. */
+  #isOwnedNow = false;
   /** Set while the QEMU of a running VM waits for a source that is not connected. */
   #patience: Timer | undefined;
   link: ControlLink | undefined;
@@ -155,6 +157,7 @@ export class DestinationSession {
   ): Promise<readonly DestinationAction[]> {
     const { actions } = destinationStep(state, event);
     this.#writer.begin(state.record);
+    this.#isOwnedNow = false;
     try {
       for (const action of actions) await this.#perform(action, asker, body);
     } finally {
@@ -179,10 +182,12 @@ export class DestinationSession {
       case "record-ready":
         return this.#recordReady(body as MessageBody<"seal">);
       case "record-owner":
-        await this.#vm().checkReady();
-        return this.#writer.step("owner", { phase: "handover" });
+        await this.#vm().checkReady(this.record!).catch(givenBack);
+        this.#writer.step("owner", { phase: "handover" });
+        this.#isOwnedNow = true;
+        return;
       case "record-published":
-        await this.#vm().checkReady();
+        await this.#vm().checkReady(this.record!);
         return this.#writer.step("published", { phase: "handover" });
       case "publish-files":
         return this.#publishFiles();
@@ -263,12 +268,12 @@ export class DestinationSession {
 
   #recordReady(seal: MessageBody<"seal">): void {
     const { files } = this.record!;
-    const kept = providerOf(this.record!).sealed(this.record!, seal);
+    const kept = providerOf(this.record!).sealed(this.record!, seal, this.#vm().landed(this.record!));
     this.#writer.step("ready", {
       phase: "seal",
       digest: seal.digest,
       files: files.map((file, i) => ({ ...file, digest: seal.files[i]! })),
-      ...(kept === undefined ? {} : { kept }),
+      kept,
     });
   }
 
@@ -276,7 +281,13 @@ export class DestinationSession {
   #publishFiles(): void {
     const record = this.record!;
     if (record.settled) return;
-    this.#vm().publish(record);
+    try {
+      this.#vm().publish(record);
+    } catch (thrown) {
+      // Nobody can have started the VM from a name that it never had.
+      if (this.#isOwnedNow) givenBack(thrown);
+      throw thrown;
+    }
     this.#writer.write("published-files", { settled: true });
   }
 
@@ -360,6 +371,12 @@ export class DestinationSession {
   #receive(record: SessionRecord): ReceivedVm {
     return new ReceivedVm(record, { ...this.#context, failed: (error) => void this.giveUp(error) });
   }
+}
+
+/** Throws NeverRan if files that were sealed are gone before the VM could run: the source still has them. */
+function givenBack(thrown: unknown): never {
+  const { code, message } = asMigrateError(thrown);
+  throw code === "store-failed" ? new NeverRan(message, thrown, code) : thrown;
 }
 
 /** The warning about a session whose record is older than what the store and the programs show. */

@@ -13,6 +13,7 @@ import type { DoorPool } from "../../transfer/doors/door-pool.ts";
 import type { LaneFinder, LaneGrant } from "../../transfer/landing/lane-grant.ts";
 import { storeFailure } from "../../transfer/landing/store-failure.ts";
 import { checkSelfContained } from "../../vm/disks/disk-format.ts";
+import { checkLanded, type Landed } from "../../vm/folder/staging.ts";
 import type { Journal, SessionRecord } from "../journal/journal.ts";
 import { destinationMayRun } from "../ownership/owner.ts";
 import type { Phase } from "../ownership/phases.ts";
@@ -203,9 +204,16 @@ export class ReceivedVm {
     }
   }
 
+  /** Which files were sealed. Throws MigrateError "store-failed" if one is gone. */
+  landed(record: SessionRecord): Landed {
+    return this.files.staging.landed(providerOf(record).sealedPaths(record));
+  }
+
   /** Checks that this host can own the VM. Throws MigrateError "store-failed" or NeverRan. */
-  async checkReady(): Promise<void> {
-    this.files.staging.checkPresent();
+  async checkReady(record: SessionRecord): Promise<void> {
+    const { staging } = this.files;
+    staging.checkPresent();
+    checkLanded(staging.folder, providerOf(record).landed(record));
     await this.#arrival.checkReady();
     // No process resumes a VM before it is owned.
     this.#sure = true;
@@ -217,6 +225,8 @@ export class ReceivedVm {
     try {
       const manifest = publishedManifest(record, this.#context.now());
       const folder = this.files.staging.publish(record.name, manifest, this.#isOurs);
+      // Looked at once more under its final name: until it had that, others may have taken it for rubbish.
+      checkLanded(folder, providerOf(record).landed(record));
       this.#arrival.relink(folder);
     } catch (thrown) {
       throw storeFailure(thrown);

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { renameNoReplace, syncFolder } from "../../platform/rename.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { migratedSuffix } from "../../protocol/names.ts";
-import { Staging, stagingPath } from "../../vm/folder/staging.ts";
+import { checkLanded, Staging, stagingPath } from "../../vm/folder/staging.ts";
 import { isPublishedBy, publishedManifest } from "../destination/published-manifest.ts";
 import type { Change, Journal, SessionRecord } from "../journal/journal.ts";
 import { type DestinationAction, destinationStep } from "../ownership/destination-machine.ts";
@@ -72,7 +72,10 @@ async function perform(
   switch (action) {
     case "record-owner":
       // The journal may have been restored from a backup that is older than the removal of the files.
-      if (!isOurs(folderOf(record))) staging().checkPresent();
+      if (!isOurs(folderOf(record))) {
+        staging().checkPresent();
+        checkLanded(staging().folder, providerOf(record).landed(record));
+      }
       return step("owner", { phase: "handover" });
     case "record-cancelled":
       return step("cancelled", { endedAtMs: nowMs });

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { resolveSession } from "../../../src/migration/operator/resolve.ts";
 import type { MessageBody } from "../../../src/protocol/messages.ts";
@@ -54,6 +54,35 @@ describe("a session at the destination", () => {
     visit.say("offer", emptyOffer).say("release", {});
     expect(await visit.hearNames(2)).toEqual(["accept", "error in-doubt"]);
     expect(played.record?.state).toBe("receiving");
+  });
+
+  // [OWN-6]
+  test.each([
+    ["removed", (ram: string) => rmSync(ram)],
+    [
+      "replaced",
+      (ram: string) => {
+        renameSync(ram, `${ram}.aside`);
+        writeFileSync(ram, "");
+      },
+    ],
+  ])("is given back if its files are %s before it has its final name", async (_, disturb) => {
+    for (const moment of ["ready", "owner"]) {
+      const staged = () => join(played.store, `.migrate-${session}`, "ram");
+      const visit = await played.visit(1);
+      await visit.say("offer", emptyOffer).say("seal", seal).hearNames(2);
+      if (moment === "ready") disturb(staged());
+      else {
+        played.beforeWrite = (label) => {
+          if (label === moment) disturb(staged());
+        };
+      }
+      expect(await visit.say("release", {}).hearNames(1), moment).toEqual(["cancelled"]);
+      expect(played.record, moment).toMatchObject({ state: "cancelled" });
+      expect(readdirSync(played.store), moment).toEqual([]);
+      played.close();
+      played = new PlayedDestination();
+    }
   });
 
   // [HELLO-1]
