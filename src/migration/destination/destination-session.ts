@@ -13,6 +13,7 @@ import { laneRefused } from "../../transfer/doors/lane-refusal.ts";
 import type { LaneGrant } from "../../transfer/landing/lane-grant.ts";
 import type { SessionRecord } from "../journal/journal.ts";
 import { recordOfOffer } from "../journal/offer-record.ts";
+import { patiently } from "../journal/patience.ts";
 import { SessionWriter } from "../journal/session-writer.ts";
 import {
   type DestinationAction,
@@ -158,8 +159,10 @@ export class DestinationSession {
     const { actions } = destinationStep(state, event);
     this.#writer.begin(state.record);
     this.#isOwnedNow = false;
+    const isOver = () => asker?.link.closed === true;
+    const waits = { isOver, waiting: (message: string) => this.#tell("warning", message) };
     try {
-      for (const action of actions) await this.#perform(action, asker, body);
+      for (const action of actions) await patiently(() => this.#perform(action, asker, body), waits);
     } finally {
       this.#writer.end();
     }
@@ -331,6 +334,8 @@ export class DestinationSession {
     await received.quieten();
     const record = this.record;
     if (record?.endedAtMs === null) received.pause();
+    // The VM is this host's, and runs: its QMP socket is free for others, whether or not the source comes back.
+    if (record?.state === "owner" && record.settled) received.letBe();
     if (record?.state !== "receiving") return;
     received.files.rest();
     const { patienceMs } = received;

@@ -56,7 +56,9 @@ export async function sendVm(options: SendOptions, observe: Observer): Promise<R
   const mode = options.copy ? "copy" : "move";
   const candidate = candidateOf(options.vm, { home, bandwidthBytesPerSec, retryForMs, mode });
   const identity = options.insecure ? null : await loadIdentity(home, { passphrase: options.passphrase });
-  const journal = Journal.open(home, options.onJournalWrite);
+  const waiting = () =>
+    observe({ event: "notice", message: "another program has the journal locked: waiting for it" });
+  const journal = Journal.open(home, options.onJournalWrite, { waiting });
   const { timing } = options;
   const local = { home, journal, identity: async () => identity, observe, now: () => Date.now(), timing };
   try {

@@ -1,8 +1,10 @@
+import { Database } from "bun:sqlite";
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { existsSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { resolveSession } from "../../../src/migration/operator/resolve.ts";
 import type { MessageBody } from "../../../src/protocol/messages.ts";
+import { until } from "../../support/system/until.ts";
 import { emptyOffer, PlayedDestination, sealOf, session } from "./played-destination.ts";
 
 let played: PlayedDestination;
@@ -246,4 +248,33 @@ describe("a copy", () => {
     await says("cancel");
     expect(played.record?.state).toBe("cancelled");
   });
+});
+
+describe("a journal that another program keeps locked", () => {
+  test.each(["seal", "release", "confirm"] as const)(
+    "is waited for at %s, and that is said",
+    async (request) => {
+      const visit = await played.visit(1);
+      visit.say("offer", emptyOffer);
+      const before = { seal: 1, release: 2, confirm: 3 }[request];
+      if (request !== "seal") visit.say("seal", seal);
+      if (request === "confirm") visit.say("release", {});
+      await visit.hearNames(before);
+      const other = new Database(join(played.home, "journal.sqlite"));
+      other.run("BEGIN IMMEDIATE");
+      visit.say(request as "seal", (request === "seal" ? seal : {}) as typeof seal);
+      await until(
+        () => played.warnings.some((said) => said.includes("keeps the journal locked")),
+        "a warning",
+      );
+      // Others are answered meanwhile.
+      const asking = await played.visit(2);
+      expect(await asking.say("query", { session }).hearNames(1)).toEqual(["state"]);
+      other.run("COMMIT");
+      other.close();
+      expect(await visit.hearNames(1)).toEqual([
+        { seal: "ready", release: "owned", confirm: "closed" }[request],
+      ]);
+    },
+  );
 });

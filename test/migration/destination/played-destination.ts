@@ -102,9 +102,15 @@ export class PlayedDestination {
   readonly store = join(this.root, "store");
   /** Called before each durable write with its label. */
   beforeWrite: (label: string) => void = () => {};
-  readonly journal = Journal.open(this.home, (when, label) => {
-    if (when === "before") this.beforeWrite(label);
-  });
+  /** The messages of its warnings. */
+  readonly warnings: string[] = [];
+  readonly journal = Journal.open(
+    this.home,
+    (when, label) => {
+      if (when === "before") this.beforeWrite(label);
+    },
+    { waitMs: 0 },
+  );
   readonly destination: Destination;
   readonly #visits = new Map<number, Visit>();
 
@@ -118,7 +124,9 @@ export class PlayedDestination {
       journal: this.journal,
       store: this.store,
       maxSessions: 8,
-      observe: () => {},
+      observe: (event) => {
+        if (event.event === "warning") this.warnings.push(event.message);
+      },
       now: () => Date.now(),
       // Trust is tested elsewhere; here every peer is trusted.
       insecure: true,
