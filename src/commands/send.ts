@@ -4,6 +4,7 @@ import { sendVm } from "../migration/source/send.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
 import { checkVmName } from "../protocol/names.ts";
+import { verifyKinds } from "../protocol/offer.ts";
 import { type Compression, highestLevel } from "../transfer/compression/compression.ts";
 import { flagOf, readValue, usageErrors } from "./cli/arguments.ts";
 import { homeOf, passphraseBefore, passphraseOptions, warnInsecure } from "./cli/context.ts";
@@ -94,6 +95,12 @@ export default defineCommand({
       "N",
       `Of a VM that runs: N more connections for its RAM, at most ${limits.ramStreams - 1}`,
       wholeNumber(1, limits.ramStreams - 1),
+    ),
+    verify: withDefault(
+      verifyKinds.join("|"),
+      "Whether the destination reads back what it has written before this host lets go: auto does where its memory holds all of it, disk reads it from the disk, off compares what arrived alone",
+      "auto",
+      oneOf(verifyKinds),
     ),
     copy: toggle("Make a copy: the source keeps the VM and owns it still"),
     retryFor: withDefault(
@@ -191,6 +198,7 @@ export default defineCommand({
         ...(options.bandwidth === undefined ? {} : { bandwidthBytesPerSec: options.bandwidth }),
         compression: options.compress,
         base: options.base,
+        verify: options.verify,
         after: options.copy ? "keep" : (options.after ?? "rename"),
         copy: options.copy,
         retryForMs: options.retryFor,

@@ -170,7 +170,7 @@ export class DestinationSession {
   }
 
   async #perform(action: DestinationAction, asker: Asker | undefined, body: unknown): Promise<void> {
-    if (asker && reply(action, asker.link, body, this.record?.state ?? "none")) return;
+    if (asker && reply(action, asker.link, this.record?.state ?? "none")) return;
     const { name = "" } = this.record ?? {};
     switch (action) {
       case "reserve":
@@ -179,6 +179,11 @@ export class DestinationSession {
         return this.#recordReceiving(asker!, body as Offer);
       case "send-accept-receiving":
         return this.#vm().accept(asker!.link, this.record!, body as Offer);
+      case "send-ready": {
+        const { digest } = body as MessageBody<"seal">;
+        asker!.link.send("ready", { digest, readBack: this.#vm().readBack });
+        return;
+      }
       case "check-seal":
         checkNameFree(this.#context.store, name);
         return this.#vm().seal(body as MessageBody<"seal">);
@@ -312,7 +317,8 @@ export class DestinationSession {
     const record = this.record!;
     const { wireBytes = record.wireBytes, seconds = 0 } = this.#received?.figures ?? {};
     const runs = providerOf(record).runsThere(record);
-    this.#context.observe(reportOf(record, { wireBytes, seconds, chunksSent: 0, runs }));
+    const readBack = this.#received?.readBack;
+    this.#context.observe(reportOf(record, { wireBytes, seconds, chunksSent: 0, runs, readBack }));
   }
 
   #recordCancelled(): void {

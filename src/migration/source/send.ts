@@ -5,6 +5,7 @@ import { loadIdentity } from "../../channel/identity.ts";
 import { parseTicket, type Ticket } from "../../channel/ticket.ts";
 import { openHome } from "../../home/home.ts";
 import { MigrateError } from "../../protocol/errors.ts";
+import type { VerifyKind } from "../../protocol/offer.ts";
 import type { Compression } from "../../transfer/compression/compression.ts";
 import { Journal, type WriteHook } from "../journal/journal.ts";
 import { candidateOf, type VmSpec } from "../providers/candidates.ts";
@@ -28,6 +29,8 @@ export interface SendOptions {
   compression: Compression;
   /** Name of a VM in the destination's store that has much in common with this one. */
   base?: string | undefined;
+  /** Whether the destination reads back what it has written before the VM is released. */
+  verify?: VerifyKind | undefined;
   after: "keep" | "rename" | "delete";
   copy: boolean;
   /** How long a lost link is retried, in milliseconds since the last progress. */

@@ -152,6 +152,7 @@ export class SourceAttempt {
             side: "source",
           });
         }
+        this.#session.readBack = message.body.readBack ?? "none";
         return { type: "ready" };
       case "owned":
         this.#session.resumedThere();
@@ -231,6 +232,7 @@ export class SourceAttempt {
       chunkBytes: limits.chunkBytes,
       tagKey: record.tagKey,
       provider: record.provider,
+      ...(options.verify === undefined ? {} : { verify: options.verify }),
       ...(options.departure?.machine === undefined ? {} : { machine: options.departure.machine }),
       ...(options.base === undefined ? {} : { base: options.base }),
       files: record.files.map(({ kind, name, bytes }, i) => ({

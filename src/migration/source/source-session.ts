@@ -5,6 +5,7 @@ import type { HeartbeatTiming } from "../../channel/control-link.ts";
 import type { Identity } from "../../channel/identity.ts";
 import type { Ticket } from "../../channel/ticket.ts";
 import { MigrateError } from "../../protocol/errors.ts";
+import type { ReadBack, VerifyKind } from "../../protocol/offer.ts";
 import { SourceTags } from "../../transfer/chunks/source-tags.ts";
 import { streamParts, vmDigest } from "../../transfer/chunks/tag-table.ts";
 import type { Compression } from "../../transfer/compression/compression.ts";
@@ -29,6 +30,8 @@ export interface SourceOptions {
   compression: Compression;
   /** Name of a VM in the destination's store that has much in common with this one. */
   base?: string | undefined;
+  /** Whether the destination reads back what it has written. */
+  verify?: VerifyKind | undefined;
   retryForMs: number;
   signal: AbortSignal;
   timing?: HeartbeatTiming | undefined;
@@ -54,6 +57,8 @@ export class SourceSession {
    * How long the VM ran nowhere, in milliseconds; undefined until the destination answers that it runs there.
    */
   downtimeMs: number | undefined;
+  /** As READY told it. */
+  readBack: ReadBack | undefined;
 
   constructor(options: SourceOptions) {
     this.options = options;
@@ -142,10 +147,10 @@ export class SourceSession {
     const { wireBytes } = this.meter;
     if (ended) this.write("ended", { endedAtMs: now(), wireBytes });
     this.meter.finish();
-    const { chunksSent, foundBytes, repeatedBytes, downtimeMs } = this;
+    const { chunksSent, foundBytes, repeatedBytes, downtimeMs, readBack } = this;
     const { seconds } = this.meter;
     const runs = providerOf(this.record).runsThere(this.record);
-    const figures = { wireBytes, chunksSent, foundBytes, repeatedBytes, seconds, downtimeMs, runs };
+    const figures = { wireBytes, chunksSent, foundBytes, repeatedBytes, seconds, downtimeMs, runs, readBack };
     const report = reportOf(this.record, figures);
     observe(report);
     return report;

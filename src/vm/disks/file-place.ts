@@ -2,6 +2,7 @@
 import { closeSync, constants, fstatSync, ftruncateSync, lstatSync, openSync, rmSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { statBlockBytes } from "../../platform/filesystem.ts";
+import { dropFromMemory } from "../../platform/writeback.ts";
 import type { DiskPlace } from "./disk-place.ts";
 
 export class FilePlace implements DiskPlace {
@@ -44,6 +45,15 @@ export class FilePlace implements DiskPlace {
       await file.sync();
     } finally {
       await file.close();
+    }
+  }
+
+  dropFromMemory(): void {
+    const fd = openSync(this.path, constants.O_RDONLY | constants.O_NOFOLLOW);
+    try {
+      dropFromMemory(fd);
+    } finally {
+      closeSync(fd);
     }
   }
 

@@ -109,6 +109,11 @@ export class Staging {
     return this.places.reduce((sum, place) => sum + place.allocatedBytes(), 0);
   }
 
+  /** What is read next of the staged files comes from the disk, if everything is there (`sync`). */
+  dropFromMemory(): void {
+    for (const place of this.places) place.dropFromMemory();
+  }
+
   /** Changes whenever somebody writes to a staged file, replaces it or takes it away. */
   stamp(): string {
     return this.places.map((place) => place.stamp()).join(" ");

@@ -28,6 +28,7 @@ async function during(move: DisturbedMove, act: () => Promise<unknown>, flags: s
   await acted;
 }
 
+// [VM-11]
 describe("a VM that is paused in the middle of a move", () => {
   moveTest("is paused at the destination, and told to be", async (move) => {
     await during(move, () => here(move, "stop"));

@@ -58,7 +58,7 @@ describe("a session at the destination", () => {
     expect(played.record?.state).toBe("receiving");
   });
 
-  // [OWN-6]
+  // [OWN-10]
   test.each([
     ["removed", (ram: string) => rmSync(ram)],
     [

@@ -25,6 +25,7 @@ import { TagTable, vmDigest } from "../../../src/transfer/chunks/tag-table.ts";
 import type { ToDoor } from "../../../src/transfer/doors/door-messages.ts";
 import type { DoorPool } from "../../../src/transfer/doors/door-pool.ts";
 import type { LaneGrant } from "../../../src/transfer/landing/lane-grant.ts";
+import { tagsOf } from "../../../src/transfer/landing/read-tags.ts";
 import { withDeadline } from "../../support/system/deadline.ts";
 
 export const session = "5e".repeat(16);
@@ -139,6 +140,7 @@ export class PlayedDestination {
       post: (_door: number, message: ToDoor) => this.#post(message),
       postAll: () => {},
       barrier: async () => {},
+      tagsOf,
     } as unknown as DoorPool;
   }
 
