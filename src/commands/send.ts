@@ -27,6 +27,7 @@ const name = "migrate send";
 
 /** What marks a VM that runs: the path of its QEMU's QMP socket follows. */
 const qmpPrefix = "qmp:";
+const usualRetryForMs = 10 * 60_000;
 /** QEMU's own downtime limit is the same. */
 const usualDowntimeMs = 300;
 const notForStop: readonly string[] = ["downtimeLimit", "autoConverge"];
@@ -103,10 +104,9 @@ export default defineCommand({
       oneOf(verifyKinds),
     ),
     copy: toggle("Make a copy: the source keeps the VM and owns it still"),
-    retryFor: withDefault(
+    retryFor: optional(
       "TIME",
-      "How long a lost link is tried again",
-      "10m",
+      "How long a lost link is tried again (default: 10m), and, if it is given, a destination that has not answered yet",
       duration(0, 7 * 24 * 3_600_000),
     ),
     insecure: toggle("Plain TCP, nobody authenticated, nothing encrypted; serve must have it too"),
@@ -201,7 +201,8 @@ export default defineCommand({
         verify: options.verify,
         after: options.copy ? "keep" : (options.after ?? "rename"),
         copy: options.copy,
-        retryForMs: options.retryFor,
+        retryForMs: options.retryFor ?? usualRetryForMs,
+        waitsForFirst: options.retryFor !== undefined,
         insecure: options.insecure,
         passphrase,
         ...(running ? { guard: (session: string) => startGuard(world.self, home, session) } : {}),

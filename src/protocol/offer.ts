@@ -69,6 +69,8 @@ export const offer = v.object({
   base: v.optional(named(checkVmName)),
   /** Whether the destination is to read back what it has written, before it is ready. */
   verify: v.optional(v.picklist(verifyKinds)),
+  /** The hash of the code that the source tells a person once it has released the VM. */
+  release: v.optional(hex(64)),
   /** What the VM is moved by; a source of an earlier version leaves it out (`providerName`). */
   provider: v.optional(v.pipe(v.string(), v.regex(/^[a-z][a-z0-9-]{0,31}$/))),
   /** A VM that runs under QEMU; absent if it is files alone. */

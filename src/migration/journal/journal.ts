@@ -13,7 +13,7 @@ import type { FileKind } from "../../protocol/offer.ts";
 import type { Mode } from "../ownership/phases.ts";
 import { type DestinationRecord, type Edge, isEdge, type SourceRecord } from "../ownership/records.ts";
 
-const schemaVersion = 3;
+const schemaVersion = 4;
 
 export interface JournalFile {
   kind: FileKind;
@@ -60,6 +60,11 @@ export interface SessionRecord {
    * Column `machine`.
    */
   kept: object | null;
+  /**
+   * Source: the code that is told at the release (ownership/release-code.ts). Destination: its hash, from the offer.
+   * Null if the session was begun by an earlier version.
+   */
+  release: string | null;
   /** True once the files have their final name (destination), or nothing is left to do to the VM (source). */
   settled: boolean;
   /** Source: true once the destination knows that the session is cancelled. */
@@ -75,7 +80,7 @@ const columns = `session TEXT PRIMARY KEY, side TEXT NOT NULL, name TEXT NOT NUL
   attempt INTEGER NOT NULL, tagKey TEXT NOT NULL, files TEXT NOT NULL, folder TEXT, store TEXT,
   after TEXT NOT NULL, digest TEXT, bytes INTEGER NOT NULL, doneBytes INTEGER NOT NULL,
   wireBytes INTEGER NOT NULL, settled INTEGER NOT NULL, acknowledged INTEGER NOT NULL,
-  createdAtMs INTEGER NOT NULL, updatedAtMs INTEGER NOT NULL, endedAtMs INTEGER, machine TEXT, provider TEXT NOT NULL DEFAULT 'files'`;
+  createdAtMs INTEGER NOT NULL, updatedAtMs INTEGER NOT NULL, endedAtMs INTEGER, machine TEXT, provider TEXT NOT NULL DEFAULT 'files', release TEXT`;
 
 const columnNames = [...columns.matchAll(/(?:^|,)\s*(\w+) (?:TEXT|INTEGER)/g)].map((match) => match[1]!);
 
@@ -324,8 +329,12 @@ function migrateSchema(db: Database, version: number): void {
   if (version === 0) return;
   // Version 1 knew no running VMs, version 2 no providers: what ran, ran under QEMU.
   if (version < 2) db.run("ALTER TABLE sessions ADD COLUMN machine TEXT");
-  db.run("ALTER TABLE sessions ADD COLUMN provider TEXT NOT NULL DEFAULT 'files'");
-  db.run("UPDATE sessions SET provider = 'qemu' WHERE machine IS NOT NULL");
+  if (version < 3) {
+    db.run("ALTER TABLE sessions ADD COLUMN provider TEXT NOT NULL DEFAULT 'files'");
+    db.run("UPDATE sessions SET provider = 'qemu' WHERE machine IS NOT NULL");
+  }
+  // What a person says at the destination had nothing to show before version 4.
+  db.run("ALTER TABLE sessions ADD COLUMN release TEXT");
 }
 
 /** The code of an error that SQLite reported (sqlite.org/rescode.html). */

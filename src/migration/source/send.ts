@@ -35,6 +35,8 @@ export interface SendOptions {
   copy: boolean;
   /** How long a lost link is retried, in milliseconds since the last progress. */
   retryForMs: number;
+  /** Retry for as long also if no link has ever stood: the destination may be about to start. */
+  waitsForFirst?: boolean | undefined;
   insecure: boolean;
   passphrase: () => Promise<string>;
   /**

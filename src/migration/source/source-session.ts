@@ -33,6 +33,8 @@ export interface SourceOptions {
   /** Whether the destination reads back what it has written. */
   verify?: VerifyKind | undefined;
   retryForMs: number;
+  /** Retry for as long also if no link has ever stood. */
+  waitsForFirst?: boolean | undefined;
   signal: AbortSignal;
   timing?: HeartbeatTiming | undefined;
   observe: Observer;

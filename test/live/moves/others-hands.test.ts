@@ -170,5 +170,11 @@ moveTest(
     move.startSend();
     expect(await move.failure()).toMatchObject({ code: 0 });
     await move.state.expectMoved();
+    // Nobody listens there any more: what became of the VM is said, and not that.
+    move.startSend();
+    expect(await move.failure()).toMatchObject({
+      code: 7,
+      error: { code: "not-owner", message: expect.stringContaining("web1 was moved to") },
+    });
   },
 );

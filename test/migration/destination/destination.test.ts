@@ -22,6 +22,7 @@ const says = (word: "cancel" | "source" | "destination") =>
       home: played.home,
       session,
       decision: word,
+      ...(word === "destination" ? { proof: "without-code" as const } : {}),
       insecure: true,
       passphrase: async () => "",
       retryForMs: 0,
@@ -212,7 +213,7 @@ describe("a person's word in the middle of a request", () => {
     const visit = await played.visit(1);
     await visit.say("offer", emptyOffer).say("seal", seal).hearNames(2);
     const next = await played.visit(2);
-    const said = before("receiving", "--owner", "destination");
+    const said = before("receiving", "--owner", "destination", "--without-code");
     next.say("offer", emptyOffer);
     await said;
     expect(await next.hearNames(1)).toEqual(["error in-doubt"]);
