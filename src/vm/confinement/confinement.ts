@@ -1,0 +1,186 @@
+/**
+ * How the programs that this host runs for guests are kept apart from it and from each other: what of that can be
+ * had here, and the command that starts a program so.
+ */
+import { statSync } from "node:fs";
+import { which } from "../../platform/host.ts";
+import { MigrateError } from "../../protocol/errors.ts";
+import { Cgroups, type VmLimits } from "./cgroups.ts";
+import { type Confined, programEnvironment } from "./enter.ts";
+import type { Plan, PlannedFile } from "./plan.ts";
+import { leaseUser, type UserRange, usualRange, type VmUser } from "./vm-user.ts";
+
+/** Descriptors that a program of a VM may have: disks, sockets and threads' events, and room to spare. */
+const descriptors = 4096;
+/** The group of this device may run VMs with KVM. */
+const kvmDevice = "/dev/kvm";
+/** How long a trial may take, in milliseconds. */
+const trialMs = 20_000;
+
+export interface ConfinementOptions {
+  /** The command that starts this program. */
+  self: readonly string[];
+  /** Whom VMs run as: "off" for the user that runs this; absent for the usual range. */
+  users?: UserRange | "off" | undefined;
+}
+
+/** What a program of a VM is given. */
+export interface ProgramPlace {
+  user: VmUser | null;
+  files: readonly PlannedFile[];
+  /** "none" if it needs no network of this host. */
+  network: "host" | "none";
+  cwd: string;
+  /** Files of the VM's cgroups; see `limit`. */
+  cgroups: readonly string[];
+  /** Bridges of which it gets a port, and the descriptors' numbers. */
+  taps?: Plan["taps"];
+}
+
+export class Confinement {
+  /** What this host, or this user, cannot have: a sentence each. */
+  readonly lacks: readonly string[];
+  readonly #self: readonly string[];
+  readonly #range: UserRange | null;
+  readonly #prefix: readonly string[];
+  readonly #view: boolean;
+  readonly #landlock: boolean;
+  readonly #cgroups: Cgroups;
+
+  private constructor(
+    self: readonly string[],
+    range: UserRange | null,
+    prefix: readonly string[],
+    view: boolean,
+    confined: Confined,
+    lacks: readonly string[],
+  ) {
+    this.#self = self;
+    this.#range = range;
+    this.#prefix = prefix;
+    this.#view = view;
+    this.#landlock = confined.landlock > 0;
+    this.#cgroups = Cgroups.find();
+    const { unlimited } = this.#cgroups;
+    this.lacks = [
+      ...lacks,
+      ...(unlimited.length === 0
+        ? []
+        : [`VMs have no limit of ${unlimited.join(", ")}: no cgroup can be made for them`]),
+    ];
+  }
+
+  /**
+   * Finds out, by a few trials of some ten milliseconds each, what can be had here. Throws MigrateError "usage" if
+   * the users that were asked for cannot be had.
+   */
+  static async find({ self, users }: ConfinementOptions): Promise<Confinement> {
+    const isRoot = process.geteuid?.() === 0;
+    const range = users === "off" || !isRoot ? null : (users ?? usualRange());
+    const trial = (prefix: readonly string[], view: boolean, user: VmUser | null) =>
+      tried([...prefix, ...self], { ...emptyPlan, view, user });
+    const user = range === null ? null : { uid: range.first, gid: range.first };
+    if (isRoot) {
+      const whole = await trial([], true, user);
+      if (whole !== null) {
+        const lacks = range === null ? [ofNoUser(users === "off" ? "--vm-users off" : "no range of users is free in this user namespace")] : [];
+        return new Confinement(self, range, [], true, whole, lacks);
+      }
+      if (users !== undefined && users !== "off") {
+        throw new MigrateError("usage", "VMs cannot run as users of their own here", {
+          hint: "Mounting and changing users must be allowed to migrate serve, and the range mapped in its user namespace.",
+        });
+      }
+    }
+    const unshare = which("unshare");
+    const inNamespace = unshare === null ? [] : [unshare, "--user", "--map-root-user", "--"];
+    const confined = unshare === null ? null : await trial(inNamespace, true, null);
+    const own = ofNoUser(isRoot ? "this root may not mount or change users" : "only root can give it one");
+    if (confined !== null) return new Confinement(self, null, inNamespace, true, confined, [own]);
+    const least = (await trial([], false, null)) ?? { landlock: 0, bounded: false };
+    return new Confinement(self, null, [], false, least, [
+      own,
+      `VMs are not kept to ${least.landlock > 0 ? "a network" : "files and a network"} of their own: ${unshare === null ? "unshare(1) is not installed" : "user namespaces are not allowed to this user"}${least.landlock > 0 ? "; Landlock keeps them from the files of others" : ", and the kernel has no Landlock"}`,
+    ]);
+  }
+
+  /** True if each VM runs as a user of its own. */
+  get hasUsers(): boolean {
+    return this.#range !== null;
+  }
+
+  /** True if a tap device can be made for a VM here, and its network needs no right of QEMU's. */
+  get makesTaps(): boolean {
+    return this.#prefix.length === 0 && this.#view;
+  }
+
+  /** A user for a VM whose files lie in these folders, beside others'; null if VMs have none. */
+  lease(folders: readonly string[]): VmUser | null {
+    return this.#range === null ? null : leaseUser(this.#range, folders);
+  }
+
+  /** Makes the group that limits a VM. Returns the files for `ProgramPlace.cgroups`. Throws as node:fs does. */
+  limit(id: string, limits: VmLimits): string[] {
+    return this.#cgroups.make(id, limits);
+  }
+
+  /** The group of a VM that has ended goes. */
+  unlimit(id: string): void {
+    this.#cgroups.remove(id);
+  }
+
+  /** The command that becomes `argv`, whose program is a path or is looked for. */
+  command(argv: readonly string[], { user, files, network, cwd, cgroups, taps = [] }: ProgramPlace): string[] {
+    const [program = "", ...words] = argv;
+    const plan: Plan = {
+      user: user && { ...user, groups: this.#groups() },
+      view: this.#view,
+      network,
+      landlock: this.#landlock,
+      files: [...files],
+      cgroups: [...cgroups],
+      taps,
+      descriptors,
+      cwd,
+    };
+    const path = program.startsWith("/") ? program : (which(program) ?? program);
+    return [...this.#prefix, ...this.#self, "confined", JSON.stringify(plan), "--", path, ...words];
+  }
+
+  /** KVM's device belongs to a group, unless everybody may use it. */
+  #groups(): number[] {
+    const stat = statSync(kvmDevice, { throwIfNoEntry: false });
+    if (stat === undefined || (stat.mode & 0o006) === 0o006 || stat.gid === 0) return [];
+    return [stat.gid];
+  }
+}
+
+const emptyPlan: Omit<Plan, "view" | "user"> = {
+  network: "none",
+  landlock: true,
+  files: [],
+  cgroups: [],
+  taps: [],
+  descriptors,
+  cwd: "/",
+};
+
+function ofNoUser(why: string): string {
+  return `VMs run as the user of migrate serve, not as one of their own each: ${why}`;
+}
+
+/** Runs a trial and returns what it says; null if it cannot be had. */
+async function tried(self: readonly string[], plan: Omit<Plan, "user"> & { user: VmUser | null }): Promise<Confined | null> {
+  const user = plan.user && { ...plan.user, groups: [] };
+  const child = Bun.spawn([...self, "confined", JSON.stringify({ ...plan, user })], {
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "ignore",
+    cwd: "/",
+    env: programEnvironment,
+    timeout: trialMs,
+  });
+  const text = await new Response(child.stdout).text();
+  if ((await child.exited) !== 0) return null;
+  return JSON.parse(text) as Confined;
+}
