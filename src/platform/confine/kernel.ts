@@ -44,7 +44,9 @@ export type CallArgument = number | bigint | Uint8Array | string | null;
 /** syscall(2), with at most five arguments. Returns its result, or minus the errno. */
 export function attempt(name: CallName, ...args: CallArgument[]): number {
   // What a pointer leads to must live until the call returns.
-  const held = args.map((argument) => (typeof argument === "string" ? Buffer.from(`${argument}\0`) : argument));
+  const held = args.map((argument) =>
+    typeof argument === "string" ? Buffer.from(`${argument}\0`) : argument,
+  );
   const words = held.map((argument) => {
     if (argument === null) return 0;
     if (typeof argument === "number" || typeof argument === "bigint") return argument;

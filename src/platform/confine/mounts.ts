@@ -55,7 +55,8 @@ export function bind(from: string, at: string, { writable, programs, devices }: 
  */
 export function mountOwnProc(at: string): boolean {
   return (
-    attempt("mount", "proc", at, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "hidepid=invisible,subset=pid") >= 0
+    attempt("mount", "proc", at, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "hidepid=invisible,subset=pid") >=
+    0
   );
 }
 

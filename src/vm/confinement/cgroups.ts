@@ -113,7 +113,8 @@ export class Cgroups {
     for (const { folder } of this.#places) {
       for (const name of readdirSync(folder).filter((entry) => entry.startsWith(prefix))) {
         const path = join(folder, name);
-        if (Date.now() - (statSync(path, { throwIfNoEntry: false })?.ctimeMs ?? 0) > staleMs) removeEmpty(path);
+        if (Date.now() - (statSync(path, { throwIfNoEntry: false })?.ctimeMs ?? 0) > staleMs)
+          removeEmpty(path);
       }
     }
   }

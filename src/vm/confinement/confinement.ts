@@ -83,7 +83,14 @@ export class Confinement {
     if (isRoot) {
       const whole = await trial([], true, user);
       if (whole !== null) {
-        const lacks = range === null ? [ofNoUser(users === "off" ? "--vm-users off" : "no range of users is free in this user namespace")] : [];
+        const lacks =
+          range === null
+            ? [
+                ofNoUser(
+                  users === "off" ? "--vm-users off" : "no range of users is free in this user namespace",
+                ),
+              ]
+            : [];
         return new Confinement(self, range, [], true, whole, lacks);
       }
       if (users !== undefined && users !== "off") {
@@ -130,7 +137,10 @@ export class Confinement {
   }
 
   /** The command that becomes `argv`, whose program is a path or is looked for. */
-  command(argv: readonly string[], { user, files, network, cwd, cgroups, taps = [] }: ProgramPlace): string[] {
+  command(
+    argv: readonly string[],
+    { user, files, network, cwd, cgroups, taps = [] }: ProgramPlace,
+  ): string[] {
     const [program = "", ...words] = argv;
     const plan: Plan = {
       user: user && { ...user, groups: this.#groups() },
@@ -170,7 +180,10 @@ function ofNoUser(why: string): string {
 }
 
 /** Runs a trial and returns what it says; null if it cannot be had. */
-async function tried(self: readonly string[], plan: Omit<Plan, "user"> & { user: VmUser | null }): Promise<Confined | null> {
+async function tried(
+  self: readonly string[],
+  plan: Omit<Plan, "user"> & { user: VmUser | null },
+): Promise<Confined | null> {
   const user = plan.user && { ...plan.user, groups: [] };
   const child = Bun.spawn([...self, "confined", JSON.stringify({ ...plan, user })], {
     stdin: "ignore",

@@ -27,7 +27,13 @@ import type { PlannedFile } from "./plan.ts";
 /** Programs, their libraries and their data; with links, since distributions have some of these lead to /usr. */
 const programFolders = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/nix/store", "/gnu/store"];
 /** What the loader and the C library look for. */
-const settings = ["/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives", "/etc/localtime"];
+const settings = [
+  "/etc/ld.so.cache",
+  "/etc/ld.so.conf",
+  "/etc/ld.so.conf.d",
+  "/etc/alternatives",
+  "/etc/localtime",
+];
 /** QEMU's user network asks the servers that are named here. */
 const nameServers = "/etc/resolv.conf";
 const devices = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/kvm"];

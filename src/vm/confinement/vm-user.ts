@@ -3,6 +3,8 @@
  * What it is given of the VM's files it has by its group, so that they stay the property of who runs
  * `migrate serve`; only the state of a virtual TPM, which swtpm makes and replaces, is its own.
  */
+
+import { randomInt } from "node:crypto";
 import {
   closeSync,
   constants,
@@ -14,7 +16,6 @@ import {
   readdirSync,
   readFileSync,
 } from "node:fs";
-import { randomInt } from "node:crypto";
 import { join } from "node:path";
 import { MigrateError } from "../../protocol/errors.ts";
 

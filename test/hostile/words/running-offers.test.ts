@@ -12,10 +12,13 @@ import { RawVm } from "../../support/hostile/raw-vm.ts";
 let ground: HostileGround;
 let source: RawIdentity;
 
-testsAttackDestination({ qemu: { allowTcg: true, net: { kind: "none" } } }, async (made) => {
-  ground = made;
-  source = await ground.trustedSource();
-});
+testsAttackDestination(
+  { qemu: { allowTcg: true, net: { kind: "none" }, confinement: null } },
+  async (made) => {
+    ground = made;
+    source = await ground.trustedSource();
+  },
+);
 
 /** Makes the offer, sees it refused with this code and this in the sentence, and that it left nothing behind. */
 async function expectRefused(offer: Record<string, unknown>, code: string, named: string): Promise<void> {

@@ -13,11 +13,13 @@ import type { MessageBody } from "../../../protocol/messages.ts";
 import { ArrivingStreams } from "../../../transfer/doors/arriving-streams.ts";
 import { storeFailure } from "../../../transfer/landing/store-failure.ts";
 import { endDaemon } from "../../../vm/qemu/daemon.ts";
+import type { QemuDefinition } from "../../../vm/qemu/definition/definition.ts";
 import { expectIncoming, loadedIncoming, resumeGuest } from "../../../vm/qemu/incoming.ts";
 import { adoptQemu, endOf, failureBehind, type RunningQemu, startQemu } from "../../../vm/qemu/launch.ts";
 import { QmpError, qmpFailure } from "../../../vm/qemu/qmp/qmp-error.ts";
 import type { RunFolder } from "../../../vm/qemu/run-folder.ts";
 import { endSwtpm, startSwtpm, tpmStateName } from "../../../vm/qemu/swtpm.ts";
+import { endLimits, type VmFiles, VmPrograms } from "../../../vm/qemu/vm-programs.ts";
 import type { Arrival, ArrivalOptions, Offered } from "../arrival.ts";
 import type { StreamedPart } from "../departure.ts";
 import { NeverRan } from "../never-ran.ts";
@@ -109,12 +111,16 @@ export class ArrivingVm implements Arrival {
     const run = this.#run;
     run.make(session);
     run.link(vmLinkName, staging.folder);
-    const { argv, nodes, hasTpm } = commandLineOf(machine, policy, run);
-    await makeImages(machine, staging, hasTpm).catch((thrown: unknown) => {
+    const { argv, definition, nodes, network, taps } = commandLineOf(machine, policy, run);
+    const { hasTpm } = definition;
+    const programs = await this.#prepare(definition).catch((thrown: unknown) => {
       throw storeFailure(thrown);
     });
-    if (hasTpm) await startSwtpm({ stateFolder: join(staging.folder, "tpm"), run });
-    const qemu = await startQemu(argv, run);
+    if (hasTpm) {
+      const stateFolder = join(staging.folder, "tpm");
+      await startSwtpm({ stateFolder, run, confined: (words) => programs.swtpm(words) });
+    }
+    const qemu = await startQemu(programs.qemu(argv, filesOf(definition), { network, taps }), run);
     this.#qemu = qemu;
     void this.#reportLoss(qemu);
     this.#forbidRun(qemu);
@@ -139,6 +145,22 @@ export class ArrivingVm implements Arrival {
       failed: (error) => void failureBehind(qemu, error).then(this.#options.failed),
       received: this.#options.received,
     });
+  }
+
+  /** Makes the files into which the VM's programs write, and lets the programs have all of its files. */
+  async #prepare(definition: QemuDefinition): Promise<VmPrograms> {
+    const { offered, machine, staging, policy } = this.#options;
+    const programs = new VmPrograms(policy.confinement, {
+      run: this.#run,
+      folder: staging.folder,
+      finalFolder: join(staging.store, offered.name),
+      stores: [staging.store],
+      id: offered.session,
+    });
+    programs.limit(definition);
+    await makeImages(machine, staging, definition.hasTpm, programs);
+    programs.giveFiles(filesOf(definition));
+    return programs;
   }
 
   /**
@@ -303,10 +325,17 @@ export class ArrivingVm implements Arrival {
     else if (ours && noted.qemu) await endDaemon(noted.qemu);
     if (!ours) return;
     if (noted.swtpm) await endSwtpm(noted.swtpm);
+    endLimits(this.#options.policy.confinement, noted.session);
     this.#run.remove();
   }
 
   #notStarted(): MigrateError {
     return new MigrateError("in-doubt", "the VM's QEMU was not started here", { side: "destination" });
   }
+}
+
+function filesOf({ files }: QemuDefinition): VmFiles {
+  const names = (wanted: "disk" | "boot") =>
+    files.flatMap(({ kind, name }) => (kind === wanted ? [name] : []));
+  return { disks: names("disk"), boot: names("boot") };
 }

@@ -8,6 +8,7 @@ import { MigrateError } from "../../../protocol/errors.ts";
 import { limits } from "../../../protocol/limits.ts";
 import type { OfferedMachine } from "../../../protocol/offer.ts";
 import { StreamPool, type StreamResult, type StreamRoute } from "../../../transfer/streams/stream-pool.ts";
+import type { SocketFolder } from "../../../vm/qemu/common-ground.ts";
 import { DiskMirror } from "../../../vm/qemu/disk-mirror.ts";
 import type { HeldFiles } from "../../../vm/qemu/held-files.ts";
 import type { Qmp } from "../../../vm/qemu/qmp/qmp.ts";
@@ -41,8 +42,8 @@ export interface DepartingOptions {
   bandwidthBytesPerSec: number | null;
   /** Threads that carry streams. */
   workers: number;
-  /** A folder for sockets that only this user may enter. */
-  socketFolder: string;
+  /** A folder for sockets that only this user, and QEMU's, may enter. */
+  socketFolder: SocketFolder;
   /** Limits that replace the usual ones. */
   stallLimits?: StallLimits | undefined;
 }

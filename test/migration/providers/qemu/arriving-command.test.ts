@@ -14,7 +14,7 @@ import { RunFolder } from "../../../../src/vm/qemu/run-folder.ts";
 import { refusalOf } from "../../../support/system/refusals.ts";
 
 const program = "qemu-system-x86_64";
-const policy: QemuPolicy = { allowTcg: true, net: { kind: "none" } };
+const policy: QemuPolicy = { allowTcg: true, net: { kind: "none" }, confinement: null };
 const run = RunFolder.at("/home-of-ours", "web1");
 
 const file = (kind: OfferedFile["kind"], name: string): OfferedFile => ({
