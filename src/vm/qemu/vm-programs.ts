@@ -86,11 +86,11 @@ export class VmPrograms {
     files: VmFiles,
     { network, taps }: { network: "host" | "none"; taps: Plan["taps"] },
   ): string[] {
-    const { run, folder } = this.#house;
+    const { run } = this.#house;
     const own: PlannedFile[] = [
       { path: run.path, right: "own" },
       ...this.#everywhere("", "read"),
-      ...files.disks.map((name): PlannedFile => ({ path: join(folder, name), right: "write" })),
+      ...files.disks.flatMap((name) => this.#everywhere(name, "write")),
     ];
     return this.#command(argv, own, { network, taps, cwd: "/" });
   }
