@@ -3,14 +3,16 @@
  * from within.
  */
 import { afterEach, expect, test } from "bun:test";
-import { existsSync, lstatSync, readdirSync, statSync } from "node:fs";
+import { existsSync, lstatSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
+import { argumentsOf } from "../../../src/platform/process-id.ts";
 import { ArrivedGuest } from "../../support/guests/arrived-guest.ts";
 import { NetworkHosts } from "../../support/moves/network-hosts.ts";
 import type { RunningHosts } from "../../support/moves/running-hosts.ts";
 import { eachTestHasRunningHosts } from "../../support/moves/running-hosts-of-tests.ts";
 import { TwoHosts } from "../../support/moves/two-hosts.ts";
-import { doneOf, expectMoved } from "../../support/moves/whole-move.ts";
+import { doneOf, expectMoved, failureOf } from "../../support/moves/whole-move.ts";
 import { runChild } from "../../support/system/child.ts";
 import { builtBinary, runMigrate } from "../../support/system/process.ts";
 import {
@@ -60,8 +62,30 @@ function expectConfined(pid: number, user: number): void {
   for (const name of ["mnt", "net", "ipc", "uts"] as const) expect(hasOwn(pid, name), name).toBe(true);
   expect(limitsOf(pid, "Max core file size")).toEqual(["0", "0"]);
   expect(limitsOf(pid, "Max open files")).toEqual(["4096", "4096"]);
-  expect(environmentOf(pid).map((variable) => variable.split("=")[0]).sort()).toEqual(["LANG", "PATH"]);
-  expect(cgroupsOf(pid).filter((group) => group.includes("/migrate-vm-")).length).toBeGreaterThan(0);
+  expect(
+    environmentOf(pid)
+      .map((variable) => variable.split("=")[0])
+      .sort(),
+  ).toEqual(["LANG", "PATH"]);
+}
+
+/** Its limits of memory, processors and threads, from the files of its group. */
+function expectLimited(pid: number): void {
+  const groups = cgroupsOf(pid).filter((path) => path.includes("/migrate-vm-"));
+  const limitIn = (controller: string, ...names: string[]) => {
+    const paths = groups.flatMap((group) =>
+      names.flatMap((name) => [
+        `/sys/fs/cgroup/${controller}${group}/${name}`,
+        `/sys/fs/cgroup${group}/${name}`,
+      ]),
+    );
+    return Number.parseInt(readFileSync(paths.find(existsSync) ?? "no such group", "latin1"), 10);
+  };
+  // 128 MiB for the guest, and what its programs need.
+  const memory = limitIn("memory", "memory.max", "memory.limit_in_bytes");
+  expect([memory > 128 * 2 ** 20, memory < 2 * 2 ** 30]).toEqual([true, true]);
+  expect(limitIn("cpu", "cpu.max", "cpu.cfs_quota_us")).toBe(200_000);
+  expect(limitIn("pids", "pids.max")).toBe(257);
 }
 
 test(
@@ -84,15 +108,20 @@ test(
     expect(user).toBeGreaterThanOrEqual(firstUser);
     expect(stranger).toBeGreaterThanOrEqual(firstUser);
     expect(stranger).not.toBe(user);
-    for (const { pid } of [qemu!, swtpm!]) expectConfined(pid, user);
+    for (const { pid } of [qemu!, swtpm!]) {
+      expectConfined(pid, user);
+      expectLimited(pid);
+    }
     expectConfined(neighbour.pid!, stranger);
-    const limit = await runChild(["cat", ...groupFiles(qemu!.pid, "pids", "pids.max")]);
-    expect(Number(limit)).toBeLessThan(1000);
     for (const path of descriptorsOf(qemu!.pid)) expect(path).not.toContain("identity");
 
     // Its own files, and how they are kept: root's, with a way in for the VM's user alone.
     const folder = join(at.hosts.store, "web1");
-    expect([lstatSync(folder).mode & 0o7777, lstatSync(folder).uid, lstatSync(folder).gid]).toEqual([0o710, 0, user]);
+    expect([lstatSync(folder).mode & 0o7777, lstatSync(folder).uid, lstatSync(folder).gid]).toEqual([
+      0o710,
+      0,
+      user,
+    ]);
     for (const { path } of guest.options.disks) {
       const stat = lstatSync(join(folder, path.slice(path.lastIndexOf("/") + 1)));
       expect([stat.mode & 0o7777, stat.uid, stat.gid]).toEqual([0o660, 0, user]);
@@ -124,8 +153,19 @@ test(
     expect(await within(pid, "touch", join(folder, "made"))).not.toBe(0);
     expect(await within(pid, "kill", "-0", String(process.pid))).not.toBe(0);
     // From outside, too, as the neighbour's user: the other's monitor and disk are closed to it.
-    const asStranger = ["setpriv", "--reuid", String(stranger), "--regid", String(stranger), "--clear-groups"];
-    for (const path of [there.qmpPath, join(folder, "data.raw"), join(at.hosts.destinationHome, "identity.pem")]) {
+    const asStranger = [
+      "setpriv",
+      "--reuid",
+      String(stranger),
+      "--regid",
+      String(stranger),
+      "--clear-groups",
+    ];
+    for (const path of [
+      there.qmpPath,
+      join(folder, "data.raw"),
+      join(at.hosts.destinationHome, "identity.pem"),
+    ]) {
       const looked = Bun.spawnSync([...asStranger, "test", "-r", path]);
       expect(looked.exitCode, path).not.toBe(0);
     }
@@ -146,6 +186,74 @@ test(
   moveMs,
 );
 
+test(
+  "a VM whose card is to be on a bridge is handed its tap device, and has no network of the host besides",
+  async () => {
+    const network = await NetworkHosts.make();
+    networks.push(network);
+    const [source, destination] = [network.namespace("source"), network.namespace("destination")];
+    await runChild(["ip", "-n", source, "tuntap", "add", "dev", "tap0", "mode", "tap"]);
+    await runChild(["ip", "-n", destination, "link", "add", "br7", "type", "bridge"]);
+    await runChild(["ip", "-n", destination, "link", "set", "br7", "up"]);
+    const guest = await at.guest({
+      enter: network.enter("source"),
+      disks: [{ name: "data.raw", format: "raw" }],
+      extraArgs: [
+        ...["-netdev", "tap,id=n0,ifname=tap0,script=no,downscript=no"],
+        ...["-device", "virtio-net-pci,netdev=n0,mac=52:54:00:12:34:99"],
+      ],
+    });
+    await guest.waitForTick(2);
+    const listen = ["--listen", `${network.address("destination")}:0`, "--net", "bridge:br7"];
+    const { destinationHome, sourceHome, store } = at.hosts;
+    const serve = runMigrate(["serve", ...listen, "--store", store, "--qemu", "--json"], {
+      home: destinationHome,
+      binary: [...network.enter("destination"), builtBinary],
+    });
+    const { address, ticket } = await serve.waitFor("listening");
+    const send = runMigrate(["send", `qmp:${guest.qmpPath}`, address, "--ticket", ticket!, "--json"], {
+      home: sourceHome,
+      binary: [...network.enter("source"), builtBinary],
+    });
+    await doneOf(send);
+    const there = await expectMoved(at, guest);
+    expectConfined(there.pid!, rightsOf(there.pid!).uids[0]!);
+    const sandbox = argumentsOf(there.pid!)!.find((word) => word.startsWith("on,obsolete=deny"));
+    expect(sandbox).toContain("elevateprivileges=deny,spawn=deny");
+
+    const ports = async () =>
+      JSON.parse(await runChild(["ip", "-n", destination, "-s", "-j", "link", "show", "master", "br7"])) as {
+        flags: string[];
+        stats64: { rx: { packets: number } };
+      }[];
+    const [port] = await ports();
+    expect(port?.flags).toEqual(expect.arrayContaining(["UP", "LOWER_UP"]));
+    // QEMU tells the switches where the card is now: what it sends reaches the bridge.
+    await (await there.watch()).execute("announce-self", { initial: 10, max: 100, rounds: 3, step: 10 });
+    await until(async () => (await ports())[0]!.stats64.rx.packets > 0, "a packet of the card's");
+    await there.kill();
+    await until(async () => (await ports()).length === 0, "the end of the tap device");
+    await serve.kill();
+  },
+  moveMs,
+);
+
+test(
+  "a VM with more processors than the destination has is refused, with both numbers, and goes on",
+  async () => {
+    const cores = availableParallelism();
+    const guest = await at.guest({ extraArgs: ["-smp", String(cores + 1)] });
+    await guest.waitForTick(2);
+    await at.serve({ flags: ["--net", "none"] });
+    const failure = await failureOf(at.send(guest));
+    expect(failure).toMatchObject({ code: "policy", side: "destination", exitCode: 6 });
+    expect(failure.message).toContain(`the VM has ${cores + 1} processors, and the destination has ${cores}`);
+    expect([at.inStore(), at.processesAtDestination()]).toEqual([[], []]);
+    await guest.waitForTick(guest.ticks().length + 1);
+  },
+  moveMs,
+);
+
 /** A host more, that serves, to which the VMs of `home` are sent. */
 async function hop(home: string, name: string): Promise<TwoHosts> {
   const link = await TwoHosts.make(join(at.folder, name));
@@ -153,10 +261,4 @@ async function hop(home: string, name: string): Promise<TwoHosts> {
   link.sourceHome = home;
   await link.serve({ flags: ["--qemu", "--net", "none"] });
   return link;
-}
-
-/** The path of a file of the process's group, by its controller. */
-function groupFiles(pid: number, controller: string, file: string): string[] {
-  const group = cgroupsOf(pid).find((path) => path.includes("/migrate-vm-"));
-  return [`/sys/fs/cgroup/${controller}${group}/${file}`, `/sys/fs/cgroup${group}/${file}`].filter(existsSync).slice(0, 1);
 }

@@ -19,7 +19,10 @@ export function rightsOf(pid: number): ProcessRights {
   const text = readFileSync(`/proc/${pid}/status`, "latin1");
   const words = (name: string): string[] => {
     const line = new RegExp(`^${name}:(.*)$`, "m").exec(text)?.[1] ?? "";
-    return line.trim().split(/\s+/).filter((word) => word !== "");
+    return line
+      .trim()
+      .split(/\s+/)
+      .filter((word) => word !== "");
   };
   const mask = (name: string) => BigInt(`0x${words(name)[0] ?? "bad"}`);
   return {
@@ -42,7 +45,9 @@ export function hasOwn(pid: number, name: NamespaceName): boolean {
 
 /** A limit of the process (soft and hard), by its name in /proc/PID/limits: "Max open files". */
 export function limitsOf(pid: number, name: string): string[] {
-  const line = readFileSync(`/proc/${pid}/limits`, "latin1").split("\n").find((one) => one.startsWith(name));
+  const line = readFileSync(`/proc/${pid}/limits`, "latin1")
+    .split("\n")
+    .find((one) => one.startsWith(name));
   return (line ?? "").slice(26).trim().split(/\s+/).slice(0, 2);
 }
 
@@ -54,7 +59,9 @@ export function cgroupsOf(pid: number): string[] {
 
 /** The environment that the process was started with. */
 export function environmentOf(pid: number): string[] {
-  return readFileSync(`/proc/${pid}/environ`, "latin1").split("\0").filter((word) => word !== "");
+  return readFileSync(`/proc/${pid}/environ`, "latin1")
+    .split("\0")
+    .filter((word) => word !== "");
 }
 
 /** What the descriptors of the process lead to. */
