@@ -47,16 +47,21 @@ function filesOf(controller: Controller, version: 1 | 2, limits: VmLimits): [nam
 
 export class Cgroups {
   readonly #places: readonly Place[];
+  readonly #nowMs: () => number;
 
-  private constructor(places: readonly Place[]) {
+  private constructor(places: readonly Place[], nowMs: () => number) {
     this.#places = places;
+    this.#nowMs = nowMs;
   }
 
-  /** The places in which this process can make groups; tries each. `proc` is proc(5)'s folder of this process. */
-  static find(proc = "/proc/self"): Cgroups {
+  /**
+   * The places in which this process can make groups; tries each. `proc` is proc(5)'s folder of this process,
+   * `nowMs` the clock of the file system.
+   */
+  static find(proc = "/proc/self", nowMs: () => number = Date.now): Cgroups {
     const places = candidates(proc).filter((place) => {
       try {
-        const trial = new Cgroups([place]);
+        const trial = new Cgroups([place], nowMs);
         trial.make(`trial-${process.pid}`, { memoryBytes: 2 ** 30, processors: 1, tasks: 64 });
         trial.remove(`trial-${process.pid}`);
         return true;
@@ -64,14 +69,18 @@ export class Cgroups {
         return false;
       }
     });
-    // The first that has a controller is taken for it.
+    // A process is in one group of version 2; what that has not, one of version 1 may have.
+    const unified = places.filter(({ version }) => version === 2);
+    const most = Math.max(...unified.map((place) => place.controllers.length));
+    const best = unified.find((place) => place.controllers.length === most);
     const taken = new Set<Controller>();
     return new Cgroups(
-      places.flatMap((place) => {
+      [...(best ? [best] : []), ...places.filter(({ version }) => version === 1)].flatMap((place) => {
         const more = place.controllers.filter((controller) => !taken.has(controller));
         for (const controller of more) taken.add(controller);
         return more.length === 0 ? [] : [{ ...place, controllers: more }];
       }),
+      nowMs,
     );
   }
 
@@ -113,7 +122,7 @@ export class Cgroups {
     for (const { folder } of this.#places) {
       for (const name of readdirSync(folder).filter((entry) => entry.startsWith(prefix))) {
         const path = join(folder, name);
-        if (Date.now() - (statSync(path, { throwIfNoEntry: false })?.ctimeMs ?? 0) > staleMs)
+        if (this.#nowMs() - (statSync(path, { throwIfNoEntry: false })?.ctimeMs ?? 0) > staleMs)
           removeEmpty(path);
       }
     }

@@ -6,7 +6,8 @@ import { statSync } from "node:fs";
 import { which } from "../../platform/host.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { Cgroups, type VmLimits } from "./cgroups.ts";
-import { type Confined, programEnvironment } from "./enter.ts";
+import type { Confined } from "./enter.ts";
+import { programEnvironment } from "./environment.ts";
 import type { Plan, PlannedFile } from "./plan.ts";
 import { leaseUser, type UserRange, usualRange, type VmUser } from "./vm-user.ts";
 
@@ -102,7 +103,7 @@ export class Confinement {
     const unshare = which("unshare");
     const inNamespace = unshare === null ? [] : [unshare, "--user", "--map-root-user", "--"];
     const confined = unshare === null ? null : await trial(inNamespace, true, null);
-    const own = ofNoUser(isRoot ? "this root may not mount or change users" : "only root can give it one");
+    const own = ofNoUser(isRoot ? "this root may not mount or change users" : "only root can give them one");
     if (confined !== null) return new Confinement(self, null, inNamespace, true, confined, [own]);
     const least = (await trial([], false, null)) ?? { landlock: 0, bounded: false };
     return new Confinement(self, null, [], false, least, [
@@ -176,7 +177,7 @@ const emptyPlan: Omit<Plan, "view" | "user"> = {
 };
 
 function ofNoUser(why: string): string {
-  return `VMs run as the user of migrate serve, not as one of their own each: ${why}`;
+  return `VMs run as the user of migrate serve, and not each as a user of its own: ${why}`;
 }
 
 /** Runs a trial and returns what it says; null if it cannot be had. */

@@ -10,14 +10,9 @@ import {
   setNoNewPrivs,
 } from "../../platform/confine/rights.ts";
 import { moveDescriptor, openTap } from "../../platform/confine/tap.ts";
+import { programEnvironment } from "./environment.ts";
 import type { Plan } from "./plan.ts";
 import { enterView, programFiles } from "./view.ts";
-
-/** A program's whole environment: no settings of ours, no secrets, messages in English. */
-export const programEnvironment = {
-  PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-  LANG: "C.UTF-8",
-};
 
 /** What of a plan could be had; for `probe`. */
 export interface Confined {

@@ -14,6 +14,7 @@ import {
 } from "../../platform/process-id.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { withoutInvisible } from "../../protocol/printable.ts";
+import { programEnvironment } from "../confinement/environment.ts";
 
 /** Longest excerpt of a log, in characters. */
 const excerptChars = 300;
@@ -25,9 +26,6 @@ const excerptLines = 3;
 const pollMs = 50;
 /** How long a process may take to end after SIGKILL, in milliseconds. */
 const forcedMs = 15_000;
-
-/** Its whole environment: no settings of ours, no secrets, messages in English. */
-const environment = { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", LANG: "C.UTF-8" };
 
 export interface Daemon {
   process: ProcessId;
@@ -56,7 +54,7 @@ export function startDaemon(argv: readonly string[], { cwd, log }: DaemonOptions
   try {
     const child = Bun.spawn([...argv], {
       cwd,
-      env: environment,
+      env: programEnvironment,
       stdio: ["ignore", "ignore", stderr],
       // setsid(2): what ends our session or our terminal does not reach it.
       detached: true,

@@ -2,7 +2,9 @@
  * The programs of one VM on this host, QEMU, swtpm and qemu-img: each is started as the VM's user, with a view of
  * the VM's own files (confinement.ts).
  */
+import { lchownSync, lstatSync } from "node:fs";
 import { join } from "node:path";
+import { MigrateError } from "../../protocol/errors.ts";
 import type { Confinement } from "../confinement/confinement.ts";
 import type { Plan, PlannedFile } from "../confinement/plan.ts";
 import { give, type VmUser } from "../confinement/vm-user.ts";
@@ -78,6 +80,21 @@ export class VmPrograms {
   /** Gives the TPM's folder to the VM's programs. Throws as node:fs does. */
   giveTpm(): void {
     if (this.#user !== null) give("state", join(this.#house.folder, "tpm"), this.#user);
+  }
+
+  /**
+   * Keeps sockets that QEMU has made as they are: from here on QEMU cannot put anything else in their places, and
+   * have us, with our rights, speak to whom it likes. Throws MigrateError "qemu-failed" if one is no socket.
+   */
+  pin(sockets: readonly string[]): void {
+    if (this.#user === null) return;
+    for (const path of sockets) {
+      lchownSync(path, process.geteuid?.() ?? -1, this.#user.gid);
+      if (lstatSync(path).isSocket()) continue;
+      throw new MigrateError("qemu-failed", "the destination's QEMU made something else of its sockets", {
+        side: "destination",
+      });
+    }
   }
 
   /** The command that starts QEMU. */

@@ -17,7 +17,7 @@ import type { QemuDefinition } from "../../../vm/qemu/definition/definition.ts";
 import { expectIncoming, loadedIncoming, resumeGuest } from "../../../vm/qemu/incoming.ts";
 import { adoptQemu, endOf, failureBehind, type RunningQemu, startQemu } from "../../../vm/qemu/launch.ts";
 import { QmpError, qmpFailure } from "../../../vm/qemu/qmp/qmp-error.ts";
-import type { RunFolder } from "../../../vm/qemu/run-folder.ts";
+import { qmpSocketName, type RunFolder } from "../../../vm/qemu/run-folder.ts";
 import { endSwtpm, startSwtpm, tpmStateName } from "../../../vm/qemu/swtpm.ts";
 import { endLimits, type VmFiles, VmPrograms } from "../../../vm/qemu/vm-programs.ts";
 import type { Arrival, ArrivalOptions, Offered } from "../arrival.ts";
@@ -29,6 +29,7 @@ import {
   incomingName,
   nbdName,
   type QemuPolicy,
+  spareQmpName,
   vmLinkName,
 } from "./arriving-command.ts";
 import { makeImages, syncImages } from "./arriving-images.ts";
@@ -127,6 +128,10 @@ export class ArrivingVm implements Arrival {
     const paths = { ram: run.socket(incomingName), nbd: run.socket(nbdName) };
     const nbd = machine.live ? { path: paths.nbd, nodes } : null;
     await expectIncoming(qemu.qmp, { ramPath: paths.ram, channels: machine.channels, nbd });
+    programs.pin([
+      ...[qmpSocketName, spareQmpName, incomingName].map((name) => run.socket(name)),
+      ...(nbd !== null && nodes.length > 0 ? [paths.nbd] : []),
+    ]);
     this.#instance = randomBytes(16).toString("hex");
     this.#token = randomBytes(16).toString("hex");
     this.#streams = new ArrivingStreams({
