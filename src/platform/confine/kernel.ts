@@ -20,6 +20,7 @@ const numbers = {
   dup3: [292, 24],
   execve: [59, 221],
   fcntl: [72, 25],
+  keyctl: [250, 219],
   landlock_add_rule: [445, 445],
   landlock_create_ruleset: [444, 444],
   landlock_restrict_self: [446, 446],

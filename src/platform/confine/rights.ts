@@ -44,6 +44,13 @@ export function dropCapabilities(): void {
   call("capset", header, new Uint8Array(24));
 }
 
+/** Whoever started us may have keys in its session's keyring: the thread has an empty one from here on. keyctl(2). */
+export function leaveKeyring(): void {
+  const KEYCTL_JOIN_SESSION_KEYRING = 1;
+  // A kernel without keyrings has none to leave.
+  attempt("keyctl", KEYCTL_JOIN_SESSION_KEYRING, null);
+}
+
 /** Nothing that is started from here on gains a right by a file's mode or capabilities. */
 export function setNoNewPrivs(): void {
   call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);

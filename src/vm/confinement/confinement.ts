@@ -112,11 +112,6 @@ export class Confinement {
     ]);
   }
 
-  /** True if each VM runs as a user of its own. */
-  get hasUsers(): boolean {
-    return this.#range !== null;
-  }
-
   /** True if a tap device can be made for a VM here, and its network needs no right of QEMU's. */
   get makesTaps(): boolean {
     return this.#prefix.length === 0 && this.#view;

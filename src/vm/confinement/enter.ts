@@ -7,6 +7,7 @@ import {
   becomeUser,
   dropCapabilities,
   emptyBoundingSet,
+  leaveKeyring,
   setNoNewPrivs,
 } from "../../platform/confine/rights.ts";
 import { moveDescriptor, openTap } from "../../platform/confine/tap.ts";
@@ -37,8 +38,10 @@ export function confine(plan: Plan, program: string): Confined {
     enterView(files);
   }
   process.chdir(plan.cwd);
+  process.umask(0o077);
   const bounded = emptyBoundingSet();
   if (plan.user !== null) becomeUser(plan.user.uid, plan.user.gid, plan.user.groups);
+  leaveKeyring();
   dropCapabilities();
   setNoNewPrivs();
   // In a view of one's own proc(5) shows oneself alone.

@@ -11,7 +11,7 @@ import {
   statSync,
   symlinkSync,
 } from "node:fs";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import type { Right } from "../../platform/confine/landlock.ts";
 import {
   bind,
@@ -38,16 +38,28 @@ const settings = [
 const nameServers = "/etc/resolv.conf";
 const devices = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/kvm"];
 
-/** What every program needs, and `program` itself. What is not there is left out. */
+/** Where a program that was installed elsewhere, as /opt/qemu/bin/qemu-img, has its libraries and data. */
+const besidePrograms = ["lib", "lib64", "libexec", "share"];
+
+/** What every program needs, and `program` itself, a path. What is not there is left out. */
 export function programFiles(program: string, network: "host" | "none"): PlannedFile[] {
   const right = (of: Right, paths: readonly string[]) => paths.map((path) => ({ path, right: of }));
   const all = [
     ...right("programs", programFolders),
     ...right("read", network === "host" ? [...settings, nameServers] : settings),
     ...right("device", devices),
-    ...(isBelow(program, programFolders) ? [] : right("programs", [program])),
+    ...right("programs", elsewhere(program)),
   ];
   return all.filter(({ path }) => existsSync(path));
+}
+
+/** What of a program is in none of the usual folders. */
+function elsewhere(program: string): string[] {
+  const real = existsSync(program) ? realpathSync(program) : program;
+  const parts = ["bin", "sbin"].includes(basename(dirname(real)))
+    ? besidePrograms.map((name) => join(dirname(dirname(real)), name))
+    : [];
+  return [...new Set([program, real, ...parts])].filter((path) => !isBelow(path, programFolders));
 }
 
 function isBelow(path: string, folders: readonly string[]): boolean {

@@ -102,13 +102,11 @@ const gifts = {
   state: { mode: 0o700, folder: true, owned: true },
   disk: { mode: 0o660, folder: false, owned: false },
   boot: { mode: 0o640, folder: false, owned: false },
-  /** A socket to which it connects. */
-  socket: { mode: 0o660, folder: false, owned: false },
 } as const;
 
 /**
- * Gives a VM's user its part of a file or folder of ours. Follows no link in the last part of the path. Throws as
- * node:fs does; EPERM if the file system does not let files be given away.
+ * Gives a VM's user its part of a file or folder of ours. Follows no link in the last part of the path. Throws
+ * MigrateError "store-failed" if the file system does not let files be given away, and as node:fs does.
  */
 export function give(what: keyof typeof gifts, path: string, user: VmUser): void {
   const { mode, folder, owned } = gifts[what];
@@ -117,6 +115,13 @@ export function give(what: keyof typeof gifts, path: string, user: VmUser): void
   try {
     fchownSync(fd, owned ? user.uid : fstatSync(fd).uid, user.gid);
     fchmodSync(fd, mode);
+  } catch (cause) {
+    if ((cause as { code?: unknown }).code !== "EPERM") throw cause;
+    throw new MigrateError("store-failed", "the destination's file system gives no files to a VM's user", {
+      side: "destination",
+      hint: `It is that of ${path}. Use another for the store and MIGRATE_HOME, or serve with --vm-users off.`,
+      cause,
+    });
   } finally {
     closeSync(fd);
   }

@@ -137,6 +137,13 @@ test(
     expect(await within(pid, "test", "-r", join(folder, "vm.json"))).not.toBe(0);
     expect(await within(pid, "cat", join(there.folder, "processes.json"))).not.toBe(0);
     expect(await within(pid, "rm", "-f", join(there.folder, "processes.json"))).not.toBe(0);
+    // Root speaks to it over these: it cannot put others in their places.
+    for (const name of ["qmp", "migrate-qmp", "migrate-incoming"]) {
+      const path = join(there.folder, name);
+      if (!existsSync(path)) continue;
+      expect([lstatSync(path).isSocket(), lstatSync(path).uid], name).toEqual([true, 0]);
+      expect(await within(pid, "rm", "-f", path), name).not.toBe(0);
+    }
     const unseen = [
       join(at.hosts.destinationHome, "identity.pem"),
       join(at.hosts.destinationHome, "journal.sqlite"),

@@ -1,6 +1,14 @@
 /** A program that `migrate confined` becomes, as any user: what it has of whoever started it, and what it reaches. */
 import { expect, test } from "bun:test";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { landlockVersion } from "../../../src/platform/confine/landlock.ts";
 import type { Plan } from "../../../src/vm/confinement/plan.ts";
@@ -26,6 +34,12 @@ function run(line: string, change: Partial<Plan> = {}) {
   });
   return { code: child.exitCode, out: child.stdout.toString().trim(), err: child.stderr.toString() };
 }
+
+test("what it makes is its own alone", () => {
+  const at = folder();
+  run("echo x > made", { cwd: at, files: [{ path: at, right: "own" }] });
+  expect(statSync(join(at, "made")).mode & 0o777).toBe(0o600);
+});
 
 test("its environment, limits and descriptors are its own, and no signal is ignored or held back", () => {
   const proc = [{ path: "/proc", right: "read" } as const];
@@ -76,6 +90,19 @@ test("with Landlock it reaches the files that it is given, by the rights that it
     false,
   ]);
   expect(tried(`kill -0 ${process.pid}`), "a signal to others").not.toBe(0);
+});
+
+test("a program in a folder of its own finds what was installed with it", () => {
+  const at = folder();
+  for (const name of ["opt/bin", "opt/share", "links"]) mkdirSync(join(at, name), { recursive: true });
+  writeFileSync(join(at, "opt/share/data"), "found");
+  writeFileSync(join(at, "opt/bin/tool"), `#!/bin/sh\ncat ${at}/opt/share/data\n`, { mode: 0o755 });
+  symlinkSync(join(at, "opt/bin/tool"), join(at, "links/tool"));
+  const plan = { user: null, view: false, network: "none", landlock: true, files: [], cgroups: [], taps: [] };
+  const words = [builtBinary, "confined", JSON.stringify({ ...plan, descriptors: 100, cwd: "/" }), "--"];
+  for (const tool of ["opt/bin/tool", "links/tool"]) {
+    expect(Bun.spawnSync([...words, join(at, tool)]).stdout.toString(), tool).toBe("found");
+  }
 });
 
 test("what cannot be had ends it, with a sentence, before the program begins", () => {
