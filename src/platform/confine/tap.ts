@@ -1,12 +1,12 @@
 /**
- * A tap device for a VM's network card, on a bridge of this host: what qemu-bridge-helper does, so that QEMU
- * needs neither the right to do it nor the helper. The device is there as long as its descriptor is open.
+ * A tap device for a VM's network card, on a bridge of this host, so that QEMU needs neither the right to make it
+ * nor the helper that has it. The device is there as long as its descriptor is open.
  * Linux Documentation/networking/tuntap.rst; netdevice(7); linux/sockios.h.
  */
 import { ptr } from "bun:ffi";
 import { closeSync, constants, openSync } from "node:fs";
 import { close, ioctl, socket, systemError } from "../libc.ts";
-import { attempt } from "./kernel.ts";
+import { call } from "./kernel.ts";
 
 const TUNSETIFF = 0x400454ca;
 const IFF_TAP = 0x0002;
@@ -80,10 +80,48 @@ export function openTap(bridge: string): number {
   }
 }
 
-/** dup3(2): `fd` is `number` from here on. */
-export function moveDescriptor(fd: number, number: number): void {
-  const O_CLOEXEC = 0o2000000;
-  const answer = attempt("dup3", fd, number, O_CLOEXEC);
-  if (answer < 0) throw systemError("dup3", answer);
-  closeSync(fd);
+/** unix(7), SCM_RIGHTS; struct msghdr, struct iovec and struct cmsghdr of 64-bit Linux. */
+const [AF_UNIX, SOCK_STREAM, SOL_SOCKET, SCM_RIGHTS] = [1, 1, 1, 1];
+const MSG_DONTWAIT = 0x40;
+const MSG_CMSG_CLOEXEC = 0x40000000;
+const controlBytes = 24;
+const descriptorAt = 16;
+const helperMs = 5000;
+
+/**
+ * As `openTap` for who may not do it: has QEMU's helper (qemu-bridge-helper, with the setuid bit) make the device
+ * and hand it over. Throws an Error with what the helper said, such as that its bridge.conf does not allow it.
+ */
+export function askHelperForTap(helper: string, bridge: string): number {
+  const pair = new Int32Array(2);
+  call("socketpair", AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, new Uint8Array(pair.buffer));
+  const [ours = -1, theirs = -1] = pair;
+  try {
+    const child = Bun.spawnSync([helper, "--use-vnet", `--br=${bridge}`, "--fd=3"], {
+      stdio: ["ignore", "ignore", "pipe", theirs],
+      env: {},
+      cwd: "/",
+      timeout: helperMs,
+    });
+    if (child.exitCode !== 0) throw new Error(child.stderr.toString().trim() || `${helper} failed`);
+    return receiveDescriptor(ours);
+  } finally {
+    close(ours);
+    close(theirs);
+  }
+}
+
+/** The descriptor that came with one byte. */
+function receiveDescriptor(fd: number): number {
+  const byte = new Uint8Array(1);
+  const control = new Uint8Array(controlBytes);
+  const pointer = (bytes: Uint8Array) => BigInt(ptr(bytes));
+  const vector = new Uint8Array(BigUint64Array.of(pointer(byte), 1n).buffer);
+  const header = BigUint64Array.of(0n, 0n, pointer(vector), 1n, pointer(control), BigInt(controlBytes), 0n);
+  call("recvmsg", fd, new Uint8Array(header.buffer), MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  const view = new DataView(control.buffer);
+  if (view.getInt32(8, true) !== SOL_SOCKET || view.getInt32(12, true) !== SCM_RIGHTS) {
+    throw new Error("QEMU's bridge helper handed nothing over");
+  }
+  return view.getInt32(descriptorAt, true);
 }

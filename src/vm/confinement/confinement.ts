@@ -34,8 +34,8 @@ export interface ProgramPlace {
   cwd: string;
   /** Files of the VM's cgroups; see `limit`. */
   cgroups: readonly string[];
-  /** Bridges of which it gets a port, and the descriptors' numbers. */
-  taps?: Plan["taps"];
+  /** Descriptors that it is handed, beside 0 to 2. */
+  kept?: readonly number[];
 }
 
 export class Confinement {
@@ -112,11 +112,6 @@ export class Confinement {
     ]);
   }
 
-  /** True if a tap device can be made for a VM here, and its network needs no right of QEMU's. */
-  get makesTaps(): boolean {
-    return this.#prefix.length === 0 && this.#view;
-  }
-
   /** A user for a VM whose files lie in these folders, beside others'; null if VMs have none. */
   lease(folders: readonly string[]): VmUser | null {
     return this.#range === null ? null : leaseUser(this.#range, folders);
@@ -135,7 +130,7 @@ export class Confinement {
   /** The command that becomes `argv`, whose program is a path or is looked for. */
   command(
     argv: readonly string[],
-    { user, files, network, cwd, cgroups, taps = [] }: ProgramPlace,
+    { user, files, network, cwd, cgroups, kept = [] }: ProgramPlace,
   ): string[] {
     const [program = "", ...words] = argv;
     const plan: Plan = {
@@ -145,7 +140,7 @@ export class Confinement {
       landlock: this.#landlock,
       files: [...files],
       cgroups: [...cgroups],
-      taps,
+      kept: [...kept],
       descriptors,
       cwd,
     };
@@ -166,7 +161,7 @@ const emptyPlan: Omit<Plan, "view" | "user"> = {
   landlock: true,
   files: [],
   cgroups: [],
-  taps: [],
+  kept: [],
   descriptors,
   cwd: "/",
 };

@@ -10,7 +10,6 @@ import {
   leaveKeyring,
   setNoNewPrivs,
 } from "../../platform/confine/rights.ts";
-import { moveDescriptor, openTap } from "../../platform/confine/tap.ts";
 import { programEnvironment } from "./environment.ts";
 import type { Plan } from "./plan.ts";
 import { enterView, programFiles } from "./view.ts";
@@ -32,7 +31,6 @@ export function confine(plan: Plan, program: string): Confined {
   for (const path of plan.cgroups) writeFileSync(path, "0");
   setLimit("core", 0);
   setLimit("files", Math.min(plan.descriptors, hardLimit("files")));
-  for (const { bridge, fd } of plan.taps) moveDescriptor(openTap(bridge), fd);
   if (plan.view) {
     unshareNamespaces({ network: plan.network === "none" });
     enterView(files);
@@ -53,9 +51,5 @@ export function confine(plan: Plan, program: string): Confined {
 /** Confines this process and becomes the program: argv, with its absolute path first. Never returns. */
 export function becomeConfined(plan: Plan, argv: readonly string[]): never {
   confine(plan, argv[0] ?? "");
-  become(
-    argv,
-    programEnvironment,
-    plan.taps.map(({ fd }) => fd),
-  );
+  become(argv, programEnvironment, plan.kept);
 }

@@ -27,8 +27,8 @@ export const planSchema = v.object({
   files: v.array(fileSchema),
   /** Files of cgroups that take it in. */
   cgroups: v.array(path),
-  /** Tap devices that are made for it, each a port of a bridge, and the numbers of their descriptors. */
-  taps: v.array(v.object({ bridge: v.string(), fd: number })),
+  /** Descriptors that it is handed, beside 0 to 2. */
+  kept: v.array(number),
   /** Descriptors that it may have. */
   descriptors: number,
   /** Its working directory. */

@@ -40,6 +40,8 @@ export interface DaemonOptions {
   cwd: string;
   /** Path of the log file, which is made (0600) or emptied. */
   log: string;
+  /** Open files that it is handed: 3 and so on there. */
+  descriptors?: readonly number[];
 }
 
 /**
@@ -47,7 +49,7 @@ export interface DaemonOptions {
  * if there is no such program, and as node:fs does if the log cannot be made. One that ends at
  * once is no error here: `ended` tells.
  */
-export function startDaemon(argv: readonly string[], { cwd, log }: DaemonOptions): Daemon {
+export function startDaemon(argv: readonly string[], { cwd, log, descriptors = [] }: DaemonOptions): Daemon {
   const program = basename(argv[0] ?? "");
   const { O_WRONLY, O_CREAT, O_TRUNC, O_APPEND, O_NOFOLLOW } = constants;
   const stderr = openSync(log, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW, 0o600);
@@ -55,7 +57,7 @@ export function startDaemon(argv: readonly string[], { cwd, log }: DaemonOptions
     const child = Bun.spawn([...argv], {
       cwd,
       env: programEnvironment,
-      stdio: ["ignore", "ignore", stderr],
+      stdio: ["ignore", "ignore", stderr, ...descriptors],
       // setsid(2): what ends our session or our terminal does not reach it.
       detached: true,
     });

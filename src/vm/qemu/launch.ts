@@ -37,7 +37,7 @@ export interface RunningQemu {
 /**
  * Starts QEMU from a full argument list (the binary first), which must open a QMP server at
  * `run.socket("qmp")`. It is in a session of its own with "/" as its working directory, inherits
- * nothing of ours and is noted in the run folder. Resolves when it answers a command.
+ * nothing of ours but `descriptors`, which are 3 and so on there, and is noted in the run folder. Resolves when it answers a command.
  *
  * Throws MigrateError "qemu-failed" with its last errors if it ends before, or does not answer within
  * `timeoutMs` (15 s), and "home-unusable" if it cannot be noted; nothing is left running then.
@@ -45,11 +45,11 @@ export interface RunningQemu {
 export async function startQemu(
   argv: readonly string[],
   run: RunFolder,
-  { timeoutMs = startTimeoutMs } = {},
+  { timeoutMs = startTimeoutMs, descriptors = [] as readonly number[] } = {},
 ): Promise<RunningQemu> {
   // The socket of an earlier try must not be taken for this one's.
   rmSync(run.socket(qmpSocketName), { force: true });
-  const daemon = startDaemon(argv, { cwd: "/", log: join(run.path, qemuLogName) });
+  const daemon = startDaemon(argv, { cwd: "/", log: join(run.path, qemuLogName), descriptors });
   try {
     run.note("qemu", daemon.process);
     return running(await firstAnswer(daemon, run, timeoutMs), daemon);

@@ -6,7 +6,7 @@ import { lchownSync, lstatSync } from "node:fs";
 import { join } from "node:path";
 import { MigrateError } from "../../protocol/errors.ts";
 import type { Confinement } from "../confinement/confinement.ts";
-import type { Plan, PlannedFile } from "../confinement/plan.ts";
+import type { PlannedFile } from "../confinement/plan.ts";
 import { give, type VmUser } from "../confinement/vm-user.ts";
 import type { QemuDefinition } from "./definition/model.ts";
 import { memoryOf, processorsOf } from "./definition/size.ts";
@@ -97,11 +97,11 @@ export class VmPrograms {
     }
   }
 
-  /** The command that starts QEMU. */
+  /** The command that starts QEMU; `kept` are descriptors that it is handed. */
   qemu(
     argv: readonly string[],
     files: VmFiles,
-    { network, taps }: { network: "host" | "none"; taps: Plan["taps"] },
+    { network, kept }: { network: "host" | "none"; kept: readonly number[] },
   ): string[] {
     const { run } = this.#house;
     const own: PlannedFile[] = [
@@ -109,26 +109,26 @@ export class VmPrograms {
       ...this.#everywhere("", "read"),
       ...files.disks.flatMap((name) => this.#everywhere(name, "write")),
     ];
-    return this.#command(argv, own, { network, taps, cwd: "/" });
+    return this.#command(argv, own, { network, kept, cwd: "/" });
   }
 
   /** The command that starts swtpm. */
   swtpm(argv: readonly string[]): string[] {
     const { run } = this.#house;
     const own: PlannedFile[] = [{ path: run.path, right: "own" }, ...this.#everywhere("tpm", "own")];
-    return this.#command(argv, own, { network: "none", taps: [], cwd: run.path });
+    return this.#command(argv, own, { network: "none", cwd: run.path });
   }
 
   /** The command that starts qemu-img on one disk of the VM, which is there already. */
   qemuImg(argv: readonly string[], disk: string): string[] {
     const own: PlannedFile[] = [{ path: join(this.#house.folder, disk), right: "write" }];
-    return this.#command(argv, own, { network: "none", taps: [], cwd: "/" });
+    return this.#command(argv, own, { network: "none", cwd: "/" });
   }
 
   #command(
     argv: readonly string[],
     files: readonly PlannedFile[],
-    rest: { network: "host" | "none"; taps: Plan["taps"]; cwd: string },
+    rest: { network: "host" | "none"; kept?: readonly number[]; cwd: string },
   ): string[] {
     if (this.#confinement === null) return [...argv];
     return this.#confinement.command(argv, { user: this.#user, files, cgroups: this.#cgroups, ...rest });

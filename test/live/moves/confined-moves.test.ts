@@ -6,15 +6,12 @@ import { afterEach, expect, test } from "bun:test";
 import { existsSync, lstatSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
-import { argumentsOf } from "../../../src/platform/process-id.ts";
 import { ArrivedGuest } from "../../support/guests/arrived-guest.ts";
-import { NetworkHosts } from "../../support/moves/network-hosts.ts";
+import { moveOntoBridge } from "../../support/moves/bridged-move.ts";
 import type { RunningHosts } from "../../support/moves/running-hosts.ts";
 import { eachTestHasRunningHosts } from "../../support/moves/running-hosts-of-tests.ts";
 import { TwoHosts } from "../../support/moves/two-hosts.ts";
 import { doneOf, expectMoved, failureOf } from "../../support/moves/whole-move.ts";
-import { runChild } from "../../support/system/child.ts";
-import { builtBinary, runMigrate } from "../../support/system/process.ts";
 import {
   cgroupsOf,
   descriptorsOf,
@@ -23,17 +20,14 @@ import {
   limitsOf,
   rightsOf,
 } from "../../support/system/process-rights.ts";
-import { until } from "../../support/system/until.ts";
 
 let at: RunningHosts;
-const networks: NetworkHosts[] = [];
 const links: TwoHosts[] = [];
 
 eachTestHasRunningHosts((made) => {
   at = made;
 });
 afterEach(async () => {
-  for (const network of networks.splice(0)) await network.close();
   for (const link of links.splice(0)) await link.close();
 });
 
@@ -195,53 +189,7 @@ test(
 
 test(
   "a VM whose card is to be on a bridge is handed its tap device, and has no network of the host besides",
-  async () => {
-    const network = await NetworkHosts.make();
-    networks.push(network);
-    const [source, destination] = [network.namespace("source"), network.namespace("destination")];
-    await runChild(["ip", "-n", source, "tuntap", "add", "dev", "tap0", "mode", "tap"]);
-    await runChild(["ip", "-n", destination, "link", "add", "br7", "type", "bridge"]);
-    await runChild(["ip", "-n", destination, "link", "set", "br7", "up"]);
-    const guest = await at.guest({
-      enter: network.enter("source"),
-      disks: [{ name: "data.raw", format: "raw" }],
-      extraArgs: [
-        ...["-netdev", "tap,id=n0,ifname=tap0,script=no,downscript=no"],
-        ...["-device", "virtio-net-pci,netdev=n0,mac=52:54:00:12:34:99"],
-      ],
-    });
-    await guest.waitForTick(2);
-    const listen = ["--listen", `${network.address("destination")}:0`, "--net", "bridge:br7"];
-    const { destinationHome, sourceHome, store } = at.hosts;
-    const serve = runMigrate(["serve", ...listen, "--store", store, "--qemu", "--json"], {
-      home: destinationHome,
-      binary: [...network.enter("destination"), builtBinary],
-    });
-    const { address, ticket } = await serve.waitFor("listening");
-    const send = runMigrate(["send", `qmp:${guest.qmpPath}`, address, "--ticket", ticket!, "--json"], {
-      home: sourceHome,
-      binary: [...network.enter("source"), builtBinary],
-    });
-    await doneOf(send);
-    const there = await expectMoved(at, guest);
-    expectConfined(there.pid!, rightsOf(there.pid!).uids[0]!);
-    const sandbox = argumentsOf(there.pid!)!.find((word) => word.startsWith("on,obsolete=deny"));
-    expect(sandbox).toContain("elevateprivileges=deny,spawn=deny");
-
-    const ports = async () =>
-      JSON.parse(await runChild(["ip", "-n", destination, "-s", "-j", "link", "show", "master", "br7"])) as {
-        flags: string[];
-        stats64: { rx: { packets: number } };
-      }[];
-    const [port] = await ports();
-    expect(port?.flags).toEqual(expect.arrayContaining(["UP", "LOWER_UP"]));
-    // QEMU tells the switches where the card is now: what it sends reaches the bridge.
-    await (await there.watch()).execute("announce-self", { initial: 10, max: 100, rounds: 3, step: 10 });
-    await until(async () => (await ports())[0]!.stats64.rx.packets > 0, "a packet of the card's");
-    await there.kill();
-    await until(async () => (await ports()).length === 0, "the end of the tap device");
-    await serve.kill();
-  },
+  () => moveOntoBridge(at, [], ({ pid }) => expectConfined(pid!, rightsOf(pid!).uids[0]!)),
   moveMs,
 );
 

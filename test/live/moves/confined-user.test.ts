@@ -3,9 +3,10 @@
  * and where that user may have none; and what serve says of what cannot be had.
  */
 import { beforeEach, expect, test } from "bun:test";
-import { chmodSync, chownSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, copyFileSync, cpSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { which } from "../../../src/platform/host.ts";
+import { bridgeName, moveOntoBridge } from "../../support/moves/bridged-move.ts";
 import type { RunningHosts } from "../../support/moves/running-hosts.ts";
 import { eachTestHasRunningHosts } from "../../support/moves/running-hosts-of-tests.ts";
 import { TwoHosts } from "../../support/moves/two-hosts.ts";
@@ -142,6 +143,30 @@ test(
       "/etc/passwd",
     ];
     for (const path of unreachable) expect(await open(path), path).toContain("Permission denied");
+  },
+  moveMs,
+);
+
+test(
+  "a card that is to be on a bridge has its tap device from QEMU's helper, which this user may start",
+  async () => {
+    // On a host whose administrator has given the helper its bit, and allowed the bridge.
+    const host = join(at.folder, "host");
+    const helper = "/usr/lib/qemu/qemu-bridge-helper";
+    mkdirSync(host);
+    cpSync("/etc", join(host, "etc"), {
+      recursive: true,
+      filter: (path) => !/\/(?:shadow|gshadow)/.test(path),
+    });
+    mkdirSync(join(host, "etc/qemu"), { recursive: true });
+    writeFileSync(join(host, "etc/qemu/bridge.conf"), `allow ${bridgeName}\n`, { mode: 0o644 });
+    copyFileSync(helper, join(host, "helper"));
+    chmodSync(join(host, "helper"), 0o4755);
+    const mounts = `mount --bind ${host}/helper ${helper} && mount --bind ${host}/etc /etc && exec "$@"`;
+    await moveOntoBridge(at, ["unshare", "-m", "sh", "-c", mounts, "sh", ...asNobody], ({ pid }) => {
+      expectOrdinary(pid!);
+      for (const name of ["user", "mnt", "net"] as const) expect(hasOwn(pid!, name), name).toBe(true);
+    });
   },
   moveMs,
 );

@@ -25,7 +25,7 @@ const folder = () => mkdtempSync(join(made, "f-"));
 /** Starts a shell line, confined, with more in its environment than it is to have. */
 function run(line: string, change: Partial<Plan> = {}) {
   const plan: Plan = {
-    ...{ user: null, view: false, network: "none", landlock: true, files: [], cgroups: [], taps: [] },
+    ...{ user: null, view: false, network: "none", landlock: true, files: [], cgroups: [], kept: [] },
     ...{ descriptors: 100, cwd: "/", ...change },
   };
   const child = Bun.spawnSync([builtBinary, "confined", JSON.stringify(plan), "--", "/bin/sh", "-c", line], {
@@ -98,7 +98,7 @@ test("a program in a folder of its own finds what was installed with it", () => 
   writeFileSync(join(at, "opt/share/data"), "found");
   writeFileSync(join(at, "opt/bin/tool"), `#!/bin/sh\ncat ${at}/opt/share/data\n`, { mode: 0o755 });
   symlinkSync(join(at, "opt/bin/tool"), join(at, "links/tool"));
-  const plan = { user: null, view: false, network: "none", landlock: true, files: [], cgroups: [], taps: [] };
+  const plan = { user: null, view: false, network: "none", landlock: true, files: [], cgroups: [], kept: [] };
   const words = [builtBinary, "confined", JSON.stringify({ ...plan, descriptors: 100, cwd: "/" }), "--"];
   for (const tool of ["opt/bin/tool", "links/tool"]) {
     expect(Bun.spawnSync([...words, join(at, tool)]).stdout.toString(), tool).toBe("found");

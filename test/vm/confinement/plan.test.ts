@@ -12,7 +12,7 @@ const plan: Plan = {
     { path: "/b", from: "/a", right: "read" },
   ],
   cgroups: ["/sys/fs/cgroup/migrate-vm-1/cgroup.procs"],
-  taps: [{ bridge: "br0", fd: 200 }],
+  kept: [3, 4],
   descriptors: 4096,
   cwd: "/",
 };

@@ -7,7 +7,6 @@ import { kvmUsable, which } from "../../../platform/host.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
 import type { Offer, OfferedMachine } from "../../../protocol/offer.ts";
 import type { Confinement } from "../../../vm/confinement/confinement.ts";
-import type { Plan } from "../../../vm/confinement/plan.ts";
 import { commandLine, type NetPolicy } from "../../../vm/qemu/definition/command-line.ts";
 import { parseDefinition, type QemuDefinition } from "../../../vm/qemu/definition/definition.ts";
 import { NetworkArguments } from "../../../vm/qemu/definition/network-arguments.ts";
@@ -95,19 +94,19 @@ export interface ArrivingCommand {
   nodes: string[];
   /** Whether QEMU itself uses the network of this host. */
   network: "host" | "none";
-  /** Tap devices that it is handed. */
-  taps: Plan["taps"];
+  /** Bridges of which it is handed a port each, as descriptors from `firstTap` on. */
+  bridges: string[];
 }
 
-/** Descriptors of tap devices begin here: no program that starts QEMU has so many of its own. */
-const firstTapFd = 200;
+/** The first descriptor that is handed to QEMU, behind standard error. */
+export const firstTap = 3;
 
 /** Returns the command line of the destination's QEMU, and what it needs to be given beside its files. */
 export function commandLineOf(machine: OfferedMachine, policy: QemuPolicy, run: RunFolder): ArrivingCommand {
   // Here the VM has the name under which it was sent.
   const definition = { ...parseDefinition(machine.words), name: basename(run.path) };
-  const taps: Plan["taps"] = [];
-  const at = place(definition, machine, policy, taps);
+  const bridges: string[] = [];
+  const at = place(definition, machine, policy, bridges);
   const argv = commandLine(definition, {
     ...at,
     file: ({ name }) => `${run.path}/${vmLinkName}/${name}`,
@@ -119,26 +118,22 @@ export function commandLineOf(machine: OfferedMachine, policy: QemuPolicy, run: 
     kind === "disk" && node !== null ? [node] : [],
   );
   const { usesHost } = new NetworkArguments(definition, at.net, at.tap);
-  return { argv, definition, nodes, network: usesHost ? "host" : "none", taps };
+  return { argv, definition, nodes, network: usesHost ? "host" : "none", bridges };
 }
 
 function place(
   definition: QemuDefinition,
   machine: OfferedMachine,
   policy: QemuPolicy,
-  taps: Plan["taps"] = [],
+  bridges: string[] = [],
 ) {
-  const tap = (bridge: string) => {
-    const fd = firstTapFd + taps.length;
-    taps.push({ bridge, fd });
-    return fd;
-  };
+  const tap = (bridge: string) => firstTap - 1 + bridges.push(bridge);
   return {
     binary: which(`qemu-system-${definition.system}`) ?? `/usr/bin/qemu-system-${definition.system}`,
     allowTcg: policy.allowTcg,
     kvmUsable: kvmUsable().usable,
     net: policy.net,
-    ...(policy.confinement?.makesTaps ? { tap } : {}),
+    ...(policy.confinement === null ? {} : { tap }),
     ...(machine.machineType === undefined ? {} : { machine: machine.machineType }),
   };
 }

@@ -5,13 +5,14 @@
  * QEMU is a process of its own and outlives this one: the next `migrate serve` takes it over (`adopt`).
  */
 import { randomBytes } from "node:crypto";
-import { existsSync } from "node:fs";
+import { closeSync, existsSync } from "node:fs";
 import { join } from "node:path";
 import { asMigrateError, MigrateError } from "../../../protocol/errors.ts";
 import { limits } from "../../../protocol/limits.ts";
 import type { MessageBody } from "../../../protocol/messages.ts";
 import { ArrivingStreams } from "../../../transfer/doors/arriving-streams.ts";
 import { storeFailure } from "../../../transfer/landing/store-failure.ts";
+import { openTaps } from "../../../vm/confinement/taps.ts";
 import { endDaemon } from "../../../vm/qemu/daemon.ts";
 import type { QemuDefinition } from "../../../vm/qemu/definition/definition.ts";
 import { expectIncoming, loadedIncoming, resumeGuest } from "../../../vm/qemu/incoming.ts";
@@ -26,6 +27,7 @@ import { NeverRan } from "../never-ran.ts";
 import {
   arrivingFolder,
   commandLineOf,
+  firstTap,
   incomingName,
   nbdName,
   type QemuPolicy,
@@ -112,7 +114,7 @@ export class ArrivingVm implements Arrival {
     const run = this.#run;
     run.make(session);
     run.link(vmLinkName, staging.folder);
-    const { argv, definition, nodes, network, taps } = commandLineOf(machine, policy, run);
+    const { argv, definition, nodes, network, bridges } = commandLineOf(machine, policy, run);
     const { hasTpm } = definition;
     const programs = await this.#prepare(definition).catch((thrown: unknown) => {
       throw storeFailure(thrown);
@@ -121,7 +123,10 @@ export class ArrivingVm implements Arrival {
       const stateFolder = join(staging.folder, "tpm");
       await startSwtpm({ stateFolder, run, confined: (words) => programs.swtpm(words) });
     }
-    const qemu = await startQemu(programs.qemu(argv, filesOf(definition), { network, taps }), run);
+    const kept = bridges.map((_, n) => firstTap + n);
+    const command = programs.qemu(argv, filesOf(definition), { network, kept });
+    const taps = openTaps(bridges);
+    const qemu = await startQemu(command, run, { descriptors: taps }).finally(() => taps.map(closeSync));
     this.#qemu = qemu;
     void this.#reportLoss(qemu);
     this.#forbidRun(qemu);

@@ -163,7 +163,7 @@ describe("the command line", () => {
     expect(commandLineOf(machineOf(words), policy, run)).toMatchObject({
       nodes: ["migrate-disk-0", "mine"],
       network: "none",
-      taps: [],
+      bridges: [],
     });
   });
 });
