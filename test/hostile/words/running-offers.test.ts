@@ -1,6 +1,7 @@
 /** Running VMs that a trusted source makes up: what is not the VM alone is refused by name, and nothing is started. */
 import { describe, expect, test } from "bun:test";
 import { mkdirSync, rmSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { limits } from "../../../src/protocol/limits.ts";
 import { testsAttackDestination } from "../../support/hostile/grounds-of-tests.ts";
@@ -70,6 +71,20 @@ describe("a command line is refused that has", () => {
     ["-drive file", ["-drive", "file=/dev/fdset/1,format=raw"]],
     ["-incoming-not-known", ["-incoming-not-known", "exec:id"]],
   ])("%s", (named, words) => expectRefused(new RawRunningVm("web1", words).offer(), "policy", named));
+
+  test("more memory or processors than this host has, both numbers in the sentence", async () => {
+    const refused = (words: string[], sentence: string) =>
+      expectRefused(new RawRunningVm("web1", words).offer(), "policy", sentence);
+    await refused(
+      ["-object", "memory-backend-ram,id=a,size=900T"],
+      "the VM has 943718400 MiB of memory, and the destination has ",
+    );
+    const cores = availableParallelism();
+    await refused(
+      ["-smp", String(cores + 1)],
+      `the VM has ${cores + 1} processors, and the destination has ${cores}`,
+    );
+  });
 
   test("-initrd under a name with a comma, behind which QEMU would read another file", () =>
     expectRefused(
