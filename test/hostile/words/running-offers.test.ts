@@ -73,8 +73,13 @@ describe("a command line is refused that has", () => {
   ])("%s", (named, words) => expectRefused(new RawRunningVm("web1", words).offer(), "policy", named));
 
   test("more memory or processors than this host has, both numbers in the sentence", async () => {
+    const files = [{ kind: "boot", name: "k", content: Buffer.alloc(512, 1) } as const];
     const refused = (words: string[], sentence: string) =>
-      expectRefused(new RawRunningVm("web1", words).offer(), "policy", sentence);
+      expectRefused(
+        new RawRunningVm("web1", ["-kernel", "/k", ...words], { files }).offer(),
+        "policy",
+        sentence,
+      );
     await refused(
       ["-object", "memory-backend-ram,id=a,size=900T"],
       "the VM has 943718400 MiB of memory, and the destination has ",
