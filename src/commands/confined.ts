@@ -19,12 +19,10 @@ export default defineCommand({
   side: "destination",
   async run({ positionals, world }) {
     const [plan = "", ...argv] = positionals;
-    if (argv.length === 0) {
+    try {
+      if (argv.length > 0) return becomeConfined(parsePlan(plan), argv);
       world.stdout.write(`${JSON.stringify(confine(parsePlan(plan), "/usr"))}\n`);
       return undefined;
-    }
-    try {
-      return becomeConfined(parsePlan(plan), argv);
     } catch (cause) {
       const said = cause instanceof Error ? cause.message : String(cause);
       throw new MigrateError("qemu-failed", `what runs the VM cannot be confined (${said})`, { cause });

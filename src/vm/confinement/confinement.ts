@@ -73,7 +73,7 @@ export class Confinement {
 
   /**
    * Finds out, by a few trials of some ten milliseconds each, what can be had here. Throws MigrateError "usage" if
-   * the users that were asked for cannot be had.
+   * the users that were asked for cannot be had, and as `tried`.
    */
   static async find({ self, users }: ConfinementOptions): Promise<Confinement> {
     const isRoot = process.geteuid?.() === 0;
@@ -170,7 +170,10 @@ function ofNoUser(why: string): string {
   return `VMs run as the user of migrate serve, and not each as a user of its own: ${why}`;
 }
 
-/** Runs a trial and returns what it says; null if it cannot be had. */
+/**
+ * Runs a trial and returns what it says; null if it cannot be had. Throws MigrateError "qemu-failed" if it did not
+ * come to an answer: nobody is to run with more rights because the host was busy for a moment.
+ */
 async function tried(
   self: readonly string[],
   plan: Omit<Plan, "user"> & { user: VmUser | null },
@@ -185,6 +188,17 @@ async function tried(
     timeout: trialMs,
   });
   const text = await new Response(child.stdout).text();
-  if ((await child.exited) !== 0) return null;
+  const code = await child.exited;
+  if (child.signalCode !== null) {
+    throw new MigrateError(
+      "qemu-failed",
+      `whether VMs can be confined here was not found out within ${trialMs / 1000} s`,
+      {
+        side: "destination",
+        hint: "The host is very busy, or something ends processes on it: try again.",
+      },
+    );
+  }
+  if (code !== 0) return null;
   return JSON.parse(text) as Confined;
 }
