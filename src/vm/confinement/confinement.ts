@@ -84,15 +84,8 @@ export class Confinement {
     if (isRoot) {
       const whole = await trial([], true, user);
       if (whole !== null) {
-        const lacks =
-          range === null
-            ? [
-                ofNoUser(
-                  users === "off" ? "--vm-users off" : "no range of users is free in this user namespace",
-                ),
-              ]
-            : [];
-        return new Confinement(self, range, [], true, whole, lacks);
+        const why = users === "off" ? "--vm-users off" : "this user namespace has no range of users for them";
+        return new Confinement(self, range, [], true, whole, range === null ? [ofNoUser(why)] : []);
       }
       if (users !== undefined && users !== "off") {
         throw new MigrateError("usage", "VMs cannot run as users of their own here", {
@@ -106,10 +99,9 @@ export class Confinement {
     const own = ofNoUser(isRoot ? "this root may not mount or change users" : "only root can give them one");
     if (confined !== null) return new Confinement(self, null, inNamespace, true, confined, [own]);
     const least = (await trial([], false, null)) ?? { landlock: 0, bounded: false };
-    return new Confinement(self, null, [], false, least, [
-      own,
-      `VMs are not kept to ${least.landlock > 0 ? "a network" : "files and a network"} of their own: ${unshare === null ? "unshare(1) is not installed" : "user namespaces are not allowed to this user"}${least.landlock > 0 ? "; Landlock keeps them from the files of others" : ", and the kernel has no Landlock"}`,
-    ]);
+    const why =
+      unshare === null ? "unshare(1) is not installed" : "user namespaces are not allowed to this user";
+    return new Confinement(self, null, [], false, least, [own, ofNoView(least.landlock > 0, why)]);
   }
 
   /** A user for a VM whose files lie in these folders, beside others'; null if VMs have none. */
@@ -168,6 +160,12 @@ const emptyPlan: Omit<Plan, "view" | "user"> = {
 
 function ofNoUser(why: string): string {
   return `VMs run as the user of migrate serve, and not each as a user of its own: ${why}`;
+}
+
+function ofNoView(hasLandlock: boolean, why: string): string {
+  return hasLandlock
+    ? `VMs have no network of their own: ${why}; Landlock keeps them from the files of others`
+    : `VMs are not kept to files and a network of their own: ${why}, and the kernel has no Landlock`;
 }
 
 /**
