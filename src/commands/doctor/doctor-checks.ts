@@ -10,6 +10,7 @@ import { freeBytes, supportsHoles } from "../../platform/filesystem.ts";
 import { clockOk, cpuHasAes, kernelVersion, kvmUsable, which } from "../../platform/host.ts";
 import { asMigrateError } from "../../protocol/errors.ts";
 import { formatBytes } from "../../terminal/format.ts";
+import { Confinement } from "../../vm/confinement/confinement.ts";
 
 /** `problem`: migrations fail. `warning`: they work, with less. */
 export type CheckState = "ok" | "warning" | "problem";
@@ -25,15 +26,34 @@ export interface Check {
 /** Less room than this holds no VM that is worth moving. */
 const littleRoomBytes = 1024 ** 3;
 
-/** The home's and this host's own checks, in the order in which they are shown. Never throws. */
-export async function hostChecks(home: string): Promise<Check[]> {
+/**
+ * The home's and this host's own checks, in the order in which they are shown; `self` is the command that starts
+ * this program. Never throws.
+ */
+export async function hostChecks(home: string, self: readonly string[]): Promise<Check[]> {
   return [
     await homeCheck(home),
     await identityCheck(home),
     trustCheck(home),
     await sessionsCheck(home),
     ...systemChecks(),
+    ...(await guestChecks(self)),
   ];
+}
+
+/** How the programs of VMs are kept apart from this host: what of that can be had. */
+async function guestChecks(self: readonly string[]): Promise<Check[]> {
+  const check = "guests";
+  try {
+    const { lacks } = await Confinement.find({ self });
+    if (lacks.length === 0)
+      return [ok(check, "VMs run as users of their own, without rights, and see their own files alone")];
+    return lacks.map((lack) =>
+      warning(check, lack, "Run migrate serve as root, where it may mount, change users and make cgroups."),
+    );
+  } catch (thrown) {
+    return [problem(check, asMigrateError(thrown).message)];
+  }
 }
 
 /** Sessions whose journal, files and programs disagree, and such as wait for the other host. */

@@ -124,6 +124,7 @@ async function serveStore(
     destination.doors = doors;
     announce(options, store, doors.port, identity?.fingerprint, tickets, observe);
     announced.resolve();
+    for (const message of options.qemu?.confinement?.lacks ?? []) observe({ event: "warning", message });
     if (options.signal.aborted) over.resolve();
     options.signal.addEventListener("abort", () => over.resolve(), { once: true });
     await over.promise;

@@ -227,7 +227,8 @@ export function makeFolder(path: string): boolean {
     if (fstatSync(fd).uid !== process.geteuid?.()) {
       throw Object.assign(new Error("the folder belongs to another user"), { code: "EACCES" });
     }
-    fchmodSync(fd, 0o700);
+    // The VM's own user may have a way in (0710, vm/confinement/vm-user.ts), which its QEMU needs as long as it runs.
+    if ((fstatSync(fd).mode & 0o067) !== 0) fchmodSync(fd, 0o700);
   } finally {
     closeSync(fd);
   }

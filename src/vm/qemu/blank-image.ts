@@ -4,10 +4,16 @@ import { which } from "../../platform/host.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 
 /**
- * Makes the image at `path`, mode 0600, where nothing may be yet. qcow2 is made by qemu-img(1). Throws
- * MigrateError "qemu-failed" if that fails, and as node:fs does (EEXIST, ENOSPC).
+ * Makes the image at `path`, mode 0600, where nothing may be yet. qcow2 is made by qemu-img(1), which is started
+ * with the command that `confined` returns for its own, once there is a file. Throws MigrateError "qemu-failed" if
+ * that fails, and as node:fs does (EEXIST, ENOSPC).
  */
-export async function makeBlankImage(path: string, format: "raw" | "qcow2", bytes: number): Promise<void> {
+export async function makeBlankImage(
+  path: string,
+  format: "raw" | "qcow2",
+  bytes: number,
+  confined: (argv: readonly string[]) => string[] = (argv) => [...argv],
+): Promise<void> {
   const { O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
   const fd = openSync(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
   try {
@@ -18,7 +24,7 @@ export async function makeBlankImage(path: string, format: "raw" | "qcow2", byte
   if (format === "raw") return;
   // qemu-img takes "a:b" for a protocol; a path that begins with a slash it does not.
   const command = [which("qemu-img") ?? "qemu-img", "create", "-q", "-f", "qcow2", path, String(bytes)];
-  const child = Bun.spawn(command, {
+  const child = Bun.spawn(confined(command), {
     stdin: "ignore",
     stdout: "ignore",
     stderr: "ignore",

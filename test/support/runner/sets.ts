@@ -105,6 +105,8 @@ export const knownSeconds: Readonly<Record<string, number>> = {
   "test/live/hostile/hostile-destination.test.ts": 34,
   "test/live/hostile/hostile-handover.test.ts": 10,
   "test/live/hostile/hostile-source.test.ts": 4,
+  "test/live/moves/confined-moves.test.ts": 32,
+  "test/live/moves/confined-user.test.ts": 50,
   "test/live/moves/convergence.test.ts": 60,
   "test/live/moves/guest-kinds.test.ts": 61,
   "test/live/moves/migrate-guest.test.ts": 10,

@@ -5,28 +5,33 @@
  * QEMU is a process of its own and outlives this one: the next `migrate serve` takes it over (`adopt`).
  */
 import { randomBytes } from "node:crypto";
-import { existsSync } from "node:fs";
+import { closeSync, existsSync } from "node:fs";
 import { join } from "node:path";
 import { asMigrateError, MigrateError } from "../../../protocol/errors.ts";
 import { limits } from "../../../protocol/limits.ts";
 import type { MessageBody } from "../../../protocol/messages.ts";
 import { ArrivingStreams } from "../../../transfer/doors/arriving-streams.ts";
 import { storeFailure } from "../../../transfer/landing/store-failure.ts";
+import { openTaps } from "../../../vm/confinement/taps.ts";
 import { endDaemon } from "../../../vm/qemu/daemon.ts";
+import type { QemuDefinition } from "../../../vm/qemu/definition/definition.ts";
 import { expectIncoming, loadedIncoming, resumeGuest } from "../../../vm/qemu/incoming.ts";
 import { adoptQemu, endOf, failureBehind, type RunningQemu, startQemu } from "../../../vm/qemu/launch.ts";
 import { QmpError, qmpFailure } from "../../../vm/qemu/qmp/qmp-error.ts";
-import type { RunFolder } from "../../../vm/qemu/run-folder.ts";
+import { qmpSocketName, type RunFolder } from "../../../vm/qemu/run-folder.ts";
 import { endSwtpm, startSwtpm, tpmStateName } from "../../../vm/qemu/swtpm.ts";
+import { endLimits, type VmFiles, VmPrograms } from "../../../vm/qemu/vm-programs.ts";
 import type { Arrival, ArrivalOptions, Offered } from "../arrival.ts";
 import type { StreamedPart } from "../departure.ts";
 import { NeverRan } from "../never-ran.ts";
 import {
   arrivingFolder,
   commandLineOf,
+  firstTap,
   incomingName,
   nbdName,
   type QemuPolicy,
+  spareQmpName,
   vmLinkName,
 } from "./arriving-command.ts";
 import { makeImages, syncImages } from "./arriving-images.ts";
@@ -111,18 +116,29 @@ export class ArrivingVm implements Arrival {
     const run = this.#run;
     run.make(session);
     run.link(vmLinkName, staging.folder);
-    const { argv, nodes, hasTpm } = commandLineOf(machine, policy, run);
-    await makeImages(machine, staging, hasTpm).catch((thrown: unknown) => {
+    const { argv, definition, nodes, network, bridges } = commandLineOf(machine, policy, run);
+    const { hasTpm } = definition;
+    const programs = await this.#prepare(definition).catch((thrown: unknown) => {
       throw storeFailure(thrown);
     });
-    if (hasTpm) await startSwtpm({ stateFolder: join(staging.folder, "tpm"), run });
-    const qemu = await startQemu(argv, run);
+    if (hasTpm) {
+      const stateFolder = join(staging.folder, "tpm");
+      await startSwtpm({ stateFolder, run, confined: (words) => programs.swtpm(words) });
+    }
+    const kept = bridges.map((_, n) => firstTap + n);
+    const command = programs.qemu(argv, filesOf(definition), { network, kept });
+    const taps = openTaps(bridges);
+    const qemu = await startQemu(command, run, { descriptors: taps }).finally(() => taps.map(closeSync));
     this.#qemu = qemu;
     void this.#reportLoss(qemu);
     this.#forbidRun(qemu);
     const paths = { ram: run.socket(incomingName), nbd: run.socket(nbdName) };
     const nbd = machine.live ? { path: paths.nbd, nodes } : null;
     await expectIncoming(qemu.qmp, { ramPath: paths.ram, channels: machine.channels, nbd });
+    programs.pin([
+      ...[qmpSocketName, spareQmpName, incomingName].map((name) => run.socket(name)),
+      ...(nbd !== null && nodes.length > 0 ? [paths.nbd] : []),
+    ]);
     this.#instance = randomBytes(16).toString("hex");
     this.#token = randomBytes(16).toString("hex");
     this.#streams = new ArrivingStreams({
@@ -141,6 +157,22 @@ export class ArrivingVm implements Arrival {
       failed: (error) => void failureBehind(qemu, error).then(this.#options.failed),
       received: this.#options.received,
     });
+  }
+
+  /** Makes the files into which the VM's programs write, and lets the programs have all of its files. */
+  async #prepare(definition: QemuDefinition): Promise<VmPrograms> {
+    const { offered, machine, staging, policy } = this.#options;
+    const programs = new VmPrograms(policy.confinement, {
+      run: this.#run,
+      folder: staging.folder,
+      finalFolder: join(staging.store, offered.name),
+      stores: [staging.store],
+      id: offered.session,
+    });
+    programs.limit(definition);
+    await makeImages(machine, staging, definition.hasTpm, programs);
+    programs.giveFiles(filesOf(definition));
+    return programs;
   }
 
   /**
@@ -309,10 +341,17 @@ export class ArrivingVm implements Arrival {
     else if (ours && noted.qemu) await endDaemon(noted.qemu);
     if (!ours) return;
     if (noted.swtpm) await endSwtpm(noted.swtpm);
+    endLimits(this.#options.policy.confinement, noted.session);
     this.#run.remove();
   }
 
   #notStarted(): MigrateError {
     return new MigrateError("in-doubt", "the VM's QEMU was not started here", { side: "destination" });
   }
+}
+
+function filesOf({ files }: QemuDefinition): VmFiles {
+  const names = (wanted: "disk" | "boot") =>
+    files.flatMap(({ kind, name }) => (kind === wanted ? [name] : []));
+  return { disks: names("disk"), boot: names("boot") };
 }

@@ -8,6 +8,7 @@ import { MigrateError } from "../../../protocol/errors.ts";
 import { limits } from "../../../protocol/limits.ts";
 import type { OfferedMachine } from "../../../protocol/offer.ts";
 import { StreamPool, type StreamResult, type StreamRoute } from "../../../transfer/streams/stream-pool.ts";
+import type { SocketFolder } from "../../../vm/qemu/common-ground.ts";
 import { DiskMirror } from "../../../vm/qemu/disk-mirror.ts";
 import { GuestWatch } from "../../../vm/qemu/guest-watch.ts";
 import {
@@ -54,8 +55,8 @@ export interface DepartingOptions {
   session: string;
   /** Threads that carry streams. */
   workers: number;
-  /** A folder for sockets that only this user may enter. */
-  socketFolder: string;
+  /** A folder for sockets that only this user, and QEMU's, may enter. */
+  socketFolder: SocketFolder;
   /** Limits that replace the usual ones. */
   stallLimits?: StallLimits | undefined;
 }

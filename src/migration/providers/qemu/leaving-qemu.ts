@@ -11,6 +11,7 @@ import type { OfferedMachine } from "../../../protocol/offer.ts";
 import { fileIdentity } from "../../../vm/folder/file-identity.ts";
 import { readManifest } from "../../../vm/folder/manifest.ts";
 import type { Vm, VmFile } from "../../../vm/folder/vm-folder.ts";
+import { commonGround } from "../../../vm/qemu/common-ground.ts";
 import { HeldFiles } from "../../../vm/qemu/held-files.ts";
 import { openRunningVm, type RunningVm } from "../../../vm/qemu/running-vm.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
@@ -114,7 +115,10 @@ function openedVm(vm: RunningVm, spec: QemuSpec, sending: QemuSending): OpenedVm
         autoConverge: spec.autoConverge,
         bandwidthBytesPerSec: sending.bandwidthBytesPerSec,
         workers: spec.workers,
-        socketFolder: join(sending.home, "sessions", session.slice(0, 16)),
+        socketFolder: commonGround(vm.process, vm.qmpPath) ?? {
+          path: join(sending.home, "sessions", session.slice(0, 16)),
+          group: null,
+        },
         stallLimits: spec.stallLimits,
       }),
     close: () => vm.qmp.close(),

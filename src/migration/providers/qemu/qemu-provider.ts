@@ -79,7 +79,7 @@ export const qemuProvider: Provider = {
   arrive(offered, { qemu }, options) {
     const machine = arrivingQemuRecord(offered);
     if (machine === null) throw new MigrateError("bug", "a session under QEMU keeps nothing of its QEMU");
-    const policy = qemu ?? { allowTcg: false, net: { kind: "none" } };
+    const policy = qemu ?? { allowTcg: false, net: { kind: "none" as const }, confinement: null };
     return new ArrivingVm({ ...options, offered, machine, policy });
   },
 
