@@ -37,7 +37,7 @@ export default defineCommand({
   name,
   summary: "move a VM from this host to another one",
   about:
-    "VM is qmp:PATH, the QMP socket of a QEMU that runs it, or a folder with a vm.json. Without one, name the files: --name, --ram, --disk, --tpm-state, and give HOST:PORT alone. A VM that is switched off has no RAM file.\n\nA VM that runs is moved with its disks and its virtual TPM while it runs, and is stopped for the last moment alone; --mode stop stops it first. The destination must serve with --qemu. Whatever fails before this host gives the VM up leaves it running here.\n\nThe source gives the VM up only after the destination has every byte durable and checked. Given again after a cut or a crash, the same command resumes where it stopped; a VM that runs and was not released is moved anew.",
+    "VM is qmp:PATH, the QMP socket of a QEMU that runs it, or a folder with a vm.json. Without one, name the files: --name, --ram, --disk, --raw-disk, --tpm-state, and give HOST:PORT alone. A VM that is switched off has no RAM file.\n\nA VM that runs is moved with its disks and its virtual TPM while it runs, and is stopped for the last moment alone; --mode stop stops it first. The destination must serve with --qemu. Whatever fails before this host gives the VM up leaves it running here.\n\nThe source gives the VM up only after the destination has every byte durable and checked. Given again after a cut or a crash, the same command resumes where it stopped; a VM that runs and was not released is moved anew.",
   usage: [
     `${name} VM HOST:PORT [FLAGS]`,
     `${name} qmp:PATH HOST:PORT [--mode live|stop] [FLAGS]`,
@@ -55,7 +55,8 @@ export default defineCommand({
     ticket: optional("TICKET", "The ticket that migrate serve printed; needed the first time only"),
     name: optional("NAME", "Name of a VM given by its files, or another one for a VM that runs"),
     ram: optional("FILE", "Its saved RAM"),
-    disk: list("FILE", "A disk of it"),
+    disk: list("FILE", "A disk of it: a whole qcow2 image, or a raw one that looks like no other format"),
+    rawDisk: list("FILE", "A disk of it that is raw, whatever a guest wrote on it"),
     tpmState: optional("DIR", "The state folder of its virtual TPM"),
     streams: optional(
       "N",
@@ -119,14 +120,18 @@ export default defineCommand({
   side: "source",
   async run({ options, positionals, world, reporter }) {
     const running = positionals[0]?.startsWith(qmpPrefix) === true;
-    const files = options.ram !== undefined || options.disk.length > 0 || options.tpmState !== undefined;
+    const files =
+      options.ram !== undefined ||
+      options.disk.length > 0 ||
+      options.rawDisk.length > 0 ||
+      options.tpmState !== undefined;
     const adHoc = !running && (files || options.name !== undefined);
     const refuse = usageErrors(name);
     const expected = adHoc ? 1 : 2;
     if (positionals.length > expected)
       throw refuse(
         "A VM is given by its folder or by its files, not both",
-        "Leave out the folder, or --name, --ram, --disk and --tpm-state.",
+        "Leave out the folder, or --name, --ram, --disk, --raw-disk and --tpm-state.",
       );
     if (positionals.length < expected)
       throw refuse("HOST:PORT is missing", `Say where to: ${name} ${positionals[0]} HOST:PORT`);
@@ -135,7 +140,7 @@ export default defineCommand({
     if (running && files)
       throw refuse(
         "The files of a VM that runs are found by its QEMU",
-        "Leave out --ram, --disk and --tpm-state.",
+        "Leave out --ram, --disk, --raw-disk and --tpm-state.",
       );
     if (running && positionals[0] === qmpPrefix)
       throw refuse("The path of the QMP socket is missing", "Write it behind the colon: qmp:/run/web1.qmp");
@@ -174,6 +179,7 @@ export default defineCommand({
             name: options.name ?? "",
             ram: options.ram,
             disks: options.disk,
+            rawDisks: options.rawDisk,
             tpmStateDir: options.tpmState,
           }
         : { folder: positionals[0] ?? "" };

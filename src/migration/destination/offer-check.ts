@@ -5,7 +5,7 @@ import { isDeepStrictEqual } from "node:util";
 import { freeBytes } from "../../platform/filesystem.ts";
 import { type ErrorCode, MigrateError } from "../../protocol/errors.ts";
 import { type Offer, providerName } from "../../protocol/offer.ts";
-import type { Journal, SessionRecord } from "../journal/journal.ts";
+import type { Journal, JournalFile, SessionRecord } from "../journal/journal.ts";
 import type { CheckedOffer } from "../providers/provider.ts";
 
 const refusal = (code: ErrorCode, message: string) =>
@@ -56,8 +56,8 @@ export function checkNameFree(store: string, name: string): void {
  * provider keeps of the repeated offer.
  */
 export function checkSameOffer(record: SessionRecord, offer: Offer, kept: object | null): void {
-  const files = (list: readonly { kind: string; name: string; bytes: number }[]) =>
-    JSON.stringify(list.map(({ kind, name, bytes }) => [kind, name, bytes]));
+  const files = (list: readonly (Pick<JournalFile, "kind" | "name" | "bytes"> & { format?: unknown })[]) =>
+    JSON.stringify(list.map(({ kind, name, bytes, format }) => [kind, name, bytes, format]));
   if (
     record.name !== offer.name ||
     record.mode !== offer.mode ||

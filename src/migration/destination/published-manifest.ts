@@ -17,11 +17,12 @@ export function publishedManifest(record: SessionRecord, nowMs: number): string 
     name: record.name,
     id: record.vm,
     files: [
-      ...disks.map((file) => ({ kind: "disk" as const, file })),
+      ...disks.map(({ name, format }) => ({ kind: "disk" as const, file: name, format })),
       ...record.files.map((file) => ({
         kind: file.kind,
         file: relativePath(file),
         bytes: file.bytes,
+        ...(file.format === undefined ? {} : { format: file.format }),
         ...(file.digest === undefined || changes ? {} : { digest: file.digest }),
       })),
     ],

@@ -5,6 +5,7 @@
 import { existsSync } from "node:fs";
 import { MigrateError } from "../../protocol/errors.ts";
 import { chunkCount, chunkLength, limits } from "../../protocol/limits.ts";
+import { isImage } from "../../protocol/offer.ts";
 import { encodeInventory } from "../../transfer/chunks/inventory.ts";
 import { streamParts, TagTable, vmDigest } from "../../transfer/chunks/tag-table.ts";
 import type { LaneFinder, LaneGrant } from "../../transfer/landing/lane-grant.ts";
@@ -109,7 +110,10 @@ export class ReceivedFiles {
     return {
       session,
       tagKey: this.#tagKey,
-      files: this.staging.paths.map((path, i) => ({ path, bytes: this.#files[i]!.bytes })),
+      files: this.staging.paths.map((path, i) => {
+        const { bytes, kind, format } = this.#files[i]!;
+        return { path, bytes, ...(isImage(kind) ? { image: format ?? "unknown" } : {}) };
+      }),
       used: this.#used,
       finder,
     };

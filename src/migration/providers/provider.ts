@@ -1,4 +1,5 @@
 /** What each kind of VM provides: how its sessions end at the source, and how such a VM arrives. */
+import type { ImageFormat } from "../../protocol/disk-head.ts";
 import type { Offer } from "../../protocol/offer.ts";
 import type { SessionRecord } from "../journal/journal.ts";
 import type { Arrival, ArrivalOptions, Offered, Resident } from "./arrival.ts";
@@ -20,8 +21,8 @@ export interface CheckedOffer {
 
 /** What vm.json contains beside the files that came as chunks. */
 export interface PublishedParts {
-  /** Names of disks that came as streams. */
-  disks: readonly string[];
+  /** Disks that came as streams, and what they were made as. */
+  disks: readonly { name: string; format: ImageFormat }[];
   /** True if the files change as soon as the VM runs: recorded digests would then raise false alarms. */
   changes: boolean;
 }

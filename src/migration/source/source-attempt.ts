@@ -224,10 +224,11 @@ export class SourceAttempt {
       provider: record.provider,
       ...(options.departure?.machine === undefined ? {} : { machine: options.departure.machine }),
       ...(options.base === undefined ? {} : { base: options.base }),
-      files: record.files.map(({ kind, name, bytes }, i) => ({
+      files: record.files.map(({ kind, name, bytes, format }, i) => ({
         kind,
         name,
         bytes,
+        ...(format === undefined ? {} : { format }),
         allocatedBytes: options.departure?.allocatedBytes[i] ?? 0,
       })),
     });

@@ -1,6 +1,7 @@
 /** `vm.json`: what a VM in a folder consists of, and its digests and owner as last recorded. */
 import { readFileSync, statSync } from "node:fs";
 import * as v from "valibot";
+import { imageFormats } from "../../protocol/disk-head.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { fieldPath } from "../../protocol/fields.ts";
 import { limits } from "../../protocol/limits.ts";
@@ -29,6 +30,8 @@ const file = v.pipe(
       /** Size when this was written. A VM that has run since may have grown: the file itself counts. */
       bytes: v.optional(v.pipe(v.number(bytesRule), v.safeInteger(bytesRule), v.minValue(0, bytesRule))),
       digest: v.optional(digest),
+      /** What a disk image is; one that is declared raw is not looked into. */
+      format: v.optional(v.picklist(imageFormats, 'must be "raw" or "qcow2"')),
     },
     objectRule,
   ),

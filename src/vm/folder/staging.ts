@@ -16,6 +16,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { renameNoReplace, syncFolder } from "../../platform/rename.ts";
+import type { ImageFormat } from "../../protocol/disk-head.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import type { FileKind } from "../../protocol/offer.ts";
 import type { DiskPlace } from "../disks/disk-place.ts";
@@ -26,6 +27,8 @@ export interface StagedFile {
   /** A checked name: see protocol/names.ts. */
   name: string;
   bytes: number;
+  /** What an image was declared to be; undefined if nothing was declared. */
+  format?: ImageFormat;
 }
 
 /** The folder of a session that is under way; the session id is hex digits and nothing else. */

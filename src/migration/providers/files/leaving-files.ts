@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { realpathSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { MigrateError } from "../../../protocol/errors.ts";
-import { checkSelfContained } from "../../../vm/disks/disk-format.ts";
+import { checkImage } from "../../../vm/disks/disk-format.ts";
 import { fileIdentity } from "../../../vm/folder/file-identity.ts";
 import { adHocVm, loadVm, type Vm } from "../../../vm/folder/vm-folder.ts";
 import { WatchedFiles } from "../../../vm/folder/watched-files.ts";
@@ -14,7 +14,13 @@ import type { Candidate, Departure, OpenedVm } from "../departure.ts";
 /** The VM as the person named it. */
 export type FilesSpec =
   | { folder: string }
-  | { name: string; ram?: string | undefined; disks: string[]; tpmStateDir?: string | undefined };
+  | {
+      name: string;
+      ram?: string | undefined;
+      disks: string[];
+      rawDisks?: string[];
+      tpmStateDir?: string | undefined;
+    };
 
 /**
  * Returns the candidate for a VM that is named by its folder or its files. The files may be gone: after a
@@ -55,6 +61,7 @@ function openedVm(vm: Vm): OpenedVm {
         kind: file.kind,
         name: wireName(file.base),
         bytes: file.bytes,
+        ...(file.format === undefined ? {} : { format: file.format }),
         path: file.path,
         identity: fileIdentity(file.path)!,
       })),
@@ -71,7 +78,13 @@ function openedVm(vm: Vm): OpenedVm {
       record.files.length === vm.files.length &&
       record.files.every((file, i) => {
         const now = vm.files[i]!;
-        return file.path === now.path && file.bytes === now.bytes && file.identity === fileIdentity(now.path);
+        return (
+          file.path === now.path &&
+          file.bytes === now.bytes &&
+          // A session of an earlier version declared nothing, and goes on so.
+          (file.format ?? now.format) === now.format &&
+          file.identity === fileIdentity(now.path)
+        );
       }),
     depart: () => departure(vm),
     close: () => {},
@@ -81,7 +94,10 @@ function openedVm(vm: Vm): OpenedVm {
 function departure(vm: Vm): Departure {
   const files = WatchedFiles.open(vm);
   try {
-    for (const file of vm.files) if (file.kind === "disk") checkSelfContained(file.path);
+    // Once more, now that nobody else writes to it: what was declared is what goes.
+    for (const [i, { base, format }] of vm.files.entries()) {
+      if (format !== undefined) checkImage(files.fd(i), { shownAs: base, declared: format });
+    }
   } catch (thrown) {
     files.close();
     throw thrown;
@@ -119,7 +135,9 @@ function matcher(spec: FilesSpec, vm: Vm | undefined): (record: SessionRecord) =
   const paths = new Set(
     "folder" in spec
       ? []
-      : [spec.ram, ...spec.disks].flatMap((path) => (path === undefined ? [] : [real(path)])),
+      : [spec.ram, ...spec.disks, ...(spec.rawDisks ?? [])].flatMap((path) =>
+          path === undefined ? [] : [real(path)],
+        ),
   );
   const identities = new Set(vm?.files.map(({ path }) => fileIdentity(path)));
   return (record) =>

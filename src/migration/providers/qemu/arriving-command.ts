@@ -53,6 +53,10 @@ export function checkMachine(offer: Offer, policy: QemuPolicy | null): QemuDefin
   if (files(offer.files) !== files(asFiles) || images(machine.disks) !== images(mirrored)) {
     throw refusal("the files of the offer are not those that the VM's command line names");
   }
+  // An image that is declared raw is not looked into, so it must be raw for QEMU as well.
+  if (offer.files.some(({ format }, i) => format !== undefined && format !== asFiles[i]!.format)) {
+    throw refusal("an image of the offer is declared to be of another format than in the VM's command line");
+  }
   requirePrograms(definition);
   // A trial run: whatever `commandLine` refuses is refused before any byte is sent.
   commandLine(definition, {

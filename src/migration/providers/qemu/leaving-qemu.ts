@@ -8,9 +8,11 @@ import { MigrateError } from "../../../protocol/errors.ts";
 import { limits } from "../../../protocol/limits.ts";
 import { checkVmName, manifestName } from "../../../protocol/names.ts";
 import type { OfferedMachine } from "../../../protocol/offer.ts";
+import { checkImage } from "../../../vm/disks/disk-format.ts";
 import { fileIdentity } from "../../../vm/folder/file-identity.ts";
 import { readManifest } from "../../../vm/folder/manifest.ts";
 import type { Vm, VmFile } from "../../../vm/folder/vm-folder.ts";
+import type { DefinitionFile } from "../../../vm/qemu/definition/definition.ts";
 import { HeldFiles } from "../../../vm/qemu/held-files.ts";
 import { openRunningVm, type RunningVm } from "../../../vm/qemu/running-vm.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
@@ -83,10 +85,11 @@ function openedVm(vm: RunningVm, spec: QemuSpec, sending: QemuSending): OpenedVm
     facts: {
       name,
       vm: vm.definition.uuid ?? randomUUID(),
-      files: files.map(({ kind, base, bytes, path }) => ({
+      files: files.map(({ kind, base, bytes, format, path }) => ({
         kind,
         name: base,
         bytes,
+        ...(format === undefined ? {} : { format }),
         path,
         identity: fileIdentity(path)!,
       })),
@@ -154,16 +157,19 @@ function filesOf(vm: RunningVm, asked: string | undefined, live: boolean): Vm {
   const paths = new Map([...vm.disks, ...vm.boot].map(({ file, path }) => [file, path]));
   const files = vm.definition.files
     .filter(({ kind }) => kind === "boot" || !live)
-    .map((file) => describe(file.kind, paths.get(file)!, file.name));
+    .map((file) => describe(file, paths.get(file)!));
   return { name, files };
 }
 
-function describe(kind: "disk" | "boot", path: string, base: string): VmFile {
+/** Throws MigrateError "vm-invalid" if an image that goes as it is names another file. */
+function describe({ kind, name, format }: DefinitionFile, path: string): VmFile {
   const stat = statSync(path, { bigint: true });
+  checkImage(path, { shownAs: path, declared: format, forQemu: true });
   return {
     kind,
     path,
-    base,
+    base: name,
+    format,
     bytes: Number(stat.size),
     allocatedBytes: allocatedBytes(path),
     dev: stat.dev,

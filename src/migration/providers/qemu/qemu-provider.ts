@@ -62,7 +62,7 @@ export const qemuProvider: Provider = {
   resident: residentVm,
 
   published: (record) => ({
-    disks: arrivingQemuRecord(record)?.disks.map(({ name }) => name) ?? [],
+    disks: arrivingQemuRecord(record)?.disks ?? [],
     changes: true,
   }),
 };
