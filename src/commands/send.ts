@@ -5,6 +5,7 @@ import { MigrateError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
 import { checkVmName } from "../protocol/names.ts";
 import { type Compression, highestLevel } from "../transfer/compression/compression.ts";
+import { droppable } from "../vm/qemu/left-behind.ts";
 import { flagOf, readValue, usageErrors } from "./cli/arguments.ts";
 import { homeOf, passphraseBefore, passphraseOptions, warnInsecure } from "./cli/context.ts";
 import { defineCommand } from "./cli/define-command.ts";
@@ -15,6 +16,7 @@ import {
   list,
   oneOf,
   optional,
+  repeated,
   size,
   toggle,
   wholeNumber,
@@ -91,6 +93,11 @@ export default defineCommand({
       "Of a live move: slow the VM down if it writes memory faster than the link carries it (default: on)",
       oneOf(["on", "off"]),
     ),
+    drop: repeated(
+      droppable.join("|"),
+      "Of a VM that runs: move it without these, where they cannot be carried",
+      oneOf(droppable),
+    ),
     multifd: optional(
       "N",
       `Of a VM that runs: N more connections for its RAM, at most ${limits.ramStreams - 1}`,
@@ -155,6 +162,10 @@ export default defineCommand({
           ? `${flagOf(liveFlag)} is about a live move`
           : `${flagOf(liveFlag)} is about a VM that runs, which is given as qmp:PATH`,
       );
+    if (options.drop.length > 0 && !running)
+      throw refuse("--drop is about a VM that runs, which is given as qmp:PATH");
+    if (options.drop.includes("snapshots") && options.mode === "stop")
+      throw refuse("--drop snapshots is about a live move", "--mode stop keeps the snapshots.");
     if (options.copy && options.after !== undefined)
       throw refuse("--copy and --after exclude each other", "A copy leaves the source's files as they are.");
     if (options.insecure && options.ticket !== undefined)
@@ -169,6 +180,7 @@ export default defineCommand({
           qmp: positionals[0]!.slice(qmpPrefix.length),
           name: options.name,
           live: options.mode !== "stop",
+          drop: options.drop,
           downtimeLimitMs: options.downtimeLimit ?? usualDowntimeMs,
           autoConverge: options.autoConverge !== "off",
           channels: options.multifd ?? 0,

@@ -3,6 +3,7 @@ import * as v from "valibot";
 import { imageFormats } from "./disk-head.ts";
 import { MigrateError } from "./errors.ts";
 import { count, hex, named, text } from "./fields.ts";
+import { imageShape, shapeFault } from "./image-shape.ts";
 import { limits } from "./limits.ts";
 import { checkFileName, checkVmName } from "./names.ts";
 
@@ -39,6 +40,8 @@ const machine = v.object({
         /** The size that the guest sees. */
         bytes: count(limits.vmBytes),
         allocatedBytes: count(limits.vmBytes * 2),
+        /** How its image is to be made; a source of an earlier version leaves that to the destination. */
+        image: v.optional(imageShape),
       }),
     ),
     v.maxLength(limits.files),
@@ -97,6 +100,11 @@ export function checkOffer(offer: Offer): void {
     );
   }
   const disks = machine?.disks ?? [];
+  for (const disk of disks) {
+    const fault = disk.image && shapeFault(disk.image, disk);
+    if (fault)
+      throw new MigrateError("protocol", `offer.machine.disks: an image cannot be made so: ${fault}`);
+  }
   if (files.length + disks.length > limits.files) {
     throw new MigrateError("limit", `a VM may have at most ${limits.files} files`);
   }

@@ -279,8 +279,9 @@ export class DestinationSession {
     this.#received?.leave();
     const record = this.record!;
     const { wireBytes = record.wireBytes, seconds = 0 } = this.#received?.figures ?? {};
-    const runs = providerOf(record).runsThere(record);
-    this.#context.observe(reportOf(record, { wireBytes, seconds, chunksSent: 0, runs }));
+    const provider = providerOf(record);
+    const [runs, proven] = [provider.runsThere(record), provider.provenOf(record)];
+    this.#context.observe(reportOf(record, { wireBytes, seconds, chunksSent: 0, runs, proven }));
   }
 
   #recordCancelled(): void {

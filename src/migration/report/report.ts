@@ -16,6 +16,9 @@ export function reportOf(
     downtimeMs?: number | undefined;
     /** True if the VM runs where it arrived; undefined if it is only files. */
     runs: boolean | undefined;
+    /** What the digest is about, if it is not the files. */
+    proven?: string | undefined;
+    leftBehind?: readonly string[];
   },
 ): Report {
   return {
@@ -33,6 +36,8 @@ export function reportOf(
     digest: record.digest ?? "",
     ...(figures.downtimeMs === undefined ? {} : { downtimeMs: figures.downtimeMs }),
     ...(figures.runs === undefined ? {} : { runs: figures.runs }),
+    ...(figures.proven === undefined ? {} : { proven: figures.proven }),
+    ...(figures.leftBehind?.length ? { leftBehind: [...figures.leftBehind] } : {}),
     owner: record.mode === "move" ? "destination" : "source",
     after: record.mode === "copy" ? "copy" : record.after,
   };

@@ -125,9 +125,15 @@ export class SourceSession {
     this.meter.finish();
     const { chunksSent, foundBytes, repeatedBytes, downtimeMs } = this;
     const { seconds } = this.meter;
-    const runs = providerOf(this.record).runsThere(this.record);
-    const figures = { wireBytes, chunksSent, foundBytes, repeatedBytes, seconds, downtimeMs, runs };
-    const report = reportOf(this.record, figures);
+    const { record } = this;
+    const provider = providerOf(record);
+    const figures = { wireBytes, chunksSent, foundBytes, repeatedBytes, seconds, downtimeMs };
+    const report = reportOf(record, {
+      ...figures,
+      runs: provider.runsThere(record),
+      proven: provider.provenOf(record),
+      leftBehind: provider.leftBehind(record),
+    });
     observe(report);
     return report;
   }

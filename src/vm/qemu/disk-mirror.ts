@@ -29,6 +29,7 @@ export class DiskMirror {
   readonly number: number;
   readonly #qmp: Qmp;
   readonly #node: string;
+  readonly #keepsRoom: boolean;
   readonly #target: string;
   readonly #job: string;
   readonly #ready = Promise.withResolvers<void>();
@@ -38,11 +39,15 @@ export class DiskMirror {
   #ending = false;
   #unlisten: (() => void) | undefined;
 
-  /** Takes the disk's number among those of the offer, and the name of its uppermost node. */
-  constructor(qmp: Qmp, number: number, node: string) {
+  /**
+   * Takes the disk's number among those of the offer, and the name of its uppermost node. `keepsRoom` is true if the
+   * destination's image has its room beforehand, of which zeros are to take none away.
+   */
+  constructor(qmp: Qmp, number: number, { node, keepsRoom }: { node: string; keepsRoom: boolean }) {
     this.#qmp = qmp;
     this.number = number;
     this.#node = node;
+    this.#keepsRoom = keepsRoom;
     this.#target = `${mirrorNodePrefix}${number}`;
     this.#job = `${mirrorJobPrefix}${number}`;
     this.#ready.promise.catch(() => {});
@@ -65,9 +70,9 @@ export class DiskMirror {
         "node-name": this.#target,
         server: { type: "unix", path: socketPath },
         export: `disk-${this.number}`,
-        // Zeros become holes there.
-        discard: "unmap",
-        "detect-zeroes": "unmap",
+        // Zeros become holes there, unless there are to be none.
+        discard: this.#keepsRoom ? "ignore" : "unmap",
+        "detect-zeroes": this.#keepsRoom ? "on" : "unmap",
       },
       { timeoutMs: greetTimeoutMs },
     );

@@ -9,6 +9,7 @@ import * as v from "valibot";
 import { argumentsOf, type ProcessId } from "../../platform/process-id.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { type DefinitionFile, parseDefinition, type QemuDefinition } from "./definition/definition.ts";
+import { type Besides, besidesOf, dirtyBitmaps, type ImageInfo, imageInfo } from "./image-info.ts";
 import { Qmp } from "./qmp/qmp.ts";
 import { qmpFailure } from "./qmp/qmp-error.ts";
 import { swtpmOf } from "./swtpm.ts";
@@ -25,6 +26,10 @@ export interface RunningDisk {
   allocatedBytes: number;
   /** Part of it is in other images. */
   hasBacking: boolean;
+  /** What QEMU says of its image. */
+  info: ImageInfo;
+  /** What the image holds besides the guest's data. */
+  besides: Besides;
 }
 
 export interface RunningVm {
@@ -53,11 +58,8 @@ const blockSchema = v.array(
         file: v.string(),
         drv: v.string(),
         ro: v.boolean(),
-        image: v.object({
-          "virtual-size": v.number(),
-          "actual-size": v.optional(v.number()),
-          "backing-image": v.optional(v.unknown()),
-        }),
+        image: imageInfo,
+        "dirty-bitmaps": dirtyBitmaps,
       }),
     ),
   }),
@@ -129,7 +131,11 @@ async function look(qmp: Qmp, qmpPath: string): Promise<RunningVm> {
   };
 }
 
-async function disksOf(qmp: Qmp, definition: QemuDefinition, cwd: string): Promise<RunningDisk[]> {
+/**
+ * Returns the disks of the VM that `definition` describes, as the QEMU behind `qmp` has them; `cwd` is that of its
+ * process. Throws MigrateError "vm-invalid" if QEMU has others, and QmpError.
+ */
+export async function disksOf(qmp: Qmp, definition: QemuDefinition, cwd: string): Promise<RunningDisk[]> {
   const blocks = v.parse(blockSchema, await qmp.execute("query-block"));
   const inserted = blocks.flatMap((block) => (block.inserted === undefined ? [] : [block.inserted]));
   const byPath = new Map<string, Inserted>();
@@ -166,6 +172,8 @@ async function disksOf(qmp: Qmp, definition: QemuDefinition, cwd: string): Promi
         bytes: image.image["virtual-size"],
         allocatedBytes: image.image["actual-size"] ?? 0,
         hasBacking: image.image["backing-image"] !== undefined,
+        info: image.image,
+        besides: besidesOf(image.image, image["dirty-bitmaps"]),
       };
     });
 }

@@ -39,6 +39,8 @@ export const filesProvider: Provider = {
   resumeHere: async () => {},
   retire: async (record) => retireFiles(record, ownFilesOf(record)),
   ownFiles: ownFilesOf,
+  leftBehind: () => [],
+  provenOf: () => undefined,
   answerMs: () => undefined,
   runsThere: () => undefined,
   keep: () => null,

@@ -19,10 +19,10 @@ export async function makeImages(
   staging: Staging,
   hasTpm: boolean,
 ): Promise<void> {
-  for (const { name, format, bytes } of machine.disks) {
-    const path = join(staging.folder, name);
+  for (const disk of machine.disks) {
+    const path = join(staging.folder, disk.name);
     rmSync(path, { force: true });
-    await makeBlankImage(path, format, bytes);
+    await makeBlankImage(path, disk);
   }
   if (!hasTpm) return;
   rmSync(join(staging.folder, "tpm"), { recursive: true, force: true });

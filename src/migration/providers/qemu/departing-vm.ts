@@ -5,6 +5,7 @@
  */
 import type { ControlLink } from "../../../channel/control-link.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
+import { isUsual } from "../../../protocol/image-shape.ts";
 import { limits } from "../../../protocol/limits.ts";
 import type { OfferedMachine } from "../../../protocol/offer.ts";
 import { StreamPool, type StreamResult, type StreamRoute } from "../../../transfer/streams/stream-pool.ts";
@@ -81,7 +82,10 @@ export class DepartingVm implements Departure {
     this.#ram = new RamMigration(vm.qmp);
     this.#stall = new StallWatch(options.stallLimits);
     this.#halted.promise.catch(() => {});
-    this.#mirrors = options.live ? vm.disks.map(({ node }, n) => new DiskMirror(vm.qmp, n, node)) : [];
+    this.#mirrors = options.machine.disks.map(({ image }, n) => {
+      const keepsRoom = image?.preallocation !== undefined;
+      return new DiskMirror(vm.qmp, n, { node: vm.disks[n]!.node, keepsRoom });
+    });
     this.#progress = new DepartureProgress(vm, this.#ram, this.#mirrors);
     const { bandwidthBytesPerSec } = options;
     if (bandwidthBytesPerSec !== null) this.#pace = new RamPace(bandwidthBytesPerSec);
@@ -171,6 +175,7 @@ export class DepartingVm implements Departure {
       );
     }
     this.#instance = body.instance;
+    if (body.images !== true) this.#warnOfImages(observe);
     const lost = Promise.withResolvers<never>();
     lost.promise.catch(() => {});
     link.onClosed((error) => {
@@ -188,6 +193,15 @@ export class DepartingVm implements Departure {
     );
     this.#sending.catch(() => {});
     this.#results = await Promise.race([this.#sending, lost.promise]);
+  }
+
+  /** A destination of an earlier version makes images in its own way. */
+  #warnOfImages(observe: Observer): void {
+    const shaped = this.machine.disks.filter(({ image }) => image !== undefined && !isUsual(image));
+    if (shaped.length === 0 || this.#sending !== undefined) return;
+    const names = shaped.map(({ name }) => name).join(", ");
+    const message = `the destination is of an earlier version, and does not make the images of ${names} as they are here`;
+    observe({ event: "warning", message });
   }
 
   #enter(phase: Phase, meter: ProgressMeter): void {

@@ -14,6 +14,8 @@ import { readManifest } from "../../../vm/folder/manifest.ts";
 import type { Vm, VmFile } from "../../../vm/folder/vm-folder.ts";
 import type { DefinitionFile } from "../../../vm/qemu/definition/definition.ts";
 import { HeldFiles } from "../../../vm/qemu/held-files.ts";
+import { shapeOf } from "../../../vm/qemu/image-info.ts";
+import { type Droppable, leftBehind, requireWhole } from "../../../vm/qemu/left-behind.ts";
 import { openRunningVm, type RunningVm } from "../../../vm/qemu/running-vm.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
 import type { Candidate, OpenedVm } from "../departure.ts";
@@ -29,6 +31,8 @@ export interface QemuSpec {
   name?: string | undefined;
   /** Mirror the disks while the VM runs; otherwise it is stopped first. */
   live: boolean;
+  /** What of its disks may stay behind. */
+  drop?: readonly Droppable[];
   /** In milliseconds: QEMU stops the VM once it expects to send the rest within this time. */
   downtimeLimitMs: number;
   autoConverge: boolean;
@@ -80,6 +84,7 @@ export function qemuCandidate(spec: QemuSpec, sending: QemuSending): Candidate {
 function openedVm(vm: RunningVm, spec: QemuSpec, sending: QemuSending): OpenedVm {
   const { live } = spec;
   const { name, files } = filesOf(vm, spec.name, live);
+  const left = leftBehind(vm.disks, { live, drop: spec.drop ?? [] });
   const machine = offerOf(vm, spec, sending);
   return {
     facts: {
@@ -95,7 +100,7 @@ function openedVm(vm: RunningVm, spec: QemuSpec, sending: QemuSending): OpenedVm
       })),
       folder: ownFolder(vm),
       bytes: [...files, ...machine.disks].reduce((sum, { bytes }) => sum + bytes, vm.definition.ramBytes),
-      kept: keptOf(vm),
+      kept: keptOf(vm, left),
     },
     isStill: (gone) => hasDiskOf(gone, vm),
     // Another process cannot resume what QEMU has sent.
@@ -141,13 +146,7 @@ function filesOf(vm: RunningVm, asked: string | undefined, live: boolean): Vm {
       hint: "Give it another one with --name.",
     });
   }
-  const backed = vm.disks.find(({ hasBacking }) => hasBacking);
-  if (backed !== undefined && !live) {
-    throw new MigrateError("vm-invalid", `${backed.path} is not a whole disk: it has a backing file`, {
-      side: "source",
-      hint: "--mode live flattens it on the way.",
-    });
-  }
+  if (!live) requireWhole(vm.disks);
   if (vm.definition.files.length === 0) {
     throw new MigrateError("vm-invalid", "The VM has no file at all: neither disk nor kernel nor image", {
       side: "source",
@@ -186,11 +185,12 @@ function offerOf(vm: RunningVm, { live, channels }: QemuSpec, { retryForMs }: Qe
     words: vm.argv,
     ...(vm.machineType === undefined ? {} : { machineType: vm.machineType }),
     disks: live
-      ? vm.disks.map(({ file, bytes, allocatedBytes }) => ({
+      ? vm.disks.map(({ file, path, bytes, allocatedBytes, info }) => ({
           name: file.name,
           format: file.format,
           bytes,
           allocatedBytes: Math.min(allocatedBytes, limits.vmBytes),
+          image: shapeOf(path, file.format, info),
         }))
       : [],
     channels,
@@ -198,7 +198,7 @@ function offerOf(vm: RunningVm, { live, channels }: QemuSpec, { retryForMs }: Qe
   };
 }
 
-function keptOf(vm: RunningVm): SourceQemuRecord {
+function keptOf(vm: RunningVm, leftBehind: string[]): SourceQemuRecord {
   const retire = [...vm.disks.map(({ path }) => path), ...(vm.tpm === null ? [] : [vm.tpm.stateFolder])];
   return {
     side: "source",
@@ -207,6 +207,7 @@ function keptOf(vm: RunningVm): SourceQemuRecord {
     wasRunning: vm.running,
     retire: retire.map((path) => ({ path, identity: fileIdentity(path)! })),
     tpm: vm.tpm && { swtpm: vm.tpm.swtpm },
+    leftBehind,
   };
 }
 

@@ -1,0 +1,273 @@
+/** What the images of running guests are besides the guests' data: kept, refused by name, or dropped on a person's word. */
+import { describe, expect, test } from "bun:test";
+import { copyFileSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import type { RunningGuest } from "../../support/guests/running-guest.ts";
+import type { RunningHosts } from "../../support/moves/running-hosts.ts";
+import { eachTestHasRunningHosts } from "../../support/moves/running-hosts-of-tests.ts";
+import { doneOf, expectMoved, failureOf } from "../../support/moves/whole-move.ts";
+import { runChild } from "../../support/system/child.ts";
+
+let at: RunningHosts;
+
+eachTestHasRunningHosts((made) => {
+  at = made;
+});
+
+const mib = 2 ** 20;
+
+interface Kind {
+  name: string;
+  format: "raw" | "qcow2";
+  /** Of qemu-img create. */
+  options: string;
+}
+
+/** A kind of image each; the names are the files'. */
+const kinds: Kind[] = [
+  { name: "usual.qcow2", format: "qcow2", options: "" },
+  { name: "extended.qcow2", format: "qcow2", options: "extended_l2=on,cluster_size=128k" },
+  { name: "large.qcow2", format: "qcow2", options: "cluster_size=2M,lazy_refcounts=on" },
+  { name: "small.qcow2", format: "qcow2", options: "cluster_size=512,refcount_bits=64" },
+  { name: "old.qcow2", format: "qcow2", options: "compat=0.10" },
+  { name: "zstd.qcow2", format: "qcow2", options: "compression_type=zstd,refcount_bits=1" },
+  { name: "tables.qcow2", format: "qcow2", options: "preallocation=metadata" },
+  { name: "full.qcow2", format: "qcow2", options: "preallocation=falloc" },
+  { name: "full.raw", format: "raw", options: "preallocation=falloc" },
+];
+
+async function create({ name, format, options }: Kind, sizeMiB = 16): Promise<string> {
+  mkdirSync(join(at.folder, "web1"), { recursive: true });
+  const path = join(at.folder, "web1", name);
+  await runChild([
+    ...["qemu-img", "create", "-q", "-f", format, ...(options === "" ? [] : ["-o", options])],
+    ...[path, `${sizeMiB}M`],
+  ]);
+  return path;
+}
+
+/** Writes where the test guest never does. */
+async function write(path: string, format: string, command: string): Promise<void> {
+  await runChild(["qemu-io", "-f", format, "-c", command, path]);
+}
+
+interface Info {
+  "format-specific"?: { data: Record<string, unknown> };
+  "cluster-size"?: number;
+  snapshots?: { name: string }[];
+}
+
+async function infoOf(path: string, format: string): Promise<Info> {
+  return JSON.parse(await runChild(["qemu-img", "info", "-U", "-f", format, "--output=json", path]));
+}
+
+/** How an image was made, as far as it shows. */
+async function shapeOf(path: string, format: string) {
+  const { "format-specific": specific, "cluster-size": clusterBytes } = await infoOf(path, format);
+  const { bitmaps, ...data } = specific?.data ?? {};
+  const { size, blocks } = statSync(path);
+  return format === "raw"
+    ? { isFull: blocks * 512 >= 16 * mib }
+    : { clusterBytes, data, hasTables: size >= 16 * mib, isFull: blocks * 512 >= 16 * mib };
+}
+
+/** What is on the guest's disk from 4 to 12 MiB. */
+async function contentOf(path: string, format: string): Promise<Buffer> {
+  const raw = `${path}.whole`;
+  await runChild(["qemu-img", "convert", "-U", "-f", format, "-O", "raw", path, raw]);
+  return readFileSync(raw).subarray(4 * mib, 12 * mib);
+}
+
+interface Image {
+  path: string;
+  format: "raw" | "qcow2";
+}
+
+/** A guest on these images, booted anew: they are what they are. */
+const guestOn = (images: readonly Image[]) =>
+  at.guest({ disks: images.map(({ path, format }) => ({ name: basename(path), format })), extraArgs: [] });
+
+/** What `migrate explain` says of the guest. */
+async function explained(guest: RunningGuest, ...flags: string[]) {
+  const explain = at.hosts.source(["explain", `qmp:${guest.qmpPath}`, ...flags]);
+  await explain.exit;
+  return explain.events.at(-1) as unknown as { refused: string[]; notes: string[] };
+}
+
+// [VM-9]
+test("every kind of image is made at the destination as it was, and holds the same", async () => {
+  const disks: Image[] = [];
+  for (const kind of kinds) {
+    const path = await create(kind);
+    await write(path, kind.format, "write -P 7 5M 3M");
+    await write(path, kind.format, "write -z 9M 1M");
+    disks.push({ path, format: kind.format });
+  }
+  const shapes = await Promise.all(disks.map(({ path, format }) => shapeOf(path, format)));
+  expect(shapes[0]).not.toEqual(shapes[1]!);
+  const guest = await guestOn(disks);
+  await guest.waitForTick(1);
+  await at.serve();
+  const done = await doneOf(at.send(guest));
+  expect(done).toMatchObject({ proven: expect.stringContaining("not of the images") });
+  const arrived = at.arrived();
+  await arrived.waitForTick(guest.ticks().length + 1);
+  await arrived.kill();
+  for (const [i, { path, format }] of disks.entries()) {
+    const there = join(at.hosts.store, "web1", basename(path));
+    expect({ path, ...(await shapeOf(there, format)) }).toEqual({ path, ...shapes[i]! });
+    if (format === "qcow2") await runChild(["qemu-img", "check", "-q", "-f", format, there]);
+    const content = await contentOf(there, format);
+    expect(content.equals(await contentOf(`${path}.migrated`, format))).toBe(true);
+    expect([content[mib], content[4 * mib], content[5.5 * mib]]).toEqual([7, 0, 0]);
+  }
+  const { files } = JSON.parse(readFileSync(join(at.hosts.store, "web1", "vm.json"), "utf8"));
+  expect(files.filter(({ kind }: { kind: string }) => kind === "disk")).toEqual(
+    disks.map(({ path, format }) => ({ kind: "disk", file: basename(path), format })),
+  );
+});
+
+describe("internal snapshots and dirty bitmaps", () => {
+  /** Images that hold more than a mirror carries; a version 2 image has no bitmaps. */
+  async function fullImages() {
+    const path = await create({ name: "db.qcow2", format: "qcow2", options: "" });
+    const old = await create({ name: "old.qcow2", format: "qcow2", options: "compat=0.10" });
+    for (const image of [path, old]) {
+      await write(image, "qcow2", "write -P 1 5M 1M");
+      await runChild(["qemu-img", "snapshot", "-c", "before", image]);
+      await write(image, "qcow2", "write -P 2 5M 1M");
+    }
+    await runChild(["qemu-img", "bitmap", "--add", path, "backup-1"]);
+    return [path, old].map((image): Image => ({ path: image, format: "qcow2" }));
+  }
+
+  test("are refused by a live move, by name and with what keeps them, as explain says beforehand; --mode stop keeps them", async () => {
+    const disks = await fullImages();
+    const guest = await guestOn(disks);
+    await guest.waitForTick(1);
+    await at.serve();
+    const failure = await failureOf(at.send(guest));
+    expect(failure).toMatchObject({ code: "policy", side: "source", exitCode: 6 });
+    for (const words of [
+      "the internal snapshots of db.qcow2 (before) cannot be carried by a live move",
+      "the dirty bitmaps of db.qcow2 (backup-1) cannot be carried by a live move",
+      "the internal snapshots of old.qcow2 (before)",
+    ])
+      expect(failure.message).toContain(words);
+    expect(failure.hint).toContain("--mode stop keeps the snapshots");
+    expect(failure.hint).toContain("--drop bitmaps");
+    expect([at.inStore(), at.processesAtDestination()]).toEqual([[], []]);
+    expect((await explained(guest)).refused).toEqual([`${failure.message}. ${failure.hint}`]);
+    expect((await explained(guest, "--mode", "stop")).refused).toEqual([]);
+    const dropping = await explained(guest, "--drop", "snapshots", "--drop", "bitmaps");
+    expect(dropping.refused).toEqual([]);
+    expect(dropping.notes).toContain("the internal snapshots of db.qcow2 (before) stay behind");
+
+    await guest.waitForTick(guest.ticks().length + 1);
+    const done = await doneOf(at.send(guest, ["--mode", "stop"]));
+    expect(done).toMatchObject({ proven: expect.stringContaining("of its files") });
+    expect("leftBehind" in done).toBe(false);
+    const arrived = at.arrived();
+    await arrived.waitForTick(guest.ticks().length + 1);
+    await arrived.kill();
+    for (const { path } of disks) {
+      const there = join(at.hosts.store, "web1", basename(path));
+      const { snapshots } = await infoOf(there, "qcow2");
+      expect(snapshots?.map(({ name }) => name)).toEqual(["before"]);
+      copyFileSync(there, `${there}.copy`);
+      await runChild(["qemu-img", "snapshot", "-a", "before", `${there}.copy`]);
+      expect((await contentOf(`${there}.copy`, "qcow2"))[mib]).toBe(1);
+      expect((await contentOf(there, "qcow2"))[mib]).toBe(2);
+    }
+    const [db] = disks;
+    const info = await infoOf(join(at.hosts.store, "web1", basename(db!.path)), "qcow2");
+    expect(info["format-specific"]?.data.bitmaps).toMatchObject([{ name: "backup-1" }]);
+  });
+
+  test("stay behind where a person says so, which is said before and after", async () => {
+    const disks = await fullImages();
+    const guest = await guestOn(disks);
+    await guest.waitForTick(1);
+    await at.serve();
+    expect(await failureOf(at.send(guest, ["--drop", "snapshots"]))).toMatchObject({
+      code: "policy",
+      message: "the dirty bitmaps of db.qcow2 (backup-1) cannot be carried by a live move",
+    });
+    const send = at.send(guest, ["--drop", "snapshots", "--drop", "bitmaps"]);
+    await doneOf(send);
+    const { events } = send;
+    const what = [
+      "the internal snapshots of db.qcow2 (before)",
+      "the dirty bitmaps of db.qcow2 (backup-1)",
+      "the internal snapshots of old.qcow2 (before)",
+    ];
+    const at0 = events.findIndex(({ event }) => event === "session");
+    for (const part of what) {
+      const said = events.findIndex(
+        ({ event, message }) => event === "notice" && String(message).includes(`goes without ${part}`),
+      );
+      expect(said).toBeGreaterThanOrEqual(0);
+      expect(said).toBeLessThan(at0);
+    }
+    expect(events.at(-1)).toMatchObject({ event: "done", leftBehind: what });
+    await expectMoved(at, guest);
+    const kept = await infoOf(`${disks[0]!.path}.migrated`, "qcow2");
+    expect(kept.snapshots?.map(({ name }) => name)).toEqual(["before"]);
+  });
+
+  test("in QEMU's memory alone are refused by every move", async () => {
+    const path = await create({ name: "db.qcow2", format: "qcow2", options: "" });
+    const guest = await guestOn([{ path, format: "qcow2" }]);
+    await guest.waitForTick(1);
+    const qmp = await guest.watch();
+    const [block] = (await qmp.execute("query-block")) as { inserted: { "node-name": string } }[];
+    await qmp.execute("block-dirty-bitmap-add", { node: block!.inserted["node-name"], name: "passing" });
+    await at.serve();
+    for (const flags of [[], ["--mode", "stop"]]) {
+      expect(await failureOf(at.send(guest, flags))).toMatchObject({
+        code: "policy",
+        message: "the dirty bitmaps in QEMU's memory of db.qcow2 (passing) cannot be carried by any move",
+      });
+    }
+    const done = await doneOf(at.send(guest, ["--drop", "bitmaps"]));
+    expect(done).toMatchObject({ leftBehind: [expect.stringContaining("passing")] });
+  });
+});
+
+// [IMG-2]
+test("a raw disk on which a guest wrote the head of an image that names a file goes on as raw, running and stored", async () => {
+  const path = await create({ name: "data.raw", format: "raw", options: "" });
+  const evil = join(at.folder, "evil");
+  await runChild([
+    "qemu-img",
+    "create",
+    "-q",
+    "-f",
+    "qcow2",
+    "-u",
+    "-F",
+    "raw",
+    "-b",
+    "/etc/passwd",
+    evil,
+    "1M",
+  ]);
+  const head = readFileSync(evil).subarray(0, 4096);
+  const bytes = readFileSync(path);
+  head.copy(bytes);
+  writeFileSync(path, bytes);
+  const guest = await guestOn([{ path, format: "raw" }]);
+  await guest.waitForTick(1);
+  await at.serve();
+  const done = await doneOf(at.send(guest));
+  expect(done.runs).toBe(true);
+  await at.arrived().kill();
+  const back = await at.back();
+  await doneOf(back.send(join(at.hosts.store, "web1")));
+  const there = readFileSync(join(back.store, "web1", "data.raw"));
+  // The guest's first tick is in the second sector.
+  expect(there.subarray(0, 512).equals(head.subarray(0, 512))).toBe(true);
+  expect(there.toString("latin1", 512, 518)).toBe("tick 1");
+  const { files } = JSON.parse(readFileSync(join(back.store, "web1", "vm.json"), "utf8"));
+  expect(files).toMatchObject([{ kind: "disk", file: "data.raw", format: "raw" }]);
+});
