@@ -93,6 +93,8 @@ const schemas = {
       files: v.pipe(v.array(digest), v.maxLength(limits.files)),
       /** Of a running VM: what went to the destination on each stream. */
       streams: v.optional(v.pipe(v.array(sealedStream), v.maxLength(limits.ramStreams + limits.files))),
+      /** Of a running VM: true if it was paused at the switchover, and is to stay so. */
+      paused: v.optional(v.boolean()),
     }),
     v.check(({ files, streams }) => files.length > 0 || streams !== undefined, "a VM has at least one file"),
   ),

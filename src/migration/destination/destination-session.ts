@@ -26,7 +26,7 @@ import { NeverRan } from "../providers/never-ran.ts";
 import { offeredProvider, providerOf } from "../providers/providers.ts";
 import { reportOf } from "../report/report.ts";
 import { reply } from "./destination-replies.ts";
-import { checkNameFree, checkNewOffer, checkSameOffer } from "./offer-check.ts";
+import { checkNameFree, checkNewOffer, checkRepeatedOffer } from "./offer-check.ts";
 import { isPublishedBy } from "./published-manifest.ts";
 import type { PublishedSessions } from "./published-sessions.ts";
 import { ReceivedVm, type ReceivedVmContext } from "./received-vm.ts";
@@ -93,10 +93,7 @@ export class DestinationSession {
    */
   async request(request: DestinationRequest, asker: Asker, body: unknown): Promise<void> {
     const record = this.record;
-    if (record && request === "offer") {
-      const offer = body as Offer;
-      checkSameOffer(record, offer, providerOf(record).keep(offer));
-    }
+    if (record && request === "offer") this.#again(record, body as Offer);
     const state = await this.#state(request === "offer" ? (body as Offer).mode : "move", asker.peer);
     clearTimeout(this.#patience);
     try {
@@ -109,6 +106,21 @@ export class DestinationSession {
       });
       await this.#carryOut(await this.#state(state.mode), { type: "never-ran" }, asker, body);
     }
+  }
+
+  /** Checks a repeated offer, and takes from it what may have changed. Throws MigrateError. */
+  #again(record: SessionRecord, offer: Offer): void {
+    const provider = providerOf(record);
+    const { policy, store } = this.#context;
+    const check = () => provider.check(offer, policy);
+    const takenBytes = () => this.#vm().files.staging.allocatedBytes();
+    const isOpen = record.state === "receiving" || record.state === "ready";
+    const sameKept = provider.sameKept(record, offer);
+    const hasGrown = checkRepeatedOffer(record, offer, { sameKept, check, takenBytes, store });
+    if (!hasGrown || !isOpen) return;
+    const files = record.files.map((file, i) => ({ ...file, bytes: offer.files[i]!.bytes }));
+    this.#writer.write("sizes", { files, bytes: check().bytes });
+    this.#received?.grow(this.record!);
   }
 
   /**
@@ -250,8 +262,14 @@ export class DestinationSession {
   }
 
   #recordReady(seal: MessageBody<"seal">): void {
-    const files = this.record!.files.map((file, i) => ({ ...file, digest: seal.files[i]! }));
-    this.#writer.step("ready", { phase: "seal", digest: seal.digest, files });
+    const { files } = this.record!;
+    const kept = providerOf(this.record!).sealed(this.record!, seal);
+    this.#writer.step("ready", {
+      phase: "seal",
+      digest: seal.digest,
+      files: files.map((file, i) => ({ ...file, digest: seal.files[i]! })),
+      ...(kept === undefined ? {} : { kept }),
+    });
   }
 
   /** Gives the VM its final name; does nothing if that has been done. */

@@ -1,11 +1,10 @@
 /** Checks an offer against the destination's own rules, before anything is made for it. */
 import { lstatSync } from "node:fs";
 import { join } from "node:path";
-import { isDeepStrictEqual } from "node:util";
 import { freeBytes } from "../../platform/filesystem.ts";
 import { type ErrorCode, MigrateError } from "../../protocol/errors.ts";
 import { type Offer, providerName } from "../../protocol/offer.ts";
-import type { Journal, JournalFile, SessionRecord } from "../journal/journal.ts";
+import type { Journal, SessionRecord } from "../journal/journal.ts";
 import type { CheckedOffer } from "../providers/provider.ts";
 
 const refusal = (code: ErrorCode, message: string) =>
@@ -33,7 +32,11 @@ export function checkNewOffer(
   if (open.length >= maxSessions) {
     throw refusal("busy", `the destination has ${open.length} sessions already, which is its limit`);
   }
-  const { roomBytes } = check();
+  requireRoom(store, check().roomBytes);
+}
+
+/** Throws MigrateError "no-room" if the store has less than that free. */
+function requireRoom(store: string, roomBytes: number): void {
   const free = freeBytes(store);
   if (roomBytes > free) {
     throw refusal("no-room", `the VM needs ${roomBytes} bytes, the destination's store has ${free} free`);
@@ -52,20 +55,37 @@ export function checkNameFree(store: string, name: string): void {
 }
 
 /**
- * Throws MigrateError "policy" if a session's repeated offer is not about the same VM; `kept` is what the
- * provider keeps of the repeated offer.
+ * Checks a session's repeated offer. Returns true if it is the same but for disks that are longer than they were
+ * (SPEC.md, VM-9); `sameKept` tells whether the rest is, `takenBytes` what the session's files take already.
+ * Throws MigrateError "policy" if it is not about the same VM, "no-room", and what `check` throws.
  */
-export function checkSameOffer(record: SessionRecord, offer: Offer, kept: object | null): void {
-  const files = (list: readonly (Pick<JournalFile, "kind" | "name" | "bytes"> & { format?: unknown })[]) =>
-    JSON.stringify(list.map(({ kind, name, bytes, format }) => [kind, name, bytes, format]));
+export function checkRepeatedOffer(
+  record: SessionRecord,
+  offer: Offer,
+  {
+    sameKept,
+    check,
+    takenBytes,
+    store,
+  }: { sameKept: boolean; check: () => CheckedOffer; takenBytes: () => number; store: string },
+): boolean {
+  const files = (list: readonly { kind: string; name: string; format?: unknown }[]) =>
+    JSON.stringify(list.map(({ kind, name, format }) => [kind, name, format]));
+  const grown = offer.files.filter(({ bytes }, i) => bytes !== record.files[i]?.bytes);
   if (
     record.name !== offer.name ||
     record.mode !== offer.mode ||
     record.tagKey !== offer.tagKey ||
     files(record.files) !== files(offer.files) ||
     record.provider !== providerName(offer) ||
-    !isDeepStrictEqual(record.kept, kept)
+    !sameKept ||
+    // Only QEMU makes a file longer, and only that of a disk.
+    grown.some(({ kind }) => kind !== "disk" || offer.machine === undefined) ||
+    record.files.some(({ bytes }, i) => offer.files[i]!.bytes < bytes)
   ) {
     throw refusal("policy", "the session was begun with other files than are offered now");
   }
+  if (grown.length === 0) return false;
+  requireRoom(store, check().roomBytes - takenBytes());
+  return true;
 }

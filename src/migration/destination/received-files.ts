@@ -15,7 +15,7 @@ import { type StagedFile, Staging } from "../../vm/folder/staging.ts";
 
 export class ReceivedFiles {
   readonly staging: Staging;
-  readonly #files: readonly StagedFile[];
+  #files: readonly StagedFile[];
   readonly #tagKey: Buffer;
   #tables: TagTable[] | undefined;
   /** The staged files' stamp when no lane was writing: the tags hold as long as it stays the same. */
@@ -85,6 +85,13 @@ export class ReceivedFiles {
     this.#used = true;
     if (!this.#mixed)
       this.#came = this.#files.map(({ bytes }) => new Uint8Array(Math.ceil(chunkCount(bytes) / 8)));
+  }
+
+  /** The same files, of which some are longer now; `takeStock` makes them so, and reads what is there. */
+  grow(files: readonly StagedFile[]): void {
+    this.#files = files;
+    this.staging.grow(files);
+    this.forget();
   }
 
   /** Remembers the files' stamp; to be called while no lane writes. */

@@ -48,7 +48,7 @@ export interface ReceivedVmContext {
 export class ReceivedVm {
   readonly files: ReceivedFiles;
   readonly #arrival: Arrival;
-  readonly #offered: Offered;
+  #offered: Offered;
   readonly #context: ReceivedVmContext;
   #laneToken: Buffer | undefined;
   /** Where the lanes of the last ACCEPT look up what the store has already. */
@@ -76,6 +76,12 @@ export class ReceivedVm {
       failed: context.failed,
       received: (wireBytes, handedOnBytes) => this.#received(wireBytes, handedOnBytes),
     });
+  }
+
+  /** Files of the VM are longer than they were: `offered` is what it is now. */
+  grow(offered: Offered): void {
+    this.#offered = offered;
+    this.files.grow(offered.files);
   }
 
   /**
@@ -185,7 +191,7 @@ export class ReceivedVm {
     this.#laneToken = undefined;
     await this.quieten();
     this.phase("seal");
-    await this.#arrival.seal(streams);
+    await this.#arrival.seal(seal);
     await this.files.seal(name, seal.digest, seal.files, streams);
     this.#checkImages();
   }

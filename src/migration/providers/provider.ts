@@ -1,5 +1,6 @@
 /** What each kind of VM provides: how its sessions end at the source, and how such a VM arrives. */
 import type { ImageFormat } from "../../protocol/disk-head.ts";
+import type { MessageBody } from "../../protocol/messages.ts";
 import type { Offer } from "../../protocol/offer.ts";
 import type { SessionRecord } from "../journal/journal.ts";
 import type { Arrival, ArrivalOptions, Offered, Resident } from "./arrival.ts";
@@ -55,6 +56,10 @@ export interface Provider {
 
   /** Destination: what the journal keeps of an offer. */
   keep(offer: Offer): object | null;
+  /** Destination: true if a repeated offer has the same of what is kept of it. */
+  sameKept(record: SessionRecord, offer: Offer): boolean;
+  /** Destination: what is to be kept once the VM was sealed; undefined if that is what is kept already. */
+  sealed(record: SessionRecord, seal: MessageBody<"seal">): object | undefined;
   /**
    * Destination: checks an offer, before anything is made for it. Throws MigrateError "policy" or "limit".
    */

@@ -22,7 +22,7 @@ export class SourceAttempt {
   #aborted: MigrateError | undefined;
   readonly #abortion = Promise.withResolvers<never>();
   #laneToken = "";
-  readonly #files: SourceFiles;
+  #files: SourceFiles;
 
   constructor(session: SourceSession) {
     this.#session = session;
@@ -189,6 +189,7 @@ export class SourceAttempt {
         // The last check before the release: the files are still those that were sent, and nobody has asked
         // to stop.
         departure?.files.verify();
+        await departure?.requireStill();
         if (session.interrupted) throw session.interruption();
         session.meter.phase("handover");
         break;
@@ -209,11 +210,19 @@ export class SourceAttempt {
     if (!(await this.#steps.perform(action))) throw new MigrateError("bug", `nobody carries out ${action}`);
   }
 
-  /** Sends the offer, and receives which parts of it the destination already has. */
+  /**
+   * Sends the offer, and receives which parts of it the destination already has. A VM that is to stand still does so
+   * first: what it was before may have changed.
+   */
   async #offer(): Promise<void> {
-    const { meter, record, options } = this.#session;
+    const session = this.#session;
+    const { meter, options } = session;
     const { link } = this.#current!;
     meter.phase("prepare");
+    await options.departure?.standStill();
+    if (options.departure !== null) session.takeSizes();
+    const { record } = session;
+    this.#files = new SourceFiles(session);
     link.onInventory = (payload) => this.#files.inventory(payload);
     link.send("offer", {
       name: record.name,
@@ -229,7 +238,7 @@ export class SourceAttempt {
         name,
         bytes,
         ...(format === undefined ? {} : { format }),
-        allocatedBytes: options.departure?.allocatedBytes[i] ?? 0,
+        allocatedBytes: options.departure?.files.allocatedBytes(i) ?? 0,
       })),
     });
     const { body } = await link.expect("accept");
@@ -255,9 +264,9 @@ export class SourceAttempt {
       laneToken: this.#laneToken,
     });
     if (this.#aborted) this.#transferring.abort(this.#aborted);
-    await this.#transferring.run();
+    const outcome = await this.#transferring.run();
     this.#transferring = undefined;
-    await this.#step({ type: "transferred" });
+    await this.#step({ type: outcome });
   }
 
   #seal(): void {
@@ -268,7 +277,13 @@ export class SourceAttempt {
     const { vm: digest, files } = session.digests();
     session.write("sealed", { digest, phase: "seal" });
     const streams = departure?.streams && [...departure.streams];
-    this.#current!.link.send("seal", { digest, files, ...(streams === undefined ? {} : { streams }) });
+    const paused = departure?.isPaused;
+    this.#current!.link.send("seal", {
+      digest,
+      files,
+      ...(streams === undefined ? {} : { streams }),
+      ...(paused === undefined ? {} : { paused }),
+    });
   }
 
   #refusal(event: SourceEvent): MigrateError {

@@ -59,6 +59,25 @@ export class SourceSession {
     this.options = options;
     this.meter = new ProgressMeter(this.record, options.observe, options.journal, options.now);
     this.tags = this.record.files.map(({ bytes }) => new SourceTags(bytes));
+    options.departure?.onKept((kept) => this.write("kept", { kept }));
+  }
+
+  /**
+   * Records the sizes of the files as the departure has them now. Returns false if they are those of the record: of
+   * a VM that stood still from the beginning they are.
+   */
+  takeSizes(): boolean {
+    const { files, bytes } = this.record;
+    const now = files.map((_, i) => this.options.departure!.files.bytes(i));
+    if (files.every((file, i) => file.bytes === now[i])) return false;
+    for (const [i, file] of files.entries()) {
+      if (file.bytes !== now[i]) this.tags[i] = new SourceTags(now[i]!);
+    }
+    this.write("sizes", {
+      files: files.map((file, i) => ({ ...file, bytes: now[i]! })),
+      bytes: files.reduce((sum, file, i) => sum + now[i]! - file.bytes, bytes),
+    });
+    return true;
   }
 
   /** The session's record as it is in the journal now. */

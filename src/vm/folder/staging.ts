@@ -44,15 +44,24 @@ export function relativePath({ kind, name }: Pick<StagedFile, "kind" | "name">):
 export class Staging {
   readonly folder: string;
   readonly store: string;
-  readonly files: readonly StagedFile[];
+  #files: readonly StagedFile[];
   /** Where the files land, in their order. */
   readonly places: readonly DiskPlace[];
 
   constructor(store: string, session: string, files: readonly StagedFile[]) {
     this.store = store;
     this.folder = stagingPath(store, session);
-    this.files = files;
+    this.#files = files;
     this.places = files.map((file) => new FilePlace(join(this.folder, relativePath(file))));
+  }
+
+  get files(): readonly StagedFile[] {
+    return this.#files;
+  }
+
+  /** The same files with other sizes; `prepare` gives them to what is there. */
+  grow(files: readonly StagedFile[]): void {
+    this.#files = files;
   }
 
   get paths(): readonly string[] {

@@ -3,6 +3,7 @@
  * held. QEMU's own locks keep others away; what QEMU itself writes shows in the files' times.
  */
 import { type BigIntStats, closeSync, fstatSync, openSync } from "node:fs";
+import { statBlockBytes } from "../../platform/filesystem.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import type { OpenFiles } from "../folder/open-files.ts";
 import type { VmFile } from "../folder/vm-folder.ts";
@@ -37,6 +38,14 @@ export class HeldFiles implements OpenFiles {
 
   fd(index: number): number {
     return this.#files[index]!.fd;
+  }
+
+  bytes(index: number): number {
+    return Number(this.#files[index]!.before.size);
+  }
+
+  allocatedBytes(index: number): number {
+    return Number(this.#files[index]!.before.blocks) * statBlockBytes;
   }
 
   verify(): void {

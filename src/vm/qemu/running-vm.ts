@@ -9,7 +9,10 @@ import * as v from "valibot";
 import { argumentsOf, type ProcessId } from "../../platform/process-id.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { type DefinitionFile, parseDefinition, type QemuDefinition } from "./definition/definition.ts";
+import { requireMovable, runState } from "./guest-watch.ts";
+import { type Hardware, hardwareOf } from "./hardware.ts";
 import { type Besides, besidesOf, dirtyBitmaps, type ImageInfo, imageInfo } from "./image-info.ts";
+import { requireUnused } from "./others-work.ts";
 import { Qmp } from "./qmp/qmp.ts";
 import { qmpFailure } from "./qmp/qmp-error.ts";
 import { swtpmOf } from "./swtpm.ts";
@@ -47,6 +50,8 @@ export interface RunningVm {
   tpm: { stateFolder: string; swtpm: ProcessId } | null;
   /** False if it is paused. */
   running: boolean;
+  /** What it consists of, by its QEMU's word. */
+  hardware: Hardware;
 }
 
 const blockSchema = v.array(
@@ -66,7 +71,6 @@ const blockSchema = v.array(
 );
 type Inserted = NonNullable<v.InferOutput<typeof blockSchema>[number]["inserted"]>;
 
-const statusSchema = v.object({ running: v.boolean(), status: v.string() });
 const machinesSchema = v.array(v.object({ name: v.string(), alias: v.optional(v.string()) }));
 
 function invalid(message: string, hint?: string): MigrateError {
@@ -109,11 +113,11 @@ async function look(qmp: Qmp, qmpPath: string): Promise<RunningVm> {
     );
   }
   const cwd = readlinkSync(`/proc/${process.pid}/cwd`);
+  // Asked first: what changes while the rest is looked at shows at the next look.
+  const hardware = await hardwareOf(qmp);
   const definition = parseDefinition(argv);
-  const { status, running } = v.parse(statusSchema, await qmp.execute("query-status"));
-  if (status !== "running" && status !== "paused" && status !== "postmigrate" && status !== "suspended") {
-    throw invalid(`The VM is in the state "${status}", in which it cannot be moved`);
-  }
+  const running = requireMovable(await runState(qmp));
+  await requireUnused(qmp);
   const disks = await disksOf(qmp, definition, cwd);
   return {
     qmpPath,
@@ -128,6 +132,7 @@ async function look(qmp: Qmp, qmpPath: string): Promise<RunningVm> {
       .map((file) => ({ file, path: realPath(file.path, cwd) })),
     tpm: tpmOf(definition, cwd),
     running,
+    hardware,
   };
 }
 

@@ -14,8 +14,8 @@ const arrival: Arrival = {
   start: async () => {
     throw new MigrateError("bug", "a VM of files alone has nothing to start");
   },
-  seal: async (sent) => {
-    if (sent.length === 0) return;
+  seal: async ({ streams = [] }) => {
+    if (streams.length === 0) return;
     throw new MigrateError("protocol", "the seal names streams, and the VM does not run");
   },
   checkReady: async () => {},
@@ -44,6 +44,8 @@ export const filesProvider: Provider = {
   answerMs: () => undefined,
   runsThere: () => undefined,
   keep: () => null,
+  sameKept: () => true,
+  sealed: () => undefined,
   check: ({ files }: Offer) => ({
     bytes: files.reduce((sum, { bytes }) => sum + bytes, 0),
     // Holes need no room, whatever the file's size.

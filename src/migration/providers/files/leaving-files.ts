@@ -104,8 +104,8 @@ function departure(vm: Vm): Departure {
   }
   return {
     files,
-    allocatedBytes: vm.files.map(({ allocatedBytes }) => allocatedBytes),
     machine: undefined,
+    isPaused: undefined,
     streamed: [],
     isLive: false,
     isResumable: true,
@@ -114,7 +114,9 @@ function departure(vm: Vm): Departure {
     failure: undefined,
     stoppedAtMs: undefined,
     patienceMs: Number.POSITIVE_INFINITY,
-    standStill: async () => {},
+    onKept: () => {},
+    standStill: () => files.settled(),
+    requireStill: async () => {},
     rewritten: () => [],
     carry: async () => {},
     halt: async () => {},

@@ -30,7 +30,7 @@ import {
   vmLinkName,
 } from "./arriving-command.ts";
 import { makeImages, syncImages } from "./arriving-images.ts";
-import type { ArrivingQemuRecord } from "./qemu-records.ts";
+import { type ArrivingQemuRecord, staysPaused } from "./qemu-records.ts";
 import { streamFailureMs } from "./stream-failure.ts";
 
 /** How long QEMU may take to load the devices after it received the last byte. */
@@ -53,6 +53,8 @@ export class ArrivingVm implements Arrival {
   /** True once QEMU holds all of the VM. */
   #whole = false;
   #over = false;
+  /** What SEAL said in this process. */
+  #sealedPaused: boolean | undefined;
   /**
    * Whether this process has seen the VM run here; "maybe" if QEMU was told to resume it and has not
    * answered.
@@ -173,8 +175,9 @@ export class ArrivingVm implements Arrival {
    * Compares the received streams with the source's results in SEAL, and waits until QEMU has loaded the VM.
    * Throws MigrateError "integrity", "protocol", "qemu-failed", or what the store fails with.
    */
-  async seal(sent: NonNullable<MessageBody<"seal">["streams"]>): Promise<void> {
+  async seal({ streams: sent = [], paused }: Pick<MessageBody<"seal">, "streams" | "paused">): Promise<void> {
     const { machine } = this.#options;
+    this.#sealedPaused = paused;
     const streams = this.#streams;
     const qemu = this.#qemu;
     if (streams === undefined || qemu === undefined) throw this.#notStarted();
@@ -242,7 +245,10 @@ export class ArrivingVm implements Arrival {
     const qmp = this.#qemu?.qmp;
     if (qmp === undefined || qmp.isClosed) throw failed("ended");
     try {
-      if (this.#options.machine.paused === true) await qmp.execute("query-status");
+      const { machine } = this.#options;
+      const sealedPaused = this.#sealedPaused ?? machine.sealedPaused;
+      if (staysPaused({ ...machine, ...(sealedPaused === undefined ? {} : { sealedPaused }) }))
+        await qmp.execute("query-status");
       else {
         const answer = await resumeGuest(qmp, () => {
           this.#ran = "maybe";

@@ -86,6 +86,7 @@ function openedVm(vm: RunningVm, spec: QemuSpec, sending: QemuSending): OpenedVm
   const { name, files } = filesOf(vm, spec.name, live);
   const left = leftBehind(vm.disks, { live, drop: spec.drop ?? [] });
   const machine = offerOf(vm, spec, sending);
+  const kept = keptOf(vm, left);
   return {
     facts: {
       name,
@@ -100,7 +101,7 @@ function openedVm(vm: RunningVm, spec: QemuSpec, sending: QemuSending): OpenedVm
       })),
       folder: ownFolder(vm),
       bytes: [...files, ...machine.disks].reduce((sum, { bytes }) => sum + bytes, vm.definition.ramBytes),
-      kept: keptOf(vm, left),
+      kept,
     },
     isStill: (gone) => hasDiskOf(gone, vm),
     // Another process cannot resume what QEMU has sent.
@@ -108,8 +109,9 @@ function openedVm(vm: RunningVm, spec: QemuSpec, sending: QemuSending): OpenedVm
     depart: (session) =>
       new DepartingVm(vm, {
         files: HeldFiles.open(files),
-        allocatedBytes: files.map(({ allocatedBytes }) => allocatedBytes),
         machine,
+        kept,
+        session,
         live,
         downtimeLimitMs: spec.downtimeLimitMs,
         channels: spec.channels,
@@ -178,10 +180,13 @@ function describe({ kind, name, format }: DefinitionFile, path: string): VmFile 
   };
 }
 
-function offerOf(vm: RunningVm, { live, channels }: QemuSpec, { retryForMs }: QemuSending): OfferedMachine {
+function offerOf(
+  vm: RunningVm,
+  { live, channels }: QemuSpec,
+  { retryForMs }: QemuSending,
+): Omit<OfferedMachine, "paused"> {
   return {
     live,
-    ...(vm.running ? {} : { paused: true }),
     words: vm.argv,
     ...(vm.machineType === undefined ? {} : { machineType: vm.machineType }),
     disks: live
@@ -205,6 +210,7 @@ function keptOf(vm: RunningVm, leftBehind: string[]): SourceQemuRecord {
     qmpPath: vm.qmpPath,
     qemu: vm.process,
     wasRunning: vm.running,
+    before: null,
     retire: retire.map((path) => ({ path, identity: fileIdentity(path)! })),
     tpm: vm.tpm && { swtpm: vm.tpm.swtpm },
     leftBehind,

@@ -2,6 +2,7 @@
  * The provider of VMs that run under QEMU: found by their QMP socket, and started at the destination in a new
  * QEMU.
  */
+import { isDeepStrictEqual } from "node:util";
 import { MigrateError } from "../../../protocol/errors.ts";
 import type { Departure } from "../departure.ts";
 import { ownFilesOf, retireFiles } from "../files/retire.ts";
@@ -10,7 +11,7 @@ import { checkMachine } from "./arriving-command.ts";
 import { ArrivingVm } from "./arriving-vm.ts";
 import { DepartingVm } from "./departing-vm.ts";
 import { endAtSource } from "./end-at-source.ts";
-import { arrivingQemuRecord, sourceQemuRecord } from "./qemu-records.ts";
+import { arrivingQemuRecord, sourceQemuRecord, staysPaused } from "./qemu-records.ts";
 import { residentVm } from "./resident-vm.ts";
 import { resumeUnderQemu } from "./resume-here.ts";
 
@@ -46,9 +47,19 @@ export const qemuProvider: Provider = {
   answerMs: ({ files }) =>
     leastAnswerMs + files.reduce((sum, { bytes }) => sum + bytes, 0) / slowestDiskBytesPerMs,
 
-  runsThere: (record) => sourceQemuRecord(record)?.wasRunning ?? arrivingQemuRecord(record)?.paused !== true,
+  runsThere(record) {
+    const arriving = arrivingQemuRecord(record);
+    return sourceQemuRecord(record)?.wasRunning ?? (arriving === null || !staysPaused(arriving));
+  },
 
   keep: ({ machine }) => (machine === undefined ? null : { side: "destination", ...machine }),
+
+  sameKept(record, offer) {
+    const { sealedPaused: _, ...offered } = arrivingQemuRecord(record)!;
+    return isDeepStrictEqual(offered, qemuProvider.keep(offer));
+  },
+
+  sealed: ({ kept }, { paused }) => (paused === undefined ? undefined : { ...kept, sealedPaused: paused }),
 
   check(offer, { qemu }) {
     const { ramBytes } = checkMachine(offer, qemu);

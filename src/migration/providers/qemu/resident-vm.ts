@@ -14,7 +14,7 @@ import { endSwtpm, tpmStateName } from "../../../vm/qemu/swtpm.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
 import type { Resident } from "../arrival.ts";
 import { spareQmpName, vmLinkName } from "./arriving-command.ts";
-import { arrivingQemuRecord } from "./qemu-records.ts";
+import { arrivingQemuRecord, staysPaused } from "./qemu-records.ts";
 
 const statusSchema = v.object({ running: v.boolean() });
 
@@ -46,7 +46,8 @@ export function residentVm(record: SessionRecord, home: string): Resident {
     },
 
     async resume() {
-      if (arrivingQemuRecord(record)?.paused === true) return;
+      const arriving = arrivingQemuRecord(record);
+      if (arriving !== null && staysPaused(arriving)) return;
       try {
         using qmp = await Qmp.connect(run.socket(spareQmpName));
         const answer = await resumeGuest(qmp);
