@@ -59,6 +59,7 @@ export default defineCommand({
     ram: optional("FILE", "Its saved RAM"),
     disk: list("FILE", "A disk of it: a whole qcow2 image, or a raw one that looks like no other format"),
     rawDisk: list("FILE", "A disk of it that is raw, whatever a guest wrote on it"),
+    withoutRam: toggle("Send a VM in a folder as it was switched off, without the saved RAM that lies there"),
     tpmState: optional("DIR", "The state folder of its virtual TPM"),
     streams: optional(
       "N",
@@ -162,6 +163,11 @@ export default defineCommand({
           ? `${flagOf(liveFlag)} is about a live move`
           : `${flagOf(liveFlag)} is about a VM that runs, which is given as qmp:PATH`,
       );
+    if (options.withoutRam && (running || adHoc))
+      throw refuse(
+        "--without-ram is about a VM that is given by its folder",
+        running ? "A VM that runs has its RAM in QEMU." : "Leave out --ram.",
+      );
     if (options.drop.length > 0 && !running)
       throw refuse("--drop is about a VM that runs, which is given as qmp:PATH");
     if (options.drop.includes("snapshots") && options.mode === "stop")
@@ -194,7 +200,7 @@ export default defineCommand({
             rawDisks: options.rawDisk,
             tpmStateDir: options.tpmState,
           }
-        : { folder: positionals[0] ?? "" };
+        : { folder: positionals[0] ?? "", withoutRam: options.withoutRam };
     const home = homeOf(world);
     warnInsecure(reporter, options.insecure);
     const passphrase = await passphraseBefore(world, home, options.passphraseFile);

@@ -42,6 +42,16 @@ describe("a running VM that was moved", () => {
     expect(last("keep")).toStartWith("  Its QEMU here has ended. The source's files stay where they are;");
   });
 
+  test("what the digest is about is said where it is not the files, and what was left behind", () => {
+    const text = doneText({
+      ...done,
+      proven: "of its RAM and disks as they were sent",
+      leftBehind: ["the internal snapshots of a.qcow2 (\u001b[2Jbefore)"],
+    });
+    expect(text).toContain("checked by both sides: of its RAM and disks as they were sent\n");
+    expect(text).toMatch(/\n {2}left behind: the internal snapshots of a\.qcow2 \([^\u001b]*before\)\n/);
+  });
+
   test("one that was paused is told apart, on both sides; the destination measures no downtime", () => {
     const first = (more: Partial<EventOf<"done">>) => {
       const { downtimeMs: _, ...rest } = done;

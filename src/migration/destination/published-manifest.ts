@@ -7,10 +7,10 @@ import type { SessionRecord } from "../journal/journal.ts";
 import { providerOf } from "../providers/providers.ts";
 
 /**
- * Returns the text of vm.json for a sealed session; `nowMs` is Unix time. The same record always results in
- * the same text, except for the time.
+ * Returns the text of vm.json for a sealed session; `nowMs` is Unix time, `stamps` are those of its files in their
+ * order. The same record always results in the same text, except for the time.
  */
-export function publishedManifest(record: SessionRecord, nowMs: number): string {
+export function publishedManifest(record: SessionRecord, nowMs: number, stamps: readonly string[]): string {
   const { disks, changes } = providerOf(record).published(record);
   const manifest: Manifest = {
     format: "migrate-vm/1",
@@ -18,12 +18,12 @@ export function publishedManifest(record: SessionRecord, nowMs: number): string 
     id: record.vm,
     files: [
       ...disks.map(({ name, format }) => ({ kind: "disk" as const, file: name, format })),
-      ...record.files.map((file) => ({
+      ...record.files.map((file, i) => ({
         kind: file.kind,
         file: relativePath(file),
         bytes: file.bytes,
         ...(file.format === undefined ? {} : { format: file.format }),
-        ...(file.digest === undefined || changes ? {} : { digest: file.digest }),
+        ...(file.digest === undefined || changes ? {} : { digest: file.digest, stamp: stamps[i]! }),
       })),
     ],
     ...(record.digest === null || changes

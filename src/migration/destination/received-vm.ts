@@ -220,7 +220,7 @@ export class ReceivedVm {
   publish(record: SessionRecord): void {
     this.phase("handover");
     try {
-      const manifest = publishedManifest(record, this.#context.now());
+      const manifest = publishedManifest(record, this.#context.now(), this.files.staging.stamps());
       const folder = this.files.staging.publish(record.name, manifest, this.#isOurs);
       this.#arrival.relink(folder);
     } catch (thrown) {

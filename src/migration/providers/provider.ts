@@ -45,8 +45,8 @@ export interface Provider {
   retire(record: SessionRecord, home: string, departure?: Departure): Promise<void>;
   /** Source: the files that belong to this VM alone: path and identity of each. */
   ownFiles(record: SessionRecord): { path: string; identity: string }[];
-  /** Source: what of the VM stays here on the person's word, each as a part of a sentence. */
-  leftBehind(record: SessionRecord): readonly string[];
+  /** Source: what of the VM stays here on the person's word, and what becomes of it here, as parts of sentences. */
+  leftBehind(record: SessionRecord): readonly { what: string; fate: string }[];
   /** What the digest of a session is about, as the end of a sentence; undefined if it is the VM's files. */
   provenOf(record: SessionRecord): string | undefined;
   /** How long the destination may take to answer, in milliseconds; undefined if there is no limit. */

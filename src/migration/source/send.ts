@@ -108,10 +108,8 @@ async function sendClaimed(
 
 /** What of the VM stays here is said before anything of it goes. */
 function tellLeftBehind(record: SessionRecord, observe: Observer): void {
-  for (const what of providerOf(record).leftBehind(record)) {
-    const fate =
-      record.after === "delete" ? "is deleted here with the rest" : "stays in the files here alone";
-    observe({ event: "notice", message: `${record.name} goes without ${what}, which ${fate}` });
+  for (const { what, fate } of providerOf(record).leftBehind(record)) {
+    observe({ event: "notice", message: `${record.name} goes without ${what}, ${fate}` });
   }
 }
 

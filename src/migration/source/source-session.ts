@@ -151,7 +151,7 @@ export class SourceSession {
       ...figures,
       runs: provider.runsThere(record),
       proven: provider.provenOf(record),
-      leftBehind: provider.leftBehind(record),
+      leftBehind: provider.leftBehind(record).map(({ what }) => what),
     });
     observe(report);
     return report;

@@ -101,7 +101,12 @@ export class Staging {
 
   /** Changes whenever somebody writes to a staged file, replaces it or takes it away. */
   stamp(): string {
-    return this.places.map((place) => place.stamp()).join(" ");
+    return this.stamps().join(" ");
+  }
+
+  /** The same of each file, in their order. */
+  stamps(): string[] {
+    return this.places.map((place) => place.stamp());
   }
 
   /** Every byte and every name of the staged files is on the disk when this resolves (fsync(2)). */

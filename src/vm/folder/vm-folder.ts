@@ -129,9 +129,10 @@ function checkFiles(files: readonly VmFile[]): void {
 
 /**
  * A VM by its folder, which holds a vm.json. Sizes come from the files, not from the vm.json: a VM that
- * has run since it arrived may have grown. Throws MigrateError "vm-invalid".
+ * has run since it arrived may have grown. `withoutRam` leaves its saved RAM out, whatever lies there. Throws
+ * MigrateError "vm-invalid".
  */
-export function loadVm(path: string): Vm {
+export function loadVm(path: string, { withoutRam = false } = {}): Vm {
   let folder: string;
   try {
     folder = realpathSync(path);
@@ -156,7 +157,9 @@ export function loadVm(path: string): Vm {
     );
   }
   const manifest = readManifest(manifestPath);
-  const files = manifest.files.map(({ kind, file, format }) =>
+  const parts = manifest.files.filter(({ kind }) => !(withoutRam && kind === "ram"));
+  if (parts.length === 0) throw invalid(`${path} holds nothing but the VM's RAM`, "Leave out --without-ram.");
+  const files = parts.map(({ kind, file, format }) =>
     describeFile(kind, join(folder, file), file, { folder, declared: format }),
   );
   checkFiles(files);

@@ -95,7 +95,9 @@ function preallocationOf(
   const bytes = info["virtual-size"];
   // The room of snapshots is none of the disk's, and a backing file's is elsewhere.
   if (info.snapshots.length > 0 || info["backing-image"] !== undefined) return undefined;
-  if (statSync(path).size < bytes) return undefined;
+  // A qcow2 image has a head and three kinds of tables beside the disk, of a cluster each at least.
+  const tablesBytes = format === "raw" ? 0 : 4 * (info["cluster-size"] ?? 0);
+  if (statSync(path).size < bytes + tablesBytes) return undefined;
   if ((info["actual-size"] ?? 0) >= bytes) return "falloc";
   return format === "qcow2" ? "metadata" : undefined;
 }

@@ -7,6 +7,7 @@ import type { RunningHosts } from "../../support/moves/running-hosts.ts";
 import { eachTestHasRunningHosts } from "../../support/moves/running-hosts-of-tests.ts";
 import { doneOf, expectMoved, failureOf } from "../../support/moves/whole-move.ts";
 import { runChild } from "../../support/system/child.ts";
+import { until } from "../../support/system/until.ts";
 
 let at: RunningHosts;
 
@@ -68,7 +69,12 @@ async function shapeOf(path: string, format: string) {
   const { size, blocks } = statSync(path);
   return format === "raw"
     ? { isFull: blocks * 512 >= 16 * mib }
-    : { clusterBytes, data, hasTables: size >= 16 * mib, isFull: blocks * 512 >= 16 * mib };
+    : {
+        clusterBytes,
+        data,
+        hasTables: size >= 16 * mib + 4 * (clusterBytes ?? 0),
+        isFull: blocks * 512 >= 16 * mib,
+      };
 }
 
 /** What is on the guest's disk from 4 to 12 MiB. */
@@ -94,7 +100,7 @@ async function explained(guest: RunningGuest, ...flags: string[]) {
   return explain.events.at(-1) as unknown as { refused: string[]; notes: string[] };
 }
 
-// [VM-9]
+// [IMG-4]
 test("every kind of image is made at the destination as it was, and holds the same", async () => {
   const disks: Image[] = [];
   for (const kind of kinds) {
@@ -112,7 +118,9 @@ test("every kind of image is made at the destination as it was, and holds the sa
   expect(done).toMatchObject({ proven: expect.stringContaining("not of the images") });
   const arrived = at.arrived();
   await arrived.waitForTick(guest.ticks().length + 1);
-  await arrived.kill();
+  // In order: lazy refcounts are written when the image is closed.
+  await (await arrived.watch()).execute("quit").catch(() => {});
+  await until(() => !arrived.isRunning(), "the end of the QEMU there");
   for (const [i, { path, format }] of disks.entries()) {
     const there = join(at.hosts.store, "web1", basename(path));
     expect({ path, ...(await shapeOf(there, format)) }).toEqual({ path, ...shapes[i]! });
@@ -141,6 +149,7 @@ describe("internal snapshots and dirty bitmaps", () => {
     return [path, old].map((image): Image => ({ path: image, format: "qcow2" }));
   }
 
+  // [VM-9]
   test("are refused by a live move, by name and with what keeps them, as explain says beforehand; --mode stop keeps them", async () => {
     const disks = await fullImages();
     const guest = await guestOn(disks);
@@ -175,6 +184,9 @@ describe("internal snapshots and dirty bitmaps", () => {
       const { snapshots } = await infoOf(there, "qcow2");
       expect(snapshots?.map(({ name }) => name)).toEqual(["before"]);
       copyFileSync(there, `${there}.copy`);
+      // qemu-img goes back to no snapshot while there is a bitmap.
+      if (path === disks[0]!.path)
+        await runChild(["qemu-img", "bitmap", "--remove", `${there}.copy`, "backup-1"]);
       await runChild(["qemu-img", "snapshot", "-a", "before", `${there}.copy`]);
       expect((await contentOf(`${there}.copy`, "qcow2"))[mib]).toBe(1);
       expect((await contentOf(there, "qcow2"))[mib]).toBe(2);

@@ -3,6 +3,7 @@ import { MigrateError } from "../../../protocol/errors.ts";
 import type { Offer } from "../../../protocol/offer.ts";
 import type { Arrival, Resident } from "../arrival.ts";
 import type { Provider } from "../provider.ts";
+import { leftOutTexts, setRamAside } from "./left-out.ts";
 import { ownFilesOf, retireFiles } from "./retire.ts";
 
 const arrival: Arrival = {
@@ -37,9 +38,13 @@ export const filesProvider: Provider = {
   name: "files",
   standsStill: () => false,
   resumeHere: async () => {},
-  retire: async (record) => retireFiles(record, ownFilesOf(record)),
+  async retire(record) {
+    // While its folder still has its name.
+    setRamAside(record);
+    retireFiles(record, ownFilesOf(record));
+  },
   ownFiles: ownFilesOf,
-  leftBehind: () => [],
+  leftBehind: leftOutTexts,
   provenOf: () => undefined,
   answerMs: () => undefined,
   runsThere: () => undefined,

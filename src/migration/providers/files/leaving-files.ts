@@ -10,10 +10,12 @@ import { WatchedFiles } from "../../../vm/folder/watched-files.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
 import type { Mode } from "../../ownership/phases.ts";
 import type { Candidate, Departure, OpenedVm } from "../departure.ts";
+import type { FilesRecord } from "./left-out.ts";
+import { requireFreshRam } from "./stale-ram.ts";
 
 /** The VM as the person named it. */
 export type FilesSpec =
-  | { folder: string }
+  | { folder: string; withoutRam?: boolean }
   | {
       name: string;
       ram?: string | undefined;
@@ -30,7 +32,7 @@ export function filesCandidate(spec: FilesSpec, mode: Mode): Candidate {
   let vm: Vm | undefined;
   let problem: unknown;
   try {
-    vm = "folder" in spec ? loadVm(spec.folder) : adHocVm(spec);
+    vm = "folder" in spec ? loadVm(spec.folder, spec) : adHocVm(spec);
   } catch (thrown) {
     problem = thrown;
   }
@@ -47,6 +49,7 @@ export function filesCandidate(spec: FilesSpec, mode: Mode): Candidate {
     wasMovedBy: isIt,
     open: async () => {
       if (vm === undefined) throw problem;
+      await requireFreshRam(vm);
       return openedVm(vm);
     },
   };
@@ -67,7 +70,7 @@ function openedVm(vm: Vm): OpenedVm {
       })),
       folder: vm.folder ?? null,
       bytes: vm.files.reduce((sum, { bytes }) => sum + bytes, 0),
-      kept: null,
+      kept: keptOf(vm),
     },
     isStill: (gone) => {
       const identities = new Set(gone.files.map(({ identity }) => identity));
@@ -89,6 +92,15 @@ function openedVm(vm: Vm): OpenedVm {
     depart: () => departure(vm),
     close: () => {},
   };
+}
+
+/** The RAM image that is in the VM's folder and does not go. */
+function keptOf({ folder, files, manifest }: Vm): FilesRecord | null {
+  const ram = manifest?.files.find(({ kind }) => kind === "ram");
+  if (folder === undefined || ram === undefined || files.some(({ kind }) => kind === "ram")) return null;
+  const path = join(folder, ram.file);
+  const identity = fileIdentity(path);
+  return identity === null ? null : { side: "source", leftOut: { path, identity } };
 }
 
 function departure(vm: Vm): Departure {

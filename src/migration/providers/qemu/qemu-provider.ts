@@ -36,7 +36,10 @@ export const qemuProvider: Provider = {
   // If the disks of a running VM went as chunks, they are in both lists.
   ownFiles: (record) => [...ownFilesOf(record), ...(sourceQemuRecord(record)?.retire ?? [])],
 
-  leftBehind: (record) => sourceQemuRecord(record)?.leftBehind ?? [],
+  leftBehind(record) {
+    const fate = record.after === "delete" ? "which is deleted here with the rest" : "which stays here alone";
+    return (sourceQemuRecord(record)?.leftBehind ?? []).map((what) => ({ what, fate }));
+  },
 
   provenOf: ({ files }) =>
     files.some(({ kind }) => kind === "disk")
