@@ -83,7 +83,8 @@ export function doneText(event: EventOf<"done">): string {
     ...(event.repeatedBytes > 0
       ? [`  ${formatBytesExactly(event.repeatedBytes)} are in the VM more than once`]
       : []),
-    `  digest ${printable(event.digest)}, checked by both sides${event.proven === undefined ? "" : `: ${event.proven}`}`,
+    `  digest ${printable(event.digest)}, checked by both sides`,
+    ...(event.proven === undefined ? [] : [`  (${printable(event.proven)})`]),
     ...(event.leftBehind ?? []).map((what) => `  left behind: ${printable(what)}`),
     // What became of the source's files is the source's to say.
     ...(event.side === "source" ? [`  ${afters[event.after]}`] : []),

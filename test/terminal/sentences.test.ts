@@ -48,7 +48,7 @@ describe("a running VM that was moved", () => {
       proven: "of its RAM and disks as they were sent",
       leftBehind: ["the internal snapshots of a.qcow2 (\u001b[2Jbefore)"],
     });
-    expect(text).toContain("checked by both sides: of its RAM and disks as they were sent\n");
+    expect(text).toContain("checked by both sides\n  (of its RAM and disks as they were sent)\n");
     expect(text).toMatch(/\n {2}left behind: the internal snapshots of a\.qcow2 \([^\u001b]*before\)\n/);
   });
 

@@ -63,19 +63,18 @@ export class DiskMirror {
       if (data.device === this.#job) this.#onEvent(event, data);
     });
     void this.#qmp.closed.then((why) => this.#fail(String(why.message)));
-    await this.#qmp.execute(
-      "blockdev-add",
-      {
-        driver: "nbd",
-        "node-name": this.#target,
-        server: { type: "unix", path: socketPath },
-        export: `disk-${this.number}`,
-        // Zeros become holes there, unless there are to be none.
-        discard: this.#keepsRoom ? "ignore" : "unmap",
-        "detect-zeroes": this.#keepsRoom ? "on" : "unmap",
-      },
-      { timeoutMs: greetTimeoutMs },
-    );
+    const server = {
+      driver: "nbd",
+      server: { type: "unix", path: socketPath },
+      export: `disk-${this.number}`,
+    };
+    // Zeros become holes there, unless there are to be none: the mirror lets its target unmap what it zeroes, and a node
+    // above one that may not unmap takes that away (block/io.c, bdrv_co_pwrite_zeroes).
+    const target = this.#keepsRoom
+      ? { driver: "raw", "detect-zeroes": "on", file: { ...server, discard: "ignore" } }
+      : { ...server, discard: "unmap", "detect-zeroes": "unmap" };
+    const node = { "node-name": this.#target, ...target };
+    await this.#qmp.execute("blockdev-add", node, { timeoutMs: greetTimeoutMs });
   }
 
   /** Begins to mirror, once connected. Throws QmpError. */
