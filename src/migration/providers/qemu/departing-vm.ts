@@ -5,7 +5,6 @@
  */
 import type { ControlLink } from "../../../channel/control-link.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
-import { isUsual } from "../../../protocol/image-shape.ts";
 import { limits } from "../../../protocol/limits.ts";
 import type { OfferedMachine } from "../../../protocol/offer.ts";
 import { StreamPool, type StreamResult, type StreamRoute } from "../../../transfer/streams/stream-pool.ts";
@@ -31,6 +30,7 @@ import type { Observer } from "../../report/events.ts";
 import type { ProgressMeter } from "../../report/progress-meter.ts";
 import type { Departure, Route, StreamedPart } from "../departure.ts";
 import { DepartureProgress } from "./departure-progress.ts";
+import { imageWarning } from "./image-warning.ts";
 import { LinkGate } from "./link-gate.ts";
 import type { SourceQemuRecord } from "./qemu-records.ts";
 import { RamPace } from "./ram-pace.ts";
@@ -238,7 +238,8 @@ export class DepartingVm implements Departure {
       );
     }
     this.#instance = body.instance;
-    if (body.images !== true) this.#warnOfImages(observe);
+    const warning = this.#sending === undefined ? imageWarning(this.machine, body) : null;
+    if (warning !== null) observe({ event: "warning", message: warning });
     const lost = Promise.withResolvers<never>();
     lost.promise.catch(() => {});
     link.onClosed((error) => {
@@ -256,15 +257,6 @@ export class DepartingVm implements Departure {
     );
     this.#sending.catch(() => {});
     this.#results = await Promise.race([this.#sending, lost.promise]);
-  }
-
-  /** A destination of an earlier version makes images in its own way. */
-  #warnOfImages(observe: Observer): void {
-    const shaped = this.machine.disks.filter(({ image }) => image !== undefined && !isUsual(image));
-    if (shaped.length === 0 || this.#sending !== undefined) return;
-    const names = shaped.map(({ name }) => name).join(", ");
-    const message = `the destination is of an earlier version, and does not make the images of ${names} as they are here`;
-    observe({ event: "warning", message });
   }
 
   #enter(phase: Phase, meter: ProgressMeter): void {
