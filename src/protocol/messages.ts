@@ -142,7 +142,13 @@ const schemas = {
   }),
   /** Asks the destination to start its QEMU, which waits for the streams. */
   start: nothing,
-  started: v.object({ instance: hex(32), streamToken: hex(32), zstd: v.optional(v.boolean()) }),
+  started: v.object({
+    instance: hex(32),
+    streamToken: hex(32),
+    zstd: v.optional(v.boolean()),
+    /** True if the images of mirrored disks were made as the offer says. */
+    images: v.optional(v.boolean()),
+  }),
   runReady: v.object({ lane: hex(32) }),
   runEnd: v.object({ bytes: count(limits.vmBytes), digest: hex(32) }),
   /** The destination's figures in milliseconds and counts, by name. */

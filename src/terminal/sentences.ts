@@ -69,10 +69,10 @@ function outcomeText({ name, side, mode, owner, runs, downtimeMs }: EventOf<"don
   return `${vm} runs ${where} now.${still}`;
 }
 
-/** What the digest was compared with: of a VM that moved as it ran, what went over the streams is all there is. */
+/** What the digest was compared with, where files are what it is about. */
 function checkedText({ runs, readBack }: EventOf<"done">): string {
   const checked = "checked by both sides";
-  if (runs !== undefined && readBack === "none") return `${checked} as it was sent and as it came`;
+  if (runs !== undefined && readBack === "none") return checked;
   switch (readBack) {
     case "memory":
       return `${checked}; the destination has read its files back`;
@@ -100,6 +100,8 @@ export function doneText(event: EventOf<"done">): string {
       ? [`  ${formatBytesExactly(event.repeatedBytes)} are in the VM more than once`]
       : []),
     `  digest ${printable(event.digest)}, ${checkedText(event)}`,
+    ...(event.proven === undefined ? [] : [`  (${printable(event.proven)})`]),
+    ...(event.leftBehind ?? []).map((what) => `  left behind: ${printable(what)}`),
     // What became of the source's files is the source's to say.
     ...(event.side === "source" ? [`  ${afters[event.after]}`] : []),
     "",

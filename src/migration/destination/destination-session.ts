@@ -316,9 +316,11 @@ export class DestinationSession {
     this.#received?.leave();
     const record = this.record!;
     const { wireBytes = record.wireBytes, seconds = 0 } = this.#received?.figures ?? {};
-    const runs = providerOf(record).runsThere(record);
+    const provider = providerOf(record);
+    const [runs, proven] = [provider.runsThere(record), provider.provenOf(record)];
     const readBack = this.#received?.readBack;
-    this.#context.observe(reportOf(record, { wireBytes, seconds, chunksSent: 0, runs, readBack }));
+    const figures = { wireBytes, seconds, chunksSent: 0, runs, proven, readBack };
+    this.#context.observe(reportOf(record, figures));
   }
 
   #recordCancelled(): void {

@@ -69,8 +69,8 @@ export function checkRepeatedOffer(
     store,
   }: { sameKept: boolean; check: () => CheckedOffer; takenBytes: () => number; store: string },
 ): boolean {
-  const files = (list: readonly { kind: string; name: string }[]) =>
-    JSON.stringify(list.map(({ kind, name }) => [kind, name]));
+  const files = (list: readonly { kind: string; name: string; format?: unknown }[]) =>
+    JSON.stringify(list.map(({ kind, name, format }) => [kind, name, format]));
   const grown = offer.files.filter(({ bytes }, i) => bytes !== record.files[i]?.bytes);
   if (
     record.name !== offer.name ||

@@ -7,6 +7,7 @@ import { availableMemoryBytes } from "../../platform/host.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { chunkCount, chunkLength, limits } from "../../protocol/limits.ts";
 import type { ReadBack, VerifyKind } from "../../protocol/offer.ts";
+import { isImage } from "../../protocol/offer.ts";
 import { encodeInventory } from "../../transfer/chunks/inventory.ts";
 import { streamParts, TagTable, vmDigest } from "../../transfer/chunks/tag-table.ts";
 import type { LaneFinder, LaneGrant } from "../../transfer/landing/lane-grant.ts";
@@ -135,7 +136,10 @@ export class ReceivedFiles {
     return {
       session,
       tagKey: this.#tagKey,
-      files: this.staging.paths.map((path, i) => ({ path, bytes: this.#files[i]!.bytes })),
+      files: this.staging.paths.map((path, i) => {
+        const { bytes, kind, format } = this.#files[i]!;
+        return { path, bytes, ...(isImage(kind) ? { image: format ?? "unknown" } : {}) };
+      }),
       used: this.#used,
       finder,
     };

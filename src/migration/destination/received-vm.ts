@@ -6,14 +6,14 @@ import { randomBytes } from "node:crypto";
 import type { ControlLink } from "../../channel/control-link.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import type { MessageBody } from "../../protocol/messages.ts";
-import type { Offer, ReadBack, VerifyKind } from "../../protocol/offer.ts";
+import { isImage, type Offer, type ReadBack, type VerifyKind } from "../../protocol/offer.ts";
 import type { ArrivingStreams } from "../../transfer/doors/arriving-streams.ts";
 import type { FromDoor } from "../../transfer/doors/door-messages.ts";
 import type { DoorPool } from "../../transfer/doors/door-pool.ts";
 import type { LaneFinder, LaneGrant } from "../../transfer/landing/lane-grant.ts";
 import { tagsOf } from "../../transfer/landing/read-tags.ts";
 import { storeFailure } from "../../transfer/landing/store-failure.ts";
-import { checkSelfContained } from "../../vm/disks/disk-format.ts";
+import { checkImage } from "../../vm/disks/disk-format.ts";
 import { checkLanded, type Landed } from "../../vm/folder/staging.ts";
 import type { Journal, SessionRecord } from "../journal/journal.ts";
 import { destinationMayRun } from "../ownership/owner.ts";
@@ -214,10 +214,15 @@ export class ReceivedVm {
     this.#checkImages();
   }
 
-  /** Throws MigrateError "vm-invalid" if an image names other files: QEMU would open them. */
+  /**
+   * To be called while no lane writes. Throws MigrateError "vm-invalid" if an image is not what it was declared to
+   * be, or names other files: QEMU would open them.
+   */
   #checkImages(): void {
-    for (const [i, { kind, name }] of this.#offered.files.entries()) {
-      if (kind === "disk" || kind === "boot") checkSelfContained(this.files.staging.paths[i]!, name);
+    const forQemu = this.#arrival.hasStreams;
+    for (const [i, { kind, name, format }] of this.#offered.files.entries()) {
+      if (!isImage(kind)) continue;
+      checkImage(this.files.staging.paths[i]!, { shownAs: name, declared: format, forQemu });
     }
   }
 
@@ -240,7 +245,7 @@ export class ReceivedVm {
   publish(record: SessionRecord): void {
     this.phase("handover");
     try {
-      const manifest = publishedManifest(record, this.#context.now());
+      const manifest = publishedManifest(record, this.#context.now(), this.files.staging.stamps());
       const folder = this.files.staging.publish(record.name, manifest, this.#isOurs);
       // Looked at once more under its final name: until it had that, others may have taken it for rubbish.
       checkLanded(folder, providerOf(record).landed(record));

@@ -8,6 +8,7 @@
 import { Database } from "bun:sqlite";
 import { chmodSync } from "node:fs";
 import { join } from "node:path";
+import type { ImageFormat } from "../../protocol/disk-head.ts";
 import { MigrateError, type Side } from "../../protocol/errors.ts";
 import type { FileKind } from "../../protocol/offer.ts";
 import type { Mode } from "../ownership/phases.ts";
@@ -20,6 +21,8 @@ export interface JournalFile {
   /** Name at the destination, without folder. */
   name: string;
   bytes: number;
+  /** What a disk or a boot file was declared to be; absent if its source, or an earlier version, did not. */
+  format?: ImageFormat;
   /** Once sealed: the file's digest under the session's tag key. */
   digest?: string;
   /** Source only: the file's path when it was sent. */

@@ -97,7 +97,7 @@ async function perform(
       return step("cancelled", { endedAtMs: nowMs });
     case "publish-files":
       if (record.settled) return;
-      resident.relink(staging().publish(name, publishedManifest(record, nowMs), isOurs));
+      resident.relink(staging().publish(name, publishedManifest(record, nowMs, staging().stamps()), isOurs));
       return;
     case "run-vm":
       return resident.resume();

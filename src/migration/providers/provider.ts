@@ -1,4 +1,5 @@
 /** What each kind of VM provides: how its sessions end at the source, and how such a VM arrives. */
+import type { ImageFormat } from "../../protocol/disk-head.ts";
 import type { MessageBody } from "../../protocol/messages.ts";
 import type { Offer } from "../../protocol/offer.ts";
 import type { Landed } from "../../vm/folder/staging.ts";
@@ -22,8 +23,8 @@ export interface CheckedOffer {
 
 /** What vm.json contains beside the files that came as chunks. */
 export interface PublishedParts {
-  /** Names of disks that came as streams. */
-  disks: readonly string[];
+  /** Disks that came as streams, and what they were made as. */
+  disks: readonly { name: string; format: ImageFormat }[];
   /** True if the files change as soon as the VM runs: recorded digests would then raise false alarms. */
   changes: boolean;
 }
@@ -45,6 +46,10 @@ export interface Provider {
   retire(record: SessionRecord, home: string, departure?: Departure): Promise<void>;
   /** Source: the files that belong to this VM alone: path and identity of each. */
   ownFiles(record: SessionRecord): { path: string; identity: string }[];
+  /** Source: what of the VM stays here on the person's word, and what becomes of it here, as parts of sentences. */
+  leftBehind(record: SessionRecord): readonly { what: string; fate: string }[];
+  /** What the digest of a session is about, as the end of a sentence; undefined if it is the VM's files. */
+  provenOf(record: SessionRecord): string | undefined;
   /** How long the destination may take to answer, in milliseconds; undefined if there is no limit. */
   answerMs(record: SessionRecord): number | undefined;
   /** True if the VM runs at the destination, false if it is paused there; undefined if it is only files. */

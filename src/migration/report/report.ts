@@ -19,6 +19,9 @@ export function reportOf(
     runs: boolean | undefined;
     /** Undefined if it is not known: an earlier process was told. */
     readBack?: ReadBack | undefined;
+    /** What the digest is about, if it is not the files. */
+    proven?: string | undefined;
+    leftBehind?: readonly string[];
   },
 ): Report {
   return {
@@ -37,6 +40,8 @@ export function reportOf(
     ...(figures.downtimeMs === undefined ? {} : { downtimeMs: figures.downtimeMs }),
     ...(figures.runs === undefined ? {} : { runs: figures.runs }),
     ...(figures.readBack === undefined ? {} : { readBack: figures.readBack }),
+    ...(figures.proven === undefined ? {} : { proven: figures.proven }),
+    ...(figures.leftBehind?.length ? { leftBehind: [...figures.leftBehind] } : {}),
     owner: record.mode === "move" ? "destination" : "source",
     after: record.mode === "copy" ? "copy" : record.after,
   };

@@ -7,7 +7,7 @@ import { openHome } from "../../home/home.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import type { VerifyKind } from "../../protocol/offer.ts";
 import type { Compression } from "../../transfer/compression/compression.ts";
-import { Journal, type WriteHook } from "../journal/journal.ts";
+import { Journal, type SessionRecord, type WriteHook } from "../journal/journal.ts";
 import { candidateOf, type VmSpec } from "../providers/candidates.ts";
 import type { Departure, OpenedVm } from "../providers/departure.ts";
 import { providerOf } from "../providers/providers.ts";
@@ -95,6 +95,7 @@ async function sendClaimed(
 ): Promise<Report> {
   const { home, journal, observe, now } = local;
   const departure = opened === null ? null : departOrForget(opened, session, local);
+  if (departure !== null) tellLeftBehind(journal.find(session)!, observe);
   try {
     return await new Source({ ...options, home, journal, session, departure, observe, now }).run();
   } catch (thrown) {
@@ -109,6 +110,13 @@ async function sendClaimed(
   } finally {
     await departure?.halt();
     departure?.close();
+  }
+}
+
+/** What of the VM stays here is said before anything of it goes. */
+function tellLeftBehind(record: SessionRecord, observe: Observer): void {
+  for (const { what, fate } of providerOf(record).leftBehind(record)) {
+    observe({ event: "notice", message: `${record.name} goes without ${what}, ${fate}` });
   }
 }
 

@@ -237,10 +237,11 @@ export class SourceAttempt {
       ...(options.verify === undefined ? {} : { verify: options.verify }),
       ...(options.departure?.machine === undefined ? {} : { machine: options.departure.machine }),
       ...(options.base === undefined ? {} : { base: options.base }),
-      files: record.files.map(({ kind, name, bytes }, i) => ({
+      files: record.files.map(({ kind, name, bytes, format }, i) => ({
         kind,
         name,
         bytes,
+        ...(format === undefined ? {} : { format }),
         allocatedBytes: options.departure?.files.allocatedBytes(i) ?? 0,
       })),
     });

@@ -151,9 +151,15 @@ export class SourceSession {
     this.meter.finish();
     const { chunksSent, foundBytes, repeatedBytes, downtimeMs, readBack } = this;
     const { seconds } = this.meter;
-    const runs = providerOf(this.record).runsThere(this.record);
-    const figures = { wireBytes, chunksSent, foundBytes, repeatedBytes, seconds, downtimeMs, runs, readBack };
-    const report = reportOf(this.record, figures);
+    const { record } = this;
+    const provider = providerOf(record);
+    const figures = { wireBytes, chunksSent, foundBytes, repeatedBytes, seconds, downtimeMs, readBack };
+    const report = reportOf(record, {
+      ...figures,
+      runs: provider.runsThere(record),
+      proven: provider.provenOf(record),
+      leftBehind: provider.leftBehind(record).map(({ what }) => what),
+    });
     observe(report);
     return report;
   }

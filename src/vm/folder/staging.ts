@@ -16,6 +16,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { renameNoReplace, syncFolder } from "../../platform/rename.ts";
+import type { ImageFormat } from "../../protocol/disk-head.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import type { FileKind } from "../../protocol/offer.ts";
 import type { DiskPlace } from "../disks/disk-place.ts";
@@ -27,6 +28,8 @@ export interface StagedFile {
   /** A checked name: see protocol/names.ts. */
   name: string;
   bytes: number;
+  /** What an image was declared to be; undefined if nothing was declared. */
+  format?: ImageFormat;
 }
 
 /** The folder of a session that is under way; the session id is hex digits and nothing else. */
@@ -116,7 +119,12 @@ export class Staging {
 
   /** Changes whenever somebody writes to a staged file, replaces it or takes it away. */
   stamp(): string {
-    return this.places.map((place) => place.stamp()).join(" ");
+    return this.stamps().join(" ");
+  }
+
+  /** The same of each file, in their order. */
+  stamps(): string[] {
+    return this.places.map((place) => place.stamp());
   }
 
   /** Every byte and every name of the staged files is on the disk when this resolves (fsync(2)). */

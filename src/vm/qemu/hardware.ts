@@ -1,8 +1,10 @@
 /**
- * What a VM consists of by its QEMU's own word, so that a change of it is noticed: its disks and media, the
- * devices that were given to it, its memory and its processors (QEMU qapi/block-core.json, qom.json, machine.json).
+ * What a VM consists of by its QEMU's own word, so that a change of it is noticed: its disks and media with their
+ * snapshots and bitmaps, the devices that were given to it, its memory and its processors (QEMU qapi/block-core.json,
+ * qom.json, machine.json).
  */
 import * as v from "valibot";
+import { dirtyBitmaps } from "./image-info.ts";
 import type { Qmp } from "./qmp/qmp.ts";
 import { QmpError } from "./qmp/qmp-error.ts";
 
@@ -27,7 +29,12 @@ const blockSchema = v.array(
         file: v.string(),
         drv: v.string(),
         ro: v.boolean(),
-        image: v.object({ "virtual-size": v.number(), "backing-filename": v.optional(v.string()) }),
+        image: v.object({
+          "virtual-size": v.number(),
+          "backing-filename": v.optional(v.string()),
+          snapshots: v.optional(v.array(v.object({ id: v.string(), name: v.string() })), []),
+        }),
+        "dirty-bitmaps": dirtyBitmaps,
       }),
     ),
   }),
@@ -50,8 +57,10 @@ export async function mediaOf(qmp: Qmp): Promise<Parts> {
   return new Map(
     blocks.map(({ device, qdev, tray_open: isOpen, inserted }) => {
       const drive = qdev === "" ? device : qdev;
-      const { image, ...medium } = inserted ?? { image: undefined };
-      return [`the drive ${drive}`, JSON.stringify([isOpen ?? false, medium, image ?? null])];
+      const { image, "dirty-bitmaps": bitmaps = [], ...medium } = inserted ?? { image: undefined };
+      // Those without a name are QEMU's own: a mirror has one.
+      const named = bitmaps.filter(({ name }) => name !== undefined && name !== "");
+      return [`the drive ${drive}`, JSON.stringify([isOpen ?? false, medium, image ?? null, named])];
     }),
   );
 }

@@ -11,6 +11,7 @@ import { MigrateError } from "../../protocol/errors.ts";
 import { type DefinitionFile, parseDefinition, type QemuDefinition } from "./definition/definition.ts";
 import { requireMovable, runState } from "./guest-watch.ts";
 import { type Hardware, hardwareOf } from "./hardware.ts";
+import { type Besides, besidesOf, dirtyBitmaps, type ImageInfo, imageInfo } from "./image-info.ts";
 import { requireUnused } from "./others-work.ts";
 import { Qmp } from "./qmp/qmp.ts";
 import { qmpFailure } from "./qmp/qmp-error.ts";
@@ -28,6 +29,10 @@ export interface RunningDisk {
   allocatedBytes: number;
   /** Part of it is in other images. */
   hasBacking: boolean;
+  /** What QEMU says of its image. */
+  info: ImageInfo;
+  /** What the image holds besides the guest's data. */
+  besides: Besides;
 }
 
 export interface RunningVm {
@@ -58,11 +63,8 @@ const blockSchema = v.array(
         file: v.string(),
         drv: v.string(),
         ro: v.boolean(),
-        image: v.object({
-          "virtual-size": v.number(),
-          "actual-size": v.optional(v.number()),
-          "backing-image": v.optional(v.unknown()),
-        }),
+        image: imageInfo,
+        "dirty-bitmaps": dirtyBitmaps,
       }),
     ),
   }),
@@ -134,7 +136,11 @@ async function look(qmp: Qmp, qmpPath: string): Promise<RunningVm> {
   };
 }
 
-async function disksOf(qmp: Qmp, definition: QemuDefinition, cwd: string): Promise<RunningDisk[]> {
+/**
+ * Returns the disks of the VM that `definition` describes, as the QEMU behind `qmp` has them; `cwd` is that of its
+ * process. Throws MigrateError "vm-invalid" if QEMU has others, and QmpError.
+ */
+export async function disksOf(qmp: Qmp, definition: QemuDefinition, cwd: string): Promise<RunningDisk[]> {
   const blocks = v.parse(blockSchema, await qmp.execute("query-block"));
   const inserted = blocks.flatMap((block) => (block.inserted === undefined ? [] : [block.inserted]));
   const byPath = new Map<string, Inserted>();
@@ -171,6 +177,8 @@ async function disksOf(qmp: Qmp, definition: QemuDefinition, cwd: string): Promi
         bytes: image.image["virtual-size"],
         allocatedBytes: image.image["actual-size"] ?? 0,
         hasBacking: image.image["backing-image"] !== undefined,
+        info: image.image,
+        besides: besidesOf(image.image, image["dirty-bitmaps"]),
       };
     });
 }

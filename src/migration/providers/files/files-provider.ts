@@ -4,6 +4,7 @@ import type { Offer } from "../../../protocol/offer.ts";
 import { type Landed, relativePath } from "../../../vm/folder/staging.ts";
 import type { Arrival, Resident } from "../arrival.ts";
 import type { Provider } from "../provider.ts";
+import { leftOutTexts, setRamAside } from "./left-out.ts";
 import { ownFilesOf, retireFiles } from "./retire.ts";
 
 /** What the destination's journal keeps of a VM that is only files, once it was sealed. */
@@ -43,8 +44,14 @@ export const filesProvider: Provider = {
   name: "files",
   standsStill: () => false,
   resumeHere: async () => {},
-  retire: async (record) => retireFiles(record, ownFilesOf(record)),
+  async retire(record) {
+    // While its folder still has its name.
+    setRamAside(record);
+    retireFiles(record, ownFilesOf(record));
+  },
   ownFiles: ownFilesOf,
+  leftBehind: leftOutTexts,
+  provenOf: () => undefined,
   answerMs: () => undefined,
   runsThere: () => undefined,
   keep: () => null,

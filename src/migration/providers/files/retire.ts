@@ -71,7 +71,8 @@ function isEmptied(folder: string, files: readonly OwnFile[]): boolean {
   return files.every(({ path }) => !isWithin(folder, path) || !existsSync(path));
 }
 
-function renameAside(path: string, session: string): void {
+/** Renames a file to "*.migrated", or another such name if that is taken. Throws as node:fs does. */
+export function renameAside(path: string, session: string): void {
   const names = [`${path}.migrated`, `${path}.migrated-${session.slice(0, 8)}`];
   for (const name of names) {
     try {

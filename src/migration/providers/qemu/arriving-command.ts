@@ -58,7 +58,11 @@ export function checkMachine(offer: Offer, policy: QemuPolicy | null): QemuDefin
   if (files(offer.files) !== files(asFiles) || images(machine.disks) !== images(mirrored)) {
     throw refusal("the files of the offer are not those that the VM's command line names");
   }
-  requirePrograms(definition);
+  // An image that is declared raw is not looked into, so it must be raw for QEMU as well.
+  if (offer.files.some(({ format }, i) => format !== undefined && format !== asFiles[i]!.format)) {
+    throw refusal("an image of the offer is declared to be of another format than in the VM's command line");
+  }
+  requirePrograms(definition, machine);
   checkHostRoom(definition);
   // A trial run: whatever `commandLine` refuses is refused before any byte is sent.
   commandLine(definition, {
@@ -138,10 +142,10 @@ function place(
   };
 }
 
-function requirePrograms(definition: QemuDefinition): void {
+function requirePrograms(definition: QemuDefinition, { disks }: OfferedMachine): void {
   const needed = [`qemu-system-${definition.system}`, ...(definition.hasTpm ? ["swtpm"] : [])];
-  if (definition.files.some(({ kind, format }) => kind === "disk" && format === "qcow2"))
-    needed.push("qemu-img");
+  const hasQcow2 = definition.files.some(({ kind, format }) => kind === "disk" && format === "qcow2");
+  if (hasQcow2 || disks.some(({ image }) => image?.preallocation !== undefined)) needed.push("qemu-img");
   const missing = needed.find((program) => which(program) === null);
   if (missing !== undefined) throw refusal(`the destination has no ${missing} to run this VM with`);
 }

@@ -21,12 +21,12 @@ export async function makeImages(
   hasTpm: boolean,
   programs: VmPrograms,
 ): Promise<void> {
-  for (const { name, format, bytes } of machine.disks) {
-    const path = join(staging.folder, name);
+  for (const disk of machine.disks) {
+    const path = join(staging.folder, disk.name);
     rmSync(path, { force: true });
-    await makeBlankImage(path, format, bytes, (argv) => {
-      programs.giveFiles({ disks: [name], boot: [] });
-      return programs.qemuImg(argv, name);
+    await makeBlankImage(path, disk, (argv) => {
+      programs.giveFiles({ disks: [disk.name], boot: [] });
+      return programs.qemuImg(argv, disk.name);
     });
   }
   if (!hasTpm) return;

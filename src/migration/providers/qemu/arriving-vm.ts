@@ -106,7 +106,7 @@ export class ArrivingVm implements Arrival {
         throw qmpFailure(thrown, "destination");
       }
     }
-    return { instance: this.#instance!, streamToken: this.#token, zstd: true };
+    return { instance: this.#instance!, streamToken: this.#token, zstd: true, images: true };
   }
 
   async #begin(): Promise<void> {

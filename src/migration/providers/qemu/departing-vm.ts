@@ -31,6 +31,7 @@ import type { Observer } from "../../report/events.ts";
 import type { ProgressMeter } from "../../report/progress-meter.ts";
 import type { Departure, Route, StreamedPart } from "../departure.ts";
 import { DepartureProgress } from "./departure-progress.ts";
+import { imageWarning } from "./image-warning.ts";
 import { LinkGate } from "./link-gate.ts";
 import type { SourceQemuRecord } from "./qemu-records.ts";
 import { RamPace } from "./ram-pace.ts";
@@ -103,7 +104,10 @@ export class DepartingVm implements Departure {
     this.#guest = new GuestWatch(vm.qmp, vm.running, (wasRunning) => this.#note({ wasRunning }));
     this.#stall = new StallWatch(options.stallLimits);
     this.#halted.promise.catch(() => {});
-    this.#mirrors = options.live ? vm.disks.map(({ node }, n) => new DiskMirror(vm.qmp, n, node)) : [];
+    this.#mirrors = options.machine.disks.map(({ image }, n) => {
+      const keepsRoom = image?.preallocation !== undefined;
+      return new DiskMirror(vm.qmp, n, { node: vm.disks[n]!.node, keepsRoom });
+    });
     this.#progress = new DepartureProgress(vm, this.#ram, this.#mirrors);
     const { bandwidthBytesPerSec } = options;
     if (bandwidthBytesPerSec !== null) this.#pace = new RamPace(bandwidthBytesPerSec);
@@ -235,6 +239,8 @@ export class DepartingVm implements Departure {
       );
     }
     this.#instance = body.instance;
+    const warning = this.#sending === undefined ? imageWarning(this.machine, body) : null;
+    if (warning !== null) observe({ event: "warning", message: warning });
     const lost = Promise.withResolvers<never>();
     lost.promise.catch(() => {});
     link.onClosed((error) => {

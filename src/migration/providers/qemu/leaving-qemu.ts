@@ -8,11 +8,15 @@ import { MigrateError } from "../../../protocol/errors.ts";
 import { limits } from "../../../protocol/limits.ts";
 import { checkVmName, manifestName } from "../../../protocol/names.ts";
 import type { OfferedMachine } from "../../../protocol/offer.ts";
+import { checkImage } from "../../../vm/disks/disk-format.ts";
 import { fileIdentity } from "../../../vm/folder/file-identity.ts";
 import { readManifest } from "../../../vm/folder/manifest.ts";
 import type { Vm, VmFile } from "../../../vm/folder/vm-folder.ts";
 import { commonGround } from "../../../vm/qemu/common-ground.ts";
+import type { DefinitionFile } from "../../../vm/qemu/definition/definition.ts";
 import { HeldFiles } from "../../../vm/qemu/held-files.ts";
+import { shapeOf } from "../../../vm/qemu/image-info.ts";
+import { type Droppable, leftBehind, requireWhole } from "../../../vm/qemu/left-behind.ts";
 import { openRunningVm, type RunningVm } from "../../../vm/qemu/running-vm.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
 import type { Candidate, OpenedVm } from "../departure.ts";
@@ -28,6 +32,8 @@ export interface QemuSpec {
   name?: string | undefined;
   /** Mirror the disks while the VM runs; otherwise it is stopped first. */
   live: boolean;
+  /** What of its disks may stay behind. */
+  drop?: readonly Droppable[];
   /** In milliseconds: QEMU stops the VM once it expects to send the rest within this time. */
   downtimeLimitMs: number;
   autoConverge: boolean;
@@ -83,16 +89,18 @@ export function qemuCandidate(spec: QemuSpec, sending: QemuSending): Candidate {
 function openedVm(vm: RunningVm, spec: QemuSpec, sending: QemuSending): OpenedVm {
   const { live } = spec;
   const { name, files } = filesOf(vm, spec.name, live);
+  const left = leftBehind(vm.disks, { live, drop: spec.drop ?? [] });
   const machine = offerOf(vm, spec, sending);
-  const kept = keptOf(vm);
+  const kept = keptOf(vm, left);
   return {
     facts: {
       name,
       vm: vm.definition.uuid ?? randomUUID(),
-      files: files.map(({ kind, base, bytes, path }) => ({
+      files: files.map(({ kind, base, bytes, format, path }) => ({
         kind,
         name: base,
         bytes,
+        ...(format === undefined ? {} : { format }),
         path,
         identity: fileIdentity(path)!,
       })),
@@ -154,13 +162,7 @@ function filesOf(vm: RunningVm, asked: string | undefined, live: boolean): Vm {
       hint: "Give it another one with --name.",
     });
   }
-  const backed = vm.disks.find(({ hasBacking }) => hasBacking);
-  if (backed !== undefined && !live) {
-    throw new MigrateError("vm-invalid", `${backed.path} is not a whole disk: it has a backing file`, {
-      side: "source",
-      hint: "--mode live flattens it on the way.",
-    });
-  }
+  if (!live) requireWhole(vm.disks);
   if (vm.definition.files.length === 0) {
     throw new MigrateError("vm-invalid", "The VM has no file at all: neither disk nor kernel nor image", {
       side: "source",
@@ -170,16 +172,19 @@ function filesOf(vm: RunningVm, asked: string | undefined, live: boolean): Vm {
   const paths = new Map([...vm.disks, ...vm.boot].map(({ file, path }) => [file, path]));
   const files = vm.definition.files
     .filter(({ kind }) => kind === "boot" || !live)
-    .map((file) => describe(file.kind, paths.get(file)!, file.name));
+    .map((file) => describe(file, paths.get(file)!));
   return { name, files };
 }
 
-function describe(kind: "disk" | "boot", path: string, base: string): VmFile {
+/** Throws MigrateError "vm-invalid" if an image that goes as it is names another file. */
+function describe({ kind, name, format }: DefinitionFile, path: string): VmFile {
   const stat = statSync(path, { bigint: true });
+  checkImage(path, { shownAs: path, declared: format, forQemu: true });
   return {
     kind,
     path,
-    base,
+    base: name,
+    format,
     bytes: Number(stat.size),
     allocatedBytes: allocatedBytes(path),
     dev: stat.dev,
@@ -199,11 +204,12 @@ function offerOf(
     words: vm.argv,
     ...(vm.machineType === undefined ? {} : { machineType: vm.machineType }),
     disks: live
-      ? vm.disks.map(({ file, bytes, allocatedBytes }) => ({
+      ? vm.disks.map(({ file, path, bytes, allocatedBytes, info }) => ({
           name: file.name,
           format: file.format,
           bytes,
           allocatedBytes: Math.min(allocatedBytes, limits.vmBytes),
+          image: shapeOf(path, file.format, info),
         }))
       : [],
     channels,
@@ -211,7 +217,7 @@ function offerOf(
   };
 }
 
-function keptOf(vm: RunningVm): SourceQemuRecord {
+function keptOf(vm: RunningVm, leftBehind: string[]): SourceQemuRecord {
   const retire = [...vm.disks.map(({ path }) => path), ...(vm.tpm === null ? [] : [vm.tpm.stateFolder])];
   return {
     side: "source",
@@ -221,6 +227,7 @@ function keptOf(vm: RunningVm): SourceQemuRecord {
     before: null,
     retire: retire.map((path) => ({ path, identity: fileIdentity(path)! })),
     tpm: vm.tpm && { swtpm: vm.tpm.swtpm },
+    leftBehind,
   };
 }
 

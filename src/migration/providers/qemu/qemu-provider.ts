@@ -37,6 +37,16 @@ export const qemuProvider: Provider = {
   // If the disks of a running VM went as chunks, they are in both lists.
   ownFiles: (record) => [...ownFilesOf(record), ...(sourceQemuRecord(record)?.retire ?? [])],
 
+  leftBehind(record) {
+    const fate = record.after === "delete" ? "which is deleted here with the rest" : "which stays here alone";
+    return (sourceQemuRecord(record)?.leftBehind ?? []).map((what) => ({ what, fate }));
+  },
+
+  provenOf: ({ files }) =>
+    files.some(({ kind }) => kind === "disk")
+      ? "of its files, and of its RAM as it was sent"
+      : "of its RAM and disks as they were sent, not of the images that QEMU made of them",
+
   // A destination that is alive but never answers would keep the VM stopped forever.
   answerMs: ({ files }) =>
     leastAnswerMs + files.reduce((sum, { bytes }) => sum + bytes, 0) / slowestDiskBytesPerMs,
@@ -86,7 +96,7 @@ export const qemuProvider: Provider = {
   resident: residentVm,
 
   published: (record) => ({
-    disks: arrivingQemuRecord(record)?.disks.map(({ name }) => name) ?? [],
+    disks: arrivingQemuRecord(record)?.disks ?? [],
     changes: true,
   }),
 };

@@ -25,6 +25,8 @@ export interface SourceQemuRecord {
   retire: { path: string; identity: string }[];
   /** The swtpm process of its virtual TPM, which is ended after QEMU. */
   tpm: { swtpm: ProcessId } | null;
+  /** What of its disks does not move, on the person's word; absent in the records of earlier versions. */
+  leftBehind?: string[];
 }
 
 /** The destination's part: what it was offered. */
