@@ -6,7 +6,7 @@
  * The types are those of 64-bit Linux, the same on x86_64 and aarch64, glibc and musl. fcntl(2) and
  * syscall(2) are variadic in C; on both machines variadic integers travel like any others.
  */
-import { dlopen, type Pointer, read } from "bun:ffi";
+import { dlopen, type Pointer, ptr, read } from "bun:ffi";
 import { constants } from "node:os";
 
 /**
@@ -139,6 +139,17 @@ export function flock(fd: number, operation: number): number {
 /** fcntl(2) with a pointer to a structure as its argument, which the call may fill. */
 export function fcntl(fd: number, command: number, structure: Uint8Array): number {
   return errnoOf(symbols.fcntl(fd, command, structure));
+}
+
+/** fcntl(2) with a plain number as its argument. */
+export function fcntlNumber(fd: number, command: number, argument: number): number {
+  // The number travels where other commands have a pointer.
+  return errnoOf(symbols.fcntl(fd, command, argument as Pointer));
+}
+
+/** ioctl(2) with a structure as its argument, which the call may fill. */
+export function ioctlInto(fd: number, request: number, structure: Uint8Array): number {
+  return errnoOf(symbols.ioctl(fd, request, BigInt(ptr(structure))));
 }
 
 /** ioctl(2) with a plain number as its argument. */

@@ -79,6 +79,11 @@ export interface Departure {
   readonly stoppedAtMs: number | undefined;
   /** How long the link may be lost before it is better to resume the VM here, in milliseconds. */
   readonly patienceMs: number;
+  /**
+   * Throws MigrateError "vm-running" or "vm-busy", naming file and holder, if anybody but the VM itself uses its
+   * files. Returns what could not be looked at, as a sentence for the person; null if all could.
+   */
+  requireUnheld(): string | null;
   /** Ensures that what goes as chunks no longer changes. Idempotent. Throws MigrateError. */
   standStill(): Promise<void>;
   /** Returns the numbers of the files that were written since the last call; these have to be sent again. */

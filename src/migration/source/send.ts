@@ -106,12 +106,17 @@ async function sendClaimed(
 }
 
 /**
- * Begins the departure. If the VM cannot leave, a session of which no destination has learned is forgotten.
+ * Begins the departure. If the VM cannot leave, or somebody else uses its files, a session of which no destination has learned is forgotten.
  */
-function departOrForget(opened: OpenedVm, session: string, { journal }: LocalOptions): Departure {
+function departOrForget(opened: OpenedVm, session: string, { journal, observe }: LocalOptions): Departure {
+  let departure: Departure | undefined;
   try {
-    return opened.depart(session);
+    departure = opened.depart(session);
+    const notice = departure.requireUnheld();
+    if (notice !== null) observe({ event: "notice", message: notice });
+    return departure;
   } catch (thrown) {
+    departure?.close();
     if (journal.find(session)?.peer === "") journal.write("forgotten", () => journal.remove(session));
     throw thrown;
   }

@@ -268,6 +268,9 @@ export class SourceAttempt {
     session.write("sealed", { digest, phase: "seal" });
     const streams = departure?.streams && [...departure.streams];
     this.#current!.link.send("seal", { digest, files, ...(streams === undefined ? {} : { streams }) });
+    // Somebody may have come since the move began. The destination is at work meanwhile: a VM that stands still
+    // does not wait for this.
+    departure?.requireUnheld();
   }
 
   #refusal(event: SourceEvent): MigrateError {

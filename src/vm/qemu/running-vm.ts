@@ -113,6 +113,7 @@ async function look(qmp: Qmp, qmpPath: string): Promise<RunningVm> {
     throw invalid(`The VM is in the state "${status}", in which it cannot be moved`);
   }
   const disks = await disksOf(qmp, definition, cwd);
+  requireDistinct(disks);
   return {
     qmpPath,
     qmp,
@@ -168,6 +169,22 @@ async function disksOf(qmp: Qmp, definition: QemuDefinition, cwd: string): Promi
         hasBacking: image.image["backing-image"] !== undefined,
       };
     });
+}
+
+/** Throws if two disks are one file under two names: at the destination they would be two. */
+function requireDistinct(disks: readonly RunningDisk[]): void {
+  const seen = new Map<string, string>();
+  for (const { path } of disks) {
+    const { dev, ino } = statSync(path, { bigint: true });
+    const other = seen.get(`${dev}:${ino}`);
+    if (other !== undefined) {
+      throw invalid(
+        `The VM's disks ${other} and ${path} are one and the same file`,
+        "At the destination they would be two. Start the VM with it once.",
+      );
+    }
+    seen.set(`${dev}:${ino}`, path);
+  }
 }
 
 /** Throws unless the format that the command line names, or that was guessed, is the one that QEMU uses. */

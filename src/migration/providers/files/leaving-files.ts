@@ -7,6 +7,7 @@ import { checkSelfContained } from "../../../vm/disks/disk-format.ts";
 import { fileIdentity } from "../../../vm/folder/file-identity.ts";
 import { adHocVm, loadVm, type Vm } from "../../../vm/folder/vm-folder.ts";
 import { WatchedFiles } from "../../../vm/folder/watched-files.ts";
+import { requireUnheld } from "../../../vm/holders/file-holders.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
 import type { Mode } from "../../ownership/phases.ts";
 import type { Candidate, Departure, OpenedVm } from "../departure.ts";
@@ -41,12 +42,12 @@ export function filesCandidate(spec: FilesSpec, mode: Mode): Candidate {
     wasMovedBy: isIt,
     open: async () => {
       if (vm === undefined) throw problem;
-      return openedVm(vm);
+      return openedVm(vm, mode);
     },
   };
 }
 
-function openedVm(vm: Vm): OpenedVm {
+function openedVm(vm: Vm, mode: Mode): OpenedVm {
   return {
     facts: {
       name: vm.name,
@@ -73,12 +74,12 @@ function openedVm(vm: Vm): OpenedVm {
         const now = vm.files[i]!;
         return file.path === now.path && file.bytes === now.bytes && file.identity === fileIdentity(now.path);
       }),
-    depart: () => departure(vm),
+    depart: () => departure(vm, mode),
     close: () => {},
   };
 }
 
-function departure(vm: Vm): Departure {
+function departure(vm: Vm, mode: Mode): Departure {
   const files = WatchedFiles.open(vm);
   try {
     for (const file of vm.files) if (file.kind === "disk") checkSelfContained(file.path);
@@ -98,6 +99,10 @@ function departure(vm: Vm): Departure {
     failure: undefined,
     stoppedAtMs: undefined,
     patienceMs: Number.POSITIVE_INFINITY,
+    requireUnheld: () => {
+      const parts = vm.files.map((file) => ({ ...file, leaves: mode === "move" && file.kind !== "boot" }));
+      return requireUnheld(parts, []);
+    },
     standStill: async () => {},
     rewritten: () => [],
     carry: async () => {},

@@ -20,6 +20,7 @@ import type { ProgressMeter } from "../../report/progress-meter.ts";
 import type { Departure, Route, StreamedPart } from "../departure.ts";
 import { DepartureProgress } from "./departure-progress.ts";
 import { LinkGate } from "./link-gate.ts";
+import { requireUnheldBesides } from "./other-holders.ts";
 import { RamPace } from "./ram-pace.ts";
 import { type StallLimits, StallWatch } from "./stall-watch.ts";
 import { streamFailureMs } from "./stream-failure.ts";
@@ -139,6 +140,10 @@ export class DepartingVm implements Departure {
    */
   get stoppedAtMs(): number | undefined {
     return this.#vm.running ? (this.#stoppedAtMs ?? this.#ram.stoppedAtMs) : undefined;
+  }
+
+  requireUnheld(): string | null {
+    return requireUnheldBesides(this.#vm);
   }
 
   /**
