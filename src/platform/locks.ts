@@ -8,7 +8,8 @@
  * denies permission n to others whether anybody holds byte 100 + n. Taking read locks alone means that
  * nobody ever waits and a descriptor open for reading suffices.
  */
-import { errno, fcntl, flock, systemError } from "./libc.ts";
+import { openNameless } from "./filesystem.ts";
+import { close, errno, fcntl, flock, systemError } from "./libc.ts";
 
 const LOCK_EX = 2;
 const LOCK_NB = 4;
@@ -107,6 +108,19 @@ export function holdAgainstQemu(fd: number): boolean {
   if (!qemuHolds(fd)) return true;
   release(fd);
   return false;
+}
+
+/** Whether the file system of a folder that can be written has these locks. Throws as node:fs does. */
+export function supportsLocks(folder: string): boolean {
+  const fd = openNameless(folder);
+  try {
+    return holdAgainstQemu(fd);
+  } catch (thrown) {
+    if (isUnsupported(thrown)) return false;
+    throw thrown;
+  } finally {
+    close(fd);
+  }
 }
 
 function release(fd: number): void {

@@ -80,7 +80,11 @@ function openedVm(vm: Vm, mode: Mode): OpenedVm {
 }
 
 function departure(vm: Vm, mode: Mode): Departure {
-  const files = WatchedFiles.open(vm);
+  const unheld = () => {
+    const parts = vm.files.map((file) => ({ ...file, leaves: mode === "move" && file.kind !== "boot" }));
+    return requireUnheld(parts, []);
+  };
+  const files = openNamingHolder(vm, unheld);
   try {
     for (const file of vm.files) if (file.kind === "disk") checkSelfContained(file.path);
   } catch (thrown) {
@@ -99,16 +103,23 @@ function departure(vm: Vm, mode: Mode): Departure {
     failure: undefined,
     stoppedAtMs: undefined,
     patienceMs: Number.POSITIVE_INFINITY,
-    requireUnheld: () => {
-      const parts = vm.files.map((file) => ({ ...file, leaves: mode === "move" && file.kind !== "boot" }));
-      return requireUnheld(parts, []);
-    },
+    requireUnheld: unheld,
     standStill: async () => {},
     rewritten: () => [],
     carry: async () => {},
     halt: async () => {},
     close: () => files.close(),
   };
+}
+
+/** A lock tells that some QEMU has a disk, and not which one: `requireUnheld` names it, if it shows. */
+function openNamingHolder(vm: Vm, requireUnheld: () => unknown): WatchedFiles {
+  try {
+    return WatchedFiles.open(vm);
+  } catch (thrown) {
+    if (thrown instanceof MigrateError && thrown.code === "vm-running") requireUnheld();
+    throw thrown;
+  }
 }
 
 /** A file's name without the folder that its kind adds. */
