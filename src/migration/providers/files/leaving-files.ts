@@ -117,7 +117,11 @@ function openNamingHolder(vm: Vm, requireUnheld: () => unknown): WatchedFiles {
   try {
     return WatchedFiles.open(vm);
   } catch (thrown) {
-    if (thrown instanceof MigrateError && thrown.code === "vm-running") requireUnheld();
+    try {
+      requireUnheld();
+    } catch (named) {
+      if ((named as MigrateError).code === "vm-running") throw named;
+    }
     throw thrown;
   }
 }
