@@ -32,6 +32,7 @@ const { symbols } = dlopen(libraryName, {
   socket: { args: ["i32", "i32", "i32"], returns: "i32" },
   connect: { args: ["i32", "ptr", "u32"], returns: "i32" },
   getsockopt: { args: ["i32", "i32", "i32", "ptr", "ptr"], returns: "i32" },
+  fstatfs: { args: ["i32", "ptr"], returns: "i32" },
   getrusage: { args: ["i32", "ptr"], returns: "i32" },
   clock_gettime: { args: ["i32", "ptr"], returns: "i32" },
   adjtimex: { args: ["ptr"], returns: "i32" },
@@ -209,6 +210,23 @@ export function adjtimex(structure: Uint8Array): number {
 
 /** syscall(2) number of renameat2(2) (asm/unistd.h); musl before 1.2.6 has no function for it. */
 const renameat2Number = process.arch === "arm64" ? 276 : 316;
+
+/** fstatfs(2). The structure needs 120 bytes. */
+export function statfs(fd: number, structure: Uint8Array): number {
+  return errnoOf(symbols.fstatfs(fd, structure));
+}
+
+/** syscall(2) number of name_to_handle_at(2). */
+const nameToHandleAtNumber = process.arch === "arm64" ? 264 : 303;
+
+/** name_to_handle_at(2) of what `fd` refers to. The structure says in its first u32 how many bytes follow its head. */
+export function nameToHandleAt(fd: number, handle: Uint8Array): number {
+  const [emptyPath, atEmptyPath] = [Uint8Array.of(0), 0x1000];
+  const mountId = new Uint8Array(8);
+  return errnoOf(
+    symbols.syscall(nameToHandleAtNumber, fd, emptyPath, BigInt(ptr(handle)), mountId, atEmptyPath),
+  );
+}
 
 /** renameat2(2) relative to the working directory. */
 export function renameat2(from: string, to: string, flags: number): number {

@@ -24,7 +24,7 @@ export interface JournalFile {
   digest?: string;
   /** Source only: the file's path when it was sent. */
   path?: string;
-  /** Source only: "dev:ino:birthtimeNs"; recognises the file under another name. */
+  /** Source only: recognises the file under another name (vm/folder/file-identity.ts). */
   identity?: string;
 }
 

@@ -4,7 +4,7 @@ import { realpathSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { MigrateError } from "../../../protocol/errors.ts";
 import { checkSelfContained } from "../../../vm/disks/disk-format.ts";
-import { fileIdentity } from "../../../vm/folder/file-identity.ts";
+import { fileIdentity, isSameFile } from "../../../vm/folder/file-identity.ts";
 import { adHocVm, loadVm, type Vm } from "../../../vm/folder/vm-folder.ts";
 import { WatchedFiles } from "../../../vm/folder/watched-files.ts";
 import { requireUnheld } from "../../../vm/holders/file-holders.ts";
@@ -64,15 +64,19 @@ function openedVm(vm: Vm, mode: Mode): OpenedVm {
       kept: null,
     },
     isStill: (gone) => {
-      const identities = new Set(gone.files.map(({ identity }) => identity));
-      return vm.files.some(({ path }) => identities.has(fileIdentity(path) ?? ""));
+      const now = vm.files.map(({ path }) => fileIdentity(path));
+      return gone.files.some(({ identity }) => now.some((file) => isSameFile(identity, file)));
     },
     resumes: (record) =>
       record.name === vm.name &&
       record.files.length === vm.files.length &&
       record.files.every((file, i) => {
         const now = vm.files[i]!;
-        return file.path === now.path && file.bytes === now.bytes && file.identity === fileIdentity(now.path);
+        return (
+          file.path === now.path &&
+          file.bytes === now.bytes &&
+          isSameFile(file.identity, fileIdentity(now.path))
+        );
       }),
     depart: () => departure(vm, mode),
     close: () => {},
@@ -141,12 +145,12 @@ function matcher(spec: FilesSpec, vm: Vm | undefined): (record: SessionRecord) =
       ? []
       : [spec.ram, ...spec.disks].flatMap((path) => (path === undefined ? [] : [real(path)])),
   );
-  const identities = new Set(vm?.files.map(({ path }) => fileIdentity(path)));
+  const identities = vm?.files.map(({ path }) => fileIdentity(path)) ?? [];
   return (record) =>
     (folder !== null && record.folder === folder) ||
     record.files.some(
       ({ path, identity }) =>
-        (path !== undefined && paths.has(path)) || (identity !== undefined && identities.has(identity)),
+        (path !== undefined && paths.has(path)) || identities.some((now) => isSameFile(identity, now)),
     );
 }
 

@@ -8,7 +8,7 @@ import { MigrateError } from "../../../protocol/errors.ts";
 import { limits } from "../../../protocol/limits.ts";
 import { checkVmName, manifestName } from "../../../protocol/names.ts";
 import type { OfferedMachine } from "../../../protocol/offer.ts";
-import { fileIdentity } from "../../../vm/folder/file-identity.ts";
+import { fileIdentity, isSameFile } from "../../../vm/folder/file-identity.ts";
 import { readManifest } from "../../../vm/folder/manifest.ts";
 import type { Vm, VmFile } from "../../../vm/folder/vm-folder.ts";
 import { HeldFiles } from "../../../vm/qemu/held-files.ts";
@@ -116,9 +116,9 @@ function openedVm(vm: RunningVm, spec: QemuSpec, sending: QemuSending): OpenedVm
 }
 
 function hasDiskOf(record: SessionRecord, vm: RunningVm): boolean {
-  const identities = new Set(vm.disks.map(({ path }) => fileIdentity(path)));
-  return [...record.files, ...(sourceQemuRecord(record)?.retire ?? [])].some(
-    ({ identity }) => identity !== undefined && identities.has(identity),
+  const now = vm.disks.map(({ path }) => fileIdentity(path));
+  return [...record.files, ...(sourceQemuRecord(record)?.retire ?? [])].some(({ identity }) =>
+    now.some((disk) => isSameFile(identity, disk)),
   );
 }
 
