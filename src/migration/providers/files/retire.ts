@@ -1,12 +1,13 @@
 /**
  * What is done to the source's files once the destination owns the VM. Every step may be repeated: a file is
- * touched only if it is still the one that was sent (device, inode, birth time).
+ * touched only if it is still the one that was sent (vm/folder/file-identity.ts).
  */
 import { existsSync, lstatSync, rmdirSync, rmSync, unlinkSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { renameNoReplace, syncFolder } from "../../../platform/rename.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
-import { fileIdentity } from "../../../vm/folder/file-identity.ts";
+import { fileIdentity, isSameFile } from "../../../vm/folder/file-identity.ts";
+import { releaseMark } from "../../../vm/folder/release-mark.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
 
 /** A file of a VM: its path, and the identity that it had (vm/folder/file-identity.ts). */
@@ -17,20 +18,30 @@ export interface OwnFile {
 
 /**
  * Renames, deletes or keeps `files`, the VM's own files, as `record.after` requires. Idempotent. Throws
- * MigrateError "io" if the system refuses.
+ * MigrateError "io" if the system refuses, or if another file than the sent one has its name and the sent one is
+ * not where an earlier call has put it.
  */
 export function retireFiles(record: SessionRecord, files: readonly OwnFile[]): void {
+  const strange = record.after === "keep" || record.after === "copy" ? [] : strangers(record, files);
   try {
     if (record.after === "delete") deleteEach(record, files);
     else if (record.after === "rename") {
-      if (record.folder === null) for (const path of stillThere(files)) renameAside(path, record.session);
-      else renameFolder(record, record.folder, files);
+      const ours = stillThere(files, record.session);
+      if (record.folder === null) for (const path of ours) renameAside(path, record.session);
+      else renameFolder(record, record.folder, ours);
     }
   } catch (cause) {
     const what = record.after === "delete" ? "deleted" : "renamed";
     const why = (cause as NodeJS.ErrnoException).code ?? String(cause);
     throw new MigrateError("io", `its files here could not be ${what} (${why})`, { side: "source", cause });
   }
+  const [path] = strange;
+  if (path === undefined) return;
+  const what = record.after === "delete" ? "deleted" : "renamed";
+  throw new MigrateError("io", `${path} is not the file that was sent, and was not ${what}`, {
+    side: "source",
+    hint: `the file that was sent is not known here any more: see that nothing starts a VM from it. Move ${path} away, or rename it yourself, and run the command again`,
+  });
 }
 
 /**
@@ -46,11 +57,34 @@ export function ownFilesOf({ files, folder }: SessionRecord): OwnFile[] {
   );
 }
 
-/** The paths that still lead to the files that were sent, each once. */
-function stillThere(files: readonly OwnFile[]): string[] {
-  return [
-    ...new Set(files.filter(({ path, identity }) => fileIdentity(path) === identity).map(({ path }) => path)),
-  ];
+/**
+ * The paths that still lead to the files that were sent, each once; with `session` also those whose mark says that
+ * this session released them.
+ */
+function stillThere(files: readonly OwnFile[], session?: string): string[] {
+  const ours = files.filter(
+    ({ path, identity }) =>
+      isSameFile(fileIdentity(path), identity) ||
+      (session !== undefined && releaseMark(path)?.session === session),
+  );
+  return [...new Set(ours.map(({ path }) => path))];
+}
+
+/** The paths at which something lies that is not the file that was sent, if that one was not renamed before. */
+function strangers(record: SessionRecord, files: readonly OwnFile[]): string[] {
+  const ours = stillThere(files, record.after === "rename" ? record.session : undefined);
+  return files
+    .filter(({ path }) => !ours.includes(path) && lstatSync(path, { throwIfNoEntry: false }) !== undefined)
+    .filter(({ path, identity }) => !isRenamed(record, path, identity))
+    .map(({ path }) => path);
+}
+
+/** True if an earlier call has renamed the file, or the folder that it was in. */
+function isRenamed({ folder, session }: SessionRecord, path: string, identity: string): boolean {
+  const renamed = folder !== null && isWithin(folder, path) ? folder : path;
+  return namesAside(renamed, session).some((name) =>
+    isSameFile(fileIdentity(name + path.slice(renamed.length)), identity),
+  );
 }
 
 function isWithin(folder: string | null, path: string): boolean {
@@ -58,8 +92,7 @@ function isWithin(folder: string | null, path: string): boolean {
 }
 
 /** Retires a folder by one rename, so that it exists under exactly one of the two names. */
-function renameFolder(record: SessionRecord, folder: string, files: readonly OwnFile[]): void {
-  const paths = stillThere(files);
+function renameFolder(record: SessionRecord, folder: string, paths: readonly string[]): void {
   // Files outside of the folder come first: once the folder is renamed, the paths of its own files no longer
   // lead to them.
   for (const path of paths) if (!isWithin(folder, path)) renameAside(path, record.session);
@@ -71,8 +104,13 @@ function isEmptied(folder: string, files: readonly OwnFile[]): boolean {
   return files.every(({ path }) => !isWithin(folder, path) || !existsSync(path));
 }
 
+/** The names that a file or folder of a session may get, the first one that is free. */
+function namesAside(path: string, session: string): string[] {
+  return [`${path}.migrated`, `${path}.migrated-${session.slice(0, 8)}`];
+}
+
 function renameAside(path: string, session: string): void {
-  const names = [`${path}.migrated`, `${path}.migrated-${session.slice(0, 8)}`];
+  const names = namesAside(path, session);
   for (const name of names) {
     try {
       renameNoReplace(path, name);

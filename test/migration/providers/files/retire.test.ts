@@ -1,11 +1,22 @@
 /** Which of the source's files are renamed or deleted at the end: only those that were sent. */
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { SessionRecord } from "../../../../src/migration/journal/journal.ts";
 import { ownFilesOf, retireFiles } from "../../../../src/migration/providers/files/retire.ts";
 import { fileIdentity } from "../../../../src/vm/folder/file-identity.ts";
+import { markReleased } from "../../../../src/vm/folder/release-mark.ts";
+import { refusalOf } from "../../../support/system/refusals.ts";
 
 const session = "ab".repeat(16);
 let root: string;
@@ -28,14 +39,17 @@ const retire = (record: SessionRecord) => retireFiles(record, ownFilesOf(record)
 
 // [OWN-4]
 test.each(["rename", "delete"] as const)(
-  "--after %s spares a file that was put in the place of the sent one",
+  "--after %s spares a file that was put in the place of the sent one, and says so until it is moved away",
   (after) => {
     const sent = made("disk.raw");
     const kept = join(root, "elsewhere.raw");
     renameSync(sent.path, kept);
     writeFileSync(sent.path, "somebody else's");
-    retire(recordOf([sent], after));
+    const error = refusalOf(() => retire(recordOf([sent], after)), "io");
+    expect(error.message).toContain(`${sent.path} is not the file that was sent`);
     expect(readFileSync(sent.path, "utf8")).toBe("somebody else's");
+    renameSync(sent.path, `${sent.path}.theirs`);
+    retire(recordOf([sent], after));
     expect(readFileSync(kept, "utf8")).toBe("sent disk.raw");
   },
 );
@@ -52,6 +66,25 @@ test.each(["rename", "delete"] as const)(
     expect(existsSync(kernel.path)).toBe(true);
   },
 );
+
+test("a file that was renamed, in whose place a new one was put since, is renamed once", () => {
+  const [disk, inside] = [made("disk.raw"), made("web1/disk.raw")];
+  for (const record of [recordOf([disk], "rename"), recordOf([inside], "rename", join(root, "web1"))]) {
+    retire(record);
+    made(record.files[0]!.name);
+    retire(record);
+  }
+  expect(readdirSync(root).sort()).toEqual(["disk.raw", "disk.raw.migrated", "web1", "web1.migrated"]);
+});
+
+test("a file whose identity is not known any more is renamed by the mark of its release, and not deleted", () => {
+  const disk = made("disk.raw");
+  markReleased(disk.path, { session, to: "insecure" });
+  const forgotten = { ...disk, identity: "1:2:3" };
+  expect(() => retire(recordOf([forgotten], "delete"))).toThrow("is not the file that was sent");
+  retire(recordOf([forgotten], "rename"));
+  expect(readdirSync(root)).toEqual(["disk.raw.migrated"]);
+});
 
 test("a name .migrated that is taken is left alone, and the session tells the two apart", () => {
   const disk = made("disk.raw");
