@@ -269,6 +269,37 @@ export function setIoPriority(priority: number): number {
   return errnoOf(symbols.syscall(ioPrioSetNumber, ioprioWhoProcess, thisThread, priority, null, 0));
 }
 
+/** syscall(2) numbers of calls that are to change the calling thread alone (asm/unistd.h). */
+const [getGroupsNumber, setGroupsNumber, setFsUidNumber, setFsGidNumber] =
+  process.arch === "arm64" ? [158, 159, 151, 152] : [115, 116, 122, 123];
+/** NGROUPS_MAX of limits.h. */
+const mostGroups = 65_536;
+
+/** getgroups(2). Returns the groups, or minus errno. */
+export function getGroups(): number[] | number {
+  const groups = new Uint32Array(mostGroups);
+  const count = errnoOf(symbols.syscall(getGroupsNumber, mostGroups, groups, 0, null, 0));
+  return count < 0 ? count : [...groups.subarray(0, count)];
+}
+
+/** setgroups(2) of the calling thread. */
+export function setGroups(groups: readonly number[]): number {
+  // One more, since an empty array has no address.
+  return errnoOf(
+    symbols.syscall(setGroupsNumber, groups.length, Uint32Array.from([...groups, 0]), 0, null, 0),
+  );
+}
+
+/** setfsuid(2) of the calling thread; -1 changes nothing. Returns the id before, whether or not it was changed. */
+export function setFsUid(uid: number): number {
+  return errnoOf(symbols.syscall(setFsUidNumber, uid, null, 0, null, 0));
+}
+
+/** setfsgid(2), as `setFsUid`. */
+export function setFsGid(gid: number): number {
+  return errnoOf(symbols.syscall(setFsGidNumber, gid, null, 0, null, 0));
+}
+
 /** fsetxattr(2). The name ends with a zero byte. */
 export function fsetxattr(fd: number, name: Uint8Array, value: Uint8Array): number {
   return errnoOf(symbols.fsetxattr(fd, name, value, value.byteLength, 0));

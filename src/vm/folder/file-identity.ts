@@ -1,5 +1,5 @@
 /** Which file a path leads to, so that it is recognised under another name, and after the host has booted again. */
-import { closeSync, constants, lstatSync, openSync } from "node:fs";
+import { type BigIntStats, closeSync, constants, fstatSync, lstatSync, openSync } from "node:fs";
 import { fileHandle, fileSystemId } from "../../platform/file-handle.ts";
 
 /** What of a file stays the same for as long as it exists. */
@@ -22,28 +22,34 @@ const version = "v2";
  * "DEV:INO:BIRTHTIME_NS". Compare with `isSameFile` alone.
  */
 export function fileIdentity(path: string): string | null {
+  let fd: number | undefined;
   try {
-    const { dev, ino, birthtimeNs } = lstatSync(path, { bigint: true });
-    const { fileSystem, handle } = lasting(path);
-    const lasts = fileSystem !== "" || handle !== "" || birthtimeNs !== 0n;
-    return [version, ino, birthtimeNs, fileSystem, handle, lasts ? "" : dev].join(":");
+    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    return identityOf(fd);
+  } catch {
+    return identityUnopened(path);
+  } finally {
+    if (fd !== undefined) closeSync(fd);
+  }
+}
+
+/** Of what may not be opened, or cannot be: a link, a socket. */
+function identityUnopened(path: string): string | null {
+  try {
+    return textOf(lstatSync(path, { bigint: true }), "", "");
   } catch {
     return null;
   }
 }
 
-function lasting(path: string): Pick<Identity, "fileSystem" | "handle"> {
-  let fd: number;
-  try {
-    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-  } catch {
-    return { fileSystem: "", handle: "" };
-  }
-  try {
-    return { fileSystem: fileSystemId(fd) ?? "", handle: fileHandle(fd) ?? "" };
-  } finally {
-    closeSync(fd);
-  }
+/** `fileIdentity` of what `fd` refers to, which is open for reading. */
+export function identityOf(fd: number): string {
+  return textOf(fstatSync(fd, { bigint: true }), fileSystemId(fd) ?? "", fileHandle(fd) ?? "");
+}
+
+function textOf({ ino, birthtimeNs, dev }: BigIntStats, fileSystem: string, handle: string): string {
+  const lasts = fileSystem !== "" || handle !== "" || birthtimeNs !== 0n;
+  return [version, ino, birthtimeNs, fileSystem, handle, lasts ? "" : dev].join(":");
 }
 
 /**

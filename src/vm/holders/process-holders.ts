@@ -4,7 +4,7 @@
  */
 import { readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
 import { basename, resolve } from "node:path";
-import { argumentsOf } from "../../platform/process-id.ts";
+import { argumentsOf, openFor } from "../../platform/process-id.ts";
 import { diskPathsIn } from "../qemu/host-vms.ts";
 import type { Holder, SoughtFile, SoughtFiles } from "./holder.ts";
 import { vmNameOf } from "./vm-name.ts";
@@ -25,12 +25,6 @@ export interface ProcessLook {
 /** Programs that run a VM, or give its disk to one. */
 const vmProgram =
   /^(?:qemu-system-[\w-]+|qemu-kvm|qemu|kvm|qemu-nbd|qemu-storage-daemon|cloud-hypervisor|firecracker|VBoxHeadless)$/;
-
-/** Access modes within the flags of open(2). */
-const O_ACCMODE = 0o3;
-const O_WRONLY = 0o1;
-const O_RDWR = 0o2;
-const O_PATH = 0o10000000;
 
 type Use = "reads" | "writes" | "maps";
 
@@ -79,10 +73,8 @@ function usesOf(pid: number, sought: SoughtFiles, onlyVms: boolean): Map<number,
   }
   for (const name of names) {
     for (const file of indexesAt(`/proc/${pid}/fd/${name}`, sought)) {
-      const mode = openMode(pid, name);
-      if (mode === null) continue;
-      const writes = (mode & O_ACCMODE) === O_WRONLY || (mode & O_ACCMODE) === O_RDWR;
-      if (writes || !uses.has(file)) uses.set(file, writes ? "writes" : "reads");
+      const use = openFor(pid, name);
+      if (use !== null && (use === "writes" || !uses.has(file))) uses.set(file, use);
     }
   }
   // A mapping stays when its descriptor is closed.
@@ -103,17 +95,6 @@ function indexesAt(path: string, sought: SoughtFiles): number[] {
     return sought.mayBe(statSync(path).ino) ? sought.indexesOf(statSync(path, { bigint: true })) : [];
   } catch {
     return [];
-  }
-}
-
-/** The flags with which a descriptor was opened; null if it only names the file (O_PATH), or is closed by now. */
-export function openMode(pid: number, fd: string): number | null {
-  try {
-    const octal = /^flags:\s*([0-7]+)$/m.exec(readFileSync(`/proc/${pid}/fdinfo/${fd}`, "latin1"))?.[1];
-    const flags = Number.parseInt(octal ?? "", 8);
-    return Number.isNaN(flags) || (flags & O_PATH) !== 0 ? null : flags;
-  } catch {
-    return null;
   }
 }
 

@@ -2,9 +2,9 @@
  * What is done to the source's files once the destination owns the VM. Every step may be repeated: a file is
  * touched only if it is still the one that was sent (vm/folder/file-identity.ts).
  */
-import { existsSync, lstatSync, rmdirSync, rmSync, unlinkSync } from "node:fs";
+import { existsSync, lstatSync, readdirSync, rmdirSync, unlinkSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { renameNoReplace, syncFolder } from "../../../platform/rename.ts";
+import { inPinnedFolder, renameNoReplace, syncFolder } from "../../../platform/rename.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
 import { fileIdentity, isSameFile } from "../../../vm/folder/file-identity.ts";
 import { releaseMark } from "../../../vm/folder/release-mark.ts";
@@ -26,16 +26,20 @@ export function retireFiles(record: SessionRecord, files: readonly OwnFile[]): v
   try {
     if (record.after === "delete") deleteEach(record, files);
     else if (record.after === "rename") {
-      const ours = stillThere(files, record.session);
-      if (record.folder === null) for (const path of ours) renameAside(path, record.session);
-      else renameFolder(record, record.folder, ours);
+      const { session, folder } = record;
+      // Files outside of the folder come first: once that is renamed, the paths of its own files no longer lead to them.
+      for (const file of files) {
+        if (!isWithin(folder, file.path)) renameAside(file.path, session, (at) => isOurs(at, file, session));
+      }
+      // A folder is retired by one rename, so that it exists under exactly one of the two names.
+      if (folder !== null) renameAside(folder, session, (at) => hasOurs(at, folder, files, session));
     }
   } catch (cause) {
     const what = record.after === "delete" ? "deleted" : "renamed";
     const why = (cause as NodeJS.ErrnoException).code ?? String(cause);
     throw new MigrateError("io", `its files here could not be ${what} (${why})`, { side: "source", cause });
   }
-  const [path] = strange;
+  const path = strange.find(exists);
   if (path === undefined) return;
   const what = record.after === "delete" ? "deleted" : "renamed";
   throw new MigrateError("io", `${path} is not the file that was sent, and was not ${what}`, {
@@ -62,21 +66,27 @@ export function ownFilesOf({ files, folder }: SessionRecord): OwnFile[] {
  * this session released them.
  */
 function stillThere(files: readonly OwnFile[], session?: string): string[] {
-  const ours = files.filter(
-    ({ path, identity }) =>
-      isSameFile(fileIdentity(path), identity) ||
-      (session !== undefined && releaseMark(path)?.session === session),
+  return [...new Set(files.filter((file) => isOurs(file.path, file, session)).map(({ path }) => path))];
+}
+
+/** True if `at`, now the path of this file, leads to it. */
+function isOurs(at: string, { identity }: OwnFile, session?: string): boolean {
+  return (
+    isSameFile(fileIdentity(at), identity) || (session !== undefined && releaseMark(at)?.session === session)
   );
-  return [...new Set(ours.map(({ path }) => path))];
 }
 
 /** The paths at which something lies that is not the file that was sent, if that one was not renamed before. */
 function strangers(record: SessionRecord, files: readonly OwnFile[]): string[] {
   const ours = stillThere(files, record.after === "rename" ? record.session : undefined);
   return files
-    .filter(({ path }) => !ours.includes(path) && lstatSync(path, { throwIfNoEntry: false }) !== undefined)
+    .filter(({ path }) => !ours.includes(path) && exists(path))
     .filter(({ path, identity }) => !isRenamed(record, path, identity))
     .map(({ path }) => path);
+}
+
+function exists(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
 }
 
 /** True if an earlier call has renamed the file, or the folder that it was in. */
@@ -91,12 +101,11 @@ function isWithin(folder: string | null, path: string): boolean {
   return folder !== null && path.startsWith(`${folder}/`);
 }
 
-/** Retires a folder by one rename, so that it exists under exactly one of the two names. */
-function renameFolder(record: SessionRecord, folder: string, paths: readonly string[]): void {
-  // Files outside of the folder come first: once the folder is renamed, the paths of its own files no longer
-  // lead to them.
-  for (const path of paths) if (!isWithin(folder, path)) renameAside(path, record.session);
-  if (paths.some((path) => isWithin(folder, path))) renameAside(folder, record.session);
+/** True if `at`, now the path of `folder`, leads to a folder with a file that was sent. */
+function hasOurs(at: string, folder: string, files: readonly OwnFile[], session: string): boolean {
+  return files.some(
+    (file) => isWithin(folder, file.path) && isOurs(at + file.path.slice(folder.length), file, session),
+  );
 }
 
 /** True if none of the VM's files is left in its folder. */
@@ -109,37 +118,66 @@ function namesAside(path: string, session: string): string[] {
   return [`${path}.migrated`, `${path}.migrated-${session.slice(0, 8)}`];
 }
 
-function renameAside(path: string, session: string): void {
-  const names = namesAside(path, session);
-  for (const name of names) {
-    try {
-      renameNoReplace(path, name);
-      syncFolder(dirname(path));
-      return;
-    } catch (thrown) {
-      if ((thrown as NodeJS.ErrnoException).code !== "EEXIST" || name === names.at(-1)) throw thrown;
+/**
+ * Renames what is at `path` if `isIt` says so. The folders above may be another user's, who replaces them by links: so
+ * look and rename go through the one folder.
+ */
+function renameAside(path: string, session: string, isIt: (at: string) => boolean): void {
+  if (!exists(path)) return;
+  inPinnedFolder(path, (folder, name) => {
+    const at = join(folder, name);
+    if (!isIt(at)) return;
+    const names = namesAside(at, session);
+    for (const aside of names) {
+      try {
+        renameNoReplace(at, aside);
+        syncFolder(folder);
+        return;
+      } catch (thrown) {
+        if ((thrown as NodeJS.ErrnoException).code !== "EEXIST" || aside === names.at(-1)) throw thrown;
+      }
     }
+  });
+}
+
+/** Deletes a file, or a folder with the files in it, if it is the one that was sent; pinned as in `renameAside`. */
+function deleteOne(file: OwnFile): void {
+  inPinnedFolder(file.path, (folder, name) => {
+    const at = join(folder, name);
+    if (!isOurs(at, file)) return;
+    if (!lstatSync(at).isDirectory()) return unlinkSync(at);
+    // The name in the middle stands for any file of the folder.
+    inPinnedFolder(join(at, "state"), (inside) => {
+      if (!isSameFile(fileIdentity(`${inside}/.`), file.identity)) return;
+      for (const entry of readdirSync(inside, { withFileTypes: true })) {
+        if (!entry.isDirectory()) unlinkSync(join(inside, entry.name));
+      }
+    });
+    removeIfEmpty(at);
+  });
+}
+
+/** Only an empty folder is removed; anything else that somebody put there stays. */
+function removeIfEmpty(folder: string): void {
+  try {
+    rmdirSync(folder);
+  } catch {
+    // Not there, or not empty.
   }
 }
 
 function deleteEach(record: SessionRecord, files: readonly OwnFile[]): void {
   const folders = new Set<string>();
-  for (const path of stillThere(files)) {
-    if (lstatSync(path).isDirectory()) rmSync(path, { recursive: true });
-    else unlinkSync(path);
-    folders.add(dirname(path));
+  for (const file of files) {
+    if (!isOurs(file.path, file)) continue;
+    deleteOne(file);
+    folders.add(dirname(file.path));
   }
   if (record.folder !== null && isEmptied(record.folder, files)) {
     const manifest = join(record.folder, "vm.json");
     if (existsSync(manifest)) unlinkSync(manifest);
-    // Only an empty folder is removed; anything else that somebody put there stays.
-    for (const folder of [join(record.folder, "tpm"), record.folder]) {
-      try {
-        rmdirSync(folder);
-      } catch {
-        // Not there, or not empty.
-      }
-    }
+    removeIfEmpty(join(record.folder, "tpm"));
+    removeIfEmpty(record.folder);
     folders.add(dirname(record.folder));
   }
   for (const folder of folders) if (existsSync(folder)) syncFolder(folder);

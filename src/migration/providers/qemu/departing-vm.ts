@@ -22,6 +22,7 @@ import { DepartureProgress } from "./departure-progress.ts";
 import { LinkGate } from "./link-gate.ts";
 import { requireUnheldBesides } from "./other-holders.ts";
 import { RamPace } from "./ram-pace.ts";
+import type { SocketPlace } from "./socket-place.ts";
 import { type StallLimits, StallWatch } from "./stall-watch.ts";
 import { streamFailureMs } from "./stream-failure.ts";
 import { StreamSockets } from "./stream-sockets.ts";
@@ -42,8 +43,8 @@ export interface DepartingOptions {
   bandwidthBytesPerSec: number | null;
   /** Threads that carry streams. */
   workers: number;
-  /** A folder for sockets that only this user may enter. */
-  socketFolder: string;
+  /** Where its QEMU finds the sockets that it connects to. */
+  sockets: SocketPlace;
   /** Limits that replace the usual ones. */
   stallLimits?: StallLimits | undefined;
 }
@@ -219,7 +220,7 @@ export class DepartingVm implements Departure {
   }
 
   async #steps(route: StreamRoute, meter: ProgressMeter, observe: Observer): Promise<StreamResult[]> {
-    const { live, workers, bandwidthBytesPerSec, channels, socketFolder } = this.#options;
+    const { live, workers, bandwidthBytesPerSec, channels, sockets } = this.#options;
     const { session, name } = meter.session;
     const pool = new StreamPool(route, {
       workers,
@@ -231,7 +232,7 @@ export class DepartingVm implements Departure {
       },
     });
     this.#pool = pool;
-    this.#sockets = new StreamSockets(socketFolder, pool);
+    this.#sockets = new StreamSockets(sockets, pool);
     this.#ticker = setInterval(() => {
       this.#lookForStall();
       this.#paceRam();

@@ -2,21 +2,24 @@
 import { randomUUID } from "node:crypto";
 import { existsSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
-import { allocatedBytes } from "../../../platform/filesystem.ts";
+import { statBlockBytes } from "../../../platform/filesystem.ts";
 import { socketPathBytes } from "../../../platform/unix-socket.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
 import { limits } from "../../../protocol/limits.ts";
 import { checkVmName, manifestName } from "../../../protocol/names.ts";
 import type { OfferedMachine } from "../../../protocol/offer.ts";
-import { fileIdentity, isSameFile } from "../../../vm/folder/file-identity.ts";
+import { isSameFile } from "../../../vm/folder/file-identity.ts";
 import { readManifest } from "../../../vm/folder/manifest.ts";
-import type { Vm, VmFile } from "../../../vm/folder/vm-folder.ts";
+import type { VmFile } from "../../../vm/folder/vm-folder.ts";
+import type { DefinitionFile } from "../../../vm/qemu/definition/definition.ts";
 import { HeldFiles } from "../../../vm/qemu/held-files.ts";
+import type { QemuFile } from "../../../vm/qemu/qemu-files.ts";
 import { openRunningVm, type RunningVm } from "../../../vm/qemu/running-vm.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
 import type { Candidate, OpenedVm } from "../departure.ts";
 import { DepartingVm } from "./departing-vm.ts";
 import { type SourceQemuRecord, sourceQemuRecord } from "./qemu-records.ts";
+import { socketPlace } from "./socket-place.ts";
 import type { StallLimits } from "./stall-watch.ts";
 
 /** A VM that runs, as the person named it, and how it is to be moved. */
@@ -83,12 +86,12 @@ function openedVm(vm: RunningVm, spec: QemuSpec, sending: QemuSending): OpenedVm
     facts: {
       name,
       vm: vm.definition.uuid ?? randomUUID(),
-      files: files.map(({ kind, base, bytes, path }) => ({
+      files: files.map(({ kind, base, bytes, path, identity }) => ({
         kind,
         name: base,
         bytes,
         path,
-        identity: fileIdentity(path)!,
+        identity,
       })),
       folder: ownFolder(vm),
       bytes: [...files, ...machine.disks].reduce((sum, { bytes }) => sum + bytes, vm.definition.ramBytes),
@@ -108,7 +111,7 @@ function openedVm(vm: RunningVm, spec: QemuSpec, sending: QemuSending): OpenedVm
         autoConverge: spec.autoConverge,
         bandwidthBytesPerSec: sending.bandwidthBytesPerSec,
         workers: spec.workers,
-        socketFolder: join(sending.home, "sessions", session.slice(0, 16)),
+        sockets: socketPlace(sending.home, session, vm.user?.uid),
         stallLimits: spec.stallLimits,
       }),
     close: () => vm.qmp.close(),
@@ -116,14 +119,17 @@ function openedVm(vm: RunningVm, spec: QemuSpec, sending: QemuSending): OpenedVm
 }
 
 function hasDiskOf(record: SessionRecord, vm: RunningVm): boolean {
-  const now = vm.disks.map(({ path }) => fileIdentity(path));
   return [...record.files, ...(sourceQemuRecord(record)?.retire ?? [])].some(({ identity }) =>
-    now.some((disk) => isSameFile(identity, disk)),
+    vm.disks.some((disk) => isSameFile(identity, disk.identity)),
   );
 }
 
 /** The files that go as chunks: those from which the VM was started, and its disks if it is stopped first. */
-function filesOf(vm: RunningVm, asked: string | undefined, live: boolean): Vm {
+function filesOf(
+  vm: RunningVm,
+  asked: string | undefined,
+  live: boolean,
+): { name: string; files: LeavingFile[] } {
   const name = asked ?? vm.definition.name;
   if (name === null || name === undefined) {
     throw new MigrateError("usage", "The VM's command line gives it no name", {
@@ -151,25 +157,23 @@ function filesOf(vm: RunningVm, asked: string | undefined, live: boolean): Vm {
       hint: "There is nothing of it that a store could keep.",
     });
   }
-  const paths = new Map([...vm.disks, ...vm.boot].map(({ file, path }) => [file, path]));
+  const found = new Map([...vm.disks, ...vm.boot].map((one) => [one.file, one]));
   const files = vm.definition.files
     .filter(({ kind }) => kind === "boot" || !live)
-    .map((file) => describe(file.kind, paths.get(file)!, file.name));
+    .map((file) => describe(file, found.get(file)!));
   return { name, files };
 }
 
-function describe(kind: "disk" | "boot", path: string, base: string): VmFile {
-  const stat = statSync(path, { bigint: true });
+/** A file that goes as chunks, with the identity that it had when it was found to be the VM's. */
+type LeavingFile = VmFile & { identity: string };
+
+/** The path may lead elsewhere by now: what opens it compares (`HeldFiles`). */
+function describe({ kind, name }: DefinitionFile, { path, dev, ino, identity }: QemuFile): LeavingFile {
+  const { size, blocks, birthtimeNs, mtimeNs } = statSync(path, { bigint: true });
+  const allocatedBytes = Number(blocks) * statBlockBytes;
   return {
-    kind,
-    path,
-    base,
-    bytes: Number(stat.size),
-    allocatedBytes: allocatedBytes(path),
-    dev: stat.dev,
-    ino: stat.ino,
-    birthtimeNs: stat.birthtimeNs,
-    mtimeNs: stat.mtimeNs,
+    ...{ kind, path, base: name, bytes: Number(size), allocatedBytes, dev, ino, birthtimeNs, mtimeNs },
+    identity,
   };
 }
 
@@ -193,13 +197,13 @@ function offerOf(vm: RunningVm, { live, channels }: QemuSpec, { retryForMs }: Qe
 }
 
 function keptOf(vm: RunningVm): SourceQemuRecord {
-  const retire = [...vm.disks.map(({ path }) => path), ...(vm.tpm === null ? [] : [vm.tpm.stateFolder])];
+  const retire = [...vm.disks, ...(vm.tpm === null ? [] : [vm.tpm.state])];
   return {
     side: "source",
     qmpPath: vm.qmpPath,
     qemu: vm.process,
     wasRunning: vm.running,
-    retire: retire.map((path) => ({ path, identity: fileIdentity(path)! })),
+    retire: retire.map(({ path, identity }) => ({ path, identity })),
     tpm: vm.tpm && { swtpm: vm.tpm.swtpm },
   };
 }

@@ -103,6 +103,16 @@ test("a VM's folder is renamed as one, with what it was started from inside; wha
   expect(existsSync(`${outside.path}.migrated`)).toBe(true);
 });
 
+test("a folder of its own, as a TPM's state has, is deleted with its files; one in its place is spared", () => {
+  made("state/tpm2-00.permall");
+  const state = { path: join(root, "state"), identity: fileIdentity(join(root, "state"))! };
+  retireFiles(recordOf([], "delete"), [state]);
+  expect(readdirSync(root)).toEqual([]);
+  made("state/theirs");
+  expect(() => retireFiles(recordOf([], "delete"), [state])).toThrow("is not the file that was sent");
+  expect(readdirSync(state.path)).toEqual(["theirs"]);
+});
+
 test("a folder that is deleted keeps what somebody put there beside the VM", () => {
   const disk = made("web1/disk.raw");
   writeFileSync(join(root, "web1/vm.json"), "{}");
