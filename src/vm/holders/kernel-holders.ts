@@ -1,5 +1,6 @@
 /** What the kernel itself does with files: loop devices, swap, and names that lead to them by a mount. */
 import { closeSync, existsSync, openSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { mountsOfHost, unescaped } from "../../platform/filesystem.ts";
 import { ioctlInto } from "../../platform/libc.ts";
 import type { Holder, SoughtFile, SoughtFiles } from "./holder.ts";
 import { deviceNumber } from "./process-holders.ts";
@@ -64,22 +65,11 @@ function swaps(sought: SoughtFiles): Holder[] {
   });
 }
 
-/** Where a device, or a partition of it, is mounted: proc(5), mountinfo. */
+/** Where a device, or a partition of it, is mounted. */
 function mountsOf(device: string): string[] {
-  return textOf("/proc/self/mountinfo")
-    .split("\n")
-    .flatMap((line) => {
-      const [before = "", after = ""] = line.split(" - ");
-      const source = after.split(" ")[1] ?? "";
-      return source === device || source.startsWith(`${device}p`)
-        ? [unescaped(before.split(" ")[4] ?? "")]
-        : [];
-    });
-}
-
-/** Blanks stand as \040 there. */
-function unescaped(path: string): string {
-  return path.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
+  return mountsOfHost()
+    .filter(({ source }) => source === device || source.startsWith(`${device}p`))
+    .map(({ at }) => at);
 }
 
 function statOf(path: string): SoughtFile | null {

@@ -2,10 +2,13 @@
  * What is done to the source's files once the destination owns the VM. Every step may be repeated: a file is
  * touched only if it is still the one that was sent (vm/folder/file-identity.ts).
  */
-import { existsSync, lstatSync, readdirSync, rmdirSync, unlinkSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { createHash } from "node:crypto";
+import { accessSync, constants, existsSync, lstatSync, readdirSync, rmdirSync, unlinkSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { isMountPoint, mostNameBytes } from "../../../platform/filesystem.ts";
 import { inPinnedFolder, renameNoReplace, syncFolder } from "../../../platform/rename.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
+import { migratedSuffix } from "../../../protocol/names.ts";
 import { fileIdentity, isSameFile } from "../../../vm/folder/file-identity.ts";
 import { releaseMark } from "../../../vm/folder/release-mark.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
@@ -92,7 +95,7 @@ function exists(path: string): boolean {
 /** True if an earlier call has renamed the file, or the folder that it was in. */
 function isRenamed({ folder, session }: SessionRecord, path: string, identity: string): boolean {
   const renamed = folder !== null && isWithin(folder, path) ? folder : path;
-  return namesAside(renamed, session).some((name) =>
+  return pathsAside(renamed, session).some((name) =>
     isSameFile(fileIdentity(name + path.slice(renamed.length)), identity),
   );
 }
@@ -113,9 +116,58 @@ function isEmptied(folder: string, files: readonly OwnFile[]): boolean {
   return files.every(({ path }) => !isWithin(folder, path) || !existsSync(path));
 }
 
-/** The names that a file or folder of a session may get, the first one that is free. */
-function namesAside(path: string, session: string): string[] {
-  return [`${path}.migrated`, `${path}.migrated-${session.slice(0, 8)}`];
+/**
+ * The paths that a file or folder of a session may get, the first one that is free. A name that is too long for the
+ * file system with such an ending is cut, and keeps a few digits of its digest.
+ */
+function pathsAside(path: string, session: string): string[] {
+  const [folder, name] = [dirname(path), basename(path)];
+  return namesAside(name, session, mostNameBytes(folder)).map((aside) => join(folder, aside));
+}
+
+/** As `pathsAside`, for names of at most `mostBytes` bytes of UTF-8. Pure. */
+export function namesAside(name: string, session: string, mostBytes: number): string[] {
+  const id = session.slice(0, 8);
+  const whole = [`${name}${migratedSuffix}`, `${name}${migratedSuffix}-${id}`].filter(
+    (aside) => Buffer.byteLength(aside) <= mostBytes,
+  );
+  if (whole.length === 2) return whole;
+  const digest = createHash("sha256").update(name).digest("hex").slice(0, 8);
+  const ending = `-${digest}${migratedSuffix}-${id}`;
+  const room = mostBytes - ending.length;
+  // A character of which bytes are missing becomes U+FFFD, which is left out.
+  const cut = Buffer.from(name)
+    .subarray(0, room)
+    .toString("utf8")
+    .replace(/\ufffd+$/, "");
+  return [...whole, cut + ending];
+}
+
+/**
+ * Looks whether `retireFiles` could do its work in the end: after the handover it would be too late. Throws MigrateError
+ * "vm-invalid", naming the file, if a folder may not be written to or something is mounted on a file.
+ */
+export function requireRetirable(record: SessionRecord, files: readonly OwnFile[]): void {
+  const { after, folder } = record;
+  if (after !== "rename" && after !== "delete") return;
+  const paths = files.map(({ path }) => (after === "rename" && isWithin(folder, path) ? folder! : path));
+  for (const path of new Set(paths)) {
+    const why = whyUnretirable(path);
+    if (why === null) continue;
+    throw new MigrateError("vm-invalid", `${path} could not be ${after}d once the VM has moved: ${why}`, {
+      side: "source",
+      hint: "See that its folder can be written to, or leave the files as they are: --after keep.",
+    });
+  }
+}
+
+function whyUnretirable(path: string): string | null {
+  try {
+    accessSync(dirname(path), constants.W_OK | constants.X_OK);
+  } catch (thrown) {
+    return `its folder cannot be written to (${(thrown as NodeJS.ErrnoException).code})`;
+  }
+  return isMountPoint(path) ? "something is mounted there" : null;
 }
 
 /**
@@ -127,7 +179,7 @@ function renameAside(path: string, session: string, isIt: (at: string) => boolea
   inPinnedFolder(path, (folder, name) => {
     const at = join(folder, name);
     if (!isIt(at)) return;
-    const names = namesAside(at, session);
+    const names = pathsAside(at, session);
     for (const aside of names) {
       try {
         renameNoReplace(at, aside);

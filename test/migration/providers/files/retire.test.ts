@@ -13,7 +13,12 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { SessionRecord } from "../../../../src/migration/journal/journal.ts";
-import { ownFilesOf, retireFiles } from "../../../../src/migration/providers/files/retire.ts";
+import {
+  namesAside,
+  ownFilesOf,
+  requireRetirable,
+  retireFiles,
+} from "../../../../src/migration/providers/files/retire.ts";
 import { fileIdentity } from "../../../../src/vm/folder/file-identity.ts";
 import { markReleased } from "../../../../src/vm/folder/release-mark.ts";
 import { refusalOf } from "../../../support/system/refusals.ts";
@@ -111,6 +116,39 @@ test("a folder of its own, as a TPM's state has, is deleted with its files; one 
   made("state/theirs");
   expect(() => retireFiles(recordOf([], "delete"), [state])).toThrow("is not the file that was sent");
   expect(readdirSync(state.path)).toEqual(["theirs"]);
+});
+
+test("a name that is too long with the ending is cut, and two that begin alike stay two", () => {
+  const long = (end: string) => `${"ä".repeat(124)}${end}`;
+  const [one, other, short] = [made(long(".raw1")), made(long(".raw2")), made(`${"b".repeat(240)}.raw`)];
+  writeFileSync(`${short.path}.migrated`, "an earlier one");
+  const record = recordOf([one, other, short], "rename");
+  retire(record);
+  retire(record);
+  const names = readdirSync(root).filter((name) => !name.endsWith(".migrated"));
+  expect(names.map((name) => readFileSync(join(root, name), "utf8")).sort()).toEqual(
+    [one, other, short].map(({ name }) => `sent ${name}`).sort(),
+  );
+  for (const name of names) expect(name).toMatch(/-[0-9a-f]{8}\.migrated-abababab$/);
+  expect(namesAside("a".repeat(246), session, 255)).toEqual([
+    `${"a".repeat(246)}.migrated`,
+    expect.stringMatching(/^a{228}-[0-9a-f]{8}\.migrated-abababab$/),
+  ]);
+});
+
+test("files that could not be renamed or deleted in the end are refused before anything is sent", async () => {
+  const disk = made("web1/disk.raw");
+  const files = [disk];
+  for (const after of ["rename", "delete", "keep"] as const) requireRetirable(recordOf(files, after), files);
+  const gone = { ...disk, path: "/nowhere/disk.raw" };
+  expect(
+    refusalOf(() => requireRetirable(recordOf([gone], "delete"), [gone]), "vm-invalid").message,
+  ).toContain("its folder cannot be written to");
+  const mounted = { ...disk, path: "/proc" };
+  expect(refusalOf(() => requireRetirable(recordOf([mounted], "rename"), [mounted])).message).toContain(
+    "/proc could not be renamed once the VM has moved: something is mounted there",
+  );
+  requireRetirable(recordOf([mounted], "keep"), [mounted]);
 });
 
 test("a folder that is deleted keeps what somebody put there beside the VM", () => {
