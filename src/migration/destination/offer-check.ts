@@ -1,19 +1,22 @@
 /** Checks an offer against the destination's own rules, before anything is made for it. */
-import { lstatSync } from "node:fs";
+import { existsSync, lstatSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
-import { freeBytes } from "../../platform/filesystem.ts";
+import { allocatedBytes, freeBytes, mostNameBytes } from "../../platform/filesystem.ts";
 import { type ErrorCode, MigrateError } from "../../protocol/errors.ts";
 import { type Offer, providerName } from "../../protocol/offer.ts";
+import { stagingPath } from "../../vm/folder/staging.ts";
 import type { Journal, SessionRecord } from "../journal/journal.ts";
-import type { CheckedOffer } from "../providers/provider.ts";
+import { type CheckedOffer, roomOf } from "../providers/provider.ts";
+import { providerOf } from "../providers/providers.ts";
 
 const refusal = (code: ErrorCode, message: string) =>
   new MigrateError(code, message, { side: "destination" });
 
 /**
- * Throws MigrateError "name-taken", "busy" or "no-room" if a new session cannot begin, and what `check`
- * throws. The room needed is what the source's files occupy there: holes need none, whatever the file's size.
+ * Throws MigrateError "name-taken", "name-invalid", "busy" or "no-room" if a new session cannot begin, and what `check`
+ * throws. The room needed is what the source's files hold, besides what the other sessions of the store have still to
+ * receive.
  */
 export function checkNewOffer(
   { journal, store, maxSessions }: { journal: Journal; store: string; maxSessions: number },
@@ -33,11 +36,48 @@ export function checkNewOffer(
   if (open.length >= maxSessions) {
     throw refusal("busy", `the destination has ${open.length} sessions already, which is its limit`);
   }
-  const { roomBytes } = check();
-  const free = freeBytes(store);
-  if (roomBytes > free) {
-    throw refusal("no-room", `the VM needs ${roomBytes} bytes, the destination's store has ${free} free`);
-  }
+  check();
+  checkNameLengths(store, offer);
+  const parts = [...offer.files, ...(offer.machine?.disks ?? [])];
+  const [roomBytes, free] = [roomOf(parts), freeBytes(store)];
+  const promised = open.reduce((sum, record) => sum + missingBytes(store, record), 0);
+  if (roomBytes <= free - promised) return;
+  const others = promised > 0 ? `, of which other sessions will take ${promised}` : "";
+  throw refusal(
+    "no-room",
+    `the VM needs ${roomBytes} bytes, the destination's store has ${free} free${others}`,
+  );
+}
+
+/** Bytes that an open session has still to write into the store. */
+function missingBytes(store: string, record: SessionRecord): number {
+  // Later states have received everything.
+  if (record.state !== "receiving") return 0;
+  const room = roomOf(providerOf(record).stored(record));
+  return Math.max(0, room - allocatedBelow(stagingPath(store, record.session)));
+}
+
+/** Bytes that the files in a folder, and in the folders in it, take on the disk. */
+function allocatedBelow(folder: string): number {
+  if (!existsSync(folder)) return 0;
+  const names = readdirSync(folder, { recursive: true, encoding: "utf8" });
+  return names.reduce((sum, name) => sum + allocatedBytes(join(folder, name)), 0);
+}
+
+/** Throws MigrateError "name-invalid" if the store's file system takes no names as long as those of the VM. */
+function checkNameLengths(store: string, offer: Offer): void {
+  const most = mostNameBytes(store);
+  const names = [
+    offer.name,
+    ...offer.files.map(({ name }) => name),
+    ...(offer.machine?.disks ?? []).map(({ name }) => name),
+  ];
+  const long = names.find((name) => Buffer.byteLength(name) > most);
+  if (long === undefined) return;
+  throw refusal(
+    "name-invalid",
+    `${long} is too long a name for the destination's store, which takes ${most} bytes`,
+  );
 }
 
 /**

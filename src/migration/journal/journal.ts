@@ -20,6 +20,8 @@ export interface JournalFile {
   /** Name at the destination, without folder. */
   name: string;
   bytes: number;
+  /** Destination only: bytes of it that will take room, as the offer says; version 0.1.0 did not keep it. */
+  allocatedBytes?: number;
   /** Once sealed: the file's digest under the session's tag key. */
   digest?: string;
   /** Source only: the file's path when it was sent. */

@@ -28,7 +28,12 @@ export function recordOfOffer(session: string, offer: Offer, origin: OfferOrigin
     state: "receiving",
     phase: "prepare",
     tagKey: offer.tagKey,
-    files: offer.files.map(({ kind, name, bytes }) => ({ kind, name, bytes })),
+    files: offer.files.map(({ kind, name, bytes, allocatedBytes }) => ({
+      kind,
+      name,
+      bytes,
+      allocatedBytes,
+    })),
     folder: null,
     after: "keep",
     digest: null,

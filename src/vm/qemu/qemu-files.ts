@@ -99,6 +99,19 @@ export class QemuFiles {
     }
   }
 
+  /** Does `work` with a file that QEMU may read, open for reading. Throws as `boot`, and what `work` throws. */
+  read<T>(path: string, work: (fd: number) => T): T {
+    const { dev, ino, path: real } = this.boot(path);
+    const fd = openSync(real, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    try {
+      const stat = fstatSync(fd, { bigint: true });
+      if (stat.dev !== dev || stat.ino !== ino) throw this.#notIts(path, "had another file there");
+      return work(fd);
+    } finally {
+      closeSync(fd);
+    }
+  }
+
   /** A folder that belongs to QEMU's own user, or to one of `owners`. Throws as `disk`. */
   folder(path: string, owners: readonly number[]): QemuFile {
     const file = described(realpathSync(path), path, "folder");

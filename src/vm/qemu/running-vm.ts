@@ -9,6 +9,7 @@ import * as v from "valibot";
 import { argumentsOf, type ProcessId } from "../../platform/process-id.ts";
 import { type UserRights, userOf } from "../../platform/user-rights.ts";
 import { MigrateError } from "../../protocol/errors.ts";
+import { qcow2DataBytes } from "../disks/qcow2-data.ts";
 import { type DefinitionFile, parseDefinition, type QemuDefinition } from "./definition/definition.ts";
 import { type QemuFile, QemuFiles } from "./qemu-files.ts";
 import { Qmp } from "./qmp/qmp.ts";
@@ -21,8 +22,8 @@ export interface RunningDisk extends QemuFile {
   node: string;
   /** The size that the guest sees. */
   bytes: number;
-  /** Bytes that it takes on this host's disk. */
-  allocatedBytes: number;
+  /** Bytes of it that hold data, whatever images of its chain they are in, and however they are compressed there. */
+  dataBytes: number;
   /** Part of it is in other images. */
   hasBacking: boolean;
 }
@@ -46,6 +47,21 @@ export interface RunningVm {
   running: boolean;
 }
 
+interface Image {
+  filename: string;
+  format: string;
+  "virtual-size": number;
+  "actual-size"?: number | undefined;
+  /** The image below. */
+  "backing-image"?: Image | undefined;
+}
+const imageSchema: v.GenericSchema<Image> = v.object({
+  filename: v.string(),
+  format: v.string(),
+  "virtual-size": v.number(),
+  "actual-size": v.optional(v.number()),
+  "backing-image": v.optional(v.lazy(() => imageSchema)),
+});
 const blockSchema = v.array(
   v.object({
     device: v.optional(v.string(), ""),
@@ -55,11 +71,7 @@ const blockSchema = v.array(
         file: v.string(),
         drv: v.string(),
         ro: v.boolean(),
-        image: v.object({
-          "virtual-size": v.number(),
-          "actual-size": v.optional(v.number()),
-          "backing-image": v.optional(v.unknown()),
-        }),
+        image: imageSchema,
       }),
     ),
   }),
@@ -175,10 +187,29 @@ async function disksOf(
         file,
         node,
         bytes: image.image["virtual-size"],
-        allocatedBytes: image.image["actual-size"] ?? 0,
+        dataBytes: dataBytesOf(image.image, files, cwd),
         hasBacking: image.image["backing-image"] !== undefined,
       };
     });
+}
+
+/** What a copy of the disk takes: the data of all images of its chain, at most the whole disk. An estimate. */
+function dataBytesOf(top: Image, files: QemuFiles, cwd: string): number {
+  let bytes = 0;
+  for (let image: Image | undefined = top; image !== undefined; image = image["backing-image"]) {
+    bytes += dataIn(image, files, cwd) ?? image["actual-size"] ?? 0;
+  }
+  return Math.min(bytes, top["virtual-size"]);
+}
+
+/** Data of one image; null if it is not qcow2, or may not be looked into. */
+function dataIn({ filename, format }: Image, files: QemuFiles, cwd: string): number | null {
+  if (format !== "qcow2") return null;
+  try {
+    return files.read(resolve(cwd, filename), qcow2DataBytes);
+  } catch {
+    return null;
+  }
 }
 
 /** Throws if two disks are one file under two names: at the destination they would be two. */

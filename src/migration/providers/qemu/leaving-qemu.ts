@@ -184,11 +184,11 @@ function offerOf(vm: RunningVm, { live, channels }: QemuSpec, { retryForMs }: Qe
     words: vm.argv,
     ...(vm.machineType === undefined ? {} : { machineType: vm.machineType }),
     disks: live
-      ? vm.disks.map(({ file, bytes, allocatedBytes }) => ({
+      ? vm.disks.map(({ file, bytes, dataBytes }) => ({
           name: file.name,
           format: file.format,
           bytes,
-          allocatedBytes: Math.min(allocatedBytes, limits.vmBytes),
+          allocatedBytes: Math.min(dataBytes, limits.vmBytes),
         }))
       : [],
     channels,
