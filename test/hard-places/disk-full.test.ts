@@ -44,7 +44,7 @@ async function serveOnDisk() {
 
 test("a VM that fits only until another one has arrived is refused before a byte of it is sent", async () => {
   await serveOnDisk();
-  const first = hosts.send(vm.folder, ["--bandwidth", "1M", "--compress", "off"]);
+  const first = hosts.send(vm.folder, ["--bandwidth", "2M", "--compress", "off"]);
   await first.waitFor("progress", { where: ({ doneBytes }) => doneBytes > 0 });
   const other = makeSmallVm(join(root, "web2"), { ram, disks: [] });
   const error = await hosts.send(other.folder).waitFor("error");

@@ -123,6 +123,11 @@ function departOrForget(opened: OpenedVm, session: string, { journal, observe }:
     requireRetirable(record, providerOf(record).ownFiles(record));
     requireOpenFiles(ownOpenFiles + openFilesOfFile * files.length, `sending a VM of ${files.length} files`);
     departure = opened.depart(session);
+    const { streamed } = departure;
+    if (streamed.length > 0) {
+      const needed = ownOpenFiles + openFilesOfFile * (files.length + streamed.length);
+      requireOpenFiles(needed, `sending a VM of ${streamed.length - 1} disks`);
+    }
     const notice = departure.requireUnheld();
     if (notice !== null) observe({ event: "notice", message: notice });
     return departure;
