@@ -37,7 +37,7 @@ export function checkNewOffer(
     throw refusal("busy", `the destination has ${open.length} sessions already, which is its limit`);
   }
   check();
-  checkNameLengths(store, offer);
+  checkNameLengths(offer, mostNameBytes(store));
   const parts = [...offer.files, ...(offer.machine?.disks ?? [])];
   const [roomBytes, free] = [roomOf(parts), freeBytes(store)];
   const promised = open.reduce((sum, record) => sum + missingBytes(store, record), 0);
@@ -64,19 +64,18 @@ function allocatedBelow(folder: string): number {
   return names.reduce((sum, name) => sum + allocatedBytes(join(folder, name)), 0);
 }
 
-/** Throws MigrateError "name-invalid" if the store's file system takes no names as long as those of the VM. */
-function checkNameLengths(store: string, offer: Offer): void {
-  const most = mostNameBytes(store);
-  const names = [
-    offer.name,
-    ...offer.files.map(({ name }) => name),
-    ...(offer.machine?.disks ?? []).map(({ name }) => name),
-  ];
-  const long = names.find((name) => Buffer.byteLength(name) > most);
+/**
+ * Throws MigrateError "name-invalid" if the store's file system, which takes names of `mostBytes`, has no room for one of
+ * the VM's. Pure.
+ */
+export function checkNameLengths(offer: Offer, mostBytes: number): void {
+  const disks = offer.machine?.disks ?? [];
+  const names = [offer.name, ...[...offer.files, ...disks].map(({ name }) => name)];
+  const long = names.find((name) => Buffer.byteLength(name) > mostBytes);
   if (long === undefined) return;
   throw refusal(
     "name-invalid",
-    `${long} is too long a name for the destination's store, which takes ${most} bytes`,
+    `${long} is too long a name for the destination's store, which takes ${mostBytes} bytes`,
   );
 }
 

@@ -4,19 +4,19 @@ import { join } from "node:path";
 import { argumentsOf } from "../../platform/process-id.ts";
 import { printable } from "../../protocol/printable.ts";
 
-/** Where libvirt keeps NAME.pid of each VM that it runs: for the system, and for root's session. */
-const libvirtFolders = ["/run/libvirt/qemu", "/var/run/libvirt/qemu"];
+/** Where the system's libvirt keeps NAME.pid of each VM that it runs. */
+const libvirtFolders = ["/run/libvirt/qemu"];
 
-/** "the VM web1", "libvirt's VM web1"; null if it has no name. Never throws. */
-export function vmNameOf(pid: number): string | null {
-  const ofLibvirt = libvirtName(pid);
+/** "the VM web1", "libvirt's VM web1"; null if it has no name. `folders` are libvirt's. Never throws. */
+export function vmNameOf(pid: number, folders: readonly string[] = libvirtFolders): string | null {
+  const ofLibvirt = libvirtName(pid, folders);
   if (ofLibvirt !== null) return `libvirt's VM ${printable(ofLibvirt)}`;
   const name = nameIn(argvOf(pid));
   return name === null ? null : `the VM ${printable(name)}`;
 }
 
-function libvirtName(pid: number): string | null {
-  for (const folder of libvirtFolders) {
+function libvirtName(pid: number, folders: readonly string[]): string | null {
+  for (const folder of folders) {
     try {
       const found = readdirSync(folder)
         .filter((name) => name.endsWith(".pid"))
