@@ -2,7 +2,9 @@
 import { expect, test } from "bun:test";
 import {
   appendFileSync,
+  closeSync,
   mkdirSync,
+  openSync,
   readdirSync,
   renameSync,
   rmSync,
@@ -96,6 +98,42 @@ test("a file that is not there when send is called is refused with exit code 2, 
   expect(await gone.exit).toMatchObject({ code: 2 });
   expect(two.proxy.connections).toBe(0);
   await two.close();
+});
+
+test("a file that another program writes to is refused with exit code 2 and its name, before any connection", async () => {
+  const two = await TwoHosts.make(join(root, "two"), { insecure: true });
+  const vm = makeSmallVm(join(root, "web1"));
+  const fd = openSync(vm.files[1]!.path, "r+");
+  const held = two.send(vm.folder);
+  expect(await held.waitFor("error")).toMatchObject({
+    code: "vm-busy",
+    side: "source",
+    message: expect.stringMatching(
+      new RegExp(`^${vm.files[1]!.base} is open for writing by .* \\(process ${process.pid}\\)$`),
+    ),
+  });
+  closeSync(fd);
+  expect(await held.exit).toMatchObject({ code: 2 });
+  expect(two.proxy.connections).toBe(0);
+  expect(sessionsIn(two.sourceHome, "source")).toEqual([]);
+  await two.close();
+});
+
+test("a file that another program has come to hold by the end of the transfer stops it: nothing is released", async () => {
+  const vm = makeSmallVm(join(root, "web1"));
+  let fd: number | undefined;
+  proxy.rewrite = (_direction, name) => {
+    if (name === "chunk") fd ??= openSync(vm.files[0]!.path, "r+");
+  };
+  const { error } = await send(vm);
+  closeSync(fd!);
+  expect(error).toMatchObject({
+    code: "vm-busy",
+    message: expect.stringContaining("is open for writing by"),
+  });
+  for (const { text } of proxy.errors) expect(text).not.toContain(root);
+  expect(proxy.passed("release")).toBe(0);
+  expect((await send(vm)).error).toBeUndefined();
 });
 
 test("a file that changes during the transfer ends the binary with exit code 5, and the same command moves what it is then", async () => {

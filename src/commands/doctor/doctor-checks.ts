@@ -8,6 +8,7 @@ import { localStatus } from "../../migration/operator/status.ts";
 import type { Owner } from "../../migration/ownership/owner.ts";
 import { freeBytes, supportsHoles } from "../../platform/filesystem.ts";
 import { clockOk, cpuHasAes, kernelVersion, kvmUsable, which } from "../../platform/host.ts";
+import { supportsLocks } from "../../platform/locks.ts";
 import { asMigrateError } from "../../protocol/errors.ts";
 import { formatBytes } from "../../terminal/format.ts";
 import { Confinement } from "../../vm/confinement/confinement.ts";
@@ -118,6 +119,13 @@ export function storeChecks(store: string): Check[] {
   const free = freeBytes(store);
   return [
     ok(check, `${store} can be written`),
+    supportsLocks(store)
+      ? ok("locks", "Its file system has the locks with which QEMU guards its images")
+      : warning(
+          "locks",
+          "Its file system has no locks: nothing keeps two programs from writing to one disk",
+          "Use a file system of this host for the store.",
+        ),
     holes
       ? ok("holes", "Its file system keeps sparse files sparse")
       : warning(

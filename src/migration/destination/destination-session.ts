@@ -114,12 +114,15 @@ export class DestinationSession {
   /** Checks a repeated offer, and takes from it what may have changed. Throws MigrateError. */
   #again(record: SessionRecord, offer: Offer): void {
     const provider = providerOf(record);
-    const { policy, store } = this.#context;
+    const { policy, store, journal } = this.#context;
+    const others = journal
+      .open("destination")
+      .filter((other) => other.store === store && other.session !== this.session);
     const check = () => provider.check(offer, policy);
     const takenBytes = () => this.#vm().files.staging.allocatedBytes();
     const isOpen = record.state === "receiving" || record.state === "ready";
     const sameKept = provider.sameKept(record, offer);
-    const hasGrown = checkRepeatedOffer(record, offer, { sameKept, check, takenBytes, store });
+    const hasGrown = checkRepeatedOffer(record, offer, { sameKept, check, takenBytes, others, store });
     if (!hasGrown || !isOpen) return;
     const files = record.files.map((file, i) => ({ ...file, bytes: offer.files[i]!.bytes }));
     this.#writer.write("sizes", { files, bytes: check().bytes });

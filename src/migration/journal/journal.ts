@@ -23,11 +23,13 @@ export interface JournalFile {
   bytes: number;
   /** What a disk or a boot file was declared to be; absent if its source, or an earlier version, did not. */
   format?: ImageFormat;
+  /** Destination only: bytes of it that will take room, as the offer says; version 0.1.0 did not keep it. */
+  allocatedBytes?: number;
   /** Once sealed: the file's digest under the session's tag key. */
   digest?: string;
   /** Source only: the file's path when it was sent. */
   path?: string;
-  /** Source only: "dev:ino:birthtimeNs"; recognises the file under another name. */
+  /** Source only: recognises the file under another name (vm/folder/file-identity.ts). */
   identity?: string;
 }
 

@@ -28,10 +28,11 @@ export function recordOfOffer(session: string, offer: Offer, origin: OfferOrigin
     state: "receiving",
     phase: "prepare",
     tagKey: offer.tagKey,
-    files: offer.files.map(({ kind, name, bytes, format }) => ({
+    files: offer.files.map(({ kind, name, bytes, allocatedBytes, format }) => ({
       kind,
       name,
       bytes,
+      allocatedBytes,
       ...(format === undefined ? {} : { format }),
     })),
     folder: null,

@@ -79,6 +79,11 @@ export interface Departure {
   readonly stoppedAtMs: number | undefined;
   /** How long the link may be lost before it is better to resume the VM here, in milliseconds. */
   readonly patienceMs: number;
+  /**
+   * Throws MigrateError "vm-running" or "vm-busy", naming file and holder, if anybody but the VM itself uses its
+   * files. Returns what could not be looked at, as a sentence for the person; null if all could.
+   */
+  requireUnheld(): string | null;
   /** Called whenever the journal is to keep something else of the VM (`Facts.kept`). */
   onKept(keep: (kept: object) => void): void;
   /**

@@ -17,8 +17,18 @@ export interface LandingPolicy {
 export interface CheckedOffer {
   /** Bytes of the whole VM, RAM included. */
   bytes: number;
-  /** Bytes that it needs on the store's disk. */
-  roomBytes: number;
+}
+
+/** A part of a VM that comes to lie in the store. */
+export interface StoredPart {
+  bytes: number;
+  /** Bytes of it that hold data; unknown for a session that version 0.1.0 began. */
+  allocatedBytes?: number | undefined;
+}
+
+/** Bytes that these parts need on the store's disk: holes need no room, whatever a file's size. Pure. */
+export function roomOf(parts: readonly StoredPart[]): number {
+  return parts.reduce((sum, { bytes, allocatedBytes = 0 }) => sum + Math.min(allocatedBytes, bytes), 0);
 }
 
 /** What vm.json contains beside the files that came as chunks. */
@@ -69,6 +79,8 @@ export interface Provider {
    * Destination: checks an offer, before anything is made for it. Throws MigrateError "policy" or "limit".
    */
   check(offer: Offer, policy: LandingPolicy): CheckedOffer;
+  /** Destination: what of a session comes to lie in the store. */
+  stored(record: SessionRecord): StoredPart[];
   arrive(offered: Offered, policy: LandingPolicy, options: ArrivalOptions): Arrival;
   resident(record: SessionRecord, home: string): Resident;
   published(record: SessionRecord): PublishedParts;

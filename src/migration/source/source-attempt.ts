@@ -288,6 +288,9 @@ export class SourceAttempt {
       ...(streams === undefined ? {} : { streams }),
       ...(paused === undefined ? {} : { paused }),
     });
+    // Somebody may have come since the move began. The destination is at work meanwhile: a VM that stands still
+    // does not wait for this.
+    departure?.requireUnheld();
   }
 
   #refusal(event: SourceEvent): MigrateError {

@@ -14,6 +14,8 @@ export type ToDoor =
       port: number;
       credentials: Credentials | null;
       maxStrangers: number;
+      /** A connection with a higher descriptor is closed at once. */
+      mostDescriptor: number;
       /** Which of how many doors this is. */
       door: number;
       doors: number;

@@ -1,5 +1,6 @@
 /** The doors of a destination for its main thread: one port, several Workers. */
 import type { Credentials } from "../../channel/tls.ts";
+import { processLimits, requireOpenFiles } from "../../platform/process-limits.ts";
 import { spawnWorker } from "../../platform/worker.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { limits } from "../../protocol/limits.ts";
@@ -8,9 +9,16 @@ import type { TaggedFile } from "../landing/read-tags.ts";
 import type { FromDoor, ToDoor } from "./door-messages.ts";
 
 /** Connections of one door that have not finished their TLS handshake. */
-const maxStrangers = 64;
+const mostStrangers = 64;
 /** Chunks that a door reads before it is asked for more. */
 const chunksAtOnce = 64;
+/** Files and connections that a destination needs beside those of strangers: its own, and those of a session. */
+const ownOpenFiles = 40;
+const openFilesOfDoor = 4;
+/** With fewer than these a door cannot let an honest peer in while a stranger is there. */
+const leastStrangers = 2;
+/** So many descriptors stay free whoever comes: without any the kernel hands no connection over, and asks for ever. */
+const spareOpenFiles = 4;
 
 export class DoorPool {
   readonly port: number;
@@ -29,7 +37,7 @@ export class DoorPool {
   /**
    * Starts `workers` doors on host:port (port 0 takes a free one). `receive` gets every message of a door,
    * with the door's number; `broken` a Worker that died. Throws MigrateError "port-in-use"
-   * if nothing can listen there.
+   * if nothing can listen there, "usage" if this process may not have enough files open.
    */
   static async open(options: {
     host: string;
@@ -41,6 +49,12 @@ export class DoorPool {
   }): Promise<DoorPool> {
     // The doors share the port with each other (SO_REUSEPORT), and would share it with a second
     // serve of the same user as well: so it is tried alone first, once.
+    const own = ownOpenFiles + openFilesOfDoor * options.workers;
+    const { openFiles } = processLimits();
+    requireOpenFiles(own + leastStrangers * options.workers, "a destination");
+    // Half of what is left is for connections of sessions.
+    const forStrangers = Math.floor((openFiles - own) / 2 / options.workers);
+    const maxStrangers = Math.max(leastStrangers, Math.min(mostStrangers, forStrangers));
     const port = reservePort(options.host, options.port);
     const workers: Worker[] = [];
     try {
@@ -60,6 +74,7 @@ export class DoorPool {
             port,
             credentials: options.credentials,
             maxStrangers,
+            mostDescriptor: openFiles - spareOpenFiles,
             door,
             doors: options.workers,
           };

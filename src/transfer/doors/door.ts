@@ -141,6 +141,7 @@ export class Door {
         port,
         credentials: credentials ?? undefined,
         strangers,
+        mostDescriptor: message.mostDescriptor,
         accept: (link) => this.#greet(link, credentials !== null),
         rejected: (remote, error) => this.#post({ kind: "rejected", remote, error: toPlainError(error) }),
       });

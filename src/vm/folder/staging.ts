@@ -21,7 +21,7 @@ import { MigrateError } from "../../protocol/errors.ts";
 import type { FileKind } from "../../protocol/offer.ts";
 import type { DiskPlace } from "../disks/disk-place.ts";
 import { FilePlace } from "../disks/file-place.ts";
-import { fileIdentity } from "./file-identity.ts";
+import { fileIdentity, isSameFile } from "./file-identity.ts";
 
 export interface StagedFile {
   kind: FileKind;
@@ -198,7 +198,7 @@ export type Landed = Readonly<Record<string, string>>;
  */
 export function checkLanded(folder: string, landed: Landed): void {
   for (const [path, identity] of Object.entries(landed)) {
-    if (fileIdentity(join(folder, path)) !== identity) throw gone(path);
+    if (!isSameFile(identity, fileIdentity(join(folder, path)))) throw gone(path);
   }
 }
 

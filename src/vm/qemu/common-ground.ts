@@ -7,11 +7,12 @@ import { readlinkSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { ProcessId } from "../../platform/process-id.ts";
 
-export interface SocketFolder {
-  /** There is none of this name yet, or it is this user's alone. */
-  path: string;
-  /** Whose members connect; null if QEMU runs as this user. */
-  group: number | null;
+export interface CommonFolder {
+  /** A new one: others may make names beside it. */
+  folder: string;
+  isNew: true;
+  /** The user whose QEMU connects; absent if it is this program's own. */
+  uid?: number | undefined;
 }
 
 /**
@@ -19,7 +20,7 @@ export interface SocketFolder {
  * that folder in common with it; null for any other. The folder must be this user's, so that what is made in it is
  * not somebody else's doing.
  */
-export function commonGround(process: ProcessId, qmpPath: string): SocketFolder | null {
+export function commonGround(process: ProcessId, qmpPath: string): CommonFolder | null {
   try {
     if (mountsOf(process.pid) === mountsOf("self")) return null;
     const folder = dirname(qmpPath);
@@ -28,8 +29,9 @@ export function commonGround(process: ProcessId, qmpPath: string): SocketFolder 
     if (!isCommon || here.uid !== globalThis.process.geteuid?.()) return null;
     const { uid } = statSync(`/proc/${process.pid}`);
     return {
-      path: join(folder, `send-${randomBytes(8).toString("hex")}`),
-      group: uid === here.uid ? null : here.gid,
+      folder: join(folder, `send-${randomBytes(8).toString("hex")}`),
+      isNew: true,
+      ...(uid === here.uid ? {} : { uid }),
     };
   } catch {
     // It is another user's, or has ended: what needs it says so.

@@ -1,9 +1,11 @@
 /** What the QEMU of a VM says of its disks, for a person who asks whether it can be moved. Changes nothing. */
 import { readlinkSync } from "node:fs";
+import { processId } from "../../platform/process-id.ts";
 import type { QemuDefinition } from "./definition/definition.ts";
 import { type Droppable, leftBehind, requireWhole } from "./left-behind.ts";
+import { QemuFiles } from "./qemu-files.ts";
 import { Qmp } from "./qmp/qmp.ts";
-import { qmpFailure } from "./qmp/qmp-error.ts";
+import { QmpError, qmpFailure } from "./qmp/qmp-error.ts";
 import { disksOf } from "./running-vm.ts";
 
 export interface DiskQuestion {
@@ -21,7 +23,10 @@ export async function explainDisks(
 ): Promise<{ refused: string[]; notes: string[] }> {
   try {
     using qmp = await Qmp.connect(socket);
-    const disks = await disksOf(qmp, definition, readlinkSync(`/proc/${pid}/cwd`));
+    const process = qmp.peer ?? processId(pid);
+    if (process === null) throw new QmpError("interrupted", "QEMU has ended");
+    const files = QemuFiles.of(process, qmp.peerUid);
+    const disks = await disksOf(qmp, definition, files, readlinkSync(`/proc/${pid}/cwd`));
     if (!live) requireWhole(disks);
     const backed = live ? disks.filter(({ hasBacking }) => hasBacking) : [];
     return {

@@ -18,16 +18,24 @@ const qcow2Info = v.object({
   }),
 });
 
-/** `inserted.image` of query-block. */
-export const imageInfo = v.object({
+const imageEntries = {
+  filename: v.string(),
+  format: v.string(),
   "virtual-size": v.number(),
   "actual-size": v.optional(v.number()),
-  "backing-image": v.optional(v.unknown()),
   "cluster-size": v.optional(v.number()),
   snapshots: v.optional(v.array(v.object({ name: v.string(), id: v.string() })), []),
   "format-specific": v.optional(v.union([qcow2Info, v.object({ type: v.string() })])),
+};
+
+/** `inserted.image` of query-block, with the images below it. */
+export type ImageInfo = v.InferOutput<v.ObjectSchema<typeof imageEntries, undefined>> & {
+  "backing-image"?: ImageInfo | undefined;
+};
+export const imageInfo: v.GenericSchema<unknown, ImageInfo> = v.object({
+  ...imageEntries,
+  "backing-image": v.optional(v.lazy(() => imageInfo)),
 });
-export type ImageInfo = v.InferOutput<typeof imageInfo>;
 
 /** `inserted.dirty-bitmaps` of query-block; those without a name are QEMU's own, of its block jobs. */
 export const dirtyBitmaps = v.optional(

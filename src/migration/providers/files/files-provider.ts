@@ -59,11 +59,8 @@ export const filesProvider: Provider = {
   sealedPaths: ({ files }) => files.map(relativePath),
   sealed: (_record, _seal, landed): Kept => ({ landed }),
   landed: ({ kept }) => (kept as Kept | null)?.landed ?? {},
-  check: ({ files }: Offer) => ({
-    bytes: files.reduce((sum, { bytes }) => sum + bytes, 0),
-    // Holes need no room, whatever the file's size.
-    roomBytes: files.reduce((sum, { bytes, allocatedBytes }) => sum + Math.min(allocatedBytes, bytes), 0),
-  }),
+  check: ({ files }: Offer) => ({ bytes: files.reduce((sum, { bytes }) => sum + bytes, 0) }),
+  stored: ({ files }) => files,
   arrive: () => arrival,
   resident: () => resident,
   published: () => ({ disks: [], changes: false }),

@@ -4,9 +4,10 @@ import { realpathSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { MigrateError } from "../../../protocol/errors.ts";
 import { checkImage } from "../../../vm/disks/disk-format.ts";
-import { fileIdentity } from "../../../vm/folder/file-identity.ts";
+import { fileIdentity, isSameFile } from "../../../vm/folder/file-identity.ts";
 import { adHocVm, loadVm, type Vm } from "../../../vm/folder/vm-folder.ts";
 import { WatchedFiles } from "../../../vm/folder/watched-files.ts";
+import { requireUnheld } from "../../../vm/holders/file-holders.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
 import type { Mode } from "../../ownership/phases.ts";
 import type { Candidate, Departure, OpenedVm } from "../departure.ts";
@@ -50,12 +51,12 @@ export function filesCandidate(spec: FilesSpec, mode: Mode): Candidate {
     open: async () => {
       if (vm === undefined) throw problem;
       await requireFreshRam(vm);
-      return openedVm(vm);
+      return openedVm(vm, mode);
     },
   };
 }
 
-function openedVm(vm: Vm): OpenedVm {
+function openedVm(vm: Vm, mode: Mode): OpenedVm {
   return {
     facts: {
       name: vm.name,
@@ -73,8 +74,8 @@ function openedVm(vm: Vm): OpenedVm {
       kept: keptOf(vm),
     },
     isStill: (gone) => {
-      const identities = new Set(gone.files.map(({ identity }) => identity));
-      return vm.files.some(({ path }) => identities.has(fileIdentity(path) ?? ""));
+      const now = vm.files.map(({ path }) => fileIdentity(path));
+      return gone.files.some(({ identity }) => now.some((file) => isSameFile(identity, file)));
     },
     resumes: (record) =>
       record.name === vm.name &&
@@ -86,10 +87,10 @@ function openedVm(vm: Vm): OpenedVm {
           file.bytes === now.bytes &&
           // A session of an earlier version declared nothing, and goes on so.
           (file.format ?? now.format) === now.format &&
-          file.identity === fileIdentity(now.path)
+          isSameFile(file.identity, fileIdentity(now.path))
         );
       }),
-    depart: () => departure(vm),
+    depart: () => departure(vm, mode),
     close: () => {},
   };
 }
@@ -103,8 +104,12 @@ function keptOf({ folder, files, manifest }: Vm): FilesRecord | null {
   return identity === null ? null : { side: "source", leftOut: { path, identity } };
 }
 
-function departure(vm: Vm): Departure {
-  const files = WatchedFiles.open(vm);
+function departure(vm: Vm, mode: Mode): Departure {
+  const unheld = () => {
+    const parts = vm.files.map((file) => ({ ...file, leaves: mode === "move" && file.kind !== "boot" }));
+    return requireUnheld(parts, []);
+  };
+  const files = openNamingHolder(vm, unheld);
   try {
     // Once more, now that nobody else writes to it: what was declared is what goes.
     for (const [i, { base, format }] of vm.files.entries()) {
@@ -126,6 +131,7 @@ function departure(vm: Vm): Departure {
     failure: undefined,
     stoppedAtMs: undefined,
     patienceMs: Number.POSITIVE_INFINITY,
+    requireUnheld: unheld,
     onKept: () => {},
     standStill: () => files.settled(),
     requireStill: async () => {},
@@ -134,6 +140,20 @@ function departure(vm: Vm): Departure {
     halt: async () => {},
     close: () => files.close(),
   };
+}
+
+/** A lock tells that some QEMU has a disk, and not which one: `requireUnheld` names it, if it shows. */
+function openNamingHolder(vm: Vm, requireUnheld: () => unknown): WatchedFiles {
+  try {
+    return WatchedFiles.open(vm);
+  } catch (thrown) {
+    try {
+      requireUnheld();
+    } catch (named) {
+      if ((named as MigrateError).code === "vm-running") throw named;
+    }
+    throw thrown;
+  }
 }
 
 /** A file's name without the folder that its kind adds. */
@@ -153,12 +173,12 @@ function matcher(spec: FilesSpec, vm: Vm | undefined): (record: SessionRecord) =
           path === undefined ? [] : [real(path)],
         ),
   );
-  const identities = new Set(vm?.files.map(({ path }) => fileIdentity(path)));
+  const identities = vm?.files.map(({ path }) => fileIdentity(path)) ?? [];
   return (record) =>
     (folder !== null && record.folder === folder) ||
     record.files.some(
       ({ path, identity }) =>
-        (path !== undefined && paths.has(path)) || (identity !== undefined && identities.has(identity)),
+        (path !== undefined && paths.has(path)) || identities.some((now) => isSameFile(identity, now)),
     );
 }
 

@@ -1,7 +1,7 @@
 /** The RAM image that a VM was sent without, and what becomes of it at the source: it must not pass for the VM's RAM. */
 import { basename } from "node:path";
 import { MigrateError } from "../../../protocol/errors.ts";
-import { fileIdentity } from "../../../vm/folder/file-identity.ts";
+import { fileIdentity, isSameFile } from "../../../vm/folder/file-identity.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
 import { type OwnFile, renameAside } from "./retire.ts";
 
@@ -30,9 +30,9 @@ export function leftOutTexts(record: SessionRecord): { what: string; fate: strin
 /** Renames the RAM image aside, unless the VM's files stay as they are. Idempotent. Throws MigrateError "io". */
 export function setRamAside(record: SessionRecord): void {
   const ram = ramLeftOut(record);
-  if (ram === null || isKept(record) || fileIdentity(ram.path) !== ram.identity) return;
+  if (ram === null || isKept(record) || !isSameFile(ram.identity, fileIdentity(ram.path))) return;
   try {
-    renameAside(ram.path, record.session);
+    renameAside(ram.path, record.session, (at) => isSameFile(ram.identity, fileIdentity(at)));
   } catch (cause) {
     const why = (cause as NodeJS.ErrnoException).code ?? String(cause);
     const message = `its RAM image here could not be renamed (${why})`;

@@ -8,7 +8,6 @@ import { MigrateError } from "../../../protocol/errors.ts";
 import { limits } from "../../../protocol/limits.ts";
 import type { OfferedMachine } from "../../../protocol/offer.ts";
 import { StreamPool, type StreamResult, type StreamRoute } from "../../../transfer/streams/stream-pool.ts";
-import type { SocketFolder } from "../../../vm/qemu/common-ground.ts";
 import { DiskMirror } from "../../../vm/qemu/disk-mirror.ts";
 import { GuestWatch } from "../../../vm/qemu/guest-watch.ts";
 import {
@@ -33,8 +32,10 @@ import type { Departure, Route, StreamedPart } from "../departure.ts";
 import { DepartureProgress } from "./departure-progress.ts";
 import { imageWarning } from "./image-warning.ts";
 import { LinkGate } from "./link-gate.ts";
+import { requireUnheldBesides } from "./other-holders.ts";
 import type { SourceQemuRecord } from "./qemu-records.ts";
 import { RamPace } from "./ram-pace.ts";
+import type { SocketPlace } from "./socket-place.ts";
 import { type StallLimits, StallWatch } from "./stall-watch.ts";
 import { streamFailureMs } from "./stream-failure.ts";
 import { StreamSockets } from "./stream-sockets.ts";
@@ -56,8 +57,8 @@ export interface DepartingOptions {
   session: string;
   /** Threads that carry streams. */
   workers: number;
-  /** A folder for sockets that only this user, and QEMU's, may enter. */
-  socketFolder: SocketFolder;
+  /** Where its QEMU finds the sockets that it connects to. */
+  sockets: SocketPlace;
   /** Limits that replace the usual ones. */
   stallLimits?: StallLimits | undefined;
 }
@@ -173,6 +174,10 @@ export class DepartingVm implements Departure {
     this.#keep = keep;
   }
 
+  requireUnheld(): string | null {
+    return requireUnheldBesides(this.#vm);
+  }
+
   /**
    * Stops the VM, if its files are to be read from a stopped VM, and looks at it once more: what it was before may
    * have changed. Idempotent. Throws MigrateError "qemu-failed", and "source-changed" if it is another VM now.
@@ -284,7 +289,7 @@ export class DepartingVm implements Departure {
   }
 
   async #steps(route: StreamRoute, meter: ProgressMeter, observe: Observer): Promise<StreamResult[]> {
-    const { live, workers, bandwidthBytesPerSec, channels, socketFolder } = this.#options;
+    const { live, workers, bandwidthBytesPerSec, channels, sockets } = this.#options;
     const { session, name } = meter.session;
     const pool = new StreamPool(route, {
       workers,
@@ -296,7 +301,7 @@ export class DepartingVm implements Departure {
       },
     });
     this.#pool = pool;
-    this.#sockets = new StreamSockets(socketFolder, pool);
+    this.#sockets = new StreamSockets(sockets, pool);
     this.#ticker = setInterval(() => {
       this.#lookForStall();
       this.#paceRam();

@@ -2,26 +2,28 @@
 import { randomUUID } from "node:crypto";
 import { existsSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
-import { allocatedBytes } from "../../../platform/filesystem.ts";
+import { statBlockBytes } from "../../../platform/filesystem.ts";
 import { socketPathBytes } from "../../../platform/unix-socket.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
 import { limits } from "../../../protocol/limits.ts";
 import { checkVmName, manifestName } from "../../../protocol/names.ts";
 import type { OfferedMachine } from "../../../protocol/offer.ts";
 import { checkImage } from "../../../vm/disks/disk-format.ts";
-import { fileIdentity } from "../../../vm/folder/file-identity.ts";
+import { isSameFile } from "../../../vm/folder/file-identity.ts";
 import { readManifest } from "../../../vm/folder/manifest.ts";
-import type { Vm, VmFile } from "../../../vm/folder/vm-folder.ts";
+import type { VmFile } from "../../../vm/folder/vm-folder.ts";
 import { commonGround } from "../../../vm/qemu/common-ground.ts";
 import type { DefinitionFile } from "../../../vm/qemu/definition/definition.ts";
 import { HeldFiles } from "../../../vm/qemu/held-files.ts";
 import { shapeOf } from "../../../vm/qemu/image-info.ts";
 import { type Droppable, leftBehind, requireWhole } from "../../../vm/qemu/left-behind.ts";
+import type { QemuFile } from "../../../vm/qemu/qemu-files.ts";
 import { openRunningVm, type RunningVm } from "../../../vm/qemu/running-vm.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
 import type { Candidate, OpenedVm } from "../departure.ts";
 import { DepartingVm } from "./departing-vm.ts";
 import { type SourceQemuRecord, sourceQemuRecord } from "./qemu-records.ts";
+import { socketPlace } from "./socket-place.ts";
 import type { StallLimits } from "./stall-watch.ts";
 
 /** A VM that runs, as the person named it, and how it is to be moved. */
@@ -96,13 +98,13 @@ function openedVm(vm: RunningVm, spec: QemuSpec, sending: QemuSending): OpenedVm
     facts: {
       name,
       vm: vm.definition.uuid ?? randomUUID(),
-      files: files.map(({ kind, base, bytes, format, path }) => ({
+      files: files.map(({ kind, base, bytes, format, path, identity }) => ({
         kind,
         name: base,
         bytes,
         ...(format === undefined ? {} : { format }),
         path,
-        identity: fileIdentity(path)!,
+        identity,
       })),
       folder: ownFolder(vm),
       bytes: [...files, ...machine.disks].reduce((sum, { bytes }) => sum + bytes, vm.definition.ramBytes),
@@ -123,10 +125,7 @@ function openedVm(vm: RunningVm, spec: QemuSpec, sending: QemuSending): OpenedVm
         autoConverge: spec.autoConverge,
         bandwidthBytesPerSec: sending.bandwidthBytesPerSec,
         workers: spec.workers,
-        socketFolder: commonGround(vm.process, vm.qmpPath) ?? {
-          path: join(sending.home, "sessions", session.slice(0, 16)),
-          group: null,
-        },
+        sockets: commonGround(vm.process, vm.qmpPath) ?? socketPlace(sending.home, session, vm.user?.uid),
         stallLimits: spec.stallLimits,
       }),
     close: () => vm.qmp.close(),
@@ -140,14 +139,17 @@ function isNobodyThere(thrown: unknown): boolean {
 }
 
 function hasDiskOf(record: SessionRecord, vm: RunningVm): boolean {
-  const identities = new Set(vm.disks.map(({ path }) => fileIdentity(path)));
-  return [...record.files, ...(sourceQemuRecord(record)?.retire ?? [])].some(
-    ({ identity }) => identity !== undefined && identities.has(identity),
+  return [...record.files, ...(sourceQemuRecord(record)?.retire ?? [])].some(({ identity }) =>
+    vm.disks.some((disk) => isSameFile(identity, disk.identity)),
   );
 }
 
 /** The files that go as chunks: those from which the VM was started, and its disks if it is stopped first. */
-function filesOf(vm: RunningVm, asked: string | undefined, live: boolean): Vm {
+function filesOf(
+  vm: RunningVm,
+  asked: string | undefined,
+  live: boolean,
+): { name: string; files: LeavingFile[] } {
   const name = asked ?? vm.definition.name;
   if (name === null || name === undefined) {
     throw new MigrateError("usage", "The VM's command line gives it no name", {
@@ -169,28 +171,30 @@ function filesOf(vm: RunningVm, asked: string | undefined, live: boolean): Vm {
       hint: "There is nothing of it that a store could keep.",
     });
   }
-  const paths = new Map([...vm.disks, ...vm.boot].map(({ file, path }) => [file, path]));
+  const found = new Map([...vm.disks, ...vm.boot].map((one) => [one.file, one]));
   const files = vm.definition.files
     .filter(({ kind }) => kind === "boot" || !live)
-    .map((file) => describe(file, paths.get(file)!));
+    .map((file) => describe(file, found.get(file)!));
   return { name, files };
 }
 
-/** Throws MigrateError "vm-invalid" if an image that goes as it is names another file. */
-function describe({ kind, name, format }: DefinitionFile, path: string): VmFile {
-  const stat = statSync(path, { bigint: true });
+/** A file that goes as chunks, with the identity that it had when it was found to be the VM's. */
+type LeavingFile = VmFile & { identity: string };
+
+/**
+ * The path may lead elsewhere by now: what opens it compares (`HeldFiles`). Throws MigrateError "vm-invalid" if an image
+ * that goes as it is names another file.
+ */
+function describe(
+  { kind, name, format }: DefinitionFile,
+  { path, dev, ino, identity }: QemuFile,
+): LeavingFile {
+  const { size, blocks, birthtimeNs, mtimeNs } = statSync(path, { bigint: true });
+  const allocatedBytes = Number(blocks) * statBlockBytes;
   checkImage(path, { shownAs: path, declared: format, forQemu: true });
   return {
-    kind,
-    path,
-    base: name,
-    format,
-    bytes: Number(stat.size),
-    allocatedBytes: allocatedBytes(path),
-    dev: stat.dev,
-    ino: stat.ino,
-    birthtimeNs: stat.birthtimeNs,
-    mtimeNs: stat.mtimeNs,
+    ...{ kind, path, base: name, format, bytes: Number(size), allocatedBytes },
+    ...{ dev, ino, birthtimeNs, mtimeNs, identity },
   };
 }
 
@@ -204,11 +208,11 @@ function offerOf(
     words: vm.argv,
     ...(vm.machineType === undefined ? {} : { machineType: vm.machineType }),
     disks: live
-      ? vm.disks.map(({ file, path, bytes, allocatedBytes, info }) => ({
+      ? vm.disks.map(({ file, path, bytes, dataBytes, info }) => ({
           name: file.name,
           format: file.format,
           bytes,
-          allocatedBytes: Math.min(allocatedBytes, limits.vmBytes),
+          allocatedBytes: Math.min(dataBytes, limits.vmBytes),
           image: shapeOf(path, file.format, info),
         }))
       : [],
@@ -218,14 +222,14 @@ function offerOf(
 }
 
 function keptOf(vm: RunningVm, leftBehind: string[]): SourceQemuRecord {
-  const retire = [...vm.disks.map(({ path }) => path), ...(vm.tpm === null ? [] : [vm.tpm.stateFolder])];
+  const retire = [...vm.disks, ...(vm.tpm === null ? [] : [vm.tpm.state])];
   return {
     side: "source",
     qmpPath: vm.qmpPath,
     qemu: vm.process,
     wasRunning: vm.running,
     before: null,
-    retire: retire.map((path) => ({ path, identity: fileIdentity(path)! })),
+    retire: retire.map(({ path, identity }) => ({ path, identity })),
     tpm: vm.tpm && { swtpm: vm.tpm.swtpm },
     leftBehind,
   };

@@ -80,11 +80,10 @@ export const qemuProvider: Provider = {
   check(offer, { qemu }) {
     const { ramBytes } = checkMachine(offer, qemu);
     const parts = [...offer.files, ...offer.machine!.disks];
-    return {
-      bytes: parts.reduce((sum, { bytes }) => sum + bytes, ramBytes),
-      roomBytes: parts.reduce((sum, { bytes, allocatedBytes }) => sum + Math.min(allocatedBytes, bytes), 0),
-    };
+    return { bytes: parts.reduce((sum, { bytes }) => sum + bytes, ramBytes) };
   },
+
+  stored: (record) => [...record.files, ...(arrivingQemuRecord(record)?.disks ?? [])],
 
   arrive(offered, { qemu }, options) {
     const machine = arrivingQemuRecord(offered);

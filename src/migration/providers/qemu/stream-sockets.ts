@@ -1,10 +1,10 @@
 /** The unix sockets to which the source's QEMU connects: each connection becomes a stream, in order. */
-import { chmodSync, chownSync, mkdirSync, rmSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { UnixListener } from "../../../platform/unix-listener.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
 import type { StreamPool, StreamResult } from "../../../transfer/streams/stream-pool.ts";
-import type { SocketFolder } from "../../../vm/qemu/common-ground.ts";
+import { makeSocketFolder, type SocketPlace } from "./socket-place.ts";
 
 /** How long QEMU may take to connect after it was told to. */
 const connectTimeoutMs = 30_000;
@@ -17,20 +17,16 @@ export interface ExpectedStreams {
 }
 
 export class StreamSockets {
-  readonly #folder: string;
-  readonly #group: number | null;
+  readonly #place: SocketPlace;
   readonly #pool: StreamPool;
   readonly #listeners: UnixListener[] = [];
   readonly #numbers: number[] = [];
   readonly #failed = Promise.withResolvers<never>();
 
-  /** Takes a folder for the sockets that only this user, and QEMU's, may enter; creates it if there is none. */
-  constructor({ path, group }: SocketFolder, pool: StreamPool) {
-    // What has a group lies in a folder where others may make names as well: it must be new.
-    mkdirSync(path, { recursive: group === null, mode: 0o700 });
-    if (group !== null) admit(path, group, 0o710);
-    this.#folder = path;
-    this.#group = group;
+  /** Makes the folder of that place, if there is none. Throws as `makeSocketFolder`. */
+  constructor(place: SocketPlace, pool: StreamPool) {
+    makeSocketFolder(place);
+    this.#place = place;
     this.#pool = pool;
     this.#failed.promise.catch(() => {});
   }
@@ -42,9 +38,8 @@ export class StreamSockets {
 
   /** Listens on a socket of that name; the connections become the streams `numbers`, in order. */
   expect(name: string, numbers: readonly number[]): ExpectedStreams {
-    const listener = UnixListener.listen(join(this.#folder, name));
+    const listener = UnixListener.listen(join(this.#place.folder, name), this.#place.uid);
     this.#listeners.push(listener);
-    if (this.#group !== null) admit(listener.path, this.#group, 0o660);
     const open = this.#accept(listener, numbers);
     open.catch(() => {});
     return { path: listener.path, open };
@@ -73,7 +68,7 @@ export class StreamSockets {
 
   close(): void {
     for (const listener of this.#listeners) listener.close();
-    rmSync(this.#folder, { recursive: true, force: true });
+    rmSync(this.#place.folder, { recursive: true, force: true });
   }
 
   async #accept(listener: UnixListener, numbers: readonly number[]): Promise<void> {
@@ -93,10 +88,4 @@ export class StreamSockets {
       listener.close();
     }
   }
-}
-
-/** Lets a group in; nobody but this user can have put something else in the path's place. */
-function admit(path: string, group: number, mode: number): void {
-  chownSync(path, process.geteuid?.() ?? -1, group);
-  chmodSync(path, mode);
 }

@@ -1,7 +1,7 @@
 /** The command line that a destination starts: its own files, sockets and network, and the VM's devices. */
 import { describe, expect, test } from "bun:test";
 import { commandLine, type QemuPlace } from "../../../../src/vm/qemu/definition/command-line.ts";
-import { parseDefinition } from "../../../../src/vm/qemu/definition/definition.ts";
+import { explainDefinition, parseDefinition } from "../../../../src/vm/qemu/definition/definition.ts";
 import { testPlace } from "../../../support/guests/qemu-place.ts";
 import { barePc, nographicPc, oldPc, q35InJson, virtioPc } from "../../../support/guests/typical-vms.ts";
 import { refusalOf } from "../../../support/system/refusals.ts";
@@ -60,6 +60,24 @@ describe("files", () => {
       cache: { "no-flush": true },
       file: { driver: "file", filename: "/store/web1/b", cache: { direct: true } },
     });
+  });
+
+  test("are locked there, whatever the source's QEMU did with its own", () => {
+    const blockdevs = [
+      ...["-blockdev", "driver=file,node-name=p,filename=/x/b,locking=off"],
+      ...["-blockdev", "driver=raw,node-name=f,file=p"],
+      ...[
+        "-blockdev",
+        '{"driver":"raw","node-name":"g","file":{"driver":"file","filename":"/c","locking":"off"}}',
+      ],
+      ...["-drive", "file=/d,format=raw,if=virtio,file.locking=off"],
+    ];
+    expect(line(blockdevs).join(" ")).not.toContain("locking");
+    expect(explainDefinition(["qemu-system-x86_64", ...blockdevs]).notes).toEqual([
+      "-blockdev locking=off is left out: the destination locks the images of its VMs",
+      "-blockdev file locking=off is left out: the destination locks the images of its VMs",
+      "-drive file.locking=off is left out: the destination locks the images of its VMs",
+    ]);
   });
 
   test("may be in a place with commas", () => {
