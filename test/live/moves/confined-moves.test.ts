@@ -171,8 +171,11 @@ test(
     }
 
     // On to a third host, whose serve has another home and store, and on to a fourth.
+    const groups = cgroupsOf(qemu!.pid).filter((path) => path.includes("/migrate-vm-"));
     const third = await hop(at.hosts.destinationHome, "third");
     await doneOf(third.send(`qmp:${there.qmpPath}`));
+    // What limited it has gone with it.
+    for (const group of groups) expect(cgroupFolders(group).filter(existsSync)).toEqual([]);
     const further = new ArrivedGuest(third.destinationHome, "web1");
     expect([there.isRunning(), existsSync(there.folder)]).toEqual([false, false]);
     expect(readdirSync(at.hosts.store).sort()).toEqual([".migrate-lock", "web1.migrated", "web2"]);
@@ -191,6 +194,10 @@ test(
   () => moveOntoBridge(at, [], ({ pid }) => expectConfined(pid!, rightsOf(pid!).uids[0]!)),
   moveMs,
 );
+
+/** Where a group may be, by the hierarchies that hosts have. */
+const cgroupFolders = (group: string) =>
+  ["", "memory", "cpu", "pids"].map((controller) => join("/sys/fs/cgroup", controller, group));
 
 /** A host more, that serves, to which the VMs of `home` are sent. */
 async function hop(home: string, name: string): Promise<TwoHosts> {

@@ -341,7 +341,7 @@ export class ArrivingVm implements Arrival {
     else if (ours && noted.qemu) await endDaemon(noted.qemu);
     if (!ours) return;
     if (noted.swtpm) await endSwtpm(noted.swtpm);
-    endLimits(this.#options.policy.confinement, noted.session);
+    endLimits(noted.session);
     this.#run.remove();
   }
 
