@@ -4,6 +4,7 @@ import { sendVm } from "../migration/source/send.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
 import { checkVmName } from "../protocol/names.ts";
+import { verifyKinds } from "../protocol/offer.ts";
 import { type Compression, highestLevel } from "../transfer/compression/compression.ts";
 import { droppable } from "../vm/qemu/left-behind.ts";
 import { flagOf, readValue, usageErrors } from "./cli/arguments.ts";
@@ -28,6 +29,7 @@ const name = "migrate send";
 
 /** What marks a VM that runs: the path of its QEMU's QMP socket follows. */
 const qmpPrefix = "qmp:";
+const usualRetryForMs = 10 * 60_000;
 /** QEMU's own downtime limit is the same. */
 const usualDowntimeMs = 300;
 const notForStop: readonly string[] = ["downtimeLimit", "autoConverge"];
@@ -104,11 +106,16 @@ export default defineCommand({
       `Of a VM that runs: N more connections for its RAM, at most ${limits.ramStreams - 1}`,
       wholeNumber(1, limits.ramStreams - 1),
     ),
+    verify: withDefault(
+      verifyKinds.join("|"),
+      "Whether the destination reads back what it has written before this host lets go: auto does where its memory holds all of it, disk reads it from the disk, off compares what arrived alone",
+      "auto",
+      oneOf(verifyKinds),
+    ),
     copy: toggle("Make a copy: the source keeps the VM and owns it still"),
-    retryFor: withDefault(
+    retryFor: optional(
       "TIME",
-      "How long a lost link is tried again",
-      "10m",
+      "How long a lost link is tried again (default: 10m), and, if it is given, a destination that has not answered yet",
       duration(0, 7 * 24 * 3_600_000),
     ),
     insecure: toggle("Plain TCP, nobody authenticated, nothing encrypted; serve must have it too"),
@@ -215,9 +222,11 @@ export default defineCommand({
         ...(options.bandwidth === undefined ? {} : { bandwidthBytesPerSec: options.bandwidth }),
         compression: options.compress,
         base: options.base,
+        verify: options.verify,
         after: options.copy ? "keep" : (options.after ?? "rename"),
         copy: options.copy,
-        retryForMs: options.retryFor,
+        retryForMs: options.retryFor ?? usualRetryForMs,
+        waitsForFirst: options.retryFor !== undefined,
         insecure: options.insecure,
         passphrase,
         ...(running ? { guard: (session: string) => startGuard(world.self, home, session) } : {}),

@@ -21,6 +21,7 @@ const { symbols } = dlopen(libraryName, {
   lseek: { args: ["i32", "i64", "i32"], returns: "i64" },
   fallocate: { args: ["i32", "i32", "i64", "i64"], returns: "i32" },
   sync_file_range: { args: ["i32", "i64", "i64", "u32"], returns: "i32" },
+  posix_fadvise: { args: ["i32", "i64", "i64", "i32"], returns: "i32" },
   copy_file_range: { args: ["i32", "ptr", "i32", "ptr", "u64", "u32"], returns: "i64" },
   flock: { args: ["i32", "i32"], returns: "i32" },
   fcntl: { args: ["i32", "i32", "ptr"], returns: "i32" },
@@ -115,6 +116,11 @@ export function fallocate(fd: number, mode: number, offset: number, length: numb
 /** sync_file_range(2). Offset and length in bytes, below 2^53. */
 export function syncFileRange(fd: number, offset: number, length: number, flags: number): number {
   return errnoOf(symbols.sync_file_range(fd, offset, length, flags));
+}
+
+/** posix_fadvise(2). Returns 0 or an errno, which it does not leave in errno(3). */
+export function fadvise(fd: number, offset: number, length: number, advice: number): number {
+  return symbols.posix_fadvise(fd, offset, length, advice);
 }
 
 /**

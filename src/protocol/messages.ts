@@ -8,7 +8,7 @@ import { asMigrateError, type ErrorCode, MigrateError } from "./errors.ts";
 import { count, digest, hex, text } from "./fields.ts";
 import { encodeFrame, type FrameName, frameTypes } from "./frames.ts";
 import { limits } from "./limits.ts";
-import { checkOffer, type Offer, offer } from "./offer.ts";
+import { checkOffer, type Offer, offer, readBackKinds } from "./offer.ts";
 import { printable } from "./printable.ts";
 
 export const sessionId = hex(32);
@@ -98,7 +98,11 @@ const schemas = {
     }),
     v.check(({ files, streams }) => files.length > 0 || streams !== undefined, "a VM has at least one file"),
   ),
-  ready: v.object({ digest }),
+  ready: v.object({
+    digest,
+    /** From where the files were read back before this was said; "none" if it is absent. */
+    readBack: v.optional(v.picklist(readBackKinds)),
+  }),
   release: nothing,
   owned: nothing,
   publish: nothing,

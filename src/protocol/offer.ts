@@ -11,6 +11,17 @@ import { checkFileName, checkVmName } from "./names.ts";
 export const fileKinds = ["ram", "disk", "tpm", "boot"] as const;
 export type FileKind = (typeof fileKinds)[number];
 
+/**
+ * `auto`: the destination reads back what it has written where that is cheap, since memory holds it all. `disk`: it
+ * reads it from the disk, whatever that takes. `off`: it does not.
+ */
+export const verifyKinds = ["auto", "disk", "off"] as const;
+export type VerifyKind = (typeof verifyKinds)[number];
+
+/** From where the destination has read back what it had written. */
+export const readBackKinds = ["memory", "disk", "none"] as const;
+export type ReadBack = (typeof readBackKinds)[number];
+
 const file = v.object({
   kind: v.picklist(fileKinds),
   name: named(checkFileName),
@@ -62,6 +73,10 @@ export const offer = v.object({
   files: v.pipe(v.array(file), v.maxLength(limits.files)),
   /** A VM of the destination's store from which much of this one may be taken. */
   base: v.optional(named(checkVmName)),
+  /** Whether the destination is to read back what it has written, before it is ready. */
+  verify: v.optional(v.picklist(verifyKinds)),
+  /** The hash of the code that the source tells a person once it has released the VM. */
+  release: v.optional(hex(64)),
   /** What the VM is moved by; a source of an earlier version leaves it out (`providerName`). */
   provider: v.optional(v.pipe(v.string(), v.regex(/^[a-z][a-z0-9-]{0,31}$/))),
   /** A VM that runs under QEMU; absent if it is files alone. */

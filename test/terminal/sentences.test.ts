@@ -34,6 +34,17 @@ describe("a running VM that was moved", () => {
       "  Its QEMU here has ended, and its files here now end in .migrated.",
       "",
     ]);
+    const checked = (more: Partial<EventOf<"done">>) =>
+      doneText({ ...done, ...more })
+        .split("\n")[3]!
+        .slice(`  digest ${done.digest}, `.length);
+    expect(checked({ readBack: "memory" })).toBe(
+      "checked by both sides; the destination has read its files back",
+    );
+    expect(checked({ readBack: "disk" })).toEndWith("read its files back from the disk");
+    expect(checked({ readBack: "none" })).toBe("checked by both sides as it was sent and as it came");
+    const { runs: _, ...files } = done;
+    expect(doneText({ ...files, readBack: "none" })).toContain("were not read back (migrate verify does)");
     const last = (what: EventOf<"done">["after"]) =>
       doneText({ ...done, after: what })
         .split("\n")

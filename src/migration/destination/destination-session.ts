@@ -13,6 +13,7 @@ import { laneRefused } from "../../transfer/doors/lane-refusal.ts";
 import type { LaneGrant } from "../../transfer/landing/lane-grant.ts";
 import type { SessionRecord } from "../journal/journal.ts";
 import { recordOfOffer } from "../journal/offer-record.ts";
+import { patiently } from "../journal/patience.ts";
 import { SessionWriter } from "../journal/session-writer.ts";
 import {
   type DestinationAction,
@@ -55,6 +56,8 @@ export class DestinationSession {
   readonly #writer: SessionWriter;
   #received: ReceivedVm | undefined;
   #queue: Promise<void> = Promise.resolve();
+  /** True if the event that is carried out has made this host the owner: the VM then had no final name before. */
+  #isOwnedNow = false;
   /** Set while the QEMU of a running VM waits for a source that is not connected. */
   #patience: Timer | undefined;
   link: ControlLink | undefined;
@@ -155,8 +158,11 @@ export class DestinationSession {
   ): Promise<readonly DestinationAction[]> {
     const { actions } = destinationStep(state, event);
     this.#writer.begin(state.record);
+    this.#isOwnedNow = false;
+    const isOver = () => asker?.link.closed === true;
+    const waits = { isOver, waiting: (message: string) => this.#tell("warning", message) };
     try {
-      for (const action of actions) await this.#perform(action, asker, body);
+      for (const action of actions) await patiently(() => this.#perform(action, asker, body), waits);
     } finally {
       this.#writer.end();
     }
@@ -164,7 +170,7 @@ export class DestinationSession {
   }
 
   async #perform(action: DestinationAction, asker: Asker | undefined, body: unknown): Promise<void> {
-    if (asker && reply(action, asker.link, body, this.record?.state ?? "none")) return;
+    if (asker && reply(action, asker.link, this.record?.state ?? "none")) return;
     const { name = "" } = this.record ?? {};
     switch (action) {
       case "reserve":
@@ -173,16 +179,23 @@ export class DestinationSession {
         return this.#recordReceiving(asker!, body as Offer);
       case "send-accept-receiving":
         return this.#vm().accept(asker!.link, this.record!, body as Offer);
+      case "send-ready": {
+        const { digest } = body as MessageBody<"seal">;
+        asker!.link.send("ready", { digest, readBack: this.#vm().readBack });
+        return;
+      }
       case "check-seal":
         checkNameFree(this.#context.store, name);
         return this.#vm().seal(body as MessageBody<"seal">);
       case "record-ready":
         return this.#recordReady(body as MessageBody<"seal">);
       case "record-owner":
-        await this.#vm().checkReady();
-        return this.#writer.step("owner", { phase: "handover" });
+        await this.#vm().checkReady(this.record!).catch(givenBack);
+        this.#writer.step("owner", { phase: "handover" });
+        this.#isOwnedNow = true;
+        return;
       case "record-published":
-        await this.#vm().checkReady();
+        await this.#vm().checkReady(this.record!);
         return this.#writer.step("published", { phase: "handover" });
       case "publish-files":
         return this.#publishFiles();
@@ -263,12 +276,12 @@ export class DestinationSession {
 
   #recordReady(seal: MessageBody<"seal">): void {
     const { files } = this.record!;
-    const kept = providerOf(this.record!).sealed(this.record!, seal);
+    const kept = providerOf(this.record!).sealed(this.record!, seal, this.#vm().landed(this.record!));
     this.#writer.step("ready", {
       phase: "seal",
       digest: seal.digest,
       files: files.map((file, i) => ({ ...file, digest: seal.files[i]! })),
-      ...(kept === undefined ? {} : { kept }),
+      kept,
     });
   }
 
@@ -276,7 +289,13 @@ export class DestinationSession {
   #publishFiles(): void {
     const record = this.record!;
     if (record.settled) return;
-    this.#vm().publish(record);
+    try {
+      this.#vm().publish(record);
+    } catch (thrown) {
+      // Nobody can have started the VM from a name that it never had.
+      if (this.#isOwnedNow) givenBack(thrown);
+      throw thrown;
+    }
     this.#writer.write("published-files", { settled: true });
   }
 
@@ -299,7 +318,8 @@ export class DestinationSession {
     const { wireBytes = record.wireBytes, seconds = 0 } = this.#received?.figures ?? {};
     const provider = providerOf(record);
     const [runs, proven] = [provider.runsThere(record), provider.provenOf(record)];
-    this.#context.observe(reportOf(record, { wireBytes, seconds, chunksSent: 0, runs, proven }));
+    const readBack = this.#received?.readBack;
+    this.#context.observe(reportOf(record, { wireBytes, seconds, chunksSent: 0, runs, proven, readBack }));
   }
 
   #recordCancelled(): void {
@@ -321,6 +341,8 @@ export class DestinationSession {
     await received.quieten();
     const record = this.record;
     if (record?.endedAtMs === null) received.pause();
+    // The VM is this host's, and runs: its QMP socket is free for others, whether or not the source comes back.
+    if (record?.state === "owner" && record.settled) received.letBe();
     if (record?.state !== "receiving") return;
     received.files.rest();
     const { patienceMs } = received;
@@ -361,6 +383,12 @@ export class DestinationSession {
   #receive(record: SessionRecord): ReceivedVm {
     return new ReceivedVm(record, { ...this.#context, failed: (error) => void this.giveUp(error) });
   }
+}
+
+/** Throws NeverRan if files that were sealed are gone before the VM could run: the source still has them. */
+function givenBack(thrown: unknown): never {
+  const { code, message } = asMigrateError(thrown);
+  throw code === "store-failed" ? new NeverRan(message, thrown, code) : thrown;
 }
 
 /** The warning about a session whose record is older than what the store and the programs show. */

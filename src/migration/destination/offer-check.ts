@@ -78,6 +78,7 @@ export function checkRepeatedOffer(
     record.tagKey !== offer.tagKey ||
     files(record.files) !== files(offer.files) ||
     record.provider !== providerName(offer) ||
+    record.release !== (offer.release ?? null) ||
     !sameKept ||
     // Only QEMU makes a file longer, and only that of a disk.
     grown.some(({ kind }) => kind !== "disk" || offer.machine === undefined) ||

@@ -72,7 +72,8 @@ async function serveStore(
   const tickets = new TicketBook(identity?.fingerprint ?? `sha256:${"0".repeat(64)}`, {
     monotonicMs: () => performance.now(),
   });
-  const journal = Journal.open(home, options.onJournalWrite);
+  // Sessions wait for their turn without holding up the others (destination-session.ts).
+  const journal = Journal.open(home, options.onJournalWrite, { waitMs: 0 });
   const over = Promise.withResolvers<void>();
   // Without authentication no source is trusted, so none may measure.
   const measuring = new Measuring(options.insecure ? undefined : options.measure, observe);

@@ -14,7 +14,7 @@ import type { FileKind } from "../../protocol/offer.ts";
 import type { Mode } from "../ownership/phases.ts";
 import { type DestinationRecord, type Edge, isEdge, type SourceRecord } from "../ownership/records.ts";
 
-const schemaVersion = 3;
+const schemaVersion = 4;
 
 export interface JournalFile {
   kind: FileKind;
@@ -63,6 +63,11 @@ export interface SessionRecord {
    * Column `machine`.
    */
   kept: object | null;
+  /**
+   * Source: the code that is told at the release (ownership/release-code.ts). Destination: its hash, from the offer.
+   * Null if the session was begun by an earlier version.
+   */
+  release: string | null;
   /** True once the files have their final name (destination), or nothing is left to do to the VM (source). */
   settled: boolean;
   /** Source: true once the destination knows that the session is cancelled. */
@@ -78,7 +83,7 @@ const columns = `session TEXT PRIMARY KEY, side TEXT NOT NULL, name TEXT NOT NUL
   attempt INTEGER NOT NULL, tagKey TEXT NOT NULL, files TEXT NOT NULL, folder TEXT, store TEXT,
   after TEXT NOT NULL, digest TEXT, bytes INTEGER NOT NULL, doneBytes INTEGER NOT NULL,
   wireBytes INTEGER NOT NULL, settled INTEGER NOT NULL, acknowledged INTEGER NOT NULL,
-  createdAtMs INTEGER NOT NULL, updatedAtMs INTEGER NOT NULL, endedAtMs INTEGER, machine TEXT, provider TEXT NOT NULL DEFAULT 'files'`;
+  createdAtMs INTEGER NOT NULL, updatedAtMs INTEGER NOT NULL, endedAtMs INTEGER, machine TEXT, provider TEXT NOT NULL DEFAULT 'files', release TEXT`;
 
 const columnNames = [...columns.matchAll(/(?:^|,)\s*(\w+) (?:TEXT|INTEGER)/g)].map((match) => match[1]!);
 
@@ -95,20 +100,34 @@ type Row = Omit<SessionRecord, "files" | "kept" | "settled" | "acknowledged"> & 
 /** Called before and after every durable write with its label: tests kill the process here. */
 export type WriteHook = (when: "before" | "after", label: string) => void;
 
+/** What to do while another program has the journal's database to itself. */
+export interface BusyRules {
+  /** How long a write waits in all, in milliseconds: this thread does nothing else meanwhile. */
+  waitMs: number;
+  /** Called once for a write that has to wait. */
+  waiting: () => void;
+}
+
+const usualRules: BusyRules = { waitMs: 10_000, waiting: () => {} };
+/** After so long a write is said to wait. */
+const firstWaitMs = 250;
+
 export class Journal {
   readonly #db: Database;
   readonly #hook: WriteHook;
+  readonly #busy: BusyRules;
 
-  private constructor(db: Database, hook: WriteHook) {
+  private constructor(db: Database, hook: WriteHook, busy: BusyRules) {
     this.#db = db;
     this.#hook = hook;
+    this.#busy = busy;
   }
 
   /**
    * Opens the journal in the home folder, and creates it if there is none. Throws MigrateError
    * "home-unusable" if it cannot be opened or was written by a newer version.
    */
-  static open(home: string, hook: WriteHook = () => {}): Journal {
+  static open(home: string, hook: WriteHook = () => {}, busy: Partial<BusyRules> = {}): Journal {
     const path = join(home, "journal.sqlite");
     let db: Database;
     try {
@@ -145,7 +164,7 @@ export class Journal {
         },
       );
     }
-    return new Journal(db, hook);
+    return new Journal(db, hook, { ...usualRules, ...busy });
   }
 
   /**
@@ -158,12 +177,27 @@ export class Journal {
     this.#hook("before", label);
     let result: T;
     try {
-      result = this.#db.transaction(() => change(this)).immediate();
+      result = this.#inTurn(() => this.#db.transaction(() => change(this)).immediate());
     } catch (thrown) {
       throw writeFailure(thrown);
     }
     this.#hook("after", label);
     return result;
+  }
+
+  /** Does `work`; if another program has the database, says so after a while, and waits as long as it may. */
+  #inTurn<T>(work: () => T): T {
+    const { waitMs, waiting } = this.#busy;
+    this.#db.run(`PRAGMA busy_timeout = ${Math.min(firstWaitMs, waitMs)}`);
+    try {
+      return work();
+    } catch (thrown) {
+      if (sqliteCode(thrown)?.startsWith("SQLITE_BUSY") !== true) throw thrown;
+      waiting();
+      if (waitMs <= firstWaitMs) throw thrown;
+      this.#db.run(`PRAGMA busy_timeout = ${waitMs - firstWaitMs}`);
+      return work();
+    }
   }
 
   /**
@@ -298,8 +332,12 @@ function migrateSchema(db: Database, version: number): void {
   if (version === 0) return;
   // Version 1 knew no running VMs, version 2 no providers: what ran, ran under QEMU.
   if (version < 2) db.run("ALTER TABLE sessions ADD COLUMN machine TEXT");
-  db.run("ALTER TABLE sessions ADD COLUMN provider TEXT NOT NULL DEFAULT 'files'");
-  db.run("UPDATE sessions SET provider = 'qemu' WHERE machine IS NOT NULL");
+  if (version < 3) {
+    db.run("ALTER TABLE sessions ADD COLUMN provider TEXT NOT NULL DEFAULT 'files'");
+    db.run("UPDATE sessions SET provider = 'qemu' WHERE machine IS NOT NULL");
+  }
+  // What a person says at the destination had nothing to show before version 4.
+  db.run("ALTER TABLE sessions ADD COLUMN release TEXT");
 }
 
 /** The code of an error that SQLite reported (sqlite.org/rescode.html). */
@@ -311,12 +349,23 @@ function sqliteCode(thrown: unknown): string | undefined {
 function writeFailure(thrown: unknown): unknown {
   const code = sqliteCode(thrown);
   if (code === undefined) return thrown;
+  if (code.startsWith("SQLITE_BUSY")) {
+    return new MigrateError("home-unusable", "another program keeps the journal locked", {
+      cause: thrown,
+      hint: "see who has journal.sqlite in MIGRATE_HOME open (lsof), and end it; the same command then goes on",
+    });
+  }
   const full = code === "SQLITE_FULL";
   return new MigrateError(
     "home-unusable",
     full ? "the disk that the journal is on is full" : `the journal cannot be written (${code})`,
     { cause: thrown, hint: "make room on the disk of MIGRATE_HOME; the same command then goes on" },
   );
+}
+
+/** True if `error` means that another program has the journal's database to itself: the write may be tried again. */
+export function isJournalBusy(error: MigrateError): boolean {
+  return sqliteCode(error.cause)?.startsWith("SQLITE_BUSY") === true;
 }
 
 /** True if `error` means that the journal's disk is full. */

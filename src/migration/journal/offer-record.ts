@@ -40,6 +40,7 @@ export function recordOfOffer(session: string, offer: Offer, origin: OfferOrigin
     doneBytes: 0,
     wireBytes: 0,
     provider: providerName(offer),
+    release: offer.release ?? null,
     settled: false,
     acknowledged: true,
     createdAtMs: nowMs,

@@ -32,8 +32,8 @@ export interface Candidate {
    */
   isIt(record: SessionRecord): boolean;
   /**
-   * True if the VM cannot be opened because this session moved it away. Not for a socket's path: another VM may
-   * have it by now.
+   * True if the session was about this VM, or about what was called so, now that it cannot be opened. Of a socket's
+   * path that is so only while nobody listens on it: another VM may have it by now.
    */
   wasMovedBy(record: SessionRecord): boolean;
   /** Opens the VM and changes nothing. Throws MigrateError "vm-invalid", "policy" or "not-owner". */

@@ -2,6 +2,7 @@
 import type { ImageFormat } from "../../protocol/disk-head.ts";
 import type { MessageBody } from "../../protocol/messages.ts";
 import type { Offer } from "../../protocol/offer.ts";
+import type { Landed } from "../../vm/folder/staging.ts";
 import type { SessionRecord } from "../journal/journal.ts";
 import type { Arrival, ArrivalOptions, Offered, Resident } from "./arrival.ts";
 import type { Departure } from "./departure.ts";
@@ -58,8 +59,12 @@ export interface Provider {
   keep(offer: Offer): object | null;
   /** Destination: true if a repeated offer has the same of what is kept of it. */
   sameKept(record: SessionRecord, offer: Offer): boolean;
-  /** Destination: what is to be kept once the VM was sealed; undefined if that is what is kept already. */
-  sealed(record: SessionRecord, seal: MessageBody<"seal">): object | undefined;
+  /** Destination: paths below the VM's folder of the files that do not change before it is owned. */
+  sealedPaths(record: SessionRecord): string[];
+  /** Destination: what is to be kept once the VM was sealed; `landed` are the files at `sealedPaths`. */
+  sealed(record: SessionRecord, seal: MessageBody<"seal">, landed: Landed): object;
+  /** Destination: the files that were sealed; none if that was done by an earlier version. */
+  landed(record: SessionRecord): Landed;
   /**
    * Destination: checks an offer, before anything is made for it. Throws MigrateError "policy" or "limit".
    */

@@ -2,7 +2,9 @@
  * What a running migration reports to its observer. These objects are the `--json` output as they stand, and
  * the only thing from which the terminal draws; a field may be added, but is never renamed.
  */
+
 import type { ErrorCode, Side } from "../../protocol/errors.ts";
+import type { ReadBack } from "../../protocol/offer.ts";
 import type { Mode, Phase } from "../ownership/phases.ts";
 
 export interface FileProgress {
@@ -119,6 +121,11 @@ export type MigrationEvent =
       proven?: string;
       /** Source only: what of the VM did not move, as the person allowed. */
       leftBehind?: string[];
+      /**
+       * From where the destination has read back the files that it had written, before it said that it had them:
+       * "none" if it has compared what arrived alone; absent if an earlier process was told.
+       */
+      readBack?: ReadBack;
       owner: Side;
       /**
        * Only for a VM that ran: from its stop at the source until the destination answered that it runs, on

@@ -1,4 +1,5 @@
 /** The last event of a session, the same on both sides. */
+import type { ReadBack } from "../../protocol/offer.ts";
 import type { SessionRecord } from "../journal/journal.ts";
 import type { MigrationEvent } from "./events.ts";
 
@@ -19,6 +20,8 @@ export function reportOf(
     /** What the digest is about, if it is not the files. */
     proven?: string | undefined;
     leftBehind?: readonly string[];
+    /** Undefined if it is not known: an earlier process was told. */
+    readBack?: ReadBack | undefined;
   },
 ): Report {
   return {
@@ -38,6 +41,7 @@ export function reportOf(
     ...(figures.runs === undefined ? {} : { runs: figures.runs }),
     ...(figures.proven === undefined ? {} : { proven: figures.proven }),
     ...(figures.leftBehind?.length ? { leftBehind: [...figures.leftBehind] } : {}),
+    ...(figures.readBack === undefined ? {} : { readBack: figures.readBack }),
     owner: record.mode === "move" ? "destination" : "source",
     after: record.mode === "copy" ? "copy" : record.after,
   };

@@ -5,6 +5,7 @@ import { loadIdentity } from "../../channel/identity.ts";
 import { parseTicket, type Ticket } from "../../channel/ticket.ts";
 import { openHome } from "../../home/home.ts";
 import { MigrateError } from "../../protocol/errors.ts";
+import type { VerifyKind } from "../../protocol/offer.ts";
 import type { Compression } from "../../transfer/compression/compression.ts";
 import { Journal, type SessionRecord, type WriteHook } from "../journal/journal.ts";
 import { candidateOf, type VmSpec } from "../providers/candidates.ts";
@@ -28,10 +29,14 @@ export interface SendOptions {
   compression: Compression;
   /** Name of a VM in the destination's store that has much in common with this one. */
   base?: string | undefined;
+  /** Whether the destination reads back what it has written before the VM is released. */
+  verify?: VerifyKind | undefined;
   after: "keep" | "rename" | "delete";
   copy: boolean;
   /** How long a lost link is retried, in milliseconds since the last progress. */
   retryForMs: number;
+  /** Retry for as long also if no link has ever stood: the destination may be about to start. */
+  waitsForFirst?: boolean | undefined;
   insecure: boolean;
   passphrase: () => Promise<string>;
   /**
@@ -56,7 +61,9 @@ export async function sendVm(options: SendOptions, observe: Observer): Promise<R
   const mode = options.copy ? "copy" : "move";
   const candidate = candidateOf(options.vm, { home, bandwidthBytesPerSec, retryForMs, mode });
   const identity = options.insecure ? null : await loadIdentity(home, { passphrase: options.passphrase });
-  const journal = Journal.open(home, options.onJournalWrite);
+  const waiting = () =>
+    observe({ event: "notice", message: "another program has the journal locked: waiting for it" });
+  const journal = Journal.open(home, options.onJournalWrite, { waiting });
   const { timing } = options;
   const local = { home, journal, identity: async () => identity, observe, now: () => Date.now(), timing };
   try {

@@ -7,6 +7,7 @@ import { openSourceLink, type SourceLink } from "../../channel/known-destination
 import { MigrateError } from "../../protocol/errors.ts";
 import { limits } from "../../protocol/limits.ts";
 import type { Message } from "../../protocol/messages.ts";
+import { releaseHash } from "../ownership/release-code.ts";
 import type { SourceAction, SourceEvent } from "../ownership/source-machine.ts";
 import { tellCancelled } from "./cancellation.ts";
 import { SourceFiles } from "./source-files.ts";
@@ -152,6 +153,7 @@ export class SourceAttempt {
             side: "source",
           });
         }
+        this.#session.readBack = message.body.readBack ?? "none";
         return { type: "ready" };
       case "owned":
         this.#session.resumedThere();
@@ -231,6 +233,8 @@ export class SourceAttempt {
       chunkBytes: limits.chunkBytes,
       tagKey: record.tagKey,
       provider: record.provider,
+      ...(record.release === null ? {} : { release: releaseHash(record.release) }),
+      ...(options.verify === undefined ? {} : { verify: options.verify }),
       ...(options.departure?.machine === undefined ? {} : { machine: options.departure.machine }),
       ...(options.base === undefined ? {} : { base: options.base }),
       files: record.files.map(({ kind, name, bytes, format }, i) => ({

@@ -5,6 +5,7 @@ import type { HeartbeatTiming } from "../../channel/control-link.ts";
 import type { Identity } from "../../channel/identity.ts";
 import type { Ticket } from "../../channel/ticket.ts";
 import { MigrateError } from "../../protocol/errors.ts";
+import type { ReadBack, VerifyKind } from "../../protocol/offer.ts";
 import { SourceTags } from "../../transfer/chunks/source-tags.ts";
 import { streamParts, vmDigest } from "../../transfer/chunks/tag-table.ts";
 import type { Compression } from "../../transfer/compression/compression.ts";
@@ -29,7 +30,11 @@ export interface SourceOptions {
   compression: Compression;
   /** Name of a VM in the destination's store that has much in common with this one. */
   base?: string | undefined;
+  /** Whether the destination reads back what it has written. */
+  verify?: VerifyKind | undefined;
   retryForMs: number;
+  /** Retry for as long also if no link has ever stood. */
+  waitsForFirst?: boolean | undefined;
   signal: AbortSignal;
   timing?: HeartbeatTiming | undefined;
   observe: Observer;
@@ -54,6 +59,8 @@ export class SourceSession {
    * How long the VM ran nowhere, in milliseconds; undefined until the destination answers that it runs there.
    */
   downtimeMs: number | undefined;
+  /** As READY told it. */
+  readBack: ReadBack | undefined;
 
   constructor(options: SourceOptions) {
     this.options = options;
@@ -142,11 +149,11 @@ export class SourceSession {
     const { wireBytes } = this.meter;
     if (ended) this.write("ended", { endedAtMs: now(), wireBytes });
     this.meter.finish();
-    const { chunksSent, foundBytes, repeatedBytes, downtimeMs } = this;
+    const { chunksSent, foundBytes, repeatedBytes, downtimeMs, readBack } = this;
     const { seconds } = this.meter;
     const { record } = this;
     const provider = providerOf(record);
-    const figures = { wireBytes, chunksSent, foundBytes, repeatedBytes, seconds, downtimeMs };
+    const figures = { wireBytes, chunksSent, foundBytes, repeatedBytes, seconds, downtimeMs, readBack };
     const report = reportOf(record, {
       ...figures,
       runs: provider.runsThere(record),

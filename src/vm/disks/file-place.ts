@@ -2,6 +2,7 @@
 import { closeSync, constants, fstatSync, ftruncateSync, lstatSync, openSync, rmSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { statBlockBytes } from "../../platform/filesystem.ts";
+import { dropFromMemory } from "../../platform/writeback.ts";
 import type { DiskPlace } from "./disk-place.ts";
 
 /** Changes whenever somebody writes to the file at `path`, replaces it or takes it away (inode(7)). */
@@ -49,6 +50,15 @@ export class FilePlace implements DiskPlace {
       await file.sync();
     } finally {
       await file.close();
+    }
+  }
+
+  dropFromMemory(): void {
+    const fd = openSync(this.path, constants.O_RDONLY | constants.O_NOFOLLOW);
+    try {
+      dropFromMemory(fd);
+    } finally {
+      closeSync(fd);
     }
   }
 

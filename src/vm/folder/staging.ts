@@ -21,6 +21,7 @@ import { MigrateError } from "../../protocol/errors.ts";
 import type { FileKind } from "../../protocol/offer.ts";
 import type { DiskPlace } from "../disks/disk-place.ts";
 import { FilePlace } from "../disks/file-place.ts";
+import { fileIdentity } from "./file-identity.ts";
 
 export interface StagedFile {
   kind: FileKind;
@@ -88,15 +89,32 @@ export class Staging {
   checkPresent(): void {
     for (const [i, place] of this.places.entries()) {
       const { name, bytes } = this.files[i]!;
-      if (place.size() === bytes) continue;
-      const message = `${name} is gone from the destination's store`;
-      throw new MigrateError("store-failed", message, { side: "destination" });
+      if (place.size() !== bytes) throw gone(name);
     }
+  }
+
+  /**
+   * Which files lie at these paths below the VM's folder now, so that `checkLanded` recognises them. Throws
+   * MigrateError "store-failed" if one is gone.
+   */
+  landed(paths: readonly string[]): Landed {
+    return Object.fromEntries(
+      paths.map((path) => {
+        const identity = fileIdentity(join(this.folder, path));
+        if (identity === null) throw gone(path);
+        return [path, identity];
+      }),
+    );
   }
 
   /** Bytes that the staged files take on the disk already. */
   allocatedBytes(): number {
     return this.places.reduce((sum, place) => sum + place.allocatedBytes(), 0);
+  }
+
+  /** What is read next of the staged files comes from the disk, if everything is there (`sync`). */
+  dropFromMemory(): void {
+    for (const place of this.places) place.dropFromMemory();
   }
 
   /** Changes whenever somebody writes to a staged file, replaces it or takes it away. */
@@ -169,6 +187,25 @@ export class Staging {
     removeOwn(final);
     syncFolder(this.store);
   }
+}
+
+/** By a file's path below the VM's folder, its identity (file-identity.ts). */
+export type Landed = Readonly<Record<string, string>>;
+
+/**
+ * Throws MigrateError "store-failed" unless the very files that were sealed lie in `folder`: somebody may have cleaned
+ * up there, or mounted something over it.
+ */
+export function checkLanded(folder: string, landed: Landed): void {
+  for (const [path, identity] of Object.entries(landed)) {
+    if (fileIdentity(join(folder, path)) !== identity) throw gone(path);
+  }
+}
+
+function gone(name: string): MigrateError {
+  return new MigrateError("store-failed", `${name} is gone from the destination's store`, {
+    side: "destination",
+  });
 }
 
 function isOwnFolder(folder: string): boolean {

@@ -100,7 +100,7 @@ export class GuestWatch {
 
   /** Throws MigrateError if the guest has run since it was held; and QmpError. */
   async requireHeld(): Promise<void> {
-    if (this.#reason === undefined && (await runState(this.#qmp)) === "running") this.#fail(resumed());
+    if (this.#reason === undefined && (await runState(this.#qmp)) === "running") this.#fail(resumed(), true);
     if (this.#reason !== undefined) throw this.#reason;
   }
 
@@ -116,14 +116,14 @@ export class GuestWatch {
         if (!this.#isHeld) this.#asking = this.#asking.then(() => this.#askWhy());
         break;
       case "RESUME":
-        if (this.#isHeld) this.#fail(resumed());
+        if (this.#isHeld) this.#fail(resumed(), true);
         else this.#become(true);
         break;
       case "SUSPEND":
-        this.#fail(cannotMove("suspended", "The VM"));
+        this.#fail(cannotMove("suspended", "The VM"), false);
         break;
       case "SHUTDOWN":
-        this.#fail(switchedOff(data.guest === true));
+        this.#fail(switchedOff(data.guest === true), false);
         break;
     }
   }
@@ -141,7 +141,7 @@ export class GuestWatch {
     try {
       this.#become(requireMovable(status));
     } catch (thrown) {
-      this.#fail(thrown as MigrateError);
+      this.#fail(thrown as MigrateError, false);
     }
   }
 
@@ -151,7 +151,9 @@ export class GuestWatch {
     this.#changed(runs);
   }
 
-  #fail(reason: MigrateError): void {
+  /** The VM cannot be moved any more; `runs` is whether it is to go on where it is. */
+  #fail(reason: MigrateError, runs: boolean): void {
+    this.#become(runs);
     this.#reason ??= reason;
     this.#failed.reject(this.#reason);
   }

@@ -5,7 +5,7 @@
 import { describe, expect } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { statusOf } from "../../support/guests/seen/monitor.ts";
+import { callMonitor, statusOf } from "../../support/guests/seen/monitor.ts";
 import type { DisturbedMove } from "../../support/moves/disturbed-move.ts";
 import { type Moment, moments } from "../../support/moves/move-moments.ts";
 import { disturbedMoves } from "../../support/moves/running-hosts-of-tests.ts";
@@ -28,6 +28,7 @@ async function during(move: DisturbedMove, act: () => Promise<unknown>, flags: s
   await acted;
 }
 
+// [VM-11]
 describe("a VM that is paused in the middle of a move", () => {
   moveTest("is paused at the destination, and told to be", async (move) => {
     await during(move, () => here(move, "stop"));
@@ -152,5 +153,28 @@ moveTest(
     expect(await move.send.exit).toMatchObject({ code: 130 });
     expect(await settings()).toEqual(before);
     await move.state.expectStays();
+  },
+);
+
+moveTest(
+  "a VM that runs at the destination can be reached there, though its source never confirms",
+  async (move) => {
+    await move.at("CONFIRM", () => {
+      move.send.signal("SIGKILL");
+      return "break";
+    });
+    const arrived = move.hosts.arrived();
+    const monitor = await callMonitor(arrived.qmpPath, () => arrived.isRunning());
+    expect(await statusOf(monitor)).toBe("running");
+    monitor.close();
+    move.startSend();
+    expect(await move.failure()).toMatchObject({ code: 0 });
+    await move.state.expectMoved();
+    // Nobody listens there any more: what became of the VM is said, and not that.
+    move.startSend();
+    expect(await move.failure()).toMatchObject({
+      code: 7,
+      error: { code: "not-owner", message: expect.stringContaining("web1 was moved to") },
+    });
   },
 );

@@ -14,6 +14,7 @@ const flags = ["--mode", "stop"];
 /** The Park-Miller generator: a number in [0, 1) for each seed, the same in every run. */
 const randomOf = (seed: number): number => ((seed * 48271) % 2147483647) / 2147483647;
 
+// [VM-9]
 describe("every tick that a guest printed is on the disks that arrive", () => {
   for (let seed = 1; seed <= 20; seed++) {
     const frame = seed % 2 === 0 ? "offer" : "accept";

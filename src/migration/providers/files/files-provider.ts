@@ -1,10 +1,16 @@
 /** The provider of VMs that do not run: only files, on both sides. */
 import { MigrateError } from "../../../protocol/errors.ts";
 import type { Offer } from "../../../protocol/offer.ts";
+import { type Landed, relativePath } from "../../../vm/folder/staging.ts";
 import type { Arrival, Resident } from "../arrival.ts";
 import type { Provider } from "../provider.ts";
 import { leftOutTexts, setRamAside } from "./left-out.ts";
 import { ownFilesOf, retireFiles } from "./retire.ts";
+
+/** What the destination's journal keeps of a VM that is only files, once it was sealed. */
+interface Kept {
+  landed?: Landed;
+}
 
 const arrival: Arrival = {
   isLive: false,
@@ -50,7 +56,9 @@ export const filesProvider: Provider = {
   runsThere: () => undefined,
   keep: () => null,
   sameKept: () => true,
-  sealed: () => undefined,
+  sealedPaths: ({ files }) => files.map(relativePath),
+  sealed: (_record, _seal, landed): Kept => ({ landed }),
+  landed: ({ kept }) => (kept as Kept | null)?.landed ?? {},
   check: ({ files }: Offer) => ({
     bytes: files.reduce((sum, { bytes }) => sum + bytes, 0),
     // Holes need no room, whatever the file's size.

@@ -79,7 +79,8 @@ function arrivedFiles({ manifest }: Vm): ArrivedFiles | null {
       const seen = looks(file);
       if (seen !== "unknown") return seen === "same";
       const { entry, number } = known.get(file.base)!;
-      const tags = await tagsOf(file.path, number, file.bytes, Buffer.from(digest.key, "hex"));
+      const { path, bytes } = file;
+      const tags = await tagsOf({ path, file: number, bytes, tagKey: Buffer.from(digest.key, "hex") });
       return tags.digest() === entry.digest;
     },
   };

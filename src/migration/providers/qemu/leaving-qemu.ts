@@ -65,12 +65,16 @@ export function qemuCandidate(spec: QemuSpec, sending: QemuSending): Candidate {
     throw new MigrateError("home-unusable", said, { side: "source", hint: "set it to a shorter one" });
   }
   const qmpPath = resolve(spec.qmp);
+  let isGone = false;
   return {
     provider: "qemu",
     isIt: (record) => sourceQemuRecord(record)?.qmpPath === qmpPath,
-    wasMovedBy: () => false,
+    wasMovedBy: (record) => isGone && sourceQemuRecord(record)?.qmpPath === qmpPath,
     async open() {
-      const vm = await openRunningVm(qmpPath);
+      const vm = await openRunningVm(qmpPath).catch((thrown: unknown) => {
+        isGone = isNobodyThere(thrown);
+        throw thrown;
+      });
       try {
         return openedVm(vm, spec, sending);
       } catch (thrown) {
@@ -123,6 +127,12 @@ function openedVm(vm: RunningVm, spec: QemuSpec, sending: QemuSending): OpenedVm
       }),
     close: () => vm.qmp.close(),
   };
+}
+
+/** True if there is no socket, or nobody listens on it (unix(7)). */
+function isNobodyThere(thrown: unknown): boolean {
+  const { cause } = thrown as { cause?: { code?: unknown } };
+  return cause?.code === "ENOENT" || cause?.code === "ECONNREFUSED";
 }
 
 function hasDiskOf(record: SessionRecord, vm: RunningVm): boolean {

@@ -4,6 +4,7 @@
  */
 import { isDeepStrictEqual } from "node:util";
 import { MigrateError } from "../../../protocol/errors.ts";
+import { relativePath } from "../../../vm/folder/staging.ts";
 import type { Departure } from "../departure.ts";
 import { ownFilesOf, retireFiles } from "../files/retire.ts";
 import type { Provider } from "../provider.ts";
@@ -58,11 +59,23 @@ export const qemuProvider: Provider = {
   keep: ({ machine }) => (machine === undefined ? null : { side: "destination", ...machine }),
 
   sameKept(record, offer) {
-    const { sealedPaused: _, ...offered } = arrivingQemuRecord(record)!;
+    const { sealedPaused: _, landed: __, ...offered } = arrivingQemuRecord(record)!;
     return isDeepStrictEqual(offered, qemuProvider.keep(offer));
   },
 
-  sealed: ({ kept }, { paused }) => (paused === undefined ? undefined : { ...kept, sealedPaused: paused }),
+  // The state of a TPM is the swtpm's own, which replaces its files.
+  sealedPaths: (record) => [
+    ...record.files.map(relativePath),
+    ...arrivingQemuRecord(record)!.disks.map(({ name }) => name),
+  ],
+
+  sealed: ({ kept }, { paused }, landed) => ({
+    ...kept,
+    landed,
+    ...(paused === undefined ? {} : { sealedPaused: paused }),
+  }),
+
+  landed: (record) => arrivingQemuRecord(record)?.landed ?? {},
 
   check(offer, { qemu }) {
     const { ramBytes } = checkMachine(offer, qemu);

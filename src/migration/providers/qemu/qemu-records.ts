@@ -4,6 +4,7 @@
  */
 import type { ProcessId } from "../../../platform/process-id.ts";
 import type { OfferedMachine } from "../../../protocol/offer.ts";
+import type { Landed } from "../../../vm/folder/staging.ts";
 import type { MigrationSettings } from "../../../vm/qemu/migration-settings.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
 
@@ -33,6 +34,8 @@ export interface ArrivingQemuRecord extends OfferedMachine {
   side: "destination";
   /** Once it was sealed: whether the VM was paused at the switchover; `paused` is what it was when it was offered. */
   sealedPaused?: boolean;
+  /** Once it was sealed: its files. */
+  landed?: Landed;
 }
 
 /** True if the VM was paused at the source, and is not resumed here. */
