@@ -1,7 +1,7 @@
 /** What the QEMU of a VM says of its disks, for a person who asks whether it can be moved. Changes nothing. */
 import { readlinkSync } from "node:fs";
 import type { QemuDefinition } from "./definition/definition.ts";
-import { type Droppable, leftBehind, requireWhole } from "./left-behind.ts";
+import { type Droppable, leftBehind, requireWhole } from "./images/left-behind.ts";
 import { Qmp } from "./qmp/qmp.ts";
 import { qmpFailure } from "./qmp/qmp-error.ts";
 import { disksOf } from "./running-vm.ts";

@@ -11,7 +11,7 @@ import { MigrateError } from "../../protocol/errors.ts";
 import { type DefinitionFile, parseDefinition, type QemuDefinition } from "./definition/definition.ts";
 import { requireMovable, runState } from "./guest-watch.ts";
 import { type Hardware, hardwareOf } from "./hardware.ts";
-import { type Besides, besidesOf, dirtyBitmaps, type ImageInfo, imageInfo } from "./image-info.ts";
+import { type Besides, besidesOf, dirtyBitmaps, type ImageInfo, imageInfo } from "./images/image-info.ts";
 import { requireUnused } from "./others-work.ts";
 import { Qmp } from "./qmp/qmp.ts";
 import { qmpFailure } from "./qmp/qmp-error.ts";
