@@ -6,7 +6,7 @@ import { printable } from "../protocol/printable.ts";
 import { commandLine, type NetPolicy } from "../vm/qemu/definition/command-line.ts";
 import { explainDefinition, type QemuDefinition } from "../vm/qemu/definition/definition.ts";
 import { explainDisks } from "../vm/qemu/explain-disks.ts";
-import { droppable } from "../vm/qemu/left-behind.ts";
+import { droppable } from "../vm/qemu/images/left-behind.ts";
 import { usageErrors } from "./cli/arguments.ts";
 import { defineCommand } from "./cli/define-command.ts";
 import { netPolicyForm, parseNetPolicy } from "./cli/net-policy.ts";

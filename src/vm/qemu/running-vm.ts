@@ -11,7 +11,7 @@ import { type UserRights, userOf } from "../../platform/user-rights.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { qcow2DataBytes } from "../disks/qcow2-data.ts";
 import { type DefinitionFile, parseDefinition, type QemuDefinition } from "./definition/definition.ts";
-import { type Besides, besidesOf, dirtyBitmaps, type ImageInfo, imageInfo } from "./image-info.ts";
+import { type Besides, besidesOf, dirtyBitmaps, type ImageInfo, imageInfo } from "./images/image-info.ts";
 import { requireMovable, runState } from "./outgoing/guest-watch.ts";
 import { type Hardware, hardwareOf } from "./outgoing/hardware.ts";
 import { requireUnused } from "./outgoing/others-work.ts";

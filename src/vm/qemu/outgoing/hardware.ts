@@ -4,7 +4,7 @@
  * qom.json, machine.json).
  */
 import * as v from "valibot";
-import { dirtyBitmaps } from "../image-info.ts";
+import { dirtyBitmaps } from "../images/image-info.ts";
 import type { Qmp } from "../qmp/qmp.ts";
 import { QmpError } from "../qmp/qmp-error.ts";
 
