@@ -18,7 +18,7 @@ import { HeldFiles } from "../../../vm/qemu/held-files.ts";
 import { shapeOf } from "../../../vm/qemu/images/image-info.ts";
 import { type Droppable, leftBehind, requireWhole } from "../../../vm/qemu/images/left-behind.ts";
 import type { QemuFile } from "../../../vm/qemu/qemu-files.ts";
-import { openRunningVm, type RunningVm } from "../../../vm/qemu/running-vm.ts";
+import { openRunningVm, type RunningDisk, type RunningVm } from "../../../vm/qemu/running-vm.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
 import type { Candidate, OpenedVm } from "../departure.ts";
 import { DepartingVm } from "./departing-vm.ts";
@@ -207,17 +207,22 @@ function offerOf(
     live,
     words: vm.argv,
     ...(vm.machineType === undefined ? {} : { machineType: vm.machineType }),
-    disks: live
-      ? vm.disks.map(({ file, path, bytes, dataBytes, info }) => ({
-          name: file.name,
-          format: file.format,
-          bytes,
-          allocatedBytes: Math.min(dataBytes, limits.vmBytes),
-          image: shapeOf(path, file.format, info),
-        }))
-      : [],
+    disks: live ? vm.disks.map((disk) => offeredDisk(disk)) : [],
     channels,
     patienceMs: retryForMs + patienceMarginMs,
+  };
+}
+
+function offeredDisk({ file, path, bytes, dataBytes, info }: RunningDisk): OfferedMachine["disks"][number] {
+  const image = shapeOf(path, file.format, info);
+  // One that has its room reserved takes it there as well, whatever of it is in use.
+  const roomBytes = image.preallocation === undefined ? dataBytes : Math.max(dataBytes, bytes);
+  return {
+    name: file.name,
+    format: file.format,
+    bytes,
+    allocatedBytes: Math.min(roomBytes, limits.vmBytes),
+    image,
   };
 }
 
