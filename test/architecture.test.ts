@@ -40,8 +40,8 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
 const rooms: Readonly<Record<string, readonly (readonly string[])[]>> = {
   transfer: [["compression"], ["chunks", "streams"], ["reuse"], ["landing"], ["lanes"], ["doors"]],
   "transfer/reuse": [["store"], ["repeats"]],
-  vm: [["disks"], ["folder"], ["qemu"]],
-  "vm/qemu": [["qmp"], ["definition"], ["."]],
+  vm: [["disks"], ["folder"], ["confinement"], ["qemu"], ["holders"]],
+  "vm/qemu": [["qmp"], ["images"], ["definition", "outgoing"], ["."]],
   migration: [["ownership"], ["journal"], ["report"], ["providers"], ["source", "destination"], ["operator"]],
   profiler: [["statistics"], ["notation"], ["engine"], ["runs"], ["figures"], ["report"]],
   "profiler/engine": [["account"], ["records"], ["."]],

@@ -19,7 +19,7 @@ export default defineCommand({
     const home = migrateHome(world.env);
     const store = options.store === undefined ? undefined : resolve(options.store);
     const checks = [
-      ...(await hostChecks(home)),
+      ...(await hostChecks(home, world.self)),
       ...keptCheck(home, store),
       ...(options.store === undefined ? [] : storeChecks(resolve(options.store))),
     ];

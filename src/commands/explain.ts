@@ -5,10 +5,12 @@ import { exitCodes, MigrateError } from "../protocol/errors.ts";
 import { printable } from "../protocol/printable.ts";
 import { commandLine, type NetPolicy } from "../vm/qemu/definition/command-line.ts";
 import { explainDefinition, type QemuDefinition } from "../vm/qemu/definition/definition.ts";
+import { explainDisks } from "../vm/qemu/explain-disks.ts";
+import { droppable } from "../vm/qemu/images/left-behind.ts";
 import { usageErrors } from "./cli/arguments.ts";
 import { defineCommand } from "./cli/define-command.ts";
 import { netPolicyForm, parseNetPolicy } from "./cli/net-policy.ts";
-import { toggle, withDefault } from "./cli/option.ts";
+import { oneOf, repeated, toggle, withDefault } from "./cli/option.ts";
 
 const name = "migrate explain";
 const scheme = "qmp:";
@@ -19,7 +21,7 @@ export default defineCommand({
   name,
   summary: "show what a destination would start for a running VM, and what it would refuse",
   about:
-    "Nothing is started and nobody is asked. A destination starts a VM from its QEMU's command line, of which it takes over what is on a list; files are its own (STORE), and so are sockets (RUN).",
+    "Nothing is started, and only the VM's QEMU is asked. A destination starts a VM from its QEMU's command line, of which it takes over what is on a list; files are its own (STORE), and so are sockets (RUN).",
   positionals: {
     names: ["qmp:PATH"],
     least: 1,
@@ -27,6 +29,8 @@ export default defineCommand({
   },
   options: {
     allowTcg: toggle("As at a destination that has no KVM and serves with --allow-tcg"),
+    mode: withDefault("live|stop", "As it would be sent", "live", oneOf(["live", "stop"])),
+    drop: repeated(droppable.join("|"), "What of its disks may stay behind", oneOf(droppable)),
     net: withDefault(netPolicyForm, "What the destination puts behind network cards", "user", parseNetPolicy),
   },
   examples: [
@@ -34,9 +38,19 @@ export default defineCommand({
     [`${name} qmp:/run/web1.qmp --net bridge:br0`, "and to a host that serves with --net bridge:br0?"],
   ],
   async run({ options, positionals, reporter }) {
-    const argv = await argvOfVm(positionals[0] ?? "");
+    const { argv, pid } = await processOfVm(positionals[0] ?? "");
     const { definition, refused, notes } = explainDefinition(argv);
     const command = definition === null ? [] : started(definition, options, refused);
+    if (definition !== null) {
+      const socket = positionals[0]!.slice(scheme.length);
+      const disks = await explainDisks(socket, definition, {
+        pid,
+        live: options.mode === "live",
+        drop: options.drop,
+      });
+      refused.push(...disks.refused);
+      notes.push(...disks.notes);
+    }
     const vm = definition?.name ?? "the VM";
     reporter.result(
       { event: "explanation", name: definition?.name ?? null, command, notes, refused },
@@ -50,13 +64,15 @@ export default defineCommand({
   },
 });
 
-/** argv of the QEMU behind a QMP socket. @throws MigrateError "usage", "vm-invalid". */
-async function argvOfVm(where: string): Promise<string[]> {
+/** The QEMU behind a QMP socket. @throws MigrateError "usage", "vm-invalid". */
+async function processOfVm(where: string): Promise<{ argv: string[]; pid: number }> {
   if (!where.startsWith(scheme) || where.length === scheme.length)
     throw usageErrors(name)(`qmp:PATH is expected, not "${where}"`);
   let argv: string[] | null;
+  let pid: number;
   try {
-    argv = argumentsOf(await pidBehind(where.slice(scheme.length)));
+    pid = await pidBehind(where.slice(scheme.length));
+    argv = argumentsOf(pid);
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause);
     throw new MigrateError("vm-invalid", `The QEMU behind ${where} cannot be looked at: ${why}`, {
@@ -66,7 +82,7 @@ async function argvOfVm(where: string): Promise<string[]> {
   }
   if (argv === null || argv.length === 0)
     throw new MigrateError("vm-invalid", `The QEMU behind ${where} has ended`);
-  return argv;
+  return { argv, pid };
 }
 
 /** QEMU takes one caller at a time and lets few wait: the next ones are turned away for a moment. */

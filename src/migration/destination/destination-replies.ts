@@ -9,8 +9,7 @@ const noLaneToken = "0".repeat(32);
 
 /**
  * Carries out `action` if it is a reply or a refusal; returns false if it is neither. Throws the MigrateError
- * that a refusal sends to the peer. `state` is the session's, for the error's
- * message.
+ * that a refusal sends to the peer. `state` is the session's, for the error's message.
  */
 export function reply(action: DestinationAction, link: ControlLink, state: string): boolean {
   switch (action) {

@@ -15,6 +15,7 @@ import { isStaged } from "../../vm/folder/staging.ts";
 import type { EndedSession } from "../journal/ended-sessions.ts";
 import type { SessionRecord } from "../journal/journal.ts";
 import { recordOfOffer } from "../journal/offer-record.ts";
+import { patiently } from "../journal/patience.ts";
 import { SessionWriter } from "../journal/session-writer.ts";
 import {
   type DestinationAction,
@@ -26,17 +27,18 @@ import {
 import type { DestinationRecord } from "../ownership/records.ts";
 import { nothingThere } from "../ownership/witness.ts";
 import { NeverRan } from "../providers/never-ran.ts";
+import { roomOf } from "../providers/provider.ts";
 import { offeredProvider, providerOf } from "../providers/providers.ts";
 import { reportOf } from "../report/report.ts";
 import { doneBefore, doubtOf, reply } from "./destination-replies.ts";
-import { checkNameFree, checkNewOffer, checkSameOffer, roomOf } from "./offer-check.ts";
+import { checkNameFree, checkNewOffer, checkRepeatedOffer, partsOf } from "./offer-check.ts";
 import { SessionLease } from "./peers/leases.ts";
 import type { PromisedRoom } from "./peers/promised-room.ts";
 import { isPublishedBy } from "./published-manifest.ts";
 import type { PublishedSessions } from "./published-sessions.ts";
 import { ReceivedVm, type ReceivedVmContext } from "./received-vm.ts";
 
-/** In milliseconds; a longer timer would fire at once. */
+/** A longer timer, in milliseconds, would fire at once. */
 const mostTimerMs = 2 ** 31 - 1;
 
 export interface SessionContext extends Omit<ReceivedVmContext, "failed" | "arrived"> {
@@ -62,6 +64,8 @@ export class DestinationSession {
   readonly #writer: SessionWriter;
   #received: ReceivedVm | undefined;
   #queue: Promise<void> = Promise.resolve();
+  /** True if the event that is carried out has made this host the owner: the VM then had no final name before. */
+  #isOwnedNow = false;
   /** Set while the QEMU of a running VM waits for a source that is not connected. */
   #patience: Timer | undefined;
   link: ControlLink | undefined;
@@ -108,10 +112,7 @@ export class DestinationSession {
    */
   async request(request: DestinationRequest, asker: Asker, body: unknown): Promise<void> {
     const record = this.record;
-    if (record && request === "offer") {
-      const offer = body as Offer;
-      checkSameOffer(record, offer, providerOf(record).keep(offer));
-    }
+    if (record && request === "offer") this.#again(record, body as Offer);
     const state = await this.#state(request === "offer" ? (body as Offer).mode : "move", asker.peer);
     clearTimeout(this.#patience);
     try {
@@ -124,6 +125,22 @@ export class DestinationSession {
       });
       await this.#carryOut(await this.#state(state.mode), { type: "never-ran" }, asker, body);
     }
+  }
+
+  /** Checks a repeated offer, and takes from it what may have changed. Throws MigrateError. */
+  #again(record: SessionRecord, offer: Offer): void {
+    const provider = providerOf(record);
+    const { policy, store, room } = this.#context;
+    const promisedBytes = room.owedToOthers(this.session);
+    const check = () => provider.check(offer, policy);
+    const takenBytes = () => this.#vm().files.staging.allocatedBytes();
+    const isOpen = record.state === "receiving" || record.state === "ready";
+    const sameKept = provider.sameKept(record, offer);
+    const hasGrown = checkRepeatedOffer(record, offer, { sameKept, check, takenBytes, promisedBytes, store });
+    if (!hasGrown || !isOpen) return;
+    const files = record.files.map((file, i) => ({ ...file, bytes: offer.files[i]!.bytes }));
+    this.#writer.write("sizes", { files, bytes: check().bytes });
+    this.#received?.grow(this.record!);
   }
 
   /**
@@ -163,10 +180,13 @@ export class DestinationSession {
     // What has no record any more was removed, or published, long before.
     const isForgotten = this.record === null && state.record !== "none";
     this.#writer.begin(state.record);
+    this.#isOwnedNow = false;
+    const isOver = () => asker?.link.closed === true;
+    const waits = { isOver, waiting: (message: string) => this.#tell("warning", message) };
     try {
       for (const action of actions) {
         if (isForgotten && doneBefore.has(action)) continue;
-        await this.#perform(action, asker, body);
+        await patiently(() => this.#perform(action, asker, body), waits);
       }
     } finally {
       this.#writer.end();
@@ -188,7 +208,7 @@ export class DestinationSession {
         return this.#recordReceiving(asker!, body as Offer);
       case "send-accept-receiving":
         await this.#vm().accept(asker!.link, this.record!, body as Offer);
-        this.#lease.accepted(this.record!, roomOf(body as Offer), this.#vm().heldBytes);
+        this.#lease.accepted(this.record!, roomOf(partsOf(body as Offer)), this.#vm().heldBytes);
         return;
       case "check-seal":
         checkNameFree(this.#context.store, name);
@@ -198,10 +218,12 @@ export class DestinationSession {
       case "record-ready":
         return this.#recordReady(body as MessageBody<"seal">);
       case "record-owner":
-        await this.#vm().checkReady();
-        return this.#writer.step("owner", { phase: "handover" });
+        await this.#vm().checkReady(this.record!).catch(givenBack);
+        this.#writer.step("owner", { phase: "handover" });
+        this.#isOwnedNow = true;
+        return;
       case "record-published":
-        await this.#vm().checkReady();
+        await this.#vm().checkReady(this.record!);
         return this.#writer.step("published", { phase: "handover" });
       case "publish-files":
         return this.#publishFiles();
@@ -282,15 +304,27 @@ export class DestinationSession {
   }
 
   #recordReady(seal: MessageBody<"seal">): void {
-    const files = this.record!.files.map((file, i) => ({ ...file, digest: seal.files[i]! }));
-    this.#writer.step("ready", { phase: "seal", digest: seal.digest, files });
+    const { files } = this.record!;
+    const kept = providerOf(this.record!).sealed(this.record!, seal, this.#vm().landed(this.record!));
+    this.#writer.step("ready", {
+      phase: "seal",
+      digest: seal.digest,
+      files: files.map((file, i) => ({ ...file, digest: seal.files[i]! })),
+      kept,
+    });
   }
 
   /** Gives the VM its final name; does nothing if that has been done. */
   #publishFiles(): void {
     const record = this.record!;
     if (record.settled) return;
-    this.#vm().publish(record);
+    try {
+      this.#vm().publish(record);
+    } catch (thrown) {
+      // Nobody can have started the VM from a name that it never had.
+      if (this.#isOwnedNow) givenBack(thrown);
+      throw thrown;
+    }
     this.#writer.write("published-files", { settled: true });
   }
 
@@ -311,8 +345,10 @@ export class DestinationSession {
     this.#received?.leave();
     const record = this.record!;
     const { wireBytes = record.wireBytes, seconds = 0 } = this.#received?.figures ?? {};
-    const runs = providerOf(record).runsThere(record);
-    this.#context.observe(reportOf(record, { wireBytes, seconds, chunksSent: 0, runs }));
+    const provider = providerOf(record);
+    const [runs, proven] = [provider.runsThere(record), provider.provenOf(record)];
+    const figures = { wireBytes, seconds, runs, proven, readBack: this.#received?.readBack };
+    this.#context.observe(reportOf(record, { ...figures, chunksSent: 0 }));
   }
 
   #recordCancelled(): void {
@@ -349,6 +385,8 @@ export class DestinationSession {
     await received.quieten();
     const record = this.record;
     if (record?.endedAtMs === null) received.pause();
+    // The VM is this host's, and runs: its QMP socket is free for others, whether or not the source comes back.
+    if (record?.state === "owner" && record.settled) received.letBe();
     if (record?.state !== "receiving") return;
     received.files.rest();
     const { patienceMs } = received;
@@ -393,4 +431,10 @@ export class DestinationSession {
       arrived: (bytes) => this.#arrived(bytes),
     });
   }
+}
+
+/** Throws NeverRan if files that were sealed are gone before the VM could run: the source still has them. */
+function givenBack(thrown: unknown): never {
+  const { code, message } = asMigrateError(thrown);
+  throw code === "store-failed" ? new NeverRan(message, thrown, code) : thrown;
 }

@@ -12,6 +12,7 @@ import { laneRefused } from "../../transfer/doors/lane-refusal.ts";
 import { storeFailure } from "../../transfer/landing/store-failure.ts";
 import { isStaged } from "../../vm/folder/staging.ts";
 import { isJournalFull } from "../journal/journal.ts";
+import { patiently } from "../journal/patience.ts";
 import type { DestinationRequest } from "../ownership/destination-machine.ts";
 import { type Asker, DestinationSession, type SessionContext } from "./destination-session.ts";
 import { answerInquiry } from "./inquiry.ts";
@@ -290,7 +291,10 @@ export class Destination {
         throw new MigrateError("busy", "a newer connection of this session has spoken already");
       }
       this.#remember(opened.session!, opened.attempt);
-      if (record) journal.write("attempt", () => journal.update(record.session, { attempt: opened.attempt }));
+      const note = { attempt: opened.attempt };
+      const write = async () => journal.write("attempt", () => journal.update(opened.session!, note));
+      const waiting = (message: string) => this.#options.observe({ event: "warning", message });
+      if (record) await patiently(write, { isOver: () => asker.link.closed, waiting });
       session.link?.destroy(new MigrateError("network", "a newer connection took over"));
       session.link = asker.link;
     });

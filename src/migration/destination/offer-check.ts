@@ -1,12 +1,11 @@
 /** Checks an offer against the destination's own rules, before anything is made for it. */
 import { lstatSync } from "node:fs";
 import { join } from "node:path";
-import { isDeepStrictEqual } from "node:util";
-import { freeBytes } from "../../platform/filesystem.ts";
+import { freeBytes, mostNameBytes } from "../../platform/filesystem.ts";
 import { type ErrorCode, MigrateError } from "../../protocol/errors.ts";
 import { type Offer, providerName } from "../../protocol/offer.ts";
 import type { Journal, SessionRecord } from "../journal/journal.ts";
-import type { CheckedOffer } from "../providers/provider.ts";
+import { type CheckedOffer, roomOf, type StoredPart } from "../providers/provider.ts";
 import { sessionShare } from "./peers/peer-share.ts";
 
 const refusal = (code: ErrorCode, message: string) =>
@@ -22,8 +21,9 @@ export interface OfferContext {
 }
 
 /**
- * Throws MigrateError "name-taken", "busy" or "no-room" if a new session cannot begin, and what `check`
- * throws. The room needed is what the source's files occupy there: holes need none, whatever the file's size.
+ * Throws MigrateError "name-taken", "name-invalid", "busy" or "no-room" if a new session cannot begin, and what `check`
+ * throws. The room needed is what the source's files hold, besides what the other sessions of the store have still to
+ * receive.
  */
 export function checkNewOffer(
   { journal, store, maxSessions, promisedBytes }: OfferContext,
@@ -51,18 +51,39 @@ export function checkNewOffer(
       `the destination has ${own} sessions of this source already, which is its share while others may come`,
     );
   }
-  const { roomBytes } = check();
-  const free = Math.max(0, freeBytes(store) - promisedBytes);
-  if (roomBytes > free) {
-    throw refusal("no-room", `the VM needs ${roomBytes} bytes, the destination's store has ${free} free`);
-  }
+  check();
+  checkNameLengths(offer, mostNameBytes(store));
+  requireRoom(store, roomOf(partsOf(offer)), promisedBytes);
 }
 
-/** What an offered VM takes on the store's disk, as its source says, in bytes: holes need no room. */
-export function roomOf({ files, machine }: Offer): number {
-  return [...files, ...(machine?.disks ?? [])].reduce(
-    (sum, { bytes, allocatedBytes }) => sum + Math.min(allocatedBytes, bytes),
-    0,
+/** Everything of an offered VM that takes room in the store. */
+export function partsOf({ files, machine }: Offer): StoredPart[] {
+  return [...files, ...(machine?.disks ?? [])];
+}
+
+/** Throws MigrateError "no-room" if the store has less than that free, beside what is promised to other sessions. */
+function requireRoom(store: string, roomBytes: number, promisedBytes: number): void {
+  const free = freeBytes(store);
+  if (roomBytes <= free - promisedBytes) return;
+  const others = promisedBytes > 0 ? `, of which other sessions will take ${promisedBytes}` : "";
+  throw refusal(
+    "no-room",
+    `the VM needs ${roomBytes} bytes, the destination's store has ${free} free${others}`,
+  );
+}
+
+/**
+ * Throws MigrateError "name-invalid" if the store's file system, which takes names of `mostBytes`, has no room for one of
+ * the VM's. Pure.
+ */
+export function checkNameLengths(offer: Offer, mostBytes: number): void {
+  const disks = offer.machine?.disks ?? [];
+  const names = [offer.name, ...[...offer.files, ...disks].map(({ name }) => name)];
+  const long = names.find((name) => Buffer.byteLength(name) > mostBytes);
+  if (long === undefined) return;
+  throw refusal(
+    "name-invalid",
+    `${long} is too long a name for the destination's store, which takes ${mostBytes} bytes`,
   );
 }
 
@@ -78,20 +99,47 @@ export function checkNameFree(store: string, name: string): void {
 }
 
 /**
- * Throws MigrateError "policy" if a session's repeated offer is not about the same VM; `kept` is what the
- * provider keeps of the repeated offer.
+ * Checks a session's repeated offer. Returns true if it is the same but for disks that are longer than they were
+ * (SPEC.md, VM-9); `sameKept` tells whether the rest is, `takenBytes` what the session's files take already, and
+ * `promisedBytes` are other sessions'.
+ * Throws MigrateError "policy" if it is not about the same VM, "no-room", and what `check` throws.
  */
-export function checkSameOffer(record: SessionRecord, offer: Offer, kept: object | null): void {
-  const files = (list: readonly { kind: string; name: string; bytes: number }[]) =>
-    JSON.stringify(list.map(({ kind, name, bytes }) => [kind, name, bytes]));
+export function checkRepeatedOffer(
+  record: SessionRecord,
+  offer: Offer,
+  {
+    sameKept,
+    check,
+    takenBytes,
+    promisedBytes,
+    store,
+  }: {
+    sameKept: boolean;
+    check: () => CheckedOffer;
+    takenBytes: () => number;
+    promisedBytes: number;
+    store: string;
+  },
+): boolean {
+  const files = (list: readonly { kind: string; name: string; format?: unknown }[]) =>
+    JSON.stringify(list.map(({ kind, name, format }) => [kind, name, format]));
+  const grown = offer.files.filter(({ bytes }, i) => bytes !== record.files[i]?.bytes);
   if (
     record.name !== offer.name ||
     record.mode !== offer.mode ||
     record.tagKey !== offer.tagKey ||
     files(record.files) !== files(offer.files) ||
     record.provider !== providerName(offer) ||
-    !isDeepStrictEqual(record.kept, kept)
+    record.release !== (offer.release ?? null) ||
+    !sameKept ||
+    // Only QEMU makes a file longer, and only that of a disk.
+    grown.some(({ kind }) => kind !== "disk" || offer.machine === undefined) ||
+    record.files.some(({ bytes }, i) => offer.files[i]!.bytes < bytes)
   ) {
     throw refusal("policy", "the session was begun with other files than are offered now");
   }
+  if (grown.length === 0) return false;
+  check();
+  requireRoom(store, roomOf(offer.files) - takenBytes(), promisedBytes);
+  return true;
 }

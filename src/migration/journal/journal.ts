@@ -22,7 +22,7 @@ import { reserveJournalRoom } from "./journal-room.ts";
 import type { JournalFile, SessionRecord } from "./session-record.ts";
 import { openSummaries, type SessionSummary, sourceAddresses, summariesOfPeer } from "./session-summaries.ts";
 
-const schemaVersion = 3;
+const schemaVersion = 4;
 
 export type { JournalFile, SessionRecord } from "./session-record.ts";
 
@@ -32,7 +32,7 @@ const columns = `session TEXT PRIMARY KEY, side TEXT NOT NULL, name TEXT NOT NUL
   attempt INTEGER NOT NULL, tagKey TEXT NOT NULL, files TEXT NOT NULL, folder TEXT, store TEXT,
   after TEXT NOT NULL, digest TEXT, bytes INTEGER NOT NULL, doneBytes INTEGER NOT NULL,
   wireBytes INTEGER NOT NULL, settled INTEGER NOT NULL, acknowledged INTEGER NOT NULL,
-  createdAtMs INTEGER NOT NULL, updatedAtMs INTEGER NOT NULL, endedAtMs INTEGER, machine TEXT, provider TEXT NOT NULL DEFAULT 'files'`;
+  createdAtMs INTEGER NOT NULL, updatedAtMs INTEGER NOT NULL, endedAtMs INTEGER, machine TEXT, provider TEXT NOT NULL DEFAULT 'files', release TEXT`;
 
 const columnNames = [...columns.matchAll(/(?:^|,)\s*(\w+) (?:TEXT|INTEGER)/g)].map((match) => match[1]!);
 
@@ -49,22 +49,36 @@ type Row = Omit<SessionRecord, "files" | "kept" | "settled" | "acknowledged"> & 
 /** Called before and after every durable write with its label: tests kill the process here. */
 export type WriteHook = (when: "before" | "after", label: string) => void;
 
+/** What to do while another program has the journal's database to itself. */
+export interface BusyRules {
+  /** How long a write waits in all, in milliseconds: this thread does nothing else meanwhile. */
+  waitMs: number;
+  /** Called once for a write that has to wait. */
+  waiting: () => void;
+}
+
+const usualRules: BusyRules = { waitMs: 10_000, waiting: () => {} };
+/** After so long a write is said to wait. */
+const firstWaitMs = 250;
+
 export class Journal {
   readonly #db: Database;
   readonly #path: string;
   readonly #hook: WriteHook;
+  readonly #busy: BusyRules;
 
-  private constructor(db: Database, path: string, hook: WriteHook) {
+  private constructor(db: Database, path: string, hook: WriteHook, busy: BusyRules) {
     this.#db = db;
     this.#path = path;
     this.#hook = hook;
+    this.#busy = busy;
   }
 
   /**
    * Opens the journal in the home folder, and creates it if there is none. Throws MigrateError
    * "home-unusable" if it cannot be opened or was written by a newer version.
    */
-  static open(home: string, hook: WriteHook = () => {}): Journal {
+  static open(home: string, hook: WriteHook = () => {}, busy: Partial<BusyRules> = {}): Journal {
     const path = join(home, "journal.sqlite");
     let db: Database;
     try {
@@ -103,7 +117,7 @@ export class Journal {
         },
       );
     }
-    const journal = new Journal(db, path, hook);
+    const journal = new Journal(db, path, hook, { ...usualRules, ...busy });
     // Later, once there is room again, a session that begins takes it.
     journal.#reserve(() => {});
     return journal;
@@ -119,12 +133,27 @@ export class Journal {
     this.#hook("before", label);
     let result: T;
     try {
-      result = this.#db.transaction(() => change(this)).immediate();
+      result = this.#inTurn(() => this.#db.transaction(() => change(this)).immediate());
     } catch (thrown) {
       throw writeFailure(thrown);
     }
     this.#hook("after", label);
     return result;
+  }
+
+  /** Does `work`; if another program has the database, says so after a while, and waits as long as it may. */
+  #inTurn<T>(work: () => T): T {
+    const { waitMs, waiting } = this.#busy;
+    this.#db.run(`PRAGMA busy_timeout = ${Math.min(firstWaitMs, waitMs)}`);
+    try {
+      return work();
+    } catch (thrown) {
+      if (sqliteCode(thrown)?.startsWith("SQLITE_BUSY") !== true) throw thrown;
+      waiting();
+      if (waitMs <= firstWaitMs) throw thrown;
+      this.#db.run(`PRAGMA busy_timeout = ${waitMs - firstWaitMs}`);
+      return work();
+    }
   }
 
   /**
@@ -302,8 +331,12 @@ function migrateSchema(db: Database, version: number): void {
   if (version === 0) return;
   // Version 1 knew no running VMs, version 2 no providers: what ran, ran under QEMU.
   if (version < 2) db.run("ALTER TABLE sessions ADD COLUMN machine TEXT");
-  db.run("ALTER TABLE sessions ADD COLUMN provider TEXT NOT NULL DEFAULT 'files'");
-  db.run("UPDATE sessions SET provider = 'qemu' WHERE machine IS NOT NULL");
+  if (version < 3) {
+    db.run("ALTER TABLE sessions ADD COLUMN provider TEXT NOT NULL DEFAULT 'files'");
+    db.run("UPDATE sessions SET provider = 'qemu' WHERE machine IS NOT NULL");
+  }
+  // What a person says at the destination had nothing to show before version 4.
+  db.run("ALTER TABLE sessions ADD COLUMN release TEXT");
 }
 
 /** The code of an error that SQLite reported (sqlite.org/rescode.html). */
@@ -315,12 +348,23 @@ function sqliteCode(thrown: unknown): string | undefined {
 function writeFailure(thrown: unknown): unknown {
   const code = sqliteCode(thrown);
   if (code === undefined) return thrown;
+  if (code.startsWith("SQLITE_BUSY")) {
+    return new MigrateError("home-unusable", "another program keeps the journal locked", {
+      cause: thrown,
+      hint: "see who has journal.sqlite in MIGRATE_HOME open (lsof), and end it; the same command then goes on",
+    });
+  }
   const full = code === "SQLITE_FULL";
   return new MigrateError(
     "home-unusable",
     full ? "the disk that the journal is on is full" : `the journal cannot be written (${code})`,
     { cause: thrown, hint: "make room on the disk of MIGRATE_HOME; the same command then goes on" },
   );
+}
+
+/** True if `error` means that another program has the journal's database to itself: the write may be tried again. */
+export function isJournalBusy(error: MigrateError): boolean {
+  return sqliteCode(error.cause)?.startsWith("SQLITE_BUSY") === true;
 }
 
 /** True if `error` means that the journal's disk is full. */

@@ -1,4 +1,5 @@
 /** What this host durably knows of a session. */
+import type { ImageFormat } from "../../protocol/disk-head.ts";
 import type { Side } from "../../protocol/errors.ts";
 import type { FileKind } from "../../protocol/offer.ts";
 import type { Mode } from "../ownership/phases.ts";
@@ -9,11 +10,15 @@ export interface JournalFile {
   /** Name at the destination, without folder. */
   name: string;
   bytes: number;
+  /** What a disk or a boot file was declared to be; absent if its source, or an earlier version, did not. */
+  format?: ImageFormat;
+  /** Destination only: bytes of it that will take room, as the offer says; version 0.1.0 did not keep it. */
+  allocatedBytes?: number;
   /** Once sealed: the file's digest under the session's tag key. */
   digest?: string;
   /** Source only: the file's path when it was sent. */
   path?: string;
-  /** Source only: "dev:ino:birthtimeNs"; recognises the file under another name. */
+  /** Source only: recognises the file under another name (vm/folder/file-identity.ts). */
   identity?: string;
 }
 
@@ -49,6 +54,11 @@ export interface SessionRecord {
    * Column `machine`.
    */
   kept: object | null;
+  /**
+   * Source: the code that is told at the release (release-code.ts). Destination: its hash, from the offer. Null if the
+   * session was begun by an earlier version.
+   */
+  release: string | null;
   /** True once the files have their final name (destination), or nothing is left to do to the VM (source). */
   settled: boolean;
   /** Source: true once the destination knows that the session is cancelled. */

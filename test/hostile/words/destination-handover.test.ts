@@ -26,7 +26,7 @@ describe("in answer to the seal", () => {
     expect(record?.state).toBe("sending");
   });
 
-  // [DIGEST-4]
+  // [DIGEST-5]
   test.each([
     ["without a proof", () => undefined],
     ["with a proof of something else", () => "0".repeat(64)],
@@ -43,7 +43,7 @@ describe("in answer to the seal", () => {
     expect(record?.state).toBe("sending");
   });
 
-  // [DIGEST-4]
+  // [DIGEST-5]
   test("a destination that says nothing of proofs, as an older one, is asked for none", async () => {
     await source.sendTo(async (visit) => {
       const seal = await upToSeal(visit);

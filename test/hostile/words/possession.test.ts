@@ -34,7 +34,7 @@ async function proofs(meanwhile: (staged: string) => void): Promise<{ said: unkn
   const fd = openSync(path, "r");
   try {
     const tagKey = Buffer.from(vm.tagKey, "hex");
-    const tables = [await tagsOf(path, 0, content.length, tagKey)];
+    const tables = [await tagsOf({ path, file: 0, bytes: content.length, tagKey })];
     const of = { tagKey, challenge, digest: seal.digest };
     return { said, right: possessionProof(of, tables, () => fd) };
   } finally {
@@ -43,13 +43,13 @@ async function proofs(meanwhile: (staged: string) => void): Promise<{ said: unkn
   }
 }
 
-// [DIGEST-4]
+// [DIGEST-5]
 test("the destination proves what it has", async () => {
   const { said, right } = await proofs(() => {});
   expect(said).toBe(right);
 });
 
-// [DIGEST-4]
+// [DIGEST-5]
 test("what was changed on its disk since it came is no proof", async () => {
   const { said, right } = await proofs((staged) => writeFileSync(staged, "x", { flag: "r+" }));
   expect(said).toMatch(/^[0-9a-f]{64}$/);

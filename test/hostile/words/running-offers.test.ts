@@ -1,6 +1,7 @@
 /** Running VMs that a trusted source makes up: what is not the VM alone is refused by name, and nothing is started. */
 import { describe, expect, test } from "bun:test";
 import { mkdirSync, rmSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { limits } from "../../../src/protocol/limits.ts";
 import { testsAttackDestination } from "../../support/hostile/grounds-of-tests.ts";
@@ -12,10 +13,13 @@ import { RawVm } from "../../support/hostile/raw-vm.ts";
 let ground: HostileGround;
 let source: RawIdentity;
 
-testsAttackDestination({ qemu: { allowTcg: true, net: { kind: "none" } } }, async (made) => {
-  ground = made;
-  source = await ground.trustedSource();
-});
+testsAttackDestination(
+  { qemu: { allowTcg: true, net: { kind: "none" }, confinement: null } },
+  async (made) => {
+    ground = made;
+    source = await ground.trustedSource();
+  },
+);
 
 /** Makes the offer, sees it refused with this code and this in the sentence, and that it left nothing behind. */
 async function expectRefused(offer: Record<string, unknown>, code: string, named: string): Promise<void> {
@@ -67,6 +71,25 @@ describe("a command line is refused that has", () => {
     ["-drive file", ["-drive", "file=/dev/fdset/1,format=raw"]],
     ["-incoming-not-known", ["-incoming-not-known", "exec:id"]],
   ])("%s", (named, words) => expectRefused(new RawRunningVm("web1", words).offer(), "policy", named));
+
+  test("more memory or processors than this host has, both numbers in the sentence", async () => {
+    const files = [{ kind: "boot", name: "k", content: Buffer.alloc(512, 1) } as const];
+    const refused = (words: string[], sentence: string) =>
+      expectRefused(
+        new RawRunningVm("web1", ["-kernel", "/k", ...words], { files }).offer(),
+        "policy",
+        sentence,
+      );
+    await refused(
+      ["-object", "memory-backend-ram,id=a,size=900T"],
+      "the VM has 943718400 MiB of memory, and the destination has ",
+    );
+    const cores = availableParallelism();
+    await refused(
+      ["-smp", String(cores + 1)],
+      `the VM has ${cores + 1} processors, and the destination has ${cores}`,
+    );
+  });
 
   test("-initrd under a name with a comma, behind which QEMU would read another file", () =>
     expectRefused(

@@ -38,7 +38,7 @@ async function filesOf(...contents: (Buffer | number)[]) {
     truncateSync(path, bytes);
     fds.push(openSync(path, "r"));
     paths.push(path);
-    tables.push(await tagsOf(path, i, bytes, tagKey));
+    tables.push(await tagsOf({ path, file: i, bytes, tagKey }));
   }
   const prove = (challenge: Buffer) =>
     possessionProof({ tagKey, challenge, digest }, tables, (file) => fds[file]!);
@@ -79,7 +79,7 @@ function slowProof(challenge: Buffer, contents: readonly Buffer[]): string {
 }
 
 describe("a proof of possession", () => {
-  // [DIGEST-4]
+  // [DIGEST-5]
   test("is what SPEC.md says, for files with holes, odd ends and nothing at all", async () => {
     const sparse = Buffer.alloc(6 * chunkBytes);
     randomBytes(5000).copy(sparse, 4 * chunkBytes + 99);

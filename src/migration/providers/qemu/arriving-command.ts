@@ -6,9 +6,12 @@ import { basename } from "node:path";
 import { kvmUsable, which } from "../../../platform/host.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
 import type { Offer, OfferedMachine } from "../../../protocol/offer.ts";
+import type { Confinement } from "../../../vm/confinement/confinement.ts";
 import { commandLine, type NetPolicy } from "../../../vm/qemu/definition/command-line.ts";
 import { parseDefinition, type QemuDefinition } from "../../../vm/qemu/definition/definition.ts";
+import { NetworkArguments } from "../../../vm/qemu/definition/network-arguments.ts";
 import { escapeCommas } from "../../../vm/qemu/definition/option-syntax.ts";
+import { checkHostRoom } from "../../../vm/qemu/host-room.ts";
 import { RunFolder } from "../../../vm/qemu/run-folder.ts";
 import { tpmSocketName } from "../../../vm/qemu/swtpm.ts";
 
@@ -17,6 +20,8 @@ export interface QemuPolicy {
   /** A VM that ran with KVM may run without it if this host has none. */
   allowTcg: boolean;
   net: NetPolicy;
+  /** How the VM's programs are confined; null for tests that are not about that. */
+  confinement: Confinement | null;
 }
 
 /** Names in the run folder, in addition to the VM's own sockets. */
@@ -53,7 +58,12 @@ export function checkMachine(offer: Offer, policy: QemuPolicy | null): QemuDefin
   if (files(offer.files) !== files(asFiles) || images(machine.disks) !== images(mirrored)) {
     throw refusal("the files of the offer are not those that the VM's command line names");
   }
-  requirePrograms(definition);
+  // An image that is declared raw is not looked into, so it must be raw for QEMU as well.
+  if (offer.files.some(({ format }, i) => format !== undefined && format !== asFiles[i]!.format)) {
+    throw refusal("an image of the offer is declared to be of another format than in the VM's command line");
+  }
+  requirePrograms(definition, machine);
+  checkHostRoom(definition);
   // A trial run: whatever `commandLine` refuses is refused before any byte is sent.
   commandLine(definition, {
     ...place(definition, machine, policy),
@@ -81,19 +91,28 @@ export function arrivingFolder(home: string, name: string): RunFolder {
   }
 }
 
-/**
- * Returns the command line of the destination's QEMU, the block nodes of the VM's disks, and whether it has a
- * TPM.
- */
-export function commandLineOf(
-  machine: OfferedMachine,
-  policy: QemuPolicy,
-  run: RunFolder,
-): { argv: string[]; nodes: string[]; hasTpm: boolean } {
+export interface ArrivingCommand {
+  argv: string[];
+  definition: QemuDefinition;
+  /** Block nodes of the VM's disks. */
+  nodes: string[];
+  /** Whether QEMU itself uses the network of this host. */
+  network: "host" | "none";
+  /** Bridges of which it is handed a port each, as descriptors from `firstTap` on. */
+  bridges: string[];
+}
+
+/** The first descriptor that is handed to QEMU, behind standard error. */
+export const firstTap = 3;
+
+/** Returns the command line of the destination's QEMU, and what it needs to be given beside its files. */
+export function commandLineOf(machine: OfferedMachine, policy: QemuPolicy, run: RunFolder): ArrivingCommand {
   // Here the VM has the name under which it was sent.
   const definition = { ...parseDefinition(machine.words), name: basename(run.path) };
+  const bridges: string[] = [];
+  const at = place(definition, machine, policy, bridges);
   const argv = commandLine(definition, {
-    ...place(definition, machine, policy),
+    ...at,
     file: ({ name }) => `${run.path}/${vmLinkName}/${name}`,
     socketFolder: run.path,
     tpmSocket: definition.hasTpm ? run.socket(tpmSocketName) : null,
@@ -102,23 +121,31 @@ export function commandLineOf(
   const nodes = definition.files.flatMap(({ kind, node }) =>
     kind === "disk" && node !== null ? [node] : [],
   );
-  return { argv, nodes, hasTpm: definition.hasTpm };
+  const { usesHost } = new NetworkArguments(definition, at.net, at.tap);
+  return { argv, definition, nodes, network: usesHost ? "host" : "none", bridges };
 }
 
-function place(definition: QemuDefinition, machine: OfferedMachine, policy: QemuPolicy) {
+function place(
+  definition: QemuDefinition,
+  machine: OfferedMachine,
+  policy: QemuPolicy,
+  bridges: string[] = [],
+) {
+  const tap = (bridge: string) => firstTap - 1 + bridges.push(bridge);
   return {
     binary: which(`qemu-system-${definition.system}`) ?? `/usr/bin/qemu-system-${definition.system}`,
     allowTcg: policy.allowTcg,
     kvmUsable: kvmUsable().usable,
     net: policy.net,
+    ...(policy.confinement === null ? {} : { tap }),
     ...(machine.machineType === undefined ? {} : { machine: machine.machineType }),
   };
 }
 
-function requirePrograms(definition: QemuDefinition): void {
+function requirePrograms(definition: QemuDefinition, { disks }: OfferedMachine): void {
   const needed = [`qemu-system-${definition.system}`, ...(definition.hasTpm ? ["swtpm"] : [])];
-  if (definition.files.some(({ kind, format }) => kind === "disk" && format === "qcow2"))
-    needed.push("qemu-img");
+  const hasQcow2 = definition.files.some(({ kind, format }) => kind === "disk" && format === "qcow2");
+  if (hasQcow2 || disks.some(({ image }) => image?.preallocation !== undefined)) needed.push("qemu-img");
   const missing = needed.find((program) => which(program) === null);
   if (missing !== undefined) throw refusal(`the destination has no ${missing} to run this VM with`);
 }

@@ -15,7 +15,7 @@ import type {
   QemuDefinition,
   Scalar,
 } from "./model.ts";
-import { type NetPolicy, NetworkArguments } from "./network-arguments.ts";
+import { type MakeTap, type NetPolicy, NetworkArguments } from "./network-arguments.ts";
 import { escapeCommas, writePairs } from "./option-syntax.ts";
 
 export type { NetPolicy } from "./network-arguments.ts";
@@ -34,6 +34,8 @@ export interface QemuPlace {
   allowTcg: boolean;
   kvmUsable: boolean;
   net: NetPolicy;
+  /** Called for each card that is to be on a bridge; absent if QEMU's own helper makes its tap device. */
+  tap?: MakeTap;
   /** The machine type that the source's QEMU has in truth, as an alias such as "pc" differs between versions. */
   machine?: string;
 }
@@ -59,11 +61,15 @@ export function commandLine(definition: QemuDefinition, place: QemuPlace): strin
   const accel = acceleratorFor(definition, place);
   const type = place.machine ?? definition.machine;
   if (!machineType.test(type)) throw new MigrateError("policy", "The VM's machine type is not a proper name");
-  const network = new NetworkArguments(definition, place.net);
+  const network = new NetworkArguments(definition, place.net, place.tap);
   const machine = [
     { key: "type", value: type },
     // The accelerator's own switch, which tcg does not have.
-    ...definition.machinePairs.filter(({ key }) => accel === "kvm" || key !== "kernel-irqchip"),
+    ...definition.machinePairs.filter(
+      ({ key }) => key !== "dump-guest-core" && (accel === "kvm" || key !== "kernel-irqchip"),
+    ),
+    // A core dump of QEMU's is no place for a guest's memory.
+    { key: "dump-guest-core", value: "off" },
   ];
   return [
     place.binary,
@@ -71,7 +77,7 @@ export function commandLine(definition: QemuDefinition, place: QemuPlace): strin
     ...(definition.noDefaults ? ["-nodefaults"] : []),
     ...(definition.name === null ? [] : ["-name", writePairs([{ key: "guest", value: definition.name }])]),
     ...(definition.uuid === null ? [] : ["-uuid", definition.uuid]),
-    ...["-sandbox", network.usesBridge ? bridgeSandbox : tightSandbox],
+    ...["-sandbox", network.usesHelper ? bridgeSandbox : tightSandbox],
     ...["-display", "none", "-S", "-incoming", "defer"],
     ...["-qmp", `unix:${escapeCommas(`${place.socketFolder}/qmp`)},server=on,wait=off`],
     ...["-machine", writePairs(machine, "type")],

@@ -47,6 +47,7 @@ function addDrive(draft: Draft, settings: Settings): void {
   const nodeName = settings.take("node-name", node);
   const readOnly = settings.flag("readonly") ?? settings.flag("read-only");
   settings.take("backing", /^$/);
+  dropLocking(draft, settings, "file.locking");
   const pairs = settings.keptBy((key) => {
     if (Object.hasOwn(driveKeys, key)) return driveKeys[key];
     return throttleKeys.test(key) ? number : groupKeys.test(key) ? word : undefined;
@@ -104,7 +105,17 @@ const nodeFlags: KeyRules = {
   "cache.no-flush": flag,
 };
 const nodeKeys: KeyRules = { discard, "detect-zeroes": detectZeroes };
-const fileKeys: KeyRules = { aio, locking: /^(?:on|off|auto)$/, ...nodeKeys };
+const fileKeys: KeyRules = { aio, ...nodeKeys };
+const locking = /^(?:on|off|auto)$/;
+
+/**
+ * Takes the switch of QEMU's image locks out: the destination's own always locks if its file system can (QEMU
+ * docs/system/qemu-block-drivers, "Disk image file locking"), so that no second program writes to the disk.
+ */
+function dropLocking(draft: Draft, settings: Settings, key: string): void {
+  if (settings.take(key, locking) === "off")
+    draft.note(`${settings.option} ${key}=off is left out: the destination locks the images of its VMs`);
+}
 
 /** Switches become the booleans that the JSON form asks for. */
 function nodePairs(settings: Settings, rules: KeyRules): Pair[] {
@@ -122,7 +133,7 @@ const readBlockdev: OptionReader = (draft, value, option) => {
     throw refused(`${option} ${shown(driver)}`, "only raw and qcow2 in plain files can be moved");
   const name = settings.need("node-name", node);
   if (driver === "file") {
-    const protocol = readProtocol(settings, draft.parts.length);
+    const protocol = readProtocol(draft, settings);
     draft.define("drive", name, option);
     draft.protocols.set(name, protocol);
     // Keeps its place in the order, in case no format node refers to it.
@@ -141,14 +152,16 @@ const readBlockdev: OptionReader = (draft, value, option) => {
   addNode(draft, { option, name, format: driver as DefinitionFile["format"], readOnly, pairs, below });
 };
 
-function readProtocol(settings: Settings, place: number): ProtocolNode {
+/** Takes its place in the order of the parts. */
+function readProtocol(draft: Draft, settings: Settings): ProtocolNode {
   const filename = settings.need("filename", path);
   if (filename.startsWith("/dev/fdset/"))
     throw refused(`${settings.option} filename`, "it is an open file of the source's process");
   const readOnly = settings.flag("read-only") ?? false;
+  dropLocking(draft, settings, "locking");
   const pairs = nodePairs(settings, fileKeys);
   settings.end();
-  return { path: filename, readOnly, pairs, place };
+  return { path: filename, readOnly, pairs, place: draft.parts.length };
 }
 
 /** The node below a format node: written within it, or one of its own that it names. */
@@ -160,7 +173,7 @@ function protocolOf(draft: Draft, settings: Settings): ProtocolNode {
     const driver = inner.need("driver", word);
     if (driver !== "file")
       throw refused(`${settings.option} file.driver ${shown(driver)}`, "only plain files can be moved");
-    return readProtocol(inner, draft.parts.length);
+    return readProtocol(draft, inner);
   }
   const protocol = draft.protocols.get(named);
   if (protocol === undefined) throw refused(`${settings.option} file`, `there is no node "${shown(named)}"`);

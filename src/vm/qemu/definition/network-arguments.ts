@@ -11,24 +11,39 @@ import { valueIn, writePairs } from "./option-syntax.ts";
 /** What the destination puts behind a VM's network cards. */
 export type NetPolicy = { kind: "user" } | { kind: "bridge"; bridge: string } | { kind: "none" };
 
+/** Returns the number of the descriptor by which QEMU finds a tap device that is a port of the bridge. */
+export type MakeTap = (bridge: string) => number;
+
 /** IFNAMSIZ of linux/if.h, less its end. */
 const bridgeName = /^[A-Za-z0-9._-]{1,15}$/;
 
 export class NetworkArguments {
   readonly #definition: QemuDefinition;
   readonly #policy: NetPolicy;
+  readonly #tap: MakeTap | undefined;
   #hubs = 0;
 
-  constructor(definition: QemuDefinition, policy: NetPolicy) {
+  constructor(definition: QemuDefinition, policy: NetPolicy, tap?: MakeTap) {
     if (policy.kind === "bridge" && !bridgeName.test(policy.bridge))
       throw new MigrateError("usage", "A bridge's name has at most 15 letters, digits, dots and dashes");
     this.#definition = definition;
     this.#policy = policy;
+    this.#tap = tap;
   }
 
   /** Whether QEMU must start its helper for bridges. */
-  get usesBridge(): boolean {
-    return this.#policy.kind === "bridge" && this.#definition.parts.some(({ kind }) => kind === "network");
+  get usesHelper(): boolean {
+    return this.#policy.kind === "bridge" && this.#tap === undefined && this.#hasCards;
+  }
+
+  /** Whether QEMU itself opens connections of this host: its user network does, and its helper for bridges. */
+  get usesHost(): boolean {
+    const { defaultNic } = this.#definition;
+    return this.usesHelper || (this.#policy.kind === "user" && (this.#hasCards || defaultNic));
+  }
+
+  get #hasCards(): boolean {
+    return this.#definition.parts.some(({ kind }) => kind === "network");
   }
 
   /** The value of a -netdev or -nic. @throws MigrateError "policy" if the policy does not fit the card's state. */
@@ -48,11 +63,18 @@ export class NetworkArguments {
   #backend(part: NetworkPart): Pair[] {
     const what = part.id === null ? "The VM's network card" : `The VM's network "${part.id}"`;
     if (part.backend === "user") return this.#user(what);
-    if (this.#policy.kind === "bridge")
-      return [
-        { key: "type", value: "bridge" },
-        { key: "br", value: this.#policy.bridge },
-      ];
+    if (this.#policy.kind === "bridge") {
+      const { bridge } = this.#policy;
+      return this.#tap === undefined
+        ? [
+            { key: "type", value: "bridge" },
+            { key: "br", value: bridge },
+          ]
+        : [
+            { key: "type", value: "tap" },
+            { key: "fd", value: this.#tap(bridge) },
+          ];
+    }
     if (part.backend === "tap" && this.#isVirtio(part))
       throw new MigrateError(
         "policy",
