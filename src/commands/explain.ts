@@ -3,11 +3,17 @@ import { peerProcess } from "../platform/peer-process.ts";
 import { argumentsOf } from "../platform/process-id.ts";
 import { exitCodes, MigrateError } from "../protocol/errors.ts";
 import { printable } from "../protocol/printable.ts";
-import { commandLine, type NetPolicy } from "../vm/qemu/definition/command-line.ts";
-import { explainDefinition, type QemuDefinition } from "../vm/qemu/definition/definition.ts";
+import {
+  cardOutcomes,
+  commandLine,
+  type NetPolicy,
+  networkNotes,
+} from "../vm/qemu/definition/command-line.ts";
+import { explainDefinition, modelOf, type QemuDefinition } from "../vm/qemu/definition/definition.ts";
+import { readModel } from "../vm/qemu/definition/schema.ts";
 import { usageErrors } from "./cli/arguments.ts";
 import { defineCommand } from "./cli/define-command.ts";
-import { netPolicyForm, parseNetPolicy } from "./cli/net-policy.ts";
+import { netPolicyAbout, netPolicyForm, parseNetPolicy } from "./cli/net-policy.ts";
 import { toggle, withDefault } from "./cli/option.ts";
 
 const name = "migrate explain";
@@ -19,7 +25,7 @@ export default defineCommand({
   name,
   summary: "show what a destination would start for a running VM, and what it would refuse",
   about:
-    "Nothing is started and nobody is asked. A destination starts a VM from its QEMU's command line, of which it takes over what is on a list; files are its own (STORE), and so are sockets (RUN).",
+    "Nothing is started and nobody is asked. A destination is told what of the VM's command line is on a list, and makes one of its own of it; files are its own (STORE), and so are sockets (RUN) and networks.",
   positionals: {
     names: ["qmp:PATH"],
     least: 1,
@@ -27,7 +33,12 @@ export default defineCommand({
   },
   options: {
     allowTcg: toggle("As at a destination that has no KVM and serves with --allow-tcg"),
-    net: withDefault(netPolicyForm, "What the destination puts behind network cards", "user", parseNetPolicy),
+    net: withDefault(
+      netPolicyForm,
+      `What the destination puts behind network cards, ${netPolicyAbout}`,
+      "none",
+      parseNetPolicy,
+    ),
   },
   examples: [
     [`${name} qmp:/run/web1.qmp`, "can this VM be moved, and as what?"],
@@ -36,7 +47,7 @@ export default defineCommand({
   async run({ options, positionals, reporter }) {
     const argv = await argvOfVm(positionals[0] ?? "");
     const { definition, refused, notes } = explainDefinition(argv);
-    const command = definition === null ? [] : started(definition, options, refused);
+    const command = definition === null ? [] : started(definition, options, { refused, notes });
     const vm = definition?.name ?? "the VM";
     reporter.result(
       { event: "explanation", name: definition?.name ?? null, command, notes, refused },
@@ -80,23 +91,30 @@ async function pidBehind(socket: string): Promise<number> {
   }
 }
 
-/** The command line with names in place of what only the destination knows; adds to `refused` what that refuses. */
+/** The command line with names in place of what only the destination knows; adds what that refuses, and what becomes of its cards. */
 function started(
   definition: QemuDefinition,
   { allowTcg, net }: { allowTcg: boolean; net: NetPolicy },
-  refused: string[],
+  { refused, notes }: { refused: string[]; notes: string[] },
 ): string[] {
   const folder = `STORE/${definition.name ?? "VM"}`;
   try {
-    return commandLine(definition, {
-      binary: `qemu-system-${definition.system}`,
-      file: (file) => `${folder}/${file.name}`,
-      socketFolder: "RUN",
-      tpmSocket: "RUN/swtpm",
-      allowTcg,
-      kvmUsable: !allowTcg,
-      net,
-    });
+    // A destination is told of nothing else.
+    const model = readModel(JSON.parse(JSON.stringify(modelOf(definition))));
+    notes.push(...networkNotes(model, cardOutcomes(model, net)));
+    const { name } = definition;
+    return commandLine(
+      { ...model, name },
+      {
+        binary: `qemu-system-${definition.system}`,
+        file: (file) => `${folder}/${file.name}`,
+        socketFolder: "RUN",
+        tpmSocket: "RUN/swtpm",
+        allowTcg,
+        kvmUsable: !allowTcg,
+        net,
+      },
+    );
   } catch (thrown) {
     if (!(thrown instanceof MigrateError)) throw thrown;
     refused.push(thrown.hint === undefined ? thrown.message : `${thrown.message}. ${thrown.hint}`);

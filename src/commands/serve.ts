@@ -7,7 +7,7 @@ import { usageErrors } from "./cli/arguments.ts";
 import { homeOf, passphraseBefore, passphraseOptions, warnInsecure } from "./cli/context.ts";
 import { defineCommand } from "./cli/define-command.ts";
 import { Interruption } from "./cli/interruption.ts";
-import { netPolicyForm, parseNetPolicy } from "./cli/net-policy.ts";
+import { netPolicyAbout, netPolicyForm, parseNetPolicy } from "./cli/net-policy.ts";
 import {
   address,
   defaultPort,
@@ -53,7 +53,7 @@ export default defineCommand({
     allowTcg: toggle("With --qemu: a VM that ran with KVM may run without it here, slowly"),
     net: optional(
       netPolicyForm,
-      "With --qemu: what is behind a VM's network cards here, whatever was at the source (default: user)",
+      `With --qemu: what is behind a VM's network cards here (default: none), ${netPolicyAbout}`,
       parseNetPolicy,
     ),
     profilePort: withDefault(
@@ -92,7 +92,7 @@ export default defineCommand({
         insecure: options.insecure,
         index: options.index === "on",
         ...(options.qemu
-          ? { qemu: { allowTcg: options.allowTcg, net: options.net ?? { kind: "user" } } }
+          ? { qemu: { allowTcg: options.allowTcg, net: options.net ?? { kind: "none" } } }
           : {}),
         workers: usualDoors(),
         passphrase,

@@ -85,6 +85,10 @@ const schemas = {
     index: v.optional(hex(32)),
     /** True if the base that the offer names is there. */
     base: v.optional(v.boolean()),
+    /** Of a running VM: what is behind each of its network cards here. */
+    cards: v.optional(
+      v.pipe(v.array(v.picklist(["none", "user", "bridge"])), v.maxLength(limits.modelParts)),
+    ),
   }),
   inventoryEnd: nothing,
   seal: v.pipe(

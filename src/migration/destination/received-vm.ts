@@ -117,6 +117,7 @@ export class ReceivedVm {
     this.#laneToken = randomBytes(16);
     const { finder = null, base = false } = this.#context.lookup?.lookup(offer) ?? {};
     this.#finder = finder;
+    const { cards } = this.#arrival;
     link.send("accept", {
       state: "receiving",
       laneToken: this.#laneToken.toString("hex"),
@@ -125,6 +126,7 @@ export class ReceivedVm {
       copies: true,
       ...(finder === null ? {} : { index: Buffer.from(finder.key).toString("hex") }),
       ...(base ? { base } : {}),
+      ...(cards === undefined ? {} : { cards }),
     });
     if (resumed) {
       for (const frame of this.files.inventory()) link.sendFrame(frame);

@@ -31,11 +31,7 @@ export interface RunningVm {
   qmpPath: string;
   qmp: Qmp;
   process: ProcessId;
-  /** Of its QEMU, the program first. */
-  argv: string[];
   definition: QemuDefinition;
-  /** What an alias such as "pc" stands for in this QEMU. */
-  machineType: string | undefined;
   disks: RunningDisk[];
   /** What it was started from and never writes: absolute paths. */
   boot: { file: DefinitionFile; path: string }[];
@@ -107,19 +103,18 @@ async function look(qmp: Qmp, qmpPath: string): Promise<RunningVm> {
     );
   }
   const cwd = readlinkSync(`/proc/${process.pid}/cwd`);
-  const definition = parseDefinition(argv);
+  const said = parseDefinition(argv);
   const { status, running } = v.parse(statusSchema, await qmp.execute("query-status"));
   if (status !== "running" && status !== "paused" && status !== "postmigrate" && status !== "suspended") {
     throw invalid(`The VM is in the state "${status}", in which it cannot be moved`);
   }
+  const definition = { ...said, machine: await machineTypeOf(qmp, said.machine) };
   const disks = await disksOf(qmp, definition, cwd);
   return {
     qmpPath,
     qmp,
     process,
-    argv,
     definition,
-    machineType: await machineTypeOf(qmp, definition.machine),
     disks,
     boot: definition.files
       .filter(({ kind }) => kind === "boot")
@@ -181,10 +176,10 @@ function requireFormat(file: DefinitionFile, image: Inserted): void {
   );
 }
 
-/** The canonical name of a machine type; undefined if QEMU does not know it by that name. */
-async function machineTypeOf(qmp: Qmp, machine: string): Promise<string | undefined> {
+/** The name of a machine type of which `machine` is one: an alias such as "pc" differs between versions of QEMU. */
+async function machineTypeOf(qmp: Qmp, machine: string): Promise<string> {
   const machines = v.parse(machinesSchema, await qmp.execute("query-machines"));
-  return machines.find(({ name, alias }) => name === machine || alias === machine)?.name;
+  return machines.find(({ name, alias }) => name === machine || alias === machine)?.name ?? machine;
 }
 
 function tpmOf(definition: QemuDefinition, cwd: string): RunningVm["tpm"] {

@@ -99,6 +99,7 @@ function departure(vm: Vm): Departure {
     stoppedAtMs: undefined,
     patienceMs: Number.POSITIVE_INFINITY,
     standStill: async () => {},
+    changes: () => [],
     rewritten: () => [],
     carry: async () => {},
     halt: async () => {},

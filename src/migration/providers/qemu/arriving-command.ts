@@ -5,10 +5,12 @@
 import { basename } from "node:path";
 import { kvmUsable, which } from "../../../platform/host.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
-import type { Offer, OfferedMachine } from "../../../protocol/offer.ts";
+import type { Offer } from "../../../protocol/offer.ts";
 import { commandLine, type NetPolicy } from "../../../vm/qemu/definition/command-line.ts";
-import { parseDefinition, type QemuDefinition } from "../../../vm/qemu/definition/definition.ts";
+import type { VmModel } from "../../../vm/qemu/definition/definition.ts";
+import { hasTpm } from "../../../vm/qemu/definition/model.ts";
 import { escapeCommas } from "../../../vm/qemu/definition/option-syntax.ts";
+import { readModel } from "../../../vm/qemu/definition/schema.ts";
 import { RunFolder } from "../../../vm/qemu/run-folder.ts";
 import { tpmSocketName } from "../../../vm/qemu/swtpm.ts";
 
@@ -33,15 +35,15 @@ const refusal = (message: string, hint?: string) =>
 
 /**
  * Checks an offer of a running VM before anything is made for it (SPEC.md, VM-1 to VM-3). Returns the VM that
- * its command line defines. Throws MigrateError "policy" or "limit", whose message names what is refused.
+ * its definition describes. Throws MigrateError "policy" or "limit", whose message names what is refused.
  */
-export function checkMachine(offer: Offer, policy: QemuPolicy | null): QemuDefinition {
+export function checkMachine(offer: Offer, policy: QemuPolicy | null): VmModel {
   const machine = offer.machine!;
   if (policy === null) {
     throw refusal("the destination takes VMs in, and starts none: it serves without --qemu");
   }
   if (offer.mode !== "move") throw refusal("a VM that runs can be moved, not copied");
-  const definition = parseDefinition(machine.words);
+  const definition = readModel(machine.definition);
   if (definition.files.length === 0) throw refusal("the VM has no file at all");
   const disks = definition.files.filter(({ kind }) => kind === "disk");
   const asFiles = machine.live ? definition.files.filter(({ kind }) => kind === "boot") : definition.files;
@@ -51,16 +53,19 @@ export function checkMachine(offer: Offer, policy: QemuPolicy | null): QemuDefin
   const images = (list: readonly { name: string; format: string }[]) =>
     JSON.stringify(list.map(({ name, format }) => [name, format]));
   if (files(offer.files) !== files(asFiles) || images(machine.disks) !== images(mirrored)) {
-    throw refusal("the files of the offer are not those that the VM's command line names");
+    throw refusal("the files of the offer are not those that the VM's definition names");
   }
   requirePrograms(definition);
   // A trial run: whatever `commandLine` refuses is refused before any byte is sent.
-  commandLine(definition, {
-    ...place(definition, machine, policy),
-    file: ({ name }) => `/${offer.name}/${vmLinkName}/${name}`,
-    socketFolder: "/",
-    tpmSocket: "/",
-  });
+  commandLine(
+    { ...definition, name: offer.name },
+    {
+      ...placeOf(definition, policy),
+      file: ({ name }) => `/${offer.name}/${vmLinkName}/${name}`,
+      socketFolder: "/",
+      tpmSocket: "/",
+    },
+  );
   return definition;
 }
 
@@ -81,42 +86,50 @@ export function arrivingFolder(home: string, name: string): RunFolder {
   }
 }
 
+/** How a QEMU is started here: to take in the stream of a VM that arrives, or to boot one that lies here. */
+export type Beginning = "arrives" | "boots";
+
 /**
- * Returns the command line of the destination's QEMU, the block nodes of the VM's disks, and whether it has a
- * TPM.
+ * Returns the command line of a VM's QEMU on this host, the block nodes of its disks, and whether it has a TPM.
+ * Throws MigrateError "policy" if this host cannot be what the VM needs.
  */
 export function commandLineOf(
-  machine: OfferedMachine,
+  definition: VmModel,
   policy: QemuPolicy,
   run: RunFolder,
+  beginning: Beginning = "arrives",
 ): { argv: string[]; nodes: string[]; hasTpm: boolean } {
+  const tpm = hasTpm(definition);
   // Here the VM has the name under which it was sent.
-  const definition = { ...parseDefinition(machine.words), name: basename(run.path) };
-  const argv = commandLine(definition, {
-    ...place(definition, machine, policy),
-    file: ({ name }) => `${run.path}/${vmLinkName}/${name}`,
-    socketFolder: run.path,
-    tpmSocket: definition.hasTpm ? run.socket(tpmSocketName) : null,
-  });
+  const argv = commandLine(
+    { ...definition, name: basename(run.path) },
+    {
+      ...placeOf(definition, policy),
+      file: ({ name }) => `${run.path}/${vmLinkName}/${name}`,
+      socketFolder: run.path,
+      tpmSocket: tpm ? run.socket(tpmSocketName) : null,
+      ...(beginning === "boots" ? { boots: true } : {}),
+    },
+  );
   argv.push("-qmp", `unix:${escapeCommas(run.socket(spareQmpName))},server=on,wait=off`);
   const nodes = definition.files.flatMap(({ kind, node }) =>
     kind === "disk" && node !== null ? [node] : [],
   );
-  return { argv, nodes, hasTpm: definition.hasTpm };
+  return { argv, nodes, hasTpm: tpm };
 }
 
-function place(definition: QemuDefinition, machine: OfferedMachine, policy: QemuPolicy) {
+function placeOf(definition: VmModel, policy: QemuPolicy) {
   return {
     binary: which(`qemu-system-${definition.system}`) ?? `/usr/bin/qemu-system-${definition.system}`,
     allowTcg: policy.allowTcg,
     kvmUsable: kvmUsable().usable,
     net: policy.net,
-    ...(machine.machineType === undefined ? {} : { machine: machine.machineType }),
   };
 }
 
-function requirePrograms(definition: QemuDefinition): void {
-  const needed = [`qemu-system-${definition.system}`, ...(definition.hasTpm ? ["swtpm"] : [])];
+/** Throws MigrateError "policy" that names the first program that this host lacks for the VM. */
+export function requirePrograms(definition: VmModel): void {
+  const needed = [`qemu-system-${definition.system}`, ...(hasTpm(definition) ? ["swtpm"] : [])];
   if (definition.files.some(({ kind, format }) => kind === "disk" && format === "qcow2"))
     needed.push("qemu-img");
   const missing = needed.find((program) => which(program) === null);

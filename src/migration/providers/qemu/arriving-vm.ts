@@ -13,6 +13,8 @@ import type { MessageBody } from "../../../protocol/messages.ts";
 import { ArrivingStreams } from "../../../transfer/doors/arriving-streams.ts";
 import { storeFailure } from "../../../transfer/landing/store-failure.ts";
 import { endDaemon } from "../../../vm/qemu/daemon.ts";
+import { cardOutcomes } from "../../../vm/qemu/definition/command-line.ts";
+import { readModel } from "../../../vm/qemu/definition/schema.ts";
 import { expectIncoming, loadedIncoming, resumeGuest } from "../../../vm/qemu/incoming.ts";
 import { adoptQemu, endOf, failureBehind, type RunningQemu, startQemu } from "../../../vm/qemu/launch.ts";
 import { QmpError, qmpFailure } from "../../../vm/qemu/qmp/qmp-error.ts";
@@ -68,6 +70,11 @@ export class ArrivingVm implements Arrival {
     return this.#options.machine.live;
   }
 
+  get cards(): Arrival["cards"] {
+    const { machine, policy } = this.#options;
+    return cardOutcomes(readModel(machine.definition), policy.net);
+  }
+
   get patienceMs(): number {
     return this.#options.machine.patienceMs;
   }
@@ -109,7 +116,7 @@ export class ArrivingVm implements Arrival {
     const run = this.#run;
     run.make(session);
     run.link(vmLinkName, staging.folder);
-    const { argv, nodes, hasTpm } = commandLineOf(machine, policy, run);
+    const { argv, nodes, hasTpm } = commandLineOf(readModel(machine.definition), policy, run);
     await makeImages(machine, staging, hasTpm).catch((thrown: unknown) => {
       throw storeFailure(thrown);
     });

@@ -6,8 +6,10 @@
 import type { ControlLink } from "../../../channel/control-link.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
 import { limits } from "../../../protocol/limits.ts";
+import type { MessageBody } from "../../../protocol/messages.ts";
 import type { OfferedMachine } from "../../../protocol/offer.ts";
 import { StreamPool, type StreamResult, type StreamRoute } from "../../../transfer/streams/stream-pool.ts";
+import { networkNotes } from "../../../vm/qemu/definition/command-line.ts";
 import { DiskMirror } from "../../../vm/qemu/disk-mirror.ts";
 import type { HeldFiles } from "../../../vm/qemu/held-files.ts";
 import type { Qmp } from "../../../vm/qemu/qmp/qmp.ts";
@@ -188,6 +190,13 @@ export class DepartingVm implements Departure {
     );
     this.#sending.catch(() => {});
     this.#results = await Promise.race([this.#sending, lost.promise]);
+  }
+
+  changes({ cards }: Pick<MessageBody<"accept">, "cards">): readonly string[] {
+    // It has been said on an earlier link.
+    if (this.#sending !== undefined) return [];
+    const { definition } = this.#vm;
+    return [...definition.notes, ...(cards === undefined ? [] : networkNotes(definition, cards))];
   }
 
   #enter(phase: Phase, meter: ProgressMeter): void {

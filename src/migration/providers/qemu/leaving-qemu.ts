@@ -11,6 +11,8 @@ import type { OfferedMachine } from "../../../protocol/offer.ts";
 import { fileIdentity } from "../../../vm/folder/file-identity.ts";
 import { readManifest } from "../../../vm/folder/manifest.ts";
 import type { Vm, VmFile } from "../../../vm/folder/vm-folder.ts";
+import { modelOf } from "../../../vm/qemu/definition/definition.ts";
+import { readModel } from "../../../vm/qemu/definition/schema.ts";
 import { HeldFiles } from "../../../vm/qemu/held-files.ts";
 import { openRunningVm, type RunningVm } from "../../../vm/qemu/running-vm.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
@@ -177,8 +179,7 @@ function offerOf(vm: RunningVm, { live, channels }: QemuSpec, { retryForMs }: Qe
   return {
     live,
     ...(vm.running ? {} : { paused: true }),
-    words: vm.argv,
-    ...(vm.machineType === undefined ? {} : { machineType: vm.machineType }),
+    definition: offeredModel(vm),
     disks: live
       ? vm.disks.map(({ file, bytes, allocatedBytes }) => ({
           name: file.name,
@@ -190,6 +191,17 @@ function offerOf(vm: RunningVm, { live, channels }: QemuSpec, { retryForMs }: Qe
     channels,
     patienceMs: retryForMs + patienceMarginMs,
   };
+}
+
+/** The VM as a destination is told of it. Throws MigrateError as the destination would, before it is asked. */
+function offeredModel(vm: RunningVm): OfferedMachine["definition"] {
+  const model = modelOf(vm.definition);
+  if (Buffer.byteLength(JSON.stringify(model)) > limits.modelBytes) {
+    throw new MigrateError("limit", "The VM has more devices and options than can be told of", {
+      side: "source",
+    });
+  }
+  return { ...readModel(JSON.parse(JSON.stringify(model))) };
 }
 
 function keptOf(vm: RunningVm): SourceQemuRecord {

@@ -3,6 +3,7 @@
  * QEMU.
  */
 import { MigrateError } from "../../../protocol/errors.ts";
+import { ramOf } from "../../../vm/qemu/definition/machine.ts";
 import type { Departure } from "../departure.ts";
 import { ownFilesOf, retireFiles } from "../files/retire.ts";
 import type { Provider } from "../provider.ts";
@@ -44,7 +45,7 @@ export const qemuProvider: Provider = {
   keep: ({ machine }) => (machine === undefined ? null : { side: "destination", ...machine }),
 
   check(offer, { qemu }) {
-    const { ramBytes } = checkMachine(offer, qemu);
+    const ramBytes = ramOf(checkMachine(offer, qemu));
     const parts = [...offer.files, ...offer.machine!.disks];
     return {
       bytes: parts.reduce((sum, { bytes }) => sum + bytes, ramBytes),

@@ -2,8 +2,8 @@
 import { visiblePattern } from "../../../protocol/printable.ts";
 import type { Draft, OptionReader, ProtocolNode } from "./draft.ts";
 import type { DefinitionFile, Pair } from "./model.ts";
-import { refused, shown, valueIn } from "./option-syntax.ts";
-import { type KeyRules, patterns, Settings } from "./settings.ts";
+import { asText, refused, shown, valueIn } from "./option-syntax.ts";
+import { type KeyRules, patterns, Settings, type ValueRule } from "./settings.ts";
 
 const { whole, number, flag, id, node, word } = patterns;
 
@@ -38,6 +38,12 @@ const throttleKeys =
   /^(?:throttling\.(?:bps|iops)-[a-z-]{2,24}|(?:bps|iops)(?:_(?:rd|wr|total))?(?:_max(?:_length)?)?|iops_size)$/;
 const groupKeys = /^(?:throttling\.)?group$/;
 
+/** What the value of a drive's key may be; undefined for a key that is not known. */
+export function driveRule(key: string): ValueRule | undefined {
+  if (Object.hasOwn(driveKeys, key)) return driveKeys[key];
+  return throttleKeys.test(key) ? number : groupKeys.test(key) ? word : undefined;
+}
+
 const readDrive: OptionReader = (draft, value, option) => addDrive(draft, Settings.read(option, value));
 
 function addDrive(draft: Draft, settings: Settings): void {
@@ -47,15 +53,12 @@ function addDrive(draft: Draft, settings: Settings): void {
   const nodeName = settings.take("node-name", node);
   const readOnly = settings.flag("readonly") ?? settings.flag("read-only");
   settings.take("backing", /^$/);
-  const pairs = settings.keptBy((key) => {
-    if (Object.hasOwn(driveKeys, key)) return driveKeys[key];
-    return throttleKeys.test(key) ? number : groupKeys.test(key) ? word : undefined;
-  });
+  const pairs = settings.keptBy(driveRule);
   settings.end();
   const drive = valueIn(pairs, "id");
   if (drive !== undefined) draft.define("drive", drive, option);
   const cdrom = valueIn(pairs, "media") === "cdrom";
-  const kept = readOnly === undefined ? pairs : [...pairs, { key: "read-only", value: readOnly }];
+  const kept = asText(readOnly === undefined ? pairs : [...pairs, { key: "read-only", value: readOnly }]);
   const added =
     file === undefined || file === ""
       ? null
@@ -98,13 +101,13 @@ function shortDrive(index: number, media: "disk" | "cdrom"): OptionReader {
     );
 }
 
-const nodeFlags: KeyRules = {
+export const nodeFlags: KeyRules = {
   "auto-read-only": flag,
   "cache.direct": flag,
   "cache.no-flush": flag,
 };
-const nodeKeys: KeyRules = { discard, "detect-zeroes": detectZeroes };
-const fileKeys: KeyRules = { aio, locking: /^(?:on|off|auto)$/, ...nodeKeys };
+export const nodeKeys: KeyRules = { discard, "detect-zeroes": detectZeroes };
+export const fileKeys: KeyRules = { aio, ...nodeKeys };
 
 /** Switches become the booleans that the JSON form asks for. */
 function nodePairs(settings: Settings, rules: KeyRules): Pair[] {
@@ -146,6 +149,8 @@ function readProtocol(settings: Settings, place: number): ProtocolNode {
   if (filename.startsWith("/dev/fdset/"))
     throw refused(`${settings.option} filename`, "it is an open file of the source's process");
   const readOnly = settings.flag("read-only") ?? false;
+  // Here QEMU always locks its images: it is how others tell that they are in use.
+  settings.drop(["locking"]);
   const pairs = nodePairs(settings, fileKeys);
   settings.end();
   return { path: filename, readOnly, pairs, place };
