@@ -11,7 +11,7 @@ import { providerOf } from "../providers/providers.ts";
  * the same text, except for the time.
  */
 export function publishedManifest(record: SessionRecord, nowMs: number): string {
-  const { disks, changes } = providerOf(record).published(record);
+  const { disks, changes, definition } = providerOf(record).published(record);
   const manifest: Manifest = {
     format: "migrate-vm/1",
     name: record.name,
@@ -35,6 +35,7 @@ export function publishedManifest(record: SessionRecord, nowMs: number): string 
             vm: record.digest,
           },
         }),
+    ...(definition === undefined ? {} : { definition }),
     ownership: {
       state: record.mode === "copy" ? "copy" : "owner",
       session: record.session,

@@ -22,6 +22,8 @@ export interface CheckedOffer {
 export interface PublishedParts {
   /** Names of disks that came as streams. */
   disks: readonly string[];
+  /** What a QEMU is started with for it; absent if it is files alone. */
+  definition?: Record<string, unknown>;
   /** True if the files change as soon as the VM runs: recorded digests would then raise false alarms. */
   changes: boolean;
 }

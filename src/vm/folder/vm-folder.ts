@@ -145,6 +145,10 @@ export function loadVm(path: string): Vm {
   }
   const manifest = readManifest(manifestPath);
   const files = manifest.files.map(({ kind, file }) => describeFile(kind, join(folder, file), file, folder));
+  // The TPM of a VM that arrived while it ran is its swtpm's, which keeps its state there under names of its own.
+  const tpm = join(folder, tpmFolder);
+  if (manifest.definition !== undefined && existsSync(tpm) && !files.some(({ kind }) => kind === "tpm"))
+    files.push(...tpmFiles(tpm));
   checkFiles(files);
   return {
     name: manifest.name,

@@ -118,6 +118,7 @@ export const knownSeconds: Readonly<Record<string, number>> = {
   "test/live/moves/running-refusals.test.ts": 35,
   "test/live/moves/running-restored.test.ts": 11,
   "test/live/moves/shared-move.test.ts": 4,
+  "test/live/moves/start-again.test.ts": 40,
   "test/live/moves/tpm-moves.test.ts": 37,
   "test/live/moves/two-namespaces.test.ts": 14,
   "test/live/programs/debian-inputs.test.ts": 65,

@@ -62,10 +62,11 @@ export const qemuProvider: Provider = {
 
   resident: residentVm,
 
-  published: (record) => ({
-    disks: arrivingQemuRecord(record)?.disks.map(({ name }) => name) ?? [],
-    changes: true,
-  }),
+  published(record) {
+    const { disks = [], definition } = arrivingQemuRecord(record) ?? {};
+    // A session that was begun by an earlier version keeps none.
+    return { disks: disks.map(({ name }) => name), ...(definition && { definition }), changes: true };
+  },
 };
 
 function qmpOf(departure: Departure | undefined) {
