@@ -109,8 +109,16 @@ test("it boots with the disks, the TPM, the memory and the MAC address that it h
   expect(written.length).toBeGreaterThan(2);
   await killedStarts(there);
 
-  const { code, event, stderr } = await start();
-  expect({ code, stderr }).toMatchObject({ code: 0 });
+  const starting = at.hosts.destination(startWords(), {
+    env: { LD_BIND_NOT: "1", GCONV_PATH: "/x", TOKEN: secret },
+  });
+  const { code } = await starting.exit;
+  const event = starting.events.at(-1);
+  expect({ code, stderr: starting.stderr() }).toMatchObject({ code: 0 });
+  for (const process of [there.noted()!.qemu!, there.noted()!.swtpm!]) {
+    const given = readFileSync(`/proc/${process.pid}/environ`, "utf8").split("\0").filter(Boolean);
+    expect(given.map((one) => one.split("=")[0]).sort()).toEqual(["LANG", "PATH"]);
+  }
   expect(event).toMatchObject({ event: "started", name: "web1", qmp: there.qmpPath });
   await there.log.waitUntil((text) => text.includes(tpmSealedLine), "the boot, and a look into the TPM");
   await there.waitForTick(1);
