@@ -11,6 +11,8 @@ import {
 } from "../vm/qemu/definition/command-line.ts";
 import { explainDefinition, modelOf, type QemuDefinition } from "../vm/qemu/definition/definition.ts";
 import { readModel } from "../vm/qemu/definition/schema.ts";
+import { Qmp } from "../vm/qemu/qmp/qmp.ts";
+import { machineTypeOf } from "../vm/qemu/running-vm.ts";
 import { usageErrors } from "./cli/arguments.ts";
 import { defineCommand } from "./cli/define-command.ts";
 import { netPolicyAbout, netPolicyForm, parseNetPolicy } from "./cli/net-policy.ts";
@@ -45,8 +47,9 @@ export default defineCommand({
     [`${name} qmp:/run/web1.qmp --net bridge:br0`, "and to a host that serves with --net bridge:br0?"],
   ],
   async run({ options, positionals, reporter }) {
-    const argv = await argvOfVm(positionals[0] ?? "");
-    const { definition, refused, notes } = explainDefinition(argv);
+    const [where = ""] = positionals;
+    const { refused, notes, definition: said } = explainDefinition(await argvOfVm(where));
+    const definition = said && { ...said, machine: await machineOf(where, said.machine, notes) };
     const command = definition === null ? [] : started(definition, options, { refused, notes });
     const vm = definition?.name ?? "the VM";
     reporter.result(
@@ -78,6 +81,19 @@ async function argvOfVm(where: string): Promise<string[]> {
   if (argv === null || argv.length === 0)
     throw new MigrateError("vm-invalid", `The QEMU behind ${where} has ended`);
   return argv;
+}
+
+/** What a machine type such as "pc" stands for in the VM's QEMU; as it is, with a note, if that does not say. */
+async function machineOf(where: string, machine: string, notes: string[]): Promise<string> {
+  try {
+    using qmp = await Qmp.connect(where.slice(scheme.length), { timeoutMs: busyMs });
+    return await machineTypeOf(qmp, machine);
+  } catch {
+    notes.push(
+      `-machine ${machine}: a destination is told what the VM's QEMU makes of it, which does not answer`,
+    );
+    return machine;
+  }
 }
 
 /** QEMU takes one caller at a time and lets few wait: the next ones are turned away for a moment. */

@@ -177,7 +177,7 @@ function requireFormat(file: DefinitionFile, image: Inserted): void {
 }
 
 /** The name of a machine type of which `machine` is one: an alias such as "pc" differs between versions of QEMU. */
-async function machineTypeOf(qmp: Qmp, machine: string): Promise<string> {
+export async function machineTypeOf(qmp: Qmp, machine: string): Promise<string> {
   const machines = v.parse(machinesSchema, await qmp.execute("query-machines"));
   return machines.find(({ name, alias }) => name === machine || alias === machine)?.name ?? machine;
 }

@@ -1,7 +1,7 @@
 /** A VM that arrived while it ran, and whose QEMU has ended: it is started again from what its vm.json says it is. */
 import { describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { argumentsOf, isRunning, type ProcessId } from "../../../src/platform/process-id.ts";
 import { modelOf, parseDefinition } from "../../../src/vm/qemu/definition/definition.ts";
 import { ArrivedGuest } from "../../support/guests/arrived-guest.ts";
@@ -78,6 +78,9 @@ test("it boots with the disks, the TPM, the memory and the MAC address that it h
   await guest.log.waitUntil((text) => text.includes(tpmSealedLine), "the sealing");
   await guest.waitForTick(2);
   await at.serve();
+  const explaining = at.hosts.source(["explain", `qmp:${guest.qmpPath}`]);
+  expect((await explaining.exit).code).toBe(0);
+  const { command: explained } = (await explaining.waitFor("explanation")) as { command?: unknown };
   const sending = at.send(guest);
   await doneOf(sending);
   // What becomes of its cards is said before anything of it is sent.
@@ -102,6 +105,11 @@ test("it boots with the disks, the TPM, the memory and the MAC address that it h
 
   const before = await machineOf(there);
   const command = argumentsOf(there.pid!)!;
+  // What was explained is what was started, but for what only this host knows.
+  const named = command.map((word) =>
+    word.replaceAll(`${there.folder}/vm/`, "STORE/web1/").replaceAll(`${there.folder}/`, "RUN/"),
+  );
+  expect([basename(named[0]!), ...named.slice(1, -2)]).toEqual(explained as string[]);
   expect((await start()).event).toMatchObject({ event: "started", wasThere: true, pid: there.pid });
   await quit(there);
   const disk = { path: join(folder, "data.raw"), format: "raw" } as const;
