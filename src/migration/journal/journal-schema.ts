@@ -63,9 +63,19 @@ function addColumns(db: Database, version: number): void {
 /**
  * Until version 3 the command line of a VM's QEMU at its source was kept, with whatever paths, ports and secrets it
  * had in it. It is removed from the rows, and from all that SQLite has kept of them: freed pages (VACUUM) and the
- * log (sqlite.org/wal.html). If another process still reads the log, that is done again the next time.
+ * log (sqlite.org/wal.html). That takes room, and that nobody else reads the log: if it cannot be done now, it is done
+ * the next time, and the journal, which is needed to end what was begun, opens all the same.
  */
 function removeCommandLines(db: Database): void {
+  try {
+    removeAll(db);
+  } catch (thrown) {
+    const { code } = thrown as { code?: unknown };
+    if (code !== "SQLITE_FULL" && !String(code).startsWith("SQLITE_BUSY")) throw thrown;
+  }
+}
+
+function removeAll(db: Database): void {
   db.run(
     "UPDATE sessions SET machine = json_remove(machine, '$.words', '$.machineType') WHERE machine IS NOT NULL AND json_valid(machine)",
   );

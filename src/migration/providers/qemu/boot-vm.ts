@@ -61,7 +61,7 @@ export async function bootVm(options: BootOptions): Promise<BootedVm> {
   const run = RunFolder.at(home, name);
   const unlock = lockRun(run, name);
   try {
-    const notes = networkNotes(definition, cardOutcomes(definition, policy.net));
+    const notes = networkNotes(definition, cardOutcomes(definition, policy.net), "here");
     const there = await endLeftOver(run, folder, name);
     if (there !== null) return { qmpPath: there.qmpPath, process: there.process, wasThere: true, notes };
     refuseOthers(folder);

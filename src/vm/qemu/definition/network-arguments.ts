@@ -138,12 +138,16 @@ export class NetworkArguments {
   }
 }
 
-/** Sentences on the cards for which something else is behind them here than at the source. */
-export function networkNotes(model: VmModel, outcomes: readonly CardOutcome[]): string[] {
+/** A sentence on each card: what was behind it at the source, and what is behind it `where` it is now. */
+export function networkNotes(
+  model: VmModel,
+  outcomes: readonly CardOutcome[],
+  where = "at the destination",
+): string[] {
   const cards = hasDefaultNic(model) ? [defaultCard] : networksOf(model).map((part) => cardOf(model, part));
   return cards.map((card, number) => {
     const there = card.restricted ? "a user network that reaches nothing" : sources[card.source];
-    return `${nameOf(card, number)}: ${there} at the source; at the destination ${here[outcomes[number] ?? "none"]}`;
+    return `${nameOf(card, number)}: ${there} at the source; ${where} ${here[outcomes[number] ?? "none"]}`;
   });
 }
 
