@@ -1,7 +1,10 @@
 #!/usr/bin/env bun
 /** The program's entry: the process around the commands. The only place that ends the process. */
+// First of all: see there.
+import "./commands/cli/early-signals.ts";
 import { isatty } from "node:tty";
 import type { World } from "./commands/cli/context.ts";
+import { takeSignals } from "./commands/cli/early-signals.ts";
 import { Interruption } from "./commands/cli/interruption.ts";
 import { runProgram } from "./commands/cli/program.ts";
 import { tree } from "./commands/tree.ts";
@@ -14,11 +17,10 @@ const stderr = new DescriptorOutput(2, isatty(2));
 /** The first signal ends the work in good order, a second SIGINT ends the process at once. */
 function interrupts(): AbortSignal {
   const controller = new AbortController();
-  process.on("SIGTERM", () => controller.abort(new Interruption("SIGTERM")));
-  process.on("SIGINT", () => {
-    if (controller.signal.aborted) process.exit(exitCodes.interrupted);
-    controller.abort(new Interruption("SIGINT"));
-    stderr.write("\nInterrupted: ending in good order; once more to end at once\n");
+  takeSignals((signal) => {
+    if (signal === "SIGINT" && controller.signal.aborted) process.exit(exitCodes.interrupted);
+    controller.abort(new Interruption(signal));
+    if (signal === "SIGINT") stderr.write("\nInterrupted: ending in good order; once more to end at once\n");
   });
   return controller.signal;
 }

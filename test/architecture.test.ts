@@ -40,7 +40,7 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
 const rooms: Readonly<Record<string, readonly (readonly string[])[]>> = {
   transfer: [["compression"], ["chunks", "streams"], ["reuse"], ["landing"], ["lanes"], ["doors"]],
   "transfer/reuse": [["store"], ["repeats"]],
-  vm: [["disks"], ["folder"], ["qemu"]],
+  vm: [["disks"], ["folder"], ["confinement"], ["qemu"], ["holders"]],
   "vm/qemu": [["qmp"], ["definition"], ["."]],
   migration: [["ownership"], ["journal"], ["report"], ["providers"], ["source", "destination"], ["operator"]],
   profiler: [["statistics"], ["notation"], ["engine"], ["runs"], ["figures"], ["report"]],

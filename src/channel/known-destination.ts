@@ -87,8 +87,22 @@ async function pair(
     ticket: ticket.id.toString("hex"),
     proof: ticket.prove(socket.exporter(), identity.fingerprint).toString("hex"),
   });
-  await link.expect("paired");
+  try {
+    await link.expect("paired");
+  } catch (thrown) {
+    throw withWayOut(thrown);
+  }
   link.answerMs = undefined;
+}
+
+/** The destination's own advice does not travel: errors of a peer are a code and a sentence. */
+function withWayOut(thrown: unknown): unknown {
+  if (!(thrown instanceof MigrateError) || !thrown.code.startsWith("ticket-")) return thrown;
+  return new MigrateError(thrown.code, thrown.message, {
+    side: "destination",
+    hint: "each start of migrate serve prints a line with a new ticket, which pairs one source, once, and for as long as --ticket-ttl says: start it anew there, and paste that line. Hosts that are paired need none",
+    cause: thrown,
+  });
 }
 
 /** The messages and the heartbeat of a control connection, over its socket. */

@@ -18,6 +18,8 @@ export interface ListenOptions {
   rejected: (remoteAddress: string, error: MigrateError) => void;
   /** Every connection is one of these from its first moment on; whoever lets it in takes it out. */
   strangers: Strangers<FrameSocket>;
+  /** A connection with a higher descriptor is closed at once, so that some stay free. */
+  mostDescriptor?: number | undefined;
 }
 
 /**
@@ -48,6 +50,12 @@ export function listen(options: ListenOptions): TCPSocketListener<FrameSocket> {
           },
         };
         strangers.add(link);
+        // Descriptors are given out from the lowest free one on. Bun's types do not know this one.
+        const { fd } = socket as unknown as { fd: number };
+        if (fd > (options.mostDescriptor ?? Number.POSITIVE_INFINITY)) {
+          link.destroy(new MigrateError("network", "too many connections at once"));
+          return;
+        }
         if (options.credentials === undefined) options.accept(link);
       },
       handshake(socket, done, error) {

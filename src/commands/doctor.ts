@@ -17,7 +17,7 @@ export default defineCommand({
   examples: [["migrate doctor --store /srv/vms", "before the first migrate serve"]],
   async run({ options, world, reporter }) {
     const checks = [
-      ...(await hostChecks(migrateHome(world.env))),
+      ...(await hostChecks(migrateHome(world.env), world.self)),
       ...(options.store === undefined ? [] : storeChecks(resolve(options.store))),
     ];
     for (const check of checks) reporter.result({ event: "check", ...check }, lineOf(check));

@@ -11,12 +11,14 @@ import {
 } from "../vm/qemu/definition/command-line.ts";
 import { explainDefinition, modelOf, type QemuDefinition } from "../vm/qemu/definition/definition.ts";
 import { readModel } from "../vm/qemu/definition/schema.ts";
+import { explainDisks } from "../vm/qemu/explain-disks.ts";
+import { droppable } from "../vm/qemu/left-behind.ts";
 import { Qmp } from "../vm/qemu/qmp/qmp.ts";
 import { machineTypeOf } from "../vm/qemu/running-vm.ts";
 import { usageErrors } from "./cli/arguments.ts";
 import { defineCommand } from "./cli/define-command.ts";
 import { netPolicyAbout, netPolicyForm, parseNetPolicy } from "./cli/net-policy.ts";
-import { toggle, withDefault } from "./cli/option.ts";
+import { oneOf, repeated, toggle, withDefault } from "./cli/option.ts";
 
 const name = "migrate explain";
 const scheme = "qmp:";
@@ -27,7 +29,7 @@ export default defineCommand({
   name,
   summary: "show what a destination would start for a running VM, and what it would refuse",
   about:
-    "Nothing is started and nobody is asked. A destination is told what of the VM's command line is on a list, and makes one of its own of it; files are its own (STORE), and so are sockets (RUN) and networks.",
+    "Nothing is started, and only the VM's QEMU is asked. A destination is told what of the VM's command line is on a list, and makes one of its own of it; files are its own (STORE), and so are sockets (RUN) and networks.",
   positionals: {
     names: ["qmp:PATH"],
     least: 1,
@@ -35,6 +37,8 @@ export default defineCommand({
   },
   options: {
     allowTcg: toggle("As at a destination that has no KVM and serves with --allow-tcg"),
+    mode: withDefault("live|stop", "As it would be sent", "live", oneOf(["live", "stop"])),
+    drop: repeated(droppable.join("|"), "What of its disks may stay behind", oneOf(droppable)),
     net: withDefault(
       netPolicyForm,
       `What the destination puts behind network cards, ${netPolicyAbout}`,
@@ -48,9 +52,19 @@ export default defineCommand({
   ],
   async run({ options, positionals, reporter }) {
     const [where = ""] = positionals;
-    const { refused, notes, definition: said } = explainDefinition(await argvOfVm(where));
+    const { argv, pid } = await processOfVm(where);
+    const { refused, notes, definition: said } = explainDefinition(argv);
     const definition = said && { ...said, machine: await machineOf(where, said.machine, notes) };
     const command = definition === null ? [] : started(definition, options, { refused, notes });
+    if (definition !== null) {
+      const disks = await explainDisks(where.slice(scheme.length), definition, {
+        pid,
+        live: options.mode === "live",
+        drop: options.drop,
+      });
+      refused.push(...disks.refused);
+      notes.push(...disks.notes);
+    }
     const vm = definition?.name ?? "the VM";
     reporter.result(
       { event: "explanation", name: definition?.name ?? null, command, notes, refused },
@@ -64,13 +78,15 @@ export default defineCommand({
   },
 });
 
-/** argv of the QEMU behind a QMP socket. @throws MigrateError "usage", "vm-invalid". */
-async function argvOfVm(where: string): Promise<string[]> {
+/** The QEMU behind a QMP socket. @throws MigrateError "usage", "vm-invalid". */
+async function processOfVm(where: string): Promise<{ argv: string[]; pid: number }> {
   if (!where.startsWith(scheme) || where.length === scheme.length)
     throw usageErrors(name)(`qmp:PATH is expected, not "${where}"`);
   let argv: string[] | null;
+  let pid: number;
   try {
-    argv = argumentsOf(await pidBehind(where.slice(scheme.length)));
+    pid = await pidBehind(where.slice(scheme.length));
+    argv = argumentsOf(pid);
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause);
     throw new MigrateError("vm-invalid", `The QEMU behind ${where} cannot be looked at: ${why}`, {
@@ -80,7 +96,7 @@ async function argvOfVm(where: string): Promise<string[]> {
   }
   if (argv === null || argv.length === 0)
     throw new MigrateError("vm-invalid", `The QEMU behind ${where} has ended`);
-  return argv;
+  return { argv, pid };
 }
 
 /** What a machine type such as "pc" stands for in the VM's QEMU; as it is, with a note, if that does not say. */

@@ -24,6 +24,13 @@ export default defineCommand({
       "Do not ask; source or destination owns the VM, on your word",
       oneOf(["source", "destination"]),
     ),
+    code: optional(
+      "CODE",
+      "With --owner destination, on the destination: the code that migrate status shows on the source once it has released the VM",
+    ),
+    withoutCode: toggle(
+      "The source is gone for good and cannot show a code: if the VM runs there, or is started there again, it runs twice",
+    ),
     cancel: toggle("Give the session up, if the other side cannot own the VM"),
     retryFor: withDefault(
       "TIME",
@@ -36,11 +43,21 @@ export default defineCommand({
   },
   examples: [
     [`${name} 7c9e`, "ask the other side"],
+    [
+      `${name} 7c9e --owner destination --code 41c6-...`,
+      "on the destination: the source has released the VM, and the two cannot speak",
+    ],
     [`${name} 7c9e --owner source`, "the destination is gone for good: the VM is this side's again"],
   ],
   async run({ options, positionals, world, reporter }) {
     if (options.owner !== undefined && options.cancel)
       throw usageErrors(name)("--owner and --cancel exclude each other");
+    const { code, withoutCode } = options;
+    if ((code !== undefined || withoutCode) && options.owner !== "destination")
+      throw usageErrors(name)("--code and --without-code go with --owner destination");
+    if (code !== undefined && withoutCode)
+      throw usageErrors(name)("--code and --without-code exclude each other");
+    const proof = code === undefined ? (withoutCode ? "without-code" : undefined) : { code };
     const home = homeOf(world);
     warnInsecure(reporter, options.insecure);
     const decision = options.cancel ? "cancel" : options.owner;
@@ -49,6 +66,7 @@ export default defineCommand({
         home,
         session: positionals[0] ?? "",
         ...(decision === undefined ? {} : { decision }),
+        proof,
         insecure: options.insecure,
         passphrase: await passphraseBefore(world, home, options.passphraseFile),
         retryForMs: options.retryFor,

@@ -4,7 +4,9 @@ import { sendVm } from "../migration/source/send.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
 import { checkVmName } from "../protocol/names.ts";
+import { verifyKinds } from "../protocol/offer.ts";
 import { type Compression, highestLevel } from "../transfer/compression/compression.ts";
+import { droppable } from "../vm/qemu/left-behind.ts";
 import { flagOf, readValue, usageErrors } from "./cli/arguments.ts";
 import { homeOf, passphraseBefore, passphraseOptions, warnInsecure } from "./cli/context.ts";
 import { defineCommand } from "./cli/define-command.ts";
@@ -15,6 +17,7 @@ import {
   list,
   oneOf,
   optional,
+  repeated,
   size,
   toggle,
   wholeNumber,
@@ -26,6 +29,7 @@ const name = "migrate send";
 
 /** What marks a VM that runs: the path of its QEMU's QMP socket follows. */
 const qmpPrefix = "qmp:";
+const usualRetryForMs = 10 * 60_000;
 /** QEMU's own downtime limit is the same. */
 const usualDowntimeMs = 300;
 const notForStop: readonly string[] = ["downtimeLimit", "autoConverge"];
@@ -37,7 +41,7 @@ export default defineCommand({
   name,
   summary: "move a VM from this host to another one",
   about:
-    "VM is qmp:PATH, the QMP socket of a QEMU that runs it, or a folder with a vm.json. Without one, name the files: --name, --ram, --disk, --tpm-state, and give HOST:PORT alone. A VM that is switched off has no RAM file.\n\nA VM that runs is moved with its disks and its virtual TPM while it runs, and is stopped for the last moment alone; --mode stop stops it first. The destination must serve with --qemu. Whatever fails before this host gives the VM up leaves it running here.\n\nThe source gives the VM up only after the destination has every byte durable and checked. Given again after a cut or a crash, the same command resumes where it stopped; a VM that runs and was not released is moved anew.",
+    "VM is qmp:PATH, the QMP socket of a QEMU that runs it, or a folder with a vm.json. Without one, name the files: --name, --ram, --disk, --raw-disk, --tpm-state, and give HOST:PORT alone. A VM that is switched off has no RAM file.\n\nA VM that runs is moved with its disks and its virtual TPM while it runs, and is stopped for the last moment alone; --mode stop stops it first. The destination must serve with --qemu. Whatever fails before this host gives the VM up leaves it running here.\n\nThe source gives the VM up only after the destination has every byte durable and checked. Given again after a cut or a crash, the same command resumes where it stopped; a VM that runs and was not released is moved anew.",
   usage: [
     `${name} VM HOST:PORT [FLAGS]`,
     `${name} qmp:PATH HOST:PORT [--mode live|stop] [FLAGS]`,
@@ -55,7 +59,9 @@ export default defineCommand({
     ticket: optional("TICKET", "The ticket that migrate serve printed; needed the first time only"),
     name: optional("NAME", "Name of a VM given by its files, or another one for a VM that runs"),
     ram: optional("FILE", "Its saved RAM"),
-    disk: list("FILE", "A disk of it"),
+    disk: list("FILE", "A disk of it: a whole qcow2 image, or a raw one that looks like no other format"),
+    rawDisk: list("FILE", "A disk of it that is raw, whatever a guest wrote on it"),
+    withoutRam: toggle("Send a VM in a folder as it was switched off, without the saved RAM that lies there"),
     tpmState: optional("DIR", "The state folder of its virtual TPM"),
     streams: optional(
       "N",
@@ -90,16 +96,26 @@ export default defineCommand({
       "Of a live move: slow the VM down if it writes memory faster than the link carries it (default: on)",
       oneOf(["on", "off"]),
     ),
+    drop: repeated(
+      droppable.join("|"),
+      "Of a VM that runs: move it without these, where they cannot be carried",
+      oneOf(droppable),
+    ),
     multifd: optional(
       "N",
       `Of a VM that runs: N more connections for its RAM, at most ${limits.ramStreams - 1}`,
       wholeNumber(1, limits.ramStreams - 1),
     ),
+    verify: withDefault(
+      verifyKinds.join("|"),
+      "Whether the destination reads back what it has written before this host lets go: auto does where its memory holds all of it, disk reads it from the disk, off compares what arrived alone",
+      "auto",
+      oneOf(verifyKinds),
+    ),
     copy: toggle("Make a copy: the source keeps the VM and owns it still"),
-    retryFor: withDefault(
+    retryFor: optional(
       "TIME",
-      "How long a lost link is tried again",
-      "10m",
+      "How long a lost link is tried again (default: 10m), and, if it is given, a destination that has not answered yet",
       duration(0, 7 * 24 * 3_600_000),
     ),
     insecure: toggle("Plain TCP, nobody authenticated, nothing encrypted; serve must have it too"),
@@ -119,14 +135,18 @@ export default defineCommand({
   side: "source",
   async run({ options, positionals, world, reporter }) {
     const running = positionals[0]?.startsWith(qmpPrefix) === true;
-    const files = options.ram !== undefined || options.disk.length > 0 || options.tpmState !== undefined;
+    const files =
+      options.ram !== undefined ||
+      options.disk.length > 0 ||
+      options.rawDisk.length > 0 ||
+      options.tpmState !== undefined;
     const adHoc = !running && (files || options.name !== undefined);
     const refuse = usageErrors(name);
     const expected = adHoc ? 1 : 2;
     if (positionals.length > expected)
       throw refuse(
         "A VM is given by its folder or by its files, not both",
-        "Leave out the folder, or --name, --ram, --disk and --tpm-state.",
+        "Leave out the folder, or --name, --ram, --disk, --raw-disk and --tpm-state.",
       );
     if (positionals.length < expected)
       throw refuse("HOST:PORT is missing", `Say where to: ${name} ${positionals[0]} HOST:PORT`);
@@ -135,7 +155,7 @@ export default defineCommand({
     if (running && files)
       throw refuse(
         "The files of a VM that runs are found by its QEMU",
-        "Leave out --ram, --disk and --tpm-state.",
+        "Leave out --ram, --disk, --raw-disk and --tpm-state.",
       );
     if (running && positionals[0] === qmpPrefix)
       throw refuse("The path of the QMP socket is missing", "Write it behind the colon: qmp:/run/web1.qmp");
@@ -150,6 +170,15 @@ export default defineCommand({
           ? `${flagOf(liveFlag)} is about a live move`
           : `${flagOf(liveFlag)} is about a VM that runs, which is given as qmp:PATH`,
       );
+    if (options.withoutRam && (running || adHoc))
+      throw refuse(
+        "--without-ram is about a VM that is given by its folder",
+        running ? "A VM that runs has its RAM in QEMU." : "Leave out --ram.",
+      );
+    if (options.drop.length > 0 && !running)
+      throw refuse("--drop is about a VM that runs, which is given as qmp:PATH");
+    if (options.drop.includes("snapshots") && options.mode === "stop")
+      throw refuse("--drop snapshots is about a live move", "--mode stop keeps the snapshots.");
     if (options.copy && options.after !== undefined)
       throw refuse("--copy and --after exclude each other", "A copy leaves the source's files as they are.");
     if (options.insecure && options.ticket !== undefined)
@@ -164,6 +193,7 @@ export default defineCommand({
           qmp: positionals[0]!.slice(qmpPrefix.length),
           name: options.name,
           live: options.mode !== "stop",
+          drop: options.drop,
           downtimeLimitMs: options.downtimeLimit ?? usualDowntimeMs,
           autoConverge: options.autoConverge !== "off",
           channels: options.multifd ?? 0,
@@ -174,9 +204,10 @@ export default defineCommand({
             name: options.name ?? "",
             ram: options.ram,
             disks: options.disk,
+            rawDisks: options.rawDisk,
             tpmStateDir: options.tpmState,
           }
-        : { folder: positionals[0] ?? "" };
+        : { folder: positionals[0] ?? "", withoutRam: options.withoutRam };
     const home = homeOf(world);
     warnInsecure(reporter, options.insecure);
     const passphrase = await passphraseBefore(world, home, options.passphraseFile);
@@ -191,9 +222,11 @@ export default defineCommand({
         ...(options.bandwidth === undefined ? {} : { bandwidthBytesPerSec: options.bandwidth }),
         compression: options.compress,
         base: options.base,
+        verify: options.verify,
         after: options.copy ? "keep" : (options.after ?? "rename"),
         copy: options.copy,
-        retryForMs: options.retryFor,
+        retryForMs: options.retryFor ?? usualRetryForMs,
+        waitsForFirst: options.retryFor !== undefined,
         insecure: options.insecure,
         passphrase,
         ...(running ? { guard: (session: string) => startGuard(world.self, home, session) } : {}),

@@ -3,6 +3,7 @@ import { resolve } from "node:path";
 import type { StartMeasuring } from "../migration/destination/measuring.ts";
 import { serve } from "../migration/destination/serve.ts";
 import { exitCodes, MigrateError } from "../protocol/errors.ts";
+import { Confinement } from "../vm/confinement/confinement.ts";
 import { usageErrors } from "./cli/arguments.ts";
 import { homeOf, passphraseBefore, passphraseOptions, warnInsecure } from "./cli/context.ts";
 import { defineCommand } from "./cli/define-command.ts";
@@ -20,6 +21,7 @@ import {
   withDefault,
 } from "./cli/option.ts";
 import { usualDoors } from "./cli/threads.ts";
+import { parseUserRange } from "./cli/user-range.ts";
 
 export default defineCommand({
   name: "migrate serve",
@@ -56,6 +58,11 @@ export default defineCommand({
       `With --qemu: what is behind a VM's network cards here (default: none), ${netPolicyAbout}`,
       parseNetPolicy,
     ),
+    vmUsers: optional(
+      "FIRST-LAST|off",
+      "With --qemu, as root: the users as which VMs run, one each (default: 1900000000-1900065535)",
+      parseUserRange,
+    ),
     profilePort: withDefault(
       "PORT",
       "Where a paired source may measure (migrate profile --to): this port and the next; 0 takes free ones, off refuses",
@@ -74,7 +81,9 @@ export default defineCommand({
   ],
   side: "destination",
   async run({ options, world, reporter }) {
-    const needsQemu = options.allowTcg ? "--allow-tcg" : options.net && "--net";
+    const needsQemu = options.allowTcg
+      ? "--allow-tcg"
+      : (options.net && "--net") || (options.vmUsers && "--vm-users");
     if (!options.qemu && needsQemu !== undefined)
       throw usageErrors("migrate serve")(`${needsQemu} is about VMs that run: it needs --qemu`);
     const home = homeOf(world);
@@ -92,7 +101,13 @@ export default defineCommand({
         insecure: options.insecure,
         index: options.index === "on",
         ...(options.qemu
-          ? { qemu: { allowTcg: options.allowTcg, net: options.net ?? { kind: "none" } } }
+          ? {
+              qemu: {
+                allowTcg: options.allowTcg,
+                net: options.net ?? { kind: "none" },
+                confinement: await Confinement.find({ self: world.self, users: options.vmUsers }),
+              },
+            }
           : {}),
         workers: usualDoors(),
         passphrase,

@@ -2,11 +2,13 @@
 import { join } from "node:path";
 import { startVm } from "../migration/operator/start.ts";
 import { checkVmName } from "../protocol/names.ts";
+import { Confinement } from "../vm/confinement/confinement.ts";
 import { usageErrors } from "./cli/arguments.ts";
 import { homeOf } from "./cli/context.ts";
 import { defineCommand } from "./cli/define-command.ts";
 import { netPolicyAbout, netPolicyForm, parseNetPolicy } from "./cli/net-policy.ts";
 import { optional, toggle, withDefault } from "./cli/option.ts";
+import { parseUserRange } from "./cli/user-range.ts";
 
 const name = "migrate start";
 
@@ -29,6 +31,11 @@ export default defineCommand({
       parseNetPolicy,
     ),
     allowTcg: toggle("A VM that ran with KVM may run without it, slowly"),
+    vmUsers: optional(
+      "FIRST-LAST|off",
+      "As root: the users of which one runs the VM (default: 1900000000-1900065535)",
+      parseUserRange,
+    ),
   },
   examples: [
     [`${name} web1 --store /var/lib/vms`, "start web1 again, cut off from all networks"],
@@ -40,8 +47,10 @@ export default defineCommand({
     if (wrong !== null) throw usageErrors(name)(`NAME: ${wrong}`);
     const folder = options.store === undefined ? given : join(options.store, given);
     const { net, allowTcg } = options;
-    const vm = await startVm({ home: homeOf(world), folder, policy: { net, allowTcg } });
+    const confinement = await Confinement.find({ self: world.self, users: options.vmUsers });
+    const vm = await startVm({ home: homeOf(world), folder, policy: { net, allowTcg, confinement } });
     const { qmpPath, process, wasThere, notes } = vm;
+    for (const message of wasThere ? [] : confinement.lacks) reporter.observer({ event: "warning", message });
     for (const note of wasThere ? [] : notes) reporter.observer({ event: "notice", message: note });
     reporter.result(
       { event: "started", name: vm.name, qmp: qmpPath, pid: process.pid, wasThere },

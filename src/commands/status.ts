@@ -1,5 +1,5 @@
 /** `migrate status`: the sessions that have not ended, here and on another host. */
-import { localStatus, remoteStatus } from "../migration/operator/status.ts";
+import { localStatus, remoteStatus, type SessionRow } from "../migration/operator/status.ts";
 import { readValue, usageErrors } from "./cli/arguments.ts";
 import { homeOf, passphraseFrom, passphraseOptions, warnInsecure } from "./cli/context.ts";
 import { defineCommand } from "./cli/define-command.ts";
@@ -33,6 +33,7 @@ export default defineCommand({
     const here = localStatus(home).map((row) => ({ where: "here", ...row }));
     if (to !== undefined && !reporter.json) reporter.note("Here:");
     reporter.table("status", columns, here, "No session is under way here.");
+    for (const row of here) if (!reporter.json) sayCode(row, (text) => reporter.note(text));
     if (to === undefined) return undefined;
     warnInsecure(reporter, options.insecure);
     const passphrase = passphraseFrom(world, options.passphraseFile);
@@ -43,3 +44,12 @@ export default defineCommand({
     return undefined;
   },
 });
+
+/** What a person needs who settles the session at the destination while the two hosts cannot speak. */
+function sayCode({ name: vm, session, releaseCode }: SessionRow, say: (text: string) => void): void {
+  if (releaseCode === undefined) return;
+  const command = `migrate resolve ${session.slice(0, 12)} --owner destination --code ${releaseCode}`;
+  say(
+    `${vm} is released, and its destination has not said that it has it. If the two cannot speak, there: ${command}`,
+  );
+}

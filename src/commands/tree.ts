@@ -20,6 +20,7 @@ export const tree: CommandGroup = {
     doctor: async () => (await import("./doctor.ts")).default,
     profile: async () => (await import("./profile.ts")).default,
     "send-guard": async () => (await import("./send-guard.ts")).default,
+    confined: async () => (await import("./confined.ts")).default,
     "profile-side": async () => (await import("./profile-side.ts")).default,
     demo: async () => (await import("./demo.ts")).default,
   },

@@ -11,6 +11,12 @@ export function which(binary: string): string | null {
   return Bun.which(binary, { PATH: `${process.env.PATH ?? "/usr/bin:/bin"}:${serverFolders}` });
 }
 
+/** Bytes of memory that programs may still take without swapping (proc(5), MemAvailable). */
+export function availableMemoryBytes(): number {
+  const [, kib] = /^MemAvailable:\s+(\d+) kB$/m.exec(readFileSync("/proc/meminfo", "utf8")) ?? [];
+  return Number(kib ?? 0) * 1024;
+}
+
 export interface KvmFact {
   usable: boolean;
   /** Why not, as a sentence, with what helps; absent if it is usable. */

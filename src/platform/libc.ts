@@ -6,7 +6,7 @@
  * The types are those of 64-bit Linux, the same on x86_64 and aarch64, glibc and musl. fcntl(2) and
  * syscall(2) are variadic in C; on both machines variadic integers travel like any others.
  */
-import { dlopen, type Pointer, read } from "bun:ffi";
+import { dlopen, type Pointer, ptr, read } from "bun:ffi";
 import { constants } from "node:os";
 
 /**
@@ -21,6 +21,7 @@ const { symbols } = dlopen(libraryName, {
   lseek: { args: ["i32", "i64", "i32"], returns: "i64" },
   fallocate: { args: ["i32", "i32", "i64", "i64"], returns: "i32" },
   sync_file_range: { args: ["i32", "i64", "i64", "u32"], returns: "i32" },
+  posix_fadvise: { args: ["i32", "i64", "i64", "i32"], returns: "i32" },
   copy_file_range: { args: ["i32", "ptr", "i32", "ptr", "u64", "u32"], returns: "i64" },
   flock: { args: ["i32", "i32"], returns: "i32" },
   fcntl: { args: ["i32", "i32", "ptr"], returns: "i32" },
@@ -32,6 +33,7 @@ const { symbols } = dlopen(libraryName, {
   socket: { args: ["i32", "i32", "i32"], returns: "i32" },
   connect: { args: ["i32", "ptr", "u32"], returns: "i32" },
   getsockopt: { args: ["i32", "i32", "i32", "ptr", "ptr"], returns: "i32" },
+  fstatfs: { args: ["i32", "ptr"], returns: "i32" },
   getrusage: { args: ["i32", "ptr"], returns: "i32" },
   clock_gettime: { args: ["i32", "ptr"], returns: "i32" },
   adjtimex: { args: ["ptr"], returns: "i32" },
@@ -117,6 +119,11 @@ export function syncFileRange(fd: number, offset: number, length: number, flags:
   return errnoOf(symbols.sync_file_range(fd, offset, length, flags));
 }
 
+/** posix_fadvise(2). Returns 0 or an errno, which it does not leave in errno(3). */
+export function fadvise(fd: number, offset: number, length: number, advice: number): number {
+  return symbols.posix_fadvise(fd, offset, length, advice);
+}
+
 /**
  * copy_file_range(2). Each offset is a structure of one i64 that the call moves on; the length is in
  * bytes, below 2^53. Returns the number of bytes copied.
@@ -139,6 +146,17 @@ export function flock(fd: number, operation: number): number {
 /** fcntl(2) with a pointer to a structure as its argument, which the call may fill. */
 export function fcntl(fd: number, command: number, structure: Uint8Array): number {
   return errnoOf(symbols.fcntl(fd, command, structure));
+}
+
+/** fcntl(2) with a plain number as its argument. */
+export function fcntlNumber(fd: number, command: number, argument: number): number {
+  // The number travels where other commands have a pointer.
+  return errnoOf(symbols.fcntl(fd, command, argument as Pointer));
+}
+
+/** ioctl(2) with a structure as its argument, which the call may fill. */
+export function ioctlInto(fd: number, request: number, structure: Uint8Array): number {
+  return errnoOf(symbols.ioctl(fd, request, BigInt(ptr(structure))));
 }
 
 /** ioctl(2) with a plain number as its argument. */
@@ -199,6 +217,23 @@ export function adjtimex(structure: Uint8Array): number {
 /** syscall(2) number of renameat2(2) (asm/unistd.h); musl before 1.2.6 has no function for it. */
 const renameat2Number = process.arch === "arm64" ? 276 : 316;
 
+/** fstatfs(2). The structure needs 120 bytes. */
+export function statfs(fd: number, structure: Uint8Array): number {
+  return errnoOf(symbols.fstatfs(fd, structure));
+}
+
+/** syscall(2) number of name_to_handle_at(2). */
+const nameToHandleAtNumber = process.arch === "arm64" ? 264 : 303;
+
+/** name_to_handle_at(2) of what `fd` refers to. The structure says in its first u32 how many bytes follow its head. */
+export function nameToHandleAt(fd: number, handle: Uint8Array): number {
+  const [emptyPath, atEmptyPath] = [Uint8Array.of(0), 0x1000];
+  const mountId = new Uint8Array(8);
+  return errnoOf(
+    symbols.syscall(nameToHandleAtNumber, fd, emptyPath, BigInt(ptr(handle)), mountId, atEmptyPath),
+  );
+}
+
 /** renameat2(2) relative to the working directory. */
 export function renameat2(from: string, to: string, flags: number): number {
   const atWorkingDirectory = -100;
@@ -238,6 +273,37 @@ export function setThreadPriority(nice: number): number {
 export function setIoPriority(priority: number): number {
   const [ioprioWhoProcess, thisThread] = [1, null];
   return errnoOf(symbols.syscall(ioPrioSetNumber, ioprioWhoProcess, thisThread, priority, null, 0));
+}
+
+/** syscall(2) numbers of calls that are to change the calling thread alone (asm/unistd.h). */
+const [getGroupsNumber, setGroupsNumber, setFsUidNumber, setFsGidNumber] =
+  process.arch === "arm64" ? [158, 159, 151, 152] : [115, 116, 122, 123];
+/** NGROUPS_MAX of limits.h. */
+const mostGroups = 65_536;
+
+/** getgroups(2). Returns the groups, or minus errno. */
+export function getGroups(): number[] | number {
+  const groups = new Uint32Array(mostGroups);
+  const count = errnoOf(symbols.syscall(getGroupsNumber, mostGroups, groups, 0, null, 0));
+  return count < 0 ? count : [...groups.subarray(0, count)];
+}
+
+/** setgroups(2) of the calling thread. */
+export function setGroups(groups: readonly number[]): number {
+  // One more, since an empty array has no address.
+  return errnoOf(
+    symbols.syscall(setGroupsNumber, groups.length, Uint32Array.from([...groups, 0]), 0, null, 0),
+  );
+}
+
+/** setfsuid(2) of the calling thread; -1 changes nothing. Returns the id before, whether or not it was changed. */
+export function setFsUid(uid: number): number {
+  return errnoOf(symbols.syscall(setFsUidNumber, uid, null, 0, null, 0));
+}
+
+/** setfsgid(2), as `setFsUid`. */
+export function setFsGid(gid: number): number {
+  return errnoOf(symbols.syscall(setFsGidNumber, gid, null, 0, null, 0));
 }
 
 /** fsetxattr(2). The name ends with a zero byte. */

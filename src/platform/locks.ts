@@ -1,6 +1,6 @@
 /**
- * Locks between processes: flock(2) for our own, and the open file description locks of fcntl(2) with
- * which QEMU guards its images.
+ * Locks between processes: flock(2) for our own, the open file description locks of fcntl(2) with which QEMU
+ * guards its images, and the lease that tells whether a file is open for writing.
  *
  * QEMU (block/file-posix.c, raw_apply_lock_bytes) speaks of five permissions by number; it takes a
  * read lock on byte 100 + n for each that it uses, and on byte 200 + n for each that it does not share
@@ -8,11 +8,16 @@
  * denies permission n to others whether anybody holds byte 100 + n. Taking read locks alone means that
  * nobody ever waits and a descriptor open for reading suffices.
  */
-import { errno, fcntl, flock, systemError } from "./libc.ts";
+import { openNameless } from "./filesystem.ts";
+import { close, errno, fcntl, fcntlNumber, flock, systemError } from "./libc.ts";
 
 const LOCK_EX = 2;
 const LOCK_NB = 4;
 
+const F_SETSIG = 10;
+const F_SETLEASE = 1024;
+/** Ignored unless a program asks for it (signal(7)). The usual SIGIO would end a process that does not expect it. */
+const SIGURG = 23;
 const F_OFD_GETLK = 36;
 const F_OFD_SETLK = 37;
 const F_RDLCK = 0;
@@ -109,8 +114,37 @@ export function holdAgainstQemu(fd: number): boolean {
   return false;
 }
 
+/** Whether the file system of a folder that can be written has these locks. Throws as node:fs does. */
+export function supportsLocks(folder: string): boolean {
+  const fd = openNameless(folder);
+  try {
+    return holdAgainstQemu(fd);
+  } catch (thrown) {
+    if (isUnsupported(thrown)) return false;
+    throw thrown;
+  } finally {
+    close(fd);
+  }
+}
+
 function release(fd: number): void {
   for (const permission of changingPermissions) {
     fcntl(fd, F_OFD_SETLK, flockStructure(F_UNLCK, qemuDeniesByte + permission, 1));
   }
+}
+
+/**
+ * True if any process, or the kernel (a loop device, swap), has the file behind `fd` open for writing, or mapped so
+ * with its descriptor closed (mmap(2)), whether or not proc(5) shows it to this user; false if nobody does; null if
+ * that cannot be asked: the file system has no leases, or the file belongs to another user and this process lacks
+ * CAP_LEASE. `fd` is open for reading alone. The lease is given back at once.
+ */
+export function isOpenForWriting(fd: number): boolean | null {
+  // Whoever opens the file while the lease is there makes the kernel send this signal.
+  if (fcntlNumber(fd, F_SETSIG, SIGURG) < 0) return null;
+  const answer = fcntlNumber(fd, F_SETLEASE, F_RDLCK);
+  if (answer === -errno.EAGAIN) return true;
+  if (answer < 0) return null;
+  fcntlNumber(fd, F_SETLEASE, F_UNLCK);
+  return false;
 }

@@ -29,13 +29,22 @@ export function callUnixSocket(path: string): number {
  * is gone, or lives where we cannot see it.
  */
 export function peerOf(fd: number): ProcessId {
+  // 0 stands for a process of another PID namespace.
+  const id = processId(credentialsOf(fd).getInt32(0, true));
+  if (id === null) throw systemError("getsockopt SO_PEERCRED", -errno.ESRCH);
+  return id;
+}
+
+/** The effective user that `peerOf` had when it called listen(2). Throws a SystemError. */
+export function peerUidOf(fd: number): number {
+  return credentialsOf(fd).getUint32(4, true);
+}
+
+function credentialsOf(fd: number): DataView {
   const ucred = new Uint8Array(ucredBytes);
   const answer = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, ucred);
   if (answer < 0) throw systemError("getsockopt SO_PEERCRED", answer);
-  // 0 stands for a process of another PID namespace.
-  const id = processId(new DataView(ucred.buffer).getInt32(0, true));
-  if (id === null) throw systemError("getsockopt SO_PEERCRED", -errno.ESRCH);
-  return id;
+  return new DataView(ucred.buffer);
 }
 
 /**

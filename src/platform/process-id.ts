@@ -17,6 +17,9 @@ export interface ProcessId {
 const argumentsBytes = 1024 * 1024;
 /** `stat` is one line of some 50 numbers and a name of at most 64 bytes. */
 const statBytes = 4096;
+/** Flags of open(2), asm-generic/fcntl.h. */
+const O_ACCMODE = 0o3;
+const O_PATH = 0o10000000;
 /** How often `waitForEnd` looks. */
 const pollMs = 10;
 
@@ -60,6 +63,23 @@ export function argumentsOf(pid: number): string[] | null {
   // Each ends with a NUL, the last one as well.
   if (argv.at(-1) === "") argv.pop();
   return argv;
+}
+
+/**
+ * What a process may do with one of its descriptors: proc(5), fdinfo. Null if it is closed by now, does not show, or
+ * only names its file (O_PATH of open(2)).
+ */
+export function openFor(pid: number, fd: string): "reads" | "writes" | null {
+  try {
+    const flags = /^flags:\s*([0-7]+)$/m.exec(
+      readProc(pid, `fdinfo/${fd}`, statBytes)?.toString("latin1") ?? "",
+    );
+    const mode = Number.parseInt(flags?.[1] ?? "", 8);
+    if (Number.isNaN(mode) || (mode & O_PATH) !== 0) return null;
+    return (mode & O_ACCMODE) === 0 ? "reads" : "writes";
+  } catch {
+    return null;
+  }
 }
 
 /**

@@ -1,5 +1,6 @@
 /** Names in a folder that change once and for all: rename without overwriting, and making it durable. */
 import { closeSync, constants, fsyncSync, lstatSync, openSync, renameSync } from "node:fs";
+import { basename, dirname } from "node:path";
 import { errno, renameat2, SystemError, systemError } from "./libc.ts";
 
 const RENAME_NOREPLACE = 1;
@@ -28,6 +29,23 @@ export function checkAndRename(from: string, to: string): void {
     throw new SystemError(`rename "${from}" -> "${to}"`, errno.EEXIST);
   }
   renameSync(from, to);
+}
+
+/** Opens a folder for nothing but what lies in it: open(2), asm-generic/fcntl.h. */
+const O_PATH = 0o10000000;
+
+/**
+ * Does `work` with a path that leads to the folder which holds `path` now, whatever the folders above it are replaced
+ * by meanwhile: its own path below /proc/self/fd, and the last part of `path`. Returns what `work` returns. Throws as
+ * node:fs does.
+ */
+export function inPinnedFolder<T>(path: string, work: (folder: string, name: string) => T): T {
+  const fd = openSync(dirname(path), O_PATH | constants.O_DIRECTORY);
+  try {
+    return work(`/proc/self/fd/${fd}`, basename(path));
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /**

@@ -3,7 +3,7 @@
  * can be handed as a plain number to any Worker. Bun.listen keeps its connections to the thread that
  * accepted them; Bun.connect({ fd }) takes a descriptor over in whichever thread calls it.
  */
-import { chmodSync, lstatSync, unlinkSync } from "node:fs";
+import { chmodSync, lchownSync, lstatSync, unlinkSync } from "node:fs";
 import { accept4, bind, close, errno, listen, SystemError, systemError } from "./libc.ts";
 import { openUnixSocket, SOCK_CLOEXEC, SOCK_NONBLOCK, unixAddress } from "./unix-socket.ts";
 
@@ -33,12 +33,13 @@ export class UnixListener {
   }
 
   /**
-   * Listens on `path` (at most 107 bytes of UTF-8), which only this user may connect to (mode 0600). A
+   * Listens on `path` (at most 107 bytes of UTF-8), which only this user may connect to (mode 0600), or the user
+   * `uid` and root. A
    * socket that stands there is taken for one that a dead process left behind and is replaced;
    * anything else that stands there is left (EADDRINUSE). socket(2), bind(2), listen(2). Throws a
    * SystemError, ENAMETOOLONG for a path that is too long, or as node:fs does.
    */
-  static listen(path: string): UnixListener {
+  static listen(path: string, uid?: number): UnixListener {
     const address = unixAddress(path, "bind");
     if (lstatSync(path, { throwIfNoEntry: false })?.isSocket()) unlinkSync(path);
     const fd = openUnixSocket();
@@ -48,6 +49,7 @@ export class UnixListener {
       bound = true;
       // Before listen(2) nobody can connect, so there is no moment in which others could.
       chmodSync(path, 0o600);
+      if (uid !== undefined) lchownSync(path, uid, lstatSync(path).gid);
       checked("listen", listen(fd, backlog));
       return new UnixListener(path, fd, lstatSync(path, { bigint: true }).ino);
     } catch (thrown) {

@@ -1,6 +1,7 @@
 /** Starting the kernel's writing early, so that the sync at the end has little left to wait for. */
-import { errno, syncFileRange, systemError } from "./libc.ts";
+import { errno, fadvise, syncFileRange, systemError } from "./libc.ts";
 
+const POSIX_FADV_DONTNEED = 4;
 const SYNC_FILE_RANGE_WRITE = 2;
 
 /** Errors that mean "not here": a file system or kernel without this call. */
@@ -16,4 +17,14 @@ export function startWriteback(fd: number, offset: number, length: number): void
   const answer = syncFileRange(fd, offset, length, SYNC_FILE_RANGE_WRITE);
   if (answer >= 0 || notHere.includes(-answer)) return;
   throw systemError("sync_file_range", answer);
+}
+
+/**
+ * Lets go of what memory holds of a file whose bytes are on the disk: what is read next comes from there
+ * (posix_fadvise(2), POSIX_FADV_DONTNEED; 0 and 0 are the whole file). Advice that the file system does not take has
+ * no effect.
+ */
+export function dropFromMemory(fd: number): void {
+  const answer = fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+  if (answer !== 0 && !notHere.includes(answer)) throw systemError("posix_fadvise", -answer);
 }

@@ -8,7 +8,7 @@ import { asMigrateError, type ErrorCode, MigrateError } from "./errors.ts";
 import { count, digest, hex, text } from "./fields.ts";
 import { encodeFrame, type FrameName, frameTypes } from "./frames.ts";
 import { limits } from "./limits.ts";
-import { checkOffer, type Offer, offer } from "./offer.ts";
+import { checkOffer, type Offer, offer, readBackKinds } from "./offer.ts";
 import { printable } from "./printable.ts";
 
 export const sessionId = hex(32);
@@ -97,10 +97,16 @@ const schemas = {
       files: v.pipe(v.array(digest), v.maxLength(limits.files)),
       /** Of a running VM: what went to the destination on each stream. */
       streams: v.optional(v.pipe(v.array(sealedStream), v.maxLength(limits.ramStreams + limits.files))),
+      /** Of a running VM: true if it was paused at the switchover, and is to stay so. */
+      paused: v.optional(v.boolean()),
     }),
     v.check(({ files, streams }) => files.length > 0 || streams !== undefined, "a VM has at least one file"),
   ),
-  ready: v.object({ digest }),
+  ready: v.object({
+    digest,
+    /** From where the files were read back before this was said; "none" if it is absent. */
+    readBack: v.optional(v.picklist(readBackKinds)),
+  }),
   release: nothing,
   owned: nothing,
   publish: nothing,
@@ -140,7 +146,13 @@ const schemas = {
   }),
   /** Asks the destination to start its QEMU, which waits for the streams. */
   start: nothing,
-  started: v.object({ instance: hex(32), streamToken: hex(32), zstd: v.optional(v.boolean()) }),
+  started: v.object({
+    instance: hex(32),
+    streamToken: hex(32),
+    zstd: v.optional(v.boolean()),
+    /** True if the images of mirrored disks were made as the offer says. */
+    images: v.optional(v.boolean()),
+  }),
   runReady: v.object({ lane: hex(32) }),
   runEnd: v.object({ bytes: count(limits.vmBytes), digest: hex(32) }),
   /** The destination's figures in milliseconds and counts, by name. */

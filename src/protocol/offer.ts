@@ -1,7 +1,9 @@
 /** OFFER: how a source describes a VM that it wants to move, and what of it can be checked without a store. Pure. */
 import * as v from "valibot";
+import { imageFormats } from "./disk-head.ts";
 import { MigrateError } from "./errors.ts";
 import { count, hex, named } from "./fields.ts";
+import { imageShape, shapeFault } from "./image-shape.ts";
 import { limits } from "./limits.ts";
 import { checkFileName, checkVmName } from "./names.ts";
 
@@ -9,12 +11,25 @@ import { checkFileName, checkVmName } from "./names.ts";
 export const fileKinds = ["ram", "disk", "tpm", "boot"] as const;
 export type FileKind = (typeof fileKinds)[number];
 
+/**
+ * `auto`: the destination reads back what it has written where that is cheap, since memory holds it all. `disk`: it
+ * reads it from the disk, whatever that takes. `off`: it does not.
+ */
+export const verifyKinds = ["auto", "disk", "off"] as const;
+export type VerifyKind = (typeof verifyKinds)[number];
+
+/** From where the destination has read back what it had written. */
+export const readBackKinds = ["memory", "disk", "none"] as const;
+export type ReadBack = (typeof readBackKinds)[number];
+
 const file = v.object({
   kind: v.picklist(fileKinds),
   name: named(checkFileName),
   bytes: count(limits.vmBytes),
   /** Bytes that the file takes on the source's disk; a hint for the room it needs. */
   allocatedBytes: count(limits.vmBytes * 2),
+  /** What a disk or a boot file is declared to be; a source of an earlier version declares nothing. */
+  format: v.optional(v.picklist(imageFormats)),
 });
 
 /** What a running VM is started from at the destination, and what of it comes on streams. */
@@ -36,10 +51,12 @@ const machine = v.object({
     v.array(
       v.object({
         name: named(checkFileName),
-        format: v.picklist(["raw", "qcow2"]),
+        format: v.picklist(imageFormats),
         /** The size that the guest sees. */
         bytes: count(limits.vmBytes),
         allocatedBytes: count(limits.vmBytes * 2),
+        /** How its image is to be made; a source of an earlier version leaves that to the destination. */
+        image: v.optional(imageShape),
       }),
     ),
     v.maxLength(limits.files),
@@ -60,6 +77,10 @@ export const offer = v.object({
   files: v.pipe(v.array(file), v.maxLength(limits.files)),
   /** A VM of the destination's store from which much of this one may be taken. */
   base: v.optional(named(checkVmName)),
+  /** Whether the destination is to read back what it has written, before it is ready. */
+  verify: v.optional(v.picklist(verifyKinds)),
+  /** The hash of the code that the source tells a person once it has released the VM. */
+  release: v.optional(hex(64)),
   /** What the VM is moved by; a source of an earlier version leaves it out (`providerName`). */
   provider: v.optional(v.pipe(v.string(), v.regex(/^[a-z][a-z0-9-]{0,31}$/))),
   /** A VM that runs under QEMU; absent if it is files alone. */
@@ -74,6 +95,11 @@ export function providerName({ provider, machine }: Pick<Offer, "provider" | "ma
 
 export type OfferedFile = Offer["files"][number];
 
+/** True if a file of this kind may be a disk image, which a program opens as such. */
+export function isImage(kind: FileKind): boolean {
+  return kind === "disk" || kind === "boot";
+}
+
 /**
  * What the schema cannot say: throws MigrateError "limit" for a VM that is too large, "name-invalid" if two
  * files would lie in one place, "protocol" for a VM of nothing.
@@ -86,7 +112,18 @@ export function checkOffer(offer: Offer): void {
   if (files.length === 0 && machine === undefined) {
     throw new MigrateError("protocol", "offer.files: a VM has at least one file");
   }
+  if (files.some(({ kind, format }) => format !== undefined && !isImage(kind))) {
+    throw new MigrateError(
+      "protocol",
+      "offer.files: only a disk and what a VM is started from have a format",
+    );
+  }
   const disks = machine?.disks ?? [];
+  for (const disk of disks) {
+    const fault = disk.image && shapeFault(disk.image, disk);
+    if (fault)
+      throw new MigrateError("protocol", `offer.machine.disks: an image cannot be made so: ${fault}`);
+  }
   if (files.length + disks.length > limits.files) {
     throw new MigrateError("limit", `a VM may have at most ${limits.files} files`);
   }

@@ -69,6 +69,22 @@ function outcomeText({ name, side, mode, owner, runs, downtimeMs }: EventOf<"don
   return `${vm} runs ${where} now.${still}`;
 }
 
+/** What the digest was compared with, where files are what it is about. */
+function checkedText({ runs, readBack }: EventOf<"done">): string {
+  const checked = "checked by both sides";
+  if (runs !== undefined && readBack === "none") return checked;
+  switch (readBack) {
+    case "memory":
+      return `${checked}; the destination has read its files back`;
+    case "disk":
+      return `${checked}; the destination has read its files back from the disk`;
+    case "none":
+      return `${checked} as it came; its files there were not read back (migrate verify does)`;
+    default:
+      return checked;
+  }
+}
+
 /** The closing summary of a session. */
 export function doneText(event: EventOf<"done">): string {
   const rate = event.seconds > 0 ? ` (${formatRate(event.bytes / event.seconds)})` : "";
@@ -83,7 +99,9 @@ export function doneText(event: EventOf<"done">): string {
     ...(event.repeatedBytes > 0
       ? [`  ${formatBytesExactly(event.repeatedBytes)} are in the VM more than once`]
       : []),
-    `  digest ${printable(event.digest)}, checked by both sides`,
+    `  digest ${printable(event.digest)}, ${checkedText(event)}`,
+    ...(event.proven === undefined ? [] : [`  (${printable(event.proven)})`]),
+    ...(event.leftBehind ?? []).map((what) => `  left behind: ${printable(what)}`),
     // What became of the source's files is the source's to say.
     ...(event.side === "source" ? [`  ${afters[event.after]}`] : []),
     "",

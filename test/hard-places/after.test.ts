@@ -17,6 +17,7 @@ import { hashOf, overwrite, type SmallVm } from "../support/files/small-vm.ts";
 import { eachTestHasHosts } from "../support/moves/hosts-of-tests.ts";
 import { expectMoved, sessionsIn, wholeAtSource } from "../support/moves/ownership.ts";
 import { TwoHosts } from "../support/moves/two-hosts.ts";
+import { runChild } from "../support/system/child.ts";
 import { mountsOfEachTest } from "../support/system/mount-namespace.ts";
 import { builtBinary, type MigrateProcess } from "../support/system/process.ts";
 
@@ -100,16 +101,29 @@ test("a name .migrated that is taken is not overwritten", async () => {
 
 test("files that cannot be renamed are an error, said loudly: the VM is the destination's; then the same command ends it", async () => {
   await hosts.serve();
-  // For this process alone the folder around the VM is read-only, and the rename fails.
   const around = join(root, "around");
   mkdirSync(around);
   renameSync(vm.folder, join(around, "web1"));
-  const namespace = await newMounts([
-    `mount --bind '${around}' '${around}'`,
-    `mount -o remount,ro,bind '${around}'`,
-  ]);
+  const namespace = await newMounts([`mount --bind '${around}' '${around}'`]);
+  const binary = [...namespace.enter("/"), builtBinary];
+  const remount = (how: string) =>
+    runChild([...namespace.enter("/"), "mount", "-o", `remount,${how},bind`, around]);
   const folder = join(around, "web1");
-  const send = hosts.send(folder, [], { binary: [...namespace.enter("/"), builtBinary] });
+  // For this process alone the folder around the VM is read-only: it is refused, as long as that can be seen before.
+  await remount("ro");
+  const refused = hosts.send(folder, [], { binary });
+  await expectEnd(refused, 2, "vm-invalid");
+  expect(refused.events.at(-1)).toMatchObject({
+    message: expect.stringContaining(
+      "could not be renamed once the VM has moved: its folder cannot be written to",
+    ),
+  });
+  expect(sessionsIn(hosts.sourceHome, "source")).toEqual([]);
+  // It becomes so later, and the rename fails.
+  await remount("rw");
+  const send = hosts.send(folder, ["--bandwidth", "3M", "--compress", "off"], { binary });
+  await send.waitFor("progress", { where: ({ doneBytes }) => doneBytes > 0 });
+  await remount("ro");
   await expectEnd(send, 5, "io");
   expect(send.events.at(-1)).toMatchObject({ message: expect.stringContaining("is the destination's now") });
   expect(sessionsIn(hosts.sourceHome, "source")).toMatchObject([{ state: "confirmed", settled: 0 }]);

@@ -42,6 +42,21 @@ async function serveOnDisk() {
   return serve;
 }
 
+test("a VM that fits only until another one has arrived is refused before a byte of it is sent", async () => {
+  await serveOnDisk();
+  const first = hosts.send(vm.folder, ["--bandwidth", "2M", "--compress", "off"]);
+  await first.waitFor("progress", { where: ({ doneBytes }) => doneBytes > 0 });
+  const other = makeSmallVm(join(root, "web2"), { ram, disks: [] });
+  const error = await hosts.send(other.folder).waitFor("error");
+  expect(error).toMatchObject({
+    code: "no-room",
+    message: expect.stringMatching(
+      /^the VM needs \d+ bytes, .* free, of which other sessions will take \d+$/,
+    ),
+  });
+  expect(await first.exit).toMatchObject({ code: 0 });
+});
+
 test("a VM that cannot fit is refused before a byte of it is sent, with exit code 6", async () => {
   const serve = await serveOnDisk();
   disk.fill(3 * mebibyte);

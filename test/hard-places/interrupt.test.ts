@@ -1,10 +1,13 @@
 /** SIGINT and SIGTERM at every phase: what can be stopped stops at once, what cannot settles. */
 import { expect, test } from "bun:test";
+import { closeSync, constants, openSync, writeFileSync, writeSync } from "node:fs";
 import { createServer } from "node:net";
+import { join } from "node:path";
 import type { SmallVm } from "../support/files/small-vm.ts";
 import { eachTestHasHosts } from "../support/moves/hosts-of-tests.ts";
 import { expectMoved, expectOneOwner, sessionsIn } from "../support/moves/ownership.ts";
 import type { TwoHosts } from "../support/moves/two-hosts.ts";
+import { runChild } from "../support/system/child.ts";
 import { withDeadline } from "../support/system/deadline.ts";
 import { type MigrateProcess, runMigrate } from "../support/system/process.ts";
 import { until } from "../support/system/until.ts";
@@ -41,6 +44,35 @@ async function expectGoesOn(context: string): Promise<void> {
   expect(await again.exit).toEqual({ code: 0, signal: null });
   expectMoved(vm, hosts, context);
 }
+
+test("begin: a signal that comes before send has begun is not lost, and does not end it by itself", async () => {
+  const secret = join(hosts.folder, "secret");
+  writeFileSync(secret, "a passphrase\n", { mode: 0o600 });
+  const home = join(hosts.folder, "sealed");
+  expect(await runMigrate(["id", "--seal", "--passphrase-file", secret], { home }).exit).toMatchObject({
+    code: 0,
+  });
+  // It waits there for whoever writes, long before it listens to anybody else.
+  const pipe = join(hosts.folder, "pipe");
+  await runChild(["mkfifo", "-m", "600", pipe]);
+  const words = ["send", vm.folder, "127.0.0.1:1", "--passphrase-file", pipe, "--json"];
+  const send = runMigrate(words, { home });
+  let fd = -1;
+  const isAwaited = () => {
+    try {
+      fd = openSync(pipe, constants.O_WRONLY | constants.O_NONBLOCK);
+      return true;
+    } catch {
+      return false;
+    }
+  };
+  await until(isAwaited, "send to read the passphrase");
+  const end = send.kill("SIGTERM");
+  writeSync(fd, "a passphrase\n");
+  closeSync(fd);
+  expect(await end).toEqual({ code: 130, signal: null });
+  expect(send.events.at(-1)).toMatchObject({ event: "error", code: "interrupted" });
+});
 
 test("begin: a destination that takes the connection and says nothing does not hold SIGINT up", async () => {
   const connected = Promise.withResolvers<void>();

@@ -162,9 +162,16 @@ describe("a person's word where the other host is gone for good", () => {
     expect(readdirSync(hosts.store).sort()).toEqual([".migrate-lock", vm.name]);
   });
 
+  // [OWN-11]
   test("released, and the source lost: --owner destination publishes the VM, whole", async () => {
     await leave("released");
-    await expectResolved("destination", ["--owner", "destination"], 0);
+    await expectResolved("destination", ["--owner", "destination"], 6);
+    await expectResolved("destination", ["--owner", "destination", "--code", "0123-4567-89ab-cdef-0123"], 6);
+    expect(states().destination).toBe("ready");
+    const shown = runMigrate(["status"], { home: hosts.sourceHome });
+    expect(await shown.exit).toMatchObject({ code: 0 });
+    const [, code] = /--owner destination --code ([0-9a-f-]{24})/.exec(shown.stdout() + shown.stderr())!;
+    await expectResolved("destination", ["--owner", "destination", "--code", code!.toUpperCase()], 0);
     expect(states().destination).toBe("owner");
     expect(existsSync(join(hosts.store, vm.name, "vm.json"))).toBe(true);
     expectOneOwner(vm, hosts, "by word");
@@ -209,7 +216,13 @@ describe("a person's word where the other host is gone for good", () => {
 
   test("a wrong word is found out: what was never released and is owned there is in doubt, and neither is touched", async () => {
     await leave("whole");
-    await expectResolved("destination", ["--owner", "destination"], 0);
+    // The source has released nothing: nobody there can show a code.
+    const shown = runMigrate(["status", "--json"], { home: hosts.sourceHome });
+    await shown.exit;
+    expect(shown.events).toMatchObject([{ state: "sending" }]);
+    expect(shown.events[0]).not.toHaveProperty("releaseCode");
+    await expectResolved("destination", ["--owner", "destination"], 6);
+    await expectResolved("destination", ["--owner", "destination", "--without-code"], 0);
     const { error } = await send();
     expect(error).toMatchObject({ code: "in-doubt", exitCode: 7 });
     expect(wholeAtSource(vm)).toBe(vm.folder);

@@ -108,6 +108,15 @@ describe("a destination whose journal was restored", () => {
       expect(serving.events).toContainEqual({ event: "warning", message: warning });
       expectWholeThere();
       expect(await ownersIn(hosts.destinationHome)).toEqual(["in doubt"]);
+      const doctor = runMigrate(["doctor", "--json"], { home: hosts.destinationHome });
+      expect(await doctor.exit).toMatchObject({ code: 2 });
+      expect(doctor.events).toContainEqual(
+        expect.objectContaining({
+          check: "sessions",
+          state: "problem",
+          message: expect.stringContaining("in doubt"),
+        }),
+      );
       expect((await resolve(hosts.destinationHome, "--cancel")).code).toBe(7);
       expect((await resolve(hosts.destinationHome, "--owner", "source")).code).toBe(7);
       expectWholeThere();

@@ -1,6 +1,16 @@
 /** Source files that are not as they should be, and VMs of unusual make. */
 import { expect, test } from "bun:test";
-import { appendFileSync, mkdirSync, renameSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  closeSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import {
   makeSmallVm,
@@ -49,6 +59,7 @@ const changes: Change[] = [
   },
 ];
 
+// [VM-10]
 /** The first chunk, of the RAM: the disk has not been opened by the lane. The last one: all has been read. */
 const moments = { "at its first chunk": 1, "at its last chunk": 8 };
 
@@ -89,6 +100,42 @@ test("a file that is not there when send is called is refused with exit code 2, 
   await two.close();
 });
 
+test("a file that another program writes to is refused with exit code 2 and its name, before any connection", async () => {
+  const two = await TwoHosts.make(join(root, "two"), { insecure: true });
+  const vm = makeSmallVm(join(root, "web1"));
+  const fd = openSync(vm.files[1]!.path, "r+");
+  const held = two.send(vm.folder);
+  expect(await held.waitFor("error")).toMatchObject({
+    code: "vm-busy",
+    side: "source",
+    message: expect.stringMatching(
+      new RegExp(`^${vm.files[1]!.base} is open for writing by .* \\(process ${process.pid}\\)$`),
+    ),
+  });
+  closeSync(fd);
+  expect(await held.exit).toMatchObject({ code: 2 });
+  expect(two.proxy.connections).toBe(0);
+  expect(sessionsIn(two.sourceHome, "source")).toEqual([]);
+  await two.close();
+});
+
+test("a file that another program has come to hold by the end of the transfer stops it: nothing is released", async () => {
+  const vm = makeSmallVm(join(root, "web1"));
+  let fd: number | undefined;
+  proxy.rewrite = (_direction, name) => {
+    if (name === "chunk") fd ??= openSync(vm.files[0]!.path, "r+");
+  };
+  const { error } = await send(vm);
+  closeSync(fd!);
+  expect(error).toMatchObject({
+    code: "vm-busy",
+    message: expect.stringContaining("is open for writing by"),
+  });
+  for (const { text } of proxy.errors) expect(text).not.toContain(root);
+  expect(proxy.passed("release")).toBe(0);
+  expect((await send(vm)).error).toBeUndefined();
+});
+
 test("a file that changes during the transfer ends the binary with exit code 5, and the same command moves what it is then", async () => {
   const two = await TwoHosts.make(join(root, "two"));
   const vm = makeSmallVm(join(root, "web1"));
@@ -103,6 +150,32 @@ test("a file that changes during the transfer ends the binary with exit code 5, 
   expectMoved(vm, two, "as it is now");
   await two.close();
 });
+
+test.each(["auto", "disk"])(
+  "what another program writes into the destination's copy is found before the release (%s), and sent again",
+  async (verify) => {
+    const two = await TwoHosts.make(join(root, "two"));
+    const vm = makeSmallVm(join(root, "web1"), { content: "random" });
+    await two.serve();
+    const flags = ["--bandwidth", "3M", "--verify", verify];
+    const slow = two.send(vm.folder, flags);
+    await slow.waitFor("progress", { where: ({ doneBytes }) => doneBytes > mebibyte });
+    const staging = readdirSync(two.store).find((name) => /^\.migrate-[0-9a-f]{32}$/.test(name))!;
+    const disk = vm.files.find(({ kind }) => kind === "disk")!;
+    const copy = { ...disk, path: join(two.store, staging, disk.base) };
+    // Whether it has come already or not: where nothing is written any more, this stays.
+    await slow.waitFor("progress", { where: ({ doneBytes, bytes }) => doneBytes > bytes * 0.9 });
+    overwrite(copy, 0, Buffer.from("flipped"));
+    expect(await slow.waitFor("error")).toMatchObject({ code: "integrity", side: "destination" });
+    expect(await slow.exit).toMatchObject({ code: 5 });
+    expectOneOwner(vm, two, "flipped");
+    const again = two.send(vm.folder, ["--verify", verify]);
+    expect(await again.waitFor("done")).toMatchObject({ readBack: verify === "disk" ? "disk" : "memory" });
+    expect(await again.exit).toMatchObject({ code: 0 });
+    expectMoved(vm, two, "as it is at the source");
+    await two.close();
+  },
+);
 
 const shapes: [string, Parameters<typeof makeSmallVm>[1]][] = [
   ["switched off, without RAM", { ram: null }],

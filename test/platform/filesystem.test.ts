@@ -1,7 +1,15 @@
 import { describe, expect, test } from "bun:test";
 import { closeSync, fstatSync, readdirSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { allocatedBytes, freeBytes, openNameless, supportsHoles } from "../../src/platform/filesystem.ts";
+import {
+  allocatedBytes,
+  freeBytes,
+  isMountPoint,
+  mostNameBytes,
+  openNameless,
+  supportsHoles,
+  unescaped,
+} from "../../src/platform/filesystem.ts";
 import { eachTestInFolder } from "../support/system/test-folder.ts";
 
 let folder: string;
@@ -44,4 +52,11 @@ describe("a file system", () => {
     expect(fstatSync(fd)).toMatchObject({ size: 0, nlink: 0 });
     closeSync(fd);
   });
+});
+
+test("how long a name may be, and where something is mounted, is told", () => {
+  expect(mostNameBytes("/tmp")).toBe(255);
+  expect(() => mostNameBytes("/nowhere")).toThrow(expect.objectContaining({ code: "ENOENT" }));
+  expect(["/proc", "/proc/self", "/nowhere"].map(isMountPoint)).toEqual([true, false, false]);
+  expect(unescaped("/a\\040b\\134c")).toBe("/a b\\c");
 });

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
-import { closeSync, openSync } from "node:fs";
+import { closeSync, openSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { holdAgainstQemu, isLocked, qemuHolds, tryFlock } from "../../src/platform/locks.ts";
+import { holdAgainstQemu, isLocked, qemuHolds, supportsLocks, tryFlock } from "../../src/platform/locks.ts";
 import { lockByte, readLock, writeLock } from "../support/system/lock-byte.ts";
 import { eachTestInFolder } from "../support/system/test-folder.ts";
 
@@ -105,6 +105,12 @@ describe("the locks of QEMU", () => {
     expect(() => qemuHolds(-1)).toThrow(expect.objectContaining({ code: "EBADF" }));
     expect(() => holdAgainstQemu(-1)).toThrow(expect.objectContaining({ code: "EBADF" }));
   });
+});
+
+test("a folder's file system is asked for these locks, and nothing stays there", () => {
+  expect(supportsLocks(folder)).toBe(true);
+  expect(supportsLocks("/dev/shm")).toBe(true);
+  expect(readdirSync(folder).filter((name) => name.startsWith(".migrate-probe"))).toEqual([]);
 });
 
 test("any lock anywhere in a file shows as locked", () => {

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { type ErrorCode, errorCodes, MigrateError } from "../../src/protocol/errors.ts";
 import { FrameDecoder, frameTypes, payloadLimit } from "../../src/protocol/frames.ts";
+import { usualQcow2 } from "../../src/protocol/image-shape.ts";
 import { limits } from "../../src/protocol/limits.ts";
 import {
   decodeMessage,
@@ -186,6 +187,22 @@ describe("what running VMs need", () => {
   });
 
   // [LIMIT-3]
+  // [IMG-4]
+  test("is how an image is made, which must be possible, and STARTED says that it was", () => {
+    const started = { instance: "a".repeat(32), streamToken: "b".repeat(32), images: true };
+    expect(decodeMessage("started", json(started)).body).toEqual(started);
+    const withImage = (image: unknown) => ({
+      ...offer,
+      files: [],
+      machine: { ...machine, disks: [{ ...machine.disks[0]!, image }] },
+    });
+    const image = { qcow2: usualQcow2 };
+    expect(decodeMessage("offer", json(withImage(image))).body).toEqual(withImage(image));
+    const falloc = refusal("offer", json(withImage({ preallocation: "falloc" })));
+    expect([falloc.code, falloc.message]).toEqual(["protocol", expect.stringContaining("less room")]);
+    expect(refusal("offer", json(withImage({ qcow2: {} }))).message).toContain("offer.machine.disks.0.image");
+  });
+
   test("is a machine in OFFER, each of whose fields is looked at, with or without files", () => {
     for (const files of [[], offer.files.map((file) => ({ ...file, name: "kernel" }))]) {
       const body = { ...offer, files, machine };

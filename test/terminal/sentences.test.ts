@@ -34,12 +34,33 @@ describe("a running VM that was moved", () => {
       "  Its QEMU here has ended, and its files here now end in .migrated.",
       "",
     ]);
+    const checked = (more: Partial<EventOf<"done">>) =>
+      doneText({ ...done, ...more })
+        .split("\n")[3]!
+        .slice(`  digest ${done.digest}, `.length);
+    expect(checked({ readBack: "memory" })).toBe(
+      "checked by both sides; the destination has read its files back",
+    );
+    expect(checked({ readBack: "disk" })).toEndWith("read its files back from the disk");
+    expect(checked({ readBack: "none" })).toBe("checked by both sides");
+    const { runs: _, ...files } = done;
+    expect(doneText({ ...files, readBack: "none" })).toContain("were not read back (migrate verify does)");
     const last = (what: EventOf<"done">["after"]) =>
       doneText({ ...done, after: what })
         .split("\n")
         .at(-2);
     expect(last("delete")).toBe("  Its QEMU here has ended, and its files here are deleted.");
     expect(last("keep")).toStartWith("  Its QEMU here has ended. The source's files stay where they are;");
+  });
+
+  test("what the digest is about is said where it is not the files, and what was left behind", () => {
+    const text = doneText({
+      ...done,
+      proven: "of its RAM and disks as they were sent",
+      leftBehind: ["the internal snapshots of a.qcow2 (\u001b[2Jbefore)"],
+    });
+    expect(text).toContain("checked by both sides\n  (of its RAM and disks as they were sent)\n");
+    expect(text).toMatch(/\n {2}left behind: the internal snapshots of a\.qcow2 \([^\u001b]*before\)\n/);
   });
 
   test("one that was paused is told apart, on both sides; the destination measures no downtime", () => {

@@ -11,6 +11,8 @@ export interface Positionals {
   names: readonly string[];
   /** How many must be there. */
   least: number;
+  /** The last of them may be there any number of times. */
+  many?: boolean;
 }
 
 export interface ParsedArguments {
@@ -93,7 +95,7 @@ export function parseArguments(
 
   const json = seen.has("--json");
   if (seen.has("--help")) return { help: true, json, positionals: rest, values: {} };
-  if (rest.length > positionals.names.length)
+  if (rest.length > positionals.names.length && positionals.many !== true)
     throw refuse(`Unexpected argument "${rest[positionals.names.length]}"`);
   if (rest.length < positionals.least)
     throw refuse(`${positionals.names.slice(rest.length, positionals.least).join(" and ")} is missing`);

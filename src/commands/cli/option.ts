@@ -80,7 +80,19 @@ export function needed(takes: string, about: string): Option<string> {
 
 /** A flag that may be given many times. */
 export function list(takes: string, about: string): Option<string[]> {
-  return { takes, about, repeats: true, needed: false, fallback: undefined, read: (given) => [...given] };
+  return repeated(takes, about, asText);
+}
+
+/** The same, each of them read by `parse`. */
+export function repeated<Value>(takes: string, about: string, parse: Parse<Value>): Option<Value[]> {
+  return {
+    takes,
+    about,
+    repeats: true,
+    needed: false,
+    fallback: undefined,
+    read: (given) => given.map((text) => parse(text)),
+  };
 }
 
 /** One of a few choices. */

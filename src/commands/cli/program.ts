@@ -1,5 +1,6 @@
 /** From the command line to the command and its exit code. */
 import { runCommand } from "citty";
+import { requireUsable } from "../../platform/process-limits.ts";
 import { asMigrateError, exitCodes, type Side } from "../../protocol/errors.ts";
 import { type ParsedArguments, usageErrors, wantsJson } from "./arguments.ts";
 import type { World } from "./context.ts";
@@ -76,6 +77,8 @@ async function askedFor(
       const known = argument === "--json" && rest.length > 1;
       throw usageErrors(group.name)(known ? "Flags stand behind the command" : `Unknown flag ${argument}`);
     }
+    // Before a command is loaded: what it needs may be too much for this process.
+    requireUsable();
     const load = Object.hasOwn(group.commands, argument) ? group.commands[argument] : undefined;
     if (load === undefined) {
       const near = suggest(argument, Object.keys(group.commands));

@@ -31,8 +31,9 @@ export interface DemoVm {
 export function writeDemoVm(folder: string): DemoVm {
   const ram = join(folder, "demo.ram");
   const disk = join(folder, "demo.img");
-  writeRam(ram);
+  // The RAM last, as whoever saves a VM does.
   writeDisk(disk);
+  writeRam(ram);
   return { ram, disk, bytes: demoRamBytes + demoDiskBytes };
 }
 

@@ -1,12 +1,17 @@
 /** What `migrate doctor` looks at: one check each, with the sentence that helps if it is not well. */
-import { existsSync, statSync } from "node:fs";
+import { accessSync, constants, existsSync, statSync } from "node:fs";
+import { dirname } from "node:path";
 import { isSealed, loadFingerprint } from "../../channel/identity.ts";
 import { TrustFile } from "../../channel/trust.ts";
 import { openHome } from "../../home/home.ts";
+import { localStatus } from "../../migration/operator/status.ts";
+import type { Owner } from "../../migration/ownership/owner.ts";
 import { freeBytes, supportsHoles } from "../../platform/filesystem.ts";
 import { clockOk, cpuHasAes, kernelVersion, kvmUsable, which } from "../../platform/host.ts";
+import { supportsLocks } from "../../platform/locks.ts";
 import { asMigrateError } from "../../protocol/errors.ts";
 import { formatBytes } from "../../terminal/format.ts";
+import { Confinement } from "../../vm/confinement/confinement.ts";
 
 /** `problem`: migrations fail. `warning`: they work, with less. */
 export type CheckState = "ok" | "warning" | "problem";
@@ -22,18 +27,80 @@ export interface Check {
 /** Less room than this holds no VM that is worth moving. */
 const littleRoomBytes = 1024 ** 3;
 
-/** The home's and this host's own checks, in the order in which they are shown. Never throws. */
-export async function hostChecks(home: string): Promise<Check[]> {
-  return [await homeCheck(home), await identityCheck(home), trustCheck(home), ...systemChecks()];
+/**
+ * The home's and this host's own checks, in the order in which they are shown; `self` is the command that starts
+ * this program. Never throws.
+ */
+export async function hostChecks(home: string, self: readonly string[]): Promise<Check[]> {
+  return [
+    await homeCheck(home),
+    await identityCheck(home),
+    trustCheck(home),
+    await sessionsCheck(home),
+    ...systemChecks(),
+    ...(await guestChecks(self)),
+  ];
+}
+
+/** How the programs of VMs are kept apart from this host: what of that can be had. */
+async function guestChecks(self: readonly string[]): Promise<Check[]> {
+  const check = "guests";
+  try {
+    const { lacks } = await Confinement.find({ self });
+    if (lacks.length === 0)
+      return [ok(check, "VMs run as users of their own, without rights, and see their own files alone")];
+    return lacks.map((lack) =>
+      warning(check, lack, "Run migrate serve as root, where it may mount, change users and make cgroups."),
+    );
+  } catch (thrown) {
+    return [problem(check, asMigrateError(thrown).message)];
+  }
+}
+
+/** Sessions whose journal, files and programs disagree, and such as wait for the other host. */
+async function sessionsCheck(home: string): Promise<Check> {
+  const check = "sessions";
+  return tried(check, () => {
+    const rows = localStatus(home);
+    const named = (owner: Owner) =>
+      rows
+        .filter((row) => row.owner === owner)
+        .map(({ name, session }) => `${name} (${session.slice(0, 12)})`)
+        .join(", ");
+    const [doubts, waiting] = [named("in doubt"), named("nobody yet")];
+    if (doubts !== "") {
+      return problem(
+        check,
+        `The journal is older than what lies and runs here: ${doubts} in doubt`,
+        "Look at migrate status and at what runs, then say who owns it: migrate resolve SESSION --owner SIDE.",
+      );
+    }
+    if (waiting !== "") {
+      return warning(
+        check,
+        `Released, and not yet owned by their destination: ${waiting}`,
+        "Run the same migrate send again, or migrate resolve SESSION.",
+      );
+    }
+    return ok(check, rows.length === 1 ? "1 is under way" : `${rows.length} are under way`);
+  });
 }
 
 /** Checks of a folder that VMs are to arrive in. */
 export function storeChecks(store: string): Check[] {
   const check = "store";
-  if (!existsSync(store))
+  if (!existsSync(store)) {
+    const parent = nearestFolder(store);
     return [
-      problem(check, `There is no folder ${store}`, "migrate serve makes it if its parent can be written."),
+      isWritable(parent)
+        ? ok(check, `There is no ${store} yet: migrate serve makes it`)
+        : problem(
+            check,
+            `There is no ${store}, and ${parent} cannot be written`,
+            "Make it, or change the owner or mode of that folder.",
+          ),
     ];
+  }
   if (!statSync(store).isDirectory())
     return [problem(check, `${store} is not a folder`, "Name another one.")];
   let holes: boolean;
@@ -52,6 +119,13 @@ export function storeChecks(store: string): Check[] {
   const free = freeBytes(store);
   return [
     ok(check, `${store} can be written`),
+    supportsLocks(store)
+      ? ok("locks", "Its file system has the locks with which QEMU guards its images")
+      : warning(
+          "locks",
+          "Its file system has no locks: nothing keeps two programs from writing to one disk",
+          "Use a file system of this host for the store.",
+        ),
     holes
       ? ok("holes", "Its file system keeps sparse files sparse")
       : warning(
@@ -63,6 +137,21 @@ export function storeChecks(store: string): Check[] {
       ? warning("room", `${formatBytes(free)} are free there`, "Free some, or name a store with more room.")
       : ok("room", `${formatBytes(free)} are free there`),
   ];
+}
+
+/** The folder on the way to `path` that is there. */
+function nearestFolder(path: string): string {
+  const parent = dirname(path);
+  return existsSync(parent) || parent === path ? parent : nearestFolder(parent);
+}
+
+function isWritable(path: string): boolean {
+  try {
+    accessSync(path, constants.W_OK | constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 async function homeCheck(home: string): Promise<Check> {

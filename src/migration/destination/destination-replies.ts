@@ -1,7 +1,6 @@
 /** The messages and errors that the destination sends for those actions that are only answers. */
 import type { ControlLink } from "../../channel/control-link.ts";
 import { MigrateError } from "../../protocol/errors.ts";
-import type { MessageBody } from "../../protocol/messages.ts";
 import type { DestinationAction } from "../ownership/destination-machine.ts";
 
 /** The session has ended, so this token admits no lane. */
@@ -9,10 +8,9 @@ const noLaneToken = "0".repeat(32);
 
 /**
  * Carries out `action` if it is a reply or a refusal; returns false if it is neither. Throws the MigrateError
- * that a refusal sends to the peer. `body` is the request's; `state` is the session's, for the error's
- * message.
+ * that a refusal sends to the peer. `state` is the session's, for the error's message.
  */
-export function reply(action: DestinationAction, link: ControlLink, body: unknown, state: string): boolean {
+export function reply(action: DestinationAction, link: ControlLink, state: string): boolean {
   switch (action) {
     case "send-accept-owner":
     case "send-accept-published":
@@ -21,9 +19,6 @@ export function reply(action: DestinationAction, link: ControlLink, body: unknow
       link.send("accept", { state: over, laneToken: noLaneToken, inventory: false });
       return true;
     }
-    case "send-ready":
-      link.send("ready", { digest: (body as MessageBody<"seal">).digest });
-      return true;
     case "send-owned":
       link.send("owned", {});
       return true;

@@ -13,6 +13,7 @@ import { laneRefused } from "../../transfer/doors/lane-refusal.ts";
 import type { LaneGrant } from "../../transfer/landing/lane-grant.ts";
 import type { SessionRecord } from "../journal/journal.ts";
 import { recordOfOffer } from "../journal/offer-record.ts";
+import { patiently } from "../journal/patience.ts";
 import { SessionWriter } from "../journal/session-writer.ts";
 import {
   type DestinationAction,
@@ -26,7 +27,7 @@ import { NeverRan } from "../providers/never-ran.ts";
 import { offeredProvider, providerOf } from "../providers/providers.ts";
 import { reportOf } from "../report/report.ts";
 import { reply } from "./destination-replies.ts";
-import { checkNameFree, checkNewOffer, checkSameOffer } from "./offer-check.ts";
+import { checkNameFree, checkNewOffer, checkRepeatedOffer } from "./offer-check.ts";
 import { isPublishedBy } from "./published-manifest.ts";
 import type { PublishedSessions } from "./published-sessions.ts";
 import { ReceivedVm, type ReceivedVmContext } from "./received-vm.ts";
@@ -55,6 +56,8 @@ export class DestinationSession {
   readonly #writer: SessionWriter;
   #received: ReceivedVm | undefined;
   #queue: Promise<void> = Promise.resolve();
+  /** True if the event that is carried out has made this host the owner: the VM then had no final name before. */
+  #isOwnedNow = false;
   /** Set while the QEMU of a running VM waits for a source that is not connected. */
   #patience: Timer | undefined;
   link: ControlLink | undefined;
@@ -93,10 +96,7 @@ export class DestinationSession {
    */
   async request(request: DestinationRequest, asker: Asker, body: unknown): Promise<void> {
     const record = this.record;
-    if (record && request === "offer") {
-      const offer = body as Offer;
-      checkSameOffer(record, offer, providerOf(record).keep(offer));
-    }
+    if (record && request === "offer") this.#again(record, body as Offer);
     const state = await this.#state(request === "offer" ? (body as Offer).mode : "move", asker.peer);
     clearTimeout(this.#patience);
     try {
@@ -109,6 +109,24 @@ export class DestinationSession {
       });
       await this.#carryOut(await this.#state(state.mode), { type: "never-ran" }, asker, body);
     }
+  }
+
+  /** Checks a repeated offer, and takes from it what may have changed. Throws MigrateError. */
+  #again(record: SessionRecord, offer: Offer): void {
+    const provider = providerOf(record);
+    const { policy, store, journal } = this.#context;
+    const others = journal
+      .open("destination")
+      .filter((other) => other.store === store && other.session !== this.session);
+    const check = () => provider.check(offer, policy);
+    const takenBytes = () => this.#vm().files.staging.allocatedBytes();
+    const isOpen = record.state === "receiving" || record.state === "ready";
+    const sameKept = provider.sameKept(record, offer);
+    const hasGrown = checkRepeatedOffer(record, offer, { sameKept, check, takenBytes, others, store });
+    if (!hasGrown || !isOpen) return;
+    const files = record.files.map((file, i) => ({ ...file, bytes: offer.files[i]!.bytes }));
+    this.#writer.write("sizes", { files, bytes: check().bytes });
+    this.#received?.grow(this.record!);
   }
 
   /**
@@ -143,8 +161,11 @@ export class DestinationSession {
   ): Promise<readonly DestinationAction[]> {
     const { actions } = destinationStep(state, event);
     this.#writer.begin(state.record);
+    this.#isOwnedNow = false;
+    const isOver = () => asker?.link.closed === true;
+    const waits = { isOver, waiting: (message: string) => this.#tell("warning", message) };
     try {
-      for (const action of actions) await this.#perform(action, asker, body);
+      for (const action of actions) await patiently(() => this.#perform(action, asker, body), waits);
     } finally {
       this.#writer.end();
     }
@@ -152,7 +173,7 @@ export class DestinationSession {
   }
 
   async #perform(action: DestinationAction, asker: Asker | undefined, body: unknown): Promise<void> {
-    if (asker && reply(action, asker.link, body, this.record?.state ?? "none")) return;
+    if (asker && reply(action, asker.link, this.record?.state ?? "none")) return;
     const { name = "" } = this.record ?? {};
     switch (action) {
       case "reserve":
@@ -161,16 +182,23 @@ export class DestinationSession {
         return this.#recordReceiving(asker!, body as Offer);
       case "send-accept-receiving":
         return this.#vm().accept(asker!.link, this.record!, body as Offer);
+      case "send-ready": {
+        const { digest } = body as MessageBody<"seal">;
+        asker!.link.send("ready", { digest, readBack: this.#vm().readBack });
+        return;
+      }
       case "check-seal":
         checkNameFree(this.#context.store, name);
         return this.#vm().seal(body as MessageBody<"seal">);
       case "record-ready":
         return this.#recordReady(body as MessageBody<"seal">);
       case "record-owner":
-        await this.#vm().checkReady();
-        return this.#writer.step("owner", { phase: "handover" });
+        await this.#vm().checkReady(this.record!).catch(givenBack);
+        this.#writer.step("owner", { phase: "handover" });
+        this.#isOwnedNow = true;
+        return;
       case "record-published":
-        await this.#vm().checkReady();
+        await this.#vm().checkReady(this.record!);
         return this.#writer.step("published", { phase: "handover" });
       case "publish-files":
         return this.#publishFiles();
@@ -250,15 +278,27 @@ export class DestinationSession {
   }
 
   #recordReady(seal: MessageBody<"seal">): void {
-    const files = this.record!.files.map((file, i) => ({ ...file, digest: seal.files[i]! }));
-    this.#writer.step("ready", { phase: "seal", digest: seal.digest, files });
+    const { files } = this.record!;
+    const kept = providerOf(this.record!).sealed(this.record!, seal, this.#vm().landed(this.record!));
+    this.#writer.step("ready", {
+      phase: "seal",
+      digest: seal.digest,
+      files: files.map((file, i) => ({ ...file, digest: seal.files[i]! })),
+      kept,
+    });
   }
 
   /** Gives the VM its final name; does nothing if that has been done. */
   #publishFiles(): void {
     const record = this.record!;
     if (record.settled) return;
-    this.#vm().publish(record);
+    try {
+      this.#vm().publish(record);
+    } catch (thrown) {
+      // Nobody can have started the VM from a name that it never had.
+      if (this.#isOwnedNow) givenBack(thrown);
+      throw thrown;
+    }
     this.#writer.write("published-files", { settled: true });
   }
 
@@ -279,8 +319,11 @@ export class DestinationSession {
     this.#received?.leave();
     const record = this.record!;
     const { wireBytes = record.wireBytes, seconds = 0 } = this.#received?.figures ?? {};
-    const runs = providerOf(record).runsThere(record);
-    this.#context.observe(reportOf(record, { wireBytes, seconds, chunksSent: 0, runs }));
+    const provider = providerOf(record);
+    const [runs, proven] = [provider.runsThere(record), provider.provenOf(record)];
+    const readBack = this.#received?.readBack;
+    const figures = { wireBytes, seconds, chunksSent: 0, runs, proven, readBack };
+    this.#context.observe(reportOf(record, figures));
   }
 
   #recordCancelled(): void {
@@ -302,6 +345,8 @@ export class DestinationSession {
     await received.quieten();
     const record = this.record;
     if (record?.endedAtMs === null) received.pause();
+    // The VM is this host's, and runs: its QMP socket is free for others, whether or not the source comes back.
+    if (record?.state === "owner" && record.settled) received.letBe();
     if (record?.state !== "receiving") return;
     received.files.rest();
     const { patienceMs } = received;
@@ -342,6 +387,12 @@ export class DestinationSession {
   #receive(record: SessionRecord): ReceivedVm {
     return new ReceivedVm(record, { ...this.#context, failed: (error) => void this.giveUp(error) });
   }
+}
+
+/** Throws NeverRan if files that were sealed are gone before the VM could run: the source still has them. */
+function givenBack(thrown: unknown): never {
+  const { code, message } = asMigrateError(thrown);
+  throw code === "store-failed" ? new NeverRan(message, thrown, code) : thrown;
 }
 
 /** The warning about a session whose record is older than what the store and the programs show. */

@@ -10,6 +10,7 @@ import type { FromDoor } from "../../transfer/doors/door-messages.ts";
 import type { DoorPool } from "../../transfer/doors/door-pool.ts";
 import { laneRefused } from "../../transfer/doors/lane-refusal.ts";
 import { isJournalFull } from "../journal/journal.ts";
+import { patiently } from "../journal/patience.ts";
 import type { DestinationRequest } from "../ownership/destination-machine.ts";
 import { type Asker, DestinationSession, type SessionContext } from "./destination-session.ts";
 import { answerInquiry } from "./inquiry.ts";
@@ -212,7 +213,10 @@ export class Destination {
         throw new MigrateError("busy", "a newer connection of this session has spoken already");
       }
       this.#remember(opened.session!, opened.attempt);
-      if (record) journal.write("attempt", () => journal.update(record.session, { attempt: opened.attempt }));
+      const note = { attempt: opened.attempt };
+      const write = async () => journal.write("attempt", () => journal.update(opened.session!, note));
+      const waiting = (message: string) => this.#options.observe({ event: "warning", message });
+      if (record) await patiently(write, { isOver: () => asker.link.closed, waiting });
       session.link?.destroy(new MigrateError("network", "a newer connection took over"));
       session.link = asker.link;
     });

@@ -7,22 +7,23 @@ import type { SessionRecord } from "../journal/journal.ts";
 import { providerOf } from "../providers/providers.ts";
 
 /**
- * Returns the text of vm.json for a sealed session; `nowMs` is Unix time. The same record always results in
- * the same text, except for the time.
+ * Returns the text of vm.json for a sealed session; `nowMs` is Unix time, `stamps` are those of its files in their
+ * order. The same record always results in the same text, except for the time.
  */
-export function publishedManifest(record: SessionRecord, nowMs: number): string {
+export function publishedManifest(record: SessionRecord, nowMs: number, stamps: readonly string[]): string {
   const { disks, changes, definition } = providerOf(record).published(record);
   const manifest: Manifest = {
     format: "migrate-vm/1",
     name: record.name,
     id: record.vm,
     files: [
-      ...disks.map((file) => ({ kind: "disk" as const, file })),
-      ...record.files.map((file) => ({
+      ...disks.map(({ name, format }) => ({ kind: "disk" as const, file: name, format })),
+      ...record.files.map((file, i) => ({
         kind: file.kind,
         file: relativePath(file),
         bytes: file.bytes,
-        ...(file.digest === undefined || changes ? {} : { digest: file.digest }),
+        ...(file.format === undefined ? {} : { format: file.format }),
+        ...(file.digest === undefined || changes ? {} : { digest: file.digest, stamp: stamps[i]! }),
       })),
     ],
     ...(record.digest === null || changes

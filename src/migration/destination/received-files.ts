@@ -3,18 +3,26 @@
  * believed.
  */
 import { existsSync } from "node:fs";
+import { availableMemoryBytes } from "../../platform/host.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { chunkCount, chunkLength, limits } from "../../protocol/limits.ts";
+import type { ReadBack, VerifyKind } from "../../protocol/offer.ts";
+import { isImage } from "../../protocol/offer.ts";
 import { encodeInventory } from "../../transfer/chunks/inventory.ts";
 import { streamParts, TagTable, vmDigest } from "../../transfer/chunks/tag-table.ts";
 import type { LaneFinder, LaneGrant } from "../../transfer/landing/lane-grant.ts";
-import { tagsOf } from "../../transfer/landing/read-tags.ts";
+import { type TaggedFile, tagsOf } from "../../transfer/landing/read-tags.ts";
 import { storeFailure } from "../../transfer/landing/store-failure.ts";
 import { type StagedFile, Staging } from "../../vm/folder/staging.ts";
 
+export interface SealOptions {
+  streams?: readonly { stream: number; digest: string }[];
+  verify?: VerifyKind;
+}
+
 export class ReceivedFiles {
   readonly staging: Staging;
-  readonly #files: readonly StagedFile[];
+  #files: readonly StagedFile[];
   readonly #tagKey: Buffer;
   #tables: TagTable[] | undefined;
   /** The staged files' stamp when no lane was writing: the tags hold as long as it stays the same. */
@@ -30,7 +38,19 @@ export class ReceivedFiles {
    */
   #mixed = false;
 
-  constructor(store: string, session: string, files: readonly StagedFile[], tagKey: Buffer) {
+  readonly #read: (tagged: TaggedFile) => Promise<TagTable>;
+  /** The files' stamp when they were read back and found right, and from where. */
+  #readBack: { stamp: string; from: ReadBack } | undefined;
+
+  /** `read` is what reads files to compare them with their tags. */
+  constructor(
+    store: string,
+    session: string,
+    files: readonly StagedFile[],
+    tagKey: Buffer,
+    read: (tagged: TaggedFile) => Promise<TagTable> = tagsOf,
+  ) {
+    this.#read = read;
     this.staging = new Staging(store, session, files);
     this.#files = files;
     this.#tagKey = tagKey;
@@ -69,7 +89,7 @@ export class ReceivedFiles {
     try {
       if (this.#tables !== undefined && this.#stamp === this.staging.stamp()) return true;
       this.staging.prepare();
-      this.#tables = await readTags(this.staging, this.#tagKey);
+      this.#tables = await this.#readTags();
       return true;
     } catch (thrown) {
       throw storeFailure(thrown);
@@ -84,6 +104,13 @@ export class ReceivedFiles {
     this.#used = true;
     if (!this.#mixed)
       this.#came = this.#files.map(({ bytes }) => new Uint8Array(Math.ceil(chunkCount(bytes) / 8)));
+  }
+
+  /** The same files, of which some are longer now; `takeStock` makes them so, and reads what is there. */
+  grow(files: readonly StagedFile[]): void {
+    this.#files = files;
+    this.staging.grow(files);
+    this.forget();
   }
 
   /** Remembers the files' stamp; to be called while no lane writes. */
@@ -109,7 +136,10 @@ export class ReceivedFiles {
     return {
       session,
       tagKey: this.#tagKey,
-      files: this.staging.paths.map((path, i) => ({ path, bytes: this.#files[i]!.bytes })),
+      files: this.staging.paths.map((path, i) => {
+        const { bytes, kind, format } = this.#files[i]!;
+        return { path, bytes, ...(isImage(kind) ? { image: format ?? "unknown" } : {}) };
+      }),
       used: this.#used,
       finder,
     };
@@ -165,22 +195,24 @@ export class ReceivedFiles {
 
   /**
    * Compares the files with the source's digests, then syncs them to disk. `streams` are the digests of a
-   * running VM's streams, which are part of the VM's digest. Throws MigrateError: "integrity" if a digest
-   * differs, "no-room" or "store-failed" if the disk fails.
+   * running VM's streams, which are part of the VM's digest. With `verify` what was written is then read back.
+   * Returns from where it was. Throws MigrateError: "integrity" if a digest differs, "no-room" or "store-failed" if
+   * the disk fails.
    */
   async seal(
     name: string,
     digest: string,
     fileDigests: readonly string[],
-    streams: readonly { stream: number; digest: string }[] = [],
-  ): Promise<void> {
+    { streams = [], verify = "off" }: SealOptions = {},
+  ): Promise<ReadBack> {
     const differs = (what: string) =>
       new MigrateError("integrity", `${what} differs between source and destination`, {
         side: "destination",
       });
     if (this.#mixed) this.forget();
     try {
-      this.#tables ??= await readTags(this.staging, this.#tagKey);
+      const wasRead = this.#tables === undefined;
+      this.#tables ??= await this.#readTags();
       const digests = this.#tables.map((table) => table.digest());
       for (const [i, file] of this.#files.entries()) {
         if (digests[i] !== fileDigests[i]) throw differs(file.name);
@@ -194,15 +226,55 @@ export class ReceivedFiles {
       // Whatever would make the release fail must not be answered with READY.
       this.staging.checkPresent();
       await this.staging.sync();
+      return await this.#compareWithDisk(fileDigests, verify, wasRead);
     } catch (thrown) {
       throw storeFailure(thrown);
     }
   }
-}
 
-/** Reads the staged files, and returns their tags. */
-async function readTags({ paths, files }: Staging, tagKey: Uint8Array): Promise<TagTable[]> {
-  const tables: TagTable[] = [];
-  for (const [i, path] of paths.entries()) tables.push(await tagsOf(path, i, files[i]!.bytes, tagKey));
-  return tables;
+  /**
+   * Reads what lies in the store: another program may have written to it, or the disk have lost it. `wasRead` is true
+   * if the digests that were compared are already of what was read.
+   */
+  async #compareWithDisk(
+    fileDigests: readonly string[],
+    verify: VerifyKind,
+    wasRead: boolean,
+  ): Promise<ReadBack> {
+    const from = this.#placeToRead(verify);
+    if (from === "none" || (from === "memory" && wasRead)) return wasRead ? "memory" : from;
+    const stamp = this.staging.stamp();
+    if (this.#readBack?.stamp === stamp && this.#readBack.from === from) return from;
+    if (from === "disk") this.staging.dropFromMemory();
+    const read = await this.#readTags();
+    const wrong = this.#files.find((_, i) => read[i]!.digest() !== fileDigests[i]);
+    if (wrong !== undefined) {
+      // What is there counts: the source sends again what is wrong of it.
+      this.forget();
+      const said = `${wrong.name} is not on the destination's disk as it came: something else writes there, or the disk fails`;
+      throw new MigrateError("integrity", said, {
+        side: "destination",
+        hint: "the same command sends again what is wrong of it",
+      });
+    }
+    this.#readBack = { stamp, from };
+    return from;
+  }
+
+  #placeToRead(verify: VerifyKind): ReadBack {
+    if (verify === "off") return "none";
+    if (verify === "disk") return "disk";
+    // Whatever memory does not hold would be read from the disk, which may take as long as the move did.
+    return this.staging.allocatedBytes() <= availableMemoryBytes() / 2 ? "memory" : "none";
+  }
+
+  /** Reads the staged files, and returns their tags. */
+  async #readTags(): Promise<TagTable[]> {
+    const tables: TagTable[] = [];
+    for (const [file, path] of this.staging.paths.entries()) {
+      const { bytes } = this.#files[file]!;
+      tables.push(await this.#read({ path, file, bytes, tagKey: this.#tagKey }));
+    }
+    return tables;
+  }
 }

@@ -6,13 +6,15 @@ import { randomBytes } from "node:crypto";
 import type { ControlLink } from "../../channel/control-link.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import type { MessageBody } from "../../protocol/messages.ts";
-import type { Offer } from "../../protocol/offer.ts";
+import { isImage, type Offer, type ReadBack, type VerifyKind } from "../../protocol/offer.ts";
 import type { ArrivingStreams } from "../../transfer/doors/arriving-streams.ts";
 import type { FromDoor } from "../../transfer/doors/door-messages.ts";
 import type { DoorPool } from "../../transfer/doors/door-pool.ts";
 import type { LaneFinder, LaneGrant } from "../../transfer/landing/lane-grant.ts";
+import { tagsOf } from "../../transfer/landing/read-tags.ts";
 import { storeFailure } from "../../transfer/landing/store-failure.ts";
-import { checkSelfContained } from "../../vm/disks/disk-format.ts";
+import { checkImage } from "../../vm/disks/disk-format.ts";
+import { checkLanded, type Landed } from "../../vm/folder/staging.ts";
 import type { Journal, SessionRecord } from "../journal/journal.ts";
 import { destinationMayRun } from "../ownership/owner.ts";
 import type { Phase } from "../ownership/phases.ts";
@@ -48,11 +50,14 @@ export interface ReceivedVmContext {
 export class ReceivedVm {
   readonly files: ReceivedFiles;
   readonly #arrival: Arrival;
-  readonly #offered: Offered;
+  #offered: Offered;
   readonly #context: ReceivedVmContext;
   #laneToken: Buffer | undefined;
   /** Where the lanes of the last ACCEPT look up what the store has already. */
   #finder: LaneFinder | null = null;
+  /** What the last offer asks for. */
+  #verify: VerifyKind = "off";
+  #readBack: ReadBack = "none";
   #meter: ProgressMeter | undefined;
   /** Bytes of the VM that were received on streams. */
   #streamBytes = 0;
@@ -64,7 +69,13 @@ export class ReceivedVm {
     this.#context = context;
     const { session } = offered;
     const tagKey = Buffer.from(offered.tagKey, "hex");
-    this.files = new ReceivedFiles(offered.store ?? context.store, session, offered.files, tagKey);
+    this.files = new ReceivedFiles(
+      offered.store ?? context.store,
+      session,
+      offered.files,
+      tagKey,
+      (tagged) => (context.doors === undefined ? tagsOf(tagged) : context.doors.tagsOf(tagged)),
+    );
     this.#arrival = providerOf(offered).arrive(offered, context.policy, {
       staging: this.files.staging,
       home: context.home,
@@ -78,11 +89,22 @@ export class ReceivedVm {
     });
   }
 
+  /** Files of the VM are longer than they were: `offered` is what it is now. */
+  grow(offered: Offered): void {
+    this.#offered = offered;
+    this.files.grow(offered.files);
+  }
+
   /**
    * How long the source may be away before the received data are removed, in milliseconds; null if forever.
    */
   get patienceMs(): number | null {
     return this.#arrival.patienceMs;
+  }
+
+  /** From where the files were read back when they were sealed. */
+  get readBack(): ReadBack {
+    return this.#readBack;
   }
 
   get streams(): ArrivingStreams | undefined {
@@ -118,6 +140,7 @@ export class ReceivedVm {
     const { finder = null, base = false } = this.#context.lookup?.lookup(offer) ?? {};
     this.#finder = finder;
     const { cards } = this.#arrival;
+    this.#verify = offer.verify ?? "off";
     link.send("accept", {
       state: "receiving",
       laneToken: this.#laneToken.toString("hex"),
@@ -187,21 +210,34 @@ export class ReceivedVm {
     this.#laneToken = undefined;
     await this.quieten();
     this.phase("seal");
-    await this.#arrival.seal(streams);
-    await this.files.seal(name, seal.digest, seal.files, streams);
+    await this.#arrival.seal(seal);
+    const verify = this.#verify;
+    this.#readBack = await this.files.seal(name, seal.digest, seal.files, { streams, verify });
     this.#checkImages();
   }
 
-  /** Throws MigrateError "vm-invalid" if an image names other files: QEMU would open them. */
+  /**
+   * To be called while no lane writes. Throws MigrateError "vm-invalid" if an image is not what it was declared to
+   * be, or names other files: QEMU would open them.
+   */
   #checkImages(): void {
-    for (const [i, { kind, name }] of this.#offered.files.entries()) {
-      if (kind === "disk" || kind === "boot") checkSelfContained(this.files.staging.paths[i]!, name);
+    const forQemu = this.#arrival.hasStreams;
+    for (const [i, { kind, name, format }] of this.#offered.files.entries()) {
+      if (!isImage(kind)) continue;
+      checkImage(this.files.staging.paths[i]!, { shownAs: name, declared: format, forQemu });
     }
   }
 
+  /** Which files were sealed. Throws MigrateError "store-failed" if one is gone. */
+  landed(record: SessionRecord): Landed {
+    return this.files.staging.landed(providerOf(record).sealedPaths(record));
+  }
+
   /** Checks that this host can own the VM. Throws MigrateError "store-failed" or NeverRan. */
-  async checkReady(): Promise<void> {
-    this.files.staging.checkPresent();
+  async checkReady(record: SessionRecord): Promise<void> {
+    const { staging } = this.files;
+    staging.checkPresent();
+    checkLanded(staging.folder, providerOf(record).landed(record));
     await this.#arrival.checkReady();
     // No process resumes a VM before it is owned.
     this.#sure = true;
@@ -211,8 +247,10 @@ export class ReceivedVm {
   publish(record: SessionRecord): void {
     this.phase("handover");
     try {
-      const manifest = publishedManifest(record, this.#context.now());
+      const manifest = publishedManifest(record, this.#context.now(), this.files.staging.stamps());
       const folder = this.files.staging.publish(record.name, manifest, this.#isOurs);
+      // Looked at once more under its final name: until it had that, others may have taken it for rubbish.
+      checkLanded(folder, providerOf(record).landed(record));
       this.#arrival.relink(folder);
     } catch (thrown) {
       throw storeFailure(thrown);

@@ -72,7 +72,8 @@ async function serveStore(
   const tickets = new TicketBook(identity?.fingerprint ?? `sha256:${"0".repeat(64)}`, {
     monotonicMs: () => performance.now(),
   });
-  const journal = Journal.open(home, options.onJournalWrite);
+  // Sessions wait for their turn without holding up the others (destination-session.ts).
+  const journal = Journal.open(home, options.onJournalWrite, { waitMs: 0 });
   const over = Promise.withResolvers<void>();
   // Without authentication no source is trusted, so none may measure.
   const measuring = new Measuring(options.insecure ? undefined : options.measure, observe);
@@ -123,6 +124,7 @@ async function serveStore(
     destination.doors = doors;
     announce(options, store, doors.port, identity?.fingerprint, tickets, observe);
     announced.resolve();
+    for (const message of options.qemu?.confinement?.lacks ?? []) observe({ event: "warning", message });
     if (options.signal.aborted) over.resolve();
     options.signal.addEventListener("abort", () => over.resolve(), { once: true });
     await over.promise;

@@ -2,7 +2,7 @@
 import type { Database } from "bun:sqlite";
 import { MigrateError } from "../../protocol/errors.ts";
 
-const schemaVersion = 4;
+const schemaVersion = 5;
 
 /** The columns of a row, with their SQL types. */
 const columns = `session TEXT PRIMARY KEY, side TEXT NOT NULL, name TEXT NOT NULL, vm TEXT NOT NULL,
@@ -10,7 +10,7 @@ const columns = `session TEXT PRIMARY KEY, side TEXT NOT NULL, name TEXT NOT NUL
   attempt INTEGER NOT NULL, tagKey TEXT NOT NULL, files TEXT NOT NULL, folder TEXT, store TEXT,
   after TEXT NOT NULL, digest TEXT, bytes INTEGER NOT NULL, doneBytes INTEGER NOT NULL,
   wireBytes INTEGER NOT NULL, settled INTEGER NOT NULL, acknowledged INTEGER NOT NULL,
-  createdAtMs INTEGER NOT NULL, updatedAtMs INTEGER NOT NULL, endedAtMs INTEGER, machine TEXT, provider TEXT NOT NULL DEFAULT 'files'`;
+  createdAtMs INTEGER NOT NULL, updatedAtMs INTEGER NOT NULL, endedAtMs INTEGER, machine TEXT, provider TEXT NOT NULL DEFAULT 'files', release TEXT`;
 
 export const columnNames = [...columns.matchAll(/(?:^|,)\s*(\w+) (?:TEXT|INTEGER)/g)].map(
   (match) => match[1]!,
@@ -36,11 +36,11 @@ export function prepareJournal(db: Database, path: string): void {
         });
       }
       if (found === 0) makeTables(db, schemaVersion);
-      else if (found < 3) addColumns(db, found);
+      else if (found < 4) addColumns(db, found);
       return versionOf(db);
     })
     .immediate();
-  if (version === 3) removeCommandLines(db);
+  if (version === 4) removeCommandLines(db);
 }
 
 function versionOf(db: Database): number {
@@ -52,16 +52,22 @@ function makeTables(db: Database, version: number): void {
   db.run(`PRAGMA user_version = ${version}`);
 }
 
-/** Version 1 knew no running VMs, version 2 no providers: what ran, ran under QEMU. */
+/**
+ * Version 1 knew no running VMs, version 2 no providers: what ran, ran under QEMU. What a person says at the
+ * destination had nothing to show before version 4.
+ */
 function addColumns(db: Database, version: number): void {
   if (version < 2) db.run("ALTER TABLE sessions ADD COLUMN machine TEXT");
-  db.run("ALTER TABLE sessions ADD COLUMN provider TEXT NOT NULL DEFAULT 'files'");
-  db.run("UPDATE sessions SET provider = 'qemu' WHERE machine IS NOT NULL");
-  db.run("PRAGMA user_version = 3");
+  if (version < 3) {
+    db.run("ALTER TABLE sessions ADD COLUMN provider TEXT NOT NULL DEFAULT 'files'");
+    db.run("UPDATE sessions SET provider = 'qemu' WHERE machine IS NOT NULL");
+  }
+  db.run("ALTER TABLE sessions ADD COLUMN release TEXT");
+  db.run("PRAGMA user_version = 4");
 }
 
 /**
- * Until version 3 the command line of a VM's QEMU at its source was kept, with whatever paths, ports and secrets it
+ * Until version 4 the command line of a VM's QEMU at its source was kept, with whatever paths, ports and secrets it
  * had in it. It is removed from the rows, and from all that SQLite has kept of them: freed pages (VACUUM) and the
  * log (sqlite.org/wal.html). That takes room, and that nobody else reads the log: if it cannot be done now, it is done
  * the next time, and the journal, which is needed to end what was begun, opens all the same.

@@ -8,6 +8,7 @@
 import { Database } from "bun:sqlite";
 import { chmodSync } from "node:fs";
 import { join } from "node:path";
+import type { ImageFormat } from "../../protocol/disk-head.ts";
 import { MigrateError, type Side } from "../../protocol/errors.ts";
 import type { FileKind } from "../../protocol/offer.ts";
 import type { Mode } from "../ownership/phases.ts";
@@ -19,11 +20,15 @@ export interface JournalFile {
   /** Name at the destination, without folder. */
   name: string;
   bytes: number;
+  /** What a disk or a boot file was declared to be; absent if its source, or an earlier version, did not. */
+  format?: ImageFormat;
+  /** Destination only: bytes of it that will take room, as the offer says; version 0.1.0 did not keep it. */
+  allocatedBytes?: number;
   /** Once sealed: the file's digest under the session's tag key. */
   digest?: string;
   /** Source only: the file's path when it was sent. */
   path?: string;
-  /** Source only: "dev:ino:birthtimeNs"; recognises the file under another name. */
+  /** Source only: recognises the file under another name (vm/folder/file-identity.ts). */
   identity?: string;
 }
 
@@ -59,6 +64,11 @@ export interface SessionRecord {
    * Column `machine`.
    */
   kept: object | null;
+  /**
+   * Source: the code that is told at the release (ownership/release-code.ts). Destination: its hash, from the offer.
+   * Null if the session was begun by an earlier version.
+   */
+  release: string | null;
   /** True once the files have their final name (destination), or nothing is left to do to the VM (source). */
   settled: boolean;
   /** Source: true once the destination knows that the session is cancelled. */
@@ -81,20 +91,34 @@ type Row = Omit<SessionRecord, "files" | "kept" | "settled" | "acknowledged"> & 
 /** Called before and after every durable write with its label: tests kill the process here. */
 export type WriteHook = (when: "before" | "after", label: string) => void;
 
+/** What to do while another program has the journal's database to itself. */
+export interface BusyRules {
+  /** How long a write waits in all, in milliseconds: this thread does nothing else meanwhile. */
+  waitMs: number;
+  /** Called once for a write that has to wait. */
+  waiting: () => void;
+}
+
+const usualRules: BusyRules = { waitMs: 10_000, waiting: () => {} };
+/** After so long a write is said to wait. */
+const firstWaitMs = 250;
+
 export class Journal {
   readonly #db: Database;
   readonly #hook: WriteHook;
+  readonly #busy: BusyRules;
 
-  private constructor(db: Database, hook: WriteHook) {
+  private constructor(db: Database, hook: WriteHook, busy: BusyRules) {
     this.#db = db;
     this.#hook = hook;
+    this.#busy = busy;
   }
 
   /**
    * Opens the journal in the home folder, and creates it if there is none. Throws MigrateError
    * "home-unusable" if it cannot be opened or was written by a newer version.
    */
-  static open(home: string, hook: WriteHook = () => {}): Journal {
+  static open(home: string, hook: WriteHook = () => {}, busy: Partial<BusyRules> = {}): Journal {
     const path = join(home, "journal.sqlite");
     let db: Database;
     try {
@@ -118,7 +142,7 @@ export class Journal {
         },
       );
     }
-    return new Journal(db, hook);
+    return new Journal(db, hook, { ...usualRules, ...busy });
   }
 
   /**
@@ -131,12 +155,27 @@ export class Journal {
     this.#hook("before", label);
     let result: T;
     try {
-      result = this.#db.transaction(() => change(this)).immediate();
+      result = this.#inTurn(() => this.#db.transaction(() => change(this)).immediate());
     } catch (thrown) {
       throw writeFailure(thrown);
     }
     this.#hook("after", label);
     return result;
+  }
+
+  /** Does `work`; if another program has the database, says so after a while, and waits as long as it may. */
+  #inTurn<T>(work: () => T): T {
+    const { waitMs, waiting } = this.#busy;
+    this.#db.run(`PRAGMA busy_timeout = ${Math.min(firstWaitMs, waitMs)}`);
+    try {
+      return work();
+    } catch (thrown) {
+      if (sqliteCode(thrown)?.startsWith("SQLITE_BUSY") !== true) throw thrown;
+      waiting();
+      if (waitMs <= firstWaitMs) throw thrown;
+      this.#db.run(`PRAGMA busy_timeout = ${waitMs - firstWaitMs}`);
+      return work();
+    }
   }
 
   /**
@@ -274,12 +313,23 @@ function sqliteCode(thrown: unknown): string | undefined {
 function writeFailure(thrown: unknown): unknown {
   const code = sqliteCode(thrown);
   if (code === undefined) return thrown;
+  if (code.startsWith("SQLITE_BUSY")) {
+    return new MigrateError("home-unusable", "another program keeps the journal locked", {
+      cause: thrown,
+      hint: "see who has journal.sqlite in MIGRATE_HOME open (lsof), and end it; the same command then goes on",
+    });
+  }
   const full = code === "SQLITE_FULL";
   return new MigrateError(
     "home-unusable",
     full ? "the disk that the journal is on is full" : `the journal cannot be written (${code})`,
     { cause: thrown, hint: "make room on the disk of MIGRATE_HOME; the same command then goes on" },
   );
+}
+
+/** True if `error` means that another program has the journal's database to itself: the write may be tried again. */
+export function isJournalBusy(error: MigrateError): boolean {
+  return sqliteCode(error.cause)?.startsWith("SQLITE_BUSY") === true;
 }
 
 /** True if `error` means that the journal's disk is full. */

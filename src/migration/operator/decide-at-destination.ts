@@ -6,14 +6,18 @@ import { join } from "node:path";
 import { renameNoReplace, syncFolder } from "../../platform/rename.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { migratedSuffix } from "../../protocol/names.ts";
-import { Staging, stagingPath } from "../../vm/folder/staging.ts";
+import { checkLanded, Staging, stagingPath } from "../../vm/folder/staging.ts";
 import { isPublishedBy, publishedManifest } from "../destination/published-manifest.ts";
 import type { Change, Journal, SessionRecord } from "../journal/journal.ts";
 import { type DestinationAction, destinationStep } from "../ownership/destination-machine.ts";
 import type { DestinationRecord } from "../ownership/records.ts";
+import { isReleaseCode } from "../ownership/release-code.ts";
 import type { Decision } from "../ownership/source-machine.ts";
 import type { Resident } from "../providers/arrival.ts";
 import { providerOf } from "../providers/providers.ts";
+
+/** What a person shows for the word that the VM is the destination's: the source's code, or that there is none. */
+export type ReleaseProof = { code: string } | "without-code";
 
 interface Host {
   home: string;
@@ -28,6 +32,7 @@ interface Host {
 export async function decideAtDestination(
   session: string,
   decision: Decision,
+  proof: ReleaseProof | undefined,
   { home, journal }: Host,
 ): Promise<void> {
   const record = journal.find(session)!;
@@ -44,9 +49,20 @@ export async function decideAtDestination(
       },
       program: resident.program,
     },
-    { type: "decided", decision },
+    { type: "decided", decision, proven: isProven(record, proof) },
   );
   for (const action of actions) await perform(action, record, resident, journal);
+}
+
+/** Throws MigrateError "policy" if a code is given that is not the source's. */
+function isProven({ release, name }: SessionRecord, proof: ReleaseProof | undefined): boolean {
+  if (proof === undefined) return false;
+  if (proof === "without-code") return true;
+  if (release !== null && isReleaseCode(proof.code, release)) return true;
+  throw new MigrateError("policy", `that is not the code with which the source has released ${name}`, {
+    side: "destination",
+    hint: "run migrate status on the source: it shows the code of a session that is released",
+  });
 }
 
 async function perform(
@@ -72,13 +88,16 @@ async function perform(
   switch (action) {
     case "record-owner":
       // The journal may have been restored from a backup that is older than the removal of the files.
-      if (!isOurs(folderOf(record))) staging().checkPresent();
+      if (!isOurs(folderOf(record))) {
+        staging().checkPresent();
+        checkLanded(staging().folder, providerOf(record).landed(record));
+      }
       return step("owner", { phase: "handover" });
     case "record-cancelled":
       return step("cancelled", { endedAtMs: nowMs });
     case "publish-files":
       if (record.settled) return;
-      resident.relink(staging().publish(name, publishedManifest(record, nowMs), isOurs));
+      resident.relink(staging().publish(name, publishedManifest(record, nowMs, staging().stamps()), isOurs));
       return;
     case "run-vm":
       return resident.resume();
@@ -129,6 +148,15 @@ function refused({ name, state, store, session }: SessionRecord, refusal: Destin
         side,
         hint: "it stands still at the source, whole: say --owner source there, and here",
       });
+    case "refuse-unproven":
+      return new MigrateError(
+        "policy",
+        `${name} is whole here, and nothing shows that the source has let go of it`,
+        {
+          side,
+          hint: "give the code that migrate status shows on the source (--code CODE). If the source is gone for good, --without-code does without: should the VM run there, or be started there again, it then runs twice",
+        },
+      );
     case "refuse-too-late":
       return new MigrateError("policy", `${name} is ${state}; that cannot be taken back`, { side });
     case "refuse-maybe-released":

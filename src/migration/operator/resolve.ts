@@ -18,7 +18,7 @@ import type { Observer } from "../report/events.ts";
 import { applyLocally, type LocalOptions } from "../source/apply-locally.ts";
 import { lockSession } from "../source/session-lock.ts";
 import { Source } from "../source/source.ts";
-import { decideAtDestination } from "./decide-at-destination.ts";
+import { decideAtDestination, type ReleaseProof } from "./decide-at-destination.ts";
 import { type SessionRow, sessionRow } from "./status.ts";
 
 export interface ResolveOptions {
@@ -30,6 +30,8 @@ export interface ResolveOptions {
    * asked.
    */
   decision?: Exclude<Decision, "ask"> | undefined;
+  /** At the destination, with the decision "destination": what shows that the source has released the VM. */
+  proof?: ReleaseProof | undefined;
   insecure: boolean;
   passphrase: () => Promise<string>;
   retryForMs: number;
@@ -47,7 +49,7 @@ export async function resolveSession(options: ResolveOptions, observe: Observer)
   try {
     const { session, side } = findSession(journal, options.session);
     if (side === "source") await resolveSource(session, { home, journal, options, observe });
-    else await decideAtDestination(session, options.decision ?? "ask", { home, journal });
+    else await decideAtDestination(session, options.decision ?? "ask", options.proof, { home, journal });
     return sessionRow(journal.find(session)!);
   } finally {
     journal.close();

@@ -29,6 +29,8 @@ export interface SessionRow {
   createdAtMs: number;
   updatedAtMs: number;
   endedAtMs?: number;
+  /** Of a session that this host has released: what shows so at the destination (`resolve --code`). */
+  releaseCode?: string;
 }
 
 /** Returns this host's sessions that have not ended, oldest first. Throws MigrateError "home-unusable". */
@@ -85,6 +87,9 @@ export function sessionRow(record: SessionRecord): SessionRow {
     createdAtMs: record.createdAtMs,
     updatedAtMs: record.updatedAtMs,
     ...(record.endedAtMs === null ? {} : { endedAtMs: record.endedAtMs }),
+    ...(side === "source" && state === "released" && record.release !== null
+      ? { releaseCode: record.release }
+      : {}),
   };
 }
 

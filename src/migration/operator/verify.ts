@@ -47,7 +47,7 @@ export async function verifyVm(folder: string, progress: VerifyProgress): Promis
     const size = sizeOf(path);
     let actual: string | null = null;
     if (size !== null) {
-      const tags = await tagsOf(realpathSync(path), i, size, tagKey);
+      const tags = await tagsOf({ path: realpathSync(path), file: i, bytes: size, tagKey });
       actual = tags.digest();
     }
     doneBytes += file.bytes ?? 0;

@@ -28,7 +28,8 @@ export type DestinationEvent =
   | { type: "given-up" }
   /** A new process begins, and finds the session as an earlier process left it. */
   | { type: "restarted" }
-  | { type: "decided"; decision: Decision };
+  /** `proven`: the person has shown what only a release by the source gives, or knowingly does without. */
+  | { type: "decided"; decision: Decision; proven?: boolean };
 
 /** What the destination knows of a session. */
 export interface DestinationState {
@@ -83,6 +84,7 @@ export type DestinationAction =
   | "refuse-copy"
   | "refuse-not-whole"
   | "refuse-gone"
+  | "refuse-unproven"
   | "refuse-too-late"
   | "refuse-maybe-released"
   | "refuse-open";
@@ -115,7 +117,7 @@ export function destinationStep(state: DestinationState, event: DestinationEvent
     case "restarted":
       return inDoubt ? stay("report-doubt") : restarted(state);
     case "decided":
-      return decided(state, event.decision, inDoubt);
+      return decided(state, event.decision, inDoubt, event.proven === true);
   }
 }
 
@@ -210,7 +212,12 @@ function restarted({ record, program }: DestinationState): DestinationStep {
   }
 }
 
-function decided(state: DestinationState, decision: Decision, inDoubt: boolean): DestinationStep {
+function decided(
+  state: DestinationState,
+  decision: Decision,
+  inDoubt: boolean,
+  proven: boolean,
+): DestinationStep {
   const { record, mode, program, witness } = state;
   const stay = (...actions: DestinationAction[]): DestinationStep => ({ record, actions });
   switch (decision) {
@@ -221,6 +228,8 @@ function decided(state: DestinationState, decision: Decision, inDoubt: boolean):
         return stay("refuse-not-whole");
       }
       if (program === "gone" && !inDoubt) return stay("refuse-gone");
+      // The source may run it still: a person who has not asked there cannot know.
+      if (record === "ready" && !inDoubt && !proven) return stay("refuse-unproven");
       return {
         record: "owner",
         actions: [

@@ -40,6 +40,8 @@ type LinkEvent =
   | { type: "accepted"; state: "receiving" | "owner" | "published" | "cancelled" }
   /** Every chunk has been acknowledged. */
   | { type: "transferred" }
+  /** QEMU has made files longer as it closed them: they have to be offered again. */
+  | { type: "grown" }
   /** The destination has everything durable, and its digest equals ours. */
   | { type: "ready" }
   | { type: "owned" }
@@ -157,6 +159,9 @@ export function sourceStep(state: SourceState, event: SourceEvent): SourceStep {
 
     case "transferred":
       return state.phase === "stop-and-copy" ? to("seal", "send-seal") : stay("refuse");
+
+    case "grown":
+      return state.phase === "stop-and-copy" ? to("prepare", "send-offer") : stay("refuse");
 
     case "ready":
       if (state.phase !== "seal") return stay("refuse");

@@ -61,7 +61,7 @@ export interface Arrival {
    * Compares the received streams with the source's results in SEAL, and waits until the VM is whole and
    * durable. Throws MigrateError.
    */
-  seal(sent: NonNullable<MessageBody<"seal">["streams"]>): Promise<void>;
+  seal(sent: Pick<MessageBody<"seal">, "streams" | "paused">): Promise<void>;
   /** Throws NeverRan, or MigrateError "store-failed", if the VM could not be resumed here. */
   checkReady(): Promise<void>;
   /** Tells the programs that have the VM's files open that its folder has its final name. Idempotent. */

@@ -33,8 +33,8 @@ export interface Candidate {
    */
   isIt(record: SessionRecord): boolean;
   /**
-   * True if the VM cannot be opened because this session moved it away. Not for a socket's path: another VM may
-   * have it by now.
+   * True if the session was about this VM, or about what was called so, now that it cannot be opened. Of a socket's
+   * path that is so only while nobody listens on it: another VM may have it by now.
    */
   wasMovedBy(record: SessionRecord): boolean;
   /** Opens the VM and changes nothing. Throws MigrateError "vm-invalid", "policy" or "not-owner". */
@@ -60,10 +60,10 @@ export interface OpenedVm {
 export interface Departure {
   /** What goes as chunks, in the order of the record's files. */
   readonly files: OpenFiles;
-  /** Bytes that each of these files occupies on this host's disk. */
-  readonly allocatedBytes: readonly number[];
   /** What OFFER carries beside the files; undefined if the VM is only files. */
   readonly machine: OfferedMachine | undefined;
+  /** True if the VM is paused, and is to stay so wherever it is then; undefined if it is only files. */
+  readonly isPaused: boolean | undefined;
   /** What goes as streams. */
   readonly streamed: readonly StreamedPart[];
   /** True if the VM runs while most of it is sent. */
@@ -80,9 +80,21 @@ export interface Departure {
   readonly stoppedAtMs: number | undefined;
   /** How long the link may be lost before it is better to resume the VM here, in milliseconds. */
   readonly patienceMs: number;
-  /** Ensures that what goes as chunks no longer changes. Idempotent. Throws MigrateError. */
+  /**
+   * Throws MigrateError "vm-running" or "vm-busy", naming file and holder, if anybody but the VM itself uses its
+   * files. Returns what could not be looked at, as a sentence for the person; null if all could.
+   */
+  requireUnheld(): string | null;
+  /** Called whenever the journal is to keep something else of the VM (`Facts.kept`). */
+  onKept(keep: (kept: object) => void): void;
+  /**
+   * Ensures that what goes as chunks no longer changes: from then on `files` tell what is to be offered. Idempotent.
+   * Throws MigrateError.
+   */
   standStill(): Promise<void>;
-  /** Returns the numbers of the files that were written since the last call; these have to be sent again. */
+  /** The last look before the release. Throws MigrateError if the VM does not stand still. */
+  requireStill(): Promise<void>;
+  /** Returns the numbers of the files that were written since the last call (or `standStill`), which may be longer now. */
   rewritten(): number[];
   /** Sentences on what will be different at the destination, which has accepted the offer with this. */
   changes(accepted: Pick<MessageBody<"accept">, "cards">): readonly string[];

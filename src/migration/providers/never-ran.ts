@@ -2,7 +2,7 @@
 import { MigrateError } from "../../protocol/errors.ts";
 
 export class NeverRan extends MigrateError {
-  constructor(message: string, cause?: unknown) {
-    super("qemu-failed", message, { side: "destination", cause });
+  constructor(message: string, cause?: unknown, code: "qemu-failed" | "store-failed" = "qemu-failed") {
+    super(code, message, { side: "destination", cause });
   }
 }

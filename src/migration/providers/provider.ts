@@ -1,5 +1,8 @@
 /** What each kind of VM provides: how its sessions end at the source, and how such a VM arrives. */
+import type { ImageFormat } from "../../protocol/disk-head.ts";
+import type { MessageBody } from "../../protocol/messages.ts";
 import type { Offer } from "../../protocol/offer.ts";
+import type { Landed } from "../../vm/folder/staging.ts";
 import type { SessionRecord } from "../journal/journal.ts";
 import type { Arrival, ArrivalOptions, Offered, Resident } from "./arrival.ts";
 import type { Departure } from "./departure.ts";
@@ -14,14 +17,24 @@ export interface LandingPolicy {
 export interface CheckedOffer {
   /** Bytes of the whole VM, RAM included. */
   bytes: number;
-  /** Bytes that it needs on the store's disk. */
-  roomBytes: number;
+}
+
+/** A part of a VM that comes to lie in the store. */
+export interface StoredPart {
+  bytes: number;
+  /** Bytes of it that hold data; unknown for a session that version 0.1.0 began. */
+  allocatedBytes?: number | undefined;
+}
+
+/** Bytes that these parts need on the store's disk: holes need no room, whatever a file's size. Pure. */
+export function roomOf(parts: readonly StoredPart[]): number {
+  return parts.reduce((sum, { bytes, allocatedBytes = 0 }) => sum + Math.min(allocatedBytes, bytes), 0);
 }
 
 /** What vm.json contains beside the files that came as chunks. */
 export interface PublishedParts {
-  /** Names of disks that came as streams. */
-  disks: readonly string[];
+  /** Disks that came as streams, and what they were made as. */
+  disks: readonly { name: string; format: ImageFormat }[];
   /** What a QEMU is started with for it; absent if it is files alone. */
   definition?: Record<string, unknown>;
   /** True if the files change as soon as the VM runs: recorded digests would then raise false alarms. */
@@ -45,6 +58,10 @@ export interface Provider {
   retire(record: SessionRecord, home: string, departure?: Departure): Promise<void>;
   /** Source: the files that belong to this VM alone: path and identity of each. */
   ownFiles(record: SessionRecord): { path: string; identity: string }[];
+  /** Source: what of the VM stays here on the person's word, and what becomes of it here, as parts of sentences. */
+  leftBehind(record: SessionRecord): readonly { what: string; fate: string }[];
+  /** What the digest of a session is about, as the end of a sentence; undefined if it is the VM's files. */
+  provenOf(record: SessionRecord): string | undefined;
   /** How long the destination may take to answer, in milliseconds; undefined if there is no limit. */
   answerMs(record: SessionRecord): number | undefined;
   /** True if the VM runs at the destination, false if it is paused there; undefined if it is only files. */
@@ -52,10 +69,20 @@ export interface Provider {
 
   /** Destination: what the journal keeps of an offer. */
   keep(offer: Offer): object | null;
+  /** Destination: true if a repeated offer has the same of what is kept of it. */
+  sameKept(record: SessionRecord, offer: Offer): boolean;
+  /** Destination: paths below the VM's folder of the files that do not change before it is owned. */
+  sealedPaths(record: SessionRecord): string[];
+  /** Destination: what is to be kept once the VM was sealed; `landed` are the files at `sealedPaths`. */
+  sealed(record: SessionRecord, seal: MessageBody<"seal">, landed: Landed): object;
+  /** Destination: the files that were sealed; none if that was done by an earlier version. */
+  landed(record: SessionRecord): Landed;
   /**
    * Destination: checks an offer, before anything is made for it. Throws MigrateError "policy" or "limit".
    */
   check(offer: Offer, policy: LandingPolicy): CheckedOffer;
+  /** Destination: what of a session comes to lie in the store. */
+  stored(record: SessionRecord): StoredPart[];
   arrive(offered: Offered, policy: LandingPolicy, options: ArrivalOptions): Arrival;
   resident(record: SessionRecord, home: string): Resident;
   published(record: SessionRecord): PublishedParts;

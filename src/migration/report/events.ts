@@ -2,7 +2,9 @@
  * What a running migration reports to its observer. These objects are the `--json` output as they stand, and
  * the only thing from which the terminal draws; a field may be added, but is never renamed.
  */
+
 import type { ErrorCode, Side } from "../../protocol/errors.ts";
+import type { ReadBack } from "../../protocol/offer.ts";
 import type { Mode, Phase } from "../ownership/phases.ts";
 
 export interface FileProgress {
@@ -113,8 +115,17 @@ export type MigrationEvent =
       /** Source only: bytes of data that occur in the VM more than once, and were not sent again. */
       repeatedBytes: number;
       seconds: number;
-      /** sha256:<64 hex digits> over the VM's files, checked by both sides. */
+      /** sha256:<64 hex digits> over the VM's files and streams, checked by both sides. */
       digest: string;
+      /**
+       * From where the destination has read back the files that it had written, before it said that it had them:
+       * "none" if it has compared what arrived alone; absent if an earlier process was told.
+       */
+      readBack?: ReadBack;
+      /** What the digest is about, as the end of a sentence; absent if it is the VM's files. */
+      proven?: string;
+      /** Source only: what of the VM did not move, as the person allowed. */
+      leftBehind?: string[];
       owner: Side;
       /**
        * Only for a VM that ran: from its stop at the source until the destination answered that it runs, on

@@ -1,4 +1,5 @@
 /** The last event of a session, the same on both sides. */
+import type { ReadBack } from "../../protocol/offer.ts";
 import type { SessionRecord } from "../journal/journal.ts";
 import type { MigrationEvent } from "./events.ts";
 
@@ -16,6 +17,11 @@ export function reportOf(
     downtimeMs?: number | undefined;
     /** True if the VM runs where it arrived; undefined if it is only files. */
     runs: boolean | undefined;
+    /** Undefined if it is not known: an earlier process was told. */
+    readBack?: ReadBack | undefined;
+    /** What the digest is about, if it is not the files. */
+    proven?: string | undefined;
+    leftBehind?: readonly string[];
   },
 ): Report {
   return {
@@ -33,6 +39,9 @@ export function reportOf(
     digest: record.digest ?? "",
     ...(figures.downtimeMs === undefined ? {} : { downtimeMs: figures.downtimeMs }),
     ...(figures.runs === undefined ? {} : { runs: figures.runs }),
+    ...(figures.readBack === undefined ? {} : { readBack: figures.readBack }),
+    ...(figures.proven === undefined ? {} : { proven: figures.proven }),
+    ...(figures.leftBehind?.length ? { leftBehind: [...figures.leftBehind] } : {}),
     owner: record.mode === "move" ? "destination" : "source",
     after: record.mode === "copy" ? "copy" : record.after,
   };

@@ -8,6 +8,7 @@ import { MigrateError } from "../../protocol/errors.ts";
 import { releaseMark } from "../../vm/folder/release-mark.ts";
 import type { Journal, SessionRecord } from "../journal/journal.ts";
 import type { Mode } from "../ownership/phases.ts";
+import { newReleaseCode } from "../ownership/release-code.ts";
 import type { Candidate, OpenedVm } from "../providers/departure.ts";
 import { providerOf } from "../providers/providers.ts";
 import { applyLocally, believeFiles, type LocalOptions } from "./apply-locally.ts";
@@ -65,7 +66,11 @@ export async function claimSession(
     if (opened === undefined) {
       if (problem === undefined) opened = await candidate.open();
       else {
-        if (options.mode === "move") requireNotMoved(journal, candidate.wasMovedBy);
+        if (options.mode === "move") {
+          // The last session of it tells; whatever was there before that came back, or was another VM.
+          const last = journal.all("source").find(candidate.wasMovedBy);
+          if (last !== undefined && isMovedAway(last)) throw movedAway(last);
+        }
         throw problem;
       }
     }
@@ -172,6 +177,7 @@ function newRecord(
     doneBytes: 0,
     wireBytes: 0,
     provider,
+    release: newReleaseCode(),
     settled: false,
     acknowledged: false,
     createdAtMs: nowMs,
@@ -184,13 +190,18 @@ function newRecord(
  * Throws MigrateError "not-owner" if a VM that `isIt` recognises was moved away, according to the journal.
  */
 function requireNotMoved(journal: Journal, isIt: (record: SessionRecord) => boolean): void {
-  const gone = journal
-    .all("source")
-    .find((record) => record.mode === "move" && record.state === "confirmed" && isIt(record));
-  if (gone === undefined) return;
-  throw new MigrateError("not-owner", `${gone.name} was moved to ${gone.address} and is owned there`, {
+  const gone = journal.all("source").find((record) => isMovedAway(record) && isIt(record));
+  if (gone !== undefined) throw movedAway(gone);
+}
+
+function isMovedAway({ mode, state }: SessionRecord): boolean {
+  return mode === "move" && state === "confirmed";
+}
+
+function movedAway({ name, address, session }: SessionRecord): MigrateError {
+  return new MigrateError("not-owner", `${name} was moved to ${address} and is owned there`, {
     side: "source",
-    hint: `see \`migrate history\`; session ${gone.session.slice(0, 12)}`,
+    hint: `see \`migrate history\`; session ${session.slice(0, 12)}`,
   });
 }
 

@@ -4,17 +4,25 @@ import type { HeartbeatTiming } from "../../channel/control-link.ts";
 import { loadIdentity } from "../../channel/identity.ts";
 import { parseTicket, type Ticket } from "../../channel/ticket.ts";
 import { openHome } from "../../home/home.ts";
+import { requireOpenFiles } from "../../platform/process-limits.ts";
 import { MigrateError } from "../../protocol/errors.ts";
+import type { VerifyKind } from "../../protocol/offer.ts";
 import type { Compression } from "../../transfer/compression/compression.ts";
-import { Journal, type WriteHook } from "../journal/journal.ts";
+import { Journal, type SessionRecord, type WriteHook } from "../journal/journal.ts";
 import { candidateOf, type VmSpec } from "../providers/candidates.ts";
 import type { Departure, OpenedVm } from "../providers/departure.ts";
+import { requireRetirable } from "../providers/files/retire.ts";
 import { providerOf } from "../providers/providers.ts";
 import type { Observer } from "../report/events.ts";
 import type { Report } from "../report/report.ts";
 import { applyLocally, type LocalOptions } from "./apply-locally.ts";
 import { type Claim, claimSession } from "./claim.ts";
 import { Source } from "./source.ts";
+
+/** Files and connections that a source has open beside the VM's files, with all its lanes and streams. */
+const ownOpenFiles = 64;
+/** The session's own descriptor of a file, the one lent to the lanes, and one for a moment's look. */
+const openFilesOfFile = 3;
 
 export interface SendOptions {
   home: string;
@@ -28,10 +36,14 @@ export interface SendOptions {
   compression: Compression;
   /** Name of a VM in the destination's store that has much in common with this one. */
   base?: string | undefined;
+  /** Whether the destination reads back what it has written before the VM is released. */
+  verify?: VerifyKind | undefined;
   after: "keep" | "rename" | "delete";
   copy: boolean;
   /** How long a lost link is retried, in milliseconds since the last progress. */
   retryForMs: number;
+  /** Retry for as long also if no link has ever stood: the destination may be about to start. */
+  waitsForFirst?: boolean | undefined;
   insecure: boolean;
   passphrase: () => Promise<string>;
   /**
@@ -56,7 +68,9 @@ export async function sendVm(options: SendOptions, observe: Observer): Promise<R
   const mode = options.copy ? "copy" : "move";
   const candidate = candidateOf(options.vm, { home, bandwidthBytesPerSec, retryForMs, mode });
   const identity = options.insecure ? null : await loadIdentity(home, { passphrase: options.passphrase });
-  const journal = Journal.open(home, options.onJournalWrite);
+  const waiting = () =>
+    observe({ event: "notice", message: "another program has the journal locked: waiting for it" });
+  const journal = Journal.open(home, options.onJournalWrite, { waiting });
   const { timing } = options;
   const local = { home, journal, identity: async () => identity, observe, now: () => Date.now(), timing };
   try {
@@ -88,6 +102,7 @@ async function sendClaimed(
 ): Promise<Report> {
   const { home, journal, observe, now } = local;
   const departure = opened === null ? null : departOrForget(opened, session, local);
+  if (departure !== null) tellLeftBehind(journal.find(session)!, observe);
   try {
     return await new Source({ ...options, home, journal, session, departure, observe, now }).run();
   } catch (thrown) {
@@ -105,13 +120,34 @@ async function sendClaimed(
   }
 }
 
+/** What of the VM stays here is said before anything of it goes. */
+function tellLeftBehind(record: SessionRecord, observe: Observer): void {
+  for (const { what, fate } of providerOf(record).leftBehind(record)) {
+    observe({ event: "notice", message: `${record.name} goes without ${what}, ${fate}` });
+  }
+}
+
 /**
- * Begins the departure. If the VM cannot leave, a session of which no destination has learned is forgotten.
+ * Begins the departure. If the VM cannot leave, or somebody else uses its files, a session of which no destination has learned is forgotten.
  */
-function departOrForget(opened: OpenedVm, session: string, { journal }: LocalOptions): Departure {
+function departOrForget(opened: OpenedVm, session: string, { journal, observe }: LocalOptions): Departure {
+  let departure: Departure | undefined;
   try {
-    return opened.depart(session);
+    const { files } = opened.facts;
+    const record = journal.find(session)!;
+    requireRetirable(record, providerOf(record).ownFiles(record));
+    requireOpenFiles(ownOpenFiles + openFilesOfFile * files.length, `sending a VM of ${files.length} files`);
+    departure = opened.depart(session);
+    const { streamed } = departure;
+    if (streamed.length > 0) {
+      const needed = ownOpenFiles + openFilesOfFile * (files.length + streamed.length);
+      requireOpenFiles(needed, `sending a VM of ${streamed.length - 1} disks`);
+    }
+    const notice = departure.requireUnheld();
+    if (notice !== null) observe({ event: "notice", message: notice });
+    return departure;
   } catch (thrown) {
+    departure?.close();
     if (journal.find(session)?.peer === "") journal.write("forgotten", () => journal.remove(session));
     throw thrown;
   }

@@ -7,6 +7,7 @@ import { openSourceLink, type SourceLink } from "../../channel/known-destination
 import { MigrateError } from "../../protocol/errors.ts";
 import { limits } from "../../protocol/limits.ts";
 import type { Message } from "../../protocol/messages.ts";
+import { releaseHash } from "../ownership/release-code.ts";
 import type { SourceAction, SourceEvent } from "../ownership/source-machine.ts";
 import { tellCancelled } from "./cancellation.ts";
 import { SourceFiles } from "./source-files.ts";
@@ -22,7 +23,7 @@ export class SourceAttempt {
   #aborted: MigrateError | undefined;
   readonly #abortion = Promise.withResolvers<never>();
   #laneToken = "";
-  readonly #files: SourceFiles;
+  #files: SourceFiles;
 
   constructor(session: SourceSession) {
     this.#session = session;
@@ -152,6 +153,7 @@ export class SourceAttempt {
             side: "source",
           });
         }
+        this.#session.readBack = message.body.readBack ?? "none";
         return { type: "ready" };
       case "owned":
         this.#session.resumedThere();
@@ -189,6 +191,7 @@ export class SourceAttempt {
         // The last check before the release: the files are still those that were sent, and nobody has asked
         // to stop.
         departure?.files.verify();
+        await departure?.requireStill();
         if (session.interrupted) throw session.interruption();
         session.meter.phase("handover");
         break;
@@ -209,11 +212,19 @@ export class SourceAttempt {
     if (!(await this.#steps.perform(action))) throw new MigrateError("bug", `nobody carries out ${action}`);
   }
 
-  /** Sends the offer, and receives which parts of it the destination already has. */
+  /**
+   * Sends the offer, and receives which parts of it the destination already has. A VM that is to stand still does so
+   * first: what it was before may have changed.
+   */
   async #offer(): Promise<void> {
-    const { meter, record, options } = this.#session;
+    const session = this.#session;
+    const { meter, options } = session;
     const { link } = this.#current!;
     meter.phase("prepare");
+    await options.departure?.standStill();
+    if (options.departure !== null) session.takeSizes();
+    const { record } = session;
+    this.#files = new SourceFiles(session);
     link.onInventory = (payload) => this.#files.inventory(payload);
     link.send("offer", {
       name: record.name,
@@ -222,13 +233,16 @@ export class SourceAttempt {
       chunkBytes: limits.chunkBytes,
       tagKey: record.tagKey,
       provider: record.provider,
+      ...(record.release === null ? {} : { release: releaseHash(record.release) }),
+      ...(options.verify === undefined ? {} : { verify: options.verify }),
       ...(options.departure?.machine === undefined ? {} : { machine: options.departure.machine }),
       ...(options.base === undefined ? {} : { base: options.base }),
-      files: record.files.map(({ kind, name, bytes }, i) => ({
+      files: record.files.map(({ kind, name, bytes, format }, i) => ({
         kind,
         name,
         bytes,
-        allocatedBytes: options.departure?.allocatedBytes[i] ?? 0,
+        ...(format === undefined ? {} : { format }),
+        allocatedBytes: options.departure?.files.allocatedBytes(i) ?? 0,
       })),
     });
     const { body } = await link.expect("accept");
@@ -257,9 +271,9 @@ export class SourceAttempt {
       laneToken: this.#laneToken,
     });
     if (this.#aborted) this.#transferring.abort(this.#aborted);
-    await this.#transferring.run();
+    const outcome = await this.#transferring.run();
     this.#transferring = undefined;
-    await this.#step({ type: "transferred" });
+    await this.#step({ type: outcome });
   }
 
   #seal(): void {
@@ -270,7 +284,16 @@ export class SourceAttempt {
     const { vm: digest, files } = session.digests();
     session.write("sealed", { digest, phase: "seal" });
     const streams = departure?.streams && [...departure.streams];
-    this.#current!.link.send("seal", { digest, files, ...(streams === undefined ? {} : { streams }) });
+    const paused = departure?.isPaused;
+    this.#current!.link.send("seal", {
+      digest,
+      files,
+      ...(streams === undefined ? {} : { streams }),
+      ...(paused === undefined ? {} : { paused }),
+    });
+    // Somebody may have come since the move began. The destination is at work meanwhile: a VM that stands still
+    // does not wait for this.
+    departure?.requireUnheld();
   }
 
   #refusal(event: SourceEvent): MigrateError {

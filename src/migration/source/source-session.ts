@@ -5,6 +5,7 @@ import type { HeartbeatTiming } from "../../channel/control-link.ts";
 import type { Identity } from "../../channel/identity.ts";
 import type { Ticket } from "../../channel/ticket.ts";
 import { MigrateError } from "../../protocol/errors.ts";
+import type { ReadBack, VerifyKind } from "../../protocol/offer.ts";
 import { SourceTags } from "../../transfer/chunks/source-tags.ts";
 import { streamParts, vmDigest } from "../../transfer/chunks/tag-table.ts";
 import type { Compression } from "../../transfer/compression/compression.ts";
@@ -29,7 +30,11 @@ export interface SourceOptions {
   compression: Compression;
   /** Name of a VM in the destination's store that has much in common with this one. */
   base?: string | undefined;
+  /** Whether the destination reads back what it has written. */
+  verify?: VerifyKind | undefined;
   retryForMs: number;
+  /** Retry for as long also if no link has ever stood. */
+  waitsForFirst?: boolean | undefined;
   signal: AbortSignal;
   timing?: HeartbeatTiming | undefined;
   observe: Observer;
@@ -54,11 +59,32 @@ export class SourceSession {
    * How long the VM ran nowhere, in milliseconds; undefined until the destination answers that it runs there.
    */
   downtimeMs: number | undefined;
+  /** As READY told it. */
+  readBack: ReadBack | undefined;
 
   constructor(options: SourceOptions) {
     this.options = options;
     this.meter = new ProgressMeter(this.record, options.observe, options.journal, options.now);
     this.tags = this.record.files.map(({ bytes }) => new SourceTags(bytes));
+    options.departure?.onKept((kept) => this.write("kept", { kept }));
+  }
+
+  /**
+   * Records the sizes of the files as the departure has them now. Returns false if they are those of the record: of
+   * a VM that stood still from the beginning they are.
+   */
+  takeSizes(): boolean {
+    const { files, bytes } = this.record;
+    const now = files.map((_, i) => this.options.departure!.files.bytes(i));
+    if (files.every((file, i) => file.bytes === now[i])) return false;
+    for (const [i, file] of files.entries()) {
+      if (file.bytes !== now[i]) this.tags[i] = new SourceTags(now[i]!);
+    }
+    this.write("sizes", {
+      files: files.map((file, i) => ({ ...file, bytes: now[i]! })),
+      bytes: files.reduce((sum, file, i) => sum + now[i]! - file.bytes, bytes),
+    });
+    return true;
   }
 
   /** The session's record as it is in the journal now. */
@@ -123,11 +149,17 @@ export class SourceSession {
     const { wireBytes } = this.meter;
     if (ended) this.write("ended", { endedAtMs: now(), wireBytes });
     this.meter.finish();
-    const { chunksSent, foundBytes, repeatedBytes, downtimeMs } = this;
+    const { chunksSent, foundBytes, repeatedBytes, downtimeMs, readBack } = this;
     const { seconds } = this.meter;
-    const runs = providerOf(this.record).runsThere(this.record);
-    const figures = { wireBytes, chunksSent, foundBytes, repeatedBytes, seconds, downtimeMs, runs };
-    const report = reportOf(this.record, figures);
+    const { record } = this;
+    const provider = providerOf(record);
+    const figures = { wireBytes, chunksSent, foundBytes, repeatedBytes, seconds, downtimeMs, readBack };
+    const report = reportOf(record, {
+      ...figures,
+      runs: provider.runsThere(record),
+      proven: provider.provenOf(record),
+      leftBehind: provider.leftBehind(record).map(({ what }) => what),
+    });
     observe(report);
     return report;
   }

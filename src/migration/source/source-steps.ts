@@ -4,7 +4,7 @@
  * the journal is made here.
  */
 import { MigrateError } from "../../protocol/errors.ts";
-import { markReleased, unmarkReleased } from "../../vm/folder/release-mark.ts";
+import { markReleased, type ReleaseMark, unmarkReleased } from "../../vm/folder/release-mark.ts";
 import type { Change, Journal, SessionRecord } from "../journal/journal.ts";
 import type { SourceRecord } from "../ownership/records.ts";
 import {
@@ -126,7 +126,7 @@ export class SourceSteps {
     const { session, peer, name } = this.record;
     const unmarked = providerOf(this.record)
       .ownFiles(this.record)
-      .filter(({ path }) => !mark(path, session, peer));
+      .filter(({ path, identity }) => !mark(path, identity, { session, to: peer }));
     if (unmarked.length === 0) return;
     this.#options.observe({
       event: "notice",
@@ -158,9 +158,9 @@ function isRefusal(action: SourceAction): boolean {
   return action.startsWith("refuse");
 }
 
-function mark(path: string, session: string, to: string): boolean {
+function mark(path: string, identity: string, mark: ReleaseMark): boolean {
   try {
-    return markReleased(path, { session, to });
+    return markReleased(path, mark, identity);
   } catch {
     return false;
   }

@@ -36,24 +36,32 @@ export class SourceTransfer {
   }
 
   /**
-   * Resolves once everything is at the destination. Throws what ended the link before that, or the error of
-   * `abort`.
+   * Resolves with "transferred" once everything is at the destination, and with "grown" if files are longer now than
+   * they were offered. Throws what ended the link before that, or the error of `abort`.
    */
-  async run(): Promise<void> {
+  async run(): Promise<"transferred" | "grown"> {
     const { meter, record } = this.#session;
     const departure = this.#departure;
     meter.begin([...record.files, ...departure.streamed], []);
-    await departure.standStill();
-    // What was written before the VM stood still is read and sent below: it is not a change since then.
-    departure.rewritten();
     if (!departure.isLive) meter.phase("stop-and-copy");
+    // QEMU may have closed the VM's images while no link stood.
+    if (this.#rewritten() === "grown") return "grown";
     await this.#sendFiles();
     await this.#carry();
-    // When QEMU closes the VM's images, it may write their last metadata: those files are sent again.
-    const again = departure.rewritten();
-    if (again.length === 0) return;
+    // As it closes them, it may write their last metadata: those files are sent again.
+    const outcome = this.#rewritten();
+    if (outcome === "grown") return "grown";
+    if (outcome === "again") await this.#sendFiles();
+    return "transferred";
+  }
+
+  /** Looks which files QEMU has written since they were sent; these are read again. */
+  #rewritten(): "no" | "again" | "grown" {
+    const again = this.#departure.rewritten();
+    if (again.length === 0) return "no";
+    if (this.#session.takeSizes()) return "grown";
     this.#files.again(again);
-    await this.#sendFiles();
+    return "again";
   }
 
   get #departure(): Departure {

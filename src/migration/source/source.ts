@@ -10,7 +10,7 @@ const confirmForMs = 30_000;
 
 const firstDelayMs = 200;
 const mostDelayMs = 10_000;
-/** How many connections may fail if the session has never had one. */
+/** How many connections may fail if the session has never had one, unless it is to wait for the first. */
 const firstTries = 3;
 
 export class Source {
@@ -64,7 +64,8 @@ export class Source {
           delayMs = firstDelayMs;
         }
         const patienceMs = Math.min(retryForMs, this.#mostPatienceMs(record));
-        const hopeless = !session.linked && record.attempt <= firstTries && tries >= firstTries;
+        const isFirst = !session.linked && record.attempt <= firstTries;
+        const hopeless = isFirst && tries >= firstTries && session.options.waitsForFirst !== true;
         const over =
           hopeless ||
           session.options.departure?.failure !== undefined ||
@@ -132,7 +133,7 @@ export class Source {
         {
           side: "source",
           cause: error,
-          hint: `nothing runs it here until this is settled: run the same command again, or migrate resolve ${id}`,
+          hint: `nothing runs it here until this is settled: run the same command again, or migrate resolve ${id}. If the two hosts cannot speak any more, migrate status shows the code with which the destination takes it`,
         },
       );
     }

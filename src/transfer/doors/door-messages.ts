@@ -3,6 +3,7 @@ import type { Credentials } from "../../channel/tls.ts";
 import type { PlainError } from "../../protocol/errors.ts";
 import type { FrameName } from "../../protocol/frames.ts";
 import type { LaneGrant } from "../landing/lane-grant.ts";
+import type { TaggedFile } from "../landing/read-tags.ts";
 import type { FromReceivingLane } from "../lanes/lane-messages.ts";
 
 /** The main thread to a door of the destination. */
@@ -13,6 +14,8 @@ export type ToDoor =
       port: number;
       credentials: Credentials | null;
       maxStrangers: number;
+      /** A connection with a higher descriptor is closed at once. */
+      mostDescriptor: number;
       /** Which of how many doors this is. */
       door: number;
       doors: number;
@@ -29,6 +32,8 @@ export type ToDoor =
   | { kind: "open-stream"; conn: number; stream: StreamGrant }
   /** Closes the streams of a session, and their programs' connections, and forgets them. */
   | { kind: "drop-streams"; session: string }
+  /** Reads chunks of a file, and answers with their tags (`read-tags`). */
+  | { kind: "read-tags"; id: number; tagged: TaggedFile; first: number; count: number }
   /** Answered by the same message once everything posted before it has been. */
   | { kind: "barrier"; id: number }
   | { kind: "stop" };
@@ -74,6 +79,13 @@ export type FromDoor =
       session: string;
       token: string;
       stream: number;
+    }
+  /** The tags of the chunks that were asked for, one after the other; null if the file cannot be read. */
+  | {
+      kind: "tags-read";
+      id: number;
+      tags: Uint8Array | null;
+      error: { code: string; message: string } | null;
     }
   /** How a stream fares. Of the source's direction: what was handed on, and once it has ended its digest. */
   | {

@@ -1,17 +1,32 @@
 /** The doors of a destination for its main thread: one port, several Workers. */
 import type { Credentials } from "../../channel/tls.ts";
+import { processLimits, requireOpenFiles } from "../../platform/process-limits.ts";
 import { spawnWorker } from "../../platform/worker.ts";
 import { MigrateError } from "../../protocol/errors.ts";
+import { limits } from "../../protocol/limits.ts";
+import { TagTable } from "../chunks/tag-table.ts";
+import type { TaggedFile } from "../landing/read-tags.ts";
 import type { FromDoor, ToDoor } from "./door-messages.ts";
 
 /** Connections of one door that have not finished their TLS handshake. */
-const maxStrangers = 64;
+const mostStrangers = 64;
+/** Chunks that a door reads before it is asked for more. */
+const chunksAtOnce = 64;
+/** Files and connections that a destination needs beside those of strangers: its own, and those of a session. */
+const ownOpenFiles = 40;
+const openFilesOfDoor = 4;
+/** With fewer than these a door cannot let an honest peer in while a stranger is there. */
+const leastStrangers = 2;
+/** So many descriptors stay free whoever comes: without any the kernel hands no connection over, and asks for ever. */
+const spareOpenFiles = 4;
 
 export class DoorPool {
   readonly port: number;
   readonly #workers: Worker[];
   readonly #barriers = new Map<number, { missing: number; done: () => void }>();
   #nextBarrier = 1;
+  readonly #readings = new Map<number, PromiseWithResolvers<Uint8Array>>();
+  #nextReading = 1;
   #stopping: { missing: number; done: () => void } | undefined;
 
   private constructor(workers: Worker[], port: number) {
@@ -22,7 +37,7 @@ export class DoorPool {
   /**
    * Starts `workers` doors on host:port (port 0 takes a free one). `receive` gets every message of a door,
    * with the door's number; `broken` a Worker that died. Throws MigrateError "port-in-use"
-   * if nothing can listen there.
+   * if nothing can listen there, "usage" if this process may not have enough files open.
    */
   static async open(options: {
     host: string;
@@ -34,6 +49,12 @@ export class DoorPool {
   }): Promise<DoorPool> {
     // The doors share the port with each other (SO_REUSEPORT), and would share it with a second
     // serve of the same user as well: so it is tried alone first, once.
+    const own = ownOpenFiles + openFilesOfDoor * options.workers;
+    const { openFiles } = processLimits();
+    requireOpenFiles(own + leastStrangers * options.workers, "a destination");
+    // Half of what is left is for connections of sessions.
+    const forStrangers = Math.floor((openFiles - own) / 2 / options.workers);
+    const maxStrangers = Math.max(leastStrangers, Math.min(mostStrangers, forStrangers));
     const port = reservePort(options.host, options.port);
     const workers: Worker[] = [];
     try {
@@ -53,6 +74,7 @@ export class DoorPool {
             port,
             credentials: options.credentials,
             maxStrangers,
+            mostDescriptor: openFiles - spareOpenFiles,
             door,
             doors: options.workers,
           };
@@ -68,6 +90,7 @@ export class DoorPool {
       worker.onerror = (event) => options.broken(new Error(event.message));
       worker.onmessage = ({ data }: MessageEvent<FromDoor>) => {
         if (data.kind === "barrier") pool.#passed(data.id);
+        else if (data.kind === "tags-read") pool.#tagsRead(data);
         else if (data.kind === "stopped") pool.#stoppedOne();
         else options.receive(door, data);
       };
@@ -90,6 +113,42 @@ export class DoorPool {
       this.#barriers.set(id, { missing: this.#workers.length, done });
       this.postAll({ kind: "barrier", id });
     });
+  }
+
+  /**
+   * As `tagsOf` (landing/read-tags.ts), with all doors reading. Throws an error with the `code` of node:fs.
+   */
+  async tagsOf(tagged: TaggedFile): Promise<TagTable> {
+    const table = new TagTable(tagged.bytes);
+    let next = 0;
+    const read = async (door: number) => {
+      while (next < table.chunks) {
+        const first = next;
+        const count = Math.min(chunksAtOnce, table.chunks - first);
+        next += count;
+        const tags = await this.#tagsAt(door, tagged, first, count);
+        for (let i = 0; i < count; i++) {
+          table.set(first + i, tags.subarray(i * limits.tagBytes, (i + 1) * limits.tagBytes));
+        }
+      }
+    };
+    await Promise.all(this.#workers.map((_, door) => read(door)));
+    return table;
+  }
+
+  #tagsAt(door: number, tagged: TaggedFile, first: number, count: number): Promise<Uint8Array> {
+    const id = this.#nextReading++;
+    const reading = Promise.withResolvers<Uint8Array>();
+    this.#readings.set(id, reading);
+    this.post(door, { kind: "read-tags", id, tagged, first, count });
+    return reading.promise;
+  }
+
+  #tagsRead({ id, tags, error }: Extract<FromDoor, { kind: "tags-read" }>): void {
+    const reading = this.#readings.get(id);
+    this.#readings.delete(id);
+    if (tags !== null) reading?.resolve(tags);
+    else reading?.reject(Object.assign(new Error(error!.message), { code: error!.code }));
   }
 
   /** Takes no more connections, finishes the chunks in hand, closes. */

@@ -13,6 +13,7 @@ import type { FrameName } from "../../protocol/frames.ts";
 import { deadlines, limits } from "../../protocol/limits.ts";
 import { decodeMessage, encodeMessage, type MessageBody } from "../../protocol/messages.ts";
 import { software } from "../../protocol/software.ts";
+import { readTags } from "../landing/read-tags.ts";
 import { LaneReceiver } from "../lanes/lane-receiver.ts";
 import type { FromDoor, ToDoor } from "./door-messages.ts";
 import { type HostedStream, StreamHost } from "./stream-host.ts";
@@ -97,6 +98,9 @@ export class Door {
       case "drop-streams":
         this.#streams.drop(message.session);
         break;
+      case "read-tags":
+        void this.#readTags(message);
+        break;
       case "barrier":
         this.#post(message);
         break;
@@ -107,6 +111,18 @@ export class Door {
         for (const { link } of [...this.#visitors.values()]) link.finish();
         this.#post({ kind: "stopped" });
         break;
+    }
+  }
+
+  async #readTags({ id, tagged, first, count }: Extract<ToDoor, { kind: "read-tags" }>): Promise<void> {
+    const { tagBytes } = limits;
+    const tags = new Uint8Array(count * tagBytes);
+    try {
+      await readTags(tagged, first, count, (chunk, tag) => tags.set(tag, (chunk - first) * tagBytes));
+      this.#post({ kind: "tags-read", id, tags, error: null });
+    } catch (thrown) {
+      const { code = "EIO", message } = thrown as NodeJS.ErrnoException;
+      this.#post({ kind: "tags-read", id, tags: null, error: { code, message } });
     }
   }
 
@@ -125,6 +141,7 @@ export class Door {
         port,
         credentials: credentials ?? undefined,
         strangers,
+        mostDescriptor: message.mostDescriptor,
         accept: (link) => this.#greet(link, credentials !== null),
         rejected: (remote, error) => this.#post({ kind: "rejected", remote, error: toPlainError(error) }),
       });

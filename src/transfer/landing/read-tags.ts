@@ -6,41 +6,53 @@ import { ChunkBuffer } from "../chunks/chunk-buffer.ts";
 import { TagTable } from "../chunks/tag-table.ts";
 import { Tagger } from "../chunks/tagger.ts";
 
+/** A file of a VM to be read, and the key under which its chunks are tagged. */
+export interface TaggedFile {
+  path: string;
+  /** Its number in the VM. */
+  file: number;
+  bytes: number;
+  tagKey: Uint8Array;
+}
+
 /**
- * Reads the file number `file` of a VM and computes its tags under `tagKey`; holes cost nothing. Gives other
- * work a turn between chunks, since this may take as long as the disk is large. Throws as node:fs does.
+ * Reads a file of a VM and computes its tags; holes cost nothing. Gives other work a turn between chunks, since this
+ * may take as long as the disk is large. Throws as node:fs does.
  */
-export async function tagsOf(
-  path: string,
-  file: number,
-  bytes: number,
-  tagKey: Uint8Array,
-): Promise<TagTable> {
-  const table = new TagTable(bytes);
+export async function tagsOf(tagged: TaggedFile): Promise<TagTable> {
+  const table = new TagTable(tagged.bytes);
+  await readTags(tagged, 0, table.chunks, (chunk, tag) => table.set(chunk, tag));
+  return table;
+}
+
+/** The same of `count` chunks from `first` on; `take` is called for each that is not a hole, in order. */
+export async function readTags(
+  { path, file, bytes, tagKey }: TaggedFile,
+  first: number,
+  count: number,
+  take: (chunk: number, tag: Uint8Array) => void,
+): Promise<void> {
   const tagger = new Tagger(tagKey);
   const buffer = new ChunkBuffer();
+  const last = first + count;
   const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
   try {
-    let chunk = 0;
-    while (chunk < table.chunks) {
+    let chunk = first;
+    while (chunk < last) {
       const dataAt = nextData(fd, chunk * limits.chunkBytes);
       if (dataAt === null) break;
       chunk = Math.floor(dataAt / limits.chunkBytes);
-      const end = Math.min(
-        table.chunks,
-        Math.ceil(Math.max(nextHole(fd, dataAt), dataAt + 1) / limits.chunkBytes),
-      );
+      const end = Math.min(last, Math.ceil(Math.max(nextHole(fd, dataAt), dataAt + 1) / limits.chunkBytes));
       for (; chunk < end; chunk++) {
         const length = chunkLength(bytes, chunk);
         readFully(fd, buffer.dataRoom(length), chunk * limits.chunkBytes);
-        table.set(chunk, tagger.tag(file, chunk, buffer.pack(length).body));
+        take(chunk, tagger.tag(file, chunk, buffer.pack(length).body));
         if (chunk % 8 === 7) await new Promise<void>((turn) => setImmediate(turn));
       }
     }
   } finally {
     closeSync(fd);
   }
-  return table;
 }
 
 function readFully(fd: number, room: Buffer, offset: number): void {

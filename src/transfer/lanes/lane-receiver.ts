@@ -14,6 +14,7 @@ import { type Chunk, type Packed, parseChunk, type Received, tagHolds } from "..
 import { ChunkBuffer } from "../chunks/chunk-buffer.ts";
 import { Tagger } from "../chunks/tagger.ts";
 import { ChunkWriter, type Share } from "../landing/chunk-writer.ts";
+import { checkHead } from "../landing/image-head.ts";
 import type { LaneGrant } from "../landing/lane-grant.ts";
 import { storeFailure } from "../landing/store-failure.ts";
 import { SlowReads } from "../reuse/repeats/slow-reads.ts";
@@ -54,6 +55,7 @@ export class LaneReceiver {
   readonly #failed: (error: MigrateError) => void;
   readonly #tagger: Tagger;
   readonly #fileBytes: number[];
+  readonly #files: LaneGrant["files"];
   readonly #writer: ChunkWriter;
   readonly #received: Received;
   /** If repeats have to be read from a disk, the source is asked to send: other connections of this thread would wait. */
@@ -81,6 +83,7 @@ export class LaneReceiver {
     this.#post = post;
     this.#failed = failed;
     this.#tagger = new Tagger(grant.tagKey);
+    this.#files = grant.files;
     this.#fileBytes = grant.files.map(({ bytes }) => bytes);
     this.#writer = new ChunkWriter(grant);
     this.#received = {
@@ -94,7 +97,7 @@ export class LaneReceiver {
 
   /**
    * Takes a frame of the source. Throws MigrateError: "protocol" for what makes no sense, "integrity"
-   * for a chunk whose tag is wrong, "no-room" or "store-failed" if it cannot be written.
+   * for a chunk whose tag is wrong, "vm-invalid" for the head of an image that it may not have, "no-room" or "store-failed" if it cannot be written.
    */
   frame(name: FrameName, payload: Buffer): void {
     this.#reads.begin();
@@ -212,6 +215,7 @@ export class LaneReceiver {
 
   /** Writes a chunk whose tag holds; `found` are blocks of an assembled one that lie in the store as well. */
   #write(chunk: Chunk, found: readonly (FoundBlock | null)[] = []): void {
+    checkHead(chunk, this.#files[chunk.file]!);
     // No longer than the chunk is: the last block of a file may be short, and the file must not grow.
     const plain = this.#plain?.subarray(0, chunkLength(this.#fileBytes[chunk.file]!, chunk.chunk));
     const share: Share = (fd, offset) => {

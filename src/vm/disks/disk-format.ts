@@ -1,76 +1,88 @@
 /**
- * What a disk image is, as far as a move must know: whether the file is the whole disk.
- * QEMU docs/interop/qcow2.rst, "Header": all numbers big-endian.
+ * What a disk image is, as far as a move must know. Its format is declared, by QEMU, by vm.json or by a person; the
+ * bytes are asked only where nobody did, and then refused if they look like more than they may be: on a raw disk a
+ * guest writes them.
  */
-import { closeSync, openSync, readSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
+import {
+  diskHeadBytes,
+  foreignFault,
+  foreignTrailer,
+  type HeadFault,
+  headFault,
+  type ImageFormat,
+  readQcow2Head,
+} from "../../protocol/disk-head.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 
-export interface DiskFormat {
-  /** "raw" also stands for every format that is not looked into. */
-  format: "raw" | "qcow2";
-  /** Part of the disk is in another image. */
-  backingFile: boolean;
-  /** The disk's content is in another file, and this one holds tables alone. */
-  dataFile: boolean;
-  /** The size that the guest sees; absent for raw, where it is the file's own. */
-  virtualBytes?: number;
+export type { ImageFormat } from "../../protocol/disk-head.ts";
+
+export interface ImageCheck {
+  /** What the sentence of a refusal calls the image. */
+  shownAs: string;
+  /** What it was declared to be; undefined if nobody has. */
+  declared: ImageFormat | undefined;
+  /** How a person declares it raw, for the hint: "give it with --raw-disk". */
+  declareRaw?: string;
+  /** True if a QEMU of ours opens it, which has no key for an encrypted image. */
+  forQemu?: boolean;
 }
 
-const magic = Buffer.from([0x51, 0x46, 0x49, 0xfb]);
-const versionAt = 4;
-const backingFileOffsetAt = 8;
-const virtualSizeAt = 24;
-/** A version 2 header ends here; in version 3 the incompatible features (u64) follow. */
-const version2Bytes = 72;
-const incompatibleFeaturesAt = 72;
-const version3Bytes = 104;
-/** Incompatible feature bit 2: external data file. */
-const externalDataFile = 1n << 2n;
-
-const raw: DiskFormat = { format: "raw", backingFile: false, dataFile: false };
-
 /**
- * Reads the head of a disk image, given by descriptor or path. A file that only begins like a qcow2
- * image (an unknown version, a header cut short) is raw: it is moved byte by byte in any case.
- * Throws as node:fs does.
+ * Returns the format of a disk image, by path (a link at its end is not followed) or open. One that is declared raw
+ * is not read. Throws MigrateError "vm-invalid" for an image that names another file, that is of a format
+ * which is neither raw nor qcow2, or that is not what it was declared to be; and as node:fs does.
  */
-export function readDiskFormat(disk: number | string): DiskFormat {
-  if (typeof disk === "number") return formatOf(disk);
-  const fd = openSync(disk, "r");
+export function checkImage(image: number | string, check: ImageCheck): ImageFormat {
+  if (check.declared === "raw") return "raw";
+  if (typeof image === "number") return formatOf(image, check);
+  const fd = openSync(image, constants.O_RDONLY | constants.O_NOFOLLOW);
   try {
-    return formatOf(fd);
+    return formatOf(fd, check);
   } finally {
     closeSync(fd);
   }
 }
 
-function formatOf(fd: number): DiskFormat {
-  const buffer = Buffer.alloc(version3Bytes);
-  const header = buffer.subarray(0, readSync(fd, buffer, 0, buffer.length, 0));
-  if (header.length < version2Bytes || !header.subarray(0, 4).equals(magic)) return raw;
-  const version = header.readUInt32BE(versionAt);
-  // Version 1 (qcow) has both fields at the same offsets, and with a backing file it is not whole either.
-  if (version < 1 || version > 3 || (version === 3 && header.length < version3Bytes)) return raw;
-  const features = version === 3 ? header.readBigUInt64BE(incompatibleFeaturesAt) : 0n;
-  const virtualBytes = header.readBigUInt64BE(virtualSizeAt);
-  return {
-    format: "qcow2",
-    backingFile: header.readBigUInt64BE(backingFileOffsetAt) !== 0n,
-    dataFile: (features & externalDataFile) !== 0n,
-    ...(virtualBytes <= BigInt(Number.MAX_SAFE_INTEGER) ? { virtualBytes: Number(virtualBytes) } : {}),
-  };
+function formatOf(fd: number, check: ImageCheck): ImageFormat {
+  const head = readAt(fd, 0);
+  const fault = headFault(head, check.declared) ?? trailerFault(fd, check.declared);
+  if (fault !== null) throw refusal(fault, check);
+  const image = readQcow2Head(head);
+  if (image?.encrypted && check.forQemu) {
+    throw refusal({ says: "is encrypted, and the destination has no key for it" }, check);
+  }
+  return image === null ? "raw" : "qcow2";
 }
 
-/**
- * Refuses a disk that is not whole by itself: moved alone it would be garbage, and a path inside an
- * image is a path that a guest or a peer could have chosen. `shownAs` is what the sentence calls it.
- * Throws MigrateError "vm-invalid", and otherwise as node:fs does.
- */
-export function checkSelfContained(path: string, shownAs = path): void {
-  const { backingFile, dataFile } = readDiskFormat(path);
-  if (!backingFile && !dataFile) return;
-  const lacks = backingFile ? "has a backing file" : "keeps its data in another file";
-  throw new MigrateError("vm-invalid", `${shownAs} is not a whole disk: it ${lacks}`, {
-    hint: `Make it whole while the VM is off: qemu-img convert -O qcow2 ${shownAs} NEW.qcow2`,
+function trailerFault(fd: number, declared: ImageFormat | undefined): HeadFault | null {
+  if (declared !== undefined) return null;
+  const { size } = fstatSync(fd);
+  const foreign = size < diskHeadBytes ? null : foreignTrailer(readAt(fd, size - diskHeadBytes));
+  return foreign === null ? null : foreignFault(foreign);
+}
+
+function readAt(fd: number, at: number): Buffer {
+  const buffer = Buffer.alloc(diskHeadBytes);
+  return buffer.subarray(0, readSync(fd, buffer, 0, buffer.length, at));
+}
+
+function refusal(
+  { says, looksLike }: HeadFault,
+  { shownAs, declared, declareRaw }: ImageCheck,
+): MigrateError {
+  const convert =
+    looksLike === undefined
+      ? []
+      : [
+          `make it a whole qcow2 image while the VM is off: qemu-img convert -f ${looksLike} -O qcow2 ${shownAs} NEW.qcow2`,
+        ];
+  const declare =
+    declared === undefined && declareRaw !== undefined
+      ? [`if it is a raw disk on which a guest wrote that, ${declareRaw}`]
+      : [];
+  const hint = [...convert, ...declare].join("; ");
+  return new MigrateError("vm-invalid", `${shownAs} ${says}`, {
+    hint: hint === "" ? undefined : `${hint[0]!.toUpperCase()}${hint.slice(1)}`,
   });
 }

@@ -19,6 +19,8 @@ export interface DiskPlace {
   stamp(): string;
   /** Every byte is on the disk when this resolves (fsync(2)). */
   sync(): Promise<void>;
+  /** What is read next comes from the disk, of what is there. Throws as node:fs does. */
+  dropFromMemory(): void;
   /** The VM has its final name, and its folder is `folder`. Idempotent. */
   publish(folder: string): void;
   /** What was received is worth nothing any more. Idempotent. */

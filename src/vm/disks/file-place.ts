@@ -2,7 +2,14 @@
 import { closeSync, constants, fstatSync, ftruncateSync, lstatSync, openSync, rmSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { statBlockBytes } from "../../platform/filesystem.ts";
+import { dropFromMemory } from "../../platform/writeback.ts";
 import type { DiskPlace } from "./disk-place.ts";
+
+/** Changes whenever somebody writes to the file at `path`, replaces it or takes it away (inode(7)). */
+export function fileStamp(path: string): string {
+  const stat = lstatSync(path, { bigint: true, throwIfNoEntry: false });
+  return stat === undefined ? "gone" : `${stat.ino}:${stat.size}:${stat.mtimeNs}:${stat.ctimeNs}`;
+}
 
 export class FilePlace implements DiskPlace {
   readonly path: string;
@@ -34,8 +41,7 @@ export class FilePlace implements DiskPlace {
   }
 
   stamp(): string {
-    const stat = lstatSync(this.path, { bigint: true, throwIfNoEntry: false });
-    return stat === undefined ? "gone" : `${stat.ino}:${stat.size}:${stat.mtimeNs}:${stat.ctimeNs}`;
+    return fileStamp(this.path);
   }
 
   async sync(): Promise<void> {
@@ -44,6 +50,15 @@ export class FilePlace implements DiskPlace {
       await file.sync();
     } finally {
       await file.close();
+    }
+  }
+
+  dropFromMemory(): void {
+    const fd = openSync(this.path, constants.O_RDONLY | constants.O_NOFOLLOW);
+    try {
+      dropFromMemory(fd);
+    } finally {
+      closeSync(fd);
     }
   }
 

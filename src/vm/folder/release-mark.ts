@@ -6,6 +6,7 @@
 import { closeSync, constants, fsyncSync, openSync } from "node:fs";
 import * as v from "valibot";
 import { getAttribute, removeAttribute, setAttribute } from "../../platform/xattr.ts";
+import { identityOf, isSameFile } from "./file-identity.ts";
 
 const attribute = "user.migrate.released";
 
@@ -20,12 +21,17 @@ export type ReleaseMark = v.InferOutput<typeof schema>;
 /**
  * Writes the mark into a file or folder. It reaches the disk when the file system next commits: waiting for that
  * (fsync(2)) would write out whatever else of the file is in memory, while a VM that was stopped waits. The release
- * itself is durable in the journal by then; the mark is for a journal that is lost or restored later. Returns false
- * if the file system keeps no attributes. Throws an error with a `code` if there is no such file or it may not be
- * opened.
+ * itself is durable in the journal by then; the mark is for a journal that is lost or restored later. With `only`, an
+ * identity (file-identity.ts), no other file is marked. Returns false if the file system keeps no attributes, or it
+ * is another file. Throws an error with a `code` if there is no such file or it may not be opened.
  */
-export function markReleased(path: string, mark: ReleaseMark): boolean {
-  return withFile(path, (fd) => setAttribute(fd, attribute, JSON.stringify(mark)));
+export function markReleased(path: string, mark: ReleaseMark, only?: string): boolean {
+  return withFile(
+    path,
+    (fd) =>
+      (only === undefined || isSameFile(identityOf(fd), only)) &&
+      setAttribute(fd, attribute, JSON.stringify(mark)),
+  );
 }
 
 /** The mark of a file; null if it has none or cannot be looked at. */

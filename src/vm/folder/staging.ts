@@ -16,16 +16,20 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { renameNoReplace, syncFolder } from "../../platform/rename.ts";
+import type { ImageFormat } from "../../protocol/disk-head.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import type { FileKind } from "../../protocol/offer.ts";
 import type { DiskPlace } from "../disks/disk-place.ts";
 import { FilePlace } from "../disks/file-place.ts";
+import { fileIdentity, isSameFile } from "./file-identity.ts";
 
 export interface StagedFile {
   kind: FileKind;
   /** A checked name: see protocol/names.ts. */
   name: string;
   bytes: number;
+  /** What an image was declared to be; undefined if nothing was declared. */
+  format?: ImageFormat;
 }
 
 /** The folder of a session that is under way; the session id is hex digits and nothing else. */
@@ -41,15 +45,24 @@ export function relativePath({ kind, name }: Pick<StagedFile, "kind" | "name">):
 export class Staging {
   readonly folder: string;
   readonly store: string;
-  readonly files: readonly StagedFile[];
+  #files: readonly StagedFile[];
   /** Where the files land, in their order. */
   readonly places: readonly DiskPlace[];
 
   constructor(store: string, session: string, files: readonly StagedFile[]) {
     this.store = store;
     this.folder = stagingPath(store, session);
-    this.files = files;
+    this.#files = files;
     this.places = files.map((file) => new FilePlace(join(this.folder, relativePath(file))));
+  }
+
+  get files(): readonly StagedFile[] {
+    return this.#files;
+  }
+
+  /** The same files with other sizes; `prepare` gives them to what is there. */
+  grow(files: readonly StagedFile[]): void {
+    this.#files = files;
   }
 
   get paths(): readonly string[] {
@@ -76,10 +89,22 @@ export class Staging {
   checkPresent(): void {
     for (const [i, place] of this.places.entries()) {
       const { name, bytes } = this.files[i]!;
-      if (place.size() === bytes) continue;
-      const message = `${name} is gone from the destination's store`;
-      throw new MigrateError("store-failed", message, { side: "destination" });
+      if (place.size() !== bytes) throw gone(name);
     }
+  }
+
+  /**
+   * Which files lie at these paths below the VM's folder now, so that `checkLanded` recognises them. Throws
+   * MigrateError "store-failed" if one is gone.
+   */
+  landed(paths: readonly string[]): Landed {
+    return Object.fromEntries(
+      paths.map((path) => {
+        const identity = fileIdentity(join(this.folder, path));
+        if (identity === null) throw gone(path);
+        return [path, identity];
+      }),
+    );
   }
 
   /** Bytes that the staged files take on the disk already. */
@@ -87,9 +112,19 @@ export class Staging {
     return this.places.reduce((sum, place) => sum + place.allocatedBytes(), 0);
   }
 
+  /** What is read next of the staged files comes from the disk, if everything is there (`sync`). */
+  dropFromMemory(): void {
+    for (const place of this.places) place.dropFromMemory();
+  }
+
   /** Changes whenever somebody writes to a staged file, replaces it or takes it away. */
   stamp(): string {
-    return this.places.map((place) => place.stamp()).join(" ");
+    return this.stamps().join(" ");
+  }
+
+  /** The same of each file, in their order. */
+  stamps(): string[] {
+    return this.places.map((place) => place.stamp());
   }
 
   /** Every byte and every name of the staged files is on the disk when this resolves (fsync(2)). */
@@ -154,6 +189,25 @@ export class Staging {
   }
 }
 
+/** By a file's path below the VM's folder, its identity (file-identity.ts). */
+export type Landed = Readonly<Record<string, string>>;
+
+/**
+ * Throws MigrateError "store-failed" unless the very files that were sealed lie in `folder`: somebody may have cleaned
+ * up there, or mounted something over it.
+ */
+export function checkLanded(folder: string, landed: Landed): void {
+  for (const [path, identity] of Object.entries(landed)) {
+    if (!isSameFile(identity, fileIdentity(join(folder, path)))) throw gone(path);
+  }
+}
+
+function gone(name: string): MigrateError {
+  return new MigrateError("store-failed", `${name} is gone from the destination's store`, {
+    side: "destination",
+  });
+}
+
 function isOwnFolder(folder: string): boolean {
   const stat = lstatSync(folder, { throwIfNoEntry: false });
   return stat?.isDirectory() === true && stat.uid === process.geteuid?.();
@@ -181,7 +235,8 @@ export function makeFolder(path: string): boolean {
     if (fstatSync(fd).uid !== process.geteuid?.()) {
       throw Object.assign(new Error("the folder belongs to another user"), { code: "EACCES" });
     }
-    fchmodSync(fd, 0o700);
+    // The VM's own user may have a way in (0710, vm/confinement/vm-user.ts), which its QEMU needs as long as it runs.
+    if ((fstatSync(fd).mode & 0o067) !== 0) fchmodSync(fd, 0o700);
   } finally {
     closeSync(fd);
   }

@@ -5,8 +5,8 @@ import { statBlockBytes } from "../../platform/filesystem.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { limits } from "../../protocol/limits.ts";
 import { checkFileName, checkVmName, manifestName, migratedSuffix } from "../../protocol/names.ts";
-import type { FileKind } from "../../protocol/offer.ts";
-import { checkSelfContained } from "../disks/disk-format.ts";
+import { type FileKind, isImage } from "../../protocol/offer.ts";
+import { checkImage, type ImageFormat } from "../disks/disk-format.ts";
 import { type Manifest, readManifest, tpmFolder } from "./manifest.ts";
 
 export interface VmFile {
@@ -17,6 +17,8 @@ export interface VmFile {
   base: string;
   /** Logical size. */
   bytes: number;
+  /** Of an image: what it is, as it was declared or found to be. */
+  format?: ImageFormat;
   /** Size of the blocks it takes on the disk. */
   allocatedBytes: number;
   /** Device and inode identify the file; the time of birth shows if the inode was used again for another. */
@@ -51,7 +53,12 @@ function whyNot(thrown: unknown): string {
 }
 
 /** Describes one file, and opens it once so that one that cannot be read is known before anything is sent. */
-function describeFile(kind: FileKind, given: string, base: string, folder?: string): VmFile {
+function describeFile(
+  kind: FileKind,
+  given: string,
+  base: string,
+  { folder, declared }: { folder?: string; declared?: ImageFormat | undefined } = {},
+): VmFile {
   const wrong = checkFileName(basename(base));
   if (wrong !== null)
     throw invalid(`${given} cannot be sent under its name: ${wrong}`, "Rename or link the file.");
@@ -70,12 +77,17 @@ function describeFile(kind: FileKind, given: string, base: string, folder?: stri
   try {
     fd = openSync(path, "r");
     const stat = fstatSync(fd, { bigint: true });
-    if (kind === "disk") checkSelfContained(path, given);
+    const declareRaw =
+      folder === undefined
+        ? `give it with --raw-disk ${given}`
+        : `write "format": "raw" beside its name in ${join(folder, manifestName)}`;
+    const format = isImage(kind) ? checkImage(fd, { shownAs: given, declared, declareRaw }) : undefined;
     return {
       kind,
       path,
       base,
       bytes: Number(stat.size),
+      ...(format === undefined ? {} : { format }),
       allocatedBytes: Number(stat.blocks) * statBlockBytes,
       dev: stat.dev,
       ino: stat.ino,
@@ -117,16 +129,17 @@ function checkFiles(files: readonly VmFile[]): void {
 
 /**
  * A VM by its folder, which holds a vm.json. Sizes come from the files, not from the vm.json: a VM that
- * has run since it arrived may have grown. Throws MigrateError "vm-invalid".
+ * has run since it arrived may have grown. `withoutRam` leaves its saved RAM out, whatever lies there. Throws
+ * MigrateError "vm-invalid".
  */
-export function loadVm(path: string): Vm {
+export function loadVm(path: string, { withoutRam = false } = {}): Vm {
   let folder: string;
   try {
     folder = realpathSync(path);
     if (!statSync(folder).isDirectory()) {
       throw invalid(
         `${path} is not a folder`,
-        "Give a folder with a vm.json, or name the files: --name, --ram, --disk, --tpm-state.",
+        "Give a folder with a vm.json, or name the files: --name, --ram, --disk, --raw-disk, --tpm-state.",
       );
     }
   } catch (thrown) {
@@ -140,11 +153,15 @@ export function loadVm(path: string): Vm {
   if (!existsSync(manifestPath)) {
     throw invalid(
       `${path} has no ${manifestName}`,
-      "Write one, or name the VM's files: --name, --ram, --disk, --tpm-state.",
+      "Write one, or name the VM's files: --name, --ram, --disk, --raw-disk, --tpm-state.",
     );
   }
   const manifest = readManifest(manifestPath);
-  const files = manifest.files.map(({ kind, file }) => describeFile(kind, join(folder, file), file, folder));
+  const parts = manifest.files.filter(({ kind }) => !(withoutRam && kind === "ram"));
+  if (parts.length === 0) throw invalid(`${path} holds nothing but the VM's RAM`, "Leave out --without-ram.");
+  const files = parts.map(({ kind, file, format }) =>
+    describeFile(kind, join(folder, file), file, { folder, declared: format }),
+  );
   // The TPM of a VM that arrived while it ran is its swtpm's, which keeps its state there under names of its own.
   const tpm = join(folder, tpmFolder);
   if (manifest.definition !== undefined && existsSync(tpm) && !files.some(({ kind }) => kind === "tpm"))
@@ -164,21 +181,24 @@ export interface AdHocFiles {
   /** The saved RAM; absent if the VM is switched off. */
   ram?: string | undefined;
   disks: readonly string[];
+  /** Disks that are raw, whatever they look like. */
+  rawDisks?: readonly string[];
   /** The state folder of swtpm. */
   tpmStateDir?: string | undefined;
 }
 
 /** A VM by its files. A link is followed and keeps its own name. Throws MigrateError "vm-invalid". */
-export function adHocVm({ name, ram, disks, tpmStateDir }: AdHocFiles): Vm {
+export function adHocVm({ name, ram, disks, rawDisks = [], tpmStateDir }: AdHocFiles): Vm {
   const wrong = checkVmName(name);
   if (wrong !== null) throw invalid(`The VM cannot have this name: ${wrong}`);
   const files = [
     ...(ram === undefined ? [] : [describeFile("ram", ram, basename(resolve(ram)))]),
     ...disks.map((disk) => describeFile("disk", disk, basename(resolve(disk)))),
+    ...rawDisks.map((disk) => describeFile("disk", disk, basename(resolve(disk)), { declared: "raw" })),
     ...(tpmStateDir === undefined ? [] : tpmFiles(tpmStateDir)),
   ];
   if (files.length === 0)
-    throw invalid("The VM has no file at all", "Name some: --ram, --disk, --tpm-state.");
+    throw invalid("The VM has no file at all", "Name some: --ram, --disk, --raw-disk, --tpm-state.");
   checkFiles(files);
   return { name, files };
 }

@@ -1,6 +1,7 @@
 /** The source's files, open and watched: they must not change between the first byte and the last. */
 import { type BigIntStats, closeSync, fstatSync, openSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { statBlockBytes } from "../../platform/filesystem.ts";
 import { holdAgainstQemu, isLocked, qemuHolds } from "../../platform/locks.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import type { OpenFiles } from "./open-files.ts";
@@ -66,6 +67,14 @@ export class WatchedFiles implements OpenFiles, Disposable {
     return this.#files[index]!.fd;
   }
 
+  bytes(index: number): number {
+    return Number(this.#files[index]!.then.size);
+  }
+
+  allocatedBytes(index: number): number {
+    return Number(this.#files[index]!.then.blocks) * statBlockBytes;
+  }
+
   /**
    * Throws MigrateError "source-changed" if a file changed, shrank, grew, vanished or was replaced
    * since it was opened. A change of its rights, owner or link count counts as one (ctime of inode(7)).
@@ -77,6 +86,16 @@ export class WatchedFiles implements OpenFiles, Disposable {
         throw changed(file, "was replaced by another file");
       compare(file, then, fstatSync(fd, { bigint: true }));
     }
+  }
+
+  /**
+   * Resolves once a write from now on would give a file other times than it has: until then, one that comes right
+   * after another may leave them as they are. Throws as `verify`.
+   */
+  async settled(): Promise<void> {
+    const waitMs = Math.max(0, ...this.#files.map(({ then }) => unsettledMs(then, Date.now())));
+    if (waitMs > 0) await Bun.sleep(waitMs);
+    this.verify();
   }
 
   close(): void {
@@ -115,6 +134,21 @@ export class WatchedFiles implements OpenFiles, Disposable {
     }
     if (!held) throw running(file);
   }
+}
+
+/** Linux stamps files by its timer's ticks: 10 ms with the slowest (CONFIG_HZ_100; inode(7)). */
+const tickMs = 20;
+/** FAT counts mtime in two seconds, and older network file systems all times in whole ones. */
+const coarseTickMs = 2_000;
+const nsPerSec = 1_000_000_000n;
+
+/** For how many milliseconds from `nowMs` on a write to such a file might leave its times as they are. */
+function unsettledMs({ mtimeNs, ctimeNs }: BigIntStats, nowMs: number): number {
+  const isCoarse = mtimeNs % nsPerSec === 0n && ctimeNs % nsPerSec === 0n;
+  const stepMs = isCoarse ? coarseTickMs : tickMs;
+  const ageMs = nowMs - Number((ctimeNs > mtimeNs ? ctimeNs : mtimeNs) / 1_000_000n);
+  // Older than the step: settled. In the future: the file system's clock is another one, and its age is not known.
+  return ageMs > stepMs ? 0 : Math.min(stepMs, stepMs - ageMs);
 }
 
 /** What is compared; ctime only if it is known. */

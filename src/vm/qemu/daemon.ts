@@ -14,6 +14,7 @@ import {
 } from "../../platform/process-id.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { withoutInvisible } from "../../protocol/printable.ts";
+import { programEnvironment } from "../confinement/environment.ts";
 
 /** Longest excerpt of a log, in characters. */
 const excerptChars = 300;
@@ -25,9 +26,6 @@ const excerptLines = 3;
 const pollMs = 50;
 /** How long a process may take to end after SIGKILL, in milliseconds. */
 const forcedMs = 15_000;
-
-/** Its whole environment: no settings of ours, no secrets, messages in English. */
-const environment = { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", LANG: "C.UTF-8" };
 
 export interface Daemon {
   process: ProcessId;
@@ -42,6 +40,8 @@ export interface DaemonOptions {
   cwd: string;
   /** Path of the log file, which is made (0600) or emptied. */
   log: string;
+  /** Open files that it is handed: 3 and so on there. */
+  descriptors?: readonly number[];
 }
 
 /**
@@ -49,15 +49,15 @@ export interface DaemonOptions {
  * if there is no such program, and as node:fs does if the log cannot be made. One that ends at
  * once is no error here: `ended` tells.
  */
-export function startDaemon(argv: readonly string[], { cwd, log }: DaemonOptions): Daemon {
+export function startDaemon(argv: readonly string[], { cwd, log, descriptors = [] }: DaemonOptions): Daemon {
   const program = basename(argv[0] ?? "");
   const { O_WRONLY, O_CREAT, O_TRUNC, O_APPEND, O_NOFOLLOW } = constants;
   const stderr = openSync(log, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW, 0o600);
   try {
     const child = Bun.spawn([...argv], {
       cwd,
-      env: environment,
-      stdio: ["ignore", "ignore", stderr],
+      env: programEnvironment,
+      stdio: ["ignore", "ignore", stderr, ...descriptors],
       // setsid(2): what ends our session or our terminal does not reach it.
       detached: true,
     });

@@ -29,6 +29,7 @@ export class DiskMirror {
   readonly number: number;
   readonly #qmp: Qmp;
   readonly #node: string;
+  readonly #keepsRoom: boolean;
   readonly #target: string;
   readonly #job: string;
   readonly #ready = Promise.withResolvers<void>();
@@ -38,11 +39,15 @@ export class DiskMirror {
   #ending = false;
   #unlisten: (() => void) | undefined;
 
-  /** Takes the disk's number among those of the offer, and the name of its uppermost node. */
-  constructor(qmp: Qmp, number: number, node: string) {
+  /**
+   * Takes the disk's number among those of the offer, and the name of its uppermost node. `keepsRoom` is true if the
+   * destination's image has its room beforehand, of which zeros are to take none away.
+   */
+  constructor(qmp: Qmp, number: number, { node, keepsRoom }: { node: string; keepsRoom: boolean }) {
     this.#qmp = qmp;
     this.number = number;
     this.#node = node;
+    this.#keepsRoom = keepsRoom;
     this.#target = `${mirrorNodePrefix}${number}`;
     this.#job = `${mirrorJobPrefix}${number}`;
     this.#ready.promise.catch(() => {});
@@ -58,19 +63,18 @@ export class DiskMirror {
       if (data.device === this.#job) this.#onEvent(event, data);
     });
     void this.#qmp.closed.then((why) => this.#fail(String(why.message)));
-    await this.#qmp.execute(
-      "blockdev-add",
-      {
-        driver: "nbd",
-        "node-name": this.#target,
-        server: { type: "unix", path: socketPath },
-        export: `disk-${this.number}`,
-        // Zeros become holes there.
-        discard: "unmap",
-        "detect-zeroes": "unmap",
-      },
-      { timeoutMs: greetTimeoutMs },
-    );
+    const server = {
+      driver: "nbd",
+      server: { type: "unix", path: socketPath },
+      export: `disk-${this.number}`,
+    };
+    // Zeros become holes there, unless there are to be none: the mirror lets its target unmap what it zeroes, and a node
+    // above one that may not unmap takes that away (block/io.c, bdrv_co_pwrite_zeroes).
+    const target = this.#keepsRoom
+      ? { driver: "raw", "detect-zeroes": "on", file: { ...server, discard: "ignore" } }
+      : { ...server, discard: "unmap", "detect-zeroes": "unmap" };
+    const node = { "node-name": this.#target, ...target };
+    await this.#qmp.execute("blockdev-add", node, { timeoutMs: greetTimeoutMs });
   }
 
   /** Begins to mirror, once connected. Throws QmpError. */

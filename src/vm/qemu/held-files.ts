@@ -2,7 +2,9 @@
  * The files of a VM whose QEMU has them open: those that it never writes, and the disks of one that stands
  * held. QEMU's own locks keep others away; what QEMU itself writes shows in the files' times.
  */
-import { type BigIntStats, closeSync, fstatSync, openSync } from "node:fs";
+
+import { type BigIntStats, closeSync, constants, fstatSync, openSync } from "node:fs";
+import { statBlockBytes } from "../../platform/filesystem.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import type { OpenFiles } from "../folder/open-files.ts";
 import type { VmFile } from "../folder/vm-folder.ts";
@@ -21,12 +23,16 @@ export class HeldFiles implements OpenFiles {
     const held = new HeldFiles();
     try {
       for (const file of files) {
-        const fd = openSync(file.path, "r");
-        held.#files.push({ file, fd, before: fstatSync(fd, { bigint: true }) });
+        const fd = openSync(file.path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+        const before = fstatSync(fd, { bigint: true });
+        held.#files.push({ file, fd, before });
+        // Who runs the VM may have put another file there since it was looked at, one that QEMU may not read.
+        if (before.dev !== file.dev || before.ino !== file.ino) throw replaced(file);
       }
       return held;
     } catch (cause) {
       held.close();
+      if (cause instanceof MigrateError) throw cause;
       const code = String((cause as { code?: unknown }).code);
       throw new MigrateError("source-changed", `a file of the VM cannot be opened (${code})`, {
         side: "source",
@@ -37,6 +43,14 @@ export class HeldFiles implements OpenFiles {
 
   fd(index: number): number {
     return this.#files[index]!.fd;
+  }
+
+  bytes(index: number): number {
+    return Number(this.#files[index]!.before.size);
+  }
+
+  allocatedBytes(index: number): number {
+    return Number(this.#files[index]!.before.blocks) * statBlockBytes;
   }
 
   verify(): void {
@@ -62,6 +76,10 @@ export class HeldFiles implements OpenFiles {
   close(): void {
     for (const { fd } of this.#files.splice(0)) closeSync(fd);
   }
+}
+
+function replaced({ base }: VmFile): MigrateError {
+  return new MigrateError("source-changed", `${base} was replaced by another file`, { side: "source" });
 }
 
 function hasChanged(before: BigIntStats, now: BigIntStats): boolean {

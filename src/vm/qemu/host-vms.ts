@@ -87,6 +87,12 @@ export function describeQemu(argv: readonly string[]): Omit<HostVm, "process"> |
   };
 }
 
+/** Paths of the disk images that a QEMU's arguments (without its own name) give it, as they stand there. */
+export function diskPathsIn(argv: readonly string[]): string[] {
+  const options = optionsOf(argv);
+  return disksOf((option) => options.get(option) ?? []);
+}
+
 /** Values by the option's name, without its dashes. */
 function optionsOf(argv: readonly string[]): Map<string, string[]> {
   const options = new Map<string, string[]>();

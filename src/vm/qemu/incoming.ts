@@ -25,8 +25,22 @@ interface Status {
   running: boolean;
 }
 
-/** Makes QEMU listen for the disks and for the RAM. Throws QmpError. */
+/** The first QEMU that knows all of what follows: block-export-add (qapi/block-export.json). */
+const oldestQemu = { major: 5, minor: 2 } as const;
+
+/**
+ * Makes QEMU listen for the disks and for the RAM. Throws MigrateError "policy" if it is too old, and QmpError.
+ */
 export async function expectIncoming(qmp: Qmp, { ramPath, channels, nbd }: Incoming): Promise<void> {
+  const { major, minor } = qmp.version;
+  if (major < oldestQemu.major || (major === oldestQemu.major && minor < oldestQemu.minor)) {
+    const needed = `${oldestQemu.major}.${oldestQemu.minor}`;
+    throw new MigrateError(
+      "policy",
+      `the destination's QEMU is ${major}.${minor}; to take in a VM that runs it must be ${needed} or later`,
+      { side: "destination" },
+    );
+  }
   const capabilities = [
     { capability: "events", state: true },
     { capability: "multifd", state: channels > 0 },

@@ -2,7 +2,7 @@
 import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { peerProcess } from "../../platform/peer-process.ts";
-import { isRunning, type ProcessId, waitForEnd } from "../../platform/process-id.ts";
+import { isRunning, isSameProcess, type ProcessId, waitForEnd } from "../../platform/process-id.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { adoptDaemon, type Daemon, endDaemon, startDaemon } from "./daemon.ts";
 import { Qmp } from "./qmp/qmp.ts";
@@ -37,7 +37,7 @@ export interface RunningQemu {
 /**
  * Starts QEMU from a full argument list (the binary first), which must open a QMP server at
  * `run.socket("qmp")`. It is in a session of its own with "/" as its working directory, inherits
- * nothing of ours and is noted in the run folder. Resolves when it answers a command.
+ * nothing of ours but `descriptors`, which are 3 and so on there, and is noted in the run folder. Resolves when it answers a command.
  *
  * Throws MigrateError "qemu-failed" with its last errors if it ends before, or does not answer within
  * `timeoutMs` (15 s), and "home-unusable" if it cannot be noted; nothing is left running then.
@@ -45,11 +45,11 @@ export interface RunningQemu {
 export async function startQemu(
   argv: readonly string[],
   run: RunFolder,
-  { timeoutMs = startTimeoutMs } = {},
+  { timeoutMs = startTimeoutMs, descriptors = [] as readonly number[] } = {},
 ): Promise<RunningQemu> {
   // The socket of an earlier try must not be taken for this one's.
   rmSync(run.socket(qmpSocketName), { force: true });
-  const daemon = startDaemon(argv, { cwd: "/", log: join(run.path, qemuLogName) });
+  const daemon = startDaemon(argv, { cwd: "/", log: join(run.path, qemuLogName), descriptors });
   try {
     run.note("qemu", daemon.process);
     return running(await firstAnswer(daemon, run, timeoutMs), daemon);
@@ -71,12 +71,29 @@ export async function adoptQemu(
   const process = noteUnnoted(run) ?? run.noted()?.qemu ?? null;
   if (process === null || !isRunning(process)) return null;
   try {
-    const qmp = await Qmp.connect(run.socket(qmpSocketName), { timeoutMs });
+    const qmp = await connectTo(process, run.socket(qmpSocketName), { timeoutMs });
     return running(qmp, adoptDaemon(process, join(run.path, qemuLogName)));
   } catch (thrown) {
     if (!isRunning(process)) return null;
     throw thrown;
   }
+}
+
+/**
+ * As `Qmp.connect`, to that very process. Throws MigrateError "vm-invalid" also if another one answers: a QEMU makes
+ * its sockets itself, and one that its guest has taken over must not have us speak to others.
+ */
+export async function connectTo(
+  process: ProcessId,
+  path: string,
+  options: { timeoutMs?: number } = {},
+): Promise<Qmp> {
+  const qmp = await Qmp.connect(path, options);
+  if (qmp.peer === null || isSameProcess(qmp.peer, process)) return qmp;
+  qmp.close();
+  throw new MigrateError("vm-invalid", "Another program answers on the QMP socket of the VM's QEMU.", {
+    hint: `Look at ${path}; the VM's QEMU is process ${process.pid}.`,
+  });
 }
 
 /**

@@ -4,9 +4,12 @@
  */
 import * as v from "valibot";
 import { MigrateError } from "../../protocol/errors.ts";
+import { type MigrationSettings, setCapabilities } from "./migration-settings.ts";
 import type { Qmp, QmpEvent } from "./qmp/qmp.ts";
 
 export interface RamOptions {
+  /** What tells this migration from others (roll-back.ts). */
+  mark: string;
   /** QEMU stops the guest once it expects to be done in this time. */
   downtimeLimitMs: number;
   /** Channels beside the main one (multifd). */
@@ -78,30 +81,28 @@ export class RamMigration {
     return this.#stoppedAtMs;
   }
 
-  /** Begins to send to a unix socket, on which somebody listens. Throws QmpError. */
-  async begin(socketPath: string, options: RamOptions): Promise<void> {
-    const { downtimeLimitMs, channels, bandwidthBytesPerSec, autoConverge, pause } = options;
+  /**
+   * Begins to send to a unix socket, on which somebody listens; `settings` are QEMU's as they are. Throws QmpError.
+   */
+  async begin(socketPath: string, settings: MigrationSettings, options: RamOptions): Promise<void> {
+    const { mark, downtimeLimitMs, channels, bandwidthBytesPerSec, autoConverge, pause } = options;
     this.#qmp.onEvent((event) => this.#onEvent(event));
     void this.#qmp.closed.then(() => this.#wake());
-    const switches = {
+    // The mark comes first: whatever else of the settings is ours carries it.
+    await this.#qmp.execute("migrate-set-parameters", {
+      "tls-hostname": mark,
+      "tls-creds": "",
+      "downtime-limit": downtimeLimitMs,
+      "max-bandwidth": Math.ceil(bandwidthBytesPerSec ?? unlimitedBytesPerSec),
+      ...(channels > 0 ? { "multifd-channels": channels, "multifd-compression": "none" } : {}),
+    });
+    await setCapabilities(this.#qmp, settings, {
+      // Others may have left these switched on, and our streams cannot carry them.
+      ...Object.fromEntries(Object.keys(settings.capabilities).map((capability) => [capability, false])),
       events: true,
       "pause-before-switchover": pause,
       "auto-converge": autoConverge,
       multifd: channels > 0,
-      // Another program may have left these switched on, and our streams cannot carry them.
-      xbzrle: false,
-      "postcopy-ram": false,
-      "return-path": false,
-      compress: false,
-    };
-    await this.#qmp.execute("migrate-set-capabilities", {
-      capabilities: Object.entries(switches).map(([capability, state]) => ({ capability, state })),
-    });
-    await this.#qmp.execute("migrate-set-parameters", {
-      "downtime-limit": downtimeLimitMs,
-      "max-bandwidth": Math.ceil(bandwidthBytesPerSec ?? unlimitedBytesPerSec),
-      ...(channels > 0 ? { "multifd-channels": channels, "multifd-compression": "none" } : {}),
-      "tls-creds": "",
     });
     await this.#qmp.execute("migrate", { uri: `unix:${socketPath}` });
   }

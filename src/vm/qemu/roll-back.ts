@@ -3,6 +3,7 @@
  * what there is, so that any process may do it, whatever the one before it died of.
  */
 import { resumeGuest } from "./incoming.ts";
+import { type MigrationSettings, readSettings, restoreSettings } from "./migration-settings.ts";
 import type { Qmp } from "./qmp/qmp.ts";
 import { QmpError } from "./qmp/qmp-error.ts";
 
@@ -14,12 +15,28 @@ export const mirrorNodePrefix = "migrate-target-";
 const endTimeoutMs = 30_000;
 const pollMs = 20;
 
+/** What a move notes of a QEMU before it changes anything of it. */
+export interface BeforeMove {
+  /** The guest is to run again. */
+  wasRunning: boolean;
+  /** Absent if it was not noted: earlier versions of this program did not. */
+  before?: MigrationSettings | null;
+}
+
 /**
- * Breaks off the migration and the mirrors of this program, and resumes the VM if `wasRunning`.
- * Idempotent. Throws QmpError, also if the VM does not resume.
+ * What the migration of a session is marked with in QEMU, so that nobody else's is taken for it: the name of a TLS
+ * host, a setting that means nothing without TLS (qapi/migration.json, tls-hostname).
  */
-export async function rollBack(qmp: Qmp, wasRunning: boolean): Promise<void> {
-  await cancelMigration(qmp);
+export function moveMark(session: string): string {
+  return `migrate-${session}`;
+}
+
+/**
+ * Breaks off the migration and the mirrors of this program, restores QEMU's settings, and resumes the VM if it ran.
+ * The migration is broken off only if it carries `mark`. Idempotent. Throws QmpError, also if the VM does not resume.
+ */
+export async function rollBack(qmp: Qmp, { wasRunning, before }: BeforeMove, mark: string): Promise<void> {
+  await cancelMigration(qmp, before, mark);
   await endJobs(qmp);
   const nodes = await qmp.execute<{ "node-name"?: string }[]>("query-named-block-nodes");
   for (const { "node-name": node } of nodes) {
@@ -30,24 +47,34 @@ export async function rollBack(qmp: Qmp, wasRunning: boolean): Promise<void> {
     const resumed = await resumeGuest(qmp);
     if (resumed.outcome === "refused") throw resumed.why;
   }
-  await resetSettings(qmp);
+  const settings = before ?? defaultSettings;
+  if (before === undefined || (await readSettings(qmp)).parameters["tls-hostname"] === mark) {
+    await restoreSettings(qmp, settings);
+  }
 }
 
-/** As a QEMU has them at its start (qapi/migration.json): what a move has set must not reach whoever sends the VM next. */
-async function resetSettings(qmp: Qmp): Promise<void> {
-  const ours = ["pause-before-switchover", "auto-converge", "multifd", "late-block-activate"];
-  const capabilities = ours.map((capability) => ({ capability, state: false }));
-  await unlessRefused(qmp.execute("migrate-set-capabilities", { capabilities }));
-  const parameters = { "downtime-limit": 300, "max-bandwidth": 128 * 1024 ** 2 };
-  await unlessRefused(qmp.execute("migrate-set-parameters", parameters));
-}
+/** As a QEMU has them at its start (qapi/migration.json), of those that earlier versions of this program changed. */
+const defaultSettings: MigrationSettings = {
+  capabilities: {
+    "pause-before-switchover": false,
+    "auto-converge": false,
+    multifd: false,
+    "late-block-activate": false,
+  },
+  parameters: { "downtime-limit": 300, "max-bandwidth": 128 * 1024 ** 2 },
+};
 
-async function cancelMigration(qmp: Qmp): Promise<void> {
+async function cancelMigration(
+  qmp: Qmp,
+  before: MigrationSettings | null | undefined,
+  mark: string,
+): Promise<void> {
   const isOver = async () => {
     const { status = "none" } = await qmp.execute<{ status?: string }>("query-migrate");
     return ["none", "completed", "failed", "cancelled"].includes(status);
   };
   if (await isOver()) return;
+  if (before !== undefined && (await readSettings(qmp)).parameters["tls-hostname"] !== mark) return;
   await unlessRefused(qmp.execute("migrate_cancel"));
   await until(isOver, "the migration");
 }

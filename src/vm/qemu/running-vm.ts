@@ -3,28 +3,37 @@
  * itself reports now. If the two differ (a disk that was plugged in, a snapshot that was
  * taken) the command line is not the VM any more, and the VM is refused.
  */
-import { existsSync, readlinkSync, realpathSync, statSync } from "node:fs";
+import { existsSync, readlinkSync, realpathSync } from "node:fs";
 import { join, resolve } from "node:path";
 import * as v from "valibot";
 import { argumentsOf, type ProcessId } from "../../platform/process-id.ts";
+import { type UserRights, userOf } from "../../platform/user-rights.ts";
 import { MigrateError } from "../../protocol/errors.ts";
+import { qcow2DataBytes } from "../disks/qcow2-data.ts";
 import { type DefinitionFile, parseDefinition, type QemuDefinition } from "./definition/definition.ts";
+import { requireMovable, runState } from "./guest-watch.ts";
+import { type Hardware, hardwareOf } from "./hardware.ts";
+import { type Besides, besidesOf, dirtyBitmaps, type ImageInfo, imageInfo } from "./image-info.ts";
+import { requireUnused } from "./others-work.ts";
+import { type QemuFile, QemuFiles } from "./qemu-files.ts";
 import { Qmp } from "./qmp/qmp.ts";
 import { qmpFailure } from "./qmp/qmp-error.ts";
 import { swtpmOf } from "./swtpm.ts";
 
-export interface RunningDisk {
+export interface RunningDisk extends QemuFile {
   file: DefinitionFile;
-  /** Absolute, with all links resolved. */
-  path: string;
   /** The name of its uppermost node in QEMU. */
   node: string;
   /** The size that the guest sees. */
   bytes: number;
-  /** Bytes that it takes on this host's disk. */
-  allocatedBytes: number;
+  /** Bytes of it that hold data, whatever images of its chain they are in, and however they are compressed there. */
+  dataBytes: number;
   /** Part of it is in other images. */
   hasBacking: boolean;
+  /** What QEMU says of its image. */
+  info: ImageInfo;
+  /** What the image holds besides the guest's data. */
+  besides: Besides;
 }
 
 export interface RunningVm {
@@ -33,11 +42,15 @@ export interface RunningVm {
   process: ProcessId;
   definition: QemuDefinition;
   disks: RunningDisk[];
-  /** What it was started from and never writes: absolute paths. */
-  boot: { file: DefinitionFile; path: string }[];
-  tpm: { stateFolder: string; swtpm: ProcessId } | null;
+  /** What it was started from and never writes. */
+  boot: (QemuFile & { file: DefinitionFile })[];
+  tpm: { state: QemuFile; swtpm: ProcessId } | null;
+  /** The user that its QEMU runs as, if that is another than this program's. */
+  user: UserRights | null;
   /** False if it is paused. */
   running: boolean;
+  /** What it consists of, by its QEMU's word. */
+  hardware: Hardware;
 }
 
 const blockSchema = v.array(
@@ -49,18 +62,14 @@ const blockSchema = v.array(
         file: v.string(),
         drv: v.string(),
         ro: v.boolean(),
-        image: v.object({
-          "virtual-size": v.number(),
-          "actual-size": v.optional(v.number()),
-          "backing-image": v.optional(v.unknown()),
-        }),
+        image: imageInfo,
+        "dirty-bitmaps": dirtyBitmaps,
       }),
     ),
   }),
 );
 type Inserted = NonNullable<v.InferOutput<typeof blockSchema>[number]["inserted"]>;
 
-const statusSchema = v.object({ running: v.boolean(), status: v.string() });
 const machinesSchema = v.array(v.object({ name: v.string(), alias: v.optional(v.string()) }));
 
 function invalid(message: string, hint?: string): MigrateError {
@@ -103,13 +112,15 @@ async function look(qmp: Qmp, qmpPath: string): Promise<RunningVm> {
     );
   }
   const cwd = readlinkSync(`/proc/${process.pid}/cwd`);
+  // Asked first: what changes while the rest is looked at shows at the next look.
+  const hardware = await hardwareOf(qmp);
   const said = parseDefinition(argv);
-  const { status, running } = v.parse(statusSchema, await qmp.execute("query-status"));
-  if (status !== "running" && status !== "paused" && status !== "postmigrate" && status !== "suspended") {
-    throw invalid(`The VM is in the state "${status}", in which it cannot be moved`);
-  }
   const definition = { ...said, machine: await machineTypeOf(qmp, said.machine) };
-  const disks = await disksOf(qmp, definition, cwd);
+  const running = requireMovable(await runState(qmp));
+  await requireUnused(qmp);
+  const files = QemuFiles.of(process, qmp.peerUid);
+  const disks = await disksOf(qmp, definition, files, cwd);
+  requireDistinct(disks);
   return {
     qmpPath,
     qmp,
@@ -118,13 +129,24 @@ async function look(qmp: Qmp, qmpPath: string): Promise<RunningVm> {
     disks,
     boot: definition.files
       .filter(({ kind }) => kind === "boot")
-      .map((file) => ({ file, path: realPath(file.path, cwd) })),
-    tpm: tpmOf(definition, cwd),
+      .map((file) => ({ file, ...named(file.path, cwd, (path) => files.boot(path)) })),
+    tpm: tpmOf(definition, files, cwd),
+    user: files.user,
     running,
+    hardware,
   };
 }
 
-async function disksOf(qmp: Qmp, definition: QemuDefinition, cwd: string): Promise<RunningDisk[]> {
+/**
+ * Returns the disks of the VM that `definition` describes, as the QEMU behind `qmp` has them; `cwd` is that of its
+ * process, `files` what it may open. Throws MigrateError "vm-invalid" if QEMU has others, and QmpError.
+ */
+export async function disksOf(
+  qmp: Qmp,
+  definition: QemuDefinition,
+  files: QemuFiles,
+  cwd: string,
+): Promise<RunningDisk[]> {
   const blocks = v.parse(blockSchema, await qmp.execute("query-block"));
   const inserted = blocks.flatMap((block) => (block.inserted === undefined ? [] : [block.inserted]));
   const byPath = new Map<string, Inserted>();
@@ -144,7 +166,8 @@ async function disksOf(qmp: Qmp, definition: QemuDefinition, cwd: string): Promi
   return definition.files
     .filter(({ kind }) => kind === "disk")
     .map((file): RunningDisk => {
-      const path = realPath(file.path, cwd);
+      const found = named(file.path, cwd, (path) => files.disk(path));
+      const { path } = found;
       const image = byPath.get(path);
       const node = image?.["node-name"];
       if (image === undefined || node === undefined) {
@@ -155,14 +178,50 @@ async function disksOf(qmp: Qmp, definition: QemuDefinition, cwd: string): Promi
       }
       requireFormat(file, image);
       return {
+        ...found,
         file,
-        path,
         node,
         bytes: image.image["virtual-size"],
-        allocatedBytes: image.image["actual-size"] ?? 0,
+        dataBytes: dataBytesOf(image.image, files, cwd),
         hasBacking: image.image["backing-image"] !== undefined,
+        info: image.image,
+        besides: besidesOf(image.image, image["dirty-bitmaps"]),
       };
     });
+}
+
+/** What a copy of the disk takes: the data of all images of its chain, at most the whole disk. An estimate. */
+function dataBytesOf(top: ImageInfo, files: QemuFiles, cwd: string): number {
+  let bytes = 0;
+  for (let image: ImageInfo | undefined = top; image !== undefined; image = image["backing-image"]) {
+    bytes += dataIn(image, files, cwd) ?? image["actual-size"] ?? 0;
+  }
+  return Math.min(bytes, top["virtual-size"]);
+}
+
+/** Data of one image; null if it is not qcow2, or may not be looked into. */
+function dataIn({ filename, format }: ImageInfo, files: QemuFiles, cwd: string): number | null {
+  if (format !== "qcow2") return null;
+  try {
+    return files.read(resolve(cwd, filename), qcow2DataBytes);
+  } catch {
+    return null;
+  }
+}
+
+/** Throws if two disks are one file under two names: at the destination they would be two. */
+function requireDistinct(disks: readonly RunningDisk[]): void {
+  const seen = new Map<string, string>();
+  for (const { path, dev, ino } of disks) {
+    const other = seen.get(`${dev}:${ino}`);
+    if (other !== undefined) {
+      throw invalid(
+        `The VM's disks ${other} and ${path} are one and the same file`,
+        "At the destination they would be two. Start the VM with it once.",
+      );
+    }
+    seen.set(`${dev}:${ino}`, path);
+  }
 }
 
 /** Throws unless the format that the command line names, or that was guessed, is the one that QEMU uses. */
@@ -182,17 +241,21 @@ export async function machineTypeOf(qmp: Qmp, machine: string): Promise<string> 
   return machines.find(({ name, alias }) => name === machine || alias === machine)?.name ?? machine;
 }
 
-function tpmOf(definition: QemuDefinition, cwd: string): RunningVm["tpm"] {
+function tpmOf(definition: QemuDefinition, files: QemuFiles, cwd: string): RunningVm["tpm"] {
   if (!definition.hasTpm) return null;
   const socket = definition.tpmSocket === null ? null : resolve(cwd, definition.tpmSocket);
-  const found = socket === null ? null : swtpmOf(socket);
+  const found = socket === null || !files.mayConnect(socket) ? null : swtpmOf(socket);
   if (found === null) {
     throw invalid(
       "The swtpm behind the VM's virtual TPM cannot be found",
       `Its control socket is ${socket ?? "not named"}; swtpm must keep its state in a folder (--tpmstate dir=DIR).`,
     );
   }
-  return { stateFolder: realPath(found.stateFolder, "/"), swtpm: found.process };
+  const owners = userOf(found.process.pid)?.uids ?? [];
+  return {
+    state: named(found.stateFolder, "/", (path) => files.folder(path, owners)),
+    swtpm: found.process,
+  };
 }
 
 /** Where QEMU looks for a firmware that is named without a folder, beside its working directory. */
@@ -210,15 +273,17 @@ function found(path: string, cwd: string): string {
 }
 
 function realPath(path: string, cwd: string): string {
-  const whole = found(path.replace(/^file:/, ""), cwd);
+  return named(path, cwd, (at) => realpathSync(at));
+}
+
+/** What `find` finds at a path of the VM's command line. Throws MigrateError "vm-invalid". */
+function named<T>(path: string, cwd: string, find: (path: string) => T): T {
   try {
-    const real = realpathSync(whole);
-    if (!statSync(real).isFile() && !statSync(real).isDirectory()) {
-      throw invalid(`${path} is not a regular file`, "Only VMs on image files can be moved.");
-    }
-    return real;
+    return find(found(path.replace(/^file:/, ""), cwd));
   } catch (thrown) {
     if (thrown instanceof MigrateError) throw thrown;
+    const { code } = thrown as { code?: unknown };
+    if (code === "EACCES" || code === "EPERM") throw lookFailure(thrown);
     throw invalid(`${path}, which the VM was started with, is gone`, "Has it been renamed or deleted?");
   }
 }

@@ -27,6 +27,8 @@ export interface SwtpmOptions {
   run: RunFolder;
   /** Started in place of swtpm; for tests. */
   program?: string;
+  /** Returns the command that starts swtpm, given its own. */
+  confined?: (argv: readonly string[]) => string[];
 }
 
 export interface RunningSwtpm {
@@ -52,6 +54,7 @@ export async function startSwtpm({
   stateFolder,
   run,
   program = "swtpm",
+  confined = (argv) => [...argv],
 }: SwtpmOptions): Promise<RunningSwtpm> {
   if (!statSync(stateFolder, { throwIfNoEntry: false })?.isDirectory()) {
     throw new MigrateError("qemu-failed", "The virtual TPM has no folder for its state.", {
@@ -66,10 +69,10 @@ export async function startSwtpm({
   run.link(tpmStateName, resolve(stateFolder));
   // Relative names: swtpm splits its options at commas, which the name of a VM may hold.
   const daemon = startDaemon(
-    [
+    confined([
       ...[program, "socket", "--tpm2", "--terminate", "--tpmstate", `dir=${tpmStateName},mode=0600`],
       ...["--ctrl", `type=unixio,path=${tpmSocketName},mode=0600`, "--pid", `file=${pidName}`],
-    ],
+    ]),
     { cwd: run.path, log: join(run.path, swtpmLogName) },
   );
   let gone = false;

@@ -245,14 +245,20 @@ describe("doctor", () => {
     }
   });
 
-  test("a store that is not there and a damaged identity are problems, with what helps", async () => {
+  test("a store that serve would make is no problem, as in the example", async () => {
+    const store = join(world.folder, "none", "vms");
+    expect(await run("doctor", "--store", store)).toBe(0);
+    expect(world.take().stdout).toMatch(/^ok +store +There is no .*vms yet: migrate serve makes it$/m);
+  });
+
+  test("a store that cannot be made and a damaged identity are problems, with what helps", async () => {
     const home = join(world.folder, "home");
     mkdirSync(home, { mode: 0o700 });
     writeFileSync(join(home, "identity.pem"), "nonsense", { mode: 0o600 });
-    expect(await run("doctor", "--store", join(world.folder, "none"))).toBe(2);
+    expect(await run("doctor", "--store", "/proc/none")).toBe(2);
     const { stdout } = world.take();
     expect(stdout).toMatch(/^problem +identity /m);
-    expect(stdout).toMatch(/^problem +store +There is no folder .*none\n +\S/m);
+    expect(stdout).toMatch(/^problem +store +There is no .*none, and .proc cannot be written\n +\S/m);
   });
 
   test("a home that is open to others and not ours alone is a problem", async () => {

@@ -26,7 +26,6 @@ const hostile: readonly (readonly [named: string, ...words: string[]])[] = [
   ["-trace", "-trace", "enable=*,file=/etc/passwd"],
   ["-L", "-L", "/tmp"],
   ["-chroot", "-chroot", "/tmp"],
-  ["-runas", "-runas", "root"],
   ["-loadvm", "-loadvm", "snap"],
   ["-snapshot", "-snapshot"],
   ["-fw_cfg", "-fw_cfg", "name=opt/x,file=/etc/shadow"],

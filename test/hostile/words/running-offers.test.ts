@@ -1,6 +1,7 @@
 /** Running VMs that a trusted source makes up: what is not the VM alone is refused by name, and nothing is started. */
 import { describe, expect, test } from "bun:test";
 import { mkdirSync, rmSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { limits } from "../../../src/protocol/limits.ts";
 import { wireModelOf } from "../../support/guests/qemu-place.ts";
@@ -13,10 +14,13 @@ import { RawVm } from "../../support/hostile/raw-vm.ts";
 let ground: HostileGround;
 let source: RawIdentity;
 
-testsAttackDestination({ qemu: { allowTcg: true, net: { kind: "none" } } }, async (made) => {
-  ground = made;
-  source = await ground.trustedSource();
-});
+testsAttackDestination(
+  { qemu: { allowTcg: true, net: { kind: "none" }, confinement: null } },
+  async (made) => {
+    ground = made;
+    source = await ground.trustedSource();
+  },
+);
 
 /** Makes the offer, sees it refused with this code and this in the sentence, and that it left nothing behind. */
 async function expectRefused(offer: Record<string, unknown>, code: string, named: string): Promise<void> {
@@ -115,6 +119,25 @@ describe("a definition is refused that has", () => {
     const offer = new RawRunningVm("web1").offer();
     const machine = { ...(offer.machine as object), definition };
     return expectRefused({ ...offer, machine }, "protocol", "offer.machine.definition");
+  });
+
+  test("more memory or processors than this host has, both numbers in the sentence", async () => {
+    const files = [{ kind: "boot", name: "k", content: Buffer.alloc(512, 1) } as const];
+    const refused = (words: string[], sentence: string) =>
+      expectRefused(
+        new RawRunningVm("web1", ["-kernel", "/k", ...words], { files }).offer(),
+        "policy",
+        sentence,
+      );
+    await refused(
+      ["-object", "memory-backend-ram,id=a,size=900T"],
+      "the VM has 943718400 MiB of memory, and the destination has ",
+    );
+    const cores = availableParallelism();
+    await refused(
+      ["-smp", String(cores + 1)],
+      `the VM has ${cores + 1} processors, and the destination has ${cores}`,
+    );
   });
 
   test("-initrd under a name with a comma, behind which QEMU would read another file", () =>

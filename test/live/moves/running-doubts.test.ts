@@ -108,13 +108,22 @@ describe("RELEASE is lost", () => {
     },
   );
 
+  /** The code that a person reads at the source. */
+  async function codeOf(move: DisturbedMove): Promise<string> {
+    const status = move.hosts.hosts.source(["status"]);
+    await status.exit;
+    return String(status.events[0]!.releaseCode);
+  }
+
   moveTest(
     "send dies: a word at the destination has the VM go on there, under a serve that holds its QEMU",
     async (move) => {
       await dieAt(move, "RELEASE", "send");
       await move.send.exit;
       await expectInDoubt(move);
-      expect(await move.failure(move.resolveThere(["--owner", "destination"]))).toEqual({
+      expect(
+        await move.failure(move.resolveThere(["--owner", "destination", "--code", await codeOf(move)])),
+      ).toEqual({
         code: 0,
         error: undefined,
       });

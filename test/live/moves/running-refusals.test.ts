@@ -1,6 +1,6 @@
 /** Running VMs that are not moved, and are told why: they go on as before, and nothing is left at the destination. */
 import { describe, expect, test } from "bun:test";
-import { existsSync, linkSync, writeFileSync } from "node:fs";
+import { existsSync, linkSync, readdirSync, readlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { RunningGuest } from "../../support/guests/running-guest.ts";
 import { callMonitor, statusOf } from "../../support/guests/seen/monitor.ts";
@@ -11,6 +11,7 @@ import { eachTestHasRunningHosts } from "../../support/moves/running-hosts-of-te
 import { doneOf, expectGapless, expectMoved, failureOf } from "../../support/moves/whole-move.ts";
 import { type Child, startChild } from "../../support/system/child.ts";
 import { withDeadline } from "../../support/system/deadline.ts";
+import { until } from "../../support/system/until.ts";
 
 let at: RunningHosts;
 
@@ -26,6 +27,14 @@ async function expectUntouched(guest: RunningGuest): Promise<void> {
   expect(existsSync(join(at.hosts.destinationHome, "run", guest.options.name))).toBe(false);
   const open = sessionsIn(at.hosts.sourceHome, "source").filter(({ settled }) => settled === 0);
   expect(open).toEqual([]);
+}
+
+function linkOf(pid: number, fd: string): string {
+  try {
+    return readlinkSync(`/proc/${pid}/fd/${fd}`);
+  } catch {
+    return "";
+  }
 }
 
 describe("a VM that is not what its command line says", () => {
@@ -87,6 +96,28 @@ describe("a VM that is not what its command line says", () => {
     // What the failed move left in its QEMU is in nobody's way.
     await (await guest.watch()).execute("device_del", { id: "more-random" });
   });
+});
+
+test("a VM whose disk another QEMU has as well is refused, the other one named, and both go on", async () => {
+  const guest = await at.guest();
+  await guest.waitForTick(1);
+  const disk = guest.options.disks[1]!.path;
+  const other = startChild([
+    ...["qemu-system-x86_64", "-machine", "none", "-nodefaults", "-display", "none", "-name", "web2"],
+    ...["-blockdev", `driver=file,node-name=f,filename=${disk},locking=off`],
+  ]);
+  const opened = () => readdirSync(`/proc/${other.pid}/fd`).some((fd) => linkOf(other.pid, fd) === disk);
+  await until(opened, "the other VM");
+  await at.serve();
+  expect(await failureOf(at.send(guest, ["--after", "delete"]))).toMatchObject({
+    code: "vm-running",
+    side: "source",
+    message: `data.raw is open for writing by the VM web2 (qemu-system-x86_64, process ${other.pid})`,
+    exitCode: 2,
+  });
+  await expectUntouched(guest);
+  expect(sessionsIn(at.hosts.sourceHome, "source")).toEqual([]);
+  await other.kill();
 });
 
 describe("a QMP socket", () => {

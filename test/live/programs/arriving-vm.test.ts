@@ -33,7 +33,7 @@ beforeEach(() => {
       ...{ side: "destination", live: false, definition: wireModelOf(smallMachine), disks: [] },
       ...{ channels: 0, patienceMs: 60_000 },
     },
-    policy: { allowTcg: true, net: { kind: "none" } },
+    policy: { allowTcg: true, net: { kind: "none" }, confinement: null },
     staging,
     home: ground.home,
     // What the doors are told is not what this is about.

@@ -1,6 +1,6 @@
 /** Starting, adopting and ending a real QEMU, as a destination does. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { readdirSync, readFileSync, readlinkSync, rmSync, statSync } from "node:fs";
+import { readdirSync, readFileSync, readlinkSync, rmSync, statSync, symlinkSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { isRunning } from "../../../src/platform/process-id.ts";
 import { adoptQemu, startQemu } from "../../../src/vm/qemu/launch.ts";
@@ -128,6 +128,19 @@ describe("a QEMU whose starter was killed", () => {
     await soon(qemu.ended, "its end");
     expect(await adoptQemu(run)).toBeNull();
     run.make("session-2");
+  });
+
+  test("is not taken for another that answers in its place", async () => {
+    const { run } = await startAndKillStarter();
+    const other = ground.run("web2");
+    const neighbour = await ground.start(other);
+    neighbour.qmp.close();
+    rmSync(run.socket("qmp"));
+    symlinkSync(other.socket("qmp"), run.socket("qmp"));
+    const failure = await failureOf(adoptQemu(run));
+    expect(failure).toMatchObject({ code: "vm-invalid" });
+    expect(failure.message).toContain("Another program answers");
+    expect(isRunning(neighbour.process)).toBe(true);
   });
 
   test("between its start and its note is found by its socket", async () => {

@@ -3,7 +3,7 @@ import { describe, expect, test } from "bun:test";
 import { closeSync, mkdirSync, openSync, watch } from "node:fs";
 import { join } from "node:path";
 import { holdAgainstQemu, qemuHolds } from "../../../src/platform/locks.ts";
-import { readDiskFormat } from "../../../src/vm/disks/disk-format.ts";
+import { checkImage, type ImageFormat } from "../../../src/vm/disks/disk-format.ts";
 import { adHocVm } from "../../../src/vm/folder/vm-folder.ts";
 import { WatchedFiles } from "../../../src/vm/folder/watched-files.ts";
 import { Qmp } from "../../support/guests/qmp.ts";
@@ -152,12 +152,36 @@ test("what qemu-img makes is read as what it is", async () => {
   await create("-b", base!, "-F", "qcow2", overlay!);
   await create("-o", `data_file=${join(folder, "data.raw")}`, dataFile!, "3G");
   await create("-o", "compat=0.10", old!, "3G");
-  const whole = { format: "qcow2", backingFile: false, dataFile: false, virtualBytes: 3 * 2 ** 30 } as const;
-  expect(readDiskFormat(base!)).toEqual(whole);
-  expect(readDiskFormat(old!)).toEqual(whole);
-  expect(readDiskFormat(overlay!)).toEqual({ ...whole, backingFile: true });
-  expect(readDiskFormat(dataFile!)).toEqual({ ...whole, dataFile: true });
+  const ask = (path: string, declared?: ImageFormat) => checkImage(path, { shownAs: path, declared });
+  expect(ask(base!)).toBe("qcow2");
+  expect(ask(old!)).toBe("qcow2");
+  expect(refusalOf(() => ask(overlay!)).message).toContain("has a backing file");
+  expect(refusalOf(() => ask(dataFile!, "qcow2")).message).toContain("keeps its data in another file");
 });
+
+test.each([
+  ["VMDK", ["vmdk"]],
+  ["VMDK", ["vmdk", "-o", "subformat=monolithicFlat"]],
+  ["VMDK", ["vmdk", "-o", "subformat=streamOptimized"]],
+  ["VDI", ["vdi"]],
+  ["VHD", ["vpc"]],
+  ["VHD", ["vpc", "-o", "subformat=fixed"]],
+  ["VHDX", ["vhdx"]],
+  ["QED", ["qed"]],
+  ["Parallels", ["parallels"]],
+  ["qcow", ["qcow"]],
+])(
+  "an image that qemu-img makes as %s (%p) is no disk of a VM until somebody says that it is raw",
+  async (shown, words) => {
+    const image = join(folder, "image");
+    await runChild(["qemu-img", "create", "-q", "-f", ...words, image, "3M"]);
+    const said = refusalOf(() => adHocVm({ name: "web1", disks: [image] }), "vm-invalid");
+    expect(said.message).toBe(`${image} looks like a disk image of the format ${shown}`);
+    expect(said.hint).toContain(`--raw-disk ${image}`);
+    const declared = adHocVm({ name: "web1", disks: [], rawDisks: [image] });
+    expect(declared.files.map(({ format }) => format)).toEqual(["raw"]);
+  },
+);
 
 test("the state of a virtual TPM is refused while a QEMU uses it, and taken once that has quit", async () => {
   const state = join(folder, "state");

@@ -1,8 +1,10 @@
+import { Database } from "bun:sqlite";
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { resolveSession } from "../../../src/migration/operator/resolve.ts";
 import type { MessageBody } from "../../../src/protocol/messages.ts";
+import { until } from "../../support/system/until.ts";
 import { emptyOffer, PlayedDestination, sealOf, session } from "./played-destination.ts";
 
 let played: PlayedDestination;
@@ -20,6 +22,7 @@ const says = (word: "cancel" | "source" | "destination") =>
       home: played.home,
       session,
       decision: word,
+      ...(word === "destination" ? { proof: "without-code" as const } : {}),
       insecure: true,
       passphrase: async () => "",
       retryForMs: 0,
@@ -54,6 +57,35 @@ describe("a session at the destination", () => {
     visit.say("offer", emptyOffer).say("release", {});
     expect(await visit.hearNames(2)).toEqual(["accept", "error in-doubt"]);
     expect(played.record?.state).toBe("receiving");
+  });
+
+  // [OWN-10]
+  test.each([
+    ["removed", (ram: string) => rmSync(ram)],
+    [
+      "replaced",
+      (ram: string) => {
+        renameSync(ram, `${ram}.aside`);
+        writeFileSync(ram, "");
+      },
+    ],
+  ])("is given back if its files are %s before it has its final name", async (_, disturb) => {
+    for (const moment of ["ready", "owner"]) {
+      const staged = () => join(played.store, `.migrate-${session}`, "ram");
+      const visit = await played.visit(1);
+      await visit.say("offer", emptyOffer).say("seal", seal).hearNames(2);
+      if (moment === "ready") disturb(staged());
+      else {
+        played.beforeWrite = (label) => {
+          if (label === moment) disturb(staged());
+        };
+      }
+      expect(await visit.say("release", {}).hearNames(1), moment).toEqual(["cancelled"]);
+      expect(played.record, moment).toMatchObject({ state: "cancelled" });
+      expect(readdirSync(played.store), moment).toEqual([]);
+      played.close();
+      played = new PlayedDestination();
+    }
   });
 
   // [HELLO-1]
@@ -181,7 +213,7 @@ describe("a person's word in the middle of a request", () => {
     const visit = await played.visit(1);
     await visit.say("offer", emptyOffer).say("seal", seal).hearNames(2);
     const next = await played.visit(2);
-    const said = before("receiving", "--owner", "destination");
+    const said = before("receiving", "--owner", "destination", "--without-code");
     next.say("offer", emptyOffer);
     await said;
     expect(await next.hearNames(1)).toEqual(["error in-doubt"]);
@@ -217,4 +249,33 @@ describe("a copy", () => {
     await says("cancel");
     expect(played.record?.state).toBe("cancelled");
   });
+});
+
+describe("a journal that another program keeps locked", () => {
+  test.each(["seal", "release", "confirm"] as const)(
+    "is waited for at %s, and that is said",
+    async (request) => {
+      const visit = await played.visit(1);
+      visit.say("offer", emptyOffer);
+      const before = { seal: 1, release: 2, confirm: 3 }[request];
+      if (request !== "seal") visit.say("seal", seal);
+      if (request === "confirm") visit.say("release", {});
+      await visit.hearNames(before);
+      const other = new Database(join(played.home, "journal.sqlite"));
+      other.run("BEGIN IMMEDIATE");
+      visit.say(request as "seal", (request === "seal" ? seal : {}) as typeof seal);
+      await until(
+        () => played.warnings.some((said) => said.includes("keeps the journal locked")),
+        "a warning",
+      );
+      // Others are answered meanwhile.
+      const asking = await played.visit(2);
+      expect(await asking.say("query", { session }).hearNames(1)).toEqual(["state"]);
+      other.run("COMMIT");
+      other.close();
+      expect(await visit.hearNames(1)).toEqual([
+        { seal: "ready", release: "owned", confirm: "closed" }[request],
+      ]);
+    },
+  );
 });

@@ -25,6 +25,7 @@ import { TagTable, vmDigest } from "../../../src/transfer/chunks/tag-table.ts";
 import type { ToDoor } from "../../../src/transfer/doors/door-messages.ts";
 import type { DoorPool } from "../../../src/transfer/doors/door-pool.ts";
 import type { LaneGrant } from "../../../src/transfer/landing/lane-grant.ts";
+import { tagsOf } from "../../../src/transfer/landing/read-tags.ts";
 import { withDeadline } from "../../support/system/deadline.ts";
 
 export const session = "5e".repeat(16);
@@ -102,9 +103,15 @@ export class PlayedDestination {
   readonly store = join(this.root, "store");
   /** Called before each durable write with its label. */
   beforeWrite: (label: string) => void = () => {};
-  readonly journal = Journal.open(this.home, (when, label) => {
-    if (when === "before") this.beforeWrite(label);
-  });
+  /** The messages of its warnings. */
+  readonly warnings: string[] = [];
+  readonly journal = Journal.open(
+    this.home,
+    (when, label) => {
+      if (when === "before") this.beforeWrite(label);
+    },
+    { waitMs: 0 },
+  );
   readonly destination: Destination;
   readonly #visits = new Map<number, Visit>();
 
@@ -118,7 +125,9 @@ export class PlayedDestination {
       journal: this.journal,
       store: this.store,
       maxSessions: 8,
-      observe: () => {},
+      observe: (event) => {
+        if (event.event === "warning") this.warnings.push(event.message);
+      },
       now: () => Date.now(),
       // Trust is tested elsewhere; here every peer is trusted.
       insecure: true,
@@ -131,6 +140,7 @@ export class PlayedDestination {
       post: (_door: number, message: ToDoor) => this.#post(message),
       postAll: () => {},
       barrier: async () => {},
+      tagsOf,
     } as unknown as DoorPool;
   }
 

@@ -220,6 +220,37 @@ describe("what a session has received", () => {
     await expect(seal(content)).rejects.toThrow(expect.objectContaining({ code: "store-failed" }));
   });
 
+  // [DIGEST-4]
+  test.each(["auto", "disk"] as const)(
+    "is read back (%s), and is not sealed where something wrote there",
+    async (verify) => {
+      await received.takeStock();
+      await receive();
+      const { digest, each } = digestsOf(content);
+      const at = store.open(received.staging.paths[1]!);
+      writeSync(at, Buffer.of(content[1]!.readUInt8(77) ^ 1), 0, 1, 77);
+      await expect(received.seal("web1", digest, each, { verify })).rejects.toThrow(
+        expect.objectContaining({ code: "integrity" }),
+      );
+      // What is there counts from then on: it shows which chunk is to be sent again.
+      expect(await received.takeStock()).toBe(true);
+      await expect(received.seal("web1", digest, each)).rejects.toThrow("differs");
+      writeSync(at, content[1]!.subarray(77, 78), 0, 1, 77);
+      received.forget();
+      const from = verify === "disk" ? "disk" : "memory";
+      expect(await received.seal("web1", digest, each, { verify })).toBe(from);
+      expect(await received.seal("web1", digest, each, { verify })).toBe(from);
+    },
+  );
+
+  test("is not read back where that is not asked for", async () => {
+    await received.takeStock();
+    await receive();
+    const { digest, each } = digestsOf(content);
+    writeSync(store.open(received.staging.paths[1]!), Buffer.of(0xee), 0, 1, 77);
+    expect(await received.seal("web1", digest, each)).toBe("none");
+  });
+
   // [INV-2]
   test("is told as it lies on the disk, by another process too, and after somebody changed it", async () => {
     await received.takeStock();

@@ -98,13 +98,17 @@ function persons(world: World, rules: Rules, add: Add): void {
     add(`a person decides ${decision} at the source`, false, (next) =>
       applyLocally(next, rules, { type: "decided", decision }),
     );
-  const atDestination = (decision: Decision) =>
-    add(`a person decides ${decision} at the destination`, false, (next) => {
-      next.resolveOn = next.dstRecord;
-      next.resolveTodo = actionsAt(next, rules, { type: "decided", decision }).filter(
-        (action) => !action.startsWith("refuse"),
-      );
-    });
+  const atDestination = (decision: Decision, proven = false) =>
+    add(
+      `a person decides ${decision} at the destination${proven ? ", with the code" : ""}`,
+      false,
+      (next) => {
+        next.resolveOn = next.dstRecord;
+        next.resolveTodo = actionsAt(next, rules, { type: "decided", decision, proven }).filter(
+          (action) => !action.startsWith("refuse"),
+        );
+      },
+    );
   if (isIdle && srcRecord !== "lost" && !world.over) atSource("cancel");
   if (world.resolveTodo.length === 0 && world.dstRecord !== "none") atDestination("cancel");
   if (mode === "copy") return;
@@ -120,7 +124,11 @@ function persons(world: World, rules: Rules, add: Add): void {
   if (!world.owned && (srcRecord === "sending" || isReleased) && !isDoubted(world)) {
     if (world.dstRecord === "receiving" || world.dstRecord === "ready") atDestination("source");
   }
-  if (world.dstRecord === "ready" && isReleased && world.guest !== "gone") atDestination("destination");
+  if (world.dstRecord === "ready" && world.guest !== "gone") {
+    // Without the code nobody needs to be believed: whatever the source is at, nothing must come of it.
+    atDestination("destination");
+    if (isReleased) atDestination("destination", true);
+  }
   const isWhole: readonly DestinationRecord[] = ["receiving", "ready"];
   if (isDoubted(world) && isWhole.includes(world.dstRecord)) atDestination("destination");
 }

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { writeFileSync } from "node:fs";
+import { lstatSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { openHome } from "../../../src/home/home.ts";
 import { type Change, Journal } from "../../../src/migration/journal/journal.ts";
@@ -72,6 +72,29 @@ describe("a session to another destination", () => {
     };
     await expect(claim("b:1")).rejects.toMatchObject({ code: "in-doubt" });
     expect(journal.find(first.record.session)?.state).toBe("released");
+  });
+});
+
+describe("a VM that was moved away", () => {
+  // [OWN-2]
+  test.each([
+    ["by version 0.1.0", (ino: bigint, birth: bigint) => `99:${ino}:${birth}`],
+    ["by this one", () => undefined],
+  ])("%s is known after a boot that gave its disk another device number", async (_, earlier) => {
+    const { session, files } = (await claim("a:1")).record;
+    releaseVm(session);
+    const { ino, birthtimeNs } = lstatSync(join(root, "disk"), { bigint: true });
+    const identity = earlier(ino, birthtimeNs) ?? files[0]!.identity!;
+    journal.write("confirmed", () => {
+      const edge = { side: "source", from: "released", to: "confirmed" } as const;
+      // Under another name since, so that the file alone tells.
+      const gone = files.map((file) => ({ ...file, path: join(root, "elsewhere"), identity }));
+      journal.step(session, edge, { endedAtMs: 2, settled: true, files: gone });
+    });
+    await expect(claim("b:1")).rejects.toMatchObject({ code: "not-owner" });
+    renameSync(join(root, "disk"), join(root, "old"));
+    writeFileSync(join(root, "disk"), "another disk");
+    expect((await claim("b:1")).record.session).not.toBe(session);
   });
 });
 

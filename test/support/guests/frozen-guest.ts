@@ -18,6 +18,11 @@ const [diskMiB, emptyMiB] = [16, 8];
 const usual = { name: "web1", ramMiB: 128 };
 const usualAppend = "tick_ms=50";
 
+export interface FrozenWishes {
+  append?: string;
+  clusterBytes?: number;
+}
+
 export class FrozenGuest {
   private constructor(
     readonly folder: string,
@@ -28,11 +33,14 @@ export class FrozenGuest {
 
   /**
    * Starts the guest and stops it after some ticks. Takes seconds. Remove it. `append` are words for its init
-   * beside those for how fast it ticks.
+   * beside those for how fast it ticks, `clusterBytes` the size of the clusters of its qcow2 disk.
    */
-  static async make({ append = "" } = {}): Promise<FrozenGuest> {
+  static async make({ append = "", clusterBytes }: FrozenWishes = {}): Promise<FrozenGuest> {
     const folder = mkdtempSync(join(tmpdir(), "ice-"));
-    const made = disks.map(({ name, format }): GuestDisk => ({ path: join(folder, name), format }));
+    const clusters = clusterBytes === undefined ? {} : { clusterBytes };
+    const made = disks.map(
+      ({ name, format }): GuestDisk => ({ path: join(folder, name), format, ...clusters }),
+    );
     for (const disk of made) await createDisk(disk, diskMiB);
     const words = `${usualAppend} ${append}`.trim();
     const guest = await RunningGuest.start({

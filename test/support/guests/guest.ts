@@ -15,6 +15,8 @@ export interface GuestDisk {
   format: "raw" | "qcow2";
   /** The guest writes its ticks to every disk that is not read-only. */
   readOnly?: boolean;
+  /** qcow2 only: the size of its clusters where it is made; with 512 each tick makes the file longer. */
+  clusterBytes?: number;
 }
 
 export interface GuestOptions {

@@ -2,7 +2,7 @@
  * A guest that runs as an administrator would start it, to be moved as it runs: with a monitor for
  * `migrate`, and a second one for the test, which sees the VM from outside.
  */
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Child, startChild } from "../system/child.ts";
 import { until } from "../system/until.ts";
@@ -31,6 +31,8 @@ export interface RunningGuestOptions {
   incoming?: string;
   /** With `incoming`: what the guest has printed before; its log then begins with that. */
   printed?: string;
+  /** Copies the kernel and the initramfs into its folder, for a QEMU that may not read this user's cache. */
+  copyKernel?: boolean;
   /** Words before QEMU's command, for instance those that enter a network namespace; the process is then QEMU's own. */
   enter?: readonly string[];
 }
@@ -57,7 +59,8 @@ export class RunningGuest extends SeenGuest {
    */
   static async start(options: RunningGuestOptions): Promise<RunningGuest> {
     mkdirSync(options.folder, { recursive: true });
-    const { kernel, initrd } = await guestImage();
+    const { kernel, initrd } =
+      options.copyKernel === true ? copied(await guestImage(), options.folder) : await guestImage();
     if (options.printed !== undefined) writeFileSync(join(options.folder, "serial.log"), options.printed);
     const swtpm = options.tpm === true ? await startSwtpm(options.folder) : undefined;
     const guest = new RunningGuest(options, startChild(commandLine(options, kernel, initrd)), swtpm);
@@ -126,6 +129,14 @@ export class RunningGuest extends SeenGuest {
     await Promise.all([this.qemu.exit, this.swtpm?.exit]);
     await this.hangUp();
   }
+}
+
+function copied<T extends object>(paths: T, folder: string): T {
+  const copies = Object.entries(paths).map(([name, path]) => {
+    copyFileSync(path as string, join(folder, name));
+    return [name, join(folder, name)];
+  });
+  return Object.fromEntries(copies) as T;
 }
 
 function commandLine(options: RunningGuestOptions, kernel: string, initrd: string): string[] {

@@ -11,7 +11,8 @@ export async function createDisk(disk: GuestDisk, sizeMiB: number): Promise<void
     writeFileSync(disk.path, "");
     truncateSync(disk.path, sizeMiB * 2 ** 20);
   } else {
-    await runChild(["qemu-img", "create", "-q", "-f", "qcow2", disk.path, `${sizeMiB}M`]);
+    const kind = disk.clusterBytes === undefined ? [] : ["-o", `cluster_size=${disk.clusterBytes}`];
+    await runChild(["qemu-img", "create", "-q", "-f", "qcow2", ...kind, disk.path, `${sizeMiB}M`]);
   }
 }
 

@@ -54,7 +54,7 @@ export class HostileArrivals {
 
   static async make(): Promise<HostileArrivals> {
     const ground = await HostileGround.make({
-      qemu: { allowTcg: true, net: { kind: "none" } },
+      qemu: { allowTcg: true, net: { kind: "none" }, confinement: null },
       maxSessions: 4,
     });
     return new HostileArrivals(ground, await ground.trustedSource(), await ramOfSmallMachine());

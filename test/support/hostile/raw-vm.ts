@@ -10,6 +10,8 @@ export interface RawFile {
   kind: "ram" | "disk" | "tpm" | "boot";
   name: string;
   content: Buffer;
+  /** What an image is declared to be; nothing is declared without it. */
+  format?: "raw" | "qcow2";
 }
 
 export class RawVm {
@@ -26,11 +28,12 @@ export class RawVm {
 
   /** An OFFER's body; `change` replaces fields of it, `file` fields of its first file. */
   offer(change: Record<string, unknown> = {}, file: Record<string, unknown> = {}): Record<string, unknown> {
-    const files = this.files.map(({ kind, name, content }, i) => ({
+    const files = this.files.map(({ kind, name, content, format }, i) => ({
       kind,
       name,
       bytes: content.length,
       allocatedBytes: content.length,
+      ...(format === undefined ? {} : { format }),
       ...(i === 0 ? file : {}),
     }));
     return {

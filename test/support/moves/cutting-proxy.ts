@@ -100,6 +100,15 @@ export class CuttingProxy {
     for (const relay of [...this.#relays]) breakRelay(relay, how);
   }
 
+  /** Lets nothing more pass on what is connected now, until what this returns is called. */
+  stall(): () => void {
+    const sockets = [...this.#relays].flatMap(({ source, destination }) => [source, destination]);
+    for (const socket of sockets) socket.pause();
+    return () => {
+      for (const socket of sockets) socket.resume();
+    };
+  }
+
   /** Lets new connections wait, as on a slow link, until what this returns is called. */
   hold(): () => void {
     this.#held ??= [];

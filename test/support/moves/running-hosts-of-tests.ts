@@ -1,6 +1,6 @@
 /** Hosts with running VMs for the tests of a file; nothing of them outlives the test. */
 import { afterAll, afterEach, beforeAll, beforeEach, test } from "bun:test";
-import { FrozenGuest } from "../guests/frozen-guest.ts";
+import { FrozenGuest, type FrozenWishes } from "../guests/frozen-guest.ts";
 import { guestIsBuiltFirst } from "../guests/guests-of-tests.ts";
 import { DisturbedMove } from "./disturbed-move.ts";
 import { RunningHosts } from "./running-hosts.ts";
@@ -35,10 +35,7 @@ export function hostsOfEachTest(options: { insecure?: boolean } = {}): () => Pro
 }
 
 /** Boots one guest for all tests of a file, which is thawed for each of them. `take` is called once it is there. */
-export function testsShareFrozenGuest(
-  take: (frozen: FrozenGuest) => void,
-  options: { append?: string } = {},
-): void {
+export function testsShareFrozenGuest(take: (frozen: FrozenGuest) => void, options: FrozenWishes = {}): void {
   let frozen: FrozenGuest | undefined;
   beforeAll(async () => {
     frozen = await FrozenGuest.make(options);
@@ -55,11 +52,11 @@ export interface DisturbedMoves {
 }
 
 /** Running VMs' moves that the tests of a file disturb; all begin from one frozen guest. A test may take a minute. */
-export function disturbedMoves(): DisturbedMoves {
+export function disturbedMoves(wishes: FrozenWishes = {}): DisturbedMoves {
   let frozen: FrozenGuest;
   testsShareFrozenGuest((made) => {
     frozen = made;
-  });
+  }, wishes);
   const withMove: DisturbedMoves["withMove"] = (work) => DisturbedMove.with(frozen, work);
   return { withMove, moveTest: (what, work) => test(what, () => withMove(work), 60_000) };
 }

@@ -24,7 +24,7 @@ test("reads the tags of what lies on the disk, wherever its holes are", async ()
       const data = Buffer.alloc(Math.min(bytes - at, 1 + random.below(9000)), random.below(3));
       writeSync(folder.open(path), data, 0, data.length, at);
     }
-    const table = await tagsOf(path, 0, bytes, key);
+    const table = await tagsOf({ path, file: 0, bytes, tagKey: key });
     const content = readFileSync(path);
     for (let chunk = 0; chunk < table.chunks; chunk++) {
       const at = chunk * chunkBytes;
@@ -41,9 +41,9 @@ test("a file of holes alone has the tags of zeros, and an empty one has none", a
   try {
     const path = join(folder.path, "hole");
     writeFileSync(path, "");
-    expect((await tagsOf(path, 1, 0, key)).chunks).toBe(0);
+    expect((await tagsOf({ path, file: 1, bytes: 0, tagKey: key })).chunks).toBe(0);
     truncateSync(path, 100);
-    expect((await tagsOf(path, 1, 100, key)).isZero(0)).toBe(true);
+    expect((await tagsOf({ path, file: 1, bytes: 100, tagKey: key })).isZero(0)).toBe(true);
   } finally {
     folder.remove();
   }

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import {
+  chmodSync,
   existsSync,
   mkdirSync,
   readFileSync,
@@ -10,7 +11,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { limits } from "../../../src/protocol/limits.ts";
-import { type StagedFile, Staging } from "../../../src/vm/folder/staging.ts";
+import { makeFolder, type StagedFile, Staging } from "../../../src/vm/folder/staging.ts";
 import { checkStore } from "../../../src/vm/folder/store.ts";
 import { Folder } from "../../transfer/sparse-file.ts";
 
@@ -121,6 +122,18 @@ describe("publishing", () => {
     other.remove();
     expect(existsSync(other.folder)).toBe(false);
   });
+});
+
+test("a folder that others can enter is closed when it is taken up again; a VM's own user keeps its way in", () => {
+  const folder = join(store.path, "again");
+  makeFolder(folder);
+  const modeAfter = (mode: number) => {
+    chmodSync(folder, mode);
+    expect(makeFolder(folder)).toBe(false);
+    return statSync(folder).mode & 0o777;
+  };
+  for (const open of [0o755, 0o770, 0o711, 0o750, 0o730]) expect(modeAfter(open)).toBe(0o700);
+  expect([modeAfter(0o710), modeAfter(0o700)]).toEqual([0o710, 0o700]);
 });
 
 describe("a store", () => {

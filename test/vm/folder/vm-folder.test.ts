@@ -23,7 +23,10 @@ eachTestInFolder("migrate-folder-", (made) => {
   mkdirSync(folder);
 });
 
-function manifest(files: { kind: string; file: string; bytes?: number }[], more: object = {}): void {
+function manifest(
+  files: { kind: string; file: string; bytes?: number; format?: string }[],
+  more: object = {},
+): void {
   writeFileSync(
     join(folder, "vm.json"),
     JSON.stringify({ format: "migrate-vm/1", name: "web1", files, ...more }),
@@ -248,5 +251,39 @@ describe("a VM by its files", () => {
     expect(refusal(() => adHocVm({ name: "web1", disks })).message).toContain(
       "the largest one that can be sent",
     );
+  });
+});
+
+// [IMG-1] [IMG-2]
+describe("what a disk is", () => {
+  test("is what vm.json says, whatever a guest wrote on it", () => {
+    write("disk.raw", overlay());
+    manifest([{ kind: "disk", file: "disk.raw", format: "raw" }]);
+    expect(loadVm(folder).files).toMatchObject([{ base: "disk.raw", format: "raw" }]);
+    manifest([{ kind: "disk", file: "disk.raw", format: "qcow2" }]);
+    expect(refusal(() => loadVm(folder)).message).toContain("it has a backing file");
+    manifest([{ kind: "disk", file: "disk.raw", format: "vmdk" }]);
+    expect(refusal(() => loadVm(folder)).message).toContain('files[0].format must be "raw" or "qcow2"');
+  });
+
+  test("is told from the file if nobody says it, and refused with a way out if that may be wrong", () => {
+    const path = write("disk.raw", overlay());
+    write("plain.raw");
+    manifest([{ kind: "disk", file: "disk.raw" }]);
+    expect(refusal(() => loadVm(folder)).hint).toContain(
+      `write "format": "raw" beside its name in ${join(folder, "vm.json")}`,
+    );
+    expect(refusal(() => adHocVm({ name: "web1", disks: [path] })).hint).toContain(`--raw-disk ${path}`);
+    const { files } = adHocVm({ name: "web1", disks: [join(folder, "plain.raw")], rawDisks: [path] });
+    expect(files.map(({ base, format }) => [base, format])).toEqual([
+      ["plain.raw", "raw"],
+      ["disk.raw", "raw"],
+    ]);
+  });
+
+  test("is nothing of what is no image", () => {
+    manifest([{ kind: "ram", file: "web1.ram" }]);
+    write("web1.ram", overlay());
+    expect("format" in loadVm(folder).files[0]!).toBe(false);
   });
 });

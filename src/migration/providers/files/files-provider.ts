@@ -1,9 +1,16 @@
 /** The provider of VMs that do not run: only files, on both sides. */
 import { MigrateError } from "../../../protocol/errors.ts";
 import type { Offer } from "../../../protocol/offer.ts";
+import { type Landed, relativePath } from "../../../vm/folder/staging.ts";
 import type { Arrival, Resident } from "../arrival.ts";
 import type { Provider } from "../provider.ts";
+import { leftOutTexts, setRamAside } from "./left-out.ts";
 import { ownFilesOf, retireFiles } from "./retire.ts";
+
+/** What the destination's journal keeps of a VM that is only files, once it was sealed. */
+interface Kept {
+  landed?: Landed;
+}
 
 const arrival: Arrival = {
   isLive: false,
@@ -15,8 +22,8 @@ const arrival: Arrival = {
   start: async () => {
     throw new MigrateError("bug", "a VM of files alone has nothing to start");
   },
-  seal: async (sent) => {
-    if (sent.length === 0) return;
+  seal: async ({ streams = [] }) => {
+    if (streams.length === 0) return;
     throw new MigrateError("protocol", "the seal names streams, and the VM does not run");
   },
   checkReady: async () => {},
@@ -38,16 +45,23 @@ export const filesProvider: Provider = {
   name: "files",
   standsStill: () => false,
   resumeHere: async () => {},
-  retire: async (record) => retireFiles(record, ownFilesOf(record)),
+  async retire(record) {
+    // While its folder still has its name.
+    setRamAside(record);
+    retireFiles(record, ownFilesOf(record));
+  },
   ownFiles: ownFilesOf,
+  leftBehind: leftOutTexts,
+  provenOf: () => undefined,
   answerMs: () => undefined,
   runsThere: () => undefined,
   keep: () => null,
-  check: ({ files }: Offer) => ({
-    bytes: files.reduce((sum, { bytes }) => sum + bytes, 0),
-    // Holes need no room, whatever the file's size.
-    roomBytes: files.reduce((sum, { bytes, allocatedBytes }) => sum + Math.min(allocatedBytes, bytes), 0),
-  }),
+  sameKept: () => true,
+  sealedPaths: ({ files }) => files.map(relativePath),
+  sealed: (_record, _seal, landed): Kept => ({ landed }),
+  landed: ({ kept }) => (kept as Kept | null)?.landed ?? {},
+  check: ({ files }: Offer) => ({ bytes: files.reduce((sum, { bytes }) => sum + bytes, 0) }),
+  stored: ({ files }) => files,
   arrive: () => arrival,
   resident: () => resident,
   published: () => ({ disks: [], changes: false }),

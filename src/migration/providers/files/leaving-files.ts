@@ -3,18 +3,27 @@ import { randomUUID } from "node:crypto";
 import { realpathSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { MigrateError } from "../../../protocol/errors.ts";
-import { checkSelfContained } from "../../../vm/disks/disk-format.ts";
-import { fileIdentity } from "../../../vm/folder/file-identity.ts";
+import { checkImage } from "../../../vm/disks/disk-format.ts";
+import { fileIdentity, isSameFile } from "../../../vm/folder/file-identity.ts";
 import { adHocVm, loadVm, type Vm } from "../../../vm/folder/vm-folder.ts";
 import { WatchedFiles } from "../../../vm/folder/watched-files.ts";
+import { requireUnheld } from "../../../vm/holders/file-holders.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
 import type { Mode } from "../../ownership/phases.ts";
 import type { Candidate, Departure, OpenedVm } from "../departure.ts";
+import type { FilesRecord } from "./left-out.ts";
+import { requireFreshRam } from "./stale-ram.ts";
 
 /** The VM as the person named it. */
 export type FilesSpec =
-  | { folder: string }
-  | { name: string; ram?: string | undefined; disks: string[]; tpmStateDir?: string | undefined };
+  | { folder: string; withoutRam?: boolean }
+  | {
+      name: string;
+      ram?: string | undefined;
+      disks: string[];
+      rawDisks?: string[];
+      tpmStateDir?: string | undefined;
+    };
 
 /**
  * Returns the candidate for a VM that is named by its folder or its files. The files may be gone: after a
@@ -24,7 +33,7 @@ export function filesCandidate(spec: FilesSpec, mode: Mode): Candidate {
   let vm: Vm | undefined;
   let problem: unknown;
   try {
-    vm = "folder" in spec ? loadVm(spec.folder) : adHocVm(spec);
+    vm = "folder" in spec ? loadVm(spec.folder, spec) : adHocVm(spec);
   } catch (thrown) {
     problem = thrown;
   }
@@ -41,12 +50,13 @@ export function filesCandidate(spec: FilesSpec, mode: Mode): Candidate {
     wasMovedBy: isIt,
     open: async () => {
       if (vm === undefined) throw problem;
-      return openedVm(vm);
+      await requireFreshRam(vm);
+      return openedVm(vm, mode);
     },
   };
 }
 
-function openedVm(vm: Vm): OpenedVm {
+function openedVm(vm: Vm, mode: Mode): OpenedVm {
   return {
     facts: {
       name: vm.name,
@@ -55,41 +65,64 @@ function openedVm(vm: Vm): OpenedVm {
         kind: file.kind,
         name: wireName(file.base),
         bytes: file.bytes,
+        ...(file.format === undefined ? {} : { format: file.format }),
         path: file.path,
         identity: fileIdentity(file.path)!,
       })),
       folder: vm.folder ?? null,
       bytes: vm.files.reduce((sum, { bytes }) => sum + bytes, 0),
-      kept: null,
+      kept: keptOf(vm),
     },
     isStill: (gone) => {
-      const identities = new Set(gone.files.map(({ identity }) => identity));
-      return vm.files.some(({ path }) => identities.has(fileIdentity(path) ?? ""));
+      const now = vm.files.map(({ path }) => fileIdentity(path));
+      return gone.files.some(({ identity }) => now.some((file) => isSameFile(identity, file)));
     },
     resumes: (record) =>
       record.name === vm.name &&
       record.files.length === vm.files.length &&
       record.files.every((file, i) => {
         const now = vm.files[i]!;
-        return file.path === now.path && file.bytes === now.bytes && file.identity === fileIdentity(now.path);
+        return (
+          file.path === now.path &&
+          file.bytes === now.bytes &&
+          // A session of an earlier version declared nothing, and goes on so.
+          (file.format ?? now.format) === now.format &&
+          isSameFile(file.identity, fileIdentity(now.path))
+        );
       }),
-    depart: () => departure(vm),
+    depart: () => departure(vm, mode),
     close: () => {},
   };
 }
 
-function departure(vm: Vm): Departure {
-  const files = WatchedFiles.open(vm);
+/** The RAM image that is in the VM's folder and does not go. */
+function keptOf({ folder, files, manifest }: Vm): FilesRecord | null {
+  const ram = manifest?.files.find(({ kind }) => kind === "ram");
+  if (folder === undefined || ram === undefined || files.some(({ kind }) => kind === "ram")) return null;
+  const path = join(folder, ram.file);
+  const identity = fileIdentity(path);
+  return identity === null ? null : { side: "source", leftOut: { path, identity } };
+}
+
+function departure(vm: Vm, mode: Mode): Departure {
+  const unheld = () => {
+    const parts = vm.files.map((file) => ({ ...file, leaves: mode === "move" && file.kind !== "boot" }));
+    return requireUnheld(parts, []);
+  };
+  const files = openNamingHolder(vm, unheld);
   try {
-    for (const file of vm.files) if (file.kind === "disk") checkSelfContained(file.path);
+    // Once more, now that nobody else writes to it: what was declared is what goes.
+    for (const [i, { base, format }] of vm.files.entries()) {
+      if (format !== undefined) checkImage(files.fd(i), { shownAs: base, declared: format });
+    }
   } catch (thrown) {
     files.close();
     throw thrown;
   }
   return {
     files,
-    allocatedBytes: vm.files.map(({ allocatedBytes }) => allocatedBytes),
     machine: undefined,
+    isPaused: undefined,
     streamed: [],
     isLive: false,
     isResumable: true,
@@ -98,13 +131,30 @@ function departure(vm: Vm): Departure {
     failure: undefined,
     stoppedAtMs: undefined,
     patienceMs: Number.POSITIVE_INFINITY,
-    standStill: async () => {},
     changes: () => [],
+    requireUnheld: unheld,
+    onKept: () => {},
+    standStill: () => files.settled(),
+    requireStill: async () => {},
     rewritten: () => [],
     carry: async () => {},
     halt: async () => {},
     close: () => files.close(),
   };
+}
+
+/** A lock tells that some QEMU has a disk, and not which one: `requireUnheld` names it, if it shows. */
+function openNamingHolder(vm: Vm, requireUnheld: () => unknown): WatchedFiles {
+  try {
+    return WatchedFiles.open(vm);
+  } catch (thrown) {
+    try {
+      requireUnheld();
+    } catch (named) {
+      if ((named as MigrateError).code === "vm-running") throw named;
+    }
+    throw thrown;
+  }
 }
 
 /** A file's name without the folder that its kind adds. */
@@ -120,14 +170,16 @@ function matcher(spec: FilesSpec, vm: Vm | undefined): (record: SessionRecord) =
   const paths = new Set(
     "folder" in spec
       ? []
-      : [spec.ram, ...spec.disks].flatMap((path) => (path === undefined ? [] : [real(path)])),
+      : [spec.ram, ...spec.disks, ...(spec.rawDisks ?? [])].flatMap((path) =>
+          path === undefined ? [] : [real(path)],
+        ),
   );
-  const identities = new Set(vm?.files.map(({ path }) => fileIdentity(path)));
+  const identities = vm?.files.map(({ path }) => fileIdentity(path)) ?? [];
   return (record) =>
     (folder !== null && record.folder === folder) ||
     record.files.some(
       ({ path, identity }) =>
-        (path !== undefined && paths.has(path)) || (identity !== undefined && identities.has(identity)),
+        (path !== undefined && paths.has(path)) || identities.some((now) => isSameFile(identity, now)),
     );
 }
 

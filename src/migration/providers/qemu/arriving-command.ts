@@ -5,12 +5,15 @@
 import { basename } from "node:path";
 import { kvmUsable, which } from "../../../platform/host.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
-import type { Offer } from "../../../protocol/offer.ts";
+import type { Offer, OfferedMachine } from "../../../protocol/offer.ts";
+import type { Confinement } from "../../../vm/confinement/confinement.ts";
 import { commandLine, type NetPolicy } from "../../../vm/qemu/definition/command-line.ts";
 import type { VmModel } from "../../../vm/qemu/definition/definition.ts";
 import { hasTpm } from "../../../vm/qemu/definition/model.ts";
+import { NetworkArguments } from "../../../vm/qemu/definition/network-arguments.ts";
 import { escapeCommas } from "../../../vm/qemu/definition/option-syntax.ts";
 import { readModel } from "../../../vm/qemu/definition/schema.ts";
+import { checkHostRoom } from "../../../vm/qemu/host-room.ts";
 import { RunFolder } from "../../../vm/qemu/run-folder.ts";
 import { tpmSocketName } from "../../../vm/qemu/swtpm.ts";
 
@@ -19,6 +22,8 @@ export interface QemuPolicy {
   /** A VM that ran with KVM may run without it if this host has none. */
   allowTcg: boolean;
   net: NetPolicy;
+  /** How the VM's programs are confined; null for tests that are not about that. */
+  confinement: Confinement | null;
 }
 
 /** Names in the run folder, in addition to the VM's own sockets. */
@@ -55,7 +60,12 @@ export function checkMachine(offer: Offer, policy: QemuPolicy | null): VmModel {
   if (files(offer.files) !== files(asFiles) || images(machine.disks) !== images(mirrored)) {
     throw refusal("the files of the offer are not those that the VM's definition names");
   }
-  requirePrograms(definition);
+  // An image that is declared raw is not looked into, so it must be raw for QEMU as well.
+  if (offer.files.some(({ format }, i) => format !== undefined && format !== asFiles[i]!.format)) {
+    throw refusal("an image of the offer is declared to be of another format than in the VM's definition");
+  }
+  requirePrograms(definition, machine.disks);
+  checkHostRoom(definition);
   // A trial run: whatever `commandLine` refuses is refused before any byte is sent.
   commandLine(
     { ...definition, name: offer.name },
@@ -89,22 +99,38 @@ export function arrivingFolder(home: string, name: string): RunFolder {
 /** How a QEMU is started here: to take in the stream of a VM that arrives, or to boot one that lies here. */
 export type Beginning = "arrives" | "boots";
 
+export interface ArrivingCommand {
+  argv: string[];
+  /** Block nodes of the VM's disks. */
+  nodes: string[];
+  hasTpm: boolean;
+  /** Whether QEMU itself uses the network of this host. */
+  network: "host" | "none";
+  /** Bridges of which it is handed a port each, as descriptors from `firstTap` on. */
+  bridges: string[];
+}
+
+/** The first descriptor that is handed to QEMU, behind standard error. */
+export const firstTap = 3;
+
 /**
- * Returns the command line of a VM's QEMU on this host, the block nodes of its disks, and whether it has a TPM.
- * Throws MigrateError "policy" if this host cannot be what the VM needs.
+ * Returns the command line of a VM's QEMU on this host, and what it needs to be given beside its files. Throws
+ * MigrateError "policy" if this host cannot be what the VM needs.
  */
 export function commandLineOf(
   definition: VmModel,
   policy: QemuPolicy,
   run: RunFolder,
   beginning: Beginning = "arrives",
-): { argv: string[]; nodes: string[]; hasTpm: boolean } {
+): ArrivingCommand {
   const tpm = hasTpm(definition);
+  const bridges: string[] = [];
+  const at = placeOf(definition, policy, bridges);
   // Here the VM has the name under which it was sent.
   const argv = commandLine(
     { ...definition, name: basename(run.path) },
     {
-      ...placeOf(definition, policy),
+      ...at,
       file: ({ name }) => `${run.path}/${vmLinkName}/${name}`,
       socketFolder: run.path,
       tpmSocket: tpm ? run.socket(tpmSocketName) : null,
@@ -115,23 +141,29 @@ export function commandLineOf(
   const nodes = definition.files.flatMap(({ kind, node }) =>
     kind === "disk" && node !== null ? [node] : [],
   );
-  return { argv, nodes, hasTpm: tpm };
+  const { usesHost } = new NetworkArguments(definition, at.net, at.tap);
+  return { argv, nodes, hasTpm: tpm, network: usesHost ? "host" : "none", bridges };
 }
 
-function placeOf(definition: VmModel, policy: QemuPolicy) {
+function placeOf(definition: VmModel, policy: QemuPolicy, bridges: string[] = []) {
+  const tap = (bridge: string) => firstTap - 1 + bridges.push(bridge);
   return {
     binary: which(`qemu-system-${definition.system}`) ?? `/usr/bin/qemu-system-${definition.system}`,
     allowTcg: policy.allowTcg,
     kvmUsable: kvmUsable().usable,
     net: policy.net,
+    ...(policy.confinement === null ? {} : { tap }),
   };
 }
 
-/** Throws MigrateError "policy" that names the first program that this host lacks for the VM. */
-export function requirePrograms(definition: VmModel): void {
+/**
+ * Throws MigrateError "policy" that names the first program that this host lacks for the VM; `disks` are those whose
+ * images are made here.
+ */
+export function requirePrograms(definition: VmModel, disks: OfferedMachine["disks"]): void {
   const needed = [`qemu-system-${definition.system}`, ...(hasTpm(definition) ? ["swtpm"] : [])];
-  if (definition.files.some(({ kind, format }) => kind === "disk" && format === "qcow2"))
-    needed.push("qemu-img");
+  const hasQcow2 = definition.files.some(({ kind, format }) => kind === "disk" && format === "qcow2");
+  if (hasQcow2 || disks.some(({ image }) => image?.preallocation !== undefined)) needed.push("qemu-img");
   const missing = needed.find((program) => which(program) === null);
   if (missing !== undefined) throw refusal(`the destination has no ${missing} to run this VM with`);
 }

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { syncFolder } from "../../../platform/rename.ts";
 import { makeFolder, type Staging } from "../../../vm/folder/staging.ts";
 import { makeBlankImage } from "../../../vm/qemu/blank-image.ts";
+import type { VmPrograms } from "../../../vm/qemu/vm-programs.ts";
 import type { ArrivingQemuRecord } from "./qemu-records.ts";
 
 /**
@@ -18,15 +19,20 @@ export async function makeImages(
   machine: ArrivingQemuRecord,
   staging: Staging,
   hasTpm: boolean,
+  programs: VmPrograms,
 ): Promise<void> {
-  for (const { name, format, bytes } of machine.disks) {
-    const path = join(staging.folder, name);
+  for (const disk of machine.disks) {
+    const path = join(staging.folder, disk.name);
     rmSync(path, { force: true });
-    await makeBlankImage(path, format, bytes);
+    await makeBlankImage(path, disk, (argv) => {
+      programs.giveFiles({ disks: [disk.name], boot: [] });
+      return programs.qemuImg(argv, disk.name);
+    });
   }
   if (!hasTpm) return;
   rmSync(join(staging.folder, "tpm"), { recursive: true, force: true });
   makeFolder(join(staging.folder, "tpm"));
+  programs.giveTpm();
 }
 
 /**

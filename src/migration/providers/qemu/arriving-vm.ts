@@ -5,34 +5,40 @@
  * QEMU is a process of its own and outlives this one: the next `migrate serve` takes it over (`adopt`).
  */
 import { randomBytes } from "node:crypto";
-import { existsSync } from "node:fs";
+import { closeSync, existsSync } from "node:fs";
 import { join } from "node:path";
 import { asMigrateError, MigrateError } from "../../../protocol/errors.ts";
 import { limits } from "../../../protocol/limits.ts";
 import type { MessageBody } from "../../../protocol/messages.ts";
 import { ArrivingStreams } from "../../../transfer/doors/arriving-streams.ts";
 import { storeFailure } from "../../../transfer/landing/store-failure.ts";
+import { openTaps } from "../../../vm/confinement/taps.ts";
 import { endDaemon } from "../../../vm/qemu/daemon.ts";
 import { cardOutcomes } from "../../../vm/qemu/definition/command-line.ts";
+import type { VmModel } from "../../../vm/qemu/definition/definition.ts";
+import { hasTpm } from "../../../vm/qemu/definition/model.ts";
 import { readModel } from "../../../vm/qemu/definition/schema.ts";
 import { expectIncoming, loadedIncoming, resumeGuest } from "../../../vm/qemu/incoming.ts";
 import { adoptQemu, endOf, failureBehind, type RunningQemu, startQemu } from "../../../vm/qemu/launch.ts";
 import { QmpError, qmpFailure } from "../../../vm/qemu/qmp/qmp-error.ts";
-import type { RunFolder } from "../../../vm/qemu/run-folder.ts";
+import { qmpSocketName, type RunFolder } from "../../../vm/qemu/run-folder.ts";
 import { endSwtpm, startSwtpm, tpmStateName } from "../../../vm/qemu/swtpm.ts";
+import { endLimits, filesOf, VmPrograms } from "../../../vm/qemu/vm-programs.ts";
 import type { Arrival, ArrivalOptions, Offered } from "../arrival.ts";
 import type { StreamedPart } from "../departure.ts";
 import { NeverRan } from "../never-ran.ts";
 import {
   arrivingFolder,
   commandLineOf,
+  firstTap,
   incomingName,
   nbdName,
   type QemuPolicy,
+  spareQmpName,
   vmLinkName,
 } from "./arriving-command.ts";
 import { makeImages, syncImages } from "./arriving-images.ts";
-import type { ArrivingQemuRecord } from "./qemu-records.ts";
+import { type ArrivingQemuRecord, staysPaused } from "./qemu-records.ts";
 import { streamFailureMs } from "./stream-failure.ts";
 
 /** How long QEMU may take to load the devices after it received the last byte. */
@@ -55,6 +61,8 @@ export class ArrivingVm implements Arrival {
   /** True once QEMU holds all of the VM. */
   #whole = false;
   #over = false;
+  /** What SEAL said in this process. */
+  #sealedPaused: boolean | undefined;
   /**
    * Whether this process has seen the VM run here; "maybe" if QEMU was told to resume it and has not
    * answered.
@@ -106,7 +114,7 @@ export class ArrivingVm implements Arrival {
         throw qmpFailure(thrown, "destination");
       }
     }
-    return { instance: this.#instance!, streamToken: this.#token, zstd: true };
+    return { instance: this.#instance!, streamToken: this.#token, zstd: true, images: true };
   }
 
   async #begin(): Promise<void> {
@@ -116,18 +124,29 @@ export class ArrivingVm implements Arrival {
     const run = this.#run;
     run.make(session);
     run.link(vmLinkName, staging.folder);
-    const { argv, nodes, hasTpm } = commandLineOf(readModel(machine.definition), policy, run);
-    await makeImages(machine, staging, hasTpm).catch((thrown: unknown) => {
+    const definition = readModel(machine.definition);
+    const { argv, nodes, hasTpm: tpm, network, bridges } = commandLineOf(definition, policy, run);
+    const programs = await this.#prepare(definition).catch((thrown: unknown) => {
       throw storeFailure(thrown);
     });
-    if (hasTpm) await startSwtpm({ stateFolder: join(staging.folder, "tpm"), run });
-    const qemu = await startQemu(argv, run);
+    if (tpm) {
+      const stateFolder = join(staging.folder, "tpm");
+      await startSwtpm({ stateFolder, run, confined: (words) => programs.swtpm(words) });
+    }
+    const kept = bridges.map((_, n) => firstTap + n);
+    const command = programs.qemu(argv, filesOf(definition), { network, kept });
+    const taps = openTaps(bridges);
+    const qemu = await startQemu(command, run, { descriptors: taps }).finally(() => taps.map(closeSync));
     this.#qemu = qemu;
     void this.#reportLoss(qemu);
     this.#forbidRun(qemu);
     const paths = { ram: run.socket(incomingName), nbd: run.socket(nbdName) };
     const nbd = machine.live ? { path: paths.nbd, nodes } : null;
     await expectIncoming(qemu.qmp, { ramPath: paths.ram, channels: machine.channels, nbd });
+    programs.pin([
+      ...[qmpSocketName, spareQmpName, incomingName].map((name) => run.socket(name)),
+      ...(nbd !== null && nodes.length > 0 ? [paths.nbd] : []),
+    ]);
     this.#instance = randomBytes(16).toString("hex");
     this.#token = randomBytes(16).toString("hex");
     this.#streams = new ArrivingStreams({
@@ -146,6 +165,22 @@ export class ArrivingVm implements Arrival {
       failed: (error) => void failureBehind(qemu, error).then(this.#options.failed),
       received: this.#options.received,
     });
+  }
+
+  /** Makes the files into which the VM's programs write, and lets the programs have all of its files. */
+  async #prepare(definition: VmModel): Promise<VmPrograms> {
+    const { offered, machine, staging, policy } = this.#options;
+    const programs = new VmPrograms(policy.confinement, {
+      run: this.#run,
+      folder: staging.folder,
+      finalFolder: join(staging.store, offered.name),
+      stores: [staging.store],
+      id: offered.session,
+    });
+    programs.limit(definition);
+    await makeImages(machine, staging, hasTpm(definition), programs);
+    programs.giveFiles(filesOf(definition));
+    return programs;
   }
 
   /**
@@ -180,8 +215,9 @@ export class ArrivingVm implements Arrival {
    * Compares the received streams with the source's results in SEAL, and waits until QEMU has loaded the VM.
    * Throws MigrateError "integrity", "protocol", "qemu-failed", or what the store fails with.
    */
-  async seal(sent: NonNullable<MessageBody<"seal">["streams"]>): Promise<void> {
+  async seal({ streams: sent = [], paused }: Pick<MessageBody<"seal">, "streams" | "paused">): Promise<void> {
     const { machine } = this.#options;
+    this.#sealedPaused = paused;
     const streams = this.#streams;
     const qemu = this.#qemu;
     if (streams === undefined || qemu === undefined) throw this.#notStarted();
@@ -249,7 +285,10 @@ export class ArrivingVm implements Arrival {
     const qmp = this.#qemu?.qmp;
     if (qmp === undefined || qmp.isClosed) throw failed("ended");
     try {
-      if (this.#options.machine.paused === true) await qmp.execute("query-status");
+      const { machine } = this.#options;
+      const sealedPaused = this.#sealedPaused ?? machine.sealedPaused;
+      if (staysPaused({ ...machine, ...(sealedPaused === undefined ? {} : { sealedPaused }) }))
+        await qmp.execute("query-status");
       else {
         const answer = await resumeGuest(qmp, () => {
           this.#ran = "maybe";
@@ -310,6 +349,7 @@ export class ArrivingVm implements Arrival {
     else if (ours && noted.qemu) await endDaemon(noted.qemu);
     if (!ours) return;
     if (noted.swtpm) await endSwtpm(noted.swtpm);
+    endLimits(this.#options.policy.confinement, noted.session);
     this.#run.remove();
   }
 

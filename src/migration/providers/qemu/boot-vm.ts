@@ -6,20 +6,25 @@ import { randomBytes } from "node:crypto";
 import { closeSync, mkdirSync, openSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { tryFlock } from "../../../platform/locks.ts";
-import { isRunning, type ProcessId } from "../../../platform/process-id.ts";
+import { argumentsOf, isRunning, type ProcessId } from "../../../platform/process-id.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
+import { isEntering } from "../../../vm/confinement/confinement.ts";
+import { openTaps } from "../../../vm/confinement/taps.ts";
+import { tpmFolder } from "../../../vm/folder/manifest.ts";
 import { endDaemon } from "../../../vm/qemu/daemon.ts";
 import { cardOutcomes, networkNotes } from "../../../vm/qemu/definition/command-line.ts";
 import type { VmModel } from "../../../vm/qemu/definition/definition.ts";
+import { checkHostRoom, hostRoom } from "../../../vm/qemu/host-room.ts";
 import { type HostVm, hostVms } from "../../../vm/qemu/host-vms.ts";
 import { resumeGuest } from "../../../vm/qemu/incoming.ts";
-import { startQemu } from "../../../vm/qemu/launch.ts";
-import { Qmp } from "../../../vm/qemu/qmp/qmp.ts";
+import { connectTo, startQemu } from "../../../vm/qemu/launch.ts";
 import { qmpFailure } from "../../../vm/qemu/qmp/qmp-error.ts";
 import { qmpSocketName, RunFolder } from "../../../vm/qemu/run-folder.ts";
 import { endSwtpm, startSwtpm, swtpmOf, tpmSocketName } from "../../../vm/qemu/swtpm.ts";
+import { endLimits, filesOf, VmPrograms } from "../../../vm/qemu/vm-programs.ts";
 import {
   commandLineOf,
+  firstTap,
   type QemuPolicy,
   requirePrograms,
   spareQmpName,
@@ -65,7 +70,8 @@ export async function bootVm(options: BootOptions): Promise<BootedVm> {
     const there = await endLeftOver(run, folder, name);
     if (there !== null) return { qmpPath: there.qmpPath, process: there.process, wasThere: true, notes };
     refuseOthers(folder);
-    requirePrograms(definition);
+    requirePrograms(definition, []);
+    checkHostRoom(definition, hostRoom(), "this host");
     const process = await boot(options, run);
     return { qmpPath: run.socket(qmpSocketName), process, wasThere: false, notes };
   } finally {
@@ -74,13 +80,26 @@ export async function bootVm(options: BootOptions): Promise<BootedVm> {
 }
 
 async function boot({ folder, definition, policy }: BootOptions, run: RunFolder): Promise<ProcessId> {
-  const { argv, hasTpm } = commandLineOf(definition, policy, run, "boots");
-  run.make(randomBytes(16).toString("hex"));
+  const { argv, hasTpm, network, bridges } = commandLineOf(definition, policy, run, "boots");
+  const id = randomBytes(16).toString("hex");
+  run.make(id);
   try {
     run.link(vmLinkName, folder);
-    if (hasTpm) await startSwtpm({ stateFolder: join(folder, "tpm"), run });
-    const qemu = await startQemu(argv, run);
+    const house = { run, folder, finalFolder: folder, stores: [dirname(folder)], id };
+    const programs = new VmPrograms(policy.confinement, house);
+    programs.limit(definition);
+    if (hasTpm) programs.giveTpm();
+    programs.giveFiles(filesOf(definition));
+    if (hasTpm) {
+      const stateFolder = join(folder, tpmFolder);
+      await startSwtpm({ stateFolder, run, confined: (words) => programs.swtpm(words) });
+    }
+    const kept = bridges.map((_, n) => firstTap + n);
+    const command = programs.qemu(argv, filesOf(definition), { network, kept });
+    const taps = openTaps(bridges);
+    const qemu = await startQemu(command, run, { descriptors: taps }).finally(() => taps.map(closeSync));
     try {
+      programs.pin([qmpSocketName, spareQmpName].map((name) => run.socket(name)));
       const answer = await resumeGuest(qemu.qmp);
       if (answer.outcome === "refused") throw answer.why;
     } catch (thrown) {
@@ -92,6 +111,7 @@ async function boot({ folder, definition, policy }: BootOptions, run: RunFolder)
   } catch (thrown) {
     const swtpm = run.noted()?.swtpm;
     if (swtpm) await endSwtpm(swtpm);
+    endLimits(policy.confinement, id);
     run.remove();
     throw here(qmpFailure(thrown, "destination"));
   }
@@ -120,6 +140,7 @@ function lockRun(run: RunFolder, name: string): () => void {
  * Returns the VM if it is there; null if there is nothing any more.
  */
 async function endLeftOver(run: RunFolder, folder: string, name: string): Promise<HostVm | null> {
+  await entered(run);
   const ours = hostVms().filter(({ qmpPath }) => dirname(qmpPath) === run.path);
   for (const vm of ours) {
     const status = await statusOf(vm, run);
@@ -137,11 +158,24 @@ async function endLeftOver(run: RunFolder, folder: string, name: string): Promis
   return null;
 }
 
+/** Waits until the programs of an earlier start are what they were started to be: each gives up its rights first. */
+async function entered(run: RunFolder): Promise<void> {
+  const { qemu = null, swtpm = null } = run.noted() ?? {};
+  const lateAtMs = performance.now() + answerMs;
+  for (const process of [qemu, swtpm]) {
+    if (process === null) continue;
+    while (isRunning(process) && isEntering(argumentsOf(process.pid) ?? [])) {
+      if (performance.now() > lateAtMs) await endDaemon(process);
+      else await Bun.sleep(pollMs);
+    }
+  }
+}
+
 /** What QEMU says of its VM, once it answers; null if it ends. Asked on the socket that no serve holds. */
 async function statusOf({ process }: HostVm, run: RunFolder): Promise<string | null> {
   for (const lateAtMs = performance.now() + answerMs; isRunning(process); await Bun.sleep(pollMs)) {
     try {
-      using qmp = await Qmp.connect(run.socket(spareQmpName));
+      using qmp = await connectTo(process, run.socket(spareQmpName));
       return (await qmp.execute<{ status: string }>("query-status")).status;
     } catch (cause) {
       // Not there yet, or about to end.

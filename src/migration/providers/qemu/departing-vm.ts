@@ -11,18 +11,33 @@ import type { OfferedMachine } from "../../../protocol/offer.ts";
 import { StreamPool, type StreamResult, type StreamRoute } from "../../../transfer/streams/stream-pool.ts";
 import { networkNotes } from "../../../vm/qemu/definition/command-line.ts";
 import { DiskMirror } from "../../../vm/qemu/disk-mirror.ts";
+import { GuestWatch } from "../../../vm/qemu/guest-watch.ts";
+import {
+  changeOf,
+  devicesOf,
+  type Hardware,
+  hardwareOf,
+  mediaOf,
+  type Parts,
+} from "../../../vm/qemu/hardware.ts";
 import type { HeldFiles } from "../../../vm/qemu/held-files.ts";
+import { type MigrationSettings, readSettings } from "../../../vm/qemu/migration-settings.ts";
 import type { Qmp } from "../../../vm/qemu/qmp/qmp.ts";
 import { qmpFailure } from "../../../vm/qemu/qmp/qmp-error.ts";
 import { RamMigration } from "../../../vm/qemu/ram-migration.ts";
+import { moveMark } from "../../../vm/qemu/roll-back.ts";
 import type { RunningVm } from "../../../vm/qemu/running-vm.ts";
 import type { Phase } from "../../ownership/phases.ts";
 import type { Observer } from "../../report/events.ts";
 import type { ProgressMeter } from "../../report/progress-meter.ts";
 import type { Departure, Route, StreamedPart } from "../departure.ts";
 import { DepartureProgress } from "./departure-progress.ts";
+import { imageWarning } from "./image-warning.ts";
 import { LinkGate } from "./link-gate.ts";
+import { requireUnheldBesides } from "./other-holders.ts";
+import type { SourceQemuRecord } from "./qemu-records.ts";
 import { RamPace } from "./ram-pace.ts";
+import type { SocketPlace } from "./socket-place.ts";
 import { type StallLimits, StallWatch } from "./stall-watch.ts";
 import { streamFailureMs } from "./stream-failure.ts";
 import { StreamSockets } from "./stream-sockets.ts";
@@ -30,10 +45,10 @@ import { StreamSockets } from "./stream-sockets.ts";
 export interface DepartingOptions {
   /** The files that go as chunks, open. */
   files: HeldFiles;
-  /** Bytes that each of them occupies on the disk. */
-  allocatedBytes: readonly number[];
-  /** What OFFER carries of the VM beside its files. */
-  machine: OfferedMachine;
+  /** What OFFER carries of the VM beside its files, and whether it is paused. */
+  machine: Omit<OfferedMachine, "paused">;
+  /** What the journal keeps of the VM. */
+  kept: SourceQemuRecord;
   /** Mirror the disks while the VM runs; otherwise it is stopped before anything is sent. */
   live: boolean;
   downtimeLimitMs: number;
@@ -41,10 +56,11 @@ export interface DepartingOptions {
   channels: number;
   autoConverge: boolean;
   bandwidthBytesPerSec: number | null;
+  session: string;
   /** Threads that carry streams. */
   workers: number;
-  /** A folder for sockets that only this user may enter. */
-  socketFolder: string;
+  /** Where its QEMU finds the sockets that it connects to. */
+  sockets: SocketPlace;
   /** Limits that replace the usual ones. */
   stallLimits?: StallLimits | undefined;
 }
@@ -75,15 +91,26 @@ export class DepartingVm implements Departure {
   /** The phase of a live move; each new link first sets phases of its own. */
   #phase: Phase | undefined;
   readonly #stall: StallWatch;
+  readonly #guest: GuestWatch;
+  #kept: SourceQemuRecord;
+  #keep: (kept: SourceQemuRecord) => void = () => {};
+  #machine: OfferedMachine | undefined;
+  /** QEMU's settings before this move changed them; undefined until then. */
+  #settings: MigrationSettings | undefined;
   readonly #halted = Promise.withResolvers<never>();
 
   constructor(vm: RunningVm, options: DepartingOptions) {
     this.#vm = vm;
     this.#options = options;
     this.#ram = new RamMigration(vm.qmp);
+    this.#kept = options.kept;
+    this.#guest = new GuestWatch(vm.qmp, vm.running, (wasRunning) => this.#note({ wasRunning }));
     this.#stall = new StallWatch(options.stallLimits);
     this.#halted.promise.catch(() => {});
-    this.#mirrors = options.live ? vm.disks.map(({ node }, n) => new DiskMirror(vm.qmp, n, node)) : [];
+    this.#mirrors = options.machine.disks.map(({ image }, n) => {
+      const keepsRoom = image?.preallocation !== undefined;
+      return new DiskMirror(vm.qmp, n, { node: vm.disks[n]!.node, keepsRoom });
+    });
     this.#progress = new DepartureProgress(vm, this.#ram, this.#mirrors);
     const { bandwidthBytesPerSec } = options;
     if (bandwidthBytesPerSec !== null) this.#pace = new RamPace(bandwidthBytesPerSec);
@@ -93,12 +120,14 @@ export class DepartingVm implements Departure {
     return this.#options.files;
   }
 
-  get allocatedBytes(): readonly number[] {
-    return this.#options.allocatedBytes;
+  /** As it was when it was first asked for: a repeated offer is the same. What has changed since, SEAL tells. */
+  get machine(): OfferedMachine {
+    this.#machine ??= { ...this.#options.machine, ...(this.#guest.runs ? {} : { paused: true }) };
+    return this.#machine;
   }
 
-  get machine(): OfferedMachine {
-    return this.#options.machine;
+  get isPaused(): boolean {
+    return !this.#guest.runs;
   }
 
   get isLive(): boolean {
@@ -140,22 +169,66 @@ export class DepartingVm implements Departure {
    * never ran.
    */
   get stoppedAtMs(): number | undefined {
-    return this.#vm.running ? (this.#stoppedAtMs ?? this.#ram.stoppedAtMs) : undefined;
+    return this.#guest.runs ? (this.#stoppedAtMs ?? this.#ram.stoppedAtMs) : undefined;
+  }
+
+  onKept(keep: (kept: object) => void): void {
+    this.#keep = keep;
+  }
+
+  requireUnheld(): string | null {
+    return requireUnheldBesides(this.#vm);
   }
 
   /**
-   * Stops the VM, if its files are to be read from a stopped VM. Idempotent. Throws MigrateError
-   * "qemu-failed".
+   * Stops the VM, if its files are to be read from a stopped VM, and looks at it once more: what it was before may
+   * have changed. Idempotent. Throws MigrateError "qemu-failed", and "source-changed" if it is another VM now.
    */
   async standStill(): Promise<void> {
     if (this.#options.live || this.#stoppedAtMs !== undefined) return;
-    const nowMs = performance.now();
     try {
-      if (this.#vm.running) await this.#vm.qmp.execute("stop");
+      await this.#touch();
+      const nowMs = performance.now();
+      await this.#guest.stop();
+      this.#stoppedAtMs = nowMs;
+      const { media, devices } = await hardwareOf(this.#vm.qmp);
+      this.#requireSame("media", media);
+      this.#requireSame("devices", devices);
     } catch (thrown) {
-      throw qmpFailure(thrown, "source");
+      throw this.#fail(qmpFailure(thrown, "source"));
     }
-    this.#stoppedAtMs = nowMs;
+    this.files.changed();
+  }
+
+  /** Throws MigrateError if the VM does not stand still any more. */
+  async requireStill(): Promise<void> {
+    try {
+      await this.#guest.requireHeld();
+    } catch (thrown) {
+      throw this.#fail(qmpFailure(thrown, "source"));
+    }
+  }
+
+  /** Durably notes how QEMU was before this program changes anything of it. Throws QmpError. */
+  async #touch(): Promise<void> {
+    if (this.#settings !== undefined) return;
+    const settings = await readSettings(this.#vm.qmp);
+    this.#note({ before: settings });
+    this.#settings = settings;
+  }
+
+  #note(change: Partial<SourceQemuRecord>): void {
+    this.#kept = { ...this.#kept, ...change };
+    this.#keep(this.#kept);
+  }
+
+  #requireSame(what: keyof Hardware, now: Parts): void {
+    const change = changeOf(this.#vm.hardware[what], now);
+    if (change === null) return;
+    throw new MigrateError("source-changed", `The VM is another one than when the move began: ${change}`, {
+      side: "source",
+      hint: "Send it again as it is now.",
+    });
   }
 
   /**
@@ -173,6 +246,8 @@ export class DepartingVm implements Departure {
       );
     }
     this.#instance = body.instance;
+    const warning = this.#sending === undefined ? imageWarning(this.machine, body) : null;
+    if (warning !== null) observe({ event: "warning", message: warning });
     const lost = Promise.withResolvers<never>();
     lost.promise.catch(() => {});
     link.onClosed((error) => {
@@ -223,7 +298,7 @@ export class DepartingVm implements Departure {
   }
 
   async #steps(route: StreamRoute, meter: ProgressMeter, observe: Observer): Promise<StreamResult[]> {
-    const { live, workers, bandwidthBytesPerSec, channels, socketFolder } = this.#options;
+    const { live, workers, bandwidthBytesPerSec, channels, sockets } = this.#options;
     const { session, name } = meter.session;
     const pool = new StreamPool(route, {
       workers,
@@ -235,12 +310,13 @@ export class DepartingVm implements Departure {
       },
     });
     this.#pool = pool;
-    this.#sockets = new StreamSockets(socketFolder, pool);
+    this.#sockets = new StreamSockets(sockets, pool);
     this.#ticker = setInterval(() => {
       this.#lookForStall();
       this.#paceRam();
       this.#progress.tell(meter, observe, pool.sentBytes);
     }, progressEveryMs);
+    await this.#touch();
     if (live) this.#enter("pre-copy", meter);
     // All mirrors connect before the first one begins: the guest stands still meanwhile, and bulk data would
     // make that longer.
@@ -267,7 +343,8 @@ export class DepartingVm implements Departure {
     const { downtimeLimitMs, autoConverge, bandwidthBytesPerSec, live } = this.#options;
     await this.#until();
     const opened = this.#sockets!.expect("ram", this.#ramStreams());
-    await this.#ram.begin(opened.path, {
+    await this.#ram.begin(opened.path, this.#settings!, {
+      mark: moveMark(this.#options.session),
       downtimeLimitMs,
       channels,
       autoConverge: autoConverge && live,
@@ -276,6 +353,8 @@ export class DepartingVm implements Departure {
     });
     // If QEMU fails before it opens a channel, its answer tells the reason.
     await this.#until(Promise.race([opened.open, this.#ram.reaches("completed")]));
+    // QEMU plugs nothing in or out from here on (docs/devel/migration): what it has now is what moves.
+    this.#requireSame("devices", await devicesOf(this.#vm.qmp));
   }
 
   /** The guest stops, the disks receive their last writes, and the rest of the RAM is sent. */
@@ -283,6 +362,8 @@ export class DepartingVm implements Departure {
     if (this.#options.live) {
       await this.#until(this.#ram.reaches("pre-switchover"));
       this.#enter("stop-and-copy", meter);
+      await this.#guest.hold();
+      this.#requireSame("media", await mediaOf(this.#vm.qmp));
       // A guest that stops while no link stands would stay stopped until the link is restored.
       await this.#until(this.#gate.passed(stoppedPatienceMs));
       for (const mirror of this.#mirrors) await mirror.finish();
@@ -302,6 +383,7 @@ export class DepartingVm implements Departure {
     return await Promise.race([
       this.#halted.promise,
       this.#sockets!.failed,
+      this.#guest.failed,
       ...this.#mirrors.map((mirror) => mirror.ended.then(() => awaited)),
       awaited,
     ]);
@@ -340,6 +422,7 @@ export class DepartingVm implements Departure {
    * taken back. Idempotent; never rejects.
    */
   async halt(): Promise<void> {
+    this.#guest.close();
     const given = new MigrateError("cancelled", "the move was given up", { side: "source" });
     clearInterval(this.#ticker);
     this.#halted.reject(this.#failure ?? given);
@@ -349,8 +432,9 @@ export class DepartingVm implements Departure {
     await this.#sending?.catch(() => {});
   }
 
+  /** Until it has sent the RAM, QEMU writes nothing: what changes before that is somebody else's doing. */
   rewritten(): number[] {
-    return this.files.changed();
+    return this.isLive || this.#sending === undefined ? [] : this.files.changed();
   }
 
   close(): void {

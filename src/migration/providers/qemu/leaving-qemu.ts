@@ -2,23 +2,30 @@
 import { randomUUID } from "node:crypto";
 import { existsSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
-import { allocatedBytes } from "../../../platform/filesystem.ts";
+import { statBlockBytes } from "../../../platform/filesystem.ts";
 import { socketPathBytes } from "../../../platform/unix-socket.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
 import { limits } from "../../../protocol/limits.ts";
 import { checkVmName, manifestName } from "../../../protocol/names.ts";
 import type { OfferedMachine } from "../../../protocol/offer.ts";
-import { fileIdentity } from "../../../vm/folder/file-identity.ts";
+import { checkImage } from "../../../vm/disks/disk-format.ts";
+import { isSameFile } from "../../../vm/folder/file-identity.ts";
 import { readManifest } from "../../../vm/folder/manifest.ts";
-import type { Vm, VmFile } from "../../../vm/folder/vm-folder.ts";
+import type { VmFile } from "../../../vm/folder/vm-folder.ts";
+import { commonGround } from "../../../vm/qemu/common-ground.ts";
+import type { DefinitionFile } from "../../../vm/qemu/definition/definition.ts";
 import { modelOf } from "../../../vm/qemu/definition/definition.ts";
 import { readModel } from "../../../vm/qemu/definition/schema.ts";
 import { HeldFiles } from "../../../vm/qemu/held-files.ts";
+import { shapeOf } from "../../../vm/qemu/image-info.ts";
+import { type Droppable, leftBehind, requireWhole } from "../../../vm/qemu/left-behind.ts";
+import type { QemuFile } from "../../../vm/qemu/qemu-files.ts";
 import { openRunningVm, type RunningVm } from "../../../vm/qemu/running-vm.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
 import type { Candidate, OpenedVm } from "../departure.ts";
 import { DepartingVm } from "./departing-vm.ts";
 import { type SourceQemuRecord, sourceQemuRecord } from "./qemu-records.ts";
+import { socketPlace } from "./socket-place.ts";
 import type { StallLimits } from "./stall-watch.ts";
 
 /** A VM that runs, as the person named it, and how it is to be moved. */
@@ -29,6 +36,8 @@ export interface QemuSpec {
   name?: string | undefined;
   /** Mirror the disks while the VM runs; otherwise it is stopped first. */
   live: boolean;
+  /** What of its disks may stay behind. */
+  drop?: readonly Droppable[];
   /** In milliseconds: QEMU stops the VM once it expects to send the rest within this time. */
   downtimeLimitMs: number;
   autoConverge: boolean;
@@ -61,12 +70,16 @@ export function qemuCandidate(spec: QemuSpec, sending: QemuSending): Candidate {
     throw new MigrateError("home-unusable", said, { side: "source", hint: "set it to a shorter one" });
   }
   const qmpPath = resolve(spec.qmp);
+  let isGone = false;
   return {
     provider: "qemu",
     isIt: (record) => sourceQemuRecord(record)?.qmpPath === qmpPath,
-    wasMovedBy: () => false,
+    wasMovedBy: (record) => isGone && sourceQemuRecord(record)?.qmpPath === qmpPath,
     async open() {
-      const vm = await openRunningVm(qmpPath);
+      const vm = await openRunningVm(qmpPath).catch((thrown: unknown) => {
+        isGone = isNobodyThere(thrown);
+        throw thrown;
+      });
       try {
         return openedVm(vm, spec, sending);
       } catch (thrown) {
@@ -80,21 +93,24 @@ export function qemuCandidate(spec: QemuSpec, sending: QemuSending): Candidate {
 function openedVm(vm: RunningVm, spec: QemuSpec, sending: QemuSending): OpenedVm {
   const { live } = spec;
   const { name, files } = filesOf(vm, spec.name, live);
+  const left = leftBehind(vm.disks, { live, drop: spec.drop ?? [] });
   const machine = offerOf(vm, spec, sending);
+  const kept = keptOf(vm, left);
   return {
     facts: {
       name,
       vm: vm.definition.uuid ?? randomUUID(),
-      files: files.map(({ kind, base, bytes, path }) => ({
+      files: files.map(({ kind, base, bytes, format, path, identity }) => ({
         kind,
         name: base,
         bytes,
+        ...(format === undefined ? {} : { format }),
         path,
-        identity: fileIdentity(path)!,
+        identity,
       })),
       folder: ownFolder(vm),
       bytes: [...files, ...machine.disks].reduce((sum, { bytes }) => sum + bytes, vm.definition.ramBytes),
-      kept: keptOf(vm),
+      kept,
     },
     isStill: (gone) => hasDiskOf(gone, vm),
     // Another process cannot resume what QEMU has sent.
@@ -102,30 +118,40 @@ function openedVm(vm: RunningVm, spec: QemuSpec, sending: QemuSending): OpenedVm
     depart: (session) =>
       new DepartingVm(vm, {
         files: HeldFiles.open(files),
-        allocatedBytes: files.map(({ allocatedBytes }) => allocatedBytes),
         machine,
+        kept,
+        session,
         live,
         downtimeLimitMs: spec.downtimeLimitMs,
         channels: spec.channels,
         autoConverge: spec.autoConverge,
         bandwidthBytesPerSec: sending.bandwidthBytesPerSec,
         workers: spec.workers,
-        socketFolder: join(sending.home, "sessions", session.slice(0, 16)),
+        sockets: commonGround(vm.process, vm.qmpPath) ?? socketPlace(sending.home, session, vm.user?.uid),
         stallLimits: spec.stallLimits,
       }),
     close: () => vm.qmp.close(),
   };
 }
 
+/** True if there is no socket, or nobody listens on it (unix(7)). */
+function isNobodyThere(thrown: unknown): boolean {
+  const { cause } = thrown as { cause?: { code?: unknown } };
+  return cause?.code === "ENOENT" || cause?.code === "ECONNREFUSED";
+}
+
 function hasDiskOf(record: SessionRecord, vm: RunningVm): boolean {
-  const identities = new Set(vm.disks.map(({ path }) => fileIdentity(path)));
-  return [...record.files, ...(sourceQemuRecord(record)?.retire ?? [])].some(
-    ({ identity }) => identity !== undefined && identities.has(identity),
+  return [...record.files, ...(sourceQemuRecord(record)?.retire ?? [])].some(({ identity }) =>
+    vm.disks.some((disk) => isSameFile(identity, disk.identity)),
   );
 }
 
 /** The files that go as chunks: those from which the VM was started, and its disks if it is stopped first. */
-function filesOf(vm: RunningVm, asked: string | undefined, live: boolean): Vm {
+function filesOf(
+  vm: RunningVm,
+  asked: string | undefined,
+  live: boolean,
+): { name: string; files: LeavingFile[] } {
   const name = asked ?? vm.definition.name;
   if (name === null || name === undefined) {
     throw new MigrateError("usage", "The VM's command line gives it no name", {
@@ -140,52 +166,55 @@ function filesOf(vm: RunningVm, asked: string | undefined, live: boolean): Vm {
       hint: "Give it another one with --name.",
     });
   }
-  const backed = vm.disks.find(({ hasBacking }) => hasBacking);
-  if (backed !== undefined && !live) {
-    throw new MigrateError("vm-invalid", `${backed.path} is not a whole disk: it has a backing file`, {
-      side: "source",
-      hint: "--mode live flattens it on the way.",
-    });
-  }
+  if (!live) requireWhole(vm.disks);
   if (vm.definition.files.length === 0) {
     throw new MigrateError("vm-invalid", "The VM has no file at all: neither disk nor kernel nor image", {
       side: "source",
       hint: "There is nothing of it that a store could keep.",
     });
   }
-  const paths = new Map([...vm.disks, ...vm.boot].map(({ file, path }) => [file, path]));
+  const found = new Map([...vm.disks, ...vm.boot].map((one) => [one.file, one]));
   const files = vm.definition.files
     .filter(({ kind }) => kind === "boot" || !live)
-    .map((file) => describe(file.kind, paths.get(file)!, file.name));
+    .map((file) => describe(file, found.get(file)!));
   return { name, files };
 }
 
-function describe(kind: "disk" | "boot", path: string, base: string): VmFile {
-  const stat = statSync(path, { bigint: true });
+/** A file that goes as chunks, with the identity that it had when it was found to be the VM's. */
+type LeavingFile = VmFile & { identity: string };
+
+/**
+ * The path may lead elsewhere by now: what opens it compares (`HeldFiles`). Throws MigrateError "vm-invalid" if an image
+ * that goes as it is names another file.
+ */
+function describe(
+  { kind, name, format }: DefinitionFile,
+  { path, dev, ino, identity }: QemuFile,
+): LeavingFile {
+  const { size, blocks, birthtimeNs, mtimeNs } = statSync(path, { bigint: true });
+  const allocatedBytes = Number(blocks) * statBlockBytes;
+  checkImage(path, { shownAs: path, declared: format, forQemu: true });
   return {
-    kind,
-    path,
-    base,
-    bytes: Number(stat.size),
-    allocatedBytes: allocatedBytes(path),
-    dev: stat.dev,
-    ino: stat.ino,
-    birthtimeNs: stat.birthtimeNs,
-    mtimeNs: stat.mtimeNs,
+    ...{ kind, path, base: name, format, bytes: Number(size), allocatedBytes },
+    ...{ dev, ino, birthtimeNs, mtimeNs, identity },
   };
 }
 
-function offerOf(vm: RunningVm, { live, channels }: QemuSpec, { retryForMs }: QemuSending): OfferedMachine {
+function offerOf(
+  vm: RunningVm,
+  { live, channels }: QemuSpec,
+  { retryForMs }: QemuSending,
+): Omit<OfferedMachine, "paused"> {
   return {
     live,
-    ...(vm.running ? {} : { paused: true }),
     definition: offeredModel(vm),
     disks: live
-      ? vm.disks.map(({ file, bytes, allocatedBytes }) => ({
+      ? vm.disks.map(({ file, path, bytes, dataBytes, info }) => ({
           name: file.name,
           format: file.format,
           bytes,
-          allocatedBytes: Math.min(allocatedBytes, limits.vmBytes),
+          allocatedBytes: Math.min(dataBytes, limits.vmBytes),
+          image: shapeOf(path, file.format, info),
         }))
       : [],
     channels,
@@ -204,15 +233,17 @@ function offeredModel(vm: RunningVm): OfferedMachine["definition"] {
   return { ...readModel(JSON.parse(JSON.stringify(model))) };
 }
 
-function keptOf(vm: RunningVm): SourceQemuRecord {
-  const retire = [...vm.disks.map(({ path }) => path), ...(vm.tpm === null ? [] : [vm.tpm.stateFolder])];
+function keptOf(vm: RunningVm, leftBehind: string[]): SourceQemuRecord {
+  const retire = [...vm.disks, ...(vm.tpm === null ? [] : [vm.tpm.state])];
   return {
     side: "source",
     qmpPath: vm.qmpPath,
     qemu: vm.process,
     wasRunning: vm.running,
-    retire: retire.map((path) => ({ path, identity: fileIdentity(path)! })),
+    before: null,
+    retire: retire.map(({ path, identity }) => ({ path, identity })),
     tpm: vm.tpm && { swtpm: vm.tpm.swtpm },
+    leftBehind,
   };
 }
 

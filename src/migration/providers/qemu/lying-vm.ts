@@ -3,7 +3,7 @@ import { lstatSync } from "node:fs";
 import { join } from "node:path";
 import { MigrateError } from "../../../protocol/errors.ts";
 import { manifestName } from "../../../protocol/names.ts";
-import { checkSelfContained } from "../../../vm/disks/disk-format.ts";
+import { checkImage } from "../../../vm/disks/disk-format.ts";
 import { type Manifest, tpmFolder } from "../../../vm/folder/manifest.ts";
 import type { VmModel } from "../../../vm/qemu/definition/definition.ts";
 import { hasTpm } from "../../../vm/qemu/definition/model.ts";
@@ -55,7 +55,7 @@ function filesOf(definition: VmModel, folder: string): string[] {
     if (!lstatSync(path, { throwIfNoEntry: false })?.isFile())
       throw invalid(`${name} of the VM is not in ${folder}, or is no regular file`);
     // A disk whose format is not raw could name another file, which QEMU would open.
-    if (kind === "disk" && format === "qcow2") checkSelfContained(path, name);
+    if (kind === "disk") checkImage(path, { shownAs: name, declared: format, forQemu: true });
     return path;
   });
   if (!hasTpm(definition)) return files;

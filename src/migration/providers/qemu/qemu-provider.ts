@@ -2,7 +2,9 @@
  * The provider of VMs that run under QEMU: found by their QMP socket, and started at the destination in a new
  * QEMU.
  */
+import { isDeepStrictEqual } from "node:util";
 import { MigrateError } from "../../../protocol/errors.ts";
+import { relativePath } from "../../../vm/folder/staging.ts";
 import { ramOf } from "../../../vm/qemu/definition/machine.ts";
 import type { Departure } from "../departure.ts";
 import { ownFilesOf, retireFiles } from "../files/retire.ts";
@@ -11,7 +13,7 @@ import { checkMachine } from "./arriving-command.ts";
 import { ArrivingVm } from "./arriving-vm.ts";
 import { DepartingVm } from "./departing-vm.ts";
 import { endAtSource } from "./end-at-source.ts";
-import { arrivingQemuRecord, sourceQemuRecord } from "./qemu-records.ts";
+import { arrivingQemuRecord, sourceQemuRecord, staysPaused } from "./qemu-records.ts";
 import { residentVm } from "./resident-vm.ts";
 import { resumeUnderQemu } from "./resume-here.ts";
 
@@ -36,27 +38,58 @@ export const qemuProvider: Provider = {
   // If the disks of a running VM went as chunks, they are in both lists.
   ownFiles: (record) => [...ownFilesOf(record), ...(sourceQemuRecord(record)?.retire ?? [])],
 
+  leftBehind(record) {
+    const fate = record.after === "delete" ? "which is deleted here with the rest" : "which stays here alone";
+    return (sourceQemuRecord(record)?.leftBehind ?? []).map((what) => ({ what, fate }));
+  },
+
+  provenOf: ({ files }) =>
+    files.some(({ kind }) => kind === "disk")
+      ? "of its files, and of its RAM as it was sent"
+      : "of its RAM and disks as they were sent, not of the images that QEMU made of them",
+
   // A destination that is alive but never answers would keep the VM stopped forever.
   answerMs: ({ files }) =>
     leastAnswerMs + files.reduce((sum, { bytes }) => sum + bytes, 0) / slowestDiskBytesPerMs,
 
-  runsThere: (record) => sourceQemuRecord(record)?.wasRunning ?? arrivingQemuRecord(record)?.paused !== true,
+  runsThere(record) {
+    const arriving = arrivingQemuRecord(record);
+    return sourceQemuRecord(record)?.wasRunning ?? (arriving === null || !staysPaused(arriving));
+  },
 
   keep: ({ machine }) => (machine === undefined ? null : { side: "destination", ...machine }),
+
+  sameKept(record, offer) {
+    const { sealedPaused: _, landed: __, ...offered } = arrivingQemuRecord(record)!;
+    return isDeepStrictEqual(offered, qemuProvider.keep(offer));
+  },
+
+  // The state of a TPM is the swtpm's own, which replaces its files.
+  sealedPaths: (record) => [
+    ...record.files.map(relativePath),
+    ...arrivingQemuRecord(record)!.disks.map(({ name }) => name),
+  ],
+
+  sealed: ({ kept }, { paused }, landed) => ({
+    ...kept,
+    landed,
+    ...(paused === undefined ? {} : { sealedPaused: paused }),
+  }),
+
+  landed: (record) => arrivingQemuRecord(record)?.landed ?? {},
 
   check(offer, { qemu }) {
     const ramBytes = ramOf(checkMachine(offer, qemu));
     const parts = [...offer.files, ...offer.machine!.disks];
-    return {
-      bytes: parts.reduce((sum, { bytes }) => sum + bytes, ramBytes),
-      roomBytes: parts.reduce((sum, { bytes, allocatedBytes }) => sum + Math.min(allocatedBytes, bytes), 0),
-    };
+    return { bytes: parts.reduce((sum, { bytes }) => sum + bytes, ramBytes) };
   },
+
+  stored: (record) => [...record.files, ...(arrivingQemuRecord(record)?.disks ?? [])],
 
   arrive(offered, { qemu }, options) {
     const machine = arrivingQemuRecord(offered);
     if (machine === null) throw new MigrateError("bug", "a session under QEMU keeps nothing of its QEMU");
-    const policy = qemu ?? { allowTcg: false, net: { kind: "none" } };
+    const policy = qemu ?? { allowTcg: false, net: { kind: "none" as const }, confinement: null };
     return new ArrivingVm({ ...options, offered, machine, policy });
   },
 
@@ -65,7 +98,7 @@ export const qemuProvider: Provider = {
   published(record) {
     const { disks = [], definition } = arrivingQemuRecord(record) ?? {};
     // A session that was begun by an earlier version keeps none.
-    return { disks: disks.map(({ name }) => name), ...(definition && { definition }), changes: true };
+    return { disks, ...(definition && { definition }), changes: true };
   },
 };
 

@@ -4,6 +4,8 @@
  */
 import type { ProcessId } from "../../../platform/process-id.ts";
 import type { OfferedMachine } from "../../../protocol/offer.ts";
+import type { Landed } from "../../../vm/folder/staging.ts";
+import type { MigrationSettings } from "../../../vm/qemu/migration-settings.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
 
 /** The source's part: which QEMU it is, and what is to be retired with it. */
@@ -12,17 +14,33 @@ export interface SourceQemuRecord {
   /** Absolute path of its QMP socket. */
   qmpPath: string;
   qemu: ProcessId;
-  /** True if it ran when the migration began: a VM that was paused is not resumed. */
+  /** True if it would run now if the move did not hold it: a VM that was paused is not resumed. */
   wasRunning: boolean;
+  /**
+   * The settings of QEMU's migrations before this move changed anything of it; null until then. Absent in records of
+   * earlier versions, which did not keep them.
+   */
+  before?: MigrationSettings | null;
   /** Its disks and the state folder of its virtual TPM, each with its identity (`fileIdentity`). */
   retire: { path: string; identity: string }[];
   /** The swtpm process of its virtual TPM, which is ended after QEMU. */
   tpm: { swtpm: ProcessId } | null;
+  /** What of its disks does not move, on the person's word; absent in the records of earlier versions. */
+  leftBehind?: string[];
 }
 
 /** The destination's part: what it was offered. */
 export interface ArrivingQemuRecord extends OfferedMachine {
   side: "destination";
+  /** Once it was sealed: whether the VM was paused at the switchover; `paused` is what it was when it was offered. */
+  sealedPaused?: boolean;
+  /** Once it was sealed: its files. */
+  landed?: Landed;
+}
+
+/** True if the VM was paused at the source, and is not resumed here. */
+export function staysPaused({ paused, sealedPaused }: ArrivingQemuRecord): boolean {
+  return sealedPaused ?? paused === true;
 }
 
 type Kept = Pick<SessionRecord, "provider" | "side" | "kept">;

@@ -7,6 +7,7 @@ import * as v from "valibot";
 import { isRunning } from "../../../platform/process-id.ts";
 import { endDaemon } from "../../../vm/qemu/daemon.ts";
 import { resumeGuest } from "../../../vm/qemu/incoming.ts";
+import { connectTo } from "../../../vm/qemu/launch.ts";
 import { Qmp } from "../../../vm/qemu/qmp/qmp.ts";
 import { qmpFailure } from "../../../vm/qemu/qmp/qmp-error.ts";
 import { RunFolder } from "../../../vm/qemu/run-folder.ts";
@@ -14,7 +15,7 @@ import { endSwtpm, tpmStateName } from "../../../vm/qemu/swtpm.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
 import type { Resident } from "../arrival.ts";
 import { spareQmpName, vmLinkName } from "./arriving-command.ts";
-import { arrivingQemuRecord } from "./qemu-records.ts";
+import { arrivingQemuRecord, staysPaused } from "./qemu-records.ts";
 
 const statusSchema = v.object({ running: v.boolean() });
 
@@ -31,7 +32,7 @@ export function residentVm(record: SessionRecord, home: string): Resident {
     async runs() {
       if (!isThere) return false;
       try {
-        using qmp = await Qmp.connect(run.socket(spareQmpName));
+        using qmp = await connectTo(ours.qemu!, run.socket(spareQmpName));
         return v.parse(statusSchema, await qmp.execute("query-status")).running;
       } catch {
         // If QEMU does not answer, it was not told to run either: `resume` needs its answer.
@@ -46,9 +47,11 @@ export function residentVm(record: SessionRecord, home: string): Resident {
     },
 
     async resume() {
-      if (arrivingQemuRecord(record)?.paused === true) return;
+      const arriving = arrivingQemuRecord(record);
+      if (arriving !== null && staysPaused(arriving)) return;
       try {
-        using qmp = await Qmp.connect(run.socket(spareQmpName));
+        const path = run.socket(spareQmpName);
+        using qmp = await (ours?.qemu ? connectTo(ours.qemu, path) : Qmp.connect(path));
         const answer = await resumeGuest(qmp);
         if (answer.outcome === "refused") throw answer.why;
       } catch (thrown) {

@@ -1,9 +1,10 @@
 /** The unix sockets to which the source's QEMU connects: each connection becomes a stream, in order. */
-import { mkdirSync, rmSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { UnixListener } from "../../../platform/unix-listener.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
 import type { StreamPool, StreamResult } from "../../../transfer/streams/stream-pool.ts";
+import { makeSocketFolder, type SocketPlace } from "./socket-place.ts";
 
 /** How long QEMU may take to connect after it was told to. */
 const connectTimeoutMs = 30_000;
@@ -16,16 +17,16 @@ export interface ExpectedStreams {
 }
 
 export class StreamSockets {
-  readonly #folder: string;
+  readonly #place: SocketPlace;
   readonly #pool: StreamPool;
   readonly #listeners: UnixListener[] = [];
   readonly #numbers: number[] = [];
   readonly #failed = Promise.withResolvers<never>();
 
-  /** Takes a folder for the sockets that only this user may enter; creates it if there is none. */
-  constructor(folder: string, pool: StreamPool) {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
-    this.#folder = folder;
+  /** Makes the folder of that place, if there is none. Throws as `makeSocketFolder`. */
+  constructor(place: SocketPlace, pool: StreamPool) {
+    makeSocketFolder(place);
+    this.#place = place;
     this.#pool = pool;
     this.#failed.promise.catch(() => {});
   }
@@ -37,7 +38,7 @@ export class StreamSockets {
 
   /** Listens on a socket of that name; the connections become the streams `numbers`, in order. */
   expect(name: string, numbers: readonly number[]): ExpectedStreams {
-    const listener = UnixListener.listen(join(this.#folder, name));
+    const listener = UnixListener.listen(join(this.#place.folder, name), this.#place.uid);
     this.#listeners.push(listener);
     const open = this.#accept(listener, numbers);
     open.catch(() => {});
@@ -67,7 +68,7 @@ export class StreamSockets {
 
   close(): void {
     for (const listener of this.#listeners) listener.close();
-    rmSync(this.#folder, { recursive: true, force: true });
+    rmSync(this.#place.folder, { recursive: true, force: true });
   }
 
   async #accept(listener: UnixListener, numbers: readonly number[]): Promise<void> {

@@ -15,7 +15,7 @@ import type {
   Scalar,
   VmModel,
 } from "./model.ts";
-import { type CardOutcome, type NetPolicy, NetworkArguments } from "./network-arguments.ts";
+import { type CardOutcome, type MakeTap, type NetPolicy, NetworkArguments } from "./network-arguments.ts";
 import { escapeCommas, writePairs } from "./option-syntax.ts";
 import { plainArgv } from "./plain-rules.ts";
 
@@ -36,6 +36,8 @@ export interface QemuPlace {
   allowTcg: boolean;
   kvmUsable: boolean;
   net: NetPolicy;
+  /** Called for each card that is to be on a bridge; absent if QEMU's own helper makes its tap device. */
+  tap?: MakeTap;
   /** The VM waits for no stream: told to run, it boots. */
   boots?: true;
 }
@@ -65,11 +67,13 @@ export function cardOutcomes(model: VmModel, net: NetPolicy): CardOutcome[] {
  */
 export function commandLine(model: NamedModel, place: QemuPlace): string[] {
   const accel = acceleratorFor(model, place);
-  const network = new NetworkArguments(model, place.net);
+  const network = new NetworkArguments(model, place.net, place.tap);
   const machine = [
     { key: "type", value: model.machine },
     // The accelerator's own switch, which tcg does not have.
     ...model.machinePairs.filter(({ key }) => accel === "kvm" || key !== "kernel-irqchip"),
+    // A core dump of QEMU's is no place for a guest's memory.
+    { key: "dump-guest-core", value: "off" },
   ];
   return [
     place.binary,
@@ -77,7 +81,7 @@ export function commandLine(model: NamedModel, place: QemuPlace): string[] {
     ...(model.noDefaults ? ["-nodefaults"] : []),
     ...(model.name === null ? [] : ["-name", writePairs([{ key: "guest", value: model.name }])]),
     ...(model.uuid === null ? [] : ["-uuid", model.uuid]),
-    ...["-sandbox", network.usesBridge ? bridgeSandbox : tightSandbox],
+    ...["-sandbox", network.usesHelper ? bridgeSandbox : tightSandbox],
     ...["-display", "none", "-S", ...(place.boots ? [] : ["-incoming", "defer"])],
     ...["-qmp", `unix:${escapeCommas(`${place.socketFolder}/qmp`)},server=on,wait=off`],
     ...["-machine", writePairs(machine, "type")],

@@ -53,6 +53,7 @@ function addDrive(draft: Draft, settings: Settings): void {
   const nodeName = settings.take("node-name", node);
   const readOnly = settings.flag("readonly") ?? settings.flag("read-only");
   settings.take("backing", /^$/);
+  dropLocking(draft, settings, "file.locking");
   const pairs = settings.keptBy(driveRule);
   settings.end();
   const drive = valueIn(pairs, "id");
@@ -108,6 +109,16 @@ export const nodeFlags: KeyRules = {
 };
 export const nodeKeys: KeyRules = { discard, "detect-zeroes": detectZeroes };
 export const fileKeys: KeyRules = { aio, ...nodeKeys };
+const locking = /^(?:on|off|auto)$/;
+
+/**
+ * Takes the switch of QEMU's image locks out: the destination's own always locks if its file system can (QEMU
+ * docs/system/qemu-block-drivers, "Disk image file locking"), so that no second program writes to the disk.
+ */
+function dropLocking(draft: Draft, settings: Settings, key: string): void {
+  if (settings.take(key, locking) === "off")
+    draft.note(`${settings.option} ${key}=off is left out: the destination locks the images of its VMs`);
+}
 
 /** Switches become the booleans that the JSON form asks for. */
 function nodePairs(settings: Settings, rules: KeyRules): Pair[] {
@@ -125,7 +136,7 @@ const readBlockdev: OptionReader = (draft, value, option) => {
     throw refused(`${option} ${shown(driver)}`, "only raw and qcow2 in plain files can be moved");
   const name = settings.need("node-name", node);
   if (driver === "file") {
-    const protocol = readProtocol(settings, draft.parts.length);
+    const protocol = readProtocol(draft, settings);
     draft.define("drive", name, option);
     draft.protocols.set(name, protocol);
     // Keeps its place in the order, in case no format node refers to it.
@@ -144,16 +155,16 @@ const readBlockdev: OptionReader = (draft, value, option) => {
   addNode(draft, { option, name, format: driver as DefinitionFile["format"], readOnly, pairs, below });
 };
 
-function readProtocol(settings: Settings, place: number): ProtocolNode {
+/** Takes its place in the order of the parts. */
+function readProtocol(draft: Draft, settings: Settings): ProtocolNode {
   const filename = settings.need("filename", path);
   if (filename.startsWith("/dev/fdset/"))
     throw refused(`${settings.option} filename`, "it is an open file of the source's process");
   const readOnly = settings.flag("read-only") ?? false;
-  // Here QEMU always locks its images: it is how others tell that they are in use.
-  settings.drop(["locking"]);
+  dropLocking(draft, settings, "locking");
   const pairs = nodePairs(settings, fileKeys);
   settings.end();
-  return { path: filename, readOnly, pairs, place };
+  return { path: filename, readOnly, pairs, place: draft.parts.length };
 }
 
 /** The node below a format node: written within it, or one of its own that it names. */
@@ -165,7 +176,7 @@ function protocolOf(draft: Draft, settings: Settings): ProtocolNode {
     const driver = inner.need("driver", word);
     if (driver !== "file")
       throw refused(`${settings.option} file.driver ${shown(driver)}`, "only plain files can be moved");
-    return readProtocol(inner, draft.parts.length);
+    return readProtocol(draft, inner);
   }
   const protocol = draft.protocols.get(named);
   if (protocol === undefined) throw refused(`${settings.option} file`, `there is no node "${shown(named)}"`);

@@ -36,7 +36,6 @@ export const machineKeys: KeyRules = {
   nvdimm: flag,
   hmat: flag,
   "mem-merge": flag,
-  "dump-guest-core": flag,
   "suppress-vmdesc": flag,
   "fd-bootchk": flag,
   "isa-serial": flag,
@@ -80,6 +79,11 @@ const readMachine: OptionReader = (draft, value, option) => {
   const settings = Settings.read(option, value, { implied: "type" });
   const type = settings.take("type", word);
   const accel = settings.take("accel", /^[\w:]{1,64}$/);
+  // The destination's own is never in a core dump.
+  if (settings.flag("dump-guest-core") === true)
+    draft.note(
+      `${option} dump-guest-core=on is left out: the destination keeps guests' memory out of core dumps`,
+    );
   const pairs = settings.kept(machineKeys);
   settings.end();
   if (type !== undefined) draft.machine.set("type", type);

@@ -20,6 +20,9 @@ export type NetPolicy = CardPolicy & { cards?: readonly { card: number | string;
 /** What a card has behind it here, in one word. */
 export type CardOutcome = CardPolicy["kind"];
 
+/** Returns the number of the descriptor by which QEMU finds a tap device that is a port of the bridge. */
+export type MakeTap = (bridge: string) => number;
+
 /** IFNAMSIZ of linux/if.h, less its end. */
 const bridgeName = /^[A-Za-z0-9._-]{1,15}$/;
 
@@ -32,13 +35,18 @@ type Card = Pick<NetworkPart, "source" | "header" | "restricted" | "network" | "
 export class NetworkArguments {
   readonly #model: VmModel;
   readonly #policy: NetPolicy;
+  readonly #tap: MakeTap | undefined;
   readonly #cards: readonly Card[];
   readonly #behind: readonly CardPolicy[];
 
-  /** @throws MigrateError "policy" if the policy does not fit what the cards had, "usage" for a name that is no bridge's. */
-  constructor(model: VmModel, policy: NetPolicy) {
+  /**
+   * `tap` is called for each card that is to be on a bridge; without it QEMU's own helper makes the tap device.
+   * @throws MigrateError "policy" if the policy does not fit what the cards had, "usage" for a name that is no bridge's.
+   */
+  constructor(model: VmModel, policy: NetPolicy, tap?: MakeTap) {
     this.#model = model;
     this.#policy = policy;
+    this.#tap = tap;
     this.#cards = hasDefaultNic(model) ? [defaultCard] : networksOf(model).map((part) => cardOf(model, part));
     this.#behind = this.#cards.map((card, number) => this.#choose(card, number));
     this.#checkApart();
@@ -50,8 +58,13 @@ export class NetworkArguments {
   }
 
   /** Whether QEMU must start its helper for bridges. */
-  get usesBridge(): boolean {
-    return this.#behind.some(({ kind }) => kind === "bridge");
+  get usesHelper(): boolean {
+    return this.#tap === undefined && this.#behind.some(({ kind }) => kind === "bridge");
+  }
+
+  /** Whether QEMU itself opens connections of this host: its user network does, and its helper for bridges. */
+  get usesHost(): boolean {
+    return this.usesHelper || this.outcomes.includes("user");
   }
 
   /** The value of a -netdev or -nic. */
@@ -71,10 +84,15 @@ export class NetworkArguments {
   #backend(number: number): Pair[] {
     const behind = this.#behind[number]!;
     if (behind.kind === "bridge")
-      return [
-        { key: "type", value: "bridge" },
-        { key: "br", value: behind.bridge },
-      ];
+      return this.#tap === undefined
+        ? [
+            { key: "type", value: "bridge" },
+            { key: "br", value: behind.bridge },
+          ]
+        : [
+            { key: "type", value: "tap" },
+            { key: "fd", value: this.#tap(behind.bridge) },
+          ];
     if (this.#cards[number]!.source === "user" || behind.kind === "user")
       return [
         { key: "type", value: "user" },

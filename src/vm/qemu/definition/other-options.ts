@@ -28,6 +28,7 @@ export const leftOutOptions: Readonly<Record<string, OptionReader>> = {
   "-d": ownProcess,
   "-msg": silent,
   "-seed": ownProcess,
+  "-runas": leftOut("which user a VM runs as is the destination's own decision"),
 };
 
 /** Readers of options that take no value and are left out, or that concern the VM as a whole. */
@@ -73,7 +74,6 @@ const refusals: Readonly<Record<string, string>> = {
   "-trace": hostFile,
   "-L": hostFolder,
   "-chroot": sourceProcess,
-  "-runas": sourceProcess,
   "-run-with": sourceProcess,
   "-user": sourceProcess,
   "-loadvm": "it starts from a snapshot within a disk",

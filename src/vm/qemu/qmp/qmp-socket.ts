@@ -1,7 +1,7 @@
 /** The socket below a QMP connection: calling QEMU, and sending what the socket does not take at once. */
 import { closeSync } from "node:fs";
 import type { Socket } from "bun";
-import { callUnixSocket, peerOf } from "../../../platform/peer-process.ts";
+import { callUnixSocket, peerOf, peerUidOf } from "../../../platform/peer-process.ts";
 import type { ProcessId } from "../../../platform/process-id.ts";
 
 /** How long to wait before a full queue is tried again; QEMU's holds two callers, gone ones until it looks. */
@@ -23,13 +23,16 @@ interface Outgoing {
 export class QmpSocket {
   /** Who made the socket at the other end; null if it lives in a PID namespace that we do not see. */
   readonly peer: ProcessId | null;
+  /** The user that it was then. */
+  readonly peerUid: number;
   readonly #events: QmpSocketEvents;
   #socket: Socket | undefined;
   #outgoing: Outgoing[] = [];
   #cause: unknown;
 
-  private constructor(peer: ProcessId | null, events: QmpSocketEvents) {
-    this.peer = peer;
+  private constructor(fd: number, events: QmpSocketEvents) {
+    this.peer = peerBehind(fd);
+    this.peerUid = peerUidOf(fd);
     this.#events = events;
   }
 
@@ -40,14 +43,14 @@ export class QmpSocket {
   static async call(path: string, lateAtMs: number, events: QmpSocketEvents): Promise<QmpSocket> {
     // Bun's own call does not tell a full queue from a socket that nobody listens on.
     const fd = await descriptorOf(path, lateAtMs);
-    const socket = new QmpSocket(peerBehind(fd), events);
     try {
+      const socket = new QmpSocket(fd, events);
       await socket.#adopt(fd);
+      return socket;
     } catch (thrown) {
       closeSync(fd);
       throw thrown;
     }
-    return socket;
   }
 
   /** Sends these bytes behind those before them, in the socket's own time. */

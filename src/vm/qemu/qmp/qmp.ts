@@ -99,6 +99,11 @@ export class Qmp {
     return this.#socket?.peer ?? null;
   }
 
+  /** The user that made the socket at the other end, as `peer`. Throws once the connection has ended. */
+  get peerUid(): number {
+    return this.#socket!.peerUid;
+  }
+
   /** Whether it has ended, or is about to. */
   get isClosed(): boolean {
     return this.#state === "ending" || this.#state === "ended";

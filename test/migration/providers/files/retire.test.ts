@@ -1,11 +1,27 @@
 /** Which of the source's files are renamed or deleted at the end: only those that were sent. */
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { SessionRecord } from "../../../../src/migration/journal/journal.ts";
-import { ownFilesOf, retireFiles } from "../../../../src/migration/providers/files/retire.ts";
+import {
+  namesAside,
+  ownFilesOf,
+  requireRetirable,
+  retireFiles,
+} from "../../../../src/migration/providers/files/retire.ts";
 import { fileIdentity } from "../../../../src/vm/folder/file-identity.ts";
+import { markReleased } from "../../../../src/vm/folder/release-mark.ts";
+import { refusalOf } from "../../../support/system/refusals.ts";
 
 const session = "ab".repeat(16);
 let root: string;
@@ -28,14 +44,17 @@ const retire = (record: SessionRecord) => retireFiles(record, ownFilesOf(record)
 
 // [OWN-4]
 test.each(["rename", "delete"] as const)(
-  "--after %s spares a file that was put in the place of the sent one",
+  "--after %s spares a file that was put in the place of the sent one, and says so until it is moved away",
   (after) => {
     const sent = made("disk.raw");
     const kept = join(root, "elsewhere.raw");
     renameSync(sent.path, kept);
     writeFileSync(sent.path, "somebody else's");
-    retire(recordOf([sent], after));
+    const error = refusalOf(() => retire(recordOf([sent], after)), "io");
+    expect(error.message).toContain(`${sent.path} is not the file that was sent`);
     expect(readFileSync(sent.path, "utf8")).toBe("somebody else's");
+    renameSync(sent.path, `${sent.path}.theirs`);
+    retire(recordOf([sent], after));
     expect(readFileSync(kept, "utf8")).toBe("sent disk.raw");
   },
 );
@@ -53,6 +72,25 @@ test.each(["rename", "delete"] as const)(
   },
 );
 
+test("a file that was renamed, in whose place a new one was put since, is renamed once", () => {
+  const [disk, inside] = [made("disk.raw"), made("web1/disk.raw")];
+  for (const record of [recordOf([disk], "rename"), recordOf([inside], "rename", join(root, "web1"))]) {
+    retire(record);
+    made(record.files[0]!.name);
+    retire(record);
+  }
+  expect(readdirSync(root).sort()).toEqual(["disk.raw", "disk.raw.migrated", "web1", "web1.migrated"]);
+});
+
+test("a file whose identity is not known any more is renamed by the mark of its release, and not deleted", () => {
+  const disk = made("disk.raw");
+  markReleased(disk.path, { session, to: "insecure" });
+  const forgotten = { ...disk, identity: "1:2:3" };
+  expect(() => retire(recordOf([forgotten], "delete"))).toThrow("is not the file that was sent");
+  retire(recordOf([forgotten], "rename"));
+  expect(readdirSync(root)).toEqual(["disk.raw.migrated"]);
+});
+
 test("a name .migrated that is taken is left alone, and the session tells the two apart", () => {
   const disk = made("disk.raw");
   writeFileSync(`${disk.path}.migrated`, "an earlier one");
@@ -68,6 +106,49 @@ test("a VM's folder is renamed as one, with what it was started from inside; wha
   expect(existsSync(join(root, "web1"))).toBe(false);
   expect(existsSync(join(root, "web1.migrated/vmlinuz"))).toBe(true);
   expect(existsSync(`${outside.path}.migrated`)).toBe(true);
+});
+
+test("a folder of its own, as a TPM's state has, is deleted with its files; one in its place is spared", () => {
+  made("state/tpm2-00.permall");
+  const state = { path: join(root, "state"), identity: fileIdentity(join(root, "state"))! };
+  retireFiles(recordOf([], "delete"), [state]);
+  expect(readdirSync(root)).toEqual([]);
+  made("state/theirs");
+  expect(() => retireFiles(recordOf([], "delete"), [state])).toThrow("is not the file that was sent");
+  expect(readdirSync(state.path)).toEqual(["theirs"]);
+});
+
+test("a name that is too long with the ending is cut, and two that begin alike stay two", () => {
+  const long = (end: string) => `${"ä".repeat(124)}${end}`;
+  const [one, other, short] = [made(long(".raw1")), made(long(".raw2")), made(`${"b".repeat(240)}.raw`)];
+  writeFileSync(`${short.path}.migrated`, "an earlier one");
+  const record = recordOf([one, other, short], "rename");
+  retire(record);
+  retire(record);
+  const names = readdirSync(root).filter((name) => !name.endsWith(".migrated"));
+  expect(names.map((name) => readFileSync(join(root, name), "utf8")).sort()).toEqual(
+    [one, other, short].map(({ name }) => `sent ${name}`).sort(),
+  );
+  for (const name of names) expect(name).toMatch(/-[0-9a-f]{8}\.migrated-abababab$/);
+  expect(namesAside("a".repeat(246), session, 255)).toEqual([
+    `${"a".repeat(246)}.migrated`,
+    expect.stringMatching(/^a{228}-[0-9a-f]{8}\.migrated-abababab$/),
+  ]);
+});
+
+test("files that could not be renamed or deleted in the end are refused before anything is sent", async () => {
+  const disk = made("web1/disk.raw");
+  const files = [disk];
+  for (const after of ["rename", "delete", "keep"] as const) requireRetirable(recordOf(files, after), files);
+  const gone = { ...disk, path: "/nowhere/disk.raw" };
+  expect(
+    refusalOf(() => requireRetirable(recordOf([gone], "delete"), [gone]), "vm-invalid").message,
+  ).toContain("its folder cannot be written to");
+  const mounted = { ...disk, path: "/proc" };
+  expect(refusalOf(() => requireRetirable(recordOf([mounted], "rename"), [mounted])).message).toContain(
+    "/proc could not be renamed once the VM has moved: something is mounted there",
+  );
+  requireRetirable(recordOf([mounted], "keep"), [mounted]);
 });
 
 test("a folder that is deleted keeps what somebody put there beside the VM", () => {

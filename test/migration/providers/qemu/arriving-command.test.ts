@@ -17,7 +17,7 @@ import { wireModelOf } from "../../../support/guests/qemu-place.ts";
 import { refusalOf } from "../../../support/system/refusals.ts";
 
 const program = "qemu-system-x86_64";
-const policy: QemuPolicy = { allowTcg: true, net: { kind: "none" } };
+const policy: QemuPolicy = { allowTcg: true, net: { kind: "none" }, confinement: null };
 const run = RunFolder.at("/home-of-ours", "web1");
 
 const file = (kind: OfferedFile["kind"], name: string): OfferedFile => ({
@@ -59,12 +59,32 @@ describe("an offer of a running VM is taken", () => {
   });
 });
 
+test("the network of this host is QEMU's own business for its user network and its helper alone", () => {
+  const networkOf = (words: string[], net: QemuPolicy["net"]) =>
+    commandLineOf(parseDefinition([program, ...drive("a"), ...words]), { ...policy, net }, run).network;
+  const user = { kind: "user" } as const;
+  expect(networkOf(["-nic", "user"], user)).toBe("host");
+  expect(networkOf([], user)).toBe("host");
+  expect(networkOf(["-nic", "none"], user)).toBe("none");
+  expect(networkOf(["-nic", "user"], { kind: "none" })).toBe("none");
+  expect(networkOf(["-netdev", "tap,id=n"], { kind: "bridge", bridge: "br0" })).toBe("host");
+});
+
 describe("an offer of a running VM is refused", () => {
   const refusal = (offered: Offer, by: QemuPolicy | null = policy) =>
     refusalOf(() => checkMachine(offered, by));
 
   test("by a host that starts none", () => {
     expect(refusal(offer(drive("a"), [file("disk", "a")]), null).message).toContain("--qemu");
+  });
+
+  test("with more memory or processors than this host has", () => {
+    const [memory, processors] = [
+      ["-m", "1000T"],
+      ["-smp", "100000"],
+    ].map((words) => refusal(offer([...drive("a"), ...words], [file("disk", "a")])).message);
+    expect(memory).toMatch(/the VM has 1048576000 MiB of memory, and the destination has \d+ MiB free/);
+    expect(processors).toMatch(/the VM has 100000 processors, and the destination has \d+$/);
   });
 
   test("to be copied", () => {
@@ -146,7 +166,8 @@ describe("the command line", () => {
     ];
     expect(commandLineOf(parseDefinition([program, ...words]), policy, run)).toMatchObject({
       nodes: ["migrate-disk-0", "mine"],
-      hasTpm: false,
+      network: "none",
+      bridges: [],
     });
   });
 });

@@ -1,7 +1,7 @@
 /** The command line that a destination starts: its own files, sockets and network, and the VM's devices. */
 import { describe, expect, test } from "bun:test";
 import { commandLine, type QemuPlace } from "../../../../src/vm/qemu/definition/command-line.ts";
-import { parseDefinition } from "../../../../src/vm/qemu/definition/definition.ts";
+import { explainDefinition, parseDefinition } from "../../../../src/vm/qemu/definition/definition.ts";
 import { testPlace } from "../../../support/guests/qemu-place.ts";
 import { barePc, nographicPc, oldPc, q35InJson, virtioPc } from "../../../support/guests/typical-vms.ts";
 import { refusalOf } from "../../../support/system/refusals.ts";
@@ -23,7 +23,7 @@ test("QEMU stands still, waits for the stream, and may do nothing that it does n
     ...["/usr/bin/qemu-system-x86_64", "-no-user-config"],
     ...["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"],
     ...["-display", "none", "-S", "-incoming", "defer", "-qmp", "unix:/run/web1/qmp,server=on,wait=off"],
-    ...["-machine", "pc", "-accel", "tcg"],
+    ...["-machine", "pc,dump-guest-core=off", "-accel", "tcg"],
   ]);
 });
 
@@ -60,6 +60,24 @@ describe("files", () => {
       cache: { "no-flush": true },
       file: { driver: "file", filename: "/store/web1/b", cache: { direct: true } },
     });
+  });
+
+  test("are locked there, whatever the source's QEMU did with its own", () => {
+    const blockdevs = [
+      ...["-blockdev", "driver=file,node-name=p,filename=/x/b,locking=off"],
+      ...["-blockdev", "driver=raw,node-name=f,file=p"],
+      ...[
+        "-blockdev",
+        '{"driver":"raw","node-name":"g","file":{"driver":"file","filename":"/c","locking":"off"}}',
+      ],
+      ...["-drive", "file=/d,format=raw,if=virtio,file.locking=off"],
+    ];
+    expect(line(blockdevs).join(" ")).not.toContain("locking");
+    expect(explainDefinition(["qemu-system-x86_64", ...blockdevs]).notes).toEqual([
+      "-blockdev locking=off is left out: the destination locks the images of its VMs",
+      "-blockdev file locking=off is left out: the destination locks the images of its VMs",
+      "-drive file.locking=off is left out: the destination locks the images of its VMs",
+    ]);
   });
 
   test("may be in a place with commas", () => {
@@ -133,7 +151,7 @@ describe("the accelerator", () => {
 
   test("is what the VM had, where the destination has it", () => {
     expect(valuesOf("-accel", kvm)).toEqual(["kvm"]);
-    expect(valuesOf("-machine", kvm)).toEqual(["q35,kernel-irqchip=split"]);
+    expect(valuesOf("-machine", kvm)).toEqual(["q35,kernel-irqchip=split,dump-guest-core=off"]);
     expect(valuesOf("-accel", ["-accel", "tcg,thread=single"], { kvmUsable: false })).toEqual([
       "tcg,thread=single",
     ]);
@@ -142,8 +160,20 @@ describe("the accelerator", () => {
   test("is tcg in place of kvm only where that is allowed", () => {
     expect(refusal(kvm, { kvmUsable: false }).message).toContain("KVM");
     expect(valuesOf("-accel", kvm, { kvmUsable: false, allowTcg: true })).toEqual(["tcg"]);
-    expect(valuesOf("-machine", kvm, { kvmUsable: false, allowTcg: true })).toEqual(["q35"]);
+    expect(valuesOf("-machine", kvm, { kvmUsable: false, allowTcg: true })).toEqual([
+      "q35,dump-guest-core=off",
+    ]);
     const host = ["-enable-kvm", "-cpu", "host,migratable=on"];
     expect(refusal(host, { kvmUsable: false, allowTcg: true }).message).toContain("-cpu host");
   });
+});
+
+test("no core dump of QEMU's has the guest's memory, whatever the source's QEMU did with its own", () => {
+  for (const given of ["on", "off"]) {
+    expect(valuesOf("-machine", ["-machine", `q35,dump-guest-core=${given}`])).toEqual([
+      "q35,dump-guest-core=off",
+    ]);
+  }
+  const { notes } = explainDefinition(["qemu-system-x86_64", "-machine", "q35,dump-guest-core=on"]);
+  expect(notes).toEqual([expect.stringContaining("dump-guest-core=on is left out")]);
 });

@@ -1,0 +1,176 @@
+/**
+ * The files of a VM as its own QEMU may use them. Whoever listens on a QMP socket can invent a command line and
+ * answers; root would open what they name. So a QEMU of another user gets no more than it has: what it is to
+ * write is what it really has open for that, and what it only read is opened with its user's rights.
+ */
+import {
+  type BigIntStats,
+  closeSync,
+  constants,
+  fstatSync,
+  openSync,
+  readdirSync,
+  realpathSync,
+  statSync,
+} from "node:fs";
+import { openFor, type ProcessId } from "../../platform/process-id.ts";
+import { type UserRights, userOf, withRightsOf } from "../../platform/user-rights.ts";
+import { MigrateError } from "../../protocol/errors.ts";
+import { identityOf } from "../folder/file-identity.ts";
+
+/** A file or folder that the VM's QEMU may use. What is done to it later is done to this one, not to its path. */
+export interface QemuFile {
+  /** Absolute, with all links resolved. */
+  path: string;
+  dev: bigint;
+  ino: bigint;
+  /** As vm/folder/file-identity.ts has it. */
+  identity: string;
+}
+
+interface OpenFile {
+  stat: Pick<BigIntStats, "dev" | "ino">;
+  writable: boolean;
+}
+
+function invalid(message: string, hint: string): MigrateError {
+  return new MigrateError("vm-invalid", message, { side: "source", hint });
+}
+
+export class QemuFiles {
+  /** The user that QEMU runs as, if that is another than this program's; null if it may do what this one may. */
+  readonly user: UserRights | null;
+  readonly #open: OpenFile[];
+
+  private constructor(user: UserRights | null, open: OpenFile[]) {
+    this.user = user;
+    this.#open = open;
+  }
+
+  /**
+   * Looks at the process behind a QMP socket, which `listenerUid` made. Throws MigrateError "vm-invalid" if it is a
+   * user's whose rights this process cannot take on, or if it is not clear whose it is.
+   */
+  static of(process: ProcessId, listenerUid: number): QemuFiles {
+    const own = globalThis.process.geteuid!();
+    const user = userOf(process.pid);
+    if (user === null) throw invalid("The VM's QEMU has ended", "Look for the VM with migrate ls.");
+    const others = new Set([listenerUid, ...user.uids].filter((uid) => uid !== 0));
+    const [uid = 0, ...more] = others;
+    if (more.length > 0) {
+      throw invalid(
+        `It is not clear whose the VM's QEMU is: users ${[...others].join(" and ")} have a part in it`,
+        "Start it as one user.",
+      );
+    }
+    if (uid === own || (uid === 0 && own === 0)) return new QemuFiles(null, []);
+    if (own !== 0) {
+      throw invalid(
+        `The VM's QEMU is another user's (${uid})`,
+        "Run migrate as root, or as the user who runs QEMU.",
+      );
+    }
+    return new QemuFiles({ ...user, uid }, openFilesOf(process.pid));
+  }
+
+  /**
+   * A file that QEMU writes. Throws MigrateError "vm-invalid" if there is no such regular file, or if QEMU does not have
+   * it open for writing, and as node:fs does.
+   */
+  disk(path: string): QemuFile {
+    const file = described(realpathSync(path), path);
+    if (this.user !== null && !this.#hasOpen(file, true))
+      throw this.#notIts(path, "does not have it open for writing");
+    return file;
+  }
+
+  /** A file that QEMU only read. Throws as `disk`, if QEMU neither has it open nor may its user read it. */
+  boot(path: string): QemuFile {
+    const { user } = this;
+    if (user === null) return described(realpathSync(path), path);
+    try {
+      return withRightsOf(user, () => described(realpathSync(path), path));
+    } catch (thrown) {
+      const { code } = thrown as { code?: unknown };
+      if (code !== "EACCES" && code !== "EPERM") throw thrown;
+      const file = described(realpathSync(path), path);
+      if (this.#hasOpen(file, false)) return file;
+      throw this.#notIts(path, "may not read it");
+    }
+  }
+
+  /** Does `work` with a file that QEMU may read, open for reading. Throws as `boot`, and what `work` throws. */
+  read<T>(path: string, work: (fd: number) => T): T {
+    const { dev, ino, path: real } = this.boot(path);
+    const fd = openSync(real, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    try {
+      const stat = fstatSync(fd, { bigint: true });
+      if (stat.dev !== dev || stat.ino !== ino) throw this.#notIts(path, "had another file there");
+      return work(fd);
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  /** A folder that belongs to QEMU's own user, or to one of `owners`. Throws as `disk`. */
+  folder(path: string, owners: readonly number[]): QemuFile {
+    const file = described(realpathSync(path), path, "folder");
+    if (this.user !== null && ![this.user.uid, ...owners].includes(file.uid)) {
+      throw this.#notIts(path, "does not own it");
+    }
+    return file;
+  }
+
+  /** Whether QEMU's user may connect to a unix socket: unix(7), it needs the right to write to it. */
+  mayConnect(socket: string): boolean {
+    const { user } = this;
+    if (user === null) return true;
+    try {
+      const { mode, uid, gid } = withRightsOf(user, () => statSync(socket));
+      const isOfGroup = gid === user.gid || user.groups.includes(gid);
+      return (mode & (uid === user.uid ? 0o200 : isOfGroup ? 0o020 : 0o002)) !== 0;
+    } catch {
+      return false;
+    }
+  }
+
+  #hasOpen({ dev, ino }: QemuFile, forWriting: boolean): boolean {
+    return this.#open.some(
+      ({ stat, writable }) => stat.dev === dev && stat.ino === ino && (writable || !forWriting),
+    );
+  }
+
+  #notIts(path: string, why: string): MigrateError {
+    return invalid(
+      `${path} is named by a QEMU of user ${this.user?.uid}, which ${why}`,
+      "Only what a VM's QEMU may use itself is moved with it.",
+    );
+  }
+}
+
+/** The regular file, or the folder, at a path without links. Throws MigrateError "vm-invalid", and as node:fs does. */
+function described(
+  path: string,
+  shownAs: string,
+  kind: "file" | "folder" = "file",
+): QemuFile & { uid: number } {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  try {
+    const stat = fstatSync(fd, { bigint: true });
+    if (kind === "file" ? !stat.isFile() : !stat.isDirectory()) {
+      throw invalid(`${shownAs} is not a regular ${kind}`, "Only VMs on image files can be moved.");
+    }
+    return { path, dev: stat.dev, ino: stat.ino, identity: identityOf(fd), uid: Number(stat.uid) };
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** What a process has open: proc(5), fd. */
+function openFilesOf(pid: number): OpenFile[] {
+  return readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
+    const stat = statSync(`/proc/${pid}/fd/${fd}`, { bigint: true, throwIfNoEntry: false });
+    const use = openFor(pid, fd);
+    return stat === undefined || use === null ? [] : [{ stat, writable: use === "writes" }];
+  });
+}

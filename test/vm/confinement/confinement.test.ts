@@ -1,0 +1,62 @@
+/** What of confinement this host and this user can have, and the command that comes of it. */
+import { expect, test } from "bun:test";
+import { Confinement } from "../../../src/vm/confinement/confinement.ts";
+import { builtBinary } from "../../support/system/process.ts";
+import { codeOf } from "../../support/system/refusals.ts";
+
+const isRoot = process.getuid!() === 0;
+const self = [builtBinary];
+const place = { files: [], network: "none", cwd: "/", cgroups: [] } as const;
+
+function printed(confinement: Confinement, user: ReturnType<Confinement["lease"]>, line: string): string {
+  const child = Bun.spawnSync(confinement.command(["sh", "-c", line], { ...place, user }), {
+    stdin: "ignore",
+  });
+  expect(child.stderr.toString()).toBe("");
+  return child.stdout.toString().trim();
+}
+
+test("as root a VM has a user of its own; an ordinary user's VMs have none, and that is said", async () => {
+  const confinement = await Confinement.find({ self });
+  const user = confinement.lease([]);
+  if (isRoot) {
+    expect(user!.uid).toBeGreaterThanOrEqual(61_184);
+    expect(printed(confinement, user, "id -u; id -g")).toBe(`${user!.uid}\n${user!.gid}`);
+    expect(confinement.lacks.join()).not.toContain("VMs run as the user");
+  } else {
+    expect(user).toBeNull();
+    expect(confinement.lacks[0]).toContain("VMs run as the user of migrate serve");
+  }
+  expect(printed(confinement, user, "ls /etc/passwd /proc/1 2>/dev/null; echo $$ >/dev/null")).toBe("");
+});
+
+test("with no users wanted, VMs run as who serves, without rights all the same", async () => {
+  const confinement = await Confinement.find({ self, users: "off" });
+  expect(confinement.lease([])).toBeNull();
+  expect(confinement.lacks[0]).toContain("VMs run as the user of migrate serve");
+  // Root without capabilities reads no file but root's own, and here it sees none of those.
+  expect(
+    printed(confinement, null, "cat /etc/shadow 2>/dev/null; kill -0 1 2>/dev/null && echo killed"),
+  ).toBe("");
+});
+
+test("users that are asked for and cannot be had are no reason to go on without", async () => {
+  if (!isRoot) {
+    // Only root is asked to have them.
+    expect((await Confinement.find({ self, users: { first: 5000, last: 6000 } })).lease([])).toBeNull();
+    return;
+  }
+  const range = { first: 5_000_000, last: 5_000_001 };
+  const leased = (await Confinement.find({ self, users: range })).lease([]);
+  expect([5_000_000, 5_000_001]).toContain(leased!.uid);
+  const broken = Confinement.find({ self: ["/bin/false"], users: range });
+  const thrown: unknown = await broken.then(
+    () => null,
+    (reason: unknown) => reason,
+  );
+  expect(
+    codeOf(() => {
+      throw thrown;
+    }),
+  ).toBe("usage");
+});
