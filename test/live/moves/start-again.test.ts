@@ -8,9 +8,11 @@ import { ArrivedGuest } from "../../support/guests/arrived-guest.ts";
 import { callMonitor } from "../../support/guests/seen/monitor.ts";
 import { ticksOnDisk } from "../../support/guests/tick-disk.ts";
 import { tpmSealedLine } from "../../support/guests/tpm-guest.ts";
+import { expectConfined, expectLimited } from "../../support/moves/confined-program.ts";
 import type { RunningHosts } from "../../support/moves/running-hosts.ts";
 import { eachTestHasRunningHosts } from "../../support/moves/running-hosts-of-tests.ts";
 import { doneOf, expectMoved } from "../../support/moves/whole-move.ts";
+import { rightsOf } from "../../support/system/process-rights.ts";
 import { until } from "../../support/system/until.ts";
 
 let at: RunningHosts;
@@ -128,6 +130,12 @@ test("it boots with the disks, the TPM, the memory and the MAC address that it h
     expect(given.map((one) => one.split("=")[0]).sort()).toEqual(["LANG", "PATH"]);
   }
   expect(event).toMatchObject({ event: "started", name: "web1", qmp: there.qmpPath });
+  const user = rightsOf(there.pid!).uids[0]!;
+  expect(user).toBeGreaterThan(1_900_000_000 - 1);
+  for (const { pid } of [there.noted()!.qemu!, there.noted()!.swtpm!]) {
+    expectConfined(pid, user);
+    expectLimited(pid);
+  }
   await there.log.waitUntil((text) => text.includes(tpmSealedLine), "the boot, and a look into the TPM");
   await there.waitForTick(1);
   expect(await machineOf(there)).toEqual(before);

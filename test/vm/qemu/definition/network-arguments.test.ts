@@ -7,6 +7,7 @@ import {
   networkNotes,
 } from "../../../../src/vm/qemu/definition/command-line.ts";
 import { parseDefinition } from "../../../../src/vm/qemu/definition/definition.ts";
+import { NetworkArguments } from "../../../../src/vm/qemu/definition/network-arguments.ts";
 import { testPlace } from "../../../support/guests/qemu-place.ts";
 import { refusalOf } from "../../../support/system/refusals.ts";
 
@@ -130,6 +131,44 @@ describe("card by card", () => {
   test("one that was cut off is let out again, if it is named", () => {
     expect(netdev(card("user,restrict=on"), on(0, user))).toEqual(["user,id=n,restrict=off"]);
     expect(netdev(card("hubport,hubid=1"), on(0, bridge))).toEqual(["bridge,id=n,br=br0"]);
+  });
+
+  test("each that is on a bridge is handed its own tap device, of its own bridge, and nothing needs a helper", () => {
+    const bridges: string[] = [];
+    const tap = (name: string) => 199 + bridges.push(name);
+    const words = [
+      ...card("bridge,br=br1", "e1000", "a"),
+      ...card("user", "e1000", "b"),
+      ...card("tap", "e1000", "c"),
+    ];
+    const net: NetPolicy = {
+      ...bridge,
+      cards: [
+        { card: 1, behind: user },
+        { card: 2, behind: { kind: "bridge", bridge: "br9" } },
+      ],
+    };
+    const definition = definitionOf(words);
+    const command = commandLine(definition, testPlace({ net, tap }));
+    expect(command.filter((_, at) => command[at - 1] === "-netdev")).toEqual([
+      "tap,id=a,fd=200",
+      "user,id=b,restrict=off",
+      "tap,id=c,fd=201",
+    ]);
+    expect(bridges).toEqual(["br0", "br9"]);
+    expect(command[command.indexOf("-sandbox") + 1]).toContain("elevateprivileges=deny,spawn=deny");
+  });
+
+  test("QEMU uses this host's network for a user network that reaches something, and for its helper", () => {
+    const uses = (words: readonly string[], net: NetPolicy, tap?: () => number) =>
+      new NetworkArguments(definitionOf(words), net, tap).usesHost;
+    expect(uses(two, on(0, user), () => 3)).toBe(true);
+    expect(uses(two, on(1, bridge))).toBe(true);
+    expect(uses(two, on(1, bridge), () => 3)).toBe(false);
+    expect(uses(card("user,restrict=on"), user)).toBe(false);
+    expect(uses(card("user"), none)).toBe(false);
+    expect(uses([], user)).toBe(true);
+    expect(uses([], none)).toBe(false);
   });
 
   test("a user network, which is a part of the VM, cannot become a bridge", () => {
