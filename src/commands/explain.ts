@@ -12,7 +12,7 @@ import {
 import { explainDefinition, modelOf, type QemuDefinition } from "../vm/qemu/definition/definition.ts";
 import { readModel } from "../vm/qemu/definition/schema.ts";
 import { explainDisks } from "../vm/qemu/explain-disks.ts";
-import { droppable } from "../vm/qemu/left-behind.ts";
+import { droppable } from "../vm/qemu/images/left-behind.ts";
 import { Qmp } from "../vm/qemu/qmp/qmp.ts";
 import { machineTypeOf } from "../vm/qemu/running-vm.ts";
 import { usageErrors } from "./cli/arguments.ts";

@@ -6,7 +6,7 @@ import { limits } from "../protocol/limits.ts";
 import { checkVmName } from "../protocol/names.ts";
 import { verifyKinds } from "../protocol/offer.ts";
 import { type Compression, highestLevel } from "../transfer/compression/compression.ts";
-import { droppable } from "../vm/qemu/left-behind.ts";
+import { droppable } from "../vm/qemu/images/left-behind.ts";
 import { flagOf, readValue, usageErrors } from "./cli/arguments.ts";
 import { homeOf, passphraseBefore, passphraseOptions, warnInsecure } from "./cli/context.ts";
 import { defineCommand } from "./cli/define-command.ts";

@@ -32,7 +32,7 @@ import { isPublishedBy } from "./published-manifest.ts";
 import type { PublishedSessions } from "./published-sessions.ts";
 import { ReceivedVm, type ReceivedVmContext } from "./received-vm.ts";
 
-/** In milliseconds; a longer timer would fire at once. */
+/** A longer timer, in milliseconds, would fire at once. */
 const mostTimerMs = 2 ** 31 - 1;
 
 export interface SessionContext extends Omit<ReceivedVmContext, "failed"> {

@@ -3,6 +3,7 @@
  * token that admits lanes, and the progress. Knows nothing of requests and records (destination-session.ts).
  */
 import { randomBytes } from "node:crypto";
+import { existsSync } from "node:fs";
 import type { ControlLink } from "../../channel/control-link.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import type { MessageBody } from "../../protocol/messages.ts";
@@ -246,11 +247,14 @@ export class ReceivedVm {
   /** Gives the VM its final name. Idempotent. Throws MigrateError. */
   publish(record: SessionRecord): void {
     this.phase("handover");
+    const { staging } = this.files;
+    const landed = providerOf(record).landed(record);
     try {
-      const manifest = publishedManifest(record, this.#context.now(), this.files.staging.stamps());
-      const folder = this.files.staging.publish(record.name, manifest, this.#isOurs);
+      if (existsSync(staging.folder)) checkLanded(staging.folder, landed);
+      const manifest = publishedManifest(record, this.#context.now(), staging.stamps());
+      const folder = staging.publish(record.name, manifest, this.#isOurs);
       // Looked at once more under its final name: until it had that, others may have taken it for rubbish.
-      checkLanded(folder, providerOf(record).landed(record));
+      checkLanded(folder, landed);
       this.#arrival.relink(folder);
     } catch (thrown) {
       throw storeFailure(thrown);

@@ -7,7 +7,7 @@ import { openSourceLink, type SourceLink } from "../../channel/known-destination
 import { MigrateError } from "../../protocol/errors.ts";
 import { limits } from "../../protocol/limits.ts";
 import type { Message } from "../../protocol/messages.ts";
-import { releaseHash } from "../ownership/release-code.ts";
+import { releaseHash } from "../journal/release-code.ts";
 import type { SourceAction, SourceEvent } from "../ownership/source-machine.ts";
 import { tellCancelled } from "./cancellation.ts";
 import { SourceFiles } from "./source-files.ts";

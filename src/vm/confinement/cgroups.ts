@@ -129,6 +129,11 @@ export class Cgroups {
   }
 }
 
+/** Removes the group of a VM that has ended, wherever this process would make one. Never throws. */
+export function removeGroup(id: string, proc = "/proc/self"): void {
+  for (const { folder } of candidates(proc)) removeEmpty(join(folder, prefix + id));
+}
+
 function removeEmpty(path: string): void {
   try {
     rmdirSync(path);

@@ -114,11 +114,6 @@ export class Confinement {
     return this.#cgroups.make(id, limits);
   }
 
-  /** The group of a VM that has ended goes. */
-  unlimit(id: string): void {
-    this.#cgroups.remove(id);
-  }
-
   /** The command that becomes `argv`, whose program is a path or is looked for. */
   command(
     argv: readonly string[],

@@ -19,7 +19,7 @@ const digest = v.pipe(v.string(digestRule), v.regex(/^sha256:[0-9a-f]{64}$/, dig
 const objectRule = "must be an object";
 const bytesRule = "must be a whole number of bytes";
 const timeRule = "must be a time like 2030-01-31T12:00:00.000Z";
-const stampRule = "must be numbers with colons between them";
+const stampRule = "must be a text of at most 128 characters";
 const keyRule = "must be 32 hex digits";
 
 const file = v.pipe(
@@ -32,7 +32,7 @@ const file = v.pipe(
       bytes: v.optional(v.pipe(v.number(bytesRule), v.safeInteger(bytesRule), v.minValue(0, bytesRule))),
       digest: v.optional(digest),
       /** What the file looked like as it lay there with this digest (vm/disks/file-place.ts): while it does, it is the same. */
-      stamp: v.optional(v.pipe(v.string(stampRule), v.regex(/^[0-9:]{1,128}$/, stampRule))),
+      stamp: v.optional(v.pipe(v.string(stampRule), v.maxLength(128, stampRule))),
       /** What a disk image is; one that is declared raw is not looked into. */
       format: v.optional(v.picklist(imageFormats, 'must be "raw" or "qcow2"')),
     },

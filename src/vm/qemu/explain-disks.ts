@@ -2,7 +2,7 @@
 import { readlinkSync } from "node:fs";
 import { processId } from "../../platform/process-id.ts";
 import type { QemuDefinition } from "./definition/definition.ts";
-import { type Droppable, leftBehind, requireWhole } from "./left-behind.ts";
+import { type Droppable, leftBehind, requireWhole } from "./images/left-behind.ts";
 import { QemuFiles } from "./qemu-files.ts";
 import { Qmp } from "./qmp/qmp.ts";
 import { QmpError, qmpFailure } from "./qmp/qmp-error.ts";

@@ -3,6 +3,7 @@
  * when to resume the guest. QEMU docs/devel/migration/main.rst; qapi/migration.json, qapi/block-export.json.
  */
 import { MigrateError } from "../../protocol/errors.ts";
+import { runningStates } from "./outgoing/resume-guest.ts";
 import type { Qmp } from "./qmp/qmp.ts";
 import { QmpError } from "./qmp/qmp-error.ts";
 
@@ -17,8 +18,6 @@ export interface Incoming {
 
 /** Run states in which a VM that has been loaded waits for `cont`. */
 const waitingStates: readonly string[] = ["paused", "prelaunch", "postmigrate", "suspended"];
-/** Run states of a VM that runs; "suspended" is the guest's own sleep, which `cont` leaves alone. */
-const runningStates: readonly string[] = ["running"];
 
 interface Status {
   status: string;
@@ -94,31 +93,6 @@ export async function loadedIncoming(
       if (!(thrown instanceof QmpError) || thrown.kind !== "refused") throw thrown;
     });
   }
-}
-
-/** Whether the VM runs. Throws QmpError. */
-async function isGuestRunning(qmp: Qmp): Promise<boolean> {
-  return runningStates.includes((await qmp.execute<Status>("query-status")).status);
-}
-
-/**
- * Resumes the VM. Returns "runs"; or "refused" if QEMU answered with an error and the VM is still stopped.
- * Throws QmpError if it is not known whether the VM runs. `asking` is called right before QEMU is asked, so that
- * an error before that call has changed nothing.
- */
-export async function resumeGuest(
-  qmp: Qmp,
-  asking: () => void = () => {},
-): Promise<{ outcome: "runs" } | { outcome: "refused"; why: QmpError }> {
-  if (await isGuestRunning(qmp)) return { outcome: "runs" };
-  asking();
-  try {
-    await qmp.execute("cont");
-  } catch (thrown) {
-    if (!(thrown instanceof QmpError) || thrown.kind !== "refused") throw thrown;
-    if (!(await isGuestRunning(qmp))) return { outcome: "refused", why: thrown };
-  }
-  return { outcome: "runs" };
 }
 
 function isOver(status: unknown): boolean {

@@ -10,6 +10,7 @@ import {
   fstatSync,
   openSync,
   readdirSync,
+  readlinkSync,
   realpathSync,
   statSync,
 } from "node:fs";
@@ -41,10 +42,13 @@ export class QemuFiles {
   /** The user that QEMU runs as, if that is another than this program's; null if it may do what this one may. */
   readonly user: UserRights | null;
   readonly #open: OpenFile[];
+  /** Its process, if that sees other mounts than this one. */
+  readonly #elsewhere: number | null;
 
-  private constructor(user: UserRights | null, open: OpenFile[]) {
+  private constructor(user: UserRights | null, open: OpenFile[], elsewhere: number | null) {
     this.user = user;
     this.#open = open;
+    this.#elsewhere = elsewhere;
   }
 
   /**
@@ -63,14 +67,15 @@ export class QemuFiles {
         "Start it as one user.",
       );
     }
-    if (uid === own || (uid === 0 && own === 0)) return new QemuFiles(null, []);
+    if (uid === own || (uid === 0 && own === 0)) return new QemuFiles(null, [], null);
     if (own !== 0) {
       throw invalid(
         `The VM's QEMU is another user's (${uid})`,
         "Run migrate as root, or as the user who runs QEMU.",
       );
     }
-    return new QemuFiles({ ...user, uid }, openFilesOf(process.pid));
+    const elsewhere = seesOtherMounts(process.pid) ? process.pid : null;
+    return new QemuFiles({ ...user, uid }, openFilesOf(process.pid), elsewhere);
   }
 
   /**
@@ -91,11 +96,32 @@ export class QemuFiles {
     try {
       return withRightsOf(user, () => described(realpathSync(path), path));
     } catch (thrown) {
-      const { code } = thrown as { code?: unknown };
-      if (code !== "EACCES" && code !== "EPERM") throw thrown;
+      if (!isDenied(thrown)) throw thrown;
       const file = described(realpathSync(path), path);
-      if (this.#hasOpen(file, false)) return file;
+      if (this.#hasOpen(file, false) || this.#reads(user, file)) return file;
       throw this.#notIts(path, "may not read it");
+    }
+  }
+
+  /** Whether its user can read the very file in what QEMU sees of the file systems, if that is not what we see. */
+  #reads(user: UserRights, { path, dev, ino }: QemuFile): boolean {
+    return this.#within(user, path, (at) => {
+      const seen = described(at, path);
+      return seen.dev === dev && seen.ino === ino;
+    });
+  }
+
+  /** Does `look` with a path without links as QEMU sees it, with its user's rights; false if there is no such thing. */
+  #within(user: UserRights, path: string, look: (at: string) => boolean): boolean {
+    if (this.#elsewhere === null) return false;
+    // Opened before the rights are gone: what is below it is then reached with them alone.
+    const root = openSync(`/proc/${this.#elsewhere}/root`, O_PATH | constants.O_DIRECTORY);
+    try {
+      return withRightsOf(user, () => look(`/proc/self/fd/${root}${path}`));
+    } catch {
+      return false;
+    } finally {
+      closeSync(root);
     }
   }
 
@@ -125,12 +151,15 @@ export class QemuFiles {
   mayConnect(socket: string): boolean {
     const { user } = this;
     if (user === null) return true;
-    try {
-      const { mode, uid, gid } = withRightsOf(user, () => statSync(socket));
+    const mayWrite = (at: string) => {
+      const { mode, uid, gid } = statSync(at);
       const isOfGroup = gid === user.gid || user.groups.includes(gid);
       return (mode & (uid === user.uid ? 0o200 : isOfGroup ? 0o020 : 0o002)) !== 0;
+    };
+    try {
+      return withRightsOf(user, () => mayWrite(socket));
     } catch {
-      return false;
+      return this.#within(user, socket, mayWrite);
     }
   }
 
@@ -164,6 +193,19 @@ function described(
   } finally {
     closeSync(fd);
   }
+}
+
+/** open(2), O_PATH: a place to begin at, whatever may be done there. */
+const O_PATH = 0o10000000;
+
+function isDenied(thrown: unknown): boolean {
+  const { code } = thrown as { code?: unknown };
+  return code === "EACCES" || code === "EPERM";
+}
+
+/** Whether a process has a mount namespace of its own (mount_namespaces(7)). */
+function seesOtherMounts(pid: number): boolean {
+  return readlinkSync(`/proc/${pid}/ns/mnt`) !== readlinkSync("/proc/self/ns/mnt");
 }
 
 /** What a process has open: proc(5), fd. */

@@ -5,6 +5,7 @@
 import { lchownSync, lstatSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { MigrateError } from "../../protocol/errors.ts";
+import { removeGroup } from "../confinement/cgroups.ts";
 import type { Confinement } from "../confinement/confinement.ts";
 import type { PlannedFile } from "../confinement/plan.ts";
 import { give, type VmUser } from "../confinement/vm-user.ts";
@@ -163,9 +164,9 @@ export function filesOf({ files }: Pick<VmModel, "files">): VmFiles {
   return { disks: names("disk"), boot: names("boot") };
 }
 
-/** The programs of a VM have ended: what limited them goes. */
-export function endLimits(confinement: Confinement | null, id: string): void {
-  confinement?.unlimit(idOf(id));
+/** The programs of a VM have ended: what limited them goes. `id` is as in VmHouse. Never throws. */
+export function endLimits(id: string): void {
+  removeGroup(idOf(id));
 }
 
 function idOf(id: string): string {

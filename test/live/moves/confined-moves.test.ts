@@ -12,7 +12,7 @@ import type { RunningHosts } from "../../support/moves/running-hosts.ts";
 import { eachTestHasRunningHosts } from "../../support/moves/running-hosts-of-tests.ts";
 import { TwoHosts } from "../../support/moves/two-hosts.ts";
 import { doneOf, expectMoved } from "../../support/moves/whole-move.ts";
-import { descriptorsOf, rightsOf } from "../../support/system/process-rights.ts";
+import { cgroupsOf, descriptorsOf, rightsOf } from "../../support/system/process-rights.ts";
 
 let at: RunningHosts;
 const links: TwoHosts[] = [];
@@ -125,8 +125,11 @@ test(
     }
 
     // On to a third host, whose serve has another home and store, and on to a fourth.
+    const groups = cgroupsOf(qemu!.pid).filter((path) => path.includes("/migrate-vm-"));
     const third = await hop(at.hosts.destinationHome, "third");
     await doneOf(third.send(`qmp:${there.qmpPath}`));
+    // What limited it has gone with it.
+    for (const group of groups) expect(cgroupFolders(group).filter(existsSync)).toEqual([]);
     const further = new ArrivedGuest(third.destinationHome, "web1");
     expect([there.isRunning(), existsSync(there.folder)]).toEqual([false, false]);
     expect(readdirSync(at.hosts.store).sort()).toEqual([".migrate-lock", "web1.migrated", "web2"]);
@@ -145,6 +148,10 @@ test(
   () => moveOntoBridge(at, [], ({ pid }) => expectConfined(pid!, rightsOf(pid!).uids[0]!)),
   moveMs,
 );
+
+/** Where a group may be, by the hierarchies that hosts have. */
+const cgroupFolders = (group: string) =>
+  ["", "memory", "cpu", "pids"].map((controller) => join("/sys/fs/cgroup", controller, group));
 
 /** A host more, that serves, to which the VMs of `home` are sent. */
 async function hop(home: string, name: string): Promise<TwoHosts> {

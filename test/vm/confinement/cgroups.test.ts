@@ -2,7 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { Cgroups } from "../../../src/vm/confinement/cgroups.ts";
+import { Cgroups, removeGroup } from "../../../src/vm/confinement/cgroups.ts";
 import { eachTestInFolder } from "../../support/system/test-folder.ts";
 
 let made: string;
@@ -105,6 +105,14 @@ test("a host without cgroups limits nothing, and says all of it", () => {
   const cgroups = Cgroups.find(join(host([], "0::/\n"), "proc"));
   expect(cgroups.unlimited).toEqual(["memory", "processor time", "number of threads"]);
   expect(cgroups.make("0123", limits)).toEqual([]);
+});
+
+test("the group of a VM that has ended is removed, and no other", () => {
+  const at = host([["pids", "cgroup", "rw,pids"]], "1:pids:/\n");
+  for (const id of ["0123", "4567"]) mkdirSync(join(at, "pids", `migrate-vm-${id}`));
+  removeGroup("0123", join(at, "proc"));
+  removeGroup("89ab", join(at, "proc"));
+  expect(readdirSync(join(at, "pids"))).toEqual(["migrate-vm-4567"]);
 });
 
 test("an empty group that was left behind goes when another is made, and no other folder", () => {

@@ -7,7 +7,7 @@ import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { syncFolder } from "../../../platform/rename.ts";
 import { makeFolder, type Staging } from "../../../vm/folder/staging.ts";
-import { makeBlankImage } from "../../../vm/qemu/blank-image.ts";
+import { makeBlankImage } from "../../../vm/qemu/images/blank-image.ts";
 import type { VmPrograms } from "../../../vm/qemu/vm-programs.ts";
 import type { ArrivingQemuRecord } from "./qemu-records.ts";
 

@@ -18,8 +18,9 @@ import { cardOutcomes } from "../../../vm/qemu/definition/command-line.ts";
 import type { VmModel } from "../../../vm/qemu/definition/definition.ts";
 import { hasTpm } from "../../../vm/qemu/definition/model.ts";
 import { readModel } from "../../../vm/qemu/definition/schema.ts";
-import { expectIncoming, loadedIncoming, resumeGuest } from "../../../vm/qemu/incoming.ts";
+import { expectIncoming, loadedIncoming } from "../../../vm/qemu/incoming.ts";
 import { adoptQemu, endOf, failureBehind, type RunningQemu, startQemu } from "../../../vm/qemu/launch.ts";
+import { resumeGuest } from "../../../vm/qemu/outgoing/resume-guest.ts";
 import { QmpError, qmpFailure } from "../../../vm/qemu/qmp/qmp-error.ts";
 import { qmpSocketName, type RunFolder } from "../../../vm/qemu/run-folder.ts";
 import { endSwtpm, startSwtpm, tpmStateName } from "../../../vm/qemu/swtpm.ts";
@@ -349,7 +350,7 @@ export class ArrivingVm implements Arrival {
     else if (ours && noted.qemu) await endDaemon(noted.qemu);
     if (!ours) return;
     if (noted.swtpm) await endSwtpm(noted.swtpm);
-    endLimits(this.#options.policy.confinement, noted.session);
+    endLimits(noted.session);
     this.#run.remove();
   }
 

@@ -16,8 +16,8 @@ import { cardOutcomes, networkNotes } from "../../../vm/qemu/definition/command-
 import type { VmModel } from "../../../vm/qemu/definition/definition.ts";
 import { checkHostRoom, hostRoom } from "../../../vm/qemu/host-room.ts";
 import { type HostVm, hostVms } from "../../../vm/qemu/host-vms.ts";
-import { resumeGuest } from "../../../vm/qemu/incoming.ts";
 import { connectTo, startQemu } from "../../../vm/qemu/launch.ts";
+import { resumeGuest } from "../../../vm/qemu/outgoing/resume-guest.ts";
 import { qmpFailure } from "../../../vm/qemu/qmp/qmp-error.ts";
 import { qmpSocketName, RunFolder } from "../../../vm/qemu/run-folder.ts";
 import { endSwtpm, startSwtpm, swtpmOf, tpmSocketName } from "../../../vm/qemu/swtpm.ts";
@@ -111,7 +111,7 @@ async function boot({ folder, definition, policy }: BootOptions, run: RunFolder)
   } catch (thrown) {
     const swtpm = run.noted()?.swtpm;
     if (swtpm) await endSwtpm(swtpm);
-    endLimits(policy.confinement, id);
+    endLimits(id);
     run.remove();
     throw here(qmpFailure(thrown, "destination"));
   }

@@ -10,28 +10,19 @@ import type { MessageBody } from "../../../protocol/messages.ts";
 import type { OfferedMachine } from "../../../protocol/offer.ts";
 import { StreamPool, type StreamResult, type StreamRoute } from "../../../transfer/streams/stream-pool.ts";
 import { networkNotes } from "../../../vm/qemu/definition/command-line.ts";
-import { DiskMirror } from "../../../vm/qemu/disk-mirror.ts";
-import { GuestWatch } from "../../../vm/qemu/guest-watch.ts";
-import {
-  changeOf,
-  devicesOf,
-  type Hardware,
-  hardwareOf,
-  mediaOf,
-  type Parts,
-} from "../../../vm/qemu/hardware.ts";
 import type { HeldFiles } from "../../../vm/qemu/held-files.ts";
-import { type MigrationSettings, readSettings } from "../../../vm/qemu/migration-settings.ts";
+import { DiskMirror } from "../../../vm/qemu/outgoing/disk-mirror.ts";
+import { RamMigration } from "../../../vm/qemu/outgoing/ram-migration.ts";
+import { moveMark } from "../../../vm/qemu/outgoing/roll-back.ts";
 import type { Qmp } from "../../../vm/qemu/qmp/qmp.ts";
 import { qmpFailure } from "../../../vm/qemu/qmp/qmp-error.ts";
-import { RamMigration } from "../../../vm/qemu/ram-migration.ts";
-import { moveMark } from "../../../vm/qemu/roll-back.ts";
 import type { RunningVm } from "../../../vm/qemu/running-vm.ts";
 import type { Phase } from "../../ownership/phases.ts";
 import type { Observer } from "../../report/events.ts";
 import type { ProgressMeter } from "../../report/progress-meter.ts";
 import type { Departure, Route, StreamedPart } from "../departure.ts";
 import { DepartureProgress } from "./departure-progress.ts";
+import { GuestHold } from "./guest-hold.ts";
 import { imageWarning } from "./image-warning.ts";
 import { LinkGate } from "./link-gate.ts";
 import { requireUnheldBesides } from "./other-holders.ts";
@@ -85,26 +76,20 @@ export class DepartingVm implements Departure {
   #sockets: StreamSockets | undefined;
   #sending: Promise<StreamResult[]> | undefined;
   #results: StreamResult[] = [];
-  #stoppedAtMs: number | undefined;
   #failure: MigrateError | undefined;
   #ticker: Timer | undefined;
   /** The phase of a live move; each new link first sets phases of its own. */
   #phase: Phase | undefined;
   readonly #stall: StallWatch;
-  readonly #guest: GuestWatch;
-  #kept: SourceQemuRecord;
-  #keep: (kept: SourceQemuRecord) => void = () => {};
+  readonly #guest: GuestHold;
   #machine: OfferedMachine | undefined;
-  /** QEMU's settings before this move changed them; undefined until then. */
-  #settings: MigrationSettings | undefined;
   readonly #halted = Promise.withResolvers<never>();
 
   constructor(vm: RunningVm, options: DepartingOptions) {
     this.#vm = vm;
     this.#options = options;
     this.#ram = new RamMigration(vm.qmp);
-    this.#kept = options.kept;
-    this.#guest = new GuestWatch(vm.qmp, vm.running, (wasRunning) => this.#note({ wasRunning }));
+    this.#guest = new GuestHold(vm, options.kept);
     this.#stall = new StallWatch(options.stallLimits);
     this.#halted.promise.catch(() => {});
     this.#mirrors = options.machine.disks.map(({ image }, n) => {
@@ -169,11 +154,11 @@ export class DepartingVm implements Departure {
    * never ran.
    */
   get stoppedAtMs(): number | undefined {
-    return this.#guest.runs ? (this.#stoppedAtMs ?? this.#ram.stoppedAtMs) : undefined;
+    return this.#guest.runs ? (this.#guest.stoppedAtMs ?? this.#ram.stoppedAtMs) : undefined;
   }
 
   onKept(keep: (kept: object) => void): void {
-    this.#keep = keep;
+    this.#guest.onKept = keep;
   }
 
   requireUnheld(): string | null {
@@ -185,15 +170,9 @@ export class DepartingVm implements Departure {
    * have changed. Idempotent. Throws MigrateError "qemu-failed", and "source-changed" if it is another VM now.
    */
   async standStill(): Promise<void> {
-    if (this.#options.live || this.#stoppedAtMs !== undefined) return;
+    if (this.isLive || this.#guest.stoppedAtMs !== undefined) return;
     try {
-      await this.#touch();
-      const nowMs = performance.now();
       await this.#guest.stop();
-      this.#stoppedAtMs = nowMs;
-      const { media, devices } = await hardwareOf(this.#vm.qmp);
-      this.#requireSame("media", media);
-      this.#requireSame("devices", devices);
     } catch (thrown) {
       throw this.#fail(qmpFailure(thrown, "source"));
     }
@@ -207,28 +186,6 @@ export class DepartingVm implements Departure {
     } catch (thrown) {
       throw this.#fail(qmpFailure(thrown, "source"));
     }
-  }
-
-  /** Durably notes how QEMU was before this program changes anything of it. Throws QmpError. */
-  async #touch(): Promise<void> {
-    if (this.#settings !== undefined) return;
-    const settings = await readSettings(this.#vm.qmp);
-    this.#note({ before: settings });
-    this.#settings = settings;
-  }
-
-  #note(change: Partial<SourceQemuRecord>): void {
-    this.#kept = { ...this.#kept, ...change };
-    this.#keep(this.#kept);
-  }
-
-  #requireSame(what: keyof Hardware, now: Parts): void {
-    const change = changeOf(this.#vm.hardware[what], now);
-    if (change === null) return;
-    throw new MigrateError("source-changed", `The VM is another one than when the move began: ${change}`, {
-      side: "source",
-      hint: "Send it again as it is now.",
-    });
   }
 
   /**
@@ -316,7 +273,7 @@ export class DepartingVm implements Departure {
       this.#paceRam();
       this.#progress.tell(meter, observe, pool.sentBytes);
     }, progressEveryMs);
-    await this.#touch();
+    await this.#guest.begin();
     if (live) this.#enter("pre-copy", meter);
     // All mirrors connect before the first one begins: the guest stands still meanwhile, and bulk data would
     // make that longer.
@@ -343,7 +300,7 @@ export class DepartingVm implements Departure {
     const { downtimeLimitMs, autoConverge, bandwidthBytesPerSec, live } = this.#options;
     await this.#until();
     const opened = this.#sockets!.expect("ram", this.#ramStreams());
-    await this.#ram.begin(opened.path, this.#settings!, {
+    await this.#ram.begin(opened.path, await this.#guest.begin(), {
       mark: moveMark(this.#options.session),
       downtimeLimitMs,
       channels,
@@ -353,8 +310,7 @@ export class DepartingVm implements Departure {
     });
     // If QEMU fails before it opens a channel, its answer tells the reason.
     await this.#until(Promise.race([opened.open, this.#ram.reaches("completed")]));
-    // QEMU plugs nothing in or out from here on (docs/devel/migration): what it has now is what moves.
-    this.#requireSame("devices", await devicesOf(this.#vm.qmp));
+    await this.#guest.checkDevices();
   }
 
   /** The guest stops, the disks receive their last writes, and the rest of the RAM is sent. */
@@ -362,8 +318,7 @@ export class DepartingVm implements Departure {
     if (this.#options.live) {
       await this.#until(this.#ram.reaches("pre-switchover"));
       this.#enter("stop-and-copy", meter);
-      await this.#guest.hold();
-      this.#requireSame("media", await mediaOf(this.#vm.qmp));
+      await this.#guest.switchOver();
       // A guest that stops while no link stands would stay stopped until the link is restored.
       await this.#until(this.#gate.passed(stoppedPatienceMs));
       for (const mirror of this.#mirrors) await mirror.finish();

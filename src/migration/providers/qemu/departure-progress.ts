@@ -1,6 +1,6 @@
 /** The progress of a running VM, asked of QEMU and reported to the meter and the observer. */
-import type { DiskMirror } from "../../../vm/qemu/disk-mirror.ts";
-import type { RamMigration } from "../../../vm/qemu/ram-migration.ts";
+import type { DiskMirror } from "../../../vm/qemu/outgoing/disk-mirror.ts";
+import type { RamMigration } from "../../../vm/qemu/outgoing/ram-migration.ts";
 import type { RunningVm } from "../../../vm/qemu/running-vm.ts";
 import type { Observer } from "../../report/events.ts";
 import type { ProgressMeter } from "../../report/progress-meter.ts";

@@ -11,6 +11,7 @@ import { MigrateError } from "../../../protocol/errors.ts";
 import { Qmp } from "../../../vm/qemu/qmp/qmp.ts";
 import { RunFolder } from "../../../vm/qemu/run-folder.ts";
 import { endSwtpm } from "../../../vm/qemu/swtpm.ts";
+import { endLimits } from "../../../vm/qemu/vm-programs.ts";
 import type { SourceQemuRecord } from "./qemu-records.ts";
 
 /** How long QEMU may take to quit when it is asked. */
@@ -25,7 +26,10 @@ export async function endAtSource(machine: SourceQemuRecord, home: string, qmp?:
   if (machine.tpm !== null) await endSwtpm(machine.tpm.swtpm);
   // If an earlier move brought the VM here, its sockets lie in a run folder of this program.
   for (const run of RunFolder.all(home)) {
-    if (isSameProcess(run.noted()?.qemu, machine.qemu)) rmSync(run.path, { recursive: true, force: true });
+    const noted = run.noted();
+    if (noted === null || !isSameProcess(noted.qemu, machine.qemu)) continue;
+    endLimits(noted.session);
+    rmSync(run.path, { recursive: true, force: true });
   }
 }
 

@@ -5,7 +5,7 @@
 import type { ProcessId } from "../../../platform/process-id.ts";
 import type { OfferedMachine } from "../../../protocol/offer.ts";
 import type { Landed } from "../../../vm/folder/staging.ts";
-import type { MigrationSettings } from "../../../vm/qemu/migration-settings.ts";
+import type { MigrationSettings } from "../../../vm/qemu/outgoing/migration-settings.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
 
 /** The source's part: which QEMU it is, and what is to be retired with it. */

@@ -6,12 +6,13 @@ import { join } from "node:path";
 import * as v from "valibot";
 import { isRunning } from "../../../platform/process-id.ts";
 import { endDaemon } from "../../../vm/qemu/daemon.ts";
-import { resumeGuest } from "../../../vm/qemu/incoming.ts";
 import { connectTo } from "../../../vm/qemu/launch.ts";
+import { resumeGuest } from "../../../vm/qemu/outgoing/resume-guest.ts";
 import { Qmp } from "../../../vm/qemu/qmp/qmp.ts";
 import { qmpFailure } from "../../../vm/qemu/qmp/qmp-error.ts";
 import { RunFolder } from "../../../vm/qemu/run-folder.ts";
 import { endSwtpm, tpmStateName } from "../../../vm/qemu/swtpm.ts";
+import { endLimits } from "../../../vm/qemu/vm-programs.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
 import type { Resident } from "../arrival.ts";
 import { spareQmpName, vmLinkName } from "./arriving-command.ts";
@@ -63,6 +64,7 @@ export function residentVm(record: SessionRecord, home: string): Resident {
       if (ours === null) return;
       if (ours.qemu) await endDaemon(ours.qemu);
       if (ours.swtpm) await endSwtpm(ours.swtpm);
+      endLimits(ours.session);
       run.remove();
     },
   };

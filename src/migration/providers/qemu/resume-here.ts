@@ -1,9 +1,9 @@
 /** Takes a failed move of a running VM back at the source's QEMU, so that the VM runs there as before. */
 import { isRunning, isSameProcess, waitForEnd } from "../../../platform/process-id.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
+import { moveMark, rollBack } from "../../../vm/qemu/outgoing/roll-back.ts";
 import { Qmp } from "../../../vm/qemu/qmp/qmp.ts";
 import { QmpError, qmpFailure } from "../../../vm/qemu/qmp/qmp-error.ts";
-import { moveMark, rollBack } from "../../../vm/qemu/roll-back.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
 import { sourceQemuRecord } from "./qemu-records.ts";
 

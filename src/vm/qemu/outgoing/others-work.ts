@@ -3,8 +3,8 @@
  * that off (qapi/migration.json, block-core.json, block-export.json).
  */
 import * as v from "valibot";
-import { MigrateError } from "../../protocol/errors.ts";
-import type { Qmp } from "./qmp/qmp.ts";
+import { MigrateError } from "../../../protocol/errors.ts";
+import type { Qmp } from "../qmp/qmp.ts";
 
 const migrationSchema = v.object({ status: v.optional(v.string(), "none") });
 const jobsSchema = v.array(v.object({ device: v.string(), type: v.string() }));

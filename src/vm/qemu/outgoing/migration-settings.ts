@@ -3,8 +3,8 @@
  * that was given up. They belong to whoever administers the VM.
  */
 import * as v from "valibot";
-import type { Qmp } from "./qmp/qmp.ts";
-import { QmpError } from "./qmp/qmp-error.ts";
+import type { Qmp } from "../qmp/qmp.ts";
+import { QmpError } from "../qmp/qmp-error.ts";
 
 const capabilitiesSchema = v.array(v.object({ capability: v.string(), state: v.boolean() }));
 

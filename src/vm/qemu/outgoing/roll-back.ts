@@ -2,10 +2,11 @@
  * Undoes a failed move at the source's QEMU: whatever of it is under way ends, and the VM resumes. It asks QEMU
  * what there is, so that any process may do it, whatever the one before it died of.
  */
-import { resumeGuest } from "./incoming.ts";
+
+import type { Qmp } from "../qmp/qmp.ts";
+import { QmpError } from "../qmp/qmp-error.ts";
 import { type MigrationSettings, readSettings, restoreSettings } from "./migration-settings.ts";
-import type { Qmp } from "./qmp/qmp.ts";
-import { QmpError } from "./qmp/qmp-error.ts";
+import { resumeGuest } from "./resume-guest.ts";
 
 /** What this program calls its jobs and nodes in the source's QEMU, with the disk's number behind. */
 export const mirrorJobPrefix = "migrate-mirror-";

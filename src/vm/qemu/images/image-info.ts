@@ -4,8 +4,8 @@
  */
 import { statSync } from "node:fs";
 import * as v from "valibot";
-import { MigrateError } from "../../protocol/errors.ts";
-import { type ImageShape, imageShape, type Qcow2Shape } from "../../protocol/image-shape.ts";
+import { MigrateError } from "../../../protocol/errors.ts";
+import { type ImageShape, imageShape, type Qcow2Shape } from "../../../protocol/image-shape.ts";
 
 const qcow2Info = v.object({
   type: v.literal("qcow2"),

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
-import { MigrateError } from "../../../src/protocol/errors.ts";
-import { requireMovable } from "../../../src/vm/qemu/guest-watch.ts";
+import { MigrateError } from "../../../../src/protocol/errors.ts";
+import { requireMovable } from "../../../../src/vm/qemu/outgoing/guest-watch.ts";
 
 test("a VM in a run state that cannot be kept is refused, with what helps", () => {
   expect(["running", "io-error"].map(requireMovable)).toEqual([true, true]);

@@ -1,10 +1,10 @@
 /** An empty disk image for a QEMU to mirror into: of the size that the guest sees, made as it was at the source. */
 import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync } from "node:fs";
-import { statBlockBytes } from "../../platform/filesystem.ts";
-import { which } from "../../platform/host.ts";
-import { diskHeadBytes, type ImageFormat, readQcow2Head } from "../../protocol/disk-head.ts";
-import { MigrateError } from "../../protocol/errors.ts";
-import { type ImageShape, type Qcow2Shape, usualQcow2 } from "../../protocol/image-shape.ts";
+import { statBlockBytes } from "../../../platform/filesystem.ts";
+import { which } from "../../../platform/host.ts";
+import { diskHeadBytes, type ImageFormat, readQcow2Head } from "../../../protocol/disk-head.ts";
+import { MigrateError } from "../../../protocol/errors.ts";
+import { type ImageShape, type Qcow2Shape, usualQcow2 } from "../../../protocol/image-shape.ts";
 
 export interface BlankImage {
   format: ImageFormat;

@@ -3,9 +3,9 @@
  * writing (QEMU docs/interop/live-block-operations.rst; qapi/block-core.json, blockdev-mirror). The target is
  * an NBD server behind a unix socket that this program carries.
  */
-import { MigrateError } from "../../protocol/errors.ts";
-import type { Qmp } from "./qmp/qmp.ts";
-import { QmpError } from "./qmp/qmp-error.ts";
+import { MigrateError } from "../../../protocol/errors.ts";
+import type { Qmp } from "../qmp/qmp.ts";
+import { QmpError } from "../qmp/qmp-error.ts";
 import { mirrorJobPrefix, mirrorNodePrefix } from "./roll-back.ts";
 
 export interface MirrorProgress {

@@ -3,7 +3,7 @@
  * nothing else (QEMU docs/interop/live-block-operations.rst). Pure.
  */
 import { basename } from "node:path";
-import { MigrateError } from "../../protocol/errors.ts";
+import { MigrateError } from "../../../protocol/errors.ts";
 import type { Besides } from "./image-info.ts";
 
 /** What a person may let a move leave behind. */

@@ -3,9 +3,9 @@
  * qapi/migration.json) into unix sockets of ours.
  */
 import * as v from "valibot";
-import { MigrateError } from "../../protocol/errors.ts";
+import { MigrateError } from "../../../protocol/errors.ts";
+import type { Qmp, QmpEvent } from "../qmp/qmp.ts";
 import { type MigrationSettings, setCapabilities } from "./migration-settings.ts";
-import type { Qmp, QmpEvent } from "./qmp/qmp.ts";
 
 export interface RamOptions {
   /** What tells this migration from others (roll-back.ts). */

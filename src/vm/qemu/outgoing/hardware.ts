@@ -4,9 +4,9 @@
  * qom.json, machine.json).
  */
 import * as v from "valibot";
-import { dirtyBitmaps } from "./image-info.ts";
-import type { Qmp } from "./qmp/qmp.ts";
-import { QmpError } from "./qmp/qmp-error.ts";
+import { dirtyBitmaps } from "../images/image-info.ts";
+import type { Qmp } from "../qmp/qmp.ts";
+import { QmpError } from "../qmp/qmp-error.ts";
 
 /** By what a person calls a part: what is known of it, as a text that stays the same as long as the part does. */
 export type Parts = ReadonlyMap<string, string>;

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { changeOf } from "../../../src/vm/qemu/hardware.ts";
+import { changeOf } from "../../../../src/vm/qemu/outgoing/hardware.ts";
 
 const parts = (...list: [string, string][]) => new Map(list);
 

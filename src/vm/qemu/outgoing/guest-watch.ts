@@ -3,8 +3,8 @@
  * the switchover is what moves, and what it is taken back as (QEMU qapi/run-state.json).
  */
 import * as v from "valibot";
-import { MigrateError } from "../../protocol/errors.ts";
-import type { Qmp, QmpEvent } from "./qmp/qmp.ts";
+import { MigrateError } from "../../../protocol/errors.ts";
+import type { Qmp, QmpEvent } from "../qmp/qmp.ts";
 
 const statusSchema = v.object({ status: v.string() });
 

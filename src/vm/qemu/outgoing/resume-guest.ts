@@ -1,0 +1,31 @@
+/** Resuming a guest, at the source after a move that was given up, or where it has arrived (qapi/misc.json, cont). */
+import type { Qmp } from "../qmp/qmp.ts";
+import { QmpError } from "../qmp/qmp-error.ts";
+
+/** Run states of a VM that runs; "suspended" is the guest's own sleep, which `cont` leaves alone. */
+export const runningStates: readonly string[] = ["running"];
+
+/** Whether the VM runs. Throws QmpError. */
+async function isGuestRunning(qmp: Qmp): Promise<boolean> {
+  return runningStates.includes((await qmp.execute<{ status: string }>("query-status")).status);
+}
+
+/**
+ * Resumes the VM. Returns "runs"; or "refused" if QEMU answered with an error and the VM is still stopped.
+ * Throws QmpError if it is not known whether the VM runs. `asking` is called right before QEMU is asked, so that
+ * an error before that call has changed nothing.
+ */
+export async function resumeGuest(
+  qmp: Qmp,
+  asking: () => void = () => {},
+): Promise<{ outcome: "runs" } | { outcome: "refused"; why: QmpError }> {
+  if (await isGuestRunning(qmp)) return { outcome: "runs" };
+  asking();
+  try {
+    await qmp.execute("cont");
+  } catch (thrown) {
+    if (!(thrown instanceof QmpError) || thrown.kind !== "refused") throw thrown;
+    if (!(await isGuestRunning(qmp))) return { outcome: "refused", why: thrown };
+  }
+  return { outcome: "runs" };
+}
