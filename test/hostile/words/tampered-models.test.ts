@@ -270,7 +270,9 @@ function checkCommand(model: VmModel, command: readonly string[]): void {
     ...["-no-user-config", "-sandbox", "-display", "-S", "-incoming", "-qmp", "-machine", "-accel"],
   ]);
   const machine = command[command.indexOf("-machine") + 1]!;
-  expect(keysOf(machine, "type").sort()).toEqual(["type", ...keysIn(model.machinePairs)].sort());
+  const added = ["type", "dump-guest-core"];
+  expect(keysOf(machine, "type").sort()).toEqual([...added, ...keysIn(model.machinePairs)].sort());
+  expect(machine).toEndWith(",dump-guest-core=off");
   for (const [index, word] of command.entries()) {
     expect(word).not.toMatch(/[\p{Cc}\u2028-\u202e]/u);
     if (word === place.binary || freeText.has(command[index - 1] ?? "")) continue;
