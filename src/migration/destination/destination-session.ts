@@ -321,9 +321,8 @@ export class DestinationSession {
     const { wireBytes = record.wireBytes, seconds = 0 } = this.#received?.figures ?? {};
     const provider = providerOf(record);
     const [runs, proven] = [provider.runsThere(record), provider.provenOf(record)];
-    const readBack = this.#received?.readBack;
-    const figures = { wireBytes, seconds, chunksSent: 0, runs, proven, readBack };
-    this.#context.observe(reportOf(record, figures));
+    const figures = { wireBytes, seconds, runs, proven, readBack: this.#received?.readBack };
+    this.#context.observe(reportOf(record, { ...figures, chunksSent: 0 }));
   }
 
   #recordCancelled(): void {
