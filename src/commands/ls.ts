@@ -1,6 +1,6 @@
 /** `migrate ls`: the VMs that run on this host, and those that lie in a store. */
 import { basename } from "node:path";
-import { runsFrom } from "../migration/providers/qemu/runs-from.ts";
+import { runsFrom } from "../migration/providers/qemu/booting/runs-from.ts";
 import { formatBytes } from "../terminal/format.ts";
 import type { Column } from "../terminal/table.ts";
 import { type StoredVm, storedVms } from "../vm/folder/stored-vms.ts";

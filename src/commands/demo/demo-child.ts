@@ -1,7 +1,7 @@
 /** A process of this very program, with its `--json` events at hand. */
 
 import type { MigrationEvent } from "../../migration/report/events.ts";
-import { childEnvironment } from "../../platform/child-environment.ts";
+import { childEnvironment } from "../../platform/confine/child-environment.ts";
 import { readLines } from "../../profiler/engine/lines.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 

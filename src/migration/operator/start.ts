@@ -15,8 +15,8 @@ import { destinationMayRun } from "../ownership/owner.ts";
 import type { DestinationRecord } from "../ownership/records.ts";
 import { providerOf } from "../providers/providers.ts";
 import type { QemuPolicy } from "../providers/qemu/arriving-command.ts";
-import { type BootedVm, bootVm } from "../providers/qemu/boot-vm.ts";
-import { lyingVm } from "../providers/qemu/lying-vm.ts";
+import { type BootedVm, bootVm } from "../providers/qemu/booting/boot-vm.ts";
+import { lyingVm } from "../providers/qemu/booting/lying-vm.ts";
 
 export interface StartOptions {
   home: string;

@@ -5,7 +5,7 @@
 
 import { loadIdentity } from "../../channel/identity.ts";
 import { openHome } from "../../home/home.ts";
-import { childEnvironment } from "../../platform/child-environment.ts";
+import { childEnvironment } from "../../platform/confine/child-environment.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { Journal } from "../journal/journal.ts";
 import { providerOf } from "../providers/providers.ts";

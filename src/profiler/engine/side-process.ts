@@ -2,7 +2,7 @@
  * One side of a profile as a process of its own, so that it has its own CPU account: this very program
  * with the hidden command `profile-side`, which gets questions as lines of JSON on its standard input.
  */
-import { childEnvironment } from "../../platform/child-environment.ts";
+import { childEnvironment } from "../../platform/confine/child-environment.ts";
 import { isErrorCode, MigrateError, type Side } from "../../protocol/errors.ts";
 import { readLines } from "./lines.ts";
 import type { Answer, Question } from "./side-role.ts";

@@ -6,10 +6,9 @@
 import type { ControlLink } from "../../../channel/control-link.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
 import { limits } from "../../../protocol/limits.ts";
-import type { MessageBody } from "../../../protocol/messages.ts";
 import type { OfferedMachine } from "../../../protocol/offer.ts";
 import { StreamPool, type StreamResult, type StreamRoute } from "../../../transfer/streams/stream-pool.ts";
-import { networkNotes } from "../../../vm/qemu/definition/command-line.ts";
+import { changeNotes } from "../../../vm/qemu/definition/command-line.ts";
 import type { HeldFiles } from "../../../vm/qemu/held-files.ts";
 import { DiskMirror } from "../../../vm/qemu/outgoing/disk-mirror.ts";
 import { RamMigration } from "../../../vm/qemu/outgoing/ram-migration.ts";
@@ -224,12 +223,9 @@ export class DepartingVm implements Departure {
     this.#results = await Promise.race([this.#sending, lost.promise]);
   }
 
-  changes({ cards }: Pick<MessageBody<"accept">, "cards">): readonly string[] {
+  changes: Departure["changes"] = ({ cards }) =>
     // It has been said on an earlier link.
-    if (this.#sending !== undefined) return [];
-    const { definition } = this.#vm;
-    return [...definition.notes, ...(cards === undefined ? [] : networkNotes(definition, cards))];
-  }
+    this.#sending === undefined ? changeNotes(this.#vm.definition, cards) : [];
 
   #enter(phase: Phase, meter: ProgressMeter): void {
     this.#phase = phase;

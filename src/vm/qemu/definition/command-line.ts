@@ -20,7 +20,7 @@ import { escapeCommas, writePairs } from "./option-syntax.ts";
 import { plainArgv } from "./plain-rules.ts";
 
 export type { CardOutcome, CardPolicy, NetPolicy } from "./network-arguments.ts";
-export { networkNotes } from "./network-arguments.ts";
+export { changeNotes, networkNotes } from "./network-arguments.ts";
 
 /** Everything that the destination alone decides. */
 export interface QemuPlace {

@@ -8,7 +8,7 @@
  * vnet_hdr=on") can only resume with a tap device. Pure.
  */
 import { MigrateError } from "../../../protocol/errors.ts";
-import { hasDefaultNic, type NetworkPart, type Pair, type VmModel } from "./model.ts";
+import { hasDefaultNic, type NetworkPart, type Pair, type QemuDefinition, type VmModel } from "./model.ts";
 import { valueIn, writePairs } from "./option-syntax.ts";
 
 /** What is behind a card. */
@@ -167,6 +167,11 @@ export function networkNotes(
     const there = card.restricted ? "a user network that reaches nothing" : sources[card.source];
     return `${nameOf(card, number)}: ${there} at the source; ${where} ${here[outcomes[number] ?? "none"]}`;
   });
+}
+
+/** Sentences on what is left out or replaced of a VM that goes where its cards become this, if that was told. */
+export function changeNotes(definition: QemuDefinition, cards: readonly CardOutcome[] | undefined): string[] {
+  return [...definition.notes, ...(cards === undefined ? [] : networkNotes(definition, cards))];
 }
 
 const sources: Readonly<Record<NetworkPart["source"], string>> = {

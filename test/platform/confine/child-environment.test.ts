@@ -1,6 +1,6 @@
 /** What a process that this program starts is told of the environment. */
 import { expect, test } from "bun:test";
-import { childEnvironment } from "../../src/platform/child-environment.ts";
+import { childEnvironment } from "../../../src/platform/confine/child-environment.ts";
 
 const loads = {
   ...{ LD_PRELOAD: "/x", LD_LIBRARY_PATH: "/x", LD_AUDIT: "/x", GCONV_PATH: "/x", BASH_ENV: "/x" },

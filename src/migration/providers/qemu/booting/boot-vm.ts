@@ -5,23 +5,23 @@
 import { randomBytes } from "node:crypto";
 import { closeSync, mkdirSync, openSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { tryFlock } from "../../../platform/locks.ts";
-import { argumentsOf, isRunning, type ProcessId } from "../../../platform/process-id.ts";
-import { MigrateError } from "../../../protocol/errors.ts";
-import { isEntering } from "../../../vm/confinement/confinement.ts";
-import { openTaps } from "../../../vm/confinement/taps.ts";
-import { tpmFolder } from "../../../vm/folder/manifest.ts";
-import { endDaemon } from "../../../vm/qemu/daemon.ts";
-import { cardOutcomes, networkNotes } from "../../../vm/qemu/definition/command-line.ts";
-import type { VmModel } from "../../../vm/qemu/definition/definition.ts";
-import { checkHostRoom, hostRoom } from "../../../vm/qemu/host-room.ts";
-import { type HostVm, hostVms } from "../../../vm/qemu/host-vms.ts";
-import { connectTo, startQemu } from "../../../vm/qemu/launch.ts";
-import { resumeGuest } from "../../../vm/qemu/outgoing/resume-guest.ts";
-import { qmpFailure } from "../../../vm/qemu/qmp/qmp-error.ts";
-import { qmpSocketName, RunFolder } from "../../../vm/qemu/run-folder.ts";
-import { endSwtpm, startSwtpm, swtpmOf, tpmSocketName } from "../../../vm/qemu/swtpm.ts";
-import { endLimits, filesOf, VmPrograms } from "../../../vm/qemu/vm-programs.ts";
+import { tryFlock } from "../../../../platform/locks.ts";
+import { argumentsOf, isRunning, type ProcessId } from "../../../../platform/process-id.ts";
+import { MigrateError } from "../../../../protocol/errors.ts";
+import { isEntering } from "../../../../vm/confinement/confinement.ts";
+import { openTaps } from "../../../../vm/confinement/taps.ts";
+import { tpmFolder } from "../../../../vm/folder/manifest.ts";
+import { endDaemon } from "../../../../vm/qemu/daemon.ts";
+import { cardOutcomes, networkNotes } from "../../../../vm/qemu/definition/command-line.ts";
+import type { VmModel } from "../../../../vm/qemu/definition/definition.ts";
+import { checkHostRoom, hostRoom } from "../../../../vm/qemu/host-room.ts";
+import { type HostVm, hostVms } from "../../../../vm/qemu/host-vms.ts";
+import { connectTo, startQemu } from "../../../../vm/qemu/launch.ts";
+import { resumeGuest } from "../../../../vm/qemu/outgoing/resume-guest.ts";
+import { qmpFailure } from "../../../../vm/qemu/qmp/qmp-error.ts";
+import { qmpSocketName, RunFolder } from "../../../../vm/qemu/run-folder.ts";
+import { endSwtpm, startSwtpm, swtpmOf, tpmSocketName } from "../../../../vm/qemu/swtpm.ts";
+import { endLimits, filesOf, VmPrograms } from "../../../../vm/qemu/vm-programs.ts";
 import {
   commandLineOf,
   firstTap,
@@ -29,7 +29,7 @@ import {
   requirePrograms,
   spareQmpName,
   vmLinkName,
-} from "./arriving-command.ts";
+} from "../arriving-command.ts";
 import { runsFrom } from "./runs-from.ts";
 
 /** How long a QEMU that an earlier start began may take to answer, in milliseconds. */

@@ -1,8 +1,8 @@
 /** Which folder of a store a VM that runs here comes from. */
 import { realpathSync } from "node:fs";
 import { dirname, join, sep } from "node:path";
-import type { HostVm } from "../../../vm/qemu/host-vms.ts";
-import { vmLinkName } from "./arriving-command.ts";
+import type { HostVm } from "../../../../vm/qemu/host-vms.ts";
+import { vmLinkName } from "../arriving-command.ts";
 
 /**
  * Whether a running VM is the one of that folder (absolute, all links resolved): a disk of it lies there, or the link

@@ -1,7 +1,7 @@
 /** What holds for a program of a VM that root confined: read from /proc and the files of cgroups. */
 import { expect } from "bun:test";
 import { existsSync, readFileSync, statSync } from "node:fs";
-import { cgroupsOf, environmentOf, hasOwn, limitsOf, rightsOf } from "../system/process-rights.ts";
+import { cgroupsOf, environmentOf, hasOwn, limitsOf, rightsOf } from "../../system/process-rights.ts";
 
 const noCapabilities = [0n, 0n, 0n, 0n, 0n];
 

@@ -1,13 +1,13 @@
 /** A VM that lies in its folder and does not run: what it is by its vm.json, and the files that it needs. */
 import { lstatSync } from "node:fs";
 import { join } from "node:path";
-import { MigrateError } from "../../../protocol/errors.ts";
-import { manifestName } from "../../../protocol/names.ts";
-import { checkImage } from "../../../vm/disks/disk-format.ts";
-import { type Manifest, tpmFolder } from "../../../vm/folder/manifest.ts";
-import type { VmModel } from "../../../vm/qemu/definition/definition.ts";
-import { hasTpm } from "../../../vm/qemu/definition/model.ts";
-import { readModel } from "../../../vm/qemu/definition/schema.ts";
+import { MigrateError } from "../../../../protocol/errors.ts";
+import { manifestName } from "../../../../protocol/names.ts";
+import { checkImage } from "../../../../vm/disks/disk-format.ts";
+import { type Manifest, tpmFolder } from "../../../../vm/folder/manifest.ts";
+import type { VmModel } from "../../../../vm/qemu/definition/definition.ts";
+import { hasTpm } from "../../../../vm/qemu/definition/model.ts";
+import { readModel } from "../../../../vm/qemu/definition/schema.ts";
 
 export interface LyingVm {
   definition: VmModel;
