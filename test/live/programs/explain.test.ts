@@ -39,7 +39,7 @@ test("a VM that can be moved is shown as it would be started, and what is differ
   expect(stdout).toStartWith("web1 would be started as:\n  qemu-system-x86_64\n");
   expect(stdout).toContain("\n  -qmp unix:RUN/qmp,server=on,wait=off\n");
   expect(stdout).toContain("\n  -device e1000,netdev=n0\n");
-  expect(stdout).toMatch(/\n {2}-machine pc-i440fx-[\d.]+\n/);
+  expect(stdout).toMatch(/\n {2}-machine pc-i440fx-[\d.]+,dump-guest-core=off\n/);
   expect(stdout).toContain("\n\nWhat is different there:\n");
   expect(stdout).toContain("\n  -k is left out: the destination shows no display\n");
   expect(stdout).not.toContain(folder);
