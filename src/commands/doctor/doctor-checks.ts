@@ -148,7 +148,7 @@ function nearestFolder(path: string): string {
 function isWritable(path: string): boolean {
   try {
     accessSync(path, constants.W_OK | constants.X_OK);
-    return true;
+    return statSync(path).isDirectory();
   } catch {
     return false;
   }

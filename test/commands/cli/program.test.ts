@@ -255,10 +255,10 @@ describe("doctor", () => {
     const home = join(world.folder, "home");
     mkdirSync(home, { mode: 0o700 });
     writeFileSync(join(home, "identity.pem"), "nonsense", { mode: 0o600 });
-    expect(await run("doctor", "--store", "/proc/none")).toBe(2);
+    expect(await run("doctor", "--store", join(home, "identity.pem", "vms"))).toBe(2);
     const { stdout } = world.take();
     expect(stdout).toMatch(/^problem +identity /m);
-    expect(stdout).toMatch(/^problem +store +There is no .*none, and .proc cannot be written\n +\S/m);
+    expect(stdout).toMatch(/^problem +store +There is no .*vms, and .*identity.pem cannot be written\n +\S/m);
   });
 
   test("a home that is open to others and not ours alone is a problem", async () => {

@@ -38,7 +38,7 @@ async function ready() {
   const lane = await laneOf(begun.session, begun.laneToken);
   await lane.sendChunks(begun.vm.chunks());
   begun.peer.send("seal", begun.vm.seal());
-  expect(await begun.peer.expect("ready")).toEqual({ digest: begun.vm.seal().digest });
+  expect(await begun.peer.expect("ready")).toEqual({ digest: begun.vm.seal().digest, readBack: "none" });
   return { ...begun, lane };
 }
 
