@@ -5,6 +5,7 @@ import { basename, dirname, join, resolve } from "node:path";
 import { statBlockBytes } from "../../../platform/filesystem.ts";
 import { socketPathBytes } from "../../../platform/unix-socket.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
+import { claimedBytes } from "../../../protocol/image-shape.ts";
 import { limits } from "../../../protocol/limits.ts";
 import { checkVmName, manifestName } from "../../../protocol/names.ts";
 import type { OfferedMachine } from "../../../protocol/offer.ts";
@@ -209,13 +210,12 @@ function offerOf(
     live,
     definition: offeredModel(vm),
     disks: live
-      ? vm.disks.map(({ file, path, bytes, dataBytes, info }) => ({
-          name: file.name,
-          format: file.format,
-          bytes,
-          allocatedBytes: Math.min(dataBytes, limits.vmBytes),
-          image: shapeOf(path, file.format, info),
-        }))
+      ? vm.disks.map(({ file, path, bytes, dataBytes, info }) => {
+          const image = shapeOf(path, file.format, info);
+          // Room that is reserved takes as much as data does.
+          const allocatedBytes = Math.min(Math.max(dataBytes, claimedBytes(image, bytes)), limits.vmBytes);
+          return { name: file.name, format: file.format, bytes, allocatedBytes, image };
+        })
       : [],
     channels,
     patienceMs: retryForMs + patienceMarginMs,
