@@ -2,6 +2,7 @@
  * What a move does to the VM's QEMU at the source, and what others do to it meanwhile: what it was before is noted
  * durably, it is looked at again once it stands still, and whatever others make of it counts.
  */
+import { waitForEnd } from "../../../platform/process-id.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
 import { GuestWatch } from "../../../vm/qemu/outgoing/guest-watch.ts";
 import {
@@ -13,8 +14,12 @@ import {
   type Parts,
 } from "../../../vm/qemu/outgoing/hardware.ts";
 import { type MigrationSettings, readSettings } from "../../../vm/qemu/outgoing/migration-settings.ts";
+import { QmpError } from "../../../vm/qemu/qmp/qmp-error.ts";
 import type { RunningVm } from "../../../vm/qemu/running-vm.ts";
 import type { SourceQemuRecord } from "./qemu-records.ts";
+
+/** How long a QEMU that no longer answers may take to end, in milliseconds. */
+const endingMs = 2_000;
 
 export class GuestHold {
   /** Called whenever the journal is to keep something else of the VM. */
@@ -85,9 +90,14 @@ export class GuestHold {
     this.#requireSame("media", await mediaOf(this.#vm.qmp));
   }
 
-  /** Throws MigrateError if the VM does not stand still any more; and QmpError. */
+  /** Throws MigrateError if the VM does not stand still any more; and QmpError. A QEMU that has ended runs nothing. */
   async requireHeld(): Promise<void> {
-    await this.#watch.requireHeld();
+    try {
+      await this.#watch.requireHeld();
+    } catch (thrown) {
+      if (thrown instanceof QmpError && (await waitForEnd(this.#vm.process, endingMs))) return;
+      throw thrown;
+    }
   }
 
   close(): void {

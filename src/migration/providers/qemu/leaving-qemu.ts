@@ -21,7 +21,7 @@ import { HeldFiles } from "../../../vm/qemu/held-files.ts";
 import { shapeOf } from "../../../vm/qemu/images/image-info.ts";
 import { type Droppable, leftBehind, requireWhole } from "../../../vm/qemu/images/left-behind.ts";
 import type { QemuFile } from "../../../vm/qemu/qemu-files.ts";
-import { openRunningVm, type RunningVm } from "../../../vm/qemu/running-vm.ts";
+import { openRunningVm, type RunningDisk, type RunningVm } from "../../../vm/qemu/running-vm.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
 import type { Candidate, OpenedVm } from "../departure.ts";
 import { DepartingVm } from "./departing-vm.ts";
@@ -209,14 +209,7 @@ function offerOf(
   return {
     live,
     definition: offeredModel(vm),
-    disks: live
-      ? vm.disks.map(({ file, path, bytes, dataBytes, info }) => {
-          const image = shapeOf(path, file.format, info);
-          // Room that is reserved takes as much as data does.
-          const allocatedBytes = Math.min(Math.max(dataBytes, claimedBytes(image, bytes)), limits.vmBytes);
-          return { name: file.name, format: file.format, bytes, allocatedBytes, image };
-        })
-      : [],
+    disks: live ? vm.disks.map((disk) => offeredDisk(disk)) : [],
     channels,
     patienceMs: retryForMs + patienceMarginMs,
   };
@@ -231,6 +224,19 @@ function offeredModel(vm: RunningVm): OfferedMachine["definition"] {
     });
   }
   return { ...readModel(JSON.parse(JSON.stringify(model))) };
+}
+
+function offeredDisk({ file, path, bytes, dataBytes, info }: RunningDisk): OfferedMachine["disks"][number] {
+  const image = shapeOf(path, file.format, info);
+  // One that has its room reserved takes it there as well, whatever of it is in use.
+  const roomBytes = Math.max(dataBytes, claimedBytes(image, bytes));
+  return {
+    name: file.name,
+    format: file.format,
+    bytes,
+    allocatedBytes: Math.min(roomBytes, limits.vmBytes),
+    image,
+  };
 }
 
 function keptOf(vm: RunningVm, leftBehind: string[]): SourceQemuRecord {

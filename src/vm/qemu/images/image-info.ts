@@ -2,8 +2,9 @@
  * What QEMU says of the image behind a disk (qapi/block-core.json: BlockDeviceInfo, ImageInfo,
  * ImageInfoSpecificQCow2, BlockDirtyInfo): how it was made, and what it holds besides the guest's data.
  */
-import { statSync } from "node:fs";
+import { closeSync, constants, openSync, statSync } from "node:fs";
 import * as v from "valibot";
+import { nextHole } from "../../../platform/holes.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
 import { type ImageShape, imageShape, type Qcow2Shape } from "../../../protocol/image-shape.ts";
 
@@ -66,8 +67,8 @@ export function besidesOf({ snapshots }: ImageInfo, bitmaps: DirtyBitmaps): Besi
 
 /**
  * Returns how the image at `path` was made, so that one can be made alike. Its room is looked at: a file that is as
- * long as the disk has its tables made beforehand, and one that takes as much room has all of it. Throws MigrateError
- * "vm-invalid" for a qcow2 image of a kind that is not known, and as node:fs does.
+ * long as the disk has its tables made beforehand, and one whose room is there without being written has it reserved.
+ * Throws MigrateError "vm-invalid" for a qcow2 image of a kind that is not known, and as node:fs does.
  */
 export function shapeOf(path: string, format: "raw" | "qcow2", info: ImageInfo): ImageShape {
   const bytes = info["virtual-size"];
@@ -105,7 +106,21 @@ function preallocationOf(
   if (info.snapshots.length > 0 || info["backing-image"] !== undefined) return undefined;
   // A qcow2 image has a head and three kinds of tables beside the disk, of a cluster each at least.
   const tablesBytes = format === "raw" ? 0 : 4 * (info["cluster-size"] ?? 0);
-  if (statSync(path).size < bytes + tablesBytes) return undefined;
-  if ((info["actual-size"] ?? 0) >= bytes) return "falloc";
+  const { size } = statSync(path);
+  if (size < bytes + tablesBytes) return undefined;
+  if ((info["actual-size"] ?? 0) >= bytes && hasHole(path, size)) return "falloc";
   return format === "qcow2" ? "metadata" : undefined;
+}
+
+/**
+ * Room that is reserved and was never written reads as a hole (lseek(2), SEEK_HOLE). A file without any may as well be
+ * full of what was written, zeros among it: these take no room where they arrive.
+ */
+function hasHole(path: string, size: number): boolean {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+  try {
+    return nextHole(fd, 0) < size;
+  } finally {
+    closeSync(fd);
+  }
 }
