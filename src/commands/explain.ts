@@ -3,13 +3,21 @@ import { peerProcess } from "../platform/peer-process.ts";
 import { argumentsOf } from "../platform/process-id.ts";
 import { exitCodes, MigrateError } from "../protocol/errors.ts";
 import { printable } from "../protocol/printable.ts";
-import { commandLine, type NetPolicy } from "../vm/qemu/definition/command-line.ts";
-import { explainDefinition, type QemuDefinition } from "../vm/qemu/definition/definition.ts";
+import {
+  cardOutcomes,
+  commandLine,
+  type NetPolicy,
+  networkNotes,
+} from "../vm/qemu/definition/command-line.ts";
+import { explainDefinition, modelOf, type QemuDefinition } from "../vm/qemu/definition/definition.ts";
+import { readModel } from "../vm/qemu/definition/schema.ts";
 import { explainDisks } from "../vm/qemu/explain-disks.ts";
 import { droppable } from "../vm/qemu/images/left-behind.ts";
+import { Qmp } from "../vm/qemu/qmp/qmp.ts";
+import { machineTypeOf } from "../vm/qemu/running-vm.ts";
 import { usageErrors } from "./cli/arguments.ts";
 import { defineCommand } from "./cli/define-command.ts";
-import { netPolicyForm, parseNetPolicy } from "./cli/net-policy.ts";
+import { netPolicyAbout, netPolicyForm, parseNetPolicy } from "./cli/net-policy.ts";
 import { oneOf, repeated, toggle, withDefault } from "./cli/option.ts";
 
 const name = "migrate explain";
@@ -21,7 +29,7 @@ export default defineCommand({
   name,
   summary: "show what a destination would start for a running VM, and what it would refuse",
   about:
-    "Nothing is started, and only the VM's QEMU is asked. A destination starts a VM from its QEMU's command line, of which it takes over what is on a list; files are its own (STORE), and so are sockets (RUN).",
+    "Nothing is started, and only the VM's QEMU is asked. A destination is told what of the VM's command line is on a list, and makes one of its own of it; files are its own (STORE), and so are sockets (RUN) and networks.",
   positionals: {
     names: ["qmp:PATH"],
     least: 1,
@@ -31,19 +39,25 @@ export default defineCommand({
     allowTcg: toggle("As at a destination that has no KVM and serves with --allow-tcg"),
     mode: withDefault("live|stop", "As it would be sent", "live", oneOf(["live", "stop"])),
     drop: repeated(droppable.join("|"), "What of its disks may stay behind", oneOf(droppable)),
-    net: withDefault(netPolicyForm, "What the destination puts behind network cards", "user", parseNetPolicy),
+    net: withDefault(
+      netPolicyForm,
+      `What the destination puts behind network cards, ${netPolicyAbout}`,
+      "none",
+      parseNetPolicy,
+    ),
   },
   examples: [
     [`${name} qmp:/run/web1.qmp`, "can this VM be moved, and as what?"],
     [`${name} qmp:/run/web1.qmp --net bridge:br0`, "and to a host that serves with --net bridge:br0?"],
   ],
   async run({ options, positionals, reporter }) {
-    const { argv, pid } = await processOfVm(positionals[0] ?? "");
-    const { definition, refused, notes } = explainDefinition(argv);
-    const command = definition === null ? [] : started(definition, options, refused);
+    const [where = ""] = positionals;
+    const { argv, pid } = await processOfVm(where);
+    const { refused, notes, definition: said } = explainDefinition(argv);
+    const definition = said && { ...said, machine: await machineOf(where, said.machine, notes) };
+    const command = definition === null ? [] : started(definition, options, { refused, notes });
     if (definition !== null) {
-      const socket = positionals[0]!.slice(scheme.length);
-      const disks = await explainDisks(socket, definition, {
+      const disks = await explainDisks(where.slice(scheme.length), definition, {
         pid,
         live: options.mode === "live",
         drop: options.drop,
@@ -85,6 +99,19 @@ async function processOfVm(where: string): Promise<{ argv: string[]; pid: number
   return { argv, pid };
 }
 
+/** What a machine type such as "pc" stands for in the VM's QEMU; as it is, with a note, if that does not say. */
+async function machineOf(where: string, machine: string, notes: string[]): Promise<string> {
+  try {
+    using qmp = await Qmp.connect(where.slice(scheme.length), { timeoutMs: busyMs });
+    return await machineTypeOf(qmp, machine);
+  } catch {
+    notes.push(
+      `-machine ${machine}: a destination is told what the VM's QEMU makes of it, which does not answer`,
+    );
+    return machine;
+  }
+}
+
 /** QEMU takes one caller at a time and lets few wait: the next ones are turned away for a moment. */
 async function pidBehind(socket: string): Promise<number> {
   for (const lateAtMs = performance.now() + busyMs; ; await Bun.sleep(busyPollMs)) {
@@ -96,23 +123,30 @@ async function pidBehind(socket: string): Promise<number> {
   }
 }
 
-/** The command line with names in place of what only the destination knows; adds to `refused` what that refuses. */
+/** The command line with names in place of what only the destination knows; adds what that refuses, and what becomes of its cards. */
 function started(
   definition: QemuDefinition,
   { allowTcg, net }: { allowTcg: boolean; net: NetPolicy },
-  refused: string[],
+  { refused, notes }: { refused: string[]; notes: string[] },
 ): string[] {
   const folder = `STORE/${definition.name ?? "VM"}`;
   try {
-    return commandLine(definition, {
-      binary: `qemu-system-${definition.system}`,
-      file: (file) => `${folder}/${file.name}`,
-      socketFolder: "RUN",
-      tpmSocket: "RUN/swtpm",
-      allowTcg,
-      kvmUsable: !allowTcg,
-      net,
-    });
+    // A destination is told of nothing else.
+    const model = readModel(JSON.parse(JSON.stringify(modelOf(definition))));
+    notes.push(...networkNotes(model, cardOutcomes(model, net)));
+    const { name } = definition;
+    return commandLine(
+      { ...model, name },
+      {
+        binary: `qemu-system-${definition.system}`,
+        file: (file) => `${folder}/${file.name}`,
+        socketFolder: "RUN",
+        tpmSocket: "RUN/swtpm",
+        allowTcg,
+        kvmUsable: !allowTcg,
+        net,
+      },
+    );
   } catch (thrown) {
     if (!(thrown instanceof MigrateError)) throw thrown;
     refused.push(thrown.hint === undefined ? thrown.message : `${thrown.message}. ${thrown.hint}`);

@@ -1,7 +1,6 @@
 /** `migrate ls`: the VMs that run on this host, and those that lie in a store. */
-import { realpathSync } from "node:fs";
-import { basename, dirname, join, sep } from "node:path";
-import { vmLinkName } from "../migration/providers/qemu/arriving-command.ts";
+import { basename } from "node:path";
+import { runsFrom } from "../migration/providers/qemu/booting/runs-from.ts";
 import { formatBytes } from "../terminal/format.ts";
 import type { Column } from "../terminal/table.ts";
 import { type StoredVm, storedVms } from "../vm/folder/stored-vms.ts";
@@ -54,23 +53,6 @@ export default defineCommand({
     return undefined;
   },
 });
-
-/**
- * Whether a running VM is the one of that folder, which is then shown as running alone: a disk of it lies
- * there, or the link beside its QMP socket, which every VM that arrived has, leads there.
- */
-function runsFrom(vm: HostVm, folder: string): boolean {
-  const arrivedFrom = realPath(join(dirname(vm.qmpPath), vmLinkName));
-  return arrivedFrom === folder || vm.disks.some((path) => realPath(path).startsWith(folder + sep));
-}
-
-function realPath(path: string): string {
-  try {
-    return realpathSync(path);
-  } catch {
-    return path;
-  }
-}
 
 function runningRow(vm: HostVm): VmRow {
   return {

@@ -8,7 +8,7 @@ import { usageErrors } from "./cli/arguments.ts";
 import { homeOf, passphraseBefore, passphraseOptions, warnInsecure } from "./cli/context.ts";
 import { defineCommand } from "./cli/define-command.ts";
 import { Interruption } from "./cli/interruption.ts";
-import { netPolicyForm, parseNetPolicy } from "./cli/net-policy.ts";
+import { netPolicyAbout, netPolicyForm, parseNetPolicy } from "./cli/net-policy.ts";
 import {
   address,
   defaultPort,
@@ -55,7 +55,7 @@ export default defineCommand({
     allowTcg: toggle("With --qemu: a VM that ran with KVM may run without it here, slowly"),
     net: optional(
       netPolicyForm,
-      "With --qemu: what is behind a VM's network cards here, whatever was at the source (default: user)",
+      `With --qemu: what is behind a VM's network cards here (default: none), ${netPolicyAbout}`,
       parseNetPolicy,
     ),
     vmUsers: optional(
@@ -104,7 +104,7 @@ export default defineCommand({
           ? {
               qemu: {
                 allowTcg: options.allowTcg,
-                net: options.net ?? { kind: "user" },
+                net: options.net ?? { kind: "none" },
                 confinement: await Confinement.find({ self: world.self, users: options.vmUsers }),
               },
             }

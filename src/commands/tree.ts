@@ -13,6 +13,7 @@ export const tree: CommandGroup = {
     history: async () => (await import("./history.ts")).default,
     verify: async () => (await import("./verify.ts")).default,
     ls: async () => (await import("./ls.ts")).default,
+    start: async () => (await import("./start.ts")).default,
     explain: async () => (await import("./explain.ts")).default,
     id: async () => (await import("./id.ts")).default,
     trust: async () => (await import("./trust.ts")).default,

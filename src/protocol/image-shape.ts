@@ -48,6 +48,13 @@ export function isUsual({ preallocation, qcow2 = usualQcow2 }: ImageShape): bool
 /** The size of an L2 entry, one a cluster; an extended one has two words. */
 const entryBytes = 8;
 
+/** Bytes of room that an image of this shape has from the start, for a disk of so many bytes. */
+export function claimedBytes({ preallocation, qcow2 = usualQcow2 }: ImageShape, bytes: number): number {
+  if (preallocation === undefined) return 0;
+  if (preallocation === "falloc") return bytes;
+  return Math.ceil(bytes / qcow2.clusterBytes) * entryBytes * (qcow2.extendedL2 ? 2 : 1);
+}
+
 /**
  * What is wrong with a disk that claims this shape, as the end of a sentence; null if nothing is. Room that is
  * claimed in advance must be room that the disk takes at the source, which the destination's free room was compared with.
@@ -63,7 +70,7 @@ export function shapeFault(
   if (compat === "0.10" && isOfVersion3) return "version 2 of qcow2 has no such features";
   // block/qcow2.c: a sub-cluster, of which there are 32 in one, has at least 512 bytes.
   if (extendedL2 && clusterBytes < 32 * 512) return "its clusters are too small for extended L2 entries";
-  const tableBytes = Math.ceil(disk.bytes / clusterBytes) * entryBytes * (extendedL2 ? 2 : 1);
-  const claimedBytes = preallocation === undefined ? 0 : preallocation === "falloc" ? disk.bytes : tableBytes;
-  return claimedBytes > disk.allocatedBytes ? "it takes less room at the source than it claims" : null;
+  return claimedBytes({ preallocation, qcow2 }, disk.bytes) > disk.allocatedBytes
+    ? "it takes less room at the source than it claims"
+    : null;
 }

@@ -4,7 +4,7 @@
  */
 export const limits = {
   /** Version of this protocol. */
-  version: 1,
+  version: 2,
   /** Frame header: payload length (u32) and type (u8). */
   frameHeaderBytes: 5,
   /** Largest payload before the peer has been let in (HELLO, PAIR). */
@@ -43,12 +43,14 @@ export const limits = {
   streamWindowBytes: 8 * 1024 * 1024,
   /** Channels of a running VM's RAM: the main one and those of multifd. */
   ramStreams: 16,
-  /** Words of a running VM's command line. */
-  words: 512,
-  /** One of these words, in UTF-8. */
-  wordBytes: 16 * 1024,
-  /** All of them together. */
-  commandLineBytes: 128 * 1024,
+  /** The definition of a running VM, as JSON. */
+  modelBytes: 192 * 1024,
+  /** Parts of it: an option of QEMU each. */
+  modelParts: 512,
+  /** Keys of one part. */
+  modelPairs: 128,
+  /** Text of one of them. */
+  modelTextBytes: 16 * 1024,
   /** Rows in one SESSIONS message. */
   sessionRows: 256,
   /** Text of an error that a peer sends. */

@@ -87,6 +87,10 @@ const schemas = {
     base: v.optional(v.boolean()),
     /** True if READY answers a challenge of SEAL. */
     proves: v.optional(v.boolean()),
+    /** Of a running VM: what is behind each of its network cards here. */
+    cards: v.optional(
+      v.pipe(v.array(v.picklist(["none", "user", "bridge"])), v.maxLength(limits.modelParts)),
+    ),
   }),
   inventoryEnd: nothing,
   seal: v.pipe(

@@ -2,7 +2,7 @@
 import * as v from "valibot";
 import { imageFormats } from "./disk-head.ts";
 import { MigrateError } from "./errors.ts";
-import { count, hex, named, text } from "./fields.ts";
+import { count, hex, named } from "./fields.ts";
 import { imageShape, shapeFault } from "./image-shape.ts";
 import { limits } from "./limits.ts";
 import { checkFileName, checkVmName } from "./names.ts";
@@ -38,11 +38,15 @@ const machine = v.object({
   live: v.boolean(),
   /** True if the VM is paused, and is to stay so. */
   paused: v.optional(v.boolean()),
-  /** The command line of its QEMU, taken apart and judged by vm/qemu/definition. */
-  words: v.pipe(v.array(text(limits.wordBytes)), v.minLength(1), v.maxLength(limits.words)),
-  /** The machine type that an alias in the words stands for. */
-  machineType: v.optional(v.pipe(v.string(), v.regex(/^[a-z0-9.-]{1,64}$/))),
-  /** The mirrored disks, in the order of the words. */
+  /** What the VM is (SPEC.md, The definition of a VM); vm/qemu/definition/schema.ts says what it may hold. */
+  definition: v.pipe(
+    v.custom<Record<string, unknown>>(
+      (value) => typeof value === "object" && value !== null && !Array.isArray(value),
+      "is no object",
+    ),
+    v.check((model) => Buffer.byteLength(JSON.stringify(model)) <= limits.modelBytes, "is too long"),
+  ),
+  /** The mirrored disks, in the order of the definition. */
   disks: v.pipe(
     v.array(
       v.object({

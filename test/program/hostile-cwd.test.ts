@@ -8,6 +8,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  readFileSync,
   rmSync,
   writeFileSync,
 } from "node:fs";
@@ -51,14 +52,17 @@ beforeEach(() => {
 afterEach(() => rmSync(join(folder, ".."), { recursive: true, force: true }));
 
 /** Runs a link to the binary in the hostile folder, as an ordinary user with nothing but HOME in the environment. */
-async function run(...words: string[]) {
+const run = (...words: string[]) => runBehind([], {}, words);
+
+/** The same with more in the environment; `before` is what starts the binary. */
+async function runBehind(before: readonly string[], more: Record<string, string>, words: readonly string[]) {
   const binary = join(folder, "..", "migrate");
   if (!existsSync(binary)) placeBinary(binary);
   const user =
     process.getuid?.() === 0 ? ["setpriv", `--reuid=${nobody}`, `--regid=${nobody}`, "--clear-groups"] : [];
-  const child = Bun.spawn([...user, binary, ...words], {
+  const child = Bun.spawn([...user, ...before, binary, ...words], {
     cwd: folder,
-    env: { PATH: "/usr/bin:/bin", HOME: home },
+    env: { PATH: "/usr/bin:/bin", HOME: home, ...more },
     stdin: "ignore",
     stdout: "pipe",
     stderr: "pipe",
@@ -92,5 +96,29 @@ test("a hostile folder does not lead the program to another home, nor run anythi
   expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
   expect(stdout.trimEnd().split("\n").length).toBe(1);
   expect(JSON.parse(stdout)).toMatchObject({ event: "id", home: join(home, ".local", "state", "migrate") });
+  expect(readdirSync(join(folder, "..", "open"))).toEqual([]);
+});
+
+test("the unit of the documents clears every variable with which the environment loads code into the binary", async () => {
+  const unit = readFileSync(join(import.meta.dir, "../../docs/operating.md"), "utf8");
+  const cleared = /^UnsetEnvironment=(.+)$/m.exec(unit)![1]!.split(" ");
+  const script = join(folder, "preload.ts");
+  const hostile = {
+    ...{ BUN_OPTIONS: `--preload ${script}`, BUN_INSPECT_PRELOAD: script, BUN_INSPECT: "1" },
+    ...{ BUN_BE_BUN: "1", LD_PRELOAD: script, LD_LIBRARY_PATH: folder, LD_AUDIT: script },
+    ...{ BUN_INSPECT_CONNECT_TO: `unix:${join(folder, "x")}` },
+  };
+  expect([...cleared].sort()).toEqual(Object.keys(hostile).sort());
+  const unset = cleared.flatMap((name) => ["-u", name]);
+  // As systemd does (systemd.exec(5)); env(1) itself is started with none of it.
+  const set = Object.entries(hostile).map(([name, value]) => `${name}=${value}`);
+  const inner = ["env", ...unset];
+  const { stdout, code } = await runBehind(
+    ["env", ...set.filter((one) => !one.startsWith("LD_")), ...inner],
+    {},
+    ["--version"],
+  );
+  expect(stdout).toMatch(/^migrate /);
+  expect(code).toBe(0);
   expect(readdirSync(join(folder, "..", "open"))).toEqual([]);
 });

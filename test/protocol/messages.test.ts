@@ -13,6 +13,7 @@ import {
 } from "../../src/protocol/messages.ts";
 import type { Offer, OfferedMachine } from "../../src/protocol/offer.ts";
 import { printable } from "../../src/protocol/printable.ts";
+import { wireModelOf } from "../support/guests/qemu-place.ts";
 
 const digest = `sha256:${"ab".repeat(32)}`;
 const session = "0123456789abcdef".repeat(2);
@@ -77,8 +78,7 @@ const samples: { [N in MessageName]: MessageBody<N> } = {
 
 const machine: OfferedMachine = {
   live: true,
-  words: ["qemu-system-x86_64", "-m", "256"],
-  machineType: "pc-q35-7.2",
+  definition: wireModelOf(["qemu-system-x86_64", "-m", "256"]),
   disks: [{ name: "web1.qcow2", format: "qcow2", bytes: 4096, allocatedBytes: 0 }],
   channels: 2,
   patienceMs: 60_000,
@@ -211,14 +211,12 @@ describe("what running VMs need", () => {
     const refused = (change: Record<string, unknown>) =>
       refusal("offer", json({ ...offer, files: [], machine: { ...machine, ...change } }));
     for (const field of Object.keys(machine)) {
-      if (field === "machineType") continue;
       expect(refused({ [field]: undefined }).message).toContain(`offer.machine.${field}`);
       expect(refused({ [field]: null }).code).toBe("protocol");
     }
-    expect(refused({ words: [] }).code).toBe("protocol");
-    expect(refused({ words: ["x".repeat(limits.wordBytes + 1)] }).code).toBe("protocol");
+    expect(refused({ definition: ["qemu-system-x86_64"] }).code).toBe("protocol");
+    expect(refused({ definition: { x: "x".repeat(limits.modelBytes) } }).code).toBe("protocol");
     expect(refused({ channels: limits.ramStreams }).code).toBe("protocol");
-    expect(refused({ machineType: "pc,accel=kvm" }).code).toBe("protocol");
     const [disk] = machine.disks;
     expect(refused({ disks: [{ ...disk, name: "../web1" }] }).code).toBe("name-invalid");
     expect(refused({ disks: [{ ...disk, bytes: limits.vmBytes + 1 }] }).code).toBe("limit");

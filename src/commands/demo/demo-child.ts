@@ -1,5 +1,7 @@
 /** A process of this very program, with its `--json` events at hand. */
+
 import type { MigrationEvent } from "../../migration/report/events.ts";
+import { childEnvironment } from "../../platform/confine/child-environment.ts";
 import { readLines } from "../../profiler/engine/lines.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 
@@ -21,10 +23,8 @@ export class DemoChild {
 
   constructor(options: DemoChildOptions) {
     this.#name = options.argv[0] ?? "";
-    // BUN_OPTIONS is honoured by a compiled binary: none of the caller's reach the children.
-    const { BUN_OPTIONS: _, ...env } = process.env;
     this.#process = Bun.spawn([...options.self, ...options.argv, "--json"], {
-      env: { ...env, MIGRATE_HOME: options.home },
+      env: childEnvironment({ MIGRATE_HOME: options.home }),
       stdin: "ignore",
       stdout: "pipe",
       stderr: "pipe",

@@ -11,7 +11,7 @@ import { providerOf } from "../providers/providers.ts";
  * order. The same record always results in the same text, except for the time.
  */
 export function publishedManifest(record: SessionRecord, nowMs: number, stamps: readonly string[]): string {
-  const { disks, changes } = providerOf(record).published(record);
+  const { disks, changes, definition } = providerOf(record).published(record);
   const manifest: Manifest = {
     format: "migrate-vm/1",
     name: record.name,
@@ -36,6 +36,7 @@ export function publishedManifest(record: SessionRecord, nowMs: number, stamps: 
             vm: record.digest,
           },
         }),
+    ...(definition === undefined ? {} : { definition }),
     ownership: {
       state: record.mode === "copy" ? "copy" : "owner",
       session: record.session,

@@ -146,6 +146,7 @@ export class ReceivedVm {
     this.#laneToken = randomBytes(16);
     const { finder = null, base = false } = this.#context.lookup?.lookup(offer, record.peer) ?? {};
     this.#finder = finder;
+    const { cards } = this.#arrival;
     this.#verify = offer.verify ?? "off";
     link.send("accept", {
       state: "receiving",
@@ -156,6 +157,7 @@ export class ReceivedVm {
       proves: true,
       ...(finder === null ? {} : { index: Buffer.from(finder.key).toString("hex") }),
       ...(base ? { base } : {}),
+      ...(cards === undefined ? {} : { cards }),
     });
     if (resumed) {
       let unreadBytes = 0;

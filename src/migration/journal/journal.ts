@@ -19,22 +19,11 @@ import {
   pruneEndedOfPeer,
 } from "./ended-sessions.ts";
 import { reserveJournalRoom } from "./journal-room.ts";
+import { columnNames, prepareJournal } from "./journal-schema.ts";
 import type { JournalFile, SessionRecord } from "./session-record.ts";
 import { openSummaries, type SessionSummary, sourceAddresses, summariesOfPeer } from "./session-summaries.ts";
 
-const schemaVersion = 4;
-
 export type { JournalFile, SessionRecord } from "./session-record.ts";
-
-/** The columns of a row, with their SQL types. */
-const columns = `session TEXT PRIMARY KEY, side TEXT NOT NULL, name TEXT NOT NULL, vm TEXT NOT NULL,
-  mode TEXT NOT NULL, peer TEXT NOT NULL, address TEXT NOT NULL, state TEXT NOT NULL, phase TEXT NOT NULL,
-  attempt INTEGER NOT NULL, tagKey TEXT NOT NULL, files TEXT NOT NULL, folder TEXT, store TEXT,
-  after TEXT NOT NULL, digest TEXT, bytes INTEGER NOT NULL, doneBytes INTEGER NOT NULL,
-  wireBytes INTEGER NOT NULL, settled INTEGER NOT NULL, acknowledged INTEGER NOT NULL,
-  createdAtMs INTEGER NOT NULL, updatedAtMs INTEGER NOT NULL, endedAtMs INTEGER, machine TEXT, provider TEXT NOT NULL DEFAULT 'files', release TEXT`;
-
-const columnNames = [...columns.matchAll(/(?:^|,)\s*(\w+) (?:TEXT|INTEGER)/g)].map((match) => match[1]!);
 
 /** The fields of a session that may be changed; its state changes only by `Journal.step`. */
 export type Change = Partial<Omit<SessionRecord, "session" | "side" | "state">>;
@@ -83,22 +72,8 @@ export class Journal {
     let db: Database;
     try {
       db = new Database(path, { create: true, strict: true });
-      db.run("PRAGMA busy_timeout = 10000");
-      db.run("PRAGMA journal_mode = WAL");
-      db.run("PRAGMA synchronous = FULL");
-      db.transaction(() => {
-        const { user_version: version } = db.query("PRAGMA user_version").get() as { user_version: number };
-        if (version > schemaVersion) {
-          throw new MigrateError("home-unusable", `the journal ${path} was written by a newer migrate`, {
-            hint: "use that version here, too",
-          });
-        }
-        if (version !== schemaVersion) {
-          migrateSchema(db, version);
-          db.run(`PRAGMA user_version = ${schemaVersion}`);
-        }
-        makeEndedTable(db);
-      }).immediate();
+      prepareJournal(db, path);
+      db.transaction(() => makeEndedTable(db)).immediate();
       for (const suffix of ["", "-wal", "-shm"]) {
         try {
           chmodSync(path + suffix, 0o600);
@@ -323,20 +298,6 @@ function movedOn({ side, name, state }: SessionRecord): MigrateError {
     `the session of ${name} has been settled at the ${side} meanwhile: it is ${state} there`,
     { side, hint: "look at it with migrate status, and run the command again if it still fits" },
   );
-}
-
-/** Brings the tables of an earlier version (0 for a new file) to this one. */
-function migrateSchema(db: Database, version: number): void {
-  db.run(`CREATE TABLE IF NOT EXISTS sessions (${columns})`);
-  if (version === 0) return;
-  // Version 1 knew no running VMs, version 2 no providers: what ran, ran under QEMU.
-  if (version < 2) db.run("ALTER TABLE sessions ADD COLUMN machine TEXT");
-  if (version < 3) {
-    db.run("ALTER TABLE sessions ADD COLUMN provider TEXT NOT NULL DEFAULT 'files'");
-    db.run("UPDATE sessions SET provider = 'qemu' WHERE machine IS NOT NULL");
-  }
-  // What a person says at the destination had nothing to show before version 4.
-  db.run("ALTER TABLE sessions ADD COLUMN release TEXT");
 }
 
 /** The code of an error that SQLite reported (sqlite.org/rescode.html). */

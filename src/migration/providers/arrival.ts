@@ -46,6 +46,8 @@ export interface Arrival {
   readonly streamed: readonly StreamedPart[];
   /** The streams, once a program waits for them. */
   readonly streams: ArrivingStreams | undefined;
+  /** What is behind each of the VM's network cards here; undefined if it does not run. */
+  readonly cards: MessageBody<"accept">["cards"];
   /**
    * How long the source may be away before the received data are removed, in milliseconds; null if forever.
    */

@@ -5,6 +5,7 @@
  */
 import type { ControlLink } from "../../channel/control-link.ts";
 import type { MigrateError } from "../../protocol/errors.ts";
+import type { MessageBody } from "../../protocol/messages.ts";
 import type { OfferedMachine } from "../../protocol/offer.ts";
 import type { StreamResult, StreamRoute } from "../../transfer/streams/stream-pool.ts";
 import type { OpenFiles } from "../../vm/folder/open-files.ts";
@@ -95,6 +96,8 @@ export interface Departure {
   requireStill(): Promise<void>;
   /** Returns the numbers of the files that were written since the last call (or `standStill`), which may be longer now. */
   rewritten(): number[];
+  /** Sentences on what will be different at the destination, which has accepted the offer with this. */
+  changes(accepted: Pick<MessageBody<"accept">, "cards">): readonly string[];
   /**
    * Sends all parts of the VM that do not go as chunks. If the link is lost, it is called again on the next
    * one, and resumes. Throws what ended the link, or MigrateError if the move has failed.

@@ -35,6 +35,8 @@ export function roomOf(parts: readonly StoredPart[]): number {
 export interface PublishedParts {
   /** Disks that came as streams, and what they were made as. */
   disks: readonly { name: string; format: ImageFormat }[];
+  /** What a QEMU is started with for it; absent if it is files alone. */
+  definition?: Record<string, unknown>;
   /** True if the files change as soon as the VM runs: recorded digests would then raise false alarms. */
   changes: boolean;
 }

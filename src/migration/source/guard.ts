@@ -5,6 +5,7 @@
 
 import { loadIdentity } from "../../channel/identity.ts";
 import { openHome } from "../../home/home.ts";
+import { childEnvironment } from "../../platform/confine/child-environment.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { Journal } from "../journal/journal.ts";
 import { providerOf } from "../providers/providers.ts";
@@ -31,7 +32,7 @@ export function startGuard(self: readonly string[], home: string, session: strin
     stderr: "ignore",
     // A Ctrl-C in the terminal is meant for the watched process, which then ends the guard.
     detached: true,
-    env: { PATH: process.env.PATH ?? "/usr/bin:/bin", HOME: process.env.HOME, MIGRATE_HOME: home },
+    env: childEnvironment({ MIGRATE_HOME: home }),
     cwd: "/",
   });
   child.unref();

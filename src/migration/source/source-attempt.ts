@@ -258,6 +258,9 @@ export class SourceAttempt {
       const message = `the destination has no VM ${options.base} to take anything from`;
       options.observe({ event: "warning", message });
     }
+    for (const message of options.departure?.changes(body) ?? []) {
+      options.observe({ event: "notice", message });
+    }
     await this.#step({ type: "accepted", state: body.state });
   }
 

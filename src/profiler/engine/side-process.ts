@@ -2,6 +2,7 @@
  * One side of a profile as a process of its own, so that it has its own CPU account: this very program
  * with the hidden command `profile-side`, which gets questions as lines of JSON on its standard input.
  */
+import { childEnvironment } from "../../platform/confine/child-environment.ts";
 import { isErrorCode, MigrateError, type Side } from "../../protocol/errors.ts";
 import { readLines } from "./lines.ts";
 import type { Answer, Question } from "./side-role.ts";
@@ -19,10 +20,8 @@ export class SideProcess {
   /** Starts it. `self` is how this program is started: the binary, or bun and main.ts. */
   constructor(self: readonly string[], side: Side) {
     this.#side = side;
-    // BUN_OPTIONS is honoured by a compiled binary: none of the caller's reach the children.
-    const { BUN_OPTIONS: _, ...env } = process.env;
     this.#process = Bun.spawn([...self, "profile-side"], {
-      env,
+      env: childEnvironment(),
       stdin: "pipe",
       stdout: "pipe",
       stderr: "pipe",

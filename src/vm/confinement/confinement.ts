@@ -143,6 +143,12 @@ export class Confinement {
   }
 }
 
+/** Whether a process with these arguments has yet to become the program that it was started for (`command`). */
+export function isEntering(argv: readonly string[]): boolean {
+  const role = argv.indexOf("confined");
+  return role >= 0 && argv[role + 2] === "--";
+}
+
 const emptyPlan: Omit<Plan, "view" | "user"> = {
   network: "none",
   landlock: true,

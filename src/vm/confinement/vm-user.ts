@@ -100,20 +100,26 @@ const gifts = {
   sockets: { mode: 0o1770, folder: true, owned: false },
   /** Its own, for what it makes and replaces. */
   state: { mode: 0o700, folder: true, owned: true },
+  "state file": { mode: 0o600, folder: false, owned: true },
   disk: { mode: 0o660, folder: false, owned: false },
   boot: { mode: 0o640, folder: false, owned: false },
 } as const;
 
 /**
  * Gives a VM's user its part of a file or folder of ours. Follows no link in the last part of the path. Throws
- * MigrateError "store-failed" if the file system does not let files be given away, and as node:fs does.
+ * MigrateError "store-failed" if the file system does not let files be given away, "vm-invalid" for a state file that
+ * is no plain file or has another name elsewhere, and as node:fs does.
  */
 export function give(what: keyof typeof gifts, path: string, user: VmUser): void {
   const { mode, folder, owned } = gifts[what];
   const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK } = constants;
   const fd = openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | (folder ? O_DIRECTORY : 0));
   try {
-    fchownSync(fd, owned ? user.uid : fstatSync(fd).uid, user.gid);
+    const stat = fstatSync(fd);
+    // A user of the VM made it, and may have made something else there.
+    if (owned && !folder && (!stat.isFile() || stat.nlink > 1))
+      throw new MigrateError("vm-invalid", `${path} is no plain file, or has another name elsewhere`);
+    fchownSync(fd, owned ? user.uid : stat.uid, user.gid);
     fchmodSync(fd, mode);
   } catch (cause) {
     if ((cause as { code?: unknown }).code !== "EPERM") throw cause;

@@ -83,6 +83,13 @@ const schema = v.object(
         objectRule,
       ),
     ),
+    /** What a QEMU is started with for it (vm/qemu/definition/schema.ts); absent if it did not arrive under one. */
+    definition: v.optional(
+      v.custom<Record<string, unknown>>(
+        (value) => typeof value === "object" && value !== null && !Array.isArray(value),
+        objectRule,
+      ),
+    ),
     /** What the last migration made of it: its owner, or a copy beside the owner. */
     ownership: v.optional(
       v.object(

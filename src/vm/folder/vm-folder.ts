@@ -162,6 +162,10 @@ export function loadVm(path: string, { withoutRam = false } = {}): Vm {
   const files = parts.map(({ kind, file, format }) =>
     describeFile(kind, join(folder, file), file, { folder, declared: format }),
   );
+  // The TPM of a VM that arrived while it ran is its swtpm's, which keeps its state there under names of its own.
+  const tpm = join(folder, tpmFolder);
+  if (manifest.definition !== undefined && existsSync(tpm) && !files.some(({ kind }) => kind === "tpm"))
+    files.push(...tpmFiles(tpm));
   checkFiles(files);
   return {
     name: manifest.name,

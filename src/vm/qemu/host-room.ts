@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { argumentsOf } from "../../platform/process-id.ts";
 import { MigrateError } from "../../protocol/errors.ts";
-import type { QemuDefinition } from "./definition/definition.ts";
+import type { VmModel } from "./definition/definition.ts";
 import { memoryOf, processorsOf } from "./definition/size.ts";
 import { hostVms } from "./host-vms.ts";
 
@@ -40,20 +40,23 @@ function kibibytes(text: string, name: string): number | null {
   return digits === undefined ? null : Number(digits) * 1024;
 }
 
-/** Throws MigrateError "policy" if the VM has more memory than is free, or more processors than there are. */
-export function checkHostRoom(definition: QemuDefinition, room = hostRoom()): void {
+/**
+ * Throws MigrateError "policy" if the VM has more memory than is free, or more processors than there are; `where` is
+ * what this host is called in its message.
+ */
+export function checkHostRoom(definition: VmModel, room = hostRoom(), where = "the destination"): void {
   const memory = memoryOf(definition);
   const mebibytes = (bytes: number) => Math.floor(bytes / 2 ** 20);
   if (memory > room.memoryBytes) {
     throw refusal(
-      `the VM has ${mebibytes(memory)} MiB of memory, and the destination has ${mebibytes(room.memoryBytes)} MiB free`,
-      "Free memory on the destination, or start the VM with less.",
+      `the VM has ${mebibytes(memory)} MiB of memory, and ${where} has ${mebibytes(room.memoryBytes)} MiB free`,
+      `Free memory on ${where}, or start the VM with less.`,
     );
   }
   const processors = processorsOf(definition);
   if (processors > room.processors) {
     throw refusal(
-      `the VM has ${processors} processors, and the destination has ${room.processors}`,
+      `the VM has ${processors} processors, and ${where} has ${room.processors}`,
       "Send it to a host that has as many, or start the VM with fewer.",
     );
   }

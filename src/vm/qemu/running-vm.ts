@@ -40,11 +40,7 @@ export interface RunningVm {
   qmpPath: string;
   qmp: Qmp;
   process: ProcessId;
-  /** Of its QEMU, the program first. */
-  argv: string[];
   definition: QemuDefinition;
-  /** What an alias such as "pc" stands for in this QEMU. */
-  machineType: string | undefined;
   disks: RunningDisk[];
   /** What it was started from and never writes. */
   boot: (QemuFile & { file: DefinitionFile })[];
@@ -118,7 +114,8 @@ async function look(qmp: Qmp, qmpPath: string): Promise<RunningVm> {
   const cwd = readlinkSync(`/proc/${process.pid}/cwd`);
   // Asked first: what changes while the rest is looked at shows at the next look.
   const hardware = await hardwareOf(qmp);
-  const definition = parseDefinition(argv);
+  const said = parseDefinition(argv);
+  const definition = { ...said, machine: await machineTypeOf(qmp, said.machine) };
   const running = requireMovable(await runState(qmp));
   await requireUnused(qmp);
   const files = QemuFiles.of(process, qmp.peerUid);
@@ -128,9 +125,7 @@ async function look(qmp: Qmp, qmpPath: string): Promise<RunningVm> {
     qmpPath,
     qmp,
     process,
-    argv,
     definition,
-    machineType: await machineTypeOf(qmp, definition.machine),
     disks,
     boot: definition.files
       .filter(({ kind }) => kind === "boot")
@@ -240,10 +235,10 @@ function requireFormat(file: DefinitionFile, image: Inserted): void {
   );
 }
 
-/** The canonical name of a machine type; undefined if QEMU does not know it by that name. */
-async function machineTypeOf(qmp: Qmp, machine: string): Promise<string | undefined> {
+/** The name of a machine type of which `machine` is one: an alias such as "pc" differs between versions of QEMU. */
+export async function machineTypeOf(qmp: Qmp, machine: string): Promise<string> {
   const machines = v.parse(machinesSchema, await qmp.execute("query-machines"));
-  return machines.find(({ name, alias }) => name === machine || alias === machine)?.name;
+  return machines.find(({ name, alias }) => name === machine || alias === machine)?.name ?? machine;
 }
 
 function tpmOf(definition: QemuDefinition, files: QemuFiles, cwd: string): RunningVm["tpm"] {

@@ -2,14 +2,14 @@
  * The programs of one VM on this host, QEMU, swtpm and qemu-img: each is started as the VM's user, with a view of
  * the VM's own files (confinement.ts).
  */
-import { lchownSync, lstatSync } from "node:fs";
+import { lchownSync, lstatSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { MigrateError } from "../../protocol/errors.ts";
 import { removeGroup } from "../confinement/cgroups.ts";
 import type { Confinement } from "../confinement/confinement.ts";
 import type { PlannedFile } from "../confinement/plan.ts";
 import { give, type VmUser } from "../confinement/vm-user.ts";
-import type { QemuDefinition } from "./definition/model.ts";
+import type { VmModel } from "./definition/model.ts";
 import { memoryOf, processorsOf } from "./definition/size.ts";
 import type { RunFolder } from "./run-folder.ts";
 
@@ -60,7 +60,7 @@ export class VmPrograms {
   }
 
   /** Bounds what all of the VM's programs take together. Throws as node:fs does. */
-  limit(definition: QemuDefinition): void {
+  limit(definition: VmModel): void {
     const memory = memoryOf(definition);
     const processors = processorsOf(definition);
     this.#cgroups =
@@ -78,9 +78,17 @@ export class VmPrograms {
     for (const name of boot) give("boot", join(this.#house.folder, name), this.#user);
   }
 
-  /** Gives the TPM's folder to the VM's programs. Throws as node:fs does. */
+  /**
+   * Gives the TPM's folder to the VM's programs, with what an earlier user of this VM has made in it. Throws
+   * MigrateError "vm-invalid" if something in it is no plain file, and as node:fs does.
+   */
   giveTpm(): void {
-    if (this.#user !== null) give("state", join(this.#house.folder, "tpm"), this.#user);
+    const folder = join(this.#house.folder, "tpm");
+    const user = this.#user ?? ownUser();
+    // Who may not give files away has none of another user's.
+    if (this.#user === null && lstatSync(folder).uid === user.uid) return;
+    give("state", folder, user);
+    for (const name of readdirSync(folder)) give("state file", join(folder, name), user);
   }
 
   /**
@@ -139,11 +147,21 @@ export class VmPrograms {
   #everywhere(part: string, right: PlannedFile["right"]): PlannedFile[] {
     const { folder, finalFolder } = this.#house;
     const from = join(folder, part);
-    return [
-      { path: from, right },
-      { path: join(finalFolder, part), from, right },
-    ];
+    const final = finalFolder === folder ? [] : [{ path: join(finalFolder, part), from, right }];
+    return [{ path: from, right }, ...final];
   }
+}
+
+/** Whoever this process runs as. */
+function ownUser(): VmUser {
+  return { uid: process.geteuid?.() ?? -1, gid: process.getegid?.() ?? -1 };
+}
+
+/** What of a VM's files its programs are given. */
+export function filesOf({ files }: Pick<VmModel, "files">): VmFiles {
+  const names = (wanted: "disk" | "boot") =>
+    files.flatMap(({ kind, name }) => (kind === wanted ? [name] : []));
+  return { disks: names("disk"), boot: names("boot") };
 }
 
 /** The programs of a VM have ended: what limited them goes. `id` is as in VmHouse. Never throws. */

@@ -76,7 +76,7 @@ describe("a lane is not let in", () => {
     const begun = await begin();
     const peer = await ground.connect({ identity: source });
     const { session, laneToken } = begun;
-    const hello = JSON.stringify({ version: 1, role: "lane", software: "x", session, laneToken });
+    const hello = JSON.stringify({ version: 2, role: "lane", software: "x", session, laneToken });
     const frame = Buffer.from(`\0\0\0\0\u0001${hello}`);
     frame.writeUInt32BE(hello.length, 0);
     peer.sendBytes(Buffer.concat([frame, ...begun.vm.chunks()]));

@@ -21,13 +21,13 @@ describe("at the greeting", () => {
     ],
     [
       "a WELCOME of another version",
-      async ({ peer }) => void peer.sendJson("welcome", { version: 2 }),
+      async ({ peer }) => void peer.sendJson("welcome", { version: 3 }),
       "version",
-      /version 1 of the protocol, not 2/,
+      /version 2 of the protocol, not 3/,
     ],
     [
       "a WELCOME without the word whether it trusts us",
-      async ({ peer }) => void peer.sendJson("welcome", { version: 1, software: "x" }),
+      async ({ peer }) => void peer.sendJson("welcome", { version: 2, software: "x" }),
       "protocol",
       /^welcome\.trusted/,
     ],
@@ -66,7 +66,7 @@ describe("at the greeting", () => {
     [
       "PAIRED to a source that it knows",
       async ({ peer }) => {
-        peer.send("welcome", { version: 1, software: "x", trusted: true });
+        peer.send("welcome", { version: 2, software: "x", trusted: true });
         peer.send("paired", {});
       },
       "protocol",
@@ -88,7 +88,7 @@ describe("at the greeting", () => {
   test("the proof is good for this destination alone: its ticket says nothing that another could use", async () => {
     let proof = "";
     await source.sendTo(async ({ peer }) => {
-      peer.send("welcome", { version: 1, software: "x", trusted: false });
+      peer.send("welcome", { version: 2, software: "x", trusted: false });
       proof = (await peer.expect("pair")).proof;
       peer.send("error", { code: "ticket-used", message: "no" });
     });

@@ -203,36 +203,36 @@ describe("the first message", () => {
     [
       "of version 0",
       { version: 0, role: "control", software: "x" },
-      { code: "version", message: "this host speaks version 1 of the protocol, not 0" },
+      { code: "version", message: "this host speaks version 2 of the protocol, not 0" },
     ],
     [
-      "of version 2 with other fields",
-      { version: 2, task: "control" },
-      { code: "version", message: "this host speaks version 1 of the protocol, not 2" },
+      "of version 3 with other fields",
+      { version: 3, task: "control" },
+      { code: "version", message: "this host speaks version 2 of the protocol, not 3" },
     ],
     [
       "of a role that is none",
-      { version: 1, role: "owner", software: "x" },
+      { version: 2, role: "owner", software: "x" },
       { code: "protocol", message: /^hello\.role: / },
     ],
     [
       "with a session that is a path",
-      { version: 1, role: "control", software: "x", session: "../../../../etc/cron.d/x" },
+      { version: 2, role: "control", software: "x", session: "../../../../etc/cron.d/x" },
       { code: "protocol", message: /^hello\.session: / },
     ],
     [
       "with an attempt below zero",
-      { version: 1, role: "control", software: "x", attempt: -1 },
+      { version: 2, role: "control", software: "x", attempt: -1 },
       { code: "protocol", message: /^hello\.attempt: / },
     ],
     [
       "of a lane that names no session",
-      { version: 1, role: "lane", software: "x" },
+      { version: 2, role: "lane", software: "x" },
       { code: "protocol", message: "a lane names its session and its token" },
     ],
     [
       "with an escape sequence for the terminal",
-      { version: 1, role: "\u001b]0;owned\u0007\u009b2J\u202e", software: "x" },
+      { version: 2, role: "\u001b]0;owned\u0007\u009b2J\u202e", software: "x" },
       { code: "protocol", message: /^hello\.role: / },
     ],
   ];

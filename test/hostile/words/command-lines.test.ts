@@ -214,8 +214,8 @@ describe("a command line beyond all measure is refused unread", () => {
   test.each([
     ["an argument of 1 MiB", [program, "-append", "x".repeat(2 ** 20)]],
     ["a long program", ["x".repeat(2 ** 20)]],
-    ["many words", [program, ...Array<string>(600).fill("-S")]],
-    ["128 KiB in all", [program, ...Array.from({ length: 10 }, () => "x".repeat(15_000))]],
+    ["many words", [program, ...Array<string>(1100).fill("-S")]],
+    ["192 KiB in all", [program, ...Array.from({ length: 14 }, () => "x".repeat(15_000))]],
     ["bytes, not characters", [program, "-append", "\u{1f600}".repeat(5000)]],
   ] as const)("%s", (_, words) => {
     expect(refusalOf(words).code).toBe("limit");

@@ -97,7 +97,7 @@ describe("after RELEASE", () => {
         const { digest } = await upToSeal(visit);
         peer.send("ready", { digest });
       } else {
-        peer.send("welcome", { version: 1, software: "x", trusted: true });
+        peer.send("welcome", { version: 2, software: "x", trusted: true });
       }
       await peer.expect("release");
       await (visit.number === 1 ? then : again)(visit);
@@ -134,7 +134,7 @@ describe("after RELEASE", () => {
       identity: await makeIdentity(),
       control: async ({ peer }) => {
         asked++;
-        peer.send("welcome", { version: 1, software: "x", trusted: true });
+        peer.send("welcome", { version: 2, software: "x", trusted: true });
         await peer.expect("release");
         peer.send("cancelled", {});
       },

@@ -92,7 +92,7 @@ describe("silence", () => {
   ])("%s is a lost link: tried again, and given up in time", async (_what, control) => {
     const begun = performance.now();
     const lane = async ({ peer }: Visit) => {
-      peer.send("welcome", { version: 1, software: "x", trusted: true });
+      peer.send("welcome", { version: 2, software: "x", trusted: true });
       await peer.closed;
     };
     const { error, destination, record } = await source.sendTo(control, { timing, lane });
@@ -166,7 +166,7 @@ describe("an INVENTORY", () => {
       "tags came unasked",
       {
         lane: async ({ peer }: Visit) => {
-          peer.send("welcome", { version: 1, software: "x", trusted: true });
+          peer.send("welcome", { version: 2, software: "x", trusted: true });
           await peer.next();
           transferring.resolve();
         },
@@ -183,7 +183,7 @@ describe("on a lane", () => {
   };
   const lane = (script: (visit: Visit) => Promise<void>) => ({
     lane: async (visit: Visit) => {
-      visit.peer.send("welcome", { version: 1, software: "x", trusted: true });
+      visit.peer.send("welcome", { version: 2, software: "x", trusted: true });
       await script(visit);
     },
   });

@@ -19,7 +19,7 @@ const accepted = () => offered(ground, source);
 
 describe("on a control connection", () => {
   const answers = [
-    ["welcome", { version: 1, software: "x", trusted: true }],
+    ["welcome", { version: 2, software: "x", trusted: true }],
     ["paired", {}],
     ["accept", { state: "owner", laneToken: "0".repeat(32), inventory: false }],
     ["inventoryEnd", {}],
@@ -30,7 +30,7 @@ describe("on a control connection", () => {
     ["cancelled", {}],
     ["state", { session: "0".repeat(32), state: "owner" }],
     ["sessions", { rows: [] }],
-    ["hello", { version: 1, role: "control", software: "x" }],
+    ["hello", { version: 2, role: "control", software: "x" }],
     ["pair", { ticket: "0".repeat(16), proof: "0".repeat(64) }],
   ] as const;
   test.each(answers)("a source cannot say %s", async (name, body) => {

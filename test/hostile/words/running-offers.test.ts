@@ -4,10 +4,11 @@ import { mkdirSync, rmSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { limits } from "../../../src/protocol/limits.ts";
+import { wireModelOf } from "../../support/guests/qemu-place.ts";
 import { testsAttackDestination } from "../../support/hostile/grounds-of-tests.ts";
 import type { HostileGround } from "../../support/hostile/hostile-ground.ts";
 import type { RawIdentity } from "../../support/hostile/raw-peer.ts";
-import { processesNaming, RawRunningVm } from "../../support/hostile/raw-running-vm.ts";
+import { processesNaming, RawRunningVm, smallMachine } from "../../support/hostile/raw-running-vm.ts";
 import { RawVm } from "../../support/hostile/raw-vm.ts";
 
 let ground: HostileGround;
@@ -60,17 +61,65 @@ describe("a provider", () => {
   });
 });
 
-// [VM-1]
-describe("a command line is refused that has", () => {
+// [VM-1] [MODEL-1] [MODEL-2]
+describe("a definition is refused that has", () => {
+  const whole = wireModelOf(smallMachine) as { parts: object[] } & Record<string, unknown>;
+  const withPart = (...parts: object[]) => ({ ...whole, parts: [...whole.parts, ...parts] });
+  const plain = (option: string, key: string, value: string) => ({
+    ...{ kind: "plain", option, pairs: [{ key, value }] },
+  });
+  const device = (driver: string, key: string, value: unknown) => ({
+    ...{ kind: "device", driver, json: false, pairs: [{ key, value }] },
+  });
+  const expectDefinitionRefused = (definition: unknown, named: string, code = "policy") =>
+    expectRefused(new RawRunningVm("web1", [], { machine: { definition } }).offer(), code, named);
+
   test.each([
-    ["-virtfs", ["-virtfs", "local,path=/,mount_tag=root,security_model=none"]],
-    ["-chardev host", ["-chardev", "socket,id=c,host=192.0.2.9,port=1"]],
-    ["-device loader", ["-device", "loader,file=/etc/shadow,addr=0x1000"]],
-    ["-device vfio-pci", ["-device", "vfio-pci,sysfsdev=/sys/bus/pci/devices/0000:01:00.0"]],
-    ["-monitor exec:", ["-monitor", "exec:sh -c id"]],
-    ["-drive file", ["-drive", "file=/dev/fdset/1,format=raw"]],
-    ["-incoming-not-known", ["-incoming-not-known", "exec:id"]],
-  ])("%s", (named, words) => expectRefused(new RawRunningVm("web1", words).offer(), "policy", named));
+    ["an option that is on no list", withPart(plain("-virtfs", "path", "/")), "parts[1].option"],
+    ["a device that is on no list", withPart(device("vfio-pci", "host", "1")), "parts[1].driver"],
+    [
+      "a property that is on no list",
+      withPart(device("e1000", "romfile", "/etc/x")),
+      "parts[1] e1000 romfile",
+    ],
+    [
+      "a path where a word is",
+      withPart(device("virtio-blk-pci", "serial", "/etc/x")),
+      "virtio-blk-pci serial",
+    ],
+    ["a device on a drive that is not", withPart(device("virtio-blk-pci", "drive", "x")), "drive"],
+    ["a value that goes on as another key", withPart(plain("-m", "size", "1,slots=2")), "-m size"],
+    ["a machine type that is on no list", { ...whole, machine: "isapc" }, "machine type"],
+    ["a machine type with an option", { ...whole, machine: "pc,accel=x" }, "machine type"],
+    ["a machine type in another script", { ...whole, machine: "\u0440\u0441" }, "machine type"],
+    ["a processor with another argument", { ...whole, cpu: { model: "host,x", features: [] } }, "cpu.model"],
+    ["a field that nobody knows", { ...whole, incoming: "exec:id" }, "incoming"],
+    ["a part that nobody knows", withPart({ kind: "virtfs" }), "parts[1].kind"],
+    ["a memory that is given twice", withPart(plain("-m", "size", "1")), "-m"],
+    ["half a character in a text", withPart(plain("-append", "value", "\ud800")), "-append"],
+    ["the program of another system", { ...whole, system: "mips" }, "system"],
+    ["no parts", { ...whole, parts: undefined }, "parts"],
+  ])("%s", (_what, definition, named) => expectDefinitionRefused(definition, named));
+
+  test("more parts than there may be", () =>
+    expectDefinitionRefused(withPart(...Array(limits.modelParts).fill(plain("-usb", "x", "y"))), "parts"));
+
+  test("an argument of 1 MiB: it is not even read", () =>
+    expectDefinitionRefused(
+      withPart(plain("-append", "value", "x".repeat(2 ** 20))),
+      "exceeds the limit",
+      "protocol",
+    ));
+
+  test.each([
+    ["more text than it may have", withPart(plain("-append", "value", "x".repeat(limits.modelBytes)))],
+    ["the words of a command line", [...smallMachine]],
+    ["nothing", undefined],
+  ])("%s", (_what, definition) => {
+    const offer = new RawRunningVm("web1").offer();
+    const machine = { ...(offer.machine as object), definition };
+    return expectRefused({ ...offer, machine }, "protocol", "offer.machine.definition");
+  });
 
   test("more memory or processors than this host has, both numbers in the sentence", async () => {
     const files = [{ kind: "boot", name: "k", content: Buffer.alloc(512, 1) } as const];
@@ -102,33 +151,22 @@ describe("a command line is refused that has", () => {
       "policy",
       "-initrd",
     ));
-
-  test("an argument of 1 MiB: it is not even read", async () =>
-    expectRefused(
-      new RawRunningVm("web1", ["-append", "x".repeat(2 ** 20)]).offer(),
-      "protocol",
-      "exceeds the limit",
-    ));
-
-  test.each([
-    [
-      "a word beyond its limit",
-      ["-append", "x".repeat(limits.wordBytes + 1)],
-      "protocol",
-      "offer.machine.words",
-    ],
-    [
-      "more words than there may be",
-      Array<string>(limits.words).fill("-S"),
-      "protocol",
-      "offer.machine.words",
-    ],
-    ["words of 128 KiB in all", Array<string>(9).fill("x".repeat(15_000)), "limit", "131072 bytes"],
-    ["half a character in an argument", ["-append", "\ud800"], "policy", "An argument"],
-  ] as const)("%s", (_what, words, code, named) =>
-    expectRefused(new RawRunningVm("web1", words).offer(), code, named),
-  );
 });
+
+// [MODEL-4]
+test("ACCEPT has what is behind each of the VM's cards", () =>
+  ground.withstands(async () => {
+    const cards = ["-nic", "user", "-nic", "bridge,br=br7,model=e1000", "-netdev", "user,id=n,restrict=on"];
+    for (const [words, expected] of [
+      [["-nic", "none"], []],
+      [cards, ["none", "none", "none"]],
+    ] as const) {
+      const vm = new RawRunningVm("web1", [...words, ...drive("a.raw")], { files: [disk] });
+      const peer = await ground.joined(source);
+      expect(await peer.sendJson("offer", vm.offer()).expect("accept")).toMatchObject({ cards: expected });
+      await peer.send("cancel", {}).expect("cancelled");
+    }
+  }));
 
 // [VM-2] [VM-3]
 describe("an offer is refused", () => {
@@ -143,14 +181,6 @@ describe("an offer is refused", () => {
   test.each([
     ["16 channels beside the first", { channels: limits.ramStreams }, "protocol", "offer.machine.channels"],
     ["half a channel", { channels: 0.5 }, "protocol", "offer.machine.channels"],
-    ["no words", { words: [] }, "protocol", "offer.machine.words"],
-    ["an odd machine type", { machineType: "pc,accel=x" }, "protocol", "offer.machine.machineType"],
-    [
-      "a machine type in another script",
-      { machineType: "\u0440\u0441" },
-      "protocol",
-      "offer.machine.machineType",
-    ],
     ["live that is a word", { live: "yes" }, "protocol", "offer.machine.live"],
     ["a patience before now", { patienceMs: -1 }, "protocol", "offer.machine.patienceMs"],
     ["a patience without end", { patienceMs: 2 ** 32 }, "protocol", "offer.machine.patienceMs"],
@@ -198,7 +228,7 @@ describe("an offer is refused", () => {
     ],
   ])("with %s", (_what, change, code, named) => expectRefused(vm.offer(machine(change)), code, named));
 
-  const notThose = "not those that the VM's command line names";
+  const notThose = "not those that the VM's definition names";
   test.each([
     ["more files", [disk, other], {}],
     ["fewer files", [], {}],
@@ -207,13 +237,13 @@ describe("an offer is refused", () => {
     ["the RAM as a file", [{ ...disk, kind: "ram" as const }], {}],
     ["a file and the same disk mirrored", [disk], { live: true }],
     ["a disk mirrored though it is not live", [], { disks: [mirrored("a.raw")] }],
-    ["a mirrored disk that no word names", [], { live: true, disks: [mirrored("b.raw")] }],
+    ["a mirrored disk that no part names", [], { live: true, disks: [mirrored("b.raw")] }],
     [
       "a mirrored disk in another format",
       [],
       { live: true, disks: [{ ...mirrored("a.raw"), format: "qcow2" }] },
     ],
-  ])("with %s than the words name", async (_what, files, change) =>
+  ])("with %s than the definition names", async (_what, files, change) =>
     expectRefused(
       new RawRunningVm("web1", drive("a.raw"), { files: [...files], machine: change }).offer(),
       "policy",
@@ -221,14 +251,14 @@ describe("an offer is refused", () => {
     ),
   );
 
-  test("with the words' files in another order", () =>
+  test("with the definition's files in another order", () =>
     expectRefused(
       new RawRunningVm("web1", [...drive("a.raw"), ...drive("b.raw")], { files: [other, disk] }).offer(),
       "policy",
       notThose,
     ));
 
-  test("under the name of a VM in the store, whatever its words name", async () => {
+  test("under the name of a VM in the store, whatever its definition names", async () => {
     const folder = join(ground.store, "web2");
     mkdirSync(folder);
     await expectRefused(new RawRunningVm("web2").offer(), "name-taken", "web2");

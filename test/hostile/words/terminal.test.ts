@@ -43,7 +43,7 @@ describe.each([[[]], [["--json"]]])("what a hostile destination says (%j)", (jso
     ],
     [
       "by a WELCOME that is wrong",
-      async ({ peer }) => void peer.sendJson("welcome", { version: 1, software: nasty, trusted: nasty }),
+      async ({ peer }) => void peer.sendJson("welcome", { version: 2, software: nasty, trusted: nasty }),
     ],
     [
       "by a version that is text",
@@ -65,7 +65,7 @@ describe.each([[[]], [["--json"]]])("what a hostile destination says (%j)", (jso
 
   test("in its list of sessions shows nothing of it", async () => {
     const { address, home } = await hostile(async ({ peer }) => {
-      peer.send("welcome", { version: 1, software: "x", trusted: true });
+      peer.send("welcome", { version: 2, software: "x", trusted: true });
       await peer.expect("list");
       const row = {
         mode: "move",
@@ -101,7 +101,7 @@ describe.each([[[]], [["--json"]]])("what a hostile destination says (%j)", (jso
       }, 10);
     });
     const said: [string, unknown][] = [
-      ["hello", { version: 1, role: nasty, software: nasty }],
+      ["hello", { version: 2, role: nasty, software: nasty }],
       ["hello", { version: nasty, role: "control", software: "x" }],
       ["offer", { name: nasty, mode: nasty }],
       ["offer", nasty],

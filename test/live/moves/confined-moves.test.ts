@@ -3,22 +3,16 @@
  * from within.
  */
 import { afterEach, expect, test } from "bun:test";
-import { existsSync, lstatSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, lstatSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { ArrivedGuest } from "../../support/guests/arrived-guest.ts";
+import { expectConfined, expectLimited } from "../../support/guests/seen/confined-program.ts";
 import { moveOntoBridge } from "../../support/moves/bridged-move.ts";
 import type { RunningHosts } from "../../support/moves/running-hosts.ts";
 import { eachTestHasRunningHosts } from "../../support/moves/running-hosts-of-tests.ts";
 import { TwoHosts } from "../../support/moves/two-hosts.ts";
 import { doneOf, expectMoved } from "../../support/moves/whole-move.ts";
-import {
-  cgroupsOf,
-  descriptorsOf,
-  environmentOf,
-  hasOwn,
-  limitsOf,
-  rightsOf,
-} from "../../support/system/process-rights.ts";
+import { cgroupsOf, descriptorsOf, rightsOf } from "../../support/system/process-rights.ts";
 
 let at: RunningHosts;
 const links: TwoHosts[] = [];
@@ -30,7 +24,6 @@ afterEach(async () => {
   for (const link of links.splice(0)) await link.close();
 });
 
-const noCapabilities = [0n, 0n, 0n, 0n, 0n];
 const firstUser = 1_900_000_000;
 const moveMs = 120_000;
 
@@ -40,45 +33,6 @@ async function within(pid: number, ...words: string[]): Promise<number> {
   const enter = ["nsenter", "-t", String(pid), "-m", "-n", "-S", String(uid), "-G", String(uid), "--"];
   const child = Bun.spawn([...enter, ...words], { stdin: "ignore", stdout: "ignore", stderr: "ignore" });
   return await child.exited;
-}
-
-/** A program of a VM, confined as root can; `user` is its VM's. */
-function expectConfined(pid: number, user: number): void {
-  const rights = rightsOf(pid);
-  expect(rights.uids).toEqual([user, user, user, user]);
-  expect(rights.gids).toEqual([user, user, user, user]);
-  const kvm = statSync("/dev/kvm", { throwIfNoEntry: false });
-  expect(rights.groups.filter((group) => group !== kvm?.gid && group !== user)).toEqual([]);
-  expect(rights.capabilities).toEqual(noCapabilities);
-  expect(rights.noNewPrivs).toBe(true);
-  expect(rights.seccomp).toBe(2);
-  for (const name of ["mnt", "net", "ipc", "uts"] as const) expect(hasOwn(pid, name), name).toBe(true);
-  expect(limitsOf(pid, "Max core file size")).toEqual(["0", "0"]);
-  expect(limitsOf(pid, "Max open files")).toEqual(["4096", "4096"]);
-  expect(
-    environmentOf(pid)
-      .map((variable) => variable.split("=")[0])
-      .sort(),
-  ).toEqual(["LANG", "PATH"]);
-}
-
-/** Its limits of memory, processors and threads, from the files of its group. */
-function expectLimited(pid: number): void {
-  const groups = cgroupsOf(pid).filter((path) => path.includes("/migrate-vm-"));
-  const limitIn = (controller: string, ...names: string[]) => {
-    const paths = groups.flatMap((group) =>
-      names.flatMap((name) => [
-        `/sys/fs/cgroup/${controller}${group}/${name}`,
-        `/sys/fs/cgroup${group}/${name}`,
-      ]),
-    );
-    return Number.parseInt(readFileSync(paths.find(existsSync) ?? "no such group", "latin1"), 10);
-  };
-  // 128 MiB for the guest, and what its programs need.
-  const memory = limitIn("memory", "memory.max", "memory.limit_in_bytes");
-  expect([memory > 128 * 2 ** 20, memory < 2 * 2 ** 30]).toEqual([true, true]);
-  expect(limitIn("cpu", "cpu.max", "cpu.cfs_quota_us")).toBe(200_000);
-  expect(limitIn("pids", "pids.max")).toBe(257);
 }
 
 test(

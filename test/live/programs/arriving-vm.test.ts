@@ -7,6 +7,7 @@ import type { ArrivingStreams } from "../../../src/transfer/doors/arriving-strea
 import type { DoorPool } from "../../../src/transfer/doors/door-pool.ts";
 import { Staging } from "../../../src/vm/folder/staging.ts";
 import { RunFolder } from "../../../src/vm/qemu/run-folder.ts";
+import { wireModelOf } from "../../support/guests/qemu-place.ts";
 import { RunGround } from "../../support/guests/run-ground.ts";
 import { smallMachine } from "../../support/hostile/raw-running-vm.ts";
 import { withDeadline } from "../../support/system/deadline.ts";
@@ -29,7 +30,7 @@ beforeEach(() => {
       ...{ tagKey: "cd".repeat(16), provider: "qemu", kept: null, bytes: 0 },
     },
     machine: {
-      ...{ side: "destination", live: false, words: [...smallMachine], disks: [] },
+      ...{ side: "destination", live: false, definition: wireModelOf(smallMachine), disks: [] },
       ...{ channels: 0, patienceMs: 60_000 },
     },
     policy: { allowTcg: true, net: { kind: "none" }, confinement: null },

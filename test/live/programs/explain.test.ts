@@ -39,6 +39,7 @@ test("a VM that can be moved is shown as it would be started, and what is differ
   expect(stdout).toStartWith("web1 would be started as:\n  qemu-system-x86_64\n");
   expect(stdout).toContain("\n  -qmp unix:RUN/qmp,server=on,wait=off\n");
   expect(stdout).toContain("\n  -device e1000,netdev=n0\n");
+  expect(stdout).toMatch(/\n {2}-machine pc-i440fx-[\d.]+,dump-guest-core=off\n/);
   expect(stdout).toContain("\n\nWhat is different there:\n");
   expect(stdout).toContain("\n  -k is left out: the destination shows no display\n");
   expect(stdout).not.toContain(folder);
@@ -60,10 +61,32 @@ test("all that is refused is told, and ends with 6", async () => {
 
 test("what the destination's own policy refuses is told as well", async () => {
   const where = await startQemu("-netdev", "user,id=n0", "-device", "e1000,netdev=n0");
-  expect(await run(where, "--net", "bridge:br0", "--json")).toBe(6);
+  expect(await run(where, "--net", "0=bridge:br0", "--json")).toBe(6);
   const [event] = world.takeEvents();
   expect(event).toMatchObject({ event: "explanation", name: "web1", command: [] });
   expect(event?.refused).toEqual([expect.stringContaining("user network")]);
+});
+
+test("what becomes of each card is told", async () => {
+  const where = await startQemu(
+    "-netdev",
+    "user,id=n0,hostfwd=tcp:127.0.0.1:0-:22",
+    "-device",
+    "e1000,netdev=n0",
+  );
+  for (const [flags, there] of [
+    [[], "nothing"],
+    [["--net", "bridge:br0"], "nothing"],
+    [["--net", "user"], "a user network, which reaches what that host reaches"],
+  ] as const) {
+    expect(await run(where, ...flags, "--json")).toBe(0);
+    const [event] = world.takeEvents();
+    expect(event?.notes).toContain(
+      `The VM's network card 0 ("n0"): QEMU's user network at the source; at the destination ${there}`,
+    );
+    const restrict = `user,id=n0,restrict=${there === "nothing" ? "on" : "off"}`;
+    expect(event?.command).toContain(restrict);
+  }
 });
 
 test("a socket that nobody listens on is told apart from a word that names none", async () => {

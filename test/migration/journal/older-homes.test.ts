@@ -5,7 +5,7 @@
  */
 import { Database } from "bun:sqlite";
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { chmodSync, cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { loadIdentity } from "../../../src/channel/identity.ts";
@@ -43,6 +43,14 @@ const run = async (side: (typeof homes)[number], ...argv: string[]) => {
 const identityOf = (side: (typeof homes)[number]) =>
   loadIdentity(home(side), { passphrase: () => Promise.reject(new Error("it is not sealed")) });
 
+const secret = "S3CRET-TOKEN";
+
+/** How often the secret stands in the files of a database. */
+function leftOf(path: string): number {
+  const texts = [path, `${path}-wal`].filter(existsSync).map((file) => readFileSync(file, "latin1"));
+  return texts.join("").split(secret).length - 1;
+}
+
 describe("a journal of version 0.1.0", () => {
   test("opens with every session as it was, and names the provider of each", () => {
     const seen = homes.flatMap((side) => {
@@ -72,8 +80,32 @@ describe("a journal of version 0.1.0", () => {
   test("is of this version from then on, and opens again", () => {
     for (let times = 0; times < 2; times++) Journal.open(home("source")).close();
     const database = new Database(join(home("source"), "journal.sqlite"));
-    expect(database.query("PRAGMA user_version").get()).toEqual({ user_version: 4 });
+    expect(database.query("PRAGMA user_version").get()).toEqual({ user_version: 5 });
     database.close();
+  });
+
+  // [MODEL-5]
+  test("keeps no command line of a VM, not in its freed pages or its log either", async () => {
+    for (const side of homes) {
+      const path = join(home(side), "journal.sqlite");
+      const database = new Database(path);
+      database.run("PRAGMA journal_mode = WAL");
+      const machine = { words: ["qemu-system-x86_64", "-name", secret.repeat(2000)], machineType: "pc" };
+      const rows = "UPDATE sessions SET machine = json_patch(coalesce(machine, '{}'), ?)";
+      database.query(`${rows} WHERE machine IS NOT NULL`).run(JSON.stringify(machine));
+      // A row that is gone leaves its pages behind; and this process does not let go of the log.
+      database.query(`${rows} WHERE name = 'moved'`).run(JSON.stringify(machine));
+      database.run("DELETE FROM sessions WHERE name = 'moved'");
+      expect(leftOf(path)).toBeGreaterThan(0);
+      Journal.open(home(side)).close();
+      database.close();
+      const journal = Journal.open(home(side));
+      const kept = journal.all().flatMap(({ kept }) => kept ?? []);
+      journal.close();
+      expect(kept).toHaveLength(3);
+      for (const one of kept) expect(Object.keys(one)).not.toContain("words");
+      expect(leftOf(path)).toBe(0);
+    }
   });
 
   test("shows who owns what, as it did", async () => {

@@ -4,7 +4,6 @@
  */
 import {
   closeSync,
-  copyFileSync,
   existsSync,
   mkdtempSync,
   openSync,
@@ -19,7 +18,7 @@ import { builtOnce } from "../files/built-once.ts";
 import type { GuestDisk } from "./guest.ts";
 import { guestFolder, guestImage } from "./guest-image.ts";
 import { RunningGuest, type RunningGuestOptions } from "./running-guest.ts";
-import { createDisk } from "./tick-disk.ts";
+import { copyDisk, createDisk } from "./tick-disk.ts";
 
 export interface BootedWishes {
   ramMiB: number;
@@ -44,7 +43,7 @@ export async function bootedGuest(
     const booted = join(folder, `disk-${n}`);
     if (format === "raw" && existsSync(path))
       overwriteTicks(path, readFileSync(booted).subarray(0, tickBytes));
-    else copyFileSync(booted, path);
+    else await copyDisk(booted, path);
   }
   return { incoming: join(folder, "ram"), printed: readFileSync(join(folder, "serial.log"), "utf8") };
 }

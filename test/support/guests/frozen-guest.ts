@@ -1,12 +1,12 @@
 /** A guest that was started once and stopped in the middle of its work: it goes on as often as a test needs one. */
 import { randomBytes } from "node:crypto";
-import { closeSync, copyFileSync, mkdirSync, mkdtempSync, openSync, rmSync, writeSync } from "node:fs";
+import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { NewDisk, RunningHosts } from "../moves/running-hosts.ts";
 import type { GuestDisk } from "./guest.ts";
 import { RunningGuest } from "./running-guest.ts";
-import { createDisk } from "./tick-disk.ts";
+import { copyDisk, createDisk } from "./tick-disk.ts";
 
 const disks: NewDisk[] = [
   { name: "data.raw", format: "raw" },
@@ -67,7 +67,7 @@ export class FrozenGuest {
     const name = wishes.name ?? usual.name;
     const folder = join(hosts.folder, name);
     mkdirSync(folder);
-    for (const disk of disks) copyFileSync(join(this.folder, disk.name), join(folder, disk.name));
+    for (const { name } of disks) await copyDisk(join(this.folder, name), join(folder, name));
     const { append } = this;
     const guest = await hosts.guest({ ...usual, append, name, disks, incoming: join(this.folder, "ram") });
     await (await guest.watch()).execute("cont");

@@ -5,6 +5,11 @@ import type { GuestDisk } from "./guest.ts";
 
 const sectorBytes = 512;
 
+/** Copies an image with its holes: one without any would be a disk that is to have all its room. */
+export async function copyDisk(from: string, to: string): Promise<void> {
+  await runChild(["cp", "--sparse=always", from, to]);
+}
+
 /** Makes an empty disk, of holes alone. Takes its size in MiB. */
 export async function createDisk(disk: GuestDisk, sizeMiB: number): Promise<void> {
   if (disk.format === "raw") {

@@ -1,4 +1,4 @@
-/** A running VM as a raw source offers and sends it: any words, any files beside them, and streams made by hand. */
+/** A running VM as a raw source offers and sends it: any definition, any files beside it, and streams made by hand. */
 import { readdirSync, readFileSync } from "node:fs";
 import { limits } from "../../../src/protocol/limits.ts";
 import type { MessageBody } from "../../../src/protocol/messages.ts";
@@ -10,6 +10,7 @@ import {
   StreamTagger,
   streamKey,
 } from "../../../src/transfer/streams/stream-frame.ts";
+import { wireModelOf } from "../guests/qemu-place.ts";
 import type { RawPeer } from "./raw-peer.ts";
 import { type RawFile, RawVm } from "./raw-vm.ts";
 
@@ -40,8 +41,8 @@ export class RawRunningVm extends RawVm {
     change: Record<string, unknown> = {},
     file: Record<string, unknown> = {},
   ): Record<string, unknown> {
-    const { words } = this;
-    const machine = { live: false, words, disks: [], channels: 0, patienceMs: 60_000, ...this.machine };
+    const definition = this.machine.definition ?? wireModelOf(this.words);
+    const machine = { live: false, definition, disks: [], channels: 0, patienceMs: 60_000, ...this.machine };
     return super.offer({ machine, ...change }, file);
   }
 

@@ -68,6 +68,17 @@ export async function moveOntoBridge(
     await until(async () => (await ports())[0]!.stats64.rx.packets > 0, "a packet of the card's");
     await there.kill();
     await until(async () => (await ports()).length === 0, "the end of the tap device");
+    // Started again, it has its port again.
+    const start = runMigrate(["start", "web1", "--store", store, "--net", `bridge:${bridgeName}`, "--json"], {
+      home: destinationHome,
+      binary: [...network.enter("destination"), ...serveAs, builtBinary],
+    });
+    await start.waitFor("started");
+    expect((await start.exit).code).toBe(0);
+    look(there);
+    expect((await ports()).length).toBe(1);
+    await there.kill();
+    await until(async () => (await ports()).length === 0, "the end of the second tap device");
     await serve.kill();
   } finally {
     await network.close();

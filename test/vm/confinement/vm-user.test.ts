@@ -1,6 +1,6 @@
 /** Users for VMs: which numbers are taken, and what they are given of a VM's files. */
 import { describe, expect, test } from "bun:test";
-import { lstatSync, mkdirSync, mkdtempSync, symlinkSync, writeFileSync } from "node:fs";
+import { linkSync, lstatSync, mkdirSync, mkdtempSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { give, holds, leaseUser } from "../../../src/vm/confinement/vm-user.ts";
 import { refusalOf } from "../../support/system/refusals.ts";
@@ -76,6 +76,24 @@ describe("what a user is given", () => {
     expect(modeOf(path)).toBe(0o660);
     give("boot", path, user);
     expect(modeOf(path)).toBe(0o640);
+  });
+
+  test("of a TPM's state: plain files that have no other name", () => {
+    const at = folder();
+    const path = join(at, "tpm2-00.permall");
+    writeFileSync(path, "", { mode: 0o644 });
+    give("state file", path, user);
+    expect(modeOf(path)).toBe(0o600);
+    writeFileSync(join(at, "secret"), "", { mode: 0o644 });
+    symlinkSync(join(at, "secret"), join(at, "linked"));
+    linkSync(join(at, "secret"), join(at, "named-twice"));
+    expect(() => give("state file", join(at, "linked"), user)).toThrow(
+      expect.objectContaining({ code: "ELOOP" }),
+    );
+    for (const wrong of [join(at, "named-twice"), at]) {
+      expect(refusalOf(() => give("state file", wrong, user)).code).toBe("vm-invalid");
+    }
+    expect(modeOf(join(at, "secret"))).toBe(0o644);
   });
 
   test("nothing that a link leads to, and no file in a folder's place", () => {

@@ -99,6 +99,19 @@ describe("a VM by its folder", () => {
     expect(vm.files[0]).toMatchObject({ path: join(folder, "real.raw"), base: "disk.raw" });
   });
 
+  test("has the TPM's state that its swtpm has left, where it arrived while it ran", () => {
+    write("disk.raw");
+    mkdirSync(join(folder, "tpm"));
+    for (const name of ["tpm2-00.permall", ".lock"]) write(`tpm/${name}`);
+    manifest([{ kind: "disk", file: "disk.raw" }], { definition: {} });
+    expect(loadVm(folder).files.map(({ kind, base }) => [kind, base])).toEqual([
+      ["disk", "disk.raw"],
+      ["tpm", "tpm/tpm2-00.permall"],
+    ]);
+    manifest([{ kind: "disk", file: "disk.raw" }]);
+    expect(loadVm(folder).files).toHaveLength(1);
+  });
+
   test("is refused where a link leaves it: a file, the TPM's folder, or one that only looks alike", () => {
     writeFileSync(join(top, "outside"), "secret");
     symlinkSync("../outside", join(folder, "disk.raw"));

@@ -17,6 +17,7 @@ const arrival: Arrival = {
   hasStreams: false,
   streamed: [],
   streams: undefined,
+  cards: undefined,
   patienceMs: null,
   start: async () => {
     throw new MigrateError("bug", "a VM of files alone has nothing to start");

@@ -131,6 +131,7 @@ function departure(vm: Vm, mode: Mode): Departure {
     failure: undefined,
     stoppedAtMs: undefined,
     patienceMs: Number.POSITIVE_INFINITY,
+    changes: () => [],
     requireUnheld: unheld,
     onKept: () => {},
     standStill: () => files.settled(),

@@ -8,9 +8,11 @@ import { MigrateError } from "../../../protocol/errors.ts";
 import type { Offer, OfferedMachine } from "../../../protocol/offer.ts";
 import type { Confinement } from "../../../vm/confinement/confinement.ts";
 import { commandLine, type NetPolicy } from "../../../vm/qemu/definition/command-line.ts";
-import { parseDefinition, type QemuDefinition } from "../../../vm/qemu/definition/definition.ts";
+import type { VmModel } from "../../../vm/qemu/definition/definition.ts";
+import { hasTpm } from "../../../vm/qemu/definition/model.ts";
 import { NetworkArguments } from "../../../vm/qemu/definition/network-arguments.ts";
 import { escapeCommas } from "../../../vm/qemu/definition/option-syntax.ts";
+import { readModel } from "../../../vm/qemu/definition/schema.ts";
 import { checkHostRoom } from "../../../vm/qemu/host-room.ts";
 import { RunFolder } from "../../../vm/qemu/run-folder.ts";
 import { tpmSocketName } from "../../../vm/qemu/swtpm.ts";
@@ -38,15 +40,15 @@ const refusal = (message: string, hint?: string) =>
 
 /**
  * Checks an offer of a running VM before anything is made for it (SPEC.md, VM-1 to VM-3). Returns the VM that
- * its command line defines. Throws MigrateError "policy" or "limit", whose message names what is refused.
+ * its definition describes. Throws MigrateError "policy" or "limit", whose message names what is refused.
  */
-export function checkMachine(offer: Offer, policy: QemuPolicy | null): QemuDefinition {
+export function checkMachine(offer: Offer, policy: QemuPolicy | null): VmModel {
   const machine = offer.machine!;
   if (policy === null) {
     throw refusal("the destination takes VMs in, and starts none: it serves without --qemu");
   }
   if (offer.mode !== "move") throw refusal("a VM that runs can be moved, not copied");
-  const definition = parseDefinition(machine.words);
+  const definition = readModel(machine.definition);
   if (definition.files.length === 0) throw refusal("the VM has no file at all");
   const disks = definition.files.filter(({ kind }) => kind === "disk");
   const asFiles = machine.live ? definition.files.filter(({ kind }) => kind === "boot") : definition.files;
@@ -56,21 +58,24 @@ export function checkMachine(offer: Offer, policy: QemuPolicy | null): QemuDefin
   const images = (list: readonly { name: string; format: string }[]) =>
     JSON.stringify(list.map(({ name, format }) => [name, format]));
   if (files(offer.files) !== files(asFiles) || images(machine.disks) !== images(mirrored)) {
-    throw refusal("the files of the offer are not those that the VM's command line names");
+    throw refusal("the files of the offer are not those that the VM's definition names");
   }
   // An image that is declared raw is not looked into, so it must be raw for QEMU as well.
   if (offer.files.some(({ format }, i) => format !== undefined && format !== asFiles[i]!.format)) {
-    throw refusal("an image of the offer is declared to be of another format than in the VM's command line");
+    throw refusal("an image of the offer is declared to be of another format than in the VM's definition");
   }
-  requirePrograms(definition, machine);
+  requirePrograms(definition, machine.disks);
   checkHostRoom(definition);
   // A trial run: whatever `commandLine` refuses is refused before any byte is sent.
-  commandLine(definition, {
-    ...place(definition, machine, policy),
-    file: ({ name }) => `/${offer.name}/${vmLinkName}/${name}`,
-    socketFolder: "/",
-    tpmSocket: "/",
-  });
+  commandLine(
+    { ...definition, name: offer.name },
+    {
+      ...placeOf(definition, policy),
+      file: ({ name }) => `/${offer.name}/${vmLinkName}/${name}`,
+      socketFolder: "/",
+      tpmSocket: "/",
+    },
+  );
   return definition;
 }
 
@@ -91,11 +96,14 @@ export function arrivingFolder(home: string, name: string): RunFolder {
   }
 }
 
+/** How a QEMU is started here: to take in the stream of a VM that arrives, or to boot one that lies here. */
+export type Beginning = "arrives" | "boots";
+
 export interface ArrivingCommand {
   argv: string[];
-  definition: QemuDefinition;
   /** Block nodes of the VM's disks. */
   nodes: string[];
+  hasTpm: boolean;
   /** Whether QEMU itself uses the network of this host. */
   network: "host" | "none";
   /** Bridges of which it is handed a port each, as descriptors from `firstTap` on. */
@@ -105,32 +113,39 @@ export interface ArrivingCommand {
 /** The first descriptor that is handed to QEMU, behind standard error. */
 export const firstTap = 3;
 
-/** Returns the command line of the destination's QEMU, and what it needs to be given beside its files. */
-export function commandLineOf(machine: OfferedMachine, policy: QemuPolicy, run: RunFolder): ArrivingCommand {
-  // Here the VM has the name under which it was sent.
-  const definition = { ...parseDefinition(machine.words), name: basename(run.path) };
+/**
+ * Returns the command line of a VM's QEMU on this host, and what it needs to be given beside its files. Throws
+ * MigrateError "policy" if this host cannot be what the VM needs.
+ */
+export function commandLineOf(
+  definition: VmModel,
+  policy: QemuPolicy,
+  run: RunFolder,
+  beginning: Beginning = "arrives",
+): ArrivingCommand {
+  const tpm = hasTpm(definition);
   const bridges: string[] = [];
-  const at = place(definition, machine, policy, bridges);
-  const argv = commandLine(definition, {
-    ...at,
-    file: ({ name }) => `${run.path}/${vmLinkName}/${name}`,
-    socketFolder: run.path,
-    tpmSocket: definition.hasTpm ? run.socket(tpmSocketName) : null,
-  });
+  const at = placeOf(definition, policy, bridges);
+  // Here the VM has the name under which it was sent.
+  const argv = commandLine(
+    { ...definition, name: basename(run.path) },
+    {
+      ...at,
+      file: ({ name }) => `${run.path}/${vmLinkName}/${name}`,
+      socketFolder: run.path,
+      tpmSocket: tpm ? run.socket(tpmSocketName) : null,
+      ...(beginning === "boots" ? { boots: true } : {}),
+    },
+  );
   argv.push("-qmp", `unix:${escapeCommas(run.socket(spareQmpName))},server=on,wait=off`);
   const nodes = definition.files.flatMap(({ kind, node }) =>
     kind === "disk" && node !== null ? [node] : [],
   );
   const { usesHost } = new NetworkArguments(definition, at.net, at.tap);
-  return { argv, definition, nodes, network: usesHost ? "host" : "none", bridges };
+  return { argv, nodes, hasTpm: tpm, network: usesHost ? "host" : "none", bridges };
 }
 
-function place(
-  definition: QemuDefinition,
-  machine: OfferedMachine,
-  policy: QemuPolicy,
-  bridges: string[] = [],
-) {
+function placeOf(definition: VmModel, policy: QemuPolicy, bridges: string[] = []) {
   const tap = (bridge: string) => firstTap - 1 + bridges.push(bridge);
   return {
     binary: which(`qemu-system-${definition.system}`) ?? `/usr/bin/qemu-system-${definition.system}`,
@@ -138,12 +153,15 @@ function place(
     kvmUsable: kvmUsable().usable,
     net: policy.net,
     ...(policy.confinement === null ? {} : { tap }),
-    ...(machine.machineType === undefined ? {} : { machine: machine.machineType }),
   };
 }
 
-function requirePrograms(definition: QemuDefinition, { disks }: OfferedMachine): void {
-  const needed = [`qemu-system-${definition.system}`, ...(definition.hasTpm ? ["swtpm"] : [])];
+/**
+ * Throws MigrateError "policy" that names the first program that this host lacks for the VM; `disks` are those whose
+ * images are made here.
+ */
+export function requirePrograms(definition: VmModel, disks: OfferedMachine["disks"]): void {
+  const needed = [`qemu-system-${definition.system}`, ...(hasTpm(definition) ? ["swtpm"] : [])];
   const hasQcow2 = definition.files.some(({ kind, format }) => kind === "disk" && format === "qcow2");
   if (hasQcow2 || disks.some(({ image }) => image?.preallocation !== undefined)) needed.push("qemu-img");
   const missing = needed.find((program) => which(program) === null);

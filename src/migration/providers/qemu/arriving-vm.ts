@@ -14,14 +14,17 @@ import { ArrivingStreams } from "../../../transfer/doors/arriving-streams.ts";
 import { storeFailure } from "../../../transfer/landing/store-failure.ts";
 import { openTaps } from "../../../vm/confinement/taps.ts";
 import { endDaemon } from "../../../vm/qemu/daemon.ts";
-import type { QemuDefinition } from "../../../vm/qemu/definition/definition.ts";
+import { cardOutcomes } from "../../../vm/qemu/definition/command-line.ts";
+import type { VmModel } from "../../../vm/qemu/definition/definition.ts";
+import { hasTpm } from "../../../vm/qemu/definition/model.ts";
+import { readModel } from "../../../vm/qemu/definition/schema.ts";
 import { expectIncoming, loadedIncoming } from "../../../vm/qemu/incoming.ts";
 import { adoptQemu, endOf, failureBehind, type RunningQemu, startQemu } from "../../../vm/qemu/launch.ts";
 import { resumeGuest } from "../../../vm/qemu/outgoing/resume-guest.ts";
 import { QmpError, qmpFailure } from "../../../vm/qemu/qmp/qmp-error.ts";
 import { qmpSocketName, type RunFolder } from "../../../vm/qemu/run-folder.ts";
 import { endSwtpm, startSwtpm, tpmStateName } from "../../../vm/qemu/swtpm.ts";
-import { endLimits, type VmFiles, VmPrograms } from "../../../vm/qemu/vm-programs.ts";
+import { endLimits, filesOf, VmPrograms } from "../../../vm/qemu/vm-programs.ts";
 import type { Arrival, ArrivalOptions, Offered } from "../arrival.ts";
 import type { StreamedPart } from "../departure.ts";
 import { NeverRan } from "../never-ran.ts";
@@ -76,6 +79,11 @@ export class ArrivingVm implements Arrival {
     return this.#options.machine.live;
   }
 
+  get cards(): Arrival["cards"] {
+    const { machine, policy } = this.#options;
+    return cardOutcomes(readModel(machine.definition), policy.net);
+  }
+
   get patienceMs(): number {
     return this.#options.machine.patienceMs;
   }
@@ -117,12 +125,12 @@ export class ArrivingVm implements Arrival {
     const run = this.#run;
     run.make(session);
     run.link(vmLinkName, staging.folder);
-    const { argv, definition, nodes, network, bridges } = commandLineOf(machine, policy, run);
-    const { hasTpm } = definition;
+    const definition = readModel(machine.definition);
+    const { argv, nodes, hasTpm: tpm, network, bridges } = commandLineOf(definition, policy, run);
     const programs = await this.#prepare(definition).catch((thrown: unknown) => {
       throw storeFailure(thrown);
     });
-    if (hasTpm) {
+    if (tpm) {
       const stateFolder = join(staging.folder, "tpm");
       await startSwtpm({ stateFolder, run, confined: (words) => programs.swtpm(words) });
     }
@@ -161,7 +169,7 @@ export class ArrivingVm implements Arrival {
   }
 
   /** Makes the files into which the VM's programs write, and lets the programs have all of its files. */
-  async #prepare(definition: QemuDefinition): Promise<VmPrograms> {
+  async #prepare(definition: VmModel): Promise<VmPrograms> {
     const { offered, machine, staging, policy } = this.#options;
     const programs = new VmPrograms(policy.confinement, {
       run: this.#run,
@@ -171,7 +179,7 @@ export class ArrivingVm implements Arrival {
       id: offered.session,
     });
     programs.limit(definition);
-    await makeImages(machine, staging, definition.hasTpm, programs);
+    await makeImages(machine, staging, hasTpm(definition), programs);
     programs.giveFiles(filesOf(definition));
     return programs;
   }
@@ -349,10 +357,4 @@ export class ArrivingVm implements Arrival {
   #notStarted(): MigrateError {
     return new MigrateError("in-doubt", "the VM's QEMU was not started here", { side: "destination" });
   }
-}
-
-function filesOf({ files }: QemuDefinition): VmFiles {
-  const names = (wanted: "disk" | "boot") =>
-    files.flatMap(({ kind, name }) => (kind === wanted ? [name] : []));
-  return { disks: names("disk"), boot: names("boot") };
 }

@@ -8,6 +8,7 @@ import { MigrateError } from "../../../protocol/errors.ts";
 import { limits } from "../../../protocol/limits.ts";
 import type { OfferedMachine } from "../../../protocol/offer.ts";
 import { StreamPool, type StreamResult, type StreamRoute } from "../../../transfer/streams/stream-pool.ts";
+import { changeNotes } from "../../../vm/qemu/definition/command-line.ts";
 import type { HeldFiles } from "../../../vm/qemu/held-files.ts";
 import { DiskMirror } from "../../../vm/qemu/outgoing/disk-mirror.ts";
 import { RamMigration } from "../../../vm/qemu/outgoing/ram-migration.ts";
@@ -221,6 +222,10 @@ export class DepartingVm implements Departure {
     this.#sending.catch(() => {});
     this.#results = await Promise.race([this.#sending, lost.promise]);
   }
+
+  changes: Departure["changes"] = ({ cards }) =>
+    // It has been said on an earlier link.
+    this.#sending === undefined ? changeNotes(this.#vm.definition, cards) : [];
 
   #enter(phase: Phase, meter: ProgressMeter): void {
     this.#phase = phase;

@@ -5,6 +5,7 @@ import { basename, dirname, join, resolve } from "node:path";
 import { statBlockBytes } from "../../../platform/filesystem.ts";
 import { socketPathBytes } from "../../../platform/unix-socket.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
+import { claimedBytes } from "../../../protocol/image-shape.ts";
 import { limits } from "../../../protocol/limits.ts";
 import { checkVmName, manifestName } from "../../../protocol/names.ts";
 import type { OfferedMachine } from "../../../protocol/offer.ts";
@@ -14,6 +15,8 @@ import { readManifest } from "../../../vm/folder/manifest.ts";
 import type { VmFile } from "../../../vm/folder/vm-folder.ts";
 import { commonGround } from "../../../vm/qemu/common-ground.ts";
 import type { DefinitionFile } from "../../../vm/qemu/definition/definition.ts";
+import { modelOf } from "../../../vm/qemu/definition/definition.ts";
+import { readModel } from "../../../vm/qemu/definition/schema.ts";
 import { HeldFiles } from "../../../vm/qemu/held-files.ts";
 import { shapeOf } from "../../../vm/qemu/images/image-info.ts";
 import { type Droppable, leftBehind, requireWhole } from "../../../vm/qemu/images/left-behind.ts";
@@ -205,18 +208,28 @@ function offerOf(
 ): Omit<OfferedMachine, "paused"> {
   return {
     live,
-    words: vm.argv,
-    ...(vm.machineType === undefined ? {} : { machineType: vm.machineType }),
+    definition: offeredModel(vm),
     disks: live ? vm.disks.map((disk) => offeredDisk(disk)) : [],
     channels,
     patienceMs: retryForMs + patienceMarginMs,
   };
 }
 
+/** The VM as a destination is told of it. Throws MigrateError as the destination would, before it is asked. */
+function offeredModel(vm: RunningVm): OfferedMachine["definition"] {
+  const model = modelOf(vm.definition);
+  if (Buffer.byteLength(JSON.stringify(model)) > limits.modelBytes) {
+    throw new MigrateError("limit", "The VM has more devices and options than can be told of", {
+      side: "source",
+    });
+  }
+  return { ...readModel(JSON.parse(JSON.stringify(model))) };
+}
+
 function offeredDisk({ file, path, bytes, dataBytes, info }: RunningDisk): OfferedMachine["disks"][number] {
   const image = shapeOf(path, file.format, info);
   // One that has its room reserved takes it there as well, whatever of it is in use.
-  const roomBytes = image.preallocation === undefined ? dataBytes : Math.max(dataBytes, bytes);
+  const roomBytes = Math.max(dataBytes, claimedBytes(image, bytes));
   return {
     name: file.name,
     format: file.format,

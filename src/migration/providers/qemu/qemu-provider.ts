@@ -6,6 +6,7 @@ import { isDeepStrictEqual } from "node:util";
 import { MigrateError } from "../../../protocol/errors.ts";
 import { relativePath } from "../../../vm/folder/staging.ts";
 import { keepRunFolders } from "../../../vm/qemu/run-upkeep.ts";
+import { ramOf } from "../../../vm/qemu/definition/machine.ts";
 import type { Departure } from "../departure.ts";
 import { ownFilesOf, retireFiles } from "../files/retire.ts";
 import type { Provider } from "../provider.ts";
@@ -79,7 +80,7 @@ export const qemuProvider: Provider = {
   landed: (record) => arrivingQemuRecord(record)?.landed ?? {},
 
   check(offer, { qemu }) {
-    const { ramBytes } = checkMachine(offer, qemu);
+    const ramBytes = ramOf(checkMachine(offer, qemu));
     const parts = [...offer.files, ...offer.machine!.disks];
     return { bytes: parts.reduce((sum, { bytes }) => sum + bytes, ramBytes) };
   },
@@ -96,10 +97,11 @@ export const qemuProvider: Provider = {
   resident: residentVm,
   upkeep: keepRunFolders,
 
-  published: (record) => ({
-    disks: arrivingQemuRecord(record)?.disks ?? [],
-    changes: true,
-  }),
+  published(record) {
+    const { disks = [], definition } = arrivingQemuRecord(record) ?? {};
+    // A session that was begun by an earlier version keeps none.
+    return { disks, ...(definition && { definition }), changes: true };
+  },
 };
 
 function qmpOf(departure: Departure | undefined) {

@@ -4,9 +4,10 @@
  * run folder; what leads over a network is refused. Pure.
  */
 import type { Draft, OptionReader } from "./draft.ts";
-import type { ChardevPart, Pair } from "./model.ts";
-import { refused, shown } from "./option-syntax.ts";
-import { patterns, Settings } from "./settings.ts";
+import type { ChardevPart, Pair, TextPair } from "./model.ts";
+import { asText, refused, shown } from "./option-syntax.ts";
+import { readWord } from "./plain-options.ts";
+import { type KeyRules, patterns, Settings } from "./settings.ts";
 
 const { size, flag, id, word, text } = patterns;
 
@@ -32,7 +33,12 @@ const setup = (
 ).split(" ");
 
 /** Shorter than QEMU allows: it becomes a socket's name, and those are short (unix(7)). */
-const chardevId = /^[A-Za-z][\w.-]{0,31}$/;
+export const chardevId = /^[A-Za-z][\w.-]{0,31}$/;
+
+/** What of a character device is the VM's own. */
+export function chardevKeys(backend: ChardevPart["backend"]): KeyRules {
+  return backend === "tpm" ? {} : backend === "ringbuf" ? { mux: flag, size } : { mux: flag };
+}
 
 const overNetwork = "it leads over a network that may not be the destination's";
 const networkKeys = /^(?:host|port|to|ipv4|ipv6|telnet|tn3270|websocket|tls-.*|local(?:addr|port))$/;
@@ -50,15 +56,15 @@ const readChardev: OptionReader = (draft, value, option) => {
   const path = settings.take("path", text);
   settings.drop(setup);
   const log = settings.take("logfile", text) !== undefined;
-  const pairs = settings.kept(backend === "ringbuf" ? { mux: flag, size } : { mux: flag });
+  const pairs = settings.kept(chardevKeys(backend));
   settings.end((key) => (networkKeys.test(key) ? overNetwork : undefined));
   addChardev(draft, { kind: "chardev", id: own, backend, pairs: asOnOff(pairs), log }, option);
   if (path !== undefined) draft.chardevPaths.set(own, path);
 };
 
 /** "mux" may be yes or true: only what is on is kept. */
-function asOnOff(pairs: readonly Pair[]): Pair[] {
-  return pairs.flatMap(({ key, value }) => {
+function asOnOff(pairs: readonly Pair[]): TextPair[] {
+  return asText(pairs).flatMap(({ key, value }) => {
     if (key !== "mux") return [{ key, value }];
     return /^(?:on|yes|true|y)$/.test(String(value)) ? [{ key, value: "on" }] : [];
   });
@@ -91,13 +97,13 @@ const readSerial: OptionReader = (draft, value, option) => {
     case "none":
     case "null":
     case "vc":
-      draft.plain(option, value);
+      readWord(draft, value, option);
       return;
     case "chardev": {
       const to = value.replace(/^(?:mon:)?chardev:/, "");
       if (!id.test(to)) throw refused(option, "its character device has no proper name");
       draft.refer(option, "chardev", to);
-      draft.plain(option, `chardev:${to}`);
+      draft.parts.push({ kind: "serial", chardev: to });
       return;
     }
     case "socket":
@@ -111,7 +117,7 @@ const readSerial: OptionReader = (draft, value, option) => {
 /** A serial line on a socket in the run folder. Its id is found once all others are known. */
 export function serialSocket(draft: Draft, log = false): void {
   const chardev: ChardevPart = { kind: "chardev", id: "", backend: "socket", pairs: [], log };
-  draft.parts.push(chardev, { kind: "serial", chardev });
+  draft.parts.push(chardev, { kind: "serial", chardev: "" });
 }
 
 /** Notes which character devices lead elsewhere at the destination. To be called once the TPM has its own. */
@@ -125,11 +131,13 @@ export function noteSockets(draft: Draft): void {
 /** Names the serial lines' sockets "serial0" and so on, passing over ids that are taken. */
 export function nameSerialSockets(draft: Draft): void {
   let count = 0;
-  for (const part of draft.parts) {
+  for (const [at, part] of draft.parts.entries()) {
     if (part?.kind !== "chardev" || part.id !== "") continue;
     while (draft.isDefined("chardev", `serial${count}`)) count++;
     part.id = `serial${count}`;
     draft.define("chardev", part.id, "-serial");
+    const line = draft.parts[at + 1];
+    if (line?.kind === "serial") line.chardev = part.id;
   }
 }
 
@@ -137,7 +145,7 @@ const readParallel: OptionReader = (draft, value, option) => {
   const where = target(value);
   if (where !== "none" && where !== "null" && where !== "vc")
     throw refused(option, "a parallel port can only be without anything on it");
-  draft.plain(option, value);
+  readWord(draft, value, option);
 };
 
 const readMon: OptionReader = (draft, value, option) => {
@@ -147,7 +155,10 @@ const readMon: OptionReader = (draft, value, option) => {
   settings.drop(["pretty", "id"]);
   settings.end();
   draft.refer(`${option} chardev`, "chardev", to);
-  draft.plain(option, `chardev=${to},mode=${mode ?? "readline"}`);
+  draft.plain(option, [
+    { key: "chardev", value: to },
+    { key: "mode", value: mode ?? "readline" },
+  ]);
 };
 
 /** -monitor, -qmp: the destination has a monitor of its own, in its run folder. */
@@ -169,7 +180,11 @@ const readTpm: OptionReader = (draft, value, option) => {
   draft.define("tpmdev", own, option);
   draft.refer(`${option} chardev`, "chardev", chardev);
   draft.tpmChardev = chardev;
-  draft.plain(option, `emulator,id=${own},chardev=${chardev}`);
+  draft.plain(option, [
+    { key: "type", value: type },
+    { key: "id", value: own },
+    { key: "chardev", value: chardev },
+  ]);
 };
 
 /**

@@ -8,24 +8,26 @@ import { deviceValue } from "./devices.ts";
 import type {
   BlockdevPart,
   ChardevPart,
-  DefinitionFile,
   DrivePart,
+  ModelFile,
   Pair,
   Part,
-  QemuDefinition,
   Scalar,
+  VmModel,
 } from "./model.ts";
-import { type MakeTap, type NetPolicy, NetworkArguments } from "./network-arguments.ts";
+import { type CardOutcome, type MakeTap, type NetPolicy, NetworkArguments } from "./network-arguments.ts";
 import { escapeCommas, writePairs } from "./option-syntax.ts";
+import { plainArgv } from "./plain-rules.ts";
 
-export type { NetPolicy } from "./network-arguments.ts";
+export type { CardOutcome, CardPolicy, NetPolicy } from "./network-arguments.ts";
+export { changeNotes, networkNotes } from "./network-arguments.ts";
 
 /** Everything that the destination alone decides. */
 export interface QemuPlace {
   /** Absolute path of the destination's own QEMU. */
   binary: string;
   /** The destination's path for a file of the VM: absolute. */
-  file: (file: DefinitionFile) => string;
+  file: (file: ModelFile) => string;
   /** Run folder: sockets of character devices become <folder>/<id>, their logs <folder>/<id>.log. */
   socketFolder: string;
   /** Control socket of the destination's own swtpm; null if there is none. */
@@ -36,11 +38,12 @@ export interface QemuPlace {
   net: NetPolicy;
   /** Called for each card that is to be on a bridge; absent if QEMU's own helper makes its tap device. */
   tap?: MakeTap;
-  /** The machine type that the source's QEMU has in truth, as an alias such as "pc" differs between versions. */
-  machine?: string;
+  /** The VM waits for no stream: told to run, it boots. */
+  boots?: true;
 }
 
-const machineType = /^[a-z0-9.-]{1,64}$/;
+/** A VM to be started, and the name that it has here; null for none. */
+export type NamedModel = VmModel & { name: string | null };
 
 /** Names in the run folder that are not for a VM's own sockets. */
 const ownNames = new Set(["qmp", "qemu", "swtpm", "tpm", "vm", "processes"]);
@@ -51,56 +54,57 @@ const socketId = /^(?!migrate|tpm-)[A-Za-z][\w-]{0,31}$/;
 const tightSandbox = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 const bridgeSandbox = "on,obsolete=deny,resourcecontrol=deny";
 
+/** What is behind the VM's network cards at this place, card by card. @throws as `commandLine`. */
+export function cardOutcomes(model: VmModel, net: NetPolicy): CardOutcome[] {
+  return new NetworkArguments(model, net).outcomes;
+}
+
 /**
- * The whole argv, the program first. QEMU starts with -S and waits for migrate-incoming on its monitor
- * at <socketFolder>/qmp.
+ * The whole argv, the program first. QEMU starts with -S, its monitor at <socketFolder>/qmp; unless it boots, it waits
+ * there for migrate-incoming.
  * @throws MigrateError "policy" if this destination cannot be what the VM needs: no KVM, no TPM, a
  *   network that its card's state does not fit, a path that QEMU would take for two.
  */
-export function commandLine(definition: QemuDefinition, place: QemuPlace): string[] {
-  const accel = acceleratorFor(definition, place);
-  const type = place.machine ?? definition.machine;
-  if (!machineType.test(type)) throw new MigrateError("policy", "The VM's machine type is not a proper name");
-  const network = new NetworkArguments(definition, place.net, place.tap);
+export function commandLine(model: NamedModel, place: QemuPlace): string[] {
+  const accel = acceleratorFor(model, place);
+  const network = new NetworkArguments(model, place.net, place.tap);
   const machine = [
-    { key: "type", value: type },
+    { key: "type", value: model.machine },
     // The accelerator's own switch, which tcg does not have.
-    ...definition.machinePairs.filter(
-      ({ key }) => key !== "dump-guest-core" && (accel === "kvm" || key !== "kernel-irqchip"),
-    ),
+    ...model.machinePairs.filter(({ key }) => accel === "kvm" || key !== "kernel-irqchip"),
     // A core dump of QEMU's is no place for a guest's memory.
     { key: "dump-guest-core", value: "off" },
   ];
   return [
     place.binary,
     "-no-user-config",
-    ...(definition.noDefaults ? ["-nodefaults"] : []),
-    ...(definition.name === null ? [] : ["-name", writePairs([{ key: "guest", value: definition.name }])]),
-    ...(definition.uuid === null ? [] : ["-uuid", definition.uuid]),
+    ...(model.noDefaults ? ["-nodefaults"] : []),
+    ...(model.name === null ? [] : ["-name", writePairs([{ key: "guest", value: model.name }])]),
+    ...(model.uuid === null ? [] : ["-uuid", model.uuid]),
     ...["-sandbox", network.usesHelper ? bridgeSandbox : tightSandbox],
-    ...["-display", "none", "-S", "-incoming", "defer"],
+    ...["-display", "none", "-S", ...(place.boots ? [] : ["-incoming", "defer"])],
     ...["-qmp", `unix:${escapeCommas(`${place.socketFolder}/qmp`)},server=on,wait=off`],
     ...["-machine", writePairs(machine, "type")],
     ...[
       "-accel",
       writePairs(
-        [{ key: "accel", value: accel }, ...(accel === definition.accel ? definition.accelPairs : [])],
+        [{ key: "accel", value: accel }, ...(accel === model.accel ? model.accelPairs : [])],
         "accel",
       ),
     ],
-    ...(definition.cpu === null ? [] : ["-cpu", definition.cpu]),
-    ...definition.parts.flatMap((part) => argvOf(part, place, network)),
+    ...(model.cpu === null ? [] : ["-cpu", [model.cpu.model, ...model.cpu.features].join(",")]),
+    ...model.parts.flatMap((part) => argvOf(part, { place, network, files: model.files })),
     ...network.defaultNic(),
   ];
 }
 
-function acceleratorFor(definition: QemuDefinition, place: QemuPlace): "kvm" | "tcg" {
-  if (definition.accel === "tcg" || place.kvmUsable) return definition.accel;
+function acceleratorFor({ accel, cpu }: VmModel, place: QemuPlace): "kvm" | "tcg" {
+  if (accel === "tcg" || place.kvmUsable) return accel;
   if (!place.allowTcg)
     throw new MigrateError("policy", "The VM runs with KVM, and the destination has none to give it", {
       hint: "Make /dev/kvm usable at the destination, or serve with --allow-tcg to emulate the processor.",
     });
-  if (definition.cpu !== null && /^host(?:,|$)/.test(definition.cpu))
+  if (cpu?.model === "host")
     throw new MigrateError(
       "policy",
       `The VM has its host's own processor (-cpu host), which only KVM can give`,
@@ -111,25 +115,39 @@ function acceleratorFor(definition: QemuDefinition, place: QemuPlace): "kvm" | "
   return "tcg";
 }
 
-function argvOf(part: Part, place: QemuPlace, network: NetworkArguments): string[] {
+/** What a part becomes an option with. */
+interface Around {
+  place: QemuPlace;
+  network: NetworkArguments;
+  files: readonly ModelFile[];
+}
+
+function argvOf(part: Part, { place, network, files }: Around): string[] {
   switch (part.kind) {
     case "plain":
-      return [...part.argv];
+      return plainArgv(part);
     case "file":
-      return [part.option, fileValue(part.option, place.file(part.file))];
+      return [part.option, fileValue(part.option, place.file(fileAt(files, part.file)))];
     case "drive":
-      return ["-drive", driveValue(part, place)];
+      return ["-drive", driveValue(part.file === null ? null : fileAt(files, part.file), part, place)];
     case "blockdev":
-      return ["-blockdev", blockdevValue(part, place)];
+      return ["-blockdev", blockdevValue(fileAt(files, part.file), part, place)];
     case "device":
       return ["-device", deviceValue(part.driver, part.json, part.pairs)];
     case "chardev":
       return ["-chardev", chardevValue(part, place)];
     case "serial":
-      return ["-serial", `chardev:${part.chardev.id}`];
+      return ["-serial", `chardev:${part.chardev}`];
     case "network":
       return [part.option, network.value(part)];
   }
+}
+
+function fileAt(files: readonly ModelFile[], at: number): ModelFile {
+  const file = files[at];
+  if (file === undefined)
+    throw new MigrateError("policy", "the VM's definition names a file that it does not have");
+  return file;
 }
 
 function fileValue(option: string, path: string): string {
@@ -145,7 +163,7 @@ function fileValue(option: string, path: string): string {
   return path;
 }
 
-function driveValue({ file, pairs }: DrivePart, place: QemuPlace): string {
+function driveValue(file: ModelFile | null, { pairs }: DrivePart, place: QemuPlace): string {
   if (file === null) return writePairs(pairs);
   return writePairs([
     { key: "file", value: place.file(file) },
@@ -157,7 +175,7 @@ function driveValue({ file, pairs }: DrivePart, place: QemuPlace): string {
   ]);
 }
 
-function blockdevValue({ file, node, pairs, below }: BlockdevPart, place: QemuPlace): string {
+function blockdevValue(file: ModelFile, { node, pairs, below }: BlockdevPart, place: QemuPlace): string {
   return JSON.stringify({
     driver: file.format,
     "node-name": node,

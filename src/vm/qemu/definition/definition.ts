@@ -4,26 +4,22 @@
  * is refused with its name, and no file is looked at. Pure.
  */
 import { MigrateError } from "../../../protocol/errors.ts";
-import { limits } from "../../../protocol/limits.ts";
 import { bindTpm, chardevOptions, nameSerialSockets, noteSockets, serialSocket } from "./chardevs.ts";
 import { deviceOptions } from "./devices.ts";
 import { addBareNodes, diskOptions } from "./disks.ts";
 import { Draft, type OptionReader } from "./draft.ts";
-import { machineOf, machineOptions, machineSwitches } from "./machine.ts";
-import type { QemuDefinition } from "./model.ts";
+import { machineOf, machineOptions, machineSwitches, ramOf } from "./machine.ts";
+import { type DefinitionFile, hasTpm, type Part, type QemuDefinition } from "./model.ts";
 import { networkOptions } from "./network.ts";
 import { refused, shown } from "./option-syntax.ts";
 import { leftOutOptions, leftOutSwitches, refusedOptions, refusedSwitches } from "./other-options.ts";
 import { plainOptions, plainSwitches } from "./plain-options.ts";
 
-export type { DefinitionFile, QemuDefinition } from "./model.ts";
+export type { DefinitionFile, QemuDefinition, VmModel } from "./model.ts";
+export { modelOf } from "./model.ts";
 
 /** What a command line may have at most. Longer ones are refused unread. */
-const argvLimits = {
-  arguments: limits.words,
-  argumentBytes: limits.wordBytes,
-  bytes: limits.commandLineBytes,
-} as const;
+const argvLimits = { arguments: 1024, argumentBytes: 16 * 1024, bytes: 192 * 1024 } as const;
 
 /** Readers of options with a value, and of options without one. */
 const withValue: ReadonlyMap<string, OptionReader> = new Map(
@@ -178,17 +174,30 @@ function finish(draft: Draft, { system, byKvm }: Program): QemuDefinition {
   if (fault !== undefined) throw fault;
   const tpmSocket = bindTpm(draft);
   noteSockets(draft);
+  const machine = machineOf(draft, system, byKvm);
+  const { files, parts } = inOrder(draft);
   return {
     name: draft.name,
     uuid: draft.uuid,
     system,
-    ...machineOf(draft, system, byKvm),
-    files: draft.files,
-    hasTpm: tpmSocket !== null,
+    ...machine,
+    files,
+    ramBytes: ramOf({ ...machine, parts }),
+    hasTpm: hasTpm({ parts }),
     tpmSocket,
     noDefaults: draft.noDefaults,
-    defaultNic: !draft.noDefaults && !draft.namesNetwork,
-    parts: draft.parts.filter((part) => part !== null),
+    parts,
     notes: draft.notes,
   };
+}
+
+/** The files in the order of the parts that name them: a bare node's file was found last, wherever it stands. */
+function inOrder(draft: Draft): { files: DefinitionFile[]; parts: Part[] } {
+  const files: DefinitionFile[] = [];
+  const parts = draft.parts.flatMap((part): Part[] => {
+    if (part === null) return [];
+    if (!("file" in part) || part.file === null) return [part];
+    return [{ ...part, file: files.push(draft.files[part.file]!) - 1 }];
+  });
+  return { files, parts };
 }

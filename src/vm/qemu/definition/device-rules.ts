@@ -4,7 +4,11 @@
  * are properties that name something of the host (romfile, pcap, host, fd, sysfsdev, mem-path…).
  * Taken from what QEMU 7.2 prints for `-device help` and `-device DRIVER,help`. Pure.
  */
+import { visiblePattern } from "../../../protocol/printable.ts";
 import type { Kind } from "./draft.ts";
+import { type KeyRules, patterns, type ValueRule } from "./settings.ts";
+
+const { whole, size, flag } = patterns;
 
 const names = (text: string): string[] => text.trim().split(/\s+/);
 
@@ -100,3 +104,47 @@ export const properties: ReadonlySet<string> = new Set(
     timers iommu x-keep-pci-slot-hpc x-buggy-eim
   `),
 );
+
+const visible = visiblePattern(0, 256);
+
+/** What a property's value may be: visible and no path, neither a slash nor a way up. */
+export const harmless: ValueRule = {
+  test: (text) => visible.test(text) && !/[/\\]/.test(text) && text !== "." && text !== "..",
+};
+
+/** Sources of randomness that every host has. */
+const randomDevice = /^\/dev\/u?random$/;
+
+const memoryKeys: KeyRules = {
+  size,
+  share: flag,
+  prealloc: flag,
+  "prealloc-threads": whole,
+  merge: flag,
+  dump: flag,
+  reserve: flag,
+  "x-use-canonical-path-for-ramblock-id": flag,
+};
+
+/** Objects that stay within QEMU, with their keys beside id. */
+export const objectKeys: Readonly<Record<string, KeyRules>> = {
+  "memory-backend-ram": memoryKeys,
+  "memory-backend-memfd": { ...memoryKeys, seal: flag, hugetlb: flag, hugetlbsize: size },
+  iothread: {
+    "poll-max-ns": whole,
+    "poll-grow": whole,
+    "poll-shrink": whole,
+    "aio-max-batch": whole,
+    "thread-pool-min": whole,
+    "thread-pool-max": whole,
+  },
+  "rng-builtin": {},
+  "rng-random": { filename: randomDevice },
+  "throttle-group": Object.fromEntries(
+    ["iops", "bps"].flatMap((what) =>
+      ["total", "read", "write"].flatMap((way) =>
+        ["", "-max", "-max-length"].map((end) => [`x-${what}-${way}${end}`, whole] as const),
+      ),
+    ),
+  ),
+};

@@ -1,22 +1,11 @@
 /** -device, -global, -object and -audiodev: the parts of the VM, by the lists of device-rules.ts. Pure. */
-import { visiblePattern } from "../../../protocol/printable.ts";
-import { boardParts, drivers, properties, referring } from "./device-rules.ts";
+import { boardParts, drivers, harmless, objectKeys, properties, referring } from "./device-rules.ts";
 import type { OptionReader } from "./draft.ts";
 import type { Pair } from "./model.ts";
 import { refused, shown, writePairs } from "./option-syntax.ts";
-import { type KeyRules, patterns, Settings, type ValueRule } from "./settings.ts";
+import { patterns, Settings } from "./settings.ts";
 
-const { whole, size, flag, id, word } = patterns;
-
-const visible = visiblePattern(0, 256);
-
-/** Visible and no path: neither a slash nor a way up. */
-const harmless: ValueRule = {
-  test: (text) => visible.test(text) && !/[/\\]/.test(text) && text !== "." && text !== "..",
-};
-
-/** Sources of randomness that every host has. */
-const randomDevice = /^\/dev\/u?random$/;
+const { id, word } = patterns;
 
 const propertyRule = (key: string) => (properties.has(key) ? harmless : undefined);
 
@@ -61,14 +50,11 @@ const readGlobal: OptionReader = (draft, value, option) => {
     throw refused(`${option} ${shown(dotted)}`, "it is not among the devices that a VM may bring along");
   if (!properties.has(property) || !harmless.test(text))
     throw refused(`${option} ${shown(dotted)}`, "it is not among what a VM may bring along");
-  draft.plain(
-    option,
-    writePairs([
-      { key: "driver", value: driver },
-      { key: "property", value: property },
-      { key: "value", value: text },
-    ]),
-  );
+  draft.plain(option, [
+    { key: "driver", value: driver },
+    { key: "property", value: property },
+    { key: "value", value: text },
+  ]);
 };
 
 function globalOf(value: string, option: string): [driver: string, property: string, value: string] {
@@ -84,40 +70,6 @@ function globalOf(value: string, option: string): [driver: string, property: str
   return long;
 }
 
-const memoryKeys: KeyRules = {
-  size,
-  share: flag,
-  prealloc: flag,
-  "prealloc-threads": whole,
-  merge: flag,
-  dump: flag,
-  reserve: flag,
-  "x-use-canonical-path-for-ramblock-id": flag,
-};
-
-/** Objects that stay within QEMU, with their keys. */
-const objects: Readonly<Record<string, KeyRules>> = {
-  "memory-backend-ram": memoryKeys,
-  "memory-backend-memfd": { ...memoryKeys, seal: flag, hugetlb: flag, hugetlbsize: size },
-  iothread: {
-    "poll-max-ns": whole,
-    "poll-grow": whole,
-    "poll-shrink": whole,
-    "aio-max-batch": whole,
-    "thread-pool-min": whole,
-    "thread-pool-max": whole,
-  },
-  "rng-builtin": {},
-  "rng-random": { filename: randomDevice },
-  "throttle-group": Object.fromEntries(
-    ["iops", "bps"].flatMap((what) =>
-      ["total", "read", "write"].flatMap((way) =>
-        ["", "-max", "-max-length"].map((end) => [`x-${what}-${way}${end}`, whole] as const),
-      ),
-    ),
-  ),
-};
-
 /** Why some objects are refused, for the sentence that a person reads. */
 const refusedObjects: Readonly<Record<string, string>> = {
   "memory-backend-file": "its memory is a file of the host",
@@ -127,7 +79,7 @@ const refusedObjects: Readonly<Record<string, string>> = {
 const readObject: OptionReader = (draft, value, option) => {
   const settings = Settings.read(option, value, { implied: "qom-type", json: true });
   const type = settings.need("qom-type", word);
-  const keys = Object.hasOwn(objects, type) ? objects[type] : undefined;
+  const keys = Object.hasOwn(objectKeys, type) ? objectKeys[type] : undefined;
   if (keys === undefined) {
     const why = Object.hasOwn(refusedObjects, type) ? refusedObjects[type] : undefined;
     throw refused(`${option} ${shown(type)}`, why ?? "it is not among the objects that a VM may bring along");
@@ -139,8 +91,7 @@ const readObject: OptionReader = (draft, value, option) => {
   const pairs = settings.kept(keys);
   settings.end();
   draft.define("object", own, option);
-  const all = [{ key: "qom-type", value: type }, { key: "id", value: own }, ...pairs];
-  draft.plain(option, writePairs(all, "qom-type"));
+  draft.plain(option, [{ key: "qom-type", value: type }, { key: "id", value: own }, ...pairs]);
 };
 
 const readAudio: OptionReader = (draft, value, option) => {
@@ -150,7 +101,10 @@ const readAudio: OptionReader = (draft, value, option) => {
   const own = settings.need("id", id);
   settings.end();
   draft.define("audiodev", own, option);
-  draft.plain(option, `driver=none,id=${own}`);
+  draft.plain(option, [
+    { key: "driver", value: driver },
+    { key: "id", value: own },
+  ]);
 };
 
 /** Readers of the options that take a value. */

@@ -2,8 +2,8 @@
 import { visiblePattern } from "../../../protocol/printable.ts";
 import type { Draft, OptionReader, ProtocolNode } from "./draft.ts";
 import type { DefinitionFile, Pair } from "./model.ts";
-import { refused, shown, valueIn } from "./option-syntax.ts";
-import { type KeyRules, patterns, Settings } from "./settings.ts";
+import { asText, refused, shown, valueIn } from "./option-syntax.ts";
+import { type KeyRules, patterns, Settings, type ValueRule } from "./settings.ts";
 
 const { whole, number, flag, id, node, word } = patterns;
 
@@ -38,6 +38,12 @@ const throttleKeys =
   /^(?:throttling\.(?:bps|iops)-[a-z-]{2,24}|(?:bps|iops)(?:_(?:rd|wr|total))?(?:_max(?:_length)?)?|iops_size)$/;
 const groupKeys = /^(?:throttling\.)?group$/;
 
+/** What the value of a drive's key may be; undefined for a key that is not known. */
+export function driveRule(key: string): ValueRule | undefined {
+  if (Object.hasOwn(driveKeys, key)) return driveKeys[key];
+  return throttleKeys.test(key) ? number : groupKeys.test(key) ? word : undefined;
+}
+
 const readDrive: OptionReader = (draft, value, option) => addDrive(draft, Settings.read(option, value));
 
 function addDrive(draft: Draft, settings: Settings): void {
@@ -48,15 +54,12 @@ function addDrive(draft: Draft, settings: Settings): void {
   const readOnly = settings.flag("readonly") ?? settings.flag("read-only");
   settings.take("backing", /^$/);
   dropLocking(draft, settings, "file.locking");
-  const pairs = settings.keptBy((key) => {
-    if (Object.hasOwn(driveKeys, key)) return driveKeys[key];
-    return throttleKeys.test(key) ? number : groupKeys.test(key) ? word : undefined;
-  });
+  const pairs = settings.keptBy(driveRule);
   settings.end();
   const drive = valueIn(pairs, "id");
   if (drive !== undefined) draft.define("drive", drive, option);
   const cdrom = valueIn(pairs, "media") === "cdrom";
-  const kept = readOnly === undefined ? pairs : [...pairs, { key: "read-only", value: readOnly }];
+  const kept = asText(readOnly === undefined ? pairs : [...pairs, { key: "read-only", value: readOnly }]);
   const added =
     file === undefined || file === ""
       ? null
@@ -99,13 +102,13 @@ function shortDrive(index: number, media: "disk" | "cdrom"): OptionReader {
     );
 }
 
-const nodeFlags: KeyRules = {
+export const nodeFlags: KeyRules = {
   "auto-read-only": flag,
   "cache.direct": flag,
   "cache.no-flush": flag,
 };
-const nodeKeys: KeyRules = { discard, "detect-zeroes": detectZeroes };
-const fileKeys: KeyRules = { aio, ...nodeKeys };
+export const nodeKeys: KeyRules = { discard, "detect-zeroes": detectZeroes };
+export const fileKeys: KeyRules = { aio, ...nodeKeys };
 const locking = /^(?:on|off|auto)$/;
 
 /**

@@ -1,8 +1,8 @@
 /** A definition while its command line is read: what was found so far, and what refers to what. Pure. */
 import { normalize } from "node:path";
 import { checkFileName } from "../../../protocol/names.ts";
-import type { ChardevPart, DefinitionFile, Pair, Part } from "./model.ts";
-import { refused, shown } from "./option-syntax.ts";
+import type { ChardevPart, CpuModel, DefinitionFile, Pair, Part, TextPair } from "./model.ts";
+import { asText, refused, shown } from "./option-syntax.ts";
 
 /** What an option may refer to by name; a name that is not defined is refused. */
 export type Kind = "drive" | "chardev" | "netdev" | "object" | "audiodev" | "tpmdev";
@@ -32,9 +32,8 @@ export class Draft {
   /** Keys of -machine; a later one takes the place of an earlier one, as in QEMU. */
   readonly machine = new Map<string, string>();
   /** In the order of preference, with the keys of each. */
-  readonly accelerators: { name: string; pairs: readonly Pair[] }[] = [];
-  cpu: string | null = null;
-  ramBytes: number | null = null;
+  readonly accelerators: { name: string; pairs: readonly TextPair[] }[] = [];
+  cpu: CpuModel | null = null;
   tpmChardev: string | null = null;
   noDefaults = false;
   nographic = false;
@@ -53,6 +52,7 @@ export class Draft {
   readonly #references: Reference[] = [];
   readonly #given = new Set<string>();
   readonly #paths = new Set<string>();
+  readonly #networks: string[] = [];
   #disks = 0;
 
   /** Refuses an option that is there a second time. */
@@ -65,8 +65,14 @@ export class Draft {
     if (!this.notes.includes(sentence)) this.notes.push(sentence);
   }
 
-  plain(...argv: string[]): void {
-    this.parts.push({ kind: "plain", argv });
+  plain(option: string, pairs: readonly Pair[] = []): void {
+    this.parts.push({ kind: "plain", option, pairs: asText(pairs) });
+  }
+
+  /** The number of a network of the source, by whatever tells it from others there. */
+  networkNumber(name: string): number {
+    const known = this.#networks.indexOf(name);
+    return known >= 0 ? known : this.#networks.push(name) - 1;
   }
 
   /** Claims a name for something that others refer to. Drives and block nodes share theirs, as in QEMU. */
@@ -106,10 +112,10 @@ export class Draft {
 
   /**
    * Adds a file that travels. Its name is the path's last part alone, so that no path of the source's
-   * choosing means anything at the destination.
+   * choosing means anything at the destination. Returns its place among the files.
    * @throws MigrateError "policy".
    */
-  addFile(option: string, file: Omit<DefinitionFile, "name" | "node"> & { node?: string }): DefinitionFile {
+  addFile(option: string, file: Omit<DefinitionFile, "name" | "node"> & { node?: string }): number {
     const path = normalize(file.path);
     if (this.#paths.has(path)) throw refused(option, "it names a file that another option names as well");
     if (this.files.length >= mostFiles) throw refused(option, `the VM has more than ${mostFiles} files`);
@@ -123,9 +129,7 @@ export class Draft {
       this.define("drive", node, option);
     } else if (file.node !== undefined) this.define("drive", file.node, option);
     this.#paths.add(path);
-    const added = { ...file, name, node };
-    this.files.push(added);
-    return added;
+    return this.files.push({ ...file, name, node }) - 1;
   }
 
   /** "disk.raw", and "disk-2.raw" if that is taken. */

@@ -1,8 +1,9 @@
 /** -machine, -accel, -cpu, -m and what belongs to them. Pure. */
 import { checkVmName } from "../../../protocol/names.ts";
 import type { Draft, OptionReader } from "./draft.ts";
-import type { Pair, QemuDefinition } from "./model.ts";
-import { refused, writePairs } from "./option-syntax.ts";
+import type { CpuModel, QemuDefinition, TextPair, VmModel } from "./model.ts";
+import { asText, refused, valueIn } from "./option-syntax.ts";
+import { keysOfPlain, plainRules } from "./plain-rules.ts";
 import { type KeyRules, patterns, Settings } from "./settings.ts";
 
 const { whole, number, size, flag, id, node, word, uuid } = patterns;
@@ -14,12 +15,12 @@ const ramStepBytes = 8192;
 const unitPowers = "bkmgtpe";
 
 /** Machine types by system: the PC, which distributions give names of their own, and Arm's board for VMs. */
-const machineTypes = {
+export const machineTypes = {
   x86_64: /^(?:pc|q35|microvm|none|pc-(?:i440fx|q35)-[a-z\d.-]{1,40}|(?:ubuntu|rhel)(?:-[a-z\d.-]{1,40})?)$/,
   aarch64: /^(?:virt|none|virt-[a-z\d.-]{1,40})$/,
 } as const;
 
-const machineKeys: KeyRules = {
+export const machineKeys: KeyRules = {
   usb: flag,
   vmport: flag,
   graphics: flag,
@@ -35,7 +36,6 @@ const machineKeys: KeyRules = {
   nvdimm: flag,
   hmat: flag,
   "mem-merge": flag,
-  "dump-guest-core": flag,
   "suppress-vmdesc": flag,
   "fd-bootchk": flag,
   "isa-serial": flag,
@@ -65,17 +65,25 @@ const machineKeys: KeyRules = {
   "memory-backend": id,
 };
 
-const acceleratorKeys: Readonly<Record<"kvm" | "tcg", KeyRules>> = {
+export const acceleratorKeys: Readonly<Record<"kvm" | "tcg", KeyRules>> = {
   kvm: { "kernel-irqchip": /^(?:on|off|split)$/, "kvm-shadow-mem": number, "dirty-ring-size": whole },
   tcg: { thread: /^(?:single|multi)$/, "tb-size": whole, "split-wx": flag, "one-insn-per-tb": flag },
 };
 
-const cpuModel = /^[A-Za-z\d][\w.-]{0,63}(?:,[+-]?[A-Za-z][\w.-]{0,63}(?:=[\w.: -]{0,64})?){0,200}$/;
+/** A processor's model, and one of the features behind it: "+avx2", "pmu=off". */
+export const cpuModel = /^[A-Za-z\d][\w.-]{0,63}$/;
+export const cpuFeature = /^[+-]?[A-Za-z][\w.-]{0,63}(?:=[\w.: -]{0,64})?$/;
+export const mostCpuFeatures = 200;
 
 const readMachine: OptionReader = (draft, value, option) => {
   const settings = Settings.read(option, value, { implied: "type" });
   const type = settings.take("type", word);
   const accel = settings.take("accel", /^[\w:]{1,64}$/);
+  // The destination's own is never in a core dump.
+  if (settings.flag("dump-guest-core") === true)
+    draft.note(
+      `${option} dump-guest-core=on is left out: the destination keeps guests' memory out of core dumps`,
+    );
   const pairs = settings.kept(machineKeys);
   settings.end();
   if (type !== undefined) draft.machine.set("type", type);
@@ -91,30 +99,44 @@ const readAccel: OptionReader = (draft, value, option) => {
   const settings = Settings.read(option, value, { implied: "accel" });
   const name = settings.need("accel", word);
   if (name !== "kvm" && name !== "tcg") throw refused(`${option} ${name}`, "only kvm and tcg can be moved");
-  const pairs = settings.kept(acceleratorKeys[name]);
+  const pairs = asText(settings.kept(acceleratorKeys[name]));
   settings.end();
   draft.accelerators.push({ name, pairs });
 };
 
 const readCpu: OptionReader = (draft, value, option) => {
   draft.once(option);
-  if (value.length > 4096 || !cpuModel.test(value))
+  const [model = "", ...features] = value.split(",", mostCpuFeatures + 2);
+  const isKnown = cpuModel.test(model) && features.every((feature) => cpuFeature.test(feature));
+  if (value.length > 4096 || features.length > mostCpuFeatures || !isKnown)
     throw refused(option, "its value is not one that a VM may bring along");
-  draft.cpu = value;
+  draft.cpu = { model, features };
 };
 
 const readMemory: OptionReader = (draft, value, option) => {
   draft.once(option);
   const settings = Settings.read(option, value, { implied: "size" });
-  const pairs = settings.kept({ size, slots: whole, maxmem: size });
+  const pairs = settings.kept(keysOfPlain(plainRules[option]!, [])!);
   settings.end();
-  const given = pairs.find(({ key }) => key === "size")?.value;
-  if (given !== undefined) {
-    draft.ramBytes = ramBytesOf(String(given));
-    if (draft.ramBytes === null) throw refused(option, "no host has that much memory");
-  }
-  draft.plain(option, writePairs(pairs));
+  const given = valueIn(pairs, "size");
+  if (given !== undefined && ramBytesOf(given) === null)
+    throw refused(option, "no host has that much memory");
+  draft.plain(option, pairs);
 };
+
+/** Bytes of a VM's RAM: -m, or what its only memory backend has, or QEMU's default of 128 MiB. */
+export function ramOf({ machinePairs, parts }: Pick<VmModel, "machinePairs" | "parts">): number {
+  const plain = (option: string) =>
+    parts.flatMap((part) => (part.kind === "plain" && part.option === option ? [part.pairs] : []));
+  const backend = valueIn(machinePairs, "memory-backend");
+  const given =
+    plain("-m").map((pairs) => valueIn(pairs, "size"))[0] ??
+    plain("-object")
+      .filter((pairs) => backend !== undefined && valueIn(pairs, "id") === backend)
+      .map((pairs) => valueIn(pairs, "size"))
+      .map((size) => (size !== undefined && /^\d+$/.test(size) ? `${size}b` : size))[0];
+  return (given === undefined ? null : ramBytesOf(given)) ?? defaultRamBytes;
+}
 
 /**
  * The size of -m in bytes: "1G" (or "1GiB"), or a number of MiB; rounded up as QEMU does,
@@ -147,11 +169,11 @@ const readUuid: OptionReader = (draft, value, option) => {
 
 const readOvercommit: OptionReader = (draft, value, option) => {
   const settings = Settings.read(option, value);
-  const pairs = settings.kept({ "cpu-pm": flag });
+  const pairs = settings.kept(keysOfPlain(plainRules[option]!, [])!);
   if (settings.drop(["mem-lock"]).length > 0)
     draft.note("-overcommit mem-lock is left out: the destination locks no memory for a VM");
   settings.end();
-  if (pairs.length > 0) draft.plain(option, writePairs(pairs));
+  if (pairs.length > 0) draft.plain(option, pairs);
 };
 
 /** Readers of the options that take a value. */
@@ -173,10 +195,9 @@ export const machineSwitches: Readonly<Record<string, OptionReader>> = {
   "-no-hpet": (draft) => void draft.machine.set("hpet", "off"),
 };
 
-type MachineModel = Pick<
-  QemuDefinition,
-  "machine" | "machinePairs" | "accel" | "accelPairs" | "cpu" | "ramBytes"
->;
+type MachineModel = Pick<QemuDefinition, "machine" | "machinePairs" | "accel" | "accelPairs"> & {
+  cpu: CpuModel | null;
+};
 
 /**
  * The machine, once the whole command line is read. `byKvm` is true for a program called kvm, whose
@@ -190,7 +211,10 @@ export function machineOf(draft: Draft, system: QemuDefinition["system"], byKvm:
   const [first = { name: byKvm ? "kvm" : "tcg", pairs: [] }] = draft.accelerators;
   if (first.name !== "kvm" && first.name !== "tcg")
     throw refused("-machine accel", "only kvm and tcg can be moved");
-  const machinePairs: Pair[] = Object.entries(settings).map(([key, value]) => ({ key, value }));
+  const machinePairs: TextPair[] = Object.entries(settings)
+    // The accelerator's own switch, which tcg does not have.
+    .filter(([key]) => first.name === "kvm" || key !== "kernel-irqchip")
+    .map(([key, value]) => ({ key, value }));
   if (draft.nographic && settings.graphics === undefined)
     machinePairs.push({ key: "graphics", value: "off" });
   return {
@@ -199,6 +223,5 @@ export function machineOf(draft: Draft, system: QemuDefinition["system"], byKvm:
     accel: first.name,
     accelPairs: first.pairs,
     cpu: draft.cpu,
-    ramBytes: draft.ramBytes ?? defaultRamBytes,
   };
 }

@@ -3,33 +3,36 @@
  * affair. Only what the guest was told by QEMU's user network (its addresses) goes with it. Pure.
  */
 import type { Draft, OptionReader } from "./draft.ts";
-import type { NetBackend, Pair } from "./model.ts";
-import { refused, shown } from "./option-syntax.ts";
+import type { NetSource, NetworkPart, TextPair } from "./model.ts";
+import { asText, refused, shown } from "./option-syntax.ts";
+import { readWord } from "./plain-options.ts";
 import { type KeyRules, patterns, Settings } from "./settings.ts";
 
-const { whole, flag, id, word } = patterns;
+const { whole, flag, id, word, text } = patterns;
 
-const backends: Readonly<Record<string, NetBackend>> = {
+/** What each kind of backend is to a card. */
+const backends: Readonly<Record<string, NetSource>> = {
   user: "user",
-  tap: "tap",
-  bridge: "tap",
-  "vhost-user": "tap",
-  "vhost-vdpa": "tap",
-  socket: "plain",
-  stream: "plain",
-  dgram: "plain",
-  vde: "plain",
-  l2tpv3: "plain",
-  netmap: "plain",
-  "af-xdp": "plain",
-  hubport: "plain",
+  tap: "bridge",
+  bridge: "bridge",
+  "vhost-user": "bridge",
+  "vhost-vdpa": "bridge",
+  socket: "other",
+  stream: "other",
+  dgram: "other",
+  vde: "other",
+  l2tpv3: "other",
+  netmap: "other",
+  "af-xdp": "other",
+  // A hub of QEMU's own: what the destination puts behind a card that is cut off.
+  hubport: "none",
 };
 
 const address = /^[\da-fA-F.:]{1,64}(?:\/[\da-fA-F.:]{1,64})?$/;
 const hostName = /^[\w.-]{1,255}$/;
 
 /** What the guest knows of QEMU's user network. */
-const userKeys: KeyRules = {
+export const userKeys: KeyRules = {
   ipv4: flag,
   ipv6: flag,
   net: address,
@@ -45,29 +48,37 @@ const userKeys: KeyRules = {
   domainname: hostName,
 };
 
-const cardKeys: KeyRules = {
+export const cardKeys: KeyRules = {
   mac: /^[\da-fA-F]{1,2}(?::[\da-fA-F]{1,2}){5}$/,
   macaddr: /^[\da-fA-F]{1,2}(?::[\da-fA-F]{1,2}){5}$/,
   addr: word,
   vectors: whole,
 };
-const cardModels =
+export const cardModels =
   /^(?:virtio|virtio-net-pci|virtio-net-device|e1000|e1000e|e1000-82545em|rtl8139|vmxnet3|pcnet|ne2k_pci|usb-net|i8255\w{1,4})$/;
 
-/** What is left of the keys are the source's own affairs, by whatever name, and nobody looks at them. */
-function keptPairs(settings: Settings, backend: NetBackend): Pair[] {
-  if (backend === "user") return settings.kept(userKeys);
-  return [];
-}
+type Behind = Pick<NetworkPart, "source" | "header" | "restricted" | "network">;
 
-function backendOf(settings: Settings): NetBackend {
+/** What is behind the card. What is left of the keys are the source's own affairs, by whatever name. */
+function behindOf(draft: Draft, settings: Settings): Behind {
   const type = settings.need("type", word);
-  const backend = Object.hasOwn(backends, type) ? backends[type] : undefined;
-  if (backend === undefined)
+  const source = Object.hasOwn(backends, type) ? backends[type] : undefined;
+  if (source === undefined)
     throw refused(`${settings.option} ${shown(type)}`, "it is not among what a VM may bring along");
   // A tap device without the header is like any other.
-  if (type === "tap" && settings.flag("vnet_hdr") === false) return "plain";
-  return backend;
+  const header = source === "bridge" && !(type === "tap" && settings.flag("vnet_hdr") === false);
+  const restricted = source === "user" && settings.flag("restrict") === true;
+  return { source, header, restricted, network: draft.networkNumber(networkOf(draft, settings, type)) };
+}
+
+/** Which network it is, by its bridge where one is named (br0 is the helper's own); else it is one by itself. */
+function networkOf(draft: Draft, settings: Settings, type: string): string {
+  const bridge = settings.take("br", text) ?? (type === "bridge" ? "br0" : undefined);
+  return bridge === undefined ? `of part ${draft.parts.length}` : `bridge ${bridge}`;
+}
+
+function keptPairs(settings: Settings, { source }: Behind): TextPair[] {
+  return source === "user" ? asText(settings.kept(userKeys)) : [];
 }
 
 /** What a user network offered of the source's host, or to it, is said to be gone. */
@@ -85,45 +96,43 @@ const readNetdev: OptionReader = (draft, value, option) => {
     json: true,
     repeats: ["hostfwd", "guestfwd", "dnssearch"],
   });
-  const backend = backendOf(settings);
+  const behind = behindOf(draft, settings);
   const own = settings.need("id", id);
   draft.define("netdev", own, option);
   noteSourceServices(draft, settings, `-netdev ${own}`);
-  draft.note(`-netdev ${own}: the network behind the card is the destination's`);
   draft.parts.push({
     kind: "network",
     option: "-netdev",
     id: own,
-    backend,
-    pairs: keptPairs(settings, backend),
+    ...behind,
+    pairs: keptPairs(settings, behind),
   });
 };
 
 const readNic: OptionReader = (draft, value, option) => {
   draft.namesNetwork = true;
   if (value === "none") {
-    draft.plain(option, value);
+    readWord(draft, value, option);
     return;
   }
   const settings = Settings.read(option, value, {
     implied: "type",
     repeats: ["hostfwd", "guestfwd", "dnssearch"],
   });
-  const backend = backendOf(settings);
+  const behind = behindOf(draft, settings);
   const own = settings.take("id", id) ?? null;
   const model = settings.take("model", cardModels);
-  const card = settings.kept(cardKeys);
+  const card = asText(settings.kept(cardKeys));
   noteSourceServices(draft, settings, "-nic");
-  draft.note("-nic: the network behind the card is the destination's");
   draft.parts.push({
     kind: "network",
     option: "-nic",
     id: own,
-    backend,
+    ...behind,
     pairs: [
       ...(model === undefined ? [] : [{ key: "model", value: model }]),
       ...card,
-      ...keptPairs(settings, backend),
+      ...keptPairs(settings, behind),
     ],
   });
 };
@@ -136,7 +145,7 @@ const readNet: OptionReader = (draft, value, option) => {
       "Start the VM with -nic or -netdev instead.",
     );
   draft.namesNetwork = true;
-  draft.plain("-nic", "none");
+  readWord(draft, value, "-nic");
 };
 
 /** Readers of the options that take a value. */

@@ -4,7 +4,7 @@
  */
 import { MigrateError } from "../../../protocol/errors.ts";
 import { printable } from "../../../protocol/printable.ts";
-import type { Pair, Scalar } from "./model.ts";
+import type { Pair, Scalar, TextPair } from "./model.ts";
 
 /** Deepest JSON that any option of ours has, with room. */
 const deepestJson = 4;
@@ -118,6 +118,11 @@ export function escapeCommas(text: string): string {
 export function textOf(value: Scalar): string {
   if (typeof value === "boolean") return value ? "on" : "off";
   return value === null ? "" : String(value);
+}
+
+/** Pairs as they are read from a dotted option. */
+export function asText(pairs: readonly Pair[]): TextPair[] {
+  return pairs.map(({ key, value }) => ({ key, value: textOf(value) }));
 }
 
 /** The value of a key as text; undefined if it is not there. */

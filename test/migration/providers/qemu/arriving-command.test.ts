@@ -10,7 +10,10 @@ import {
 } from "../../../../src/migration/providers/qemu/arriving-command.ts";
 import { which } from "../../../../src/platform/host.ts";
 import type { Offer, OfferedFile, OfferedMachine } from "../../../../src/protocol/offer.ts";
+import { parseDefinition } from "../../../../src/vm/qemu/definition/definition.ts";
+import { ramOf } from "../../../../src/vm/qemu/definition/machine.ts";
 import { RunFolder } from "../../../../src/vm/qemu/run-folder.ts";
+import { wireModelOf } from "../../../support/guests/qemu-place.ts";
 import { refusalOf } from "../../../support/system/refusals.ts";
 
 const program = "qemu-system-x86_64";
@@ -24,7 +27,7 @@ const mirrored = (name: string, format: "raw" | "qcow2" = "raw") => ({
   ...{ name, format, bytes: 4096, allocatedBytes: 0 },
 });
 const machineOf = (words: string[], change: Partial<OfferedMachine> = {}): OfferedMachine => ({
-  ...{ live: false, words: [program, ...words], disks: [], channels: 0, patienceMs: 1000 },
+  ...{ live: false, definition: wireModelOf([program, ...words]), disks: [], channels: 0, patienceMs: 1000 },
   ...change,
 });
 
@@ -46,7 +49,7 @@ describe("an offer of a running VM is taken", () => {
   test("stopped, with its disks and its images among the files, in the words' order", () => {
     const words = [...drive("a"), "-kernel", "/boot/k", ...drive("b", ",readonly=on")];
     const files = [file("disk", "a"), file("boot", "k"), file("boot", "b")];
-    expect(checkMachine(offer(words, files), policy).ramBytes).toBe(128 * 2 ** 20);
+    expect(ramOf(checkMachine(offer(words, files), policy))).toBe(128 * 2 ** 20);
   });
 
   test("live, with its disks mirrored and what is only read among the files", () => {
@@ -58,7 +61,7 @@ describe("an offer of a running VM is taken", () => {
 
 test("the network of this host is QEMU's own business for its user network and its helper alone", () => {
   const networkOf = (words: string[], net: QemuPolicy["net"]) =>
-    commandLineOf(machineOf([...drive("a"), ...words]), { ...policy, net }, run).network;
+    commandLineOf(parseDefinition([program, ...drive("a"), ...words]), { ...policy, net }, run).network;
   const user = { kind: "user" } as const;
   expect(networkOf(["-nic", "user"], user)).toBe("host");
   expect(networkOf([], user)).toBe("host");
@@ -110,7 +113,8 @@ describe("an offer of a running VM is refused", () => {
 });
 
 describe("the command line", () => {
-  const wordsFor = (...words: string[]) => commandLineOf(machineOf(words), policy, run).argv;
+  const wordsFor = (...words: string[]) =>
+    commandLineOf(parseDefinition([program, ...words]), policy, run).argv;
   /** Paths of sockets and logs that the command line makes QEMU open in the run folder. */
   const opened = (words: readonly string[]) =>
     words.flatMap((word) =>
@@ -160,7 +164,7 @@ describe("the command line", () => {
       ...["-blockdev", "driver=qcow2,node-name=mine,file.driver=file,file.filename=/b"],
       ...drive("c", ",readonly=on"),
     ];
-    expect(commandLineOf(machineOf(words), policy, run)).toMatchObject({
+    expect(commandLineOf(parseDefinition([program, ...words]), policy, run)).toMatchObject({
       nodes: ["migrate-disk-0", "mine"],
       network: "none",
       bridges: [],

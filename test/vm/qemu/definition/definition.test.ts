@@ -5,6 +5,7 @@ import {
   parseDefinition,
   type QemuDefinition,
 } from "../../../../src/vm/qemu/definition/definition.ts";
+import { hasDefaultNic } from "../../../../src/vm/qemu/definition/model.ts";
 import { q35InJson, virtioPc } from "../../../support/guests/typical-vms.ts";
 
 const parse = (...words: string[]): QemuDefinition => parseDefinition(["qemu-system-x86_64", ...words]);
@@ -18,12 +19,11 @@ test("a typical VM is understood", () => {
     system: "x86_64",
     accel: "tcg",
     machine: "pc",
-    cpu: "qemu64,+ssse3",
+    cpu: { model: "qemu64", features: ["+ssse3"] },
     ramBytes: 64 * 2 ** 20,
     hasTpm: false,
     tpmSocket: null,
     noDefaults: true,
-    defaultNic: false,
   });
   expect(definition.files).toEqual([
     {
@@ -46,9 +46,9 @@ test("block nodes in JSON keep their names, and what is read-only is no disk", (
     parse(...q35InJson.words).files.map(({ kind, name, node, drive }) => [kind, name, node, drive]),
   ).toEqual([
     ["boot", "bios.bin", null, "code"],
+    ["disk", "vars.fd", "vars", "vars"],
     ["disk", "b.qcow2", "f2", "f2"],
     ["disk", "a.raw", "f3", "f3"],
-    ["disk", "vars.fd", "vars", "vars"],
   ]);
 });
 
@@ -130,10 +130,10 @@ test("a TPM is on the socket that its character device names, wherever that stan
 });
 
 test("what QEMU adds by itself is known", () => {
-  expect(parse()).toMatchObject({ noDefaults: false, defaultNic: true });
-  expect(parse("-nodefaults")).toMatchObject({ noDefaults: true, defaultNic: false });
-  expect(parse("-nic", "none").defaultNic).toBe(false);
-  expect(parse("-netdev", "user,id=n").defaultNic).toBe(false);
+  expect(hasDefaultNic(parse())).toBe(true);
+  for (const words of [["-nodefaults"], ["-nic", "none"], ["-netdev", "user,id=n"]]) {
+    expect(hasDefaultNic(parse(...words))).toBe(false);
+  }
   const serials = (...words: string[]) =>
     parse(...words).parts.filter(({ kind }) => kind === "serial").length;
   expect(serials("-nographic")).toBe(1);

@@ -1,0 +1,61 @@
+/** `migrate start`: starts a VM that arrived on this host and whose QEMU has ended. */
+import { join } from "node:path";
+import { startVm } from "../migration/operator/start.ts";
+import { checkVmName } from "../protocol/names.ts";
+import { Confinement } from "../vm/confinement/confinement.ts";
+import { usageErrors } from "./cli/arguments.ts";
+import { homeOf } from "./cli/context.ts";
+import { defineCommand } from "./cli/define-command.ts";
+import { netPolicyAbout, netPolicyForm, parseNetPolicy } from "./cli/net-policy.ts";
+import { optional, toggle, withDefault } from "./cli/option.ts";
+import { parseUserRange } from "./cli/user-range.ts";
+
+const name = "migrate start";
+
+export default defineCommand({
+  name,
+  summary: "start a VM that arrived here while it ran, once its QEMU has ended",
+  about:
+    "Starts a QEMU from the definition in the VM's vm.json, as its arrival did: with the memory, processor, devices and MAC addresses that it had, its files in its folder, sockets in MIGRATE_HOME/run/NAME. It boots. A VM that runs already stays as it is. Refused is one that another host owns, that is being sent, or that another program has.",
+  positionals: {
+    names: ["NAME"],
+    least: 1,
+    about: ["Name of a VM in the store; without --store, the VM's folder"],
+  },
+  options: {
+    store: optional("DIR", "The folder of migrate serve in which the VM lies"),
+    net: withDefault(
+      netPolicyForm,
+      `What is behind the VM's network cards, ${netPolicyAbout}`,
+      "none",
+      parseNetPolicy,
+    ),
+    allowTcg: toggle("A VM that ran with KVM may run without it, slowly"),
+    vmUsers: optional(
+      "FIRST-LAST|off",
+      "As root: the users of which one runs the VM (default: 1900000000-1900065535)",
+      parseUserRange,
+    ),
+  },
+  examples: [
+    [`${name} web1 --store /var/lib/vms`, "start web1 again, cut off from all networks"],
+    [`${name} /var/lib/vms/web1 --net bridge:br0`, "and with its card on a bridge"],
+  ],
+  async run({ options, positionals, world, reporter }) {
+    const [given = ""] = positionals;
+    const wrong = options.store === undefined ? null : checkVmName(given);
+    if (wrong !== null) throw usageErrors(name)(`NAME: ${wrong}`);
+    const folder = options.store === undefined ? given : join(options.store, given);
+    const { net, allowTcg } = options;
+    const confinement = await Confinement.find({ self: world.self, users: options.vmUsers });
+    const vm = await startVm({ home: homeOf(world), folder, policy: { net, allowTcg, confinement } });
+    const { qmpPath, process, wasThere, notes } = vm;
+    for (const message of wasThere ? [] : confinement.lacks) reporter.observer({ event: "warning", message });
+    for (const note of wasThere ? [] : notes) reporter.observer({ event: "notice", message: note });
+    reporter.result(
+      { event: "started", name: vm.name, qmp: qmpPath, pid: process.pid, wasThere },
+      `${vm.name} runs${wasThere ? " already" : ""}. QMP answers at ${qmpPath}`,
+    );
+    return undefined;
+  },
+});

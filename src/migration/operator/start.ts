@@ -1,0 +1,117 @@
+/**
+ * `migrate start`: starts a VM that lies on this host, from the definition in its vm.json, once it is certain that
+ * it is this host's and that nobody else has it.
+ */
+import { realpathSync } from "node:fs";
+import { basename, join } from "node:path";
+import { openHome } from "../../home/home.ts";
+import { MigrateError } from "../../protocol/errors.ts";
+import { manifestName } from "../../protocol/names.ts";
+import { fileIdentity } from "../../vm/folder/file-identity.ts";
+import { type Manifest, readManifest } from "../../vm/folder/manifest.ts";
+import { releaseMark } from "../../vm/folder/release-mark.ts";
+import { Journal, type SessionRecord } from "../journal/journal.ts";
+import { destinationMayRun } from "../ownership/owner.ts";
+import type { DestinationRecord } from "../ownership/records.ts";
+import { providerOf } from "../providers/providers.ts";
+import type { QemuPolicy } from "../providers/qemu/arriving-command.ts";
+import { type BootedVm, bootVm } from "../providers/qemu/booting/boot-vm.ts";
+import { lyingVm } from "../providers/qemu/booting/lying-vm.ts";
+
+export interface StartOptions {
+  home: string;
+  /** The VM's folder. */
+  folder: string;
+  policy: QemuPolicy;
+}
+
+/**
+ * Starts the VM, or finds that it runs. Throws MigrateError: "vm-invalid" if its folder does not say what it is,
+ * "not-owner" or "in-doubt" if it is not this host's, "vm-busy" if it is being sent, and as `bootVm` does.
+ */
+export async function startVm({
+  home: path,
+  folder: given,
+  policy,
+}: StartOptions): Promise<BootedVm & { name: string }> {
+  const home = openHome(path);
+  const folder = folderOf(given);
+  const manifest = readManifest(join(folder, manifestName));
+  const vm = lyingVm(folder, manifest);
+  const { name } = manifest;
+  requireOwner(manifest, vm.files);
+  const journal = Journal.open(home);
+  try {
+    requireOurs(journal, manifest, vm.files);
+  } finally {
+    journal.close();
+  }
+  return { name, ...(await bootVm({ home, name, folder, definition: vm.definition, policy })) };
+}
+
+function folderOf(given: string): string {
+  try {
+    return realpathSync(given);
+  } catch (cause) {
+    const why = (cause as { code?: unknown }).code === "ENOENT" ? "is not there" : "cannot be looked at";
+    throw new MigrateError("vm-invalid", `${given} ${why}`, {
+      hint: "migrate ls --store DIR shows the VMs that lie in a store",
+      cause,
+    });
+  }
+}
+
+/** By what lies here: vm.json, and the marks of a release. */
+function requireOwner({ name, ownership }: Manifest, files: readonly string[]): void {
+  if (ownership?.state !== "owner") {
+    throw new MigrateError("not-owner", `vm.json does not say that this host owns ${name}`, {
+      hint: "a copy stands beside a VM that runs elsewhere: start it by hand, under another name",
+    });
+  }
+  for (const path of files) {
+    const mark = releaseMark(path);
+    if (mark === null) continue;
+    throw new MigrateError(
+      "not-owner",
+      `${basename(path)} of ${name} says that it was released to ${mark.to}`,
+      {
+        hint: `ask there (session ${mark.session.slice(0, 12)}); if it does not have the VM and never will, take the mark off with: setfattr -x user.migrate.released FILE`,
+      },
+    );
+  }
+}
+
+/** By the journal: its coming has ended, and it is not going. */
+function requireOurs(journal: Journal, { name, ownership }: Manifest, files: readonly string[]): void {
+  const came = journal.find(ownership!.session);
+  if (came?.side === "destination" && !isOver(came)) {
+    throw new MigrateError(
+      "in-doubt",
+      `the move of ${name} to this host has not ended: it is ${came.state}`,
+      {
+        hint: `run migrate serve until it has, or migrate resolve ${came.session.slice(0, 12)}`,
+      },
+    );
+  }
+  const identities = new Set(files.map(fileIdentity));
+  const isIts = (record: SessionRecord) =>
+    record.mode === "move" &&
+    providerOf(record)
+      .ownFiles(record)
+      .some(({ identity }) => identities.has(identity));
+  const going = journal.all("source").find((record) => isIts(record) && record.state !== "cancelled");
+  if (going === undefined) return;
+  const session = going.session.slice(0, 12);
+  if (going.state === "sending") {
+    throw new MigrateError("vm-busy", `${name} is being sent to ${going.address}`, {
+      hint: `migrate resolve ${session} --cancel gives that up`,
+    });
+  }
+  throw new MigrateError("not-owner", `${name} was moved to ${going.address}`, {
+    hint: `see migrate history; session ${session}`,
+  });
+}
+
+function isOver({ state, mode, endedAtMs }: SessionRecord): boolean {
+  return endedAtMs !== null && destinationMayRun(state as DestinationRecord, mode);
+}

@@ -1,0 +1,197 @@
+/**
+ * Starting a VM that lies on this host, from its definition: in a run folder as one that arrives has, so that
+ * whatever finds such a VM (`migrate ls`, `send`) finds this one too.
+ */
+import { randomBytes } from "node:crypto";
+import { closeSync, mkdirSync, openSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { tryFlock } from "../../../../platform/locks.ts";
+import { argumentsOf, isRunning, type ProcessId } from "../../../../platform/process-id.ts";
+import { MigrateError } from "../../../../protocol/errors.ts";
+import { isEntering } from "../../../../vm/confinement/confinement.ts";
+import { openTaps } from "../../../../vm/confinement/taps.ts";
+import { tpmFolder } from "../../../../vm/folder/manifest.ts";
+import { endDaemon } from "../../../../vm/qemu/daemon.ts";
+import { cardOutcomes, networkNotes } from "../../../../vm/qemu/definition/command-line.ts";
+import type { VmModel } from "../../../../vm/qemu/definition/definition.ts";
+import { checkHostRoom, hostRoom } from "../../../../vm/qemu/host-room.ts";
+import { type HostVm, hostVms } from "../../../../vm/qemu/host-vms.ts";
+import { connectTo, startQemu } from "../../../../vm/qemu/launch.ts";
+import { resumeGuest } from "../../../../vm/qemu/outgoing/resume-guest.ts";
+import { qmpFailure } from "../../../../vm/qemu/qmp/qmp-error.ts";
+import { qmpSocketName, RunFolder } from "../../../../vm/qemu/run-folder.ts";
+import { endSwtpm, startSwtpm, swtpmOf, tpmSocketName } from "../../../../vm/qemu/swtpm.ts";
+import { endLimits, filesOf, VmPrograms } from "../../../../vm/qemu/vm-programs.ts";
+import {
+  commandLineOf,
+  firstTap,
+  type QemuPolicy,
+  requirePrograms,
+  spareQmpName,
+  vmLinkName,
+} from "../arriving-command.ts";
+import { runsFrom } from "./runs-from.ts";
+
+/** How long a QEMU that an earlier start began may take to answer, in milliseconds. */
+const answerMs = 15_000;
+const pollMs = 20;
+
+export interface BootOptions {
+  home: string;
+  name: string;
+  /** The VM's folder, absolute, with all links resolved. */
+  folder: string;
+  definition: VmModel;
+  policy: QemuPolicy;
+}
+
+export interface BootedVm {
+  /** Path of its QMP socket. */
+  qmpPath: string;
+  process: ProcessId;
+  /** It was there before: nothing was started. */
+  wasThere: boolean;
+  /** Sentences on what is behind its network cards. */
+  notes: readonly string[];
+}
+
+/**
+ * Starts the VM; one that runs from this folder already stays as it is. What an earlier call that was killed left
+ * behind is ended first. Throws MigrateError: "vm-running" if another program has the VM, "name-taken" if another VM
+ * runs under its name, "vm-busy" if another process starts it, "policy" if this host cannot be what it needs, and
+ * "qemu-failed"; nothing is left running then.
+ */
+export async function bootVm(options: BootOptions): Promise<BootedVm> {
+  const { home, name, folder, definition, policy } = options;
+  const run = RunFolder.at(home, name);
+  const unlock = lockRun(run, name);
+  try {
+    const notes = networkNotes(definition, cardOutcomes(definition, policy.net), "here");
+    const there = await endLeftOver(run, folder, name);
+    if (there !== null) return { qmpPath: there.qmpPath, process: there.process, wasThere: true, notes };
+    refuseOthers(folder);
+    requirePrograms(definition, []);
+    checkHostRoom(definition, hostRoom(), "this host");
+    const process = await boot(options, run);
+    return { qmpPath: run.socket(qmpSocketName), process, wasThere: false, notes };
+  } finally {
+    unlock();
+  }
+}
+
+async function boot({ folder, definition, policy }: BootOptions, run: RunFolder): Promise<ProcessId> {
+  const { argv, hasTpm, network, bridges } = commandLineOf(definition, policy, run, "boots");
+  const id = randomBytes(16).toString("hex");
+  run.make(id);
+  try {
+    run.link(vmLinkName, folder);
+    const house = { run, folder, finalFolder: folder, stores: [dirname(folder)], id };
+    const programs = new VmPrograms(policy.confinement, house);
+    programs.limit(definition);
+    if (hasTpm) programs.giveTpm();
+    programs.giveFiles(filesOf(definition));
+    if (hasTpm) {
+      const stateFolder = join(folder, tpmFolder);
+      await startSwtpm({ stateFolder, run, confined: (words) => programs.swtpm(words) });
+    }
+    const kept = bridges.map((_, n) => firstTap + n);
+    const command = programs.qemu(argv, filesOf(definition), { network, kept });
+    const taps = openTaps(bridges);
+    const qemu = await startQemu(command, run, { descriptors: taps }).finally(() => taps.map(closeSync));
+    try {
+      programs.pin([qmpSocketName, spareQmpName].map((name) => run.socket(name)));
+      const answer = await resumeGuest(qemu.qmp);
+      if (answer.outcome === "refused") throw answer.why;
+    } catch (thrown) {
+      await qemu.kill();
+      throw thrown;
+    }
+    qemu.qmp.close();
+    return qemu.process;
+  } catch (thrown) {
+    const swtpm = run.noted()?.swtpm;
+    if (swtpm) await endSwtpm(swtpm);
+    endLimits(id);
+    run.remove();
+    throw here(qmpFailure(thrown, "destination"));
+  }
+}
+
+/** The error without a side: there is one host alone. */
+function here(error: MigrateError): MigrateError {
+  return new MigrateError(error.code, error.message, { hint: error.hint, cause: error });
+}
+
+/** Only one process at a time starts the VM; the kernel keeps the lock as long as it lives (flock(2)). */
+function lockRun(run: RunFolder, name: string): () => void {
+  const folder = dirname(run.path);
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  // No VM's name begins with a point.
+  const fd = openSync(join(folder, `.${name}.lock`), "a", 0o600);
+  if (tryFlock(fd)) return () => closeSync(fd);
+  closeSync(fd);
+  throw new MigrateError("vm-busy", `${name} is being started by another process`, {
+    hint: "wait for that one; migrate ls shows what runs",
+  });
+}
+
+/**
+ * Ends what an earlier start that was killed left behind: a QEMU that was never told to run, an swtpm without one.
+ * Returns the VM if it is there; null if there is nothing any more.
+ */
+async function endLeftOver(run: RunFolder, folder: string, name: string): Promise<HostVm | null> {
+  await entered(run);
+  const ours = hostVms().filter(({ qmpPath }) => dirname(qmpPath) === run.path);
+  for (const vm of ours) {
+    const status = await statusOf(vm, run);
+    if (status === null) continue;
+    if (status === "prelaunch") await endDaemon(vm.process);
+    else if (runsFrom(vm, folder)) return vm;
+    else {
+      throw new MigrateError("name-taken", `a VM called ${name} runs on this host already`, {
+        hint: `its QMP socket is ${vm.qmpPath}`,
+      });
+    }
+  }
+  const swtpm = swtpmOf(run.socket(tpmSocketName));
+  if (swtpm !== null) await endSwtpm(swtpm.process);
+  return null;
+}
+
+/** Waits until the programs of an earlier start are what they were started to be: each gives up its rights first. */
+async function entered(run: RunFolder): Promise<void> {
+  const { qemu = null, swtpm = null } = run.noted() ?? {};
+  const lateAtMs = performance.now() + answerMs;
+  for (const process of [qemu, swtpm]) {
+    if (process === null) continue;
+    while (isRunning(process) && isEntering(argumentsOf(process.pid) ?? [])) {
+      if (performance.now() > lateAtMs) await endDaemon(process);
+      else await Bun.sleep(pollMs);
+    }
+  }
+}
+
+/** What QEMU says of its VM, once it answers; null if it ends. Asked on the socket that no serve holds. */
+async function statusOf({ process }: HostVm, run: RunFolder): Promise<string | null> {
+  for (const lateAtMs = performance.now() + answerMs; isRunning(process); await Bun.sleep(pollMs)) {
+    try {
+      using qmp = await connectTo(process, run.socket(spareQmpName));
+      return (await qmp.execute<{ status: string }>("query-status")).status;
+    } catch (cause) {
+      // Not there yet, or about to end.
+      if (performance.now() < lateAtMs) continue;
+      const said = `a QEMU of this VM runs (process ${process.pid}) and does not answer`;
+      throw new MigrateError("vm-running", said, { hint: "end it, and start the VM again", cause });
+    }
+  }
+  return null;
+}
+
+/** Throws MigrateError "vm-running" if a QEMU of anybody else's has a disk of the VM. */
+function refuseOthers(folder: string): void {
+  const other = hostVms().find((vm) => runsFrom(vm, folder));
+  if (other === undefined) return;
+  throw new MigrateError("vm-running", `the VM runs already: process ${other.process.pid} has its disks`, {
+    hint: `its QMP socket is ${other.qmpPath}`,
+  });
+}
