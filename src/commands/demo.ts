@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { MigrationEvent } from "../migration/report/events.ts";
-import { allocatedBytes, freeBytes } from "../platform/filesystem.ts";
+import { allocatedBytes, freeBytes } from "../platform/files/filesystem.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { formatBytes, formatBytesExactly, formatDuration, formatRate } from "../terminal/format.ts";
 import type { Reporter } from "../terminal/reporter.ts";

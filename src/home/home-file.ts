@@ -18,8 +18,8 @@ import {
   writeFileSync,
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { tryFlock } from "../platform/locks.ts";
-import { syncFolder } from "../platform/rename.ts";
+import { tryFlock } from "../platform/files/locks.ts";
+import { syncFolder } from "../platform/files/rename.ts";
 import { MigrateError } from "../protocol/errors.ts";
 
 /** No file in the home that is read whole is longer than this. */

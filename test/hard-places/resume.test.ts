@@ -16,7 +16,7 @@ import {
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
-import { punchHole } from "../../src/platform/holes.ts";
+import { punchHole } from "../../src/platform/files/holes.ts";
 import type { FrameName } from "../../src/protocol/frames.ts";
 import { chunkLength } from "../../src/protocol/limits.ts";
 import { hashOf, overwrite, randomStream, type SmallVm } from "../support/files/small-vm.ts";

@@ -5,7 +5,7 @@
 import { existsSync, lstatSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { Journal } from "../../migration/journal/journal.ts";
-import { statBlockBytes } from "../../platform/filesystem.ts";
+import { statBlockBytes } from "../../platform/files/filesystem.ts";
 
 /** `send` puts the session behind it where the name is taken (migration/providers/files/retire.ts). */
 const keptName = /\.migrated(?:-[0-9a-f]{8})?$/;

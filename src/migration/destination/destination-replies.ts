@@ -2,6 +2,7 @@
 import type { ControlLink } from "../../channel/control-link.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import type { SessionRecord } from "../journal/journal.ts";
+import { isJournalFull } from "../journal/journal.ts";
 import type { DestinationAction } from "../ownership/destination-machine.ts";
 
 /** The session has ended, so this token admits no lane. */
@@ -60,4 +61,15 @@ export const doneBefore: ReadonlySet<DestinationAction> = new Set([
 /** The warning about a session whose record is older than what the store and the programs show. */
 export function doubtOf({ name, state, session }: SessionRecord): string {
   return `${name} is ${state} in the journal, but it was published or runs here: the journal is older than that. Nothing of it is touched; look, then say migrate resolve ${session.slice(0, 12)} --owner destination`;
+}
+
+/**
+ * To the source, a journal that cannot be written is the same as a store that cannot: no fault of its own.
+ */
+export function forSource(error: MigrateError): MigrateError {
+  if (error.code !== "home-unusable") return error;
+  const [code, what] = isJournalFull(error)
+    ? (["no-room", "the destination's disk is full"] as const)
+    : (["store-failed", "the destination cannot write its journal"] as const);
+  return new MigrateError(code, what, { side: "destination", cause: error });
 }

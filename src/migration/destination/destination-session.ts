@@ -2,7 +2,6 @@
  * One session on the destination: carries out what its machine (ownership/destination-machine.ts) decides,
  * one event at a time, and one durable step after the other.
  */
-import { join } from "node:path";
 import type { ControlLink } from "../../channel/control-link.ts";
 import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
 import type { MessageBody } from "../../protocol/messages.ts";
@@ -12,7 +11,6 @@ import type { FromDoor } from "../../transfer/doors/door-messages.ts";
 import { laneRefused } from "../../transfer/doors/lane-refusal.ts";
 import type { LaneGrant } from "../../transfer/landing/lane-grant.ts";
 import { isStaged } from "../../vm/folder/staging.ts";
-import type { EndedSession } from "../journal/ended-sessions.ts";
 import type { SessionRecord } from "../journal/journal.ts";
 import { recordOfOffer } from "../journal/offer-record.ts";
 import { patiently } from "../journal/patience.ts";
@@ -24,19 +22,17 @@ import {
   type DestinationState,
   destinationStep,
 } from "../ownership/destination-machine.ts";
-import type { DestinationRecord } from "../ownership/records.ts";
-import { nothingThere } from "../ownership/witness.ts";
-import { NeverRan } from "../providers/never-ran.ts";
+import { givenBack, NeverRan } from "../providers/never-ran.ts";
 import { roomOf } from "../providers/provider.ts";
 import { offeredProvider, providerOf } from "../providers/providers.ts";
 import { reportOf } from "../report/report.ts";
 import { doneBefore, doubtOf, reply } from "./destination-replies.ts";
-import { checkNameFree, checkNewOffer, checkRepeatedOffer, partsOf } from "./offer-check.ts";
+import { checkNameFree, checkNewOffer, partsOf, sizesOfRepeated } from "./offer-check.ts";
 import { SessionLease } from "./peers/leases.ts";
 import type { PromisedRoom } from "./peers/promised-room.ts";
-import { isPublishedBy } from "./published-manifest.ts";
 import type { PublishedSessions } from "./published-sessions.ts";
 import { ReceivedVm, type ReceivedVmContext } from "./received-vm.ts";
+import { endedSession, stateOfRecord, stateWithoutRecord } from "./session-state.ts";
 
 /** A longer timer, in milliseconds, would fire at once. */
 const mostTimerMs = 2 ** 31 - 1;
@@ -82,12 +78,6 @@ export class DestinationSession {
     return this.#writer.record;
   }
 
-  /** What is left of a session that is over and has no record any more; null for anybody but its source. */
-  #ended(peer: string): EndedSession | null {
-    const ended = this.#context.journal.findEnded(this.session);
-    return ended?.peer === peer ? ended : null;
-  }
-
   /** The streams of a running VM, once its QEMU waits for them. */
   get streams(): ArrivingStreams | undefined {
     return this.#received?.streams;
@@ -119,54 +109,27 @@ export class DestinationSession {
       await this.#carryOut(state, { type: "request", request }, asker, body);
     } catch (thrown) {
       if (!(thrown instanceof NeverRan)) throw thrown;
-      this.#context.observe({
-        event: "warning",
-        message: `${this.record!.name}: ${thrown.message}; it is the source's again`,
-      });
+      this.#tell("warning", `${this.record!.name}: ${thrown.message}; it is the source's again`);
       await this.#carryOut(await this.#state(state.mode), { type: "never-ran" }, asker, body);
     }
   }
 
   /** Checks a repeated offer, and takes from it what may have changed. Throws MigrateError. */
   #again(record: SessionRecord, offer: Offer): void {
-    const provider = providerOf(record);
     const { policy, store, room } = this.#context;
-    const promisedBytes = room.owedToOthers(this.session);
-    const check = () => provider.check(offer, policy);
     const takenBytes = () => this.#vm().files.staging.allocatedBytes();
-    const isOpen = record.state === "receiving" || record.state === "ready";
-    const sameKept = provider.sameKept(record, offer);
-    const hasGrown = checkRepeatedOffer(record, offer, { sameKept, check, takenBytes, promisedBytes, store });
-    if (!hasGrown || !isOpen) return;
-    const files = record.files.map((file, i) => ({ ...file, bytes: offer.files[i]!.bytes }));
-    this.#writer.write("sizes", { files, bytes: check().bytes });
+    const promisedBytes = room.owedToOthers(this.session);
+    const sizes = sizesOfRepeated(record, offer, { policy, store, takenBytes, promisedBytes });
+    if (sizes === null) return;
+    this.#writer.write("sizes", sizes);
     this.#received?.grow(this.record!);
   }
 
-  /**
-   * What there is of the session: its record, what the store says, and what runs. Without a record, `mode` is
-   * that of the request, and `peer` who makes it.
-   */
+  /** Without a record, `mode` is that of the request, and `peer` who makes it. */
   async #state(mode: SessionRecord["mode"], peer = ""): Promise<DestinationState> {
     const record = this.record;
-    const ended = record === null ? this.#ended(peer) : null;
-    if (ended !== null)
-      return { record: ended.state, mode: ended.mode, witness: nothingThere, program: "files" };
-    if (record === null) {
-      const published = this.#context.published.has(this.session, peer);
-      return { record: "none", mode, witness: { published, runs: false }, program: "files" };
-    }
-    const resident = providerOf(record).resident(record, this.#context.home);
-    // A process that started the program which holds the VM knows that it waits; to ask it would add to the
-    // downtime.
-    const runs = this.#received?.isSure === true ? false : await resident.runs();
-    const folder = join(record.store ?? this.#context.store, record.name);
-    return {
-      record: record.state as DestinationRecord,
-      mode: record.mode,
-      witness: { published: isPublishedBy(folder, this.session), runs },
-      program: resident.program,
-    };
+    if (record === null) return stateWithoutRecord(this.session, { mode, peer }, this.#context);
+    return await stateOfRecord(record, this.#received?.isSure === true, this.#context);
   }
 
   /** Passes an event to the machine, and carries out the actions. Returns them. */
@@ -181,8 +144,8 @@ export class DestinationSession {
     const isForgotten = this.record === null && state.record !== "none";
     this.#writer.begin(state.record);
     this.#isOwnedNow = false;
-    const isOver = () => asker?.link.closed === true;
-    const waits = { isOver, waiting: (message: string) => this.#tell("warning", message) };
+    const waiting = (message: string) => this.#tell("warning", message);
+    const waits = { isOver: () => asker?.link.closed === true, waiting };
     try {
       for (const action of actions) {
         if (isForgotten && doneBefore.has(action)) continue;
@@ -198,7 +161,8 @@ export class DestinationSession {
   }
 
   async #perform(action: DestinationAction, asker: Asker | undefined, body: unknown): Promise<void> {
-    const state = this.record?.state ?? (asker && this.#ended(asker.peer)?.state) ?? "none";
+    const state =
+      this.record?.state ?? (asker && endedSession(this.session, asker.peer, this.#context)?.state) ?? "none";
     if (asker && reply(action, asker.link, state)) return;
     const { name = "" } = this.record ?? {};
     switch (action) {
@@ -431,10 +395,4 @@ export class DestinationSession {
       arrived: (bytes) => this.#arrived(bytes),
     });
   }
-}
-
-/** Throws NeverRan if files that were sealed are gone before the VM could run: the source still has them. */
-function givenBack(thrown: unknown): never {
-  const { code, message } = asMigrateError(thrown);
-  throw code === "store-failed" ? new NeverRan(message, thrown, code) : thrown;
 }

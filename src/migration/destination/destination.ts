@@ -11,9 +11,9 @@ import type { DoorPool } from "../../transfer/doors/door-pool.ts";
 import { laneRefused } from "../../transfer/doors/lane-refusal.ts";
 import { storeFailure } from "../../transfer/landing/store-failure.ts";
 import { isStaged } from "../../vm/folder/staging.ts";
-import { isJournalFull } from "../journal/journal.ts";
 import { patiently } from "../journal/patience.ts";
 import type { DestinationRequest } from "../ownership/destination-machine.ts";
+import { forSource } from "./destination-replies.ts";
 import { type Asker, DestinationSession, type SessionContext } from "./destination-session.ts";
 import { answerInquiry } from "./inquiry.ts";
 import type { Measuring } from "./measuring.ts";
@@ -45,7 +45,7 @@ const requestByMessage: Partial<Record<Message["name"], DestinationRequest>> = {
   cancel: "cancel",
 };
 
-/** For how many sessions the newest connection is remembered outside of the journal. */
+/** Sessions whose newest connection is remembered outside of the journal. */
 const mostRemembered = 4096;
 
 export class Destination {
@@ -389,15 +389,4 @@ function unknownSession(): MigrateError {
   return new MigrateError("unknown-session", "the destination has no record of this session", {
     side: "destination",
   });
-}
-
-/**
- * To the source, a journal that cannot be written is the same as a store that cannot: no fault of its own.
- */
-function forSource(error: MigrateError): MigrateError {
-  if (error.code !== "home-unusable") return error;
-  const [code, what] = isJournalFull(error)
-    ? (["no-room", "the destination's disk is full"] as const)
-    : (["store-failed", "the destination cannot write its journal"] as const);
-  return new MigrateError(code, what, { side: "destination", cause: error });
 }

@@ -1,11 +1,12 @@
 /** Checks an offer against the destination's own rules, before anything is made for it. */
 import { lstatSync } from "node:fs";
 import { join } from "node:path";
-import { freeBytes, mostNameBytes } from "../../platform/filesystem.ts";
+import { freeBytes, mostNameBytes } from "../../platform/files/filesystem.ts";
 import { type ErrorCode, MigrateError } from "../../protocol/errors.ts";
 import { type Offer, providerName } from "../../protocol/offer.ts";
 import type { Journal, SessionRecord } from "../journal/journal.ts";
-import { type CheckedOffer, roomOf, type StoredPart } from "../providers/provider.ts";
+import { type CheckedOffer, type LandingPolicy, roomOf, type StoredPart } from "../providers/provider.ts";
+import { providerOf } from "../providers/providers.ts";
 import { sessionShare } from "./peers/peer-share.ts";
 
 const refusal = (code: ErrorCode, message: string) =>
@@ -98,29 +99,26 @@ export function checkNameFree(store: string, name: string): void {
   }
 }
 
+export interface RepeatedOfferContext {
+  policy: LandingPolicy;
+  store: string;
+  /** Bytes that the session's files take already. */
+  takenBytes: () => number;
+  /** Room that is promised to other sessions, in bytes. */
+  promisedBytes: number;
+}
+
 /**
- * Checks a session's repeated offer. Returns true if it is the same but for disks that are longer than they were
- * (SPEC.md, VM-9); `sameKept` tells whether the rest is, `takenBytes` what the session's files take already, and
- * `promisedBytes` are other sessions'.
- * Throws MigrateError "policy" if it is not about the same VM, "no-room", and what `check` throws.
+ * Checks a session's repeated offer. Returns the sizes of its files if disks are longer than they were (SPEC.md, VM-9),
+ * and null if it is the same as before. Throws MigrateError "policy" if it is not about the same VM, "no-room", and
+ * what the provider throws.
  */
-export function checkRepeatedOffer(
+export function sizesOfRepeated(
   record: SessionRecord,
   offer: Offer,
-  {
-    sameKept,
-    check,
-    takenBytes,
-    promisedBytes,
-    store,
-  }: {
-    sameKept: boolean;
-    check: () => CheckedOffer;
-    takenBytes: () => number;
-    promisedBytes: number;
-    store: string;
-  },
-): boolean {
+  { policy, store, takenBytes, promisedBytes }: RepeatedOfferContext,
+): Pick<SessionRecord, "files" | "bytes"> | null {
+  const provider = providerOf(record);
   const files = (list: readonly { kind: string; name: string; format?: unknown }[]) =>
     JSON.stringify(list.map(({ kind, name, format }) => [kind, name, format]));
   const grown = offer.files.filter(({ bytes }, i) => bytes !== record.files[i]?.bytes);
@@ -131,15 +129,17 @@ export function checkRepeatedOffer(
     files(record.files) !== files(offer.files) ||
     record.provider !== providerName(offer) ||
     record.release !== (offer.release ?? null) ||
-    !sameKept ||
+    !provider.sameKept(record, offer) ||
     // Only QEMU makes a file longer, and only that of a disk.
     grown.some(({ kind }) => kind !== "disk" || offer.machine === undefined) ||
     record.files.some(({ bytes }, i) => offer.files[i]!.bytes < bytes)
   ) {
     throw refusal("policy", "the session was begun with other files than are offered now");
   }
-  if (grown.length === 0) return false;
-  check();
+  if (grown.length === 0) return null;
+  const { bytes } = provider.check(offer, policy);
   requireRoom(store, roomOf(offer.files) - takenBytes(), promisedBytes);
-  return true;
+  // What is over stays as it is.
+  if (record.state !== "receiving" && record.state !== "ready") return null;
+  return { files: record.files.map((file, i) => ({ ...file, bytes: offer.files[i]!.bytes })), bytes };
 }

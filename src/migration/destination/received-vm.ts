@@ -5,7 +5,7 @@
 import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
 import type { ControlLink } from "../../channel/control-link.ts";
-import { freeBytes } from "../../platform/filesystem.ts";
+import { freeBytes } from "../../platform/files/filesystem.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import type { MessageBody } from "../../protocol/messages.ts";
 import { isImage, type Offer, type ReadBack, type VerifyKind } from "../../protocol/offer.ts";

@@ -7,7 +7,7 @@ import { loadIdentity } from "../../channel/identity.ts";
 import { TicketBook } from "../../channel/ticket-book.ts";
 import { TrustFile } from "../../channel/trust.ts";
 import { openHome } from "../../home/home.ts";
-import { tryFlock } from "../../platform/locks.ts";
+import { tryFlock } from "../../platform/files/locks.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { DoorPool } from "../../transfer/doors/door-pool.ts";
 import { IndexKeeper } from "../../transfer/reuse/store/index-keeper.ts";

@@ -3,7 +3,7 @@
  * store. Not used on an insecure link, where anybody could find out what the store holds.
  */
 import { randomBytes } from "node:crypto";
-import { sharesBlocks } from "../../platform/copy-range.ts";
+import { sharesBlocks } from "../../platform/files/copy-range.ts";
 import type { LaneFinder } from "../../transfer/landing/lane-grant.ts";
 import type { IndexKeeper } from "../../transfer/reuse/store/index-keeper.ts";
 import { baseFiles, type Comparable, StoredIds } from "./base-files.ts";

@@ -8,7 +8,7 @@
  * make room.
  */
 import { closeSync, constants, fstatSync, openSync } from "node:fs";
-import { reserveBytes } from "../../platform/holes.ts";
+import { reserveBytes } from "../../platform/files/holes.ts";
 
 /** Some 200 records of a handover. */
 export const journalRoomBytes = 1024 * 1024;

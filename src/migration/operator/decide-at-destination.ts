@@ -3,7 +3,7 @@
  * session at the same time, so this uses only the store, the run folder and the journal.
  */
 import { join } from "node:path";
-import { renameNoReplace, syncFolder } from "../../platform/rename.ts";
+import { renameNoReplace, syncFolder } from "../../platform/files/rename.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { migratedSuffix } from "../../protocol/names.ts";
 import { checkLanded, Staging, stagingPath } from "../../vm/folder/staging.ts";

@@ -1,7 +1,7 @@
 /** Lets only one process at a time work on a session of the source. */
 import { closeSync, mkdirSync, openSync } from "node:fs";
 import { join } from "node:path";
-import { tryFlock } from "../../platform/locks.ts";
+import { tryFlock } from "../../platform/files/locks.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import type { SessionRecord } from "../journal/journal.ts";
 

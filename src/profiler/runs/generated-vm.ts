@@ -5,7 +5,7 @@
 import { createCipheriv, createHash } from "node:crypto";
 import { closeSync, openSync, writeSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { freeBytes } from "../../platform/filesystem.ts";
+import { freeBytes } from "../../platform/files/filesystem.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 
 const pageBytes = 4096;

@@ -3,7 +3,7 @@
  * hold something at the destination where the source has a hole. What both sides are known to agree
  * on is left out. A hole map (SEEK_DATA) spares reading what is not there.
  */
-import { nextData, nextHole } from "../../platform/holes.ts";
+import { nextData, nextHole } from "../../platform/files/holes.ts";
 import { chunkLength, limits } from "../../protocol/limits.ts";
 import type { SourceTags } from "./source-tags.ts";
 import type { TagTable } from "./tag-table.ts";

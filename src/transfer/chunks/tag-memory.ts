@@ -4,7 +4,7 @@
  * 8 TiB, would else make this host keep 128 MiB for each.
  */
 import { closeSync, readSync, writeSync } from "node:fs";
-import { openNameless } from "../../platform/filesystem.ts";
+import { openNameless } from "../../platform/files/filesystem.ts";
 
 /** Slabs in memory, of 64 KiB each: 32 MiB, the tags of 2 TiB that are full of data. */
 const mostSlabs = 512;

@@ -1,7 +1,7 @@
 /** Writes checked chunks into the staged files of a session, and reads there what others repeat. */
 import { closeSync, constants, openSync, readSync, writeSync } from "node:fs";
-import { punchHole } from "../../platform/holes.ts";
-import { startWriteback } from "../../platform/writeback.ts";
+import { punchHole } from "../../platform/files/holes.ts";
+import { startWriteback } from "../../platform/files/writeback.ts";
 import { chunkLength, limits } from "../../protocol/limits.ts";
 import type { Chunk } from "../chunks/chunk.ts";
 import type { LaneGrant } from "./lane-grant.ts";

@@ -1,6 +1,6 @@
 /** Tags of files as they lie on the disk: what is there is read, not believed. */
 import { closeSync, constants, openSync, readSync } from "node:fs";
-import { nextData, nextHole } from "../../platform/holes.ts";
+import { nextData, nextHole } from "../../platform/files/holes.ts";
 import { chunkLength, limits } from "../../protocol/limits.ts";
 import { ChunkBuffer } from "../chunks/chunk-buffer.ts";
 import { TagTable } from "../chunks/tag-table.ts";

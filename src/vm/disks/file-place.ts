@@ -1,8 +1,8 @@
 /** A regular file of a VM's folder in the store: sparse, of this user alone, published and removed with the folder. */
 import { closeSync, constants, fstatSync, ftruncateSync, lstatSync, openSync, rmSync } from "node:fs";
 import { open } from "node:fs/promises";
-import { statBlockBytes } from "../../platform/filesystem.ts";
-import { dropFromMemory } from "../../platform/writeback.ts";
+import { statBlockBytes } from "../../platform/files/filesystem.ts";
+import { dropFromMemory } from "../../platform/files/writeback.ts";
 import type { DiskPlace } from "./disk-place.ts";
 
 /** Changes whenever somebody writes to the file at `path`, replaces it or takes it away (inode(7)). */

@@ -1,6 +1,6 @@
 /** Which file a path leads to, so that it is recognised under another name, and after the host has booted again. */
 import { type BigIntStats, closeSync, constants, fstatSync, lstatSync, openSync } from "node:fs";
-import { fileHandle, fileSystemId } from "../../platform/file-handle.ts";
+import { fileHandle, fileSystemId } from "../../platform/files/file-handle.ts";
 
 /** What of a file stays the same for as long as it exists. */
 interface Identity {

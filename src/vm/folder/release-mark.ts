@@ -5,7 +5,7 @@
  */
 import { closeSync, constants, fsyncSync, openSync } from "node:fs";
 import * as v from "valibot";
-import { getAttribute, removeAttribute, setAttribute } from "../../platform/xattr.ts";
+import { getAttribute, removeAttribute, setAttribute } from "../../platform/files/xattr.ts";
 import { identityOf, isSameFile } from "./file-identity.ts";
 
 const attribute = "user.migrate.released";

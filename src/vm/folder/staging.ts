@@ -15,7 +15,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { renameNoReplace, syncFolder } from "../../platform/rename.ts";
+import { renameNoReplace, syncFolder } from "../../platform/files/rename.ts";
 import type { ImageFormat } from "../../protocol/disk-head.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import type { FileKind } from "../../protocol/offer.ts";

@@ -1,7 +1,7 @@
 /** A VM as the source has it: the files of a folder with a vm.json, or files named one by one. */
 import { closeSync, existsSync, fstatSync, openSync, readdirSync, realpathSync, statSync } from "node:fs";
 import { basename, join, resolve, sep } from "node:path";
-import { statBlockBytes } from "../../platform/filesystem.ts";
+import { statBlockBytes } from "../../platform/files/filesystem.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { limits } from "../../protocol/limits.ts";
 import { checkFileName, checkVmName, manifestName, migratedSuffix } from "../../protocol/names.ts";

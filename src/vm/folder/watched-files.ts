@@ -1,8 +1,8 @@
 /** The source's files, open and watched: they must not change between the first byte and the last. */
 import { type BigIntStats, closeSync, fstatSync, openSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { statBlockBytes } from "../../platform/filesystem.ts";
-import { holdAgainstQemu, isLocked, qemuHolds } from "../../platform/locks.ts";
+import { statBlockBytes } from "../../platform/files/filesystem.ts";
+import { holdAgainstQemu, isLocked, qemuHolds } from "../../platform/files/locks.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import type { OpenFiles } from "./open-files.ts";
 import type { Vm, VmFile } from "./vm-folder.ts";

@@ -3,7 +3,7 @@
  * had, and what is renamed or deleted is taken from whoever uses it as well.
  */
 import { closeSync, constants, fstatSync, openSync, statfsSync } from "node:fs";
-import { isOpenForWriting } from "../../platform/locks.ts";
+import { isOpenForWriting } from "../../platform/files/locks.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { printable } from "../../protocol/printable.ts";
 import { type Holder, SoughtFiles } from "./holder.ts";

@@ -1,6 +1,6 @@
 /** What the kernel itself does with files: loop devices, swap, and names that lead to them by a mount. */
 import { closeSync, existsSync, openSync, readdirSync, readFileSync, statSync } from "node:fs";
-import { mountsOfHost, unescaped } from "../../platform/filesystem.ts";
+import { mountsOfHost, unescaped } from "../../platform/files/filesystem.ts";
 import { ioctlInto } from "../../platform/libc.ts";
 import type { Holder, SoughtFile, SoughtFiles } from "./holder.ts";
 import { deviceNumber } from "./process-holders.ts";

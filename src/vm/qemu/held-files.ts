@@ -4,7 +4,7 @@
  */
 
 import { type BigIntStats, closeSync, constants, fstatSync, openSync } from "node:fs";
-import { statBlockBytes } from "../../platform/filesystem.ts";
+import { statBlockBytes } from "../../platform/files/filesystem.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import type { OpenFiles } from "../folder/open-files.ts";
 import type { VmFile } from "../folder/vm-folder.ts";

@@ -4,8 +4,8 @@
  */
 import { closeSync, constants, fstatSync, openSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { statBlockBytes } from "../../platform/filesystem.ts";
-import { punchHole } from "../../platform/holes.ts";
+import { statBlockBytes } from "../../platform/files/filesystem.ts";
+import { punchHole } from "../../platform/files/holes.ts";
 import { peerProcess } from "../../platform/peer-process.ts";
 import { isRunning } from "../../platform/process-id.ts";
 import { qmpSocketName, RunFolder } from "./run-folder.ts";

@@ -13,8 +13,8 @@ import {
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
+import { startWriteback } from "../../../src/platform/files/writeback.ts";
 import { fallocate } from "../../../src/platform/libc.ts";
-import { startWriteback } from "../../../src/platform/writeback.ts";
 import { BenchArguments } from "../../support/runner/bench-arguments.ts";
 import { median } from "../statistics.ts";
 

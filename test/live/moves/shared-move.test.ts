@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test";
 import { copyFileSync, mkdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { freeBytes } from "../../../src/platform/filesystem.ts";
+import { freeBytes } from "../../../src/platform/files/filesystem.ts";
 import { hashOf, makeSmallVm, overwrite, randomStream, type SmallVm } from "../../support/files/small-vm.ts";
 import { createDisk } from "../../support/guests/tick-disk.ts";
 import { expectMoved } from "../../support/moves/ownership.ts";

@@ -2,7 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { closeSync, mkdirSync, openSync, watch } from "node:fs";
 import { join } from "node:path";
-import { holdAgainstQemu, qemuHolds } from "../../../src/platform/locks.ts";
+import { holdAgainstQemu, qemuHolds } from "../../../src/platform/files/locks.ts";
 import { checkImage, type ImageFormat } from "../../../src/vm/disks/disk-format.ts";
 import { adHocVm } from "../../../src/vm/folder/vm-folder.ts";
 import { WatchedFiles } from "../../../src/vm/folder/watched-files.ts";

@@ -11,8 +11,8 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { sharesBlocks } from "../../../src/platform/copy-range.ts";
-import { freeBytes } from "../../../src/platform/filesystem.ts";
+import { sharesBlocks } from "../../../src/platform/files/copy-range.ts";
+import { freeBytes } from "../../../src/platform/files/filesystem.ts";
 import { limits } from "../../../src/protocol/limits.ts";
 import { BlockFinder } from "../../../src/transfer/reuse/store/block-finder.ts";
 import { BlockHasher } from "../../../src/transfer/reuse/store/block-hash.ts";

@@ -13,7 +13,7 @@ import {
 } from "node:fs";
 import { basename, join } from "node:path";
 import type { VmSpec } from "../../../src/migration/providers/candidates.ts";
-import { nextData } from "../../../src/platform/holes.ts";
+import { nextData } from "../../../src/platform/files/holes.ts";
 import { chunkCount, limits } from "../../../src/protocol/limits.ts";
 import type { FileKind } from "../../../src/protocol/offer.ts";
 

@@ -4,7 +4,7 @@
  */
 import { closeSync, ftruncateSync, mkdirSync, openSync, readSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { nextData } from "../../../src/platform/holes.ts";
+import { nextData } from "../../../src/platform/files/holes.ts";
 import { limits } from "../../../src/protocol/limits.ts";
 import type { SmallFile, SmallVm, SmallVmOptions } from "./small-vm.ts";
 

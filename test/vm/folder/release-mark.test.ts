@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, test } from "bun:test";
 import { closeSync, mkdtempSync, openSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setAttribute } from "../../../src/platform/xattr.ts";
+import { setAttribute } from "../../../src/platform/files/xattr.ts";
 import { markReleased, releaseMark, unmarkReleased } from "../../../src/vm/folder/release-mark.ts";
 
 const mark = { session: "ab".repeat(16), to: `sha256:${"0".repeat(64)}` };

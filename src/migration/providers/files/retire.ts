@@ -5,8 +5,8 @@
 import { createHash } from "node:crypto";
 import { accessSync, constants, existsSync, lstatSync, readdirSync, rmdirSync, unlinkSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { isMountPoint, mostNameBytes } from "../../../platform/filesystem.ts";
-import { inPinnedFolder, renameNoReplace, syncFolder } from "../../../platform/rename.ts";
+import { isMountPoint, mostNameBytes } from "../../../platform/files/filesystem.ts";
+import { inPinnedFolder, renameNoReplace, syncFolder } from "../../../platform/files/rename.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
 import { migratedSuffix } from "../../../protocol/names.ts";
 import { fileIdentity, isSameFile } from "../../../vm/folder/file-identity.ts";

@@ -5,7 +5,7 @@
 import { constants, existsSync, readdirSync, rmSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
-import { syncFolder } from "../../../platform/rename.ts";
+import { syncFolder } from "../../../platform/files/rename.ts";
 import { makeFolder, type Staging } from "../../../vm/folder/staging.ts";
 import { makeBlankImage } from "../../../vm/qemu/images/blank-image.ts";
 import type { VmPrograms } from "../../../vm/qemu/vm-programs.ts";

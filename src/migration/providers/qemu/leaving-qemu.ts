@@ -2,7 +2,7 @@
 import { randomUUID } from "node:crypto";
 import { existsSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
-import { statBlockBytes } from "../../../platform/filesystem.ts";
+import { statBlockBytes } from "../../../platform/files/filesystem.ts";
 import { socketPathBytes } from "../../../platform/unix-socket.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
 import { claimedBytes } from "../../../protocol/image-shape.ts";

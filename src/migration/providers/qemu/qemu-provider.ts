@@ -5,8 +5,8 @@
 import { isDeepStrictEqual } from "node:util";
 import { MigrateError } from "../../../protocol/errors.ts";
 import { relativePath } from "../../../vm/folder/staging.ts";
-import { keepRunFolders } from "../../../vm/qemu/run-upkeep.ts";
 import { ramOf } from "../../../vm/qemu/definition/machine.ts";
+import { keepRunFolders } from "../../../vm/qemu/run-upkeep.ts";
 import type { Departure } from "../departure.ts";
 import { ownFilesOf, retireFiles } from "../files/retire.ts";
 import type { Provider } from "../provider.ts";

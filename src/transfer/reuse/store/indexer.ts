@@ -4,8 +4,8 @@
  */
 import { closeSync, fstatSync, readSync } from "node:fs";
 import { dirname } from "node:path";
-import { freeBytes } from "../../../platform/filesystem.ts";
-import { nextData, nextHole } from "../../../platform/holes.ts";
+import { freeBytes } from "../../../platform/files/filesystem.ts";
+import { nextData, nextHole } from "../../../platform/files/holes.ts";
 import { limits } from "../../../protocol/limits.ts";
 import { BlockHasher, blocksOf } from "./block-hash.ts";
 import { BlockIndex, sweepSteps } from "./block-index.ts";

@@ -1,6 +1,6 @@
 /** Bytes that a file gets by sharing them with another file, and that are sure to be the right ones. */
 import { readSync, writeSync } from "node:fs";
-import { copyRange } from "../../../platform/copy-range.ts";
+import { copyRange } from "../../../platform/files/copy-range.ts";
 import { limits } from "../../../protocol/limits.ts";
 
 /**

@@ -1,6 +1,6 @@
 /** An empty disk image for a QEMU to mirror into: of the size that the guest sees, made as it was at the source. */
 import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync } from "node:fs";
-import { statBlockBytes } from "../../../platform/filesystem.ts";
+import { statBlockBytes } from "../../../platform/files/filesystem.ts";
 import { which } from "../../../platform/host.ts";
 import { diskHeadBytes, type ImageFormat, readQcow2Head } from "../../../protocol/disk-head.ts";
 import { MigrateError } from "../../../protocol/errors.ts";

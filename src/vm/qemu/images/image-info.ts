@@ -4,7 +4,7 @@
  */
 import { closeSync, constants, openSync, statSync } from "node:fs";
 import * as v from "valibot";
-import { nextHole } from "../../../platform/holes.ts";
+import { nextHole } from "../../../platform/files/holes.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
 import { type ImageShape, imageShape, type Qcow2Shape } from "../../../protocol/image-shape.ts";
 

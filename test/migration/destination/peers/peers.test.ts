@@ -6,7 +6,7 @@ import { PeerLinks } from "../../../../src/migration/destination/peers/peer-link
 import { sessionShare } from "../../../../src/migration/destination/peers/peer-share.ts";
 import { PromisedRoom } from "../../../../src/migration/destination/peers/promised-room.ts";
 import { WorkRate } from "../../../../src/migration/destination/peers/work-rate.ts";
-import { freeBytes } from "../../../../src/platform/filesystem.ts";
+import { freeBytes } from "../../../../src/platform/files/filesystem.ts";
 import { emptyOffer, PlayedDestination, sealOf, session } from "../played-destination.ts";
 
 let played: PlayedDestination;

@@ -5,7 +5,7 @@
 import { randomBytes } from "node:crypto";
 import { closeSync, mkdirSync, openSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { tryFlock } from "../../../../platform/locks.ts";
+import { tryFlock } from "../../../../platform/files/locks.ts";
 import { argumentsOf, isRunning, type ProcessId } from "../../../../platform/process-id.ts";
 import { MigrateError } from "../../../../protocol/errors.ts";
 import { isEntering } from "../../../../vm/confinement/confinement.ts";

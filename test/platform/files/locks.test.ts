@@ -1,9 +1,15 @@
 import { describe, expect, test } from "bun:test";
 import { closeSync, openSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { holdAgainstQemu, isLocked, qemuHolds, supportsLocks, tryFlock } from "../../src/platform/locks.ts";
-import { lockByte, readLock, writeLock } from "../support/system/lock-byte.ts";
-import { eachTestInFolder } from "../support/system/test-folder.ts";
+import {
+  holdAgainstQemu,
+  isLocked,
+  qemuHolds,
+  supportsLocks,
+  tryFlock,
+} from "../../../src/platform/files/locks.ts";
+import { lockByte, readLock, writeLock } from "../../support/system/lock-byte.ts";
+import { eachTestInFolder } from "../../support/system/test-folder.ts";
 
 let folder: string;
 let fds: number[];

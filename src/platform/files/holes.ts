@@ -1,6 +1,6 @@
 /** The holes of a sparse file: finding them (lseek(2)) and making them (fallocate(2)). */
 import { fstatSync } from "node:fs";
-import { errno, fallocate, lseek, systemError } from "./libc.ts";
+import { errno, fallocate, lseek, systemError } from "../libc.ts";
 
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;

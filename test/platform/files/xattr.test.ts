@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, test } from "bun:test";
 import { closeSync, mkdtempSync, openSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { getAttribute, removeAttribute, setAttribute } from "../../src/platform/xattr.ts";
+import { getAttribute, removeAttribute, setAttribute } from "../../../src/platform/files/xattr.ts";
 
 const name = "user.migrate.test";
 let folder: string;

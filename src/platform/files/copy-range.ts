@@ -3,8 +3,8 @@
  * makes of such a copy a second reference to the same blocks (a reflink).
  */
 import { closeSync, writeSync } from "node:fs";
+import { copyFileRange, errno, ioctl, systemError } from "../libc.ts";
 import { openNameless } from "./filesystem.ts";
-import { copyFileRange, errno, ioctl, systemError } from "./libc.ts";
 
 /** linux/fs.h, FICLONE: _IOW(0x94, 9, int). */
 const FICLONE = 0x40049409;

@@ -14,8 +14,8 @@ import {
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
-import { copyRange, sharesBlocks } from "../../src/platform/copy-range.ts";
-import { eachTestInFolder } from "../support/system/test-folder.ts";
+import { copyRange, sharesBlocks } from "../../../src/platform/files/copy-range.ts";
+import { eachTestInFolder } from "../../support/system/test-folder.ts";
 
 let folder: string;
 let fds: number[];

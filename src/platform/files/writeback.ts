@@ -1,5 +1,5 @@
 /** Starting the kernel's writing early, so that the sync at the end has little left to wait for. */
-import { errno, fadvise, syncFileRange, systemError } from "./libc.ts";
+import { errno, fadvise, syncFileRange, systemError } from "../libc.ts";
 
 const POSIX_FADV_DONTNEED = 4;
 const SYNC_FILE_RANGE_WRITE = 2;

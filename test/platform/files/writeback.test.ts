@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { startWriteback } from "../../src/platform/writeback.ts";
+import { startWriteback } from "../../../src/platform/files/writeback.ts";
 
 let folder: string;
 beforeEach(() => {

@@ -8,7 +8,7 @@ import { openHome } from "../../../src/home/home.ts";
 import { Journal } from "../../../src/migration/journal/journal.ts";
 import { recordOfOffer } from "../../../src/migration/journal/offer-record.ts";
 import { emptyOffer } from "../../migration/destination/played-destination.ts";
-import { emptyDisk, fillDisk } from "../files/ballast.ts";
+import { emptyDisk, fillDisk } from "./ballast.ts";
 
 const disk = process.argv[2]!;
 const journal = Journal.open(openHome(join(disk, "home")));

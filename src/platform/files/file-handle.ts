@@ -2,7 +2,7 @@
  * What the kernel can tell of a file that stays when the host boots again: which file system it is on, and the
  * file's handle there. The device number of stat(2) is none of it: the kernel gives those out anew.
  */
-import { ioctlInto, nameToHandleAt, statfs } from "./libc.ts";
+import { ioctlInto, nameToHandleAt, statfs } from "../libc.ts";
 
 /** statfs(2), f_type. */
 const EXT = 0xef53;

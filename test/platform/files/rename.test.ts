@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { checkAndRename, renameNoReplace, syncFolder } from "../../src/platform/rename.ts";
-import { eachTestInFolder } from "../support/system/test-folder.ts";
+import { checkAndRename, renameNoReplace, syncFolder } from "../../../src/platform/files/rename.ts";
+import { eachTestInFolder } from "../../support/system/test-folder.ts";
 
 let folder: string;
 eachTestInFolder("migrate-rename-", (made) => {

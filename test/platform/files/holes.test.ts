@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import { closeSync, fstatSync, ftruncateSync, openSync, readSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { nextData, nextHole, punchHole } from "../../src/platform/holes.ts";
-import { eachTestInFolder } from "../support/system/test-folder.ts";
+import { nextData, nextHole, punchHole } from "../../../src/platform/files/holes.ts";
+import { eachTestInFolder } from "../../support/system/test-folder.ts";
 
 const mebibyte = 1024 * 1024;
 let folder: string;

@@ -1,7 +1,7 @@
 /** Names in a folder that change once and for all: rename without overwriting, and making it durable. */
 import { closeSync, constants, fsyncSync, lstatSync, openSync, renameSync } from "node:fs";
 import { basename, dirname } from "node:path";
-import { errno, renameat2, SystemError, systemError } from "./libc.ts";
+import { errno, renameat2, SystemError, systemError } from "../libc.ts";
 
 const RENAME_NOREPLACE = 1;
 

@@ -1,5 +1,5 @@
 /** Extended attributes of files (xattr(7)), in the `user.` namespace: they stay with a file when it is renamed. */
-import { errno, fgetxattr, fremovexattr, fsetxattr, systemError } from "./libc.ts";
+import { errno, fgetxattr, fremovexattr, fsetxattr, systemError } from "../libc.ts";
 
 /** Far above what this program writes; a longer value is somebody else's. */
 const mostValueBytes = 1024;

@@ -12,7 +12,7 @@ import {
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
-import { statfs } from "./libc.ts";
+import { statfs } from "../libc.ts";
 
 /**
  * Bytes that an ordinary user may still write on the file system of `path`: statfs(2), f_bavail.

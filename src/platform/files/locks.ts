@@ -8,8 +8,9 @@
  * denies permission n to others whether anybody holds byte 100 + n. Taking read locks alone means that
  * nobody ever waits and a descriptor open for reading suffices.
  */
+
+import { close, errno, fcntl, fcntlNumber, flock, systemError } from "../libc.ts";
 import { openNameless } from "./filesystem.ts";
-import { close, errno, fcntl, fcntlNumber, flock, systemError } from "./libc.ts";
 
 const LOCK_EX = 2;
 const LOCK_NB = 4;

@@ -9,8 +9,8 @@ import {
   openNameless,
   supportsHoles,
   unescaped,
-} from "../../src/platform/filesystem.ts";
-import { eachTestInFolder } from "../support/system/test-folder.ts";
+} from "../../../src/platform/files/filesystem.ts";
+import { eachTestInFolder } from "../../support/system/test-folder.ts";
 
 let folder: string;
 eachTestInFolder("migrate-filesystem-", (made) => {
