@@ -8,7 +8,6 @@ import { takeSignals } from "./commands/cli/early-signals.ts";
 import { Interruption } from "./commands/cli/interruption.ts";
 import { runProgram } from "./commands/cli/program.ts";
 import { tree } from "./commands/tree.ts";
-import { forbidCoreDumps } from "./platform/core-dumps.ts";
 import { asMigrateError, exitCodes } from "./protocol/errors.ts";
 import { DescriptorOutput } from "./terminal/output.ts";
 
@@ -48,9 +47,10 @@ const world: World = {
   size: () => ({ columns: process.stderr.columns || 80, rows: process.stderr.rows || 24 }),
   nowMs: () => performance.now(),
   interrupts,
+  // Loaded no earlier: a process that may do too little for it is told so first.
+  prepare: async () => (await import("./platform/core-dumps.ts")).forbidCoreDumps(),
   // In the compiled binary the program is the executable itself, and Bun.main lies within it.
   self: Bun.main.startsWith("/$bunfs/") ? [process.execPath] : [process.execPath, Bun.main],
 };
 
-forbidCoreDumps();
 process.exit(await runProgram(tree, process.argv.slice(2), world));

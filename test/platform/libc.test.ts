@@ -20,7 +20,7 @@ test("a libc.so.6 that lies in the working directory is not the one that is open
   for (const name of ["libc.so.6", "libc.musl-x86_64.so.1", "libc.so"]) {
     writeFileSync(join(folder, name), "not a library");
   }
-  const holes = resolve(import.meta.dir, "../../src/platform/holes.ts");
+  const holes = resolve(import.meta.dir, "../../src/platform/files/holes.ts");
   const child = Bun.spawn(
     [
       process.execPath,

@@ -19,6 +19,8 @@ export interface World {
   nowMs: () => number;
   /** Begins to take SIGINT and SIGTERM: the signal is aborted with an Interruption. */
   interrupts: () => AbortSignal;
+  /** Done once, before a command is loaded, in a process that may do what commands need. */
+  prepare?: () => Promise<void>;
   /** How this very program is started again: the binary, or bun and main.ts. */
   self: readonly string[];
 }

@@ -79,6 +79,7 @@ async function askedFor(
     }
     // Before a command is loaded: what it needs may be too much for this process.
     requireUsable();
+    await world.prepare?.();
     const load = Object.hasOwn(group.commands, argument) ? group.commands[argument] : undefined;
     if (load === undefined) {
       const near = suggest(argument, Object.keys(group.commands));

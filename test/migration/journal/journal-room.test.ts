@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { SmallDisk } from "../../support/files/small-disk.ts";
 
-const program = join(import.meta.dir, "../../support/moves/full-journal.ts");
+const program = join(import.meta.dir, "../../support/files/full-journal.ts");
 let root: string;
 let disk: SmallDisk;
 beforeEach(async () => {
