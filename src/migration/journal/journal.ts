@@ -65,7 +65,7 @@ export interface SessionRecord {
    */
   kept: object | null;
   /**
-   * Source: the code that is told at the release (ownership/release-code.ts). Destination: its hash, from the offer.
+   * Source: the code that is told at the release (release-code.ts). Destination: its hash, from the offer.
    * Null if the session was begun by an earlier version.
    */
   release: string | null;
