@@ -44,7 +44,7 @@ function cannotMove(status: string, who: string): MigrateError {
 
 /** Returns QEMU's run state. Throws QmpError. */
 export async function runState(qmp: Qmp): Promise<string> {
-  return v.parse(statusSchema, await qmp.execute("query-status")).status;
+  return (await qmp.ask(statusSchema, "query-status")).status;
 }
 
 export class GuestWatch {
