@@ -58,7 +58,17 @@ export async function decideAtDestination(
 function isProven({ release, name }: SessionRecord, proof: ReleaseProof | undefined): boolean {
   if (proof === undefined) return false;
   if (proof === "without-code") return true;
-  if (release !== null && isReleaseCode(proof.code, release)) return true;
+  if (release === null) {
+    throw new MigrateError(
+      "policy",
+      `the source began the move of ${name} without a code, as earlier versions do`,
+      {
+        side: "destination",
+        hint: "if the source is gone for good and the VM never runs there again, say --without-code",
+      },
+    );
+  }
+  if (isReleaseCode(proof.code, release)) return true;
   throw new MigrateError("policy", `that is not the code with which the source has released ${name}`, {
     side: "destination",
     hint: "run migrate status on the source: it shows the code of a session that is released",

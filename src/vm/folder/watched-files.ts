@@ -142,8 +142,11 @@ const tickMs = 20;
 const coarseTickMs = 2_000;
 const nsPerSec = 1_000_000_000n;
 
-/** For how many milliseconds from `nowMs` on a write to such a file might leave its times as they are. */
-function unsettledMs({ mtimeNs, ctimeNs }: BigIntStats, nowMs: number): number {
+/** For how many milliseconds from `nowMs` on a write to such a file might leave its times as they are. Pure. */
+export function unsettledMs(
+  { mtimeNs, ctimeNs }: Pick<BigIntStats, "mtimeNs" | "ctimeNs">,
+  nowMs: number,
+): number {
   const isCoarse = mtimeNs % nsPerSec === 0n && ctimeNs % nsPerSec === 0n;
   const stepMs = isCoarse ? coarseTickMs : tickMs;
   const ageMs = nowMs - Number((ctimeNs > mtimeNs ? ctimeNs : mtimeNs) / 1_000_000n);

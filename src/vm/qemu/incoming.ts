@@ -2,7 +2,9 @@
  * What the destination tells its QEMU, which was started with `-S -incoming defer`: what to expect, and
  * when to resume the guest. QEMU docs/devel/migration/main.rst; qapi/migration.json, qapi/block-export.json.
  */
+import * as v from "valibot";
 import { MigrateError } from "../../protocol/errors.ts";
+import { runState } from "./outgoing/guest-watch.ts";
 import { runningStates } from "./outgoing/resume-guest.ts";
 import type { Qmp } from "./qmp/qmp.ts";
 import { QmpError } from "./qmp/qmp-error.ts";
@@ -19,10 +21,7 @@ export interface Incoming {
 /** Run states in which a VM that has been loaded waits for `cont`. */
 const waitingStates: readonly string[] = ["paused", "prelaunch", "postmigrate", "suspended"];
 
-interface Status {
-  status: string;
-  running: boolean;
-}
+const migrationSchema = v.object({ status: v.optional(v.string()) });
 
 /** The first QEMU that knows all of what follows: block-export-add (qapi/block-export.json). */
 const oldestQemu = { major: 5, minor: 2 } as const;
@@ -74,7 +73,7 @@ export async function loadedIncoming(
 ): Promise<void> {
   const end = qmp.nextEvent("MIGRATION", ({ data }) => isOver(data.status), { timeoutMs });
   end.catch(() => {});
-  let status = (await qmp.execute<{ status?: string }>("query-migrate")).status;
+  let status = (await qmp.ask(migrationSchema, "query-migrate")).status;
   if (!isOver(status)) {
     try {
       status = (await end).data.status as string;
@@ -85,7 +84,7 @@ export async function loadedIncoming(
   }
   if (status !== "completed") throw notLoaded("could not load the VM");
   // Between the last byte and this QEMU ends by itself if a device does not like its state.
-  const { status: state } = await qmp.execute<Status>("query-status");
+  const state = await runState(qmp);
   if (!waitingStates.includes(state) && !runningStates.includes(state)) throw notLoaded(`is ${state}`);
   if (isExporting) {
     await qmp.execute("nbd-server-stop").catch((thrown) => {

@@ -147,7 +147,7 @@ export async function disksOf(
   files: QemuFiles,
   cwd: string,
 ): Promise<RunningDisk[]> {
-  const blocks = v.parse(blockSchema, await qmp.execute("query-block"));
+  const blocks = await qmp.ask(blockSchema, "query-block");
   const inserted = blocks.flatMap((block) => (block.inserted === undefined ? [] : [block.inserted]));
   const byPath = new Map<string, Inserted>();
   for (const image of inserted) byPath.set(realPath(image.file, cwd), image);
@@ -237,7 +237,7 @@ function requireFormat(file: DefinitionFile, image: Inserted): void {
 
 /** The name of a machine type of which `machine` is one: an alias such as "pc" differs between versions of QEMU. */
 export async function machineTypeOf(qmp: Qmp, machine: string): Promise<string> {
-  const machines = v.parse(machinesSchema, await qmp.execute("query-machines"));
+  const machines = await qmp.ask(machinesSchema, "query-machines");
   return machines.find(({ name, alias }) => name === machine || alias === machine)?.name ?? machine;
 }
 

@@ -9,6 +9,7 @@ import { commandLine } from "../../../src/vm/qemu/definition/command-line.ts";
 import { parseDefinition } from "../../../src/vm/qemu/definition/definition.ts";
 import { readModel } from "../../../src/vm/qemu/definition/schema.ts";
 import { runFolder, storeFolder, testPlace, wireModelOf } from "../../support/guests/qemu-place.ts";
+import { hostileTokens } from "../../support/hostile/tokens.ts";
 import { type SeededRandom, seeded } from "../../support/system/random.ts";
 
 const program = "qemu-system-x86_64";
@@ -62,32 +63,9 @@ const seeds: readonly (readonly string[])[] = [
 ];
 
 const tokens = [
-  ...[
-    "/etc/shadow",
-    "../../etc/shadow",
-    "//etc",
-    "/dev/mem",
-    ",",
-    ",,",
-    "=",
-    "{",
-    "}",
-    '"',
-    ":",
-    "\\",
-    "\u202e",
-  ],
-  ...[
-    "file=/etc/shadow",
-    "path=/etc/shadow",
-    "filename=/etc/shadow",
-    "romfile=/etc/x",
-    "nbd:",
-    "json:{",
-    "%s",
-  ],
-  ...["-drive", "-device", "-chardev", "-object", "-blockdev", "-serial", "-netdev", "-append", "-fw_cfg"],
-  ...["id=x", "server=on", "host=192.0.2.9", "driver=file", "node-name=migrate-disk-0", "/store/web1/../x"],
+  ...hostileTokens,
+  ...["file=/etc/shadow", "path=/etc/shadow", "filename=/etc/shadow", "driver=file"],
+  ...["node-name=migrate-disk-0", "/store/web1/../x"],
 ];
 
 function mutate(seed: readonly string[], random: SeededRandom): string[] {

@@ -11,6 +11,7 @@ import type { Pair, Part, VmModel } from "../../../src/vm/qemu/definition/model.
 import { readModel } from "../../../src/vm/qemu/definition/schema.ts";
 import { runFolder, storeFolder, testPlace, wireModelOf } from "../../support/guests/qemu-place.ts";
 import { barePc, nographicPc, oldPc, q35InJson, virtioPc } from "../../support/guests/typical-vms.ts";
+import { hostileTokens } from "../../support/hostile/tokens.ts";
 import { type SeededRandom, seeded } from "../../support/system/random.ts";
 
 type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
@@ -25,66 +26,24 @@ const seeds = [virtioPc, nographicPc, barePc, q35InJson, oldPc, { words: tpm }].
 );
 
 const tokens: readonly Json[] = [
-  ...[
-    "/etc/shadow",
-    "../../etc/shadow",
-    "//etc",
-    "/dev/mem",
-    ",",
-    ",,",
-    "=",
-    "{",
-    "}",
-    '"',
-    ":",
-    "\\",
-    "\0",
-    "\n",
-  ],
-  ...[
-    "x,file=/etc/shadow",
-    "x,,file=/etc/shadow",
-    ",,,path=/etc/shadow",
-    "x,romfile=/etc/x",
-    "nbd:",
-    "json:{}",
-  ],
-  ...[
-    "-drive",
-    "-device",
-    "x -drive",
-    "-fw_cfg",
-    "id=x",
-    "on,server=on",
-    "on,host=192.0.2.9",
-    "unix:/x",
-    "tcp:h:1",
-  ],
+  ...hostileTokens,
+  ...["\0", "\n", "\ud800", "x -drive", "unix:/x", "tcp:h:1", "on,server=on", "on,host=192.0.2.9"],
+  ...["x,file=/etc/shadow", "x,,file=/etc/shadow", ",,,path=/etc/shadow", "x,romfile=/etc/x"],
   ...[
     "plain",
     "drive",
     "device",
-    "-serial",
-    "-nic",
-    "-append",
-    "-object",
     "-m",
     "user",
     "socket",
     "tap",
     "bridge",
-  ],
-  ...[
     "vfio-pci",
     "loader",
-    "memory-backend-file",
-    "secret",
     "isapc",
-    "x-remote",
     "none",
-    "__proto__",
-    "constructor",
   ],
+  ...["memory-backend-file", "secret", "x-remote", "__proto__", "constructor"],
   ...[
     "file",
     "path",
@@ -98,20 +57,7 @@ const tokens: readonly Json[] = [
     "server",
     "id",
   ],
-  ...[
-    "net0",
-    "n0",
-    "agent",
-    "two",
-    "migrate-disk-0",
-    "f2",
-    "io1",
-    "qmp",
-    "vm.json",
-    ".hidden",
-    "\u202e",
-    "\ud800",
-  ],
+  ...["net0", "n0", "agent", "two", "migrate-disk-0", "f2", "io1", "qmp", "vm.json", ".hidden"],
   ...[null, true, false, 0, 1, -1, 63, 1e15, 0.5, [], {}, [[]], { key: "file", value: "/etc/shadow" }],
 ];
 

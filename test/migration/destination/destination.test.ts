@@ -2,6 +2,7 @@ import { Database } from "bun:sqlite";
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { existsSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import type { ReleaseProof } from "../../../src/migration/operator/decide-at-destination.ts";
 import { resolveSession } from "../../../src/migration/operator/resolve.ts";
 import type { MessageBody } from "../../../src/protocol/messages.ts";
 import { until } from "../../support/system/until.ts";
@@ -16,13 +17,13 @@ afterEach(() => played.close());
 const seal = sealOf(emptyOffer);
 const noLane = "0".repeat(32);
 const main = join(import.meta.dir, "../../../src/main.ts");
-const says = (word: "cancel" | "source" | "destination") =>
+const says = (word: "cancel" | "source" | "destination", proof: ReleaseProof = "without-code") =>
   resolveSession(
     {
       home: played.home,
       session,
       decision: word,
-      ...(word === "destination" ? { proof: "without-code" as const } : {}),
+      ...(word === "destination" ? { proof } : {}),
       insecure: true,
       passphrase: async () => "",
       retryForMs: 0,
@@ -74,13 +75,15 @@ describe("a session at the destination", () => {
       const staged = () => join(played.store, `.migrate-${session}`, "ram");
       const visit = await played.visit(1);
       await visit.say("offer", emptyOffer).say("seal", seal).hearNames(2);
+      const written: string[] = [];
+      played.beforeWrite = (label) => {
+        written.push(label);
+        if (label === moment) disturb(staged());
+      };
       if (moment === "ready") disturb(staged());
-      else {
-        played.beforeWrite = (label) => {
-          if (label === moment) disturb(staged());
-        };
-      }
       expect(await visit.say("release", {}).hearNames(1), moment).toEqual(["cancelled"]);
+      // What is gone by then is never claimed, not for a moment.
+      expect(written.includes("owner"), moment).toBe(moment === "owner");
       expect(played.record, moment).toMatchObject({ state: "cancelled" });
       expect(readdirSync(played.store), moment).toEqual([]);
       played.close();
@@ -206,6 +209,18 @@ describe("a person's word in the middle of a request", () => {
     next.say("offer", emptyOffer);
     expect((await next.hear()).body).toMatchObject({ state: "cancelled" });
     expect(readdirSync(played.store)).toEqual([]);
+  });
+
+  test("with a code is told that there is none, if the source began without one", async () => {
+    const visit = await played.visit(1);
+    await visit.say("offer", emptyOffer).say("seal", seal).hearNames(2);
+    const said = says("destination", { code: "0123-4567-89ab-cdef-0123" });
+    expect(await said.catch((thrown) => thrown)).toMatchObject({
+      code: "policy",
+      message: expect.stringContaining("without a code"),
+      hint: expect.stringContaining("--without-code"),
+    });
+    expect(played.record?.state).toBe("ready");
   });
 
   // [OWN-7]

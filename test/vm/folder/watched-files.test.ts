@@ -15,7 +15,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { adHocVm, type Vm } from "../../../src/vm/folder/vm-folder.ts";
-import { WatchedFiles } from "../../../src/vm/folder/watched-files.ts";
+import { unsettledMs, WatchedFiles } from "../../../src/vm/folder/watched-files.ts";
 import { lockByte, readLock, writeLock } from "../../support/system/lock-byte.ts";
 import { refusalOf } from "../../support/system/refusals.ts";
 import { eachTestInFolder } from "../../support/system/test-folder.ts";
@@ -164,6 +164,35 @@ describe("files that somebody uses", () => {
     const error = refusalOf(() => openWatched(vm));
     expect(error.code).toBe("vm-running");
     expect(error.message).toContain("running swtpm");
+  });
+});
+
+describe("the times of a file might stay as they are after another write", () => {
+  const nowMs = 1_700_000_000_500;
+  const left = (mtimeMs: number, ctimeMs = mtimeMs, ns = 1n) =>
+    unsettledMs(
+      { mtimeNs: BigInt(mtimeMs) * 1_000_000n + ns, ctimeNs: BigInt(ctimeMs) * 1_000_000n + ns },
+      nowMs,
+    );
+
+  test("not at all if it was last written long ago", () => {
+    expect(left(nowMs - 60_000)).toBe(0);
+    expect(left(nowMs - 21)).toBe(0);
+  });
+
+  test("for the rest of a tick if it has just been written, or had its times set back", () => {
+    expect(left(nowMs)).toBe(20);
+    expect(left(nowMs - 5)).toBe(15);
+    expect(left(nowMs - 60_000, nowMs - 5)).toBe(15);
+  });
+
+  test("for up to two seconds if the file system counts whole ones", () => {
+    expect(left(nowMs - 500, nowMs - 500, 0n)).toBe(1_500);
+    expect(left(nowMs - 2_500, nowMs - 2_500, 0n)).toBe(0);
+  });
+
+  test("for one tick and no longer if its clock is ahead of ours", () => {
+    expect(left(nowMs + 3_600_000)).toBe(20);
   });
 });
 

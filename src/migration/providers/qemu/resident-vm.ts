@@ -34,7 +34,7 @@ export function residentVm(record: SessionRecord, home: string): Resident {
       if (!isThere) return false;
       try {
         using qmp = await connectTo(ours.qemu!, run.socket(spareQmpName));
-        return v.parse(statusSchema, await qmp.execute("query-status")).running;
+        return (await qmp.ask(statusSchema, "query-status")).running;
       } catch {
         // If QEMU does not answer, it was not told to run either: `resume` needs its answer.
         return false;

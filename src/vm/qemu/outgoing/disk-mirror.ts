@@ -3,6 +3,7 @@
  * writing (QEMU docs/interop/live-block-operations.rst; qapi/block-core.json, blockdev-mirror). The target is
  * an NBD server behind a unix socket that this program carries.
  */
+import * as v from "valibot";
 import { MigrateError } from "../../../protocol/errors.ts";
 import type { Qmp } from "../qmp/qmp.ts";
 import { QmpError } from "../qmp/qmp-error.ts";
@@ -14,11 +15,7 @@ export interface MirrorProgress {
   bytes: number;
 }
 
-interface Job {
-  device: string;
-  offset: number;
-  len: number;
-}
+const jobsSchema = v.array(v.object({ device: v.string(), offset: v.number(), len: v.number() }));
 
 /** How long the destination may take for the NBD handshake: QEMU, and the guest in it, stands still meanwhile. */
 const greetTimeoutMs = 10_000;
@@ -101,7 +98,7 @@ export class DiskMirror {
 
   /** Null if it is over. Throws QmpError. */
   async progress(): Promise<MirrorProgress | null> {
-    const jobs = await this.#qmp.execute<Job[]>("query-block-jobs");
+    const jobs = await this.#qmp.ask(jobsSchema, "query-block-jobs");
     const job = jobs.find(({ device }) => device === this.#job);
     return job === undefined ? null : { doneBytes: job.offset, bytes: job.len };
   }

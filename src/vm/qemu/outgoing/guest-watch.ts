@@ -44,7 +44,7 @@ function cannotMove(status: string, who: string): MigrateError {
 
 /** Returns QEMU's run state. Throws QmpError. */
 export async function runState(qmp: Qmp): Promise<string> {
-  return v.parse(statusSchema, await qmp.execute("query-status")).status;
+  return (await qmp.ask(statusSchema, "query-status")).status;
 }
 
 export class GuestWatch {
@@ -55,6 +55,8 @@ export class GuestWatch {
   /** Set once this program, or QEMU at the switchover, has stopped the guest. */
   #isHeld = false;
   #reason: MigrateError | undefined;
+  /** How often the guest was resumed: an event is handled before the answer that came with it, and is the newer. */
+  #resumes = 0;
   #asking: Promise<void> = Promise.resolve();
   #unlisten: () => void;
 
@@ -86,7 +88,13 @@ export class GuestWatch {
 
   /** Stops the guest, and flushes its disks (QEMU does so whenever it stops one). Throws MigrateError, and QmpError. */
   async stop(): Promise<void> {
-    this.#become(requireMovable(await runState(this.#qmp)));
+    let resumes: number;
+    let status: string;
+    do {
+      resumes = this.#resumes;
+      status = await runState(this.#qmp);
+    } while (resumes !== this.#resumes);
+    this.#become(requireMovable(status));
     this.#isHeld = true;
     if (this.#runs) await this.#qmp.execute("stop");
   }
@@ -116,6 +124,7 @@ export class GuestWatch {
         if (!this.#isHeld) this.#asking = this.#asking.then(() => this.#askWhy());
         break;
       case "RESUME":
+        this.#resumes++;
         if (this.#isHeld) this.#fail(resumed(), true);
         else this.#become(true);
         break;
@@ -130,6 +139,7 @@ export class GuestWatch {
 
   /** The guest was stopped, by QEMU for the last part or by others: its state tells which. */
   async #askWhy(): Promise<void> {
+    const resumes = this.#resumes;
     let status: string;
     try {
       status = await runState(this.#qmp);
@@ -137,7 +147,7 @@ export class GuestWatch {
       // QEMU is gone or busy with the last part: whatever waits for it reports that.
       return;
     }
-    if (switchingOver.includes(status)) return;
+    if (switchingOver.includes(status) || resumes !== this.#resumes) return;
     try {
       this.#become(requireMovable(status));
     } catch (thrown) {

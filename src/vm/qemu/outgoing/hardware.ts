@@ -53,7 +53,7 @@ export async function hardwareOf(qmp: Qmp): Promise<Hardware> {
 
 /** The disks and media, by the ids of their drives. Throws QmpError. */
 export async function mediaOf(qmp: Qmp): Promise<Parts> {
-  const blocks = v.parse(blockSchema, await qmp.execute("query-block"));
+  const blocks = await qmp.ask(blockSchema, "query-block");
   return new Map(
     blocks.map(({ device, qdev, tray_open: isOpen, inserted }) => {
       const drive = qdev === "" ? device : qdev;
@@ -69,12 +69,12 @@ export async function mediaOf(qmp: Qmp): Promise<Parts> {
 export async function devicesOf(qmp: Qmp): Promise<Parts> {
   const parts = new Map<string, string>();
   for (const path of deviceFolders) {
-    const objects = v.parse(objectsSchema, await qmp.execute("qom-list", { path }));
+    const objects = await qmp.ask(objectsSchema, "qom-list", { path });
     for (const { name, type } of objects) {
       if (type.startsWith("child<")) parts.set(`the device ${name}`, type);
     }
   }
-  const modules = v.parse(memorySchema, await qmp.execute("query-memory-devices"));
+  const modules = await qmp.ask(memorySchema, "query-memory-devices");
   for (const [i, { type, data }] of modules.entries()) {
     parts.set(
       `the memory ${String(data.id ?? i)}`,
@@ -88,7 +88,7 @@ export async function devicesOf(qmp: Qmp): Promise<Parts> {
 /** Empty also if the machine has no processors that could be plugged. */
 async function pluggedProcessors(qmp: Qmp): Promise<string[]> {
   try {
-    const processors = v.parse(processorsSchema, await qmp.execute("query-hotpluggable-cpus"));
+    const processors = await qmp.ask(processorsSchema, "query-hotpluggable-cpus");
     return processors.flatMap(({ "qom-path": path }) => (path === undefined ? [] : [path]));
   } catch (thrown) {
     if (thrown instanceof QmpError && thrown.kind === "refused") return [];

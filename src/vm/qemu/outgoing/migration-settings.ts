@@ -26,10 +26,10 @@ export interface MigrationSettings {
 
 /** Asks for the settings as they are. Throws QmpError. */
 export async function readSettings(qmp: Qmp): Promise<MigrationSettings> {
-  const capabilities = v.parse(capabilitiesSchema, await qmp.execute("query-migrate-capabilities"));
+  const capabilities = await qmp.ask(capabilitiesSchema, "query-migrate-capabilities");
   return {
     capabilities: Object.fromEntries(capabilities.map(({ capability, state }) => [capability, state])),
-    parameters: v.parse(parametersSchema, await qmp.execute("query-migrate-parameters")),
+    parameters: await qmp.ask(parametersSchema, "query-migrate-parameters"),
   };
 }
 

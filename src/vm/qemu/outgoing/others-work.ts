@@ -17,21 +17,21 @@ const idle: readonly string[] = ["none", "completed", "failed", "cancelled"];
 
 /** Throws MigrateError "vm-busy" naming what another program does with this VM; and QmpError. */
 export async function requireUnused(qmp: Qmp): Promise<void> {
-  const { status } = v.parse(migrationSchema, await qmp.execute("query-migrate"));
+  const { status } = await qmp.ask(migrationSchema, "query-migrate");
   if (!idle.includes(status)) {
     throw busy(
       `Another program migrates or saves the VM now: QEMU's migration is ${status}`,
       "Wait until it is done, or cancel it there.",
     );
   }
-  const [job] = v.parse(jobsSchema, await qmp.execute("query-block-jobs"));
+  const [job] = await qmp.ask(jobsSchema, "query-block-jobs");
   if (job !== undefined) {
     throw busy(
       `The job ${job.device} (${job.type}) of another program works on the VM's disks`,
       "Wait until it is done, or cancel it there: a move would break it off.",
     );
   }
-  const [shared] = v.parse(exportsSchema, await qmp.execute("query-block-exports"));
+  const [shared] = await qmp.ask(exportsSchema, "query-block-exports");
   if (shared !== undefined) {
     throw busy(
       `Another program reads the VM's disks through QEMU: the export ${shared.id} (${shared.type}) of ${shared["node-name"]}`,

@@ -151,7 +151,7 @@ export class RamMigration {
   }
 
   async #info(timeoutMs?: number): Promise<Info> {
-    return v.parse(infoSchema, await this.#qmp.execute("query-migrate", undefined, { timeoutMs }));
+    return await this.#qmp.ask(infoSchema, "query-migrate", undefined, { timeoutMs });
   }
 
   #onEvent({ event, data, atMs }: QmpEvent): void {

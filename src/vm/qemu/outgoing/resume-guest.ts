@@ -1,13 +1,14 @@
 /** Resuming a guest, at the source after a move that was given up, or where it has arrived (qapi/misc.json, cont). */
 import type { Qmp } from "../qmp/qmp.ts";
 import { QmpError } from "../qmp/qmp-error.ts";
+import { runState } from "./guest-watch.ts";
 
 /** Run states of a VM that runs; "suspended" is the guest's own sleep, which `cont` leaves alone. */
 export const runningStates: readonly string[] = ["running"];
 
 /** Whether the VM runs. Throws QmpError. */
 async function isGuestRunning(qmp: Qmp): Promise<boolean> {
-  return runningStates.includes((await qmp.execute<{ status: string }>("query-status")).status);
+  return runningStates.includes(await runState(qmp));
 }
 
 /**

@@ -2,7 +2,7 @@
  * Undoes a failed move at the source's QEMU: whatever of it is under way ends, and the VM resumes. It asks QEMU
  * what there is, so that any process may do it, whatever the one before it died of.
  */
-
+import * as v from "valibot";
 import type { Qmp } from "../qmp/qmp.ts";
 import { QmpError } from "../qmp/qmp-error.ts";
 import { type MigrationSettings, readSettings, restoreSettings } from "./migration-settings.ts";
@@ -11,6 +11,10 @@ import { resumeGuest } from "./resume-guest.ts";
 /** What this program calls its jobs and nodes in the source's QEMU, with the disk's number behind. */
 export const mirrorJobPrefix = "migrate-mirror-";
 export const mirrorNodePrefix = "migrate-target-";
+
+const nodesSchema = v.array(v.object({ "node-name": v.optional(v.string()) }));
+const migrationSchema = v.object({ status: v.optional(v.string(), "none") });
+const jobsSchema = v.array(v.object({ device: v.string() }));
 
 /** How long QEMU may take to break something off, in milliseconds. */
 const endTimeoutMs = 30_000;
@@ -39,7 +43,7 @@ export function moveMark(session: string): string {
 export async function rollBack(qmp: Qmp, { wasRunning, before }: BeforeMove, mark: string): Promise<void> {
   await cancelMigration(qmp, before, mark);
   await endJobs(qmp);
-  const nodes = await qmp.execute<{ "node-name"?: string }[]>("query-named-block-nodes");
+  const nodes = await qmp.ask(nodesSchema, "query-named-block-nodes");
   for (const { "node-name": node } of nodes) {
     if (node?.startsWith(mirrorNodePrefix))
       await unlessRefused(qmp.execute("blockdev-del", { "node-name": node }));
@@ -71,7 +75,7 @@ async function cancelMigration(
   mark: string,
 ): Promise<void> {
   const isOver = async () => {
-    const { status = "none" } = await qmp.execute<{ status?: string }>("query-migrate");
+    const { status } = await qmp.ask(migrationSchema, "query-migrate");
     return ["none", "completed", "failed", "cancelled"].includes(status);
   };
   if (await isOver()) return;
@@ -82,7 +86,7 @@ async function cancelMigration(
 
 async function endJobs(qmp: Qmp): Promise<void> {
   const jobs = async () =>
-    (await qmp.execute<{ device: string }[]>("query-block-jobs")).filter(({ device }) =>
+    (await qmp.ask(jobsSchema, "query-block-jobs")).filter(({ device }) =>
       device.startsWith(mirrorJobPrefix),
     );
   for (const { device } of await jobs()) {

@@ -5,7 +5,7 @@ import { asMigrateError, MigrateError, type Side } from "../../../protocol/error
 /**
  * - `refused`: QEMU answered with an error; the connection is as good as before.
  * - `interrupted`: the connection ended before the answer; whether the command was done is not known.
- * - `malformed`: what came is not QMP; the connection is given up.
+ * - `malformed`: what came is not QMP, and the connection is given up; or it is no answer to that command (Qmp.ask).
  * - `silent`: no answer in time; the command may still be done, and the connection stays.
  */
 export type QmpErrorKind = "refused" | "interrupted" | "malformed" | "silent";

@@ -3,6 +3,7 @@
  * qemu-qmp-ref). One connection to the unix socket of one QEMU.
  */
 import { randomInt } from "node:crypto";
+import * as v from "valibot";
 import type { ProcessId } from "../../../platform/process-id.ts";
 import { connectFailure, QmpError } from "./qmp-error.ts";
 import {
@@ -110,16 +111,34 @@ export class Qmp {
   }
 
   /**
-   * Returns QEMU's answer to a command; the caller checks what it looks at. Commands are done in the
-   * order they are given. Throws QmpError (see QmpErrorKind): a command that is refused or not answered
+   * Returns QEMU's answer to a command, unread: `ask` is for those of which the answer counts. Commands are done in
+   * the order they are given. Throws QmpError (see QmpErrorKind): a command that is refused or not answered
    * within `timeoutMs` (30 s) leaves the connection as it was, and one that had not left yet never will.
    */
-  async execute<T = unknown>(
+  async execute(
     command: string,
     args?: object,
     { timeoutMs = answerTimeoutMs }: { timeoutMs?: number | undefined } = {},
-  ): Promise<T> {
-    return (await this.#send(command, args, timeoutMs)) as T;
+  ): Promise<unknown> {
+    return await this.#send(command, args, timeoutMs);
+  }
+
+  /**
+   * Returns QEMU's answer to a command, read by `schema`. Throws QmpError as `execute`, and "malformed" if the answer
+   * is another: what listens may be no QEMU, or one that its guest has taken over.
+   */
+  async ask<S extends v.GenericSchema>(
+    schema: S,
+    command: string,
+    args?: object,
+    options?: { timeoutMs?: number | undefined },
+  ): Promise<v.InferOutput<S>> {
+    const answer = v.safeParse(schema, await this.execute(command, args, options));
+    if (answer.success) return answer.output;
+    const [{ message }] = answer.issues;
+    throw new QmpError("malformed", `what came as QEMU's answer to ${command} is none: ${message}`, {
+      command,
+    });
   }
 
   /**

@@ -1,6 +1,7 @@
 /** The QMP client against a played QEMU that answers, errs and misbehaves. */
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
+import * as v from "valibot";
 import { Qmp, type QmpEvent } from "../../../../src/vm/qemu/qmp/qmp.ts";
 import { QmpError } from "../../../../src/vm/qemu/qmp/qmp-error.ts";
 import { withDeadline } from "../../../support/system/deadline.ts";
@@ -91,6 +92,21 @@ describe("commands", () => {
     const next = qmp.execute("query-status");
     await qemu.say({ return: {}, id: (await qemu.command()).id });
     expect(await next).toEqual({});
+  });
+
+  test("an answer that is none to the command that was asked is malformed, and the connection goes on", async () => {
+    const { qmp, qemu } = await connected();
+    const asked = failure(qmp.ask(v.array(v.object({ name: v.string() })), "qom-list", { path: "/machine" }));
+    const { id } = await qemu.command();
+    await qemu.say({ return: {}, id });
+    expect(await asked).toMatchObject({
+      kind: "malformed",
+      command: "qom-list",
+      message: expect.stringContaining("qom-list"),
+    });
+    const next = qmp.ask(v.object({ status: v.string() }), "query-status");
+    await qemu.say({ return: { status: "running", running: true }, id: (await qemu.command()).id });
+    expect(await next).toEqual({ status: "running" });
   });
 
   test("many connections at once do not disturb each other", async () => {

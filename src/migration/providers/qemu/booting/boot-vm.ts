@@ -17,6 +17,7 @@ import type { VmModel } from "../../../../vm/qemu/definition/definition.ts";
 import { checkHostRoom, hostRoom } from "../../../../vm/qemu/host-room.ts";
 import { type HostVm, hostVms } from "../../../../vm/qemu/host-vms.ts";
 import { connectTo, startQemu } from "../../../../vm/qemu/launch.ts";
+import { runState } from "../../../../vm/qemu/outgoing/guest-watch.ts";
 import { resumeGuest } from "../../../../vm/qemu/outgoing/resume-guest.ts";
 import { qmpFailure } from "../../../../vm/qemu/qmp/qmp-error.ts";
 import { qmpSocketName, RunFolder } from "../../../../vm/qemu/run-folder.ts";
@@ -176,7 +177,7 @@ async function statusOf({ process }: HostVm, run: RunFolder): Promise<string | n
   for (const lateAtMs = performance.now() + answerMs; isRunning(process); await Bun.sleep(pollMs)) {
     try {
       using qmp = await connectTo(process, run.socket(spareQmpName));
-      return (await qmp.execute<{ status: string }>("query-status")).status;
+      return await runState(qmp);
     } catch (cause) {
       // Not there yet, or about to end.
       if (performance.now() < lateAtMs) continue;
