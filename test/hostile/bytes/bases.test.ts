@@ -7,8 +7,8 @@ import { limits } from "../../../src/protocol/limits.ts";
 import { DescribingSource } from "../../support/hostile/describing-source.ts";
 import { testsAttackDestination } from "../../support/hostile/grounds-of-tests.ts";
 import type { HostileGround } from "../../support/hostile/hostile-ground.ts";
-import type { RawIdentity } from "../../support/hostile/raw-peer.ts";
-import { RawVm } from "../../support/hostile/raw-vm.ts";
+import type { RawIdentity } from "../../support/hostile/raw/peer.ts";
+import { RawVm } from "../../support/hostile/raw/vm.ts";
 
 /** What lies in a file outside of the store. */
 const content = randomBytes(2 * limits.blockBytes);

@@ -4,9 +4,9 @@ import { randomBytes } from "node:crypto";
 import { limits } from "../../../src/protocol/limits.ts";
 import { testsAttackDestination } from "../../support/hostile/grounds-of-tests.ts";
 import type { HostileGround } from "../../support/hostile/hostile-ground.ts";
-import type { RawIdentity } from "../../support/hostile/raw-peer.ts";
-import { offeredRam, openLaneOf, type RawSession } from "../../support/hostile/raw-session.ts";
-import type { RawVm } from "../../support/hostile/raw-vm.ts";
+import type { RawIdentity } from "../../support/hostile/raw/peer.ts";
+import { offeredRam, openLaneOf, type RawSession } from "../../support/hostile/raw/session.ts";
+import type { RawVm } from "../../support/hostile/raw/vm.ts";
 
 const { pageBytes, chunkBytes } = limits;
 const outOfOrder = "a chunk has runs out of order or outside of it";

@@ -10,8 +10,8 @@ import { BlockHasher } from "../../../src/transfer/reuse/store/block-hash.ts";
 import { encodeDescribe } from "../../../src/transfer/reuse/store/describe.ts";
 import { chunkWithout } from "../../support/hostile/describing-source.ts";
 import { FloodedServer } from "../../support/hostile/flooded-server.ts";
-import type { RawPeer } from "../../support/hostile/raw-peer.ts";
-import { RawVm } from "../../support/hostile/raw-vm.ts";
+import type { RawPeer } from "../../support/hostile/raw/peer.ts";
+import { RawVm } from "../../support/hostile/raw/vm.ts";
 import { PeakMemory } from "../../support/system/peak-memory.ts";
 
 const mebibyte = 1024 ** 2;

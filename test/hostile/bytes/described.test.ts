@@ -9,7 +9,7 @@ import { encodeDescribe, parseWant } from "../../../src/transfer/reuse/store/des
 import { chunkWithout, DescribingSource } from "../../support/hostile/describing-source.ts";
 import { testsAttackDestination } from "../../support/hostile/grounds-of-tests.ts";
 import { HostileGround } from "../../support/hostile/hostile-ground.ts";
-import type { RawIdentity, RawPeer } from "../../support/hostile/raw-peer.ts";
+import type { RawIdentity, RawPeer } from "../../support/hostile/raw/peer.ts";
 
 const { blockBytes, chunkBytes, blockHashBytes, tagBytes } = limits;
 const blocks = 6;

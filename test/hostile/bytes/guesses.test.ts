@@ -11,7 +11,7 @@ import { missBudget } from "../../../src/transfer/reuse/store/miss-budget.ts";
 import { DescribingSource } from "../../support/hostile/describing-source.ts";
 import { testsAttackDestination } from "../../support/hostile/grounds-of-tests.ts";
 import type { HostileGround } from "../../support/hostile/hostile-ground.ts";
-import type { RawIdentity } from "../../support/hostile/raw-peer.ts";
+import type { RawIdentity } from "../../support/hostile/raw/peer.ts";
 
 const { blockBytes, blockHashBytes, chunkBytes, describedChunks, tagBytes } = limits;
 const blocks = chunkBytes / blockBytes;

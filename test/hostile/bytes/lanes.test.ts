@@ -6,8 +6,8 @@ import { join } from "node:path";
 import { limits } from "../../../src/protocol/limits.ts";
 import { testsAttackDestination } from "../../support/hostile/grounds-of-tests.ts";
 import type { HostileGround } from "../../support/hostile/hostile-ground.ts";
-import type { RawIdentity } from "../../support/hostile/raw-peer.ts";
-import { laneOf, offeredRam, openLaneOf, type RawSession } from "../../support/hostile/raw-session.ts";
+import type { RawIdentity } from "../../support/hostile/raw/peer.ts";
+import { laneOf, offeredRam, openLaneOf, type RawSession } from "../../support/hostile/raw/session.ts";
 
 const { pageBytes } = limits;
 

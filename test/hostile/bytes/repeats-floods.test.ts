@@ -4,8 +4,8 @@ import { randomBytes } from "node:crypto";
 import { limits, pagesPerChunk } from "../../../src/protocol/limits.ts";
 import { parseWant } from "../../../src/transfer/reuse/store/describe.ts";
 import { FloodedServer } from "../../support/hostile/flooded-server.ts";
-import type { RawPeer } from "../../support/hostile/raw-peer.ts";
-import { RawVm } from "../../support/hostile/raw-vm.ts";
+import type { RawPeer } from "../../support/hostile/raw/peer.ts";
+import { RawVm } from "../../support/hostile/raw/vm.ts";
 import { chunkOfRepeats, fullBody } from "../../support/hostile/repeating-source.ts";
 import { PeakMemory } from "../../support/system/peak-memory.ts";
 

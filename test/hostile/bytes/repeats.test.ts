@@ -7,7 +7,7 @@ import { limits } from "../../../src/protocol/limits.ts";
 import type { Repeat } from "../../../src/transfer/chunks/shortened-body.ts";
 import { testsAttackDestination } from "../../support/hostile/grounds-of-tests.ts";
 import type { HostileGround } from "../../support/hostile/hostile-ground.ts";
-import type { RawIdentity } from "../../support/hostile/raw-peer.ts";
+import type { RawIdentity } from "../../support/hostile/raw/peer.ts";
 import { chunkOfRepeats, fullBody, RepeatingSource } from "../../support/hostile/repeating-source.ts";
 
 const { pageBytes } = limits;

@@ -5,9 +5,9 @@ import { join } from "node:path";
 import { asMigrateError } from "../../../src/protocol/errors.ts";
 import { testsAttackDestination } from "../../support/hostile/grounds-of-tests.ts";
 import { type HostileGround, newSession } from "../../support/hostile/hostile-ground.ts";
-import type { RawIdentity, RawPeer } from "../../support/hostile/raw-peer.ts";
-import { newVmName } from "../../support/hostile/raw-session.ts";
-import { RawVm } from "../../support/hostile/raw-vm.ts";
+import type { RawIdentity, RawPeer } from "../../support/hostile/raw/peer.ts";
+import { newVmName } from "../../support/hostile/raw/session.ts";
+import { RawVm } from "../../support/hostile/raw/vm.ts";
 import { startServing } from "../../support/moves/serving.ts";
 
 let ground: HostileGround;

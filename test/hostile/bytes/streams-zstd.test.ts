@@ -7,8 +7,8 @@ import { ArrivingStreams } from "../../../src/transfer/doors/arriving-streams.ts
 import { StreamTagger, streamKey } from "../../../src/transfer/streams/stream-frame.ts";
 import { HostileGround, makeIdentity } from "../../support/hostile/hostile-ground.ts";
 import { connectTo, expectStreamFailed, programOf } from "../../support/hostile/hostile-stream.ts";
-import type { RawPeer } from "../../support/hostile/raw-peer.ts";
-import { RawVm } from "../../support/hostile/raw-vm.ts";
+import type { RawPeer } from "../../support/hostile/raw/peer.ts";
+import { RawVm } from "../../support/hostile/raw/vm.ts";
 import { expectCaller } from "../../support/system/unix-socket.ts";
 import { until } from "../../support/system/until.ts";
 import { everything, StreamGround } from "../../transfer/streams/stream-ground.ts";

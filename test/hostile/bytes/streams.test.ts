@@ -6,7 +6,7 @@ import { makeCertificate } from "../../../src/channel/certificate.ts";
 import { limits } from "../../../src/protocol/limits.ts";
 import { StreamTagger, streamKey } from "../../../src/transfer/streams/stream-frame.ts";
 import { connectTo, expectStreamFailed, programOf } from "../../support/hostile/hostile-stream.ts";
-import type { RawPeer } from "../../support/hostile/raw-peer.ts";
+import type { RawPeer } from "../../support/hostile/raw/peer.ts";
 import { type ExpectedCaller, expectCaller } from "../../support/system/unix-socket.ts";
 import { until } from "../../support/system/until.ts";
 import { type GroundOptions, nobodys, StreamGround } from "../../transfer/streams/stream-ground.ts";

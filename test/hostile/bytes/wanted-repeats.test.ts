@@ -9,7 +9,7 @@ import { encodeWant } from "../../../src/transfer/reuse/store/describe.ts";
 import { hashOf, makeSmallVm, overwrite, randomStream, type SmallVm } from "../../support/files/small-vm.ts";
 import { testsAttackSource } from "../../support/hostile/grounds-of-tests.ts";
 import { accept, letIn, type Script, type Visit } from "../../support/hostile/hostile-destination.ts";
-import type { RawFrame } from "../../support/hostile/raw-peer.ts";
+import type { RawFrame } from "../../support/hostile/raw/peer.ts";
 import type { TrickedSource, TrickOptions } from "../../support/hostile/tricked-source.ts";
 
 const { chunkBytes, chunkHeaderBytes, pageBytes, tagBytes } = limits;

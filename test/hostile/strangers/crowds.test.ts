@@ -4,7 +4,7 @@ import { connect as connectTcp, type Socket } from "node:net";
 import { deadlines } from "../../../src/protocol/limits.ts";
 import { testsAttackDestination } from "../../support/hostile/grounds-of-tests.ts";
 import { type HostileGround, makeIdentity } from "../../support/hostile/hostile-ground.ts";
-import type { RawIdentity, RawPeer } from "../../support/hostile/raw-peer.ts";
+import type { RawIdentity, RawPeer } from "../../support/hostile/raw/peer.ts";
 import { until } from "../../support/system/until.ts";
 
 let ground: HostileGround;

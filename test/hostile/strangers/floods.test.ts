@@ -9,8 +9,8 @@ import { encodeFrame, frameTypes } from "../../../src/protocol/frames.ts";
 import { encodeMessage } from "../../../src/protocol/messages.ts";
 import { HostileDestination, letIn } from "../../support/hostile/hostile-destination.ts";
 import { makeIdentity, newSession } from "../../support/hostile/hostile-ground.ts";
-import { type RawIdentity, RawPeer } from "../../support/hostile/raw-peer.ts";
-import { RawVm } from "../../support/hostile/raw-vm.ts";
+import { type RawIdentity, RawPeer } from "../../support/hostile/raw/peer.ts";
+import { RawVm } from "../../support/hostile/raw/vm.ts";
 import { killChildren } from "../../support/system/child.ts";
 import { runMigrate } from "../../support/system/process.ts";
 

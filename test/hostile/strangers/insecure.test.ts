@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { testsAttackDestination } from "../../support/hostile/grounds-of-tests.ts";
 import { type HostileGround, makeIdentity } from "../../support/hostile/hostile-ground.ts";
-import { RawVm } from "../../support/hostile/raw-vm.ts";
+import { RawVm } from "../../support/hostile/raw/vm.ts";
 
 let ground: HostileGround;
 

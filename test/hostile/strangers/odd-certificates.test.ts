@@ -5,7 +5,7 @@ import type { Extension } from "@peculiar/x509";
 import { fingerprintOf, pem } from "../../../src/channel/certificate.ts";
 import { testsAttackDestination } from "../../support/hostile/grounds-of-tests.ts";
 import type { HostileGround } from "../../support/hostile/hostile-ground.ts";
-import type { RawIdentity } from "../../support/hostile/raw-peer.ts";
+import type { RawIdentity } from "../../support/hostile/raw/peer.ts";
 
 let ground: HostileGround;
 

@@ -7,9 +7,9 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { testsAttackDestination } from "../../support/hostile/grounds-of-tests.ts";
 import { type HostileGround, newSession } from "../../support/hostile/hostile-ground.ts";
-import type { RawIdentity, RawPeer } from "../../support/hostile/raw-peer.ts";
-import { newVmName } from "../../support/hostile/raw-session.ts";
-import { RawVm } from "../../support/hostile/raw-vm.ts";
+import type { RawIdentity, RawPeer } from "../../support/hostile/raw/peer.ts";
+import { newVmName } from "../../support/hostile/raw/session.ts";
+import { RawVm } from "../../support/hostile/raw/vm.ts";
 
 let ground: HostileGround;
 let owner: RawIdentity;

@@ -7,7 +7,7 @@ import { wrongProofsMax } from "../../../src/channel/ticket-book.ts";
 import { limits } from "../../../src/protocol/limits.ts";
 import { testsAttackDestination } from "../../support/hostile/grounds-of-tests.ts";
 import { type HostileGround, makeIdentity } from "../../support/hostile/hostile-ground.ts";
-import type { RawIdentity } from "../../support/hostile/raw-peer.ts";
+import type { RawIdentity } from "../../support/hostile/raw/peer.ts";
 
 let ground: HostileGround;
 let stranger: RawIdentity;

@@ -7,9 +7,9 @@ import { recordOfOffer } from "../../../src/migration/journal/offer-record.ts";
 import { limits } from "../../../src/protocol/limits.ts";
 import { testsAttackDestination } from "../../support/hostile/grounds-of-tests.ts";
 import { type HostileGround, newSession } from "../../support/hostile/hostile-ground.ts";
-import type { RawIdentity, RawPeer } from "../../support/hostile/raw-peer.ts";
-import { offered } from "../../support/hostile/raw-session.ts";
-import { RawVm } from "../../support/hostile/raw-vm.ts";
+import type { RawIdentity, RawPeer } from "../../support/hostile/raw/peer.ts";
+import { offered } from "../../support/hostile/raw/session.ts";
+import { RawVm } from "../../support/hostile/raw/vm.ts";
 
 let ground: HostileGround;
 let source: RawIdentity;

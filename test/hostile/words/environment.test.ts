@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { join } from "node:path";
 import { makeIdentity } from "../../support/hostile/hostile-ground.ts";
 import { ManInTheMiddle } from "../../support/hostile/man-in-the-middle.ts";
-import { RawPeer } from "../../support/hostile/raw-peer.ts";
+import { RawPeer } from "../../support/hostile/raw/peer.ts";
 import { type MigrateProcess, runMigrate } from "../../support/system/process.ts";
 import { eachTestInFolder } from "../../support/system/test-folder.ts";
 

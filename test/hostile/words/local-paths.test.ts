@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { testsAttackDestination } from "../../support/hostile/grounds-of-tests.ts";
 import { accept, letIn } from "../../support/hostile/hostile-destination.ts";
 import { type HostileGround, makeIdentity } from "../../support/hostile/hostile-ground.ts";
-import { RawVm } from "../../support/hostile/raw-vm.ts";
+import { RawVm } from "../../support/hostile/raw/vm.ts";
 import { TrickedSource } from "../../support/hostile/tricked-source.ts";
 
 let ground: HostileGround;

@@ -3,8 +3,8 @@ import { describe, expect, test } from "bun:test";
 import { frameTypes } from "../../../src/protocol/frames.ts";
 import { testsAttackDestination } from "../../support/hostile/grounds-of-tests.ts";
 import type { HostileGround } from "../../support/hostile/hostile-ground.ts";
-import type { RawIdentity } from "../../support/hostile/raw-peer.ts";
-import { offered } from "../../support/hostile/raw-session.ts";
+import type { RawIdentity } from "../../support/hostile/raw/peer.ts";
+import { offered } from "../../support/hostile/raw/session.ts";
 
 let ground: HostileGround;
 let source: RawIdentity;

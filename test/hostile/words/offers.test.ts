@@ -4,8 +4,8 @@ import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { testsAttackDestination } from "../../support/hostile/grounds-of-tests.ts";
 import type { HostileGround } from "../../support/hostile/hostile-ground.ts";
-import type { RawIdentity } from "../../support/hostile/raw-peer.ts";
-import { RawVm } from "../../support/hostile/raw-vm.ts";
+import type { RawIdentity } from "../../support/hostile/raw/peer.ts";
+import { RawVm } from "../../support/hostile/raw/vm.ts";
 
 let ground: HostileGround;
 let source: RawIdentity;

@@ -7,7 +7,7 @@ import { possessionProof } from "../../../src/transfer/landing/possession.ts";
 import { tagsOf } from "../../../src/transfer/landing/read-tags.ts";
 import { testsAttackDestination } from "../../support/hostile/grounds-of-tests.ts";
 import type { HostileGround } from "../../support/hostile/hostile-ground.ts";
-import { RawVm } from "../../support/hostile/raw-vm.ts";
+import { RawVm } from "../../support/hostile/raw/vm.ts";
 
 let ground: HostileGround;
 testsAttackDestination({}, (made) => {

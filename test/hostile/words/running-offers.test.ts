@@ -7,9 +7,9 @@ import { limits } from "../../../src/protocol/limits.ts";
 import { wireModelOf } from "../../support/guests/qemu-place.ts";
 import { testsAttackDestination } from "../../support/hostile/grounds-of-tests.ts";
 import type { HostileGround } from "../../support/hostile/hostile-ground.ts";
-import type { RawIdentity } from "../../support/hostile/raw-peer.ts";
-import { processesNaming, RawRunningVm, smallMachine } from "../../support/hostile/raw-running-vm.ts";
-import { RawVm } from "../../support/hostile/raw-vm.ts";
+import type { RawIdentity } from "../../support/hostile/raw/peer.ts";
+import { processesNaming, RawRunningVm, smallMachine } from "../../support/hostile/raw/running-vm.ts";
+import { RawVm } from "../../support/hostile/raw/vm.ts";
 
 let ground: HostileGround;
 let source: RawIdentity;

@@ -6,7 +6,7 @@ import { TrustFile } from "../../../src/channel/trust.ts";
 import { openHome } from "../../../src/home/home.ts";
 import { HostileDestination, type Script } from "../../support/hostile/hostile-destination.ts";
 import { makeIdentity } from "../../support/hostile/hostile-ground.ts";
-import { RawPeer } from "../../support/hostile/raw-peer.ts";
+import { RawPeer } from "../../support/hostile/raw/peer.ts";
 import { runMigrate } from "../../support/system/process.ts";
 import { eachTestInFolder } from "../../support/system/test-folder.ts";
 

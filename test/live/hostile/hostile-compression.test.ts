@@ -3,7 +3,7 @@ import { describe, expect, test } from "bun:test";
 import type { FrameName } from "../../../src/protocol/frames.ts";
 import type { MessageBody } from "../../../src/protocol/messages.ts";
 import { start, takeStream } from "../../support/hostile/hostile-steps.ts";
-import type { RawPeer } from "../../support/hostile/raw-peer.ts";
+import type { RawPeer } from "../../support/hostile/raw/peer.ts";
 import { TrickedVm } from "../../support/hostile/tricked-vm.ts";
 
 describe("a VM is sent to a destination that", () => {

@@ -16,7 +16,7 @@ import {
   upToSeal,
   welcome,
 } from "../../support/hostile/hostile-steps.ts";
-import type { RawPeer } from "../../support/hostile/raw-peer.ts";
+import type { RawPeer } from "../../support/hostile/raw/peer.ts";
 import { TrickedVm, type TrickedVmOptions } from "../../support/hostile/tricked-vm.ts";
 
 let vm: TrickedVm;

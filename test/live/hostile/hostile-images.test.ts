@@ -10,8 +10,8 @@ import {
   type HostileArrivals,
   type Started,
 } from "../../support/hostile/hostile-arrivals.ts";
-import { processesNaming, RawRunningVm } from "../../support/hostile/raw-running-vm.ts";
-import type { RawFile } from "../../support/hostile/raw-vm.ts";
+import { processesNaming, RawRunningVm } from "../../support/hostile/raw/running-vm.ts";
+import type { RawFile } from "../../support/hostile/raw/vm.ts";
 import { runChild } from "../../support/system/child.ts";
 
 let at: HostileArrivals;

@@ -7,7 +7,7 @@ import { lstatSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync 
 import { join } from "node:path";
 import { testsAttackRunningDestination } from "../../support/hostile/grounds-of-tests.ts";
 import { type Begun, disk, drive, type HostileArrivals } from "../../support/hostile/hostile-arrivals.ts";
-import { processesNaming, RawRunningVm, type SentStream } from "../../support/hostile/raw-running-vm.ts";
+import { processesNaming, RawRunningVm, type SentStream } from "../../support/hostile/raw/running-vm.ts";
 
 let at: HostileArrivals;
 

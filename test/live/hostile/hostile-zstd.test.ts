@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { limits } from "../../../src/protocol/limits.ts";
 import { testsAttackRunningDestination } from "../../support/hostile/grounds-of-tests.ts";
 import { disk, type HostileArrivals } from "../../support/hostile/hostile-arrivals.ts";
-import { processesNaming, type RawStream } from "../../support/hostile/raw-running-vm.ts";
+import { processesNaming, type RawStream } from "../../support/hostile/raw/running-vm.ts";
 
 const mebibyte = 1024 * 1024;
 let at: HostileArrivals;

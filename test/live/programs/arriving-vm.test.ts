@@ -9,7 +9,7 @@ import { Staging } from "../../../src/vm/folder/staging.ts";
 import { RunFolder } from "../../../src/vm/qemu/run-folder.ts";
 import { wireModelOf } from "../../support/guests/qemu-place.ts";
 import { RunGround } from "../../support/guests/run-ground.ts";
-import { smallMachine } from "../../support/hostile/raw-running-vm.ts";
+import { smallMachine } from "../../support/hostile/raw/running-vm.ts";
 import { withDeadline } from "../../support/system/deadline.ts";
 
 const session = "ab".repeat(16);

@@ -6,8 +6,8 @@ import { limits } from "../../../src/protocol/limits.ts";
 import { BlockHasher } from "../../../src/transfer/reuse/store/block-hash.ts";
 import { encodeDescribe, parseWant } from "../../../src/transfer/reuse/store/describe.ts";
 import type { HostileGround } from "./hostile-ground.ts";
-import type { RawIdentity, RawPeer } from "./raw-peer.ts";
-import { RawVm } from "./raw-vm.ts";
+import type { RawIdentity, RawPeer } from "./raw/peer.ts";
+import { RawVm } from "./raw/vm.ts";
 
 const { blockBytes, chunkHeaderBytes, frameHeaderBytes, pageBytes, tagBytes } = limits;
 

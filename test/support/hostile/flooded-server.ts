@@ -8,8 +8,8 @@ import type { MessageBody } from "../../../src/protocol/messages.ts";
 import { killChildren } from "../system/child.ts";
 import { type MigrateProcess, runMigrate } from "../system/process.ts";
 import { makeIdentity, newSession } from "./hostile-ground.ts";
-import { type RawIdentity, RawPeer } from "./raw-peer.ts";
-import type { RawVm } from "./raw-vm.ts";
+import { type RawIdentity, RawPeer } from "./raw/peer.ts";
+import type { RawVm } from "./raw/vm.ts";
 
 export class FloodedServer {
   readonly process: MigrateProcess;

@@ -12,9 +12,9 @@ import { RunFolder } from "../../../src/vm/qemu/run-folder.ts";
 import { RunGround } from "../guests/run-ground.ts";
 import { until } from "../system/until.ts";
 import { HostileGround } from "./hostile-ground.ts";
-import type { RawIdentity, RawPeer } from "./raw-peer.ts";
-import { processesNaming, RawRunningVm, RawStream, type SentStream, smallMachine } from "./raw-running-vm.ts";
-import type { RawFile } from "./raw-vm.ts";
+import type { RawIdentity, RawPeer } from "./raw/peer.ts";
+import { processesNaming, RawRunningVm, RawStream, type SentStream, smallMachine } from "./raw/running-vm.ts";
+import type { RawFile } from "./raw/vm.ts";
 
 export const disk: RawFile = { kind: "disk", name: "a", content: Buffer.alloc(4096, 7) };
 export const drive = ["-drive", "file=/vms/a,format=raw,if=virtio"];

@@ -9,7 +9,7 @@ import { createServer as createTlsServer, type Server as TlsServer } from "node:
 import { makeTicket } from "../../../src/channel/ticket.ts";
 import { limits } from "../../../src/protocol/limits.ts";
 import { decodeMessage, type MessageBody } from "../../../src/protocol/messages.ts";
-import { type RawIdentity, RawPeer } from "./raw-peer.ts";
+import { type RawIdentity, RawPeer } from "./raw/peer.ts";
 
 /** A source's connection, past its HELLO. */
 export interface Visit {

@@ -25,7 +25,7 @@ import { Journal, type SessionRecord } from "../../../src/migration/journal/jour
 import { sendOnce } from "../moves/sending.ts";
 import { type Serving, type ServingOptions, startServing } from "../moves/serving.ts";
 import { until } from "../system/until.ts";
-import { type RawConnectOptions, type RawIdentity, RawPeer } from "./raw-peer.ts";
+import { type RawConnectOptions, type RawIdentity, RawPeer } from "./raw/peer.ts";
 
 /** What a server says to a peer. */
 export interface Refusal {

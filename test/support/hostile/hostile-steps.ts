@@ -10,7 +10,7 @@ import {
   streamKey,
 } from "../../../src/transfer/streams/stream-frame.ts";
 import { accept, letIn, type Script, type Visit } from "./hostile-destination.ts";
-import type { RawPeer } from "./raw-peer.ts";
+import type { RawPeer } from "./raw/peer.ts";
 
 export const instance = "2".repeat(32);
 export const streamToken = "3".repeat(32);

@@ -5,7 +5,7 @@ import { fingerprintOf } from "../../../src/channel/certificate.ts";
 import type { StreamGround } from "../../transfer/streams/stream-ground.ts";
 import type { ExpectedCaller } from "../system/unix-socket.ts";
 import { until } from "../system/until.ts";
-import { RawPeer } from "./raw-peer.ts";
+import { RawPeer } from "./raw/peer.ts";
 
 /** Throws (by `expect`) if the peer is not told this code, the program is not cut off, or the destination's own people are not told. */
 export async function expectStreamFailed(

@@ -3,7 +3,7 @@
  * a certificate of its own on both sides. What it carries it reads.
  */
 import { connect, createServer, type Server, type TLSSocket } from "node:tls";
-import type { RawIdentity } from "./raw-peer.ts";
+import type { RawIdentity } from "./raw/peer.ts";
 
 export class ManInTheMiddle {
   readonly port: number;

@@ -6,8 +6,8 @@ import { type Repeat, shortenInPlace } from "../../../src/transfer/chunks/shorte
 import { Tagger } from "../../../src/transfer/chunks/tagger.ts";
 import { parseWant } from "../../../src/transfer/reuse/store/describe.ts";
 import type { HostileGround } from "./hostile-ground.ts";
-import type { RawFrame, RawIdentity, RawPeer } from "./raw-peer.ts";
-import { RawVm } from "./raw-vm.ts";
+import type { RawFrame, RawIdentity, RawPeer } from "./raw/peer.ts";
+import { RawVm } from "./raw/vm.ts";
 
 const { pageBytes } = limits;
 

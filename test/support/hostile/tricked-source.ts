@@ -10,7 +10,7 @@ import { hashOf, makeSmallVm } from "../files/small-vm.ts";
 import { type SendingOptions, sendOnce } from "../moves/sending.ts";
 import { HostileDestination, type HostileDestinationOptions, type Script } from "./hostile-destination.ts";
 import { makeIdentity } from "./hostile-ground.ts";
-import type { RawIdentity } from "./raw-peer.ts";
+import type { RawIdentity } from "./raw/peer.ts";
 
 export interface TrickOptions extends Partial<SendingOptions>, Pick<HostileDestinationOptions, "lane"> {
   /** The test itself changes the VM's files. */

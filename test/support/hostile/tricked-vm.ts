@@ -17,7 +17,7 @@ import { withDeadline } from "../system/deadline.ts";
 import { until } from "../system/until.ts";
 import { HostileDestination, type Script, takeChunks } from "./hostile-destination.ts";
 import { makeIdentity } from "./hostile-ground.ts";
-import type { RawIdentity } from "./raw-peer.ts";
+import type { RawIdentity } from "./raw/peer.ts";
 
 export interface Trick {
   control: Script;

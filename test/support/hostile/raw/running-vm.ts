@@ -1,18 +1,18 @@
 /** A running VM as a raw source offers and sends it: any definition, any files beside it, and streams made by hand. */
 import { readdirSync, readFileSync } from "node:fs";
-import { limits } from "../../../src/protocol/limits.ts";
-import type { MessageBody } from "../../../src/protocol/messages.ts";
-import { streamParts, vmDigest } from "../../../src/transfer/chunks/tag-table.ts";
+import { limits } from "../../../../src/protocol/limits.ts";
+import type { MessageBody } from "../../../../src/protocol/messages.ts";
+import { streamParts, vmDigest } from "../../../../src/transfer/chunks/tag-table.ts";
 import {
   dataHead,
   encodeDataEnd,
   StreamDigest,
   StreamTagger,
   streamKey,
-} from "../../../src/transfer/streams/stream-frame.ts";
-import { wireModelOf } from "../guests/qemu-place.ts";
-import type { RawPeer } from "./raw-peer.ts";
-import { type RawFile, RawVm } from "./raw-vm.ts";
+} from "../../../../src/transfer/streams/stream-frame.ts";
+import { wireModelOf } from "../../guests/qemu-place.ts";
+import type { RawPeer } from "./peer.ts";
+import { type RawFile, RawVm } from "./vm.ts";
 
 /** A machine that takes a moment to start and has next to nothing. */
 export const smallMachine = [

@@ -1,10 +1,10 @@
 /** Sessions of VMs that a trusted source makes up, by hand: offered, with lanes that are let in. */
 import { expect } from "bun:test";
 import { randomBytes } from "node:crypto";
-import { limits } from "../../../src/protocol/limits.ts";
-import type { HostileGround } from "./hostile-ground.ts";
-import type { RawIdentity, RawPeer } from "./raw-peer.ts";
-import { RawVm } from "./raw-vm.ts";
+import { limits } from "../../../../src/protocol/limits.ts";
+import type { HostileGround } from "../hostile-ground.ts";
+import type { RawIdentity, RawPeer } from "./peer.ts";
+import { RawVm } from "./vm.ts";
 
 /** A session whose offer was accepted. */
 export interface RawSession {

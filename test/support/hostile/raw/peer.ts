@@ -8,17 +8,17 @@
 import { expect } from "bun:test";
 import { connect as connectTcp, type Socket } from "node:net";
 import { connect as connectTls, type TLSSocket } from "node:tls";
-import { parseTicket } from "../../../src/channel/ticket.ts";
-import { encodeFrame, type FrameName, frameName, frameTypes } from "../../../src/protocol/frames.ts";
-import { limits } from "../../../src/protocol/limits.ts";
+import { parseTicket } from "../../../../src/channel/ticket.ts";
+import { encodeFrame, type FrameName, frameName, frameTypes } from "../../../../src/protocol/frames.ts";
+import { limits } from "../../../../src/protocol/limits.ts";
 import {
   decodeMessage,
   encodeMessage,
   type MessageBody,
   type MessageName,
-} from "../../../src/protocol/messages.ts";
-import { parseAck } from "../../../src/transfer/chunks/ack.ts";
-import { withDeadline } from "../system/deadline.ts";
+} from "../../../../src/protocol/messages.ts";
+import { parseAck } from "../../../../src/transfer/chunks/ack.ts";
+import { withDeadline } from "../../system/deadline.ts";
 
 export interface RawFrame {
   name: FrameName | undefined;

@@ -1,10 +1,10 @@
 /** A VM as a raw source offers and sends it: offers with anything in them, and CHUNK frames made by hand. */
 import { randomBytes, randomUUID } from "node:crypto";
-import { encodeFrame, frameTypes } from "../../../src/protocol/frames.ts";
-import { limits } from "../../../src/protocol/limits.ts";
-import { ChunkBuffer } from "../../../src/transfer/chunks/chunk-buffer.ts";
-import { TagTable, vmDigest } from "../../../src/transfer/chunks/tag-table.ts";
-import { Tagger } from "../../../src/transfer/chunks/tagger.ts";
+import { encodeFrame, frameTypes } from "../../../../src/protocol/frames.ts";
+import { limits } from "../../../../src/protocol/limits.ts";
+import { ChunkBuffer } from "../../../../src/transfer/chunks/chunk-buffer.ts";
+import { TagTable, vmDigest } from "../../../../src/transfer/chunks/tag-table.ts";
+import { Tagger } from "../../../../src/transfer/chunks/tagger.ts";
 
 export interface RawFile {
   kind: "ram" | "disk" | "tpm" | "boot";
