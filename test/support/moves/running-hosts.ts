@@ -6,6 +6,7 @@ import { ArrivedGuest } from "../guests/arrived-guest.ts";
 import { bootedGuest } from "../guests/booted-guest.ts";
 import { RunningGuest, type RunningGuestOptions } from "../guests/running-guest.ts";
 import { createDisk } from "../guests/tick-disk.ts";
+import { countArrived } from "../runner/lost-guests.ts";
 import type { MigrateProcess } from "../system/process.ts";
 import { until } from "../system/until.ts";
 import { type ServeOptions, TwoHosts } from "./two-hosts.ts";
@@ -150,6 +151,8 @@ export class RunningHosts {
     };
     await until(left, `the end of all processes below ${this.folder}`);
     await Promise.all(this.#links.map((link) => link.close()));
+    for (const log of new Bun.Glob("**/run/*/serial.log").scanSync({ cwd: this.folder, absolute: true }))
+      countArrived(readFileSync(log, "latin1"));
     rmSync(this.folder, { recursive: true, force: true });
   }
 

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { triedAgain, wholeGuest } from "../guests/lost-guest.ts";
 import {
+  countArrived,
   countFileVariable,
   falseAlarm,
   guestCount,
@@ -34,8 +35,18 @@ test("every guest that was looked at is counted, also those that a test has forg
     if (++tries < 3) await lost();
     await whole();
   })();
-  expect(guestCount(join(folder, "guests"))).toEqual({ looks: 3, lost: 2 });
-  expect(guestCount(join(folder, "nowhere"))).toEqual({ looks: 0, lost: 0 });
+  expect(guestCount(join(folder, "guests"))).toMatchObject({ looks: 3, lost: 2 });
+  expect(guestCount(join(folder, "nowhere"))).toMatchObject({ looks: 0, lost: 0 });
+});
+
+test("a guest that arrived and panicked is told from one that did not, over all files", () => {
+  countArrived("tick 1\ntick 2\n");
+  countArrived("tick 1\n[    4.385510] Kernel panic - not syncing: Fatal exception in interrupt\n");
+  const first = join(folder, "guests");
+  expect(guestCount(first)).toEqual({ looks: 0, lost: 0, arrived: 2, panicked: 1 });
+  process.env[countFileVariable] = join(folder, "more");
+  countArrived("");
+  expect(guestCount(first, join(folder, "more"))).toMatchObject({ arrived: 3, panicked: 1 });
 });
 
 test("a guest that is lost three times fails its test, and so does anything else at once", async () => {
