@@ -50,7 +50,7 @@ export class ControlLink {
   #error: MigrateError | undefined;
   #lastReceivedMs = performance.now();
   #lastSentMs = performance.now();
-  #closeListeners: ((error: MigrateError) => void)[] = [];
+  readonly #closeListeners = new Set<(error: MigrateError) => void>();
 
   constructor(transport: ControlTransport, peerSide: Side, timing: HeartbeatTiming = deadlines) {
     this.#transport = transport;
@@ -75,10 +75,14 @@ export class ControlLink {
     return this.#error !== undefined;
   }
 
-  /** Called once when the link is gone; at once if it is gone already. */
-  onClosed(listener: (error: MigrateError) => void): void {
+  /**
+   * Called once when the link is gone; at once if it is gone already. Returns what takes the listener back, for one
+   * that is of use for a while only: a link may live long.
+   */
+  onClosed(listener: (error: MigrateError) => void): () => void {
     if (this.#error) listener(this.#error);
-    else this.#closeListeners.push(listener);
+    else this.#closeListeners.add(listener);
+    return () => this.#closeListeners.delete(listener);
   }
 
   send<N extends MessageName>(name: N, body: MessageBody<N>): void {
@@ -97,13 +101,15 @@ export class ControlLink {
    */
   async flushed(): Promise<void> {
     if (this.#error) throw this.#error;
-    const gone = new Promise<never>((_, reject) => this.onClosed(reject));
+    const gone = Promise.withResolvers<never>();
+    const takeBack = this.onClosed(gone.reject);
     const { silenceMs } = this.#timing;
     const unread = new MigrateError("network", "the other side does not read what it is told");
     const timer = setTimeout(() => this.destroy(unread), silenceMs);
     try {
-      await Promise.race([this.#transport.flushed?.(), gone]);
+      await Promise.race([this.#transport.flushed?.(), gone.promise]);
     } finally {
+      takeBack();
       clearTimeout(timer);
     }
   }
@@ -209,7 +215,7 @@ export class ControlLink {
     this.#waiting?.reject(error);
     this.#waiting = undefined;
     for (const listener of this.#closeListeners) listener(error);
-    this.#closeListeners = [];
+    this.#closeListeners.clear();
   }
 }
 

@@ -186,9 +186,9 @@ export class Destination {
       this.#familiar?.add(opened.remote);
       for (;;) {
         const message = await link.receive();
-        const waitMs = this.#rate.waitMs(source, message.name);
-        if (waitMs > 0) await Bun.sleep(waitMs);
-        if (link.closed && waitMs > 0) throw new MigrateError("network", "the connection is closed");
+        if (!(await this.#rate.turn(source, message.name, link))) {
+          throw new MigrateError("network", "the connection is closed");
+        }
         if (this.#stopping) throw new MigrateError("network", "the destination is shutting down");
         const request = requestByMessage[message.name];
         if (request !== undefined) {
@@ -246,10 +246,11 @@ export class Destination {
     const flushed = Promise.withResolvers<void>();
     const done = () => {
       this.#flushes.delete(key);
+      takeBack();
       flushed.resolve();
     };
     this.#flushes.set(key, { link, done });
-    link.onClosed(done);
+    const takeBack = link.onClosed(done);
     this.#doors!.post(door, { kind: "flush", conn });
     return flushed.promise;
   }

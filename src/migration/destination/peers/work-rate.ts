@@ -25,26 +25,63 @@ const burstMs = 2000;
 /** Sources that are remembered; a source that has been at rest is not. */
 const mostSources = 4096;
 
+/** Who waits for an answer. */
+interface Asker {
+  /** Calls the listener once it is gone, or at once; returns what takes the listener back. */
+  onClosed(listener: () => void): () => void;
+}
+
+interface Clock {
+  /** Monotonic. */
+  nowMs(): number;
+  /** Runs it once after so many milliseconds; returns what stops that. */
+  after(ms: number, run: () => void): () => void;
+}
+
+const realClock: Clock = {
+  nowMs: () => performance.now(),
+  after(ms, run) {
+    const timer = setTimeout(run, ms);
+    return () => clearTimeout(timer);
+  },
+};
+
 export class WorkRate {
-  readonly #nowMs: () => number;
-  /** By source: when its work so far will have come back, on the clock of `nowMs`. */
+  readonly #clock: Clock;
+  /** By source: when its work so far will have come back, on that clock. */
   readonly #paidAtMs = new Map<string, number>();
 
-  /** `nowMs` is a monotonic clock. */
-  constructor(nowMs: () => number = () => performance.now()) {
-    this.#nowMs = nowMs;
+  constructor(clock: Clock = realClock) {
+    this.#clock = clock;
   }
 
-  /** Counts a request; returns how long it is to wait, in milliseconds. */
-  waitMs(source: string, request: Message["name"]): number {
-    const nowMs = this.#nowMs();
+  /**
+   * Resolves with true once it is this request's turn, or with false at once when its connection is gone: then it
+   * costs nothing, and nothing of it is kept. So what a source has to wait for is bounded by its connections.
+   */
+  async turn(source: string, request: Message["name"], asker: Asker): Promise<boolean> {
     const costMs = ((costsMs[request] ?? 0) * 1000) / rateMs;
-    if (costMs === 0) return 0;
+    if (costMs === 0) return true;
+    const waitMs = this.#charge(source, costMs);
+    if (waitMs <= 0) return true;
+    const turn = Promise.withResolvers<boolean>();
+    const stop = this.#clock.after(waitMs, () => turn.resolve(true));
+    const takeBack = asker.onClosed(() => turn.resolve(false));
+    const isTurn = await turn.promise;
+    stop();
+    takeBack();
+    if (!isTurn) this.#charge(source, -costMs);
+    return isTurn;
+  }
+
+  /** Counts so many milliseconds more; returns how long the source is to wait for them. */
+  #charge(source: string, costMs: number): number {
+    const nowMs = this.#clock.nowMs();
     const paidAtMs = Math.max(nowMs, this.#paidAtMs.get(source) ?? 0) + costMs;
     this.#paidAtMs.delete(source);
     this.#paidAtMs.set(source, paidAtMs);
     if (this.#paidAtMs.size > mostSources) this.#forget(nowMs);
-    return Math.max(0, paidAtMs - nowMs - (burstMs * 1000) / rateMs);
+    return paidAtMs - nowMs - (burstMs * 1000) / rateMs;
   }
 
   #forget(nowMs: number): void {

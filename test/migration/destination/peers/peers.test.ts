@@ -122,20 +122,79 @@ describe("a session whose record has gone", () => {
   });
 });
 
-test("a source that asks a lot waits, and another one does not", async () => {
-  let nowMs = 0;
-  const rate = new WorkRate(() => nowMs);
-  const asks = (source: string, count: number) =>
-    Array.from({ length: count }, () => rate.waitMs(source, "list")).at(-1)!;
-  expect(asks("a", 200)).toBe(0);
-  expect(asks("a", 100)).toBe(4000);
-  expect(asks("b", 1)).toBe(0);
-  nowMs += 4000;
-  expect(rate.waitMs("a", "list")).toBe(40);
-  // What a VM's downtime waits for never does.
-  expect([rate.waitMs("a", "release"), rate.waitMs("a", "confirm"), rate.waitMs("a", "publish")]).toEqual([
-    0, 0, 0,
-  ]);
+describe("a source that asks a lot", () => {
+  /** A clock that a test moves, and connections that ask; `turns` has what became of each, in that order. */
+  function asked() {
+    let nowMs = 0;
+    const timers = new Map<() => void, number>();
+    const rate = new WorkRate({
+      nowMs: () => nowMs,
+      after(ms, run) {
+        timers.set(run, nowMs + ms);
+        return () => timers.delete(run);
+      },
+    });
+    const turns: string[] = [];
+    const listeners = new Set<() => void>();
+    const link = {
+      onClosed(listener: () => void) {
+        listeners.add(listener);
+        return () => listeners.delete(listener);
+      },
+    };
+    return {
+      turns,
+      listeners,
+      timers,
+      async ask(source: string, count: number, request: "list" | "release" | "confirm" | "publish" = "list") {
+        for (let i = 0; i < count; i++)
+          void rate.turn(source, request, link).then((isTurn) => turns.push(isTurn ? source : "gone"));
+        await Bun.sleep(0);
+      },
+      async pass(ms: number) {
+        nowMs += ms;
+        for (const [run, atMs] of timers) if (atMs <= nowMs) run();
+        await Bun.sleep(0);
+      },
+      async close() {
+        for (const listener of listeners) listener();
+        await Bun.sleep(0);
+      },
+    };
+  }
+
+  test("waits, and another one does not", async () => {
+    const { turns, ask, pass } = asked();
+    await ask("a", 300);
+    expect(turns.length).toBe(200);
+    await ask("b", 1);
+    expect(turns.at(-1)).toBe("b");
+    await pass(3960);
+    expect(turns.length).toBe(300);
+    await pass(40);
+    expect(turns.length).toBe(301);
+  });
+
+  test("does not wait for what ends a VM's downtime", async () => {
+    const { turns, ask } = asked();
+    await ask("a", 300);
+    for (const request of ["release", "confirm", "publish"] as const) await ask("a", 1, request);
+    expect(turns.length).toBe(203);
+  });
+
+  test("and goes leaves nothing behind, and nothing to wait for", async () => {
+    const { turns, listeners, timers, ask, pass, close } = asked();
+    for (let round = 0; round < 50; round++) {
+      await ask("a", 300);
+      await close();
+    }
+    expect([listeners.size, timers.size]).toEqual([0, 0]);
+    turns.length = 0;
+    // What was done was 200 requests; they are paid for after these 8 s, and what was not done costs nothing.
+    await pass(8000);
+    await ask("a", 200);
+    expect(turns).toEqual(Array(200).fill("a"));
+  });
 });
 
 test("of the connections of a source that speak for nothing the oldest goes, and nobody else's", () => {
