@@ -10,7 +10,7 @@ import { TrustFile } from "../../../src/channel/trust.ts";
 import { openHome } from "../../../src/home/home.ts";
 import type { FrozenGuest } from "../../support/guests/frozen-guest.ts";
 import { makeIdentity } from "../../support/hostile/hostile-ground.ts";
-import { WorstSource } from "../../support/hostile/worst-source.ts";
+import { startWorst } from "../../support/hostile/worst/worst-process.ts";
 import type { RunningHosts } from "../../support/moves/running-hosts.ts";
 import { hostsOfEachTest, testsShareFrozenGuest } from "../../support/moves/running-hosts-of-tests.ts";
 import { doneOf, expectMoved } from "../../support/moves/whole-move.ts";
@@ -71,10 +71,9 @@ test(
       );
       mostBytes.journal = Math.max(mostBytes.journal, sizes[0]! + sizes[1]!);
     }, 100);
-    const worst = new WorstSource(Number(there.split(":").at(-1)), identity);
     const begun = performance.now();
+    const worst = startWorst(Number(there.split(":").at(-1)), identity);
     try {
-      worst.begin();
       const isBusy = () =>
         performance.now() - begun > (seconds * 1000) / 2 && (worst.done.cancelled ?? 0) > 0;
       await until(isBusy, "the worst", seconds * 1000 + 60_000);

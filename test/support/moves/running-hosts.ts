@@ -133,8 +133,9 @@ export class RunningHosts {
     return processesBelow(join(this.hosts.destinationHome, "run"));
   }
 
-  /** Ends every process, as a power cut would, and removes the folder. */
+  /** Ends every process, as a power cut would, and removes the folder. Harmless when that is done. */
   async close(): Promise<void> {
+    if (!existsSync(this.folder)) return;
     await Promise.all(this.#processes.map((process) => process.kill()));
     await Promise.all(this.#guests.map((guest) => guest.kill()));
     // VMs that arrived are nobody's children; nor is what watches over a send.

@@ -5,11 +5,11 @@
  */
 import { randomBytes } from "node:crypto";
 import { connect as connectTcp, type Socket } from "node:net";
-import { limits } from "../../../src/protocol/limits.ts";
-import { encodeDescribe } from "../../../src/transfer/reuse/store/describe.ts";
-import { newSession } from "./hostile-ground.ts";
-import { type RawIdentity, RawPeer } from "./raw/peer.ts";
-import { RawVm } from "./raw/vm.ts";
+import { limits } from "../../../../src/protocol/limits.ts";
+import { encodeDescribe } from "../../../../src/transfer/reuse/store/describe.ts";
+import { newSession } from "../hostile-ground.ts";
+import { type RawIdentity, RawPeer } from "../raw/peer.ts";
+import { RawVm } from "../raw/vm.ts";
 
 const { chunkBytes, inventoryTags, tagBytes, blockBytes, blockHashBytes, vmBytes } = limits;
 
