@@ -1,4 +1,7 @@
-/** The bandwidth that was allowed is used up, and not exceeded: what is measured here is time. */
+/**
+ * The bandwidth that was allowed is not exceeded by the program as a whole. That it is used up is shown of the pacers
+ * on a clock of their own (channel/shared-pacer.test.ts): here it would be the machine's word, and is printed only.
+ */
 import { expect, test } from "bun:test";
 import { statSync } from "node:fs";
 import { join } from "node:path";
@@ -15,7 +18,7 @@ eachTestHasHosts("migrate-bandwidth-", (made) => {
 });
 
 for (const streams of [1, 4]) {
-  test(`--bandwidth is kept within 5 %, over ${streams} lanes, and is never exceeded`, async () => {
+  test(`--bandwidth is never exceeded, over ${streams} lanes`, async () => {
     const bytes = 40 * mebibyte;
     const big = makeSmallVm(join(root, "big"), { ram: { bytes, extents: [{ at: 0, bytes }] }, disks: [] });
     await hosts.serve();
@@ -29,8 +32,6 @@ for (const streams of [1, 4]) {
     const wireBytes = statSync(join(hosts.store, "big", big.files[0]!.base)).size;
     const expectedSeconds = wireBytes / (10 * mebibyte);
     console.log(`${streams} lanes: ${(wireBytes / mebibyte / seconds).toFixed(2)} MiB/s of 10`);
-    // What a message takes from there to here is in it, a few milliseconds.
     expect(seconds).toBeGreaterThan(expectedSeconds * 0.99);
-    expect(seconds).toBeLessThan(expectedSeconds * 1.05);
   });
 }

@@ -37,11 +37,8 @@ export const exhaustiveFiles: readonly string[] = [
   "test/transfer/streams/stream-compressor.test.ts",
 ];
 
-/** They judge how long something takes, or how it shares the processors: nothing runs beside them. */
-export const aloneFiles: readonly string[] = [
-  "test/crash/repeats-kill.test.ts",
-  "test/hard-places/bandwidth.test.ts",
-];
+/** They judge how work shares the processors: nothing runs beside them. */
+export const aloneFiles: readonly string[] = ["test/crash/repeats-kill.test.ts"];
 
 /** They wait for deadlines for the most part, with less than half a processor's work: one of them runs beside the others. */
 export const waitingFiles: readonly string[] = [
