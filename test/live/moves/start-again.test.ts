@@ -1,6 +1,15 @@
 /** A VM that arrived while it ran, and whose QEMU has ended: it is started again from what its vm.json says it is. */
 import { describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { basename, join } from "node:path";
 import { argumentsOf, isRunning, type ProcessId } from "../../../src/platform/process-id.ts";
 import { modelOf, parseDefinition } from "../../../src/vm/qemu/definition/definition.ts";
@@ -12,6 +21,7 @@ import { tpmSealedLine } from "../../support/guests/tpm-guest.ts";
 import type { RunningHosts } from "../../support/moves/running-hosts.ts";
 import { eachTestHasRunningHosts } from "../../support/moves/running-hosts-of-tests.ts";
 import { doneOf, expectMoved } from "../../support/moves/whole-move.ts";
+import { LoopDevices } from "../../support/system/loop-devices.ts";
 import { rightsOf } from "../../support/system/process-rights.ts";
 import { until } from "../../support/system/until.ts";
 
@@ -253,5 +263,27 @@ describe("a VM is not started", () => {
     const { code } = await elsewhere.exit;
     expect(elsewhere.events.at(-1)).toMatchObject({ event: "error", code: "vm-running" });
     expect(code).toBe(2);
+  });
+
+  test("whose disk is a loop device, or that a program writes to", async () => {
+    const folder = write({ files, ownership, definition });
+    const disk = join(folder, "data.raw");
+    const fd = openSync(disk, "r+");
+    const held = await start("start", folder);
+    expect(held.event).toMatchObject({ event: "error", code: "vm-busy" });
+    expect(held.event!.message).toContain("data.raw is open for writing by");
+    closeSync(fd);
+    const loops = new LoopDevices();
+    try {
+      const device = await loops.attach(disk);
+      expect((await start("start", folder)).event).toMatchObject({
+        event: "error",
+        message: expect.stringContaining(device),
+      });
+    } finally {
+      await loops.close();
+    }
+    expect(at.processesAtDestination()).toEqual([]);
+    expect((await start("start", folder)).event).toMatchObject({ event: "started" });
   });
 });

@@ -3,7 +3,7 @@
  * whatever finds such a VM (`migrate ls`, `send`) finds this one too.
  */
 import { randomBytes } from "node:crypto";
-import { closeSync, mkdirSync, openSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { tryFlock } from "../../../../platform/files/locks.ts";
 import { argumentsOf, isRunning, type ProcessId } from "../../../../platform/process-id.ts";
@@ -11,6 +11,7 @@ import { MigrateError } from "../../../../protocol/errors.ts";
 import { isEntering } from "../../../../vm/confinement/confinement.ts";
 import { openTaps } from "../../../../vm/confinement/taps.ts";
 import { tpmFolder } from "../../../../vm/folder/manifest.ts";
+import { requireUnheld } from "../../../../vm/holders/file-holders.ts";
 import { endDaemon } from "../../../../vm/qemu/daemon.ts";
 import { cardOutcomes, networkNotes } from "../../../../vm/qemu/definition/command-line.ts";
 import type { VmModel } from "../../../../vm/qemu/definition/definition.ts";
@@ -52,7 +53,7 @@ export interface BootedVm {
   process: ProcessId;
   /** It was there before: nothing was started. */
   wasThere: boolean;
-  /** Sentences on what is behind its network cards. */
+  /** Sentences on what is behind its network cards, and on what could not be looked at. */
   notes: readonly string[];
 }
 
@@ -71,10 +72,12 @@ export async function bootVm(options: BootOptions): Promise<BootedVm> {
     const there = await endLeftOver(run, folder, name);
     if (there !== null) return { qmpPath: there.qmpPath, process: there.process, wasThere: true, notes };
     refuseOthers(folder);
+    const unseen = refuseHolders(definition, folder);
     requirePrograms(definition, []);
     checkHostRoom(definition, hostRoom(), "this host");
     const process = await boot(options, run);
-    return { qmpPath: run.socket(qmpSocketName), process, wasThere: false, notes };
+    const all = unseen === null ? notes : [...notes, unseen];
+    return { qmpPath: run.socket(qmpSocketName), process, wasThere: false, notes: all };
   } finally {
     unlock();
   }
@@ -195,4 +198,25 @@ function refuseOthers(folder: string): void {
   throw new MigrateError("vm-running", `the VM runs already: process ${other.process.pid} has its disks`, {
     hint: `its QMP socket is ${other.qmpPath}`,
   });
+}
+
+/**
+ * Throws MigrateError if anybody can change a disk of the VM, or has made a disk of it: a loop device or a mapping as
+ * much as a program. Returns what could not be looked at, as a sentence; null if all could.
+ */
+function refuseHolders({ files }: VmModel, folder: string): string | null {
+  const parts = files.map(({ name }) => {
+    const path = join(folder, name);
+    const { dev, ino } = statSync(path, { bigint: true });
+    return { path, base: name, dev, ino, leaves: false };
+  });
+  try {
+    return requireUnheld(parts, []);
+  } catch (thrown) {
+    if (!(thrown instanceof MigrateError)) throw thrown;
+    throw new MigrateError(thrown.code, thrown.message, {
+      hint: "End that use first: two who write to a disk destroy it.",
+      cause: thrown,
+    });
+  }
 }
