@@ -28,6 +28,8 @@ const expansion = v.object({ model: v.object({ props: v.record(v.string(), v.unk
 const processors = v.array(v.object({ "qom-path": v.string() }));
 /** "qemu64-x86_64-cpu", and what a model's name is of it. */
 const typeOf = /^([A-Za-z\d][\w.-]{0,63})-(?:x86_64|i386)-cpu$/;
+/** Names that are asked for at most: who answers may be no QEMU any more. */
+const mostNames = 2048;
 /** A model that each QEMU for PCs has: asked for all names of features. */
 const emptyModel = { type: "static", model: { name: "base" } };
 
@@ -41,9 +43,9 @@ export async function readProcessor(ask: Ask): Promise<ReadProcessor | null> {
     const [first] = read(processors, await ask("query-cpus-fast"));
     if (first === undefined) return null;
     const get = (property: string) => ask("qom-get", { path: first["qom-path"], property });
-    const names = Object.keys(model.props).filter(
-      (name) => typeof model.props[name] === "boolean" && featureName.test(name),
-    );
+    const names = Object.keys(model.props)
+      .filter((name) => typeof model.props[name] === "boolean" && featureName.test(name))
+      .slice(0, mostNames);
     const type = typeOf.exec(String(await get("type")));
     if (type === null) return null;
     const values = await Promise.all(names.map(async (name) => (await asked(get, name)) === true));

@@ -8,8 +8,8 @@ const nothingElse = [
   ...["-qmp", "stdio"],
 ];
 
-/** What of -machine has a say in what the processor can do. */
-const machineKeys: readonly string[] = ["kernel-irqchip"];
+/** What of -machine and -accel has a say in what the processor can do; the rest may ask for memory. */
+const telling: readonly string[] = ["kernel-irqchip"];
 
 /** The VM's machine and processor, with that accelerator, and nothing else of it: little memory, no device. */
 export function trialCommand(
@@ -17,8 +17,9 @@ export function trialCommand(
   binary: string,
   accel: VmModel["accel"],
 ): string[] {
-  const pairs = machinePairs.filter(({ key }) => accel === "kvm" && machineKeys.includes(key));
-  const ofAccel = accel === given ? accelPairs : [];
+  const isTelling = ({ key }: { key: string }) => accel === "kvm" && telling.includes(key);
+  const pairs = machinePairs.filter(isTelling);
+  const ofAccel = accel === given ? accelPairs.filter(isTelling) : [];
   // What is missing is found out, and named; QEMU would end at the first of it.
   const features = cpu?.features.filter((feature) => !/^\+?enforce(?:=|$)/.test(feature)) ?? [];
   return [

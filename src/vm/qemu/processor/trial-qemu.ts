@@ -10,6 +10,8 @@ import { LineCutter, parseQmpLine, type QmpVersion } from "../qmp/qmp-line.ts";
 
 /** How long it may take from its start to its last answer, in milliseconds. */
 const trialMs = 20_000;
+/** How long its last words are waited for once it is gone, in milliseconds. */
+const lastWordsMs = 500;
 /** Longest answer, and all of them together, in bytes. */
 const lineBytes = 2 ** 20;
 const mostBytes = 8 * 2 ** 20;
@@ -44,8 +46,8 @@ export class TrialQemu implements AsyncDisposable {
   }
 
   /**
-   * Starts it from its full argument list, which must end its standard streams in QMP (`-qmp stdio`). Throws QmpError
-   * if it ends before it answers; what it wrote is in `lastErrors`.
+   * Starts it from its full argument list, which must have QMP on its standard streams (`-qmp stdio`). If it ends
+   * before it answers, returns the last it wrote, fit to be sent to a peer.
    */
   static async start(argv: readonly string[]): Promise<TrialQemu | { lastErrors: string }> {
     let qemu: TrialQemu;
@@ -86,7 +88,8 @@ export class TrialQemu implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#child.kill("SIGKILL");
     await this.#child.exited;
-    await Promise.all([this.#reading, this.#erring]);
+    // What it wrote last is read; somebody else may hold its streams open.
+    await Promise.race([Promise.all([this.#reading, this.#erring]), Bun.sleep(lastWordsMs)]);
   }
 
   async #read(): Promise<void> {

@@ -5,7 +5,7 @@ import { leases } from "../../../../src/migration/destination/peers/leases.ts";
 import { PeerLinks } from "../../../../src/migration/destination/peers/peer-links.ts";
 import { sessionShare } from "../../../../src/migration/destination/peers/peer-share.ts";
 import { PromisedRoom } from "../../../../src/migration/destination/peers/promised-room.ts";
-import { WorkRate } from "../../../../src/migration/destination/peers/work-rate.ts";
+import { type Work, WorkRate, workOf } from "../../../../src/migration/destination/peers/work-rate.ts";
 import { freeBytes } from "../../../../src/platform/files/filesystem.ts";
 import { emptyOffer, PlayedDestination, sealOf, session } from "../played-destination.ts";
 
@@ -136,6 +136,15 @@ test("a source that asks a lot waits, and another one does not", async () => {
   expect([rate.waitMs("a", "release"), rate.waitMs("a", "confirm"), rate.waitMs("a", "publish")]).toEqual([
     0, 0, 0,
   ]);
+});
+
+test("an offer of a VM that runs, for which a QEMU is asked, costs a source more than one of files", () => {
+  const rate = new WorkRate(() => 0);
+  const machine = { live: true, definition: {}, disks: [], channels: 0, patienceMs: 0 };
+  const works = [emptyOffer, { ...emptyOffer, machine }].map((body) => workOf({ name: "offer", body }));
+  expect(works).toEqual(["offer", "offer-running"]);
+  const first = (work: Work) => Array.from({ length: 100 }).findIndex(() => rate.waitMs(work, work) > 0);
+  expect([first("offer"), first("offer-running")]).toEqual([-1, 13]);
 });
 
 test("of the connections of a source that speak for nothing the oldest goes, and nobody else's", () => {
