@@ -41,7 +41,7 @@ const rooms: Readonly<Record<string, readonly (readonly string[])[]>> = {
   transfer: [["compression"], ["chunks", "streams"], ["reuse"], ["landing"], ["lanes"], ["doors"]],
   "transfer/reuse": [["store"], ["repeats"]],
   vm: [["disks"], ["folder"], ["confinement"], ["qemu"], ["holders"]],
-  "vm/qemu": [["qmp"], ["images"], ["definition", "outgoing"], ["."]],
+  "vm/qemu": [["qmp"], ["images"], ["definition", "outgoing"], ["."], ["processor"]],
   migration: [["ownership"], ["journal"], ["report"], ["providers"], ["source", "destination"], ["operator"]],
   profiler: [["statistics"], ["notation"], ["engine"], ["runs"], ["figures"], ["report"]],
   "profiler/engine": [["account"], ["records"], ["."]],

@@ -13,6 +13,7 @@ import { explainDefinition, modelOf, type QemuDefinition } from "../vm/qemu/defi
 import { readModel } from "../vm/qemu/definition/schema.ts";
 import { explainDisks } from "../vm/qemu/explain-disks.ts";
 import { droppable } from "../vm/qemu/images/left-behind.ts";
+import { explainProcessor } from "../vm/qemu/processor/explain-processor.ts";
 import { Qmp } from "../vm/qemu/qmp/qmp.ts";
 import { machineTypeOf } from "../vm/qemu/running-vm.ts";
 import { usageErrors } from "./cli/arguments.ts";
@@ -64,6 +65,7 @@ export default defineCommand({
       });
       refused.push(...disks.refused);
       notes.push(...disks.notes);
+      notes.push(...(await explainProcessor(where.slice(scheme.length), definition.cpu)));
     }
     const vm = definition?.name ?? "the VM";
     reporter.result(

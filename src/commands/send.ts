@@ -97,6 +97,11 @@ export default defineCommand({
       "Of a live move: slow the VM down if it writes memory faster than the link carries it (default: on)",
       oneOf(["on", "off"]),
     ),
+    cpuCheck: optional(
+      "on|off",
+      "Of a VM that runs: have the destination refuse it, before it is sent, if its processor or its QEMU is not enough (default: on)",
+      oneOf(["on", "off"]),
+    ),
     drop: repeated(
       droppable.join("|"),
       "Of a VM that runs: move it without these, where they cannot be carried",
@@ -176,6 +181,8 @@ export default defineCommand({
         "--without-ram is about a VM that is given by its folder",
         running ? "A VM that runs has its RAM in QEMU." : "Leave out --ram.",
       );
+    if (options.cpuCheck !== undefined && !running)
+      throw refuse("--cpu-check is about a VM that runs, which is given as qmp:PATH");
     if (options.drop.length > 0 && !running)
       throw refuse("--drop is about a VM that runs, which is given as qmp:PATH");
     if (options.drop.includes("snapshots") && options.mode === "stop")
@@ -195,6 +202,7 @@ export default defineCommand({
           name: options.name,
           live: options.mode !== "stop",
           drop: options.drop,
+          cpuCheck: options.cpuCheck !== "off",
           downtimeLimitMs: options.downtimeLimit ?? usualDowntimeMs,
           autoConverge: options.autoConverge !== "off",
           channels: options.multifd ?? 0,

@@ -51,6 +51,7 @@ export const errorCodes = {
   "store-failed": exitCodes.refused,
   limit: exitCodes.refused,
   policy: exitCodes.refused,
+  processor: exitCodes.refused,
   busy: exitCodes.refused,
   cancelled: exitCodes.refused,
   "unknown-session": exitCodes.refused,

@@ -91,6 +91,8 @@ const schemas = {
     cards: v.optional(
       v.pipe(v.array(v.picklist(["none", "user", "bridge"])), v.maxLength(limits.modelParts)),
     ),
+    /** Of a running VM: true if its processor was compared with the one that it gets here. */
+    processor: v.optional(v.boolean()),
   }),
   inventoryEnd: nothing,
   seal: v.pipe(

@@ -6,6 +6,7 @@ import { count, hex, named } from "./fields.ts";
 import { imageShape, shapeFault } from "./image-shape.ts";
 import { limits } from "./limits.ts";
 import { checkFileName, checkVmName } from "./names.ts";
+import { processor, qemuVersion } from "./processor.ts";
 
 /** `boot`: what a running VM was started from and never writes (kernel, firmware, a read-only image). */
 export const fileKinds = ["ram", "disk", "tpm", "boot"] as const;
@@ -65,6 +66,10 @@ const machine = v.object({
   channels: count(limits.ramStreams - 1),
   /** The destination gives the session up once no connection has spoken for it for so long. */
   patienceMs: count(0xffff_ffff),
+  /** The QEMU under which it runs; absent if the destination is not to compare it with its own. */
+  qemu: v.optional(qemuVersion),
+  /** The processor that the guest has there; absent if the destination is not to compare it. */
+  processor: v.optional(processor),
 });
 export type OfferedMachine = v.InferOutput<typeof machine>;
 

@@ -27,7 +27,7 @@ import { roomOf } from "../providers/provider.ts";
 import { offeredProvider, providerOf } from "../providers/providers.ts";
 import { reportOf } from "../report/report.ts";
 import { doneBefore, doubtOf, reply } from "./destination-replies.ts";
-import { checkNameFree, checkNewOffer, partsOf, sizesOfRepeated } from "./offer-check.ts";
+import { checkNameFree, partsOf, requireWelcome, sizesOfRepeated } from "./offer-check.ts";
 import { SessionLease } from "./peers/leases.ts";
 import type { PromisedRoom } from "./peers/promised-room.ts";
 import type { PublishedSessions } from "./published-sessions.ts";
@@ -219,10 +219,8 @@ export class DestinationSession {
     this.#context.observe({ event, message });
   }
 
-  #reserve(offer: Offer, asker: Asker): void {
-    const check = () => offeredProvider(providerName(offer)).check(offer, this.#context.policy);
-    const promisedBytes = this.#context.room.owedToOthers(this.session);
-    checkNewOffer({ ...this.#context, promisedBytes }, offer, check, asker.peer);
+  async #reserve(offer: Offer, asker: Asker): Promise<void> {
+    await requireWelcome({ ...this.#context, session: this.session }, offer, asker.peer);
     this.#received = this.#receive(this.#recordOf(offer, asker));
     this.#received.files.prepare();
   }

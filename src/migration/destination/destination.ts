@@ -20,7 +20,7 @@ import type { Measuring } from "./measuring.ts";
 import { FamiliarAddresses, mostFamiliar } from "./peers/familiar-addresses.ts";
 import { LanePlaces } from "./peers/lane-places.ts";
 import { PeerLinks } from "./peers/peer-links.ts";
-import { WorkRate } from "./peers/work-rate.ts";
+import { WorkRate, workOf } from "./peers/work-rate.ts";
 import { Reception, type ReceptionOptions } from "./reception.ts";
 
 export interface DestinationOptions extends Omit<SessionContext, "doors">, ReceptionOptions {
@@ -186,7 +186,7 @@ export class Destination {
       this.#familiar?.add(opened.remote);
       for (;;) {
         const message = await link.receive();
-        if (!(await this.#rate.turn(source, message.name, link))) {
+        if (!(await this.#rate.turn(source, workOf(message), link))) {
           throw new MigrateError("network", "the connection is closed");
         }
         if (this.#stopping) throw new MigrateError("network", "the destination is shutting down");

@@ -6,8 +6,9 @@ import { type ErrorCode, MigrateError } from "../../protocol/errors.ts";
 import { type Offer, providerName } from "../../protocol/offer.ts";
 import type { Journal, SessionRecord } from "../journal/journal.ts";
 import { type CheckedOffer, type LandingPolicy, roomOf, type StoredPart } from "../providers/provider.ts";
-import { providerOf } from "../providers/providers.ts";
+import { offeredProvider, providerOf } from "../providers/providers.ts";
 import { sessionShare } from "./peers/peer-share.ts";
+import type { PromisedRoom } from "./peers/promised-room.ts";
 
 const refusal = (code: ErrorCode, message: string) =>
   new MigrateError(code, message, { side: "destination" });
@@ -19,6 +20,33 @@ export interface OfferContext {
   maxSessions: number;
   /** Room that is promised to sessions which are under way, in bytes. */
   promisedBytes: number;
+}
+
+/** Where a new session is to begin. */
+export interface Reception extends Omit<OfferContext, "promisedBytes"> {
+  session: string;
+  policy: LandingPolicy;
+  room: PromisedRoom;
+}
+
+/**
+ * As `checkNewOffer`, and asks this host's programs whether they can run the VM: throws what that finds as well. Who
+ * comes while they are asked may be first.
+ */
+export async function requireWelcome(
+  { session, policy, room, ...context }: Reception,
+  offer: Offer,
+  peer: string,
+): Promise<void> {
+  const provider = offeredProvider(providerName(offer));
+  const check = () => {
+    const promisedBytes = room.owedToOthers(session);
+    checkNewOffer({ ...context, promisedBytes }, offer, () => provider.check(offer, policy), peer);
+  };
+  check();
+  if (provider.requireFitting === undefined) return;
+  await provider.requireFitting(offer, policy);
+  check();
 }
 
 /**

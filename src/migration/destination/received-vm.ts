@@ -158,6 +158,7 @@ export class ReceivedVm {
       ...(finder === null ? {} : { index: Buffer.from(finder.key).toString("hex") }),
       ...(base ? { base } : {}),
       ...(cards === undefined ? {} : { cards }),
+      ...(offer.machine?.processor === undefined ? {} : { processor: true }),
     });
     if (resumed) {
       let unreadBytes = 0;

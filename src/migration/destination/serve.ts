@@ -51,6 +51,10 @@ export interface ServeOptions {
   measure?: StartMeasuring;
   /** Called around durable writes; for tests. */
   onJournalWrite?: WriteHook;
+  /** Milliseconds since 1970, in place of this host's clock; for tests. */
+  now?: () => number;
+  /** How often it is looked at what has been held, and what VMs write here, in milliseconds; for tests. */
+  upkeepEveryMs?: number;
 }
 
 /**
@@ -98,7 +102,7 @@ async function serveStore(
     maxSessions: options.maxSessions,
     room: new PromisedRoom(),
     observe,
-    now: () => Date.now(),
+    now: options.now ?? Date.now,
   };
   const destination = new Destination({
     ...context,
@@ -137,8 +141,8 @@ async function serveStore(
         over.reject(new MigrateError("bug", `a door died: ${error.message}`, { side: "destination" })),
     });
     destination.doors = doors;
-    upkeep = setInterval(() => void destination.upkeep(), upkeepMs);
-    vmUpkeep = setInterval(keepVms, vmUpkeepMs);
+    upkeep = setInterval(() => void destination.upkeep(), options.upkeepEveryMs ?? upkeepMs);
+    vmUpkeep = setInterval(keepVms, options.upkeepEveryMs ?? vmUpkeepMs);
     announce(options, store, doors.port, identity?.fingerprint, tickets, observe);
     announced.resolve();
     for (const message of options.qemu?.confinement?.lacks ?? []) observe({ event: "warning", message });

@@ -81,6 +81,11 @@ export interface Provider {
    * Destination: checks an offer, before anything is made for it. Throws MigrateError "policy" or "limit".
    */
   check(offer: Offer, policy: LandingPolicy): CheckedOffer;
+  /**
+   * Destination, once `check` has nothing against an offer, and before anything is made for it: asks this host's
+   * programs whether they can run the VM. Throws MigrateError.
+   */
+  requireFitting?(offer: Offer, policy: LandingPolicy): Promise<void>;
   /** Destination: what of a session comes to lie in the store. */
   stored(record: SessionRecord): StoredPart[];
   arrive(offered: Offered, policy: LandingPolicy, options: ArrivalOptions): Arrival;

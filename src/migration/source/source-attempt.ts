@@ -10,6 +10,7 @@ import type { Message } from "../../protocol/messages.ts";
 import { releaseHash } from "../journal/release-code.ts";
 import type { SourceAction, SourceEvent } from "../ownership/source-machine.ts";
 import { tellCancelled } from "./cancellation.ts";
+import { refusedOffer } from "./refused-offer.ts";
 import { SourceFiles } from "./source-files.ts";
 import type { SourceSession } from "./source-session.ts";
 import { SourceSteps } from "./source-steps.ts";
@@ -246,7 +247,7 @@ export class SourceAttempt {
         allocatedBytes: options.departure?.files.allocatedBytes(i) ?? 0,
       })),
     });
-    const { body } = await link.expect("accept");
+    const { body } = await link.expect("accept").catch(refusedOffer);
     if (body.inventory) await link.expect("inventoryEnd");
     else if (this.#files.heardTags) {
       throw new MigrateError("protocol", "tags came unasked", { side: "destination" });

@@ -3,6 +3,7 @@ import { errno } from "../libc.ts";
 import { attempt, call } from "./kernel.ts";
 
 /** linux/prctl.h. */
+const PR_SET_PDEATHSIG = 1;
 const PR_CAPBSET_DROP = 24;
 const PR_SET_SECUREBITS = 28;
 const PR_SET_NO_NEW_PRIVS = 38;
@@ -10,6 +11,8 @@ const PR_CAP_AMBIENT = 47;
 const PR_CAP_AMBIENT_CLEAR_ALL = 4;
 /** linux/securebits.h: NOROOT, NO_SETUID_FIXUP and NO_CAP_AMBIENT_RAISE, each with its lock. */
 const noRootLocked = 0b11 | 0b1100_0000;
+/** signal(7). */
+const SIGKILL = 9;
 /** linux/capability.h: _LINUX_CAPABILITY_VERSION_3. */
 const capabilityVersion = 0x20080522;
 const mostCapabilities = 64;
@@ -54,4 +57,12 @@ export function leaveKeyring(): void {
 /** Nothing that is started from here on gains a right by a file's mode or capabilities. */
 export function setNoNewPrivs(): void {
   call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+}
+
+/**
+ * The process is killed when the thread that started it ends; a program that it becomes is, too, if it gains no right by
+ * that (PR_SET_PDEATHSIG).
+ */
+export function endWithParent(): void {
+  call("prctl", PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 }

@@ -36,6 +36,8 @@ export interface ProgramPlace {
   cgroups: readonly string[];
   /** Descriptors that it is handed, beside 0 to 2. */
   kept?: readonly number[];
+  /** It ends with this process. */
+  endsWithParent?: boolean;
 }
 
 export class Confinement {
@@ -117,7 +119,7 @@ export class Confinement {
   /** The command that becomes `argv`, whose program is a path or is looked for. */
   command(
     argv: readonly string[],
-    { user, files, network, cwd, cgroups, kept = [] }: ProgramPlace,
+    { user, files, network, cwd, cgroups, kept = [], endsWithParent = false }: ProgramPlace,
   ): string[] {
     const [program = "", ...words] = argv;
     const plan: Plan = {
@@ -130,9 +132,26 @@ export class Confinement {
       kept: [...kept],
       descriptors,
       cwd,
+      ...(endsWithParent ? { endsWithParent } : {}),
     };
     const path = program.startsWith("/") ? program : (which(program) ?? program);
     return [...this.#prefix, ...this.#self, "confined", JSON.stringify(plan), "--", path, ...words];
+  }
+
+  /**
+   * The command that becomes a program of no VM, which is asked something and ends with this process: it has no file
+   * and no network. Throws MigrateError "policy" if there is no user left for it.
+   */
+  trial(argv: readonly string[]): string[] {
+    const user = this.lease([]);
+    return this.command(argv, {
+      user,
+      files: [],
+      network: "none",
+      cwd: "/",
+      cgroups: [],
+      endsWithParent: true,
+    });
   }
 
   /** KVM's device belongs to a group, unless everybody may use it. */

@@ -7,6 +7,7 @@ import {
   becomeUser,
   dropCapabilities,
   emptyBoundingSet,
+  endWithParent,
   leaveKeyring,
   setNoNewPrivs,
 } from "../../platform/confine/rights.ts";
@@ -42,6 +43,8 @@ export function confine(plan: Plan, program: string): Confined {
   leaveKeyring();
   dropCapabilities();
   setNoNewPrivs();
+  // Another user's process does not keep this.
+  if (plan.endsWithParent === true) endWithParent();
   // In a view of one's own proc(5) shows oneself alone.
   const proc = plan.view ? [{ path: "/proc", right: "read" } as const] : [];
   if (plan.landlock) restrictTo({ files: [...files, ...proc], network: plan.network === "host" });

@@ -33,6 +33,8 @@ export const planSchema = v.object({
   descriptors: number,
   /** Its working directory. */
   cwd: path,
+  /** It ends with the process that starts it. */
+  endsWithParent: v.optional(v.boolean()),
 });
 
 export type Plan = v.InferOutput<typeof planSchema>;

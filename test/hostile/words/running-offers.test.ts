@@ -168,7 +168,9 @@ test("ACCEPT has what is behind each of the VM's cards", () =>
     }
   }));
 
-// [VM-2] [VM-3]
+const processorOf = (features: string[]) => ({ features, identity: {} });
+
+// [VM-2] [VM-3] [CPU-1]
 describe("an offer is refused", () => {
   const vm = new RawRunningVm("web1", drive("a.raw"), { files: [disk] });
   const machine = (change: Record<string, unknown>) => ({
@@ -182,6 +184,27 @@ describe("an offer is refused", () => {
     ["16 channels beside the first", { channels: limits.ramStreams }, "protocol", "offer.machine.channels"],
     ["half a channel", { channels: 0.5 }, "protocol", "offer.machine.channels"],
     ["live that is a word", { live: "yes" }, "protocol", "offer.machine.live"],
+    ["a feature that is an option", { processor: processorOf(["a=b"]) }, "protocol", ".processor.features.0"],
+    ["a feature in capitals", { processor: processorOf(["AVX2"]) }, "protocol", ".processor.features.0"],
+    ["a feature without a name", { processor: processorOf([""]) }, "protocol", ".processor.features.0"],
+    [
+      "more features than there may be",
+      { processor: processorOf(Array.from({ length: limits.processorFeatures + 1 }, (_, n) => `f${n}`)) },
+      "protocol",
+      "offer.machine.processor.features",
+    ],
+    [
+      "a vendor that is none",
+      { processor: { features: [], identity: { vendor: "a,b" } } },
+      "protocol",
+      ".processor.identity.vendor",
+    ],
+    [
+      "a version of QEMU before the first",
+      { qemu: { major: -1, minor: 0 } },
+      "protocol",
+      "offer.machine.qemu",
+    ],
     ["a patience before now", { patienceMs: -1 }, "protocol", "offer.machine.patienceMs"],
     ["a patience without end", { patienceMs: 2 ** 32 }, "protocol", "offer.machine.patienceMs"],
     [
@@ -283,6 +306,54 @@ describe("an offer is refused", () => {
       await plain.stop();
     }
   });
+});
+
+// [CPU-2] [CPU-3] [CPU-4]
+describe("a processor", () => {
+  const vm = new RawRunningVm("web1", drive("a.raw"), { files: [disk] });
+  const machine = (change: Record<string, unknown>) => ({
+    machine: { ...(vm.offer().machine as object), ...change },
+  });
+
+  test("that this host cannot give is refused before anything is made, its features named and no other word", () =>
+    expectRefused(
+      vm.offer(machine({ processor: processorOf(["sse2", "no-such-feature"]) })),
+      "processor",
+      "lacks no-such-feature, which the VM's has",
+    ));
+
+  test("of more unknown features than a sentence has room for is refused with some of them", () =>
+    ground.withstands(async () => {
+      const features = Array.from({ length: limits.processorFeatures }, (_, n) => `f${n}${"x".repeat(40)}`);
+      const peer = await ground.joined(source);
+      const offer = vm.offer(machine({ processor: processorOf(features) }));
+      const error = await peer.sendJson("offer", offer).error();
+      expect(error.code).toBe("processor");
+      expect(error.message).toMatch(/ and \d+ more, which the VM's has$/);
+      expect(Buffer.byteLength(error.message)).toBeLessThan(limits.errorTextBytes);
+      await peer.ended();
+    }));
+
+  test("under a later QEMU than this host has is refused", () =>
+    expectRefused(vm.offer(machine({ qemu: { major: 999, minor: 0 } })), "processor", "runs under 999.0"));
+
+  test("of a model, or on a machine, that this host's QEMU does not know is refused by its name", async () => {
+    for (const words of [
+      ["-cpu", "Nosuch-v1"],
+      ["-machine", "pc-i440fx-99.9"],
+    ]) {
+      const strange = new RawRunningVm("web1", [...words, ...drive("a.raw")], { files: [disk] });
+      await expectRefused(strange.offer(), "policy", words[1]!);
+    }
+  });
+
+  test("that was compared is said so in ACCEPT", () =>
+    ground.withstands(async () => {
+      const peer = await ground.joined(source);
+      const offer = vm.offer(machine({ processor: processorOf(["sse2"]) }));
+      expect(await peer.sendJson("offer", offer).expect("accept")).toMatchObject({ processor: true });
+      await peer.send("cancel", {}).expect("cancelled");
+    }));
 });
 
 describe("START is refused", () => {

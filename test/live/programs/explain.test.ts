@@ -46,6 +46,19 @@ test("a VM that can be moved is shown as it would be started, and what is differ
   expect(stdout).not.toContain("Refused");
 });
 
+test("what a destination's processor and QEMU must have is told, and whose processor it is", async () => {
+  const where = await startQemu("-cpu", "max,-avx2");
+  expect(await run(where, "--json")).toBe(0);
+  const [event] = world.takeEvents();
+  const notes = event?.notes as string[];
+  const note = notes.find((text) => text.startsWith("-cpu max, this host's own processor: "));
+  expect(note).toMatch(
+    /: a destination must have QEMU \d+\.\d+ or newer, and must be able to give the guest /,
+  );
+  expect(note).toContain(" sse4.2, ");
+  expect(note).not.toContain("avx2");
+});
+
 test("all that is refused is told, and ends with 6", async () => {
   const where = await startQemu("-fw_cfg", "name=opt/x,string=y", "-global", "loader.file=x");
   expect(await run(where)).toBe(6);

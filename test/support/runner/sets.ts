@@ -10,7 +10,7 @@ export type TestSet = "quick" | "exhaustive" | "live";
 /**
  * Every frame cut, every journal write killed, every schedule explored, every decision in every state, every damage
  * of staged files, every lie of an offer, every cipher of the thesis, every pace of a link; large numbers of random
- * inputs, of strangers, and of VMs at once; a whole profile measured, and a bandwidth over seconds.
+ * inputs, of strangers, of VMs at once, and of moves in a year; a whole profile measured, and a bandwidth over seconds.
  */
 export const exhaustiveFiles: readonly string[] = [
   "test/commands/profile/profile-run.test.ts",
@@ -26,6 +26,7 @@ export const exhaustiveFiles: readonly string[] = [
   "test/hard-places/resolve.test.ts",
   "test/hard-places/resume.test.ts",
   "test/hard-places/several.test.ts",
+  "test/hard-places/year.test.ts",
   "test/hostile/strangers/crowds.test.ts",
   "test/hostile/strangers/floods.test.ts",
   "test/hostile/words/offers.test.ts",
@@ -79,6 +80,7 @@ export const knownSeconds: Readonly<Record<string, number>> = {
   "test/hard-places/source-files.test.ts": 15,
   "test/hard-places/stale-ram.test.ts": 8,
   "test/hard-places/store.test.ts": 5,
+  "test/hard-places/year.test.ts": 60,
   "test/home/sealed.test.ts": 6,
   "test/hostile/bytes/chunks.test.ts": 7,
   "test/hostile/bytes/guesses.test.ts": 3,
@@ -96,7 +98,7 @@ export const knownSeconds: Readonly<Record<string, number>> = {
   "test/hostile/words/destination-transfer.test.ts": 4,
   "test/hostile/words/messages.test.ts": 3,
   "test/hostile/words/offers.test.ts": 9,
-  "test/hostile/words/running-offers.test.ts": 6,
+  "test/hostile/words/running-offers.test.ts": 8,
   "test/hostile/words/tampered-command-lines.test.ts": 6,
   "test/hostile/words/tampered-models.test.ts": 9,
   "test/live/deaths/running-cuts.test.ts": 95,
@@ -114,6 +116,7 @@ export const knownSeconds: Readonly<Record<string, number>> = {
   "test/live/moves/guest-kinds.test.ts": 61,
   "test/live/moves/migrate-guest.test.ts": 10,
   "test/live/moves/others-hands.test.ts": 40,
+  "test/live/moves/processors/processor-moves.test.ts": 25,
   "test/live/moves/other-user.test.ts": 30,
   "test/live/moves/running-cancel.test.ts": 97,
   "test/live/moves/running-compressed.test.ts": 76,

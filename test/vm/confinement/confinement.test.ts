@@ -1,8 +1,10 @@
 /** What of confinement this host and this user can have, and the command that comes of it. */
 import { expect, test } from "bun:test";
+import { argumentsOf, processId, waitForEnd } from "../../../src/platform/process-id.ts";
 import { Confinement } from "../../../src/vm/confinement/confinement.ts";
 import { builtBinary } from "../../support/system/process.ts";
 import { codeOf } from "../../support/system/refusals.ts";
+import { until } from "../../support/system/until.ts";
 
 const isRoot = process.getuid!() === 0;
 const self = [builtBinary];
@@ -59,4 +61,23 @@ test("users that are asked for and cannot be had are no reason to go on without"
       throw thrown;
     }),
   ).toBe("usage");
+});
+
+test("what is only asked something ends with who started it, however that ends", async () => {
+  for (const users of [undefined, "off"] as const) {
+    const confinement = await Confinement.find({ self, users });
+    const parent = Bun.spawn(
+      ["sh", "-c", '"$@" & echo $!; exec cat', "sh", ...confinement.trial(["sleep", "1000"])],
+      {
+        stdin: "pipe",
+        stdout: "pipe",
+      },
+    );
+    const { value } = await parent.stdout.getReader().read();
+    const child = processId(Number(new TextDecoder().decode(value)))!;
+    const isAsleep = () => argumentsOf(child.pid)?.at(-1) === "1000" && argumentsOf(child.pid)?.length === 2;
+    await until(isAsleep, "the program");
+    parent.kill("SIGKILL");
+    expect(await waitForEnd(child, 10_000)).toBe(true);
+  }
 });

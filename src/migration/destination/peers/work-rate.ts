@@ -4,12 +4,22 @@
  */
 import type { Message } from "../../../protocol/messages.ts";
 
+/** What a source may ask for: a message, or an offer of a VM that runs. */
+export type Work = Message["name"] | "offer-running";
+
+/** The work that a message makes. Pure. */
+export function workOf(message: Message): Work {
+  return message.name === "offer" && message.body.machine !== undefined ? "offer-running" : message.name;
+}
+
 /**
  * About what a request takes of this thread, in milliseconds: looking things up, and writing durably. What moves
  * ownership on, and so adds to a downtime, costs nothing; it can be said once.
  */
-const costsMs: Partial<Record<Message["name"], number>> = {
+const costsMs: Partial<Record<Work, number>> = {
   offer: 20,
+  // A QEMU is started to be asked whether it can run the VM, one at a time.
+  "offer-running": 150,
   seal: 10,
   cancel: 10,
   start: 50,
@@ -59,7 +69,7 @@ export class WorkRate {
    * Resolves with true once it is this request's turn, or with false at once when its connection is gone: then it
    * costs nothing, and nothing of it is kept. So what a source has to wait for is bounded by its connections.
    */
-  async turn(source: string, request: Message["name"], asker: Asker): Promise<boolean> {
+  async turn(source: string, request: Work, asker: Asker): Promise<boolean> {
     const costMs = ((costsMs[request] ?? 0) * 1000) / rateMs;
     if (costMs === 0) return true;
     const waitMs = this.#charge(source, costMs);

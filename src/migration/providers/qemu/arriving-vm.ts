@@ -39,6 +39,7 @@ import {
   vmLinkName,
 } from "./arriving-command.ts";
 import { makeImages, syncImages } from "./arriving-images.ts";
+import { fittedModel } from "./processors/fitted-model.ts";
 import { type ArrivingQemuRecord, staysPaused } from "./qemu-records.ts";
 import { streamFailureMs } from "./stream-failure.ts";
 
@@ -125,7 +126,7 @@ export class ArrivingVm implements Arrival {
     const run = this.#run;
     run.make(session);
     run.link(vmLinkName, staging.folder);
-    const definition = readModel(machine.definition);
+    const definition = await fittedModel(readModel(machine.definition), machine, policy);
     const { argv, nodes, hasTpm: tpm, network, bridges } = commandLineOf(definition, policy, run);
     const programs = await this.#prepare(definition).catch((thrown: unknown) => {
       throw storeFailure(thrown);

@@ -8,7 +8,6 @@ import { MigrateError } from "../../../protocol/errors.ts";
 import { limits } from "../../../protocol/limits.ts";
 import type { OfferedMachine } from "../../../protocol/offer.ts";
 import { StreamPool, type StreamResult, type StreamRoute } from "../../../transfer/streams/stream-pool.ts";
-import { changeNotes } from "../../../vm/qemu/definition/command-line.ts";
 import type { HeldFiles } from "../../../vm/qemu/held-files.ts";
 import { DiskMirror } from "../../../vm/qemu/outgoing/disk-mirror.ts";
 import { RamMigration } from "../../../vm/qemu/outgoing/ram-migration.ts";
@@ -25,6 +24,7 @@ import { GuestHold } from "./guest-hold.ts";
 import { imageWarning } from "./image-warning.ts";
 import { LinkGate } from "./link-gate.ts";
 import { requireUnheldBesides } from "./other-holders.ts";
+import { changesOf } from "./processors/changes.ts";
 import type { SourceQemuRecord } from "./qemu-records.ts";
 import { RamPace } from "./ram-pace.ts";
 import type { SocketPlace } from "./socket-place.ts";
@@ -223,9 +223,9 @@ export class DepartingVm implements Departure {
     this.#results = await Promise.race([this.#sending, lost.promise]);
   }
 
-  changes: Departure["changes"] = ({ cards }) =>
+  changes: Departure["changes"] = (accepted) =>
     // It has been said on an earlier link.
-    this.#sending === undefined ? changeNotes(this.#vm.definition, cards) : [];
+    this.#sending === undefined ? changesOf(this.#vm.definition, this.machine, accepted) : [];
 
   #enter(phase: Phase, meter: ProgressMeter): void {
     this.#phase = phase;

@@ -25,6 +25,8 @@ import { openRunningVm, type RunningDisk, type RunningVm } from "../../../vm/qem
 import type { SessionRecord } from "../../journal/journal.ts";
 import type { Candidate, OpenedVm } from "../departure.ts";
 import { DepartingVm } from "./departing-vm.ts";
+import { comparedOf } from "./processors/compared.ts";
+import type { Compared } from "./processors/fitted-model.ts";
 import { type SourceQemuRecord, sourceQemuRecord } from "./qemu-records.ts";
 import { socketPlace } from "./socket-place.ts";
 import type { StallLimits } from "./stall-watch.ts";
@@ -39,6 +41,8 @@ export interface QemuSpec {
   live: boolean;
   /** What of its disks may stay behind. */
   drop?: readonly Droppable[];
+  /** False: the destination is not to compare its processor and its QEMU with the VM's. */
+  cpuCheck?: boolean;
   /** In milliseconds: QEMU stops the VM once it expects to send the rest within this time. */
   downtimeLimitMs: number;
   autoConverge: boolean;
@@ -82,7 +86,7 @@ export function qemuCandidate(spec: QemuSpec, sending: QemuSending): Candidate {
         throw thrown;
       });
       try {
-        return openedVm(vm, spec, sending);
+        return openedVm(vm, spec, sending, await comparedOf(vm.qmp, spec.cpuCheck));
       } catch (thrown) {
         vm.qmp.close();
         throw thrown;
@@ -91,11 +95,11 @@ export function qemuCandidate(spec: QemuSpec, sending: QemuSending): Candidate {
   };
 }
 
-function openedVm(vm: RunningVm, spec: QemuSpec, sending: QemuSending): OpenedVm {
+function openedVm(vm: RunningVm, spec: QemuSpec, sending: QemuSending, compared: Compared): OpenedVm {
   const { live } = spec;
   const { name, files } = filesOf(vm, spec.name, live);
   const left = leftBehind(vm.disks, { live, drop: spec.drop ?? [] });
-  const machine = offerOf(vm, spec, sending);
+  const machine = { ...offerOf(vm, spec, sending), ...compared };
   const kept = keptOf(vm, left);
   return {
     facts: {

@@ -14,6 +14,7 @@ import { checkMachine } from "./arriving-command.ts";
 import { ArrivingVm } from "./arriving-vm.ts";
 import { DepartingVm } from "./departing-vm.ts";
 import { endAtSource } from "./end-at-source.ts";
+import { fittedModel } from "./processors/fitted-model.ts";
 import { arrivingQemuRecord, sourceQemuRecord, staysPaused } from "./qemu-records.ts";
 import { residentVm } from "./resident-vm.ts";
 import { resumeUnderQemu } from "./resume-here.ts";
@@ -83,6 +84,10 @@ export const qemuProvider: Provider = {
     const ramBytes = ramOf(checkMachine(offer, qemu));
     const parts = [...offer.files, ...offer.machine!.disks];
     return { bytes: parts.reduce((sum, { bytes }) => sum + bytes, ramBytes) };
+  },
+
+  async requireFitting(offer, { qemu }) {
+    await fittedModel(checkMachine(offer, qemu), offer.machine!, qemu!);
   },
 
   stored: (record) => [...record.files, ...(arrivingQemuRecord(record)?.disks ?? [])],

@@ -51,7 +51,7 @@ const ownNames = new Set(["qmp", "qemu", "swtpm", "tpm", "vm", "processes"]);
 const socketId = /^(?!migrate|tpm-)[A-Za-z][\w-]{0,31}$/;
 
 /** Allows nothing that QEMU does not need once it runs (qemu(1), -sandbox). The helper for bridges is a program. */
-const tightSandbox = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+export const tightSandbox = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 const bridgeSandbox = "on,obsolete=deny,resourcecontrol=deny";
 
 /** What is behind the VM's network cards at this place, card by card. @throws as `commandLine`. */
@@ -98,7 +98,13 @@ export function commandLine(model: NamedModel, place: QemuPlace): string[] {
   ];
 }
 
-function acceleratorFor({ accel, cpu }: VmModel, place: QemuPlace): "kvm" | "tcg" {
+/**
+ * The accelerator that a VM gets at a place. @throws MigrateError "policy" if there is none that it could run with.
+ */
+export function acceleratorFor(
+  { accel, cpu }: Pick<VmModel, "accel" | "cpu">,
+  place: Pick<QemuPlace, "kvmUsable" | "allowTcg">,
+): "kvm" | "tcg" {
   if (accel === "tcg" || place.kvmUsable) return accel;
   if (!place.allowTcg)
     throw new MigrateError("policy", "The VM runs with KVM, and the destination has none to give it", {

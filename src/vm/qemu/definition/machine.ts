@@ -70,10 +70,13 @@ export const acceleratorKeys: Readonly<Record<"kvm" | "tcg", KeyRules>> = {
   tcg: { thread: /^(?:single|multi)$/, "tb-size": whole, "split-wx": flag, "one-insn-per-tb": flag },
 };
 
-/** A processor's model, and one of the features behind it: "+avx2", "pmu=off". */
+/** A processor's model, and one of the features behind it: "+avx2", "pmu=off", "model-id=Intel(R) Xeon(R)". */
 export const cpuModel = /^[A-Za-z\d][\w.-]{0,63}$/;
-export const cpuFeature = /^[+-]?[A-Za-z][\w.-]{0,63}(?:=[\w.: -]{0,64})?$/;
-export const mostCpuFeatures = 200;
+export const cpuFeature =
+  /^(?:[+-]?[A-Za-z\d][\w.-]{0,63}(?:=[\w.: -]{0,64})?|model[-_]id=[\w.: ()@/+-]{0,48}|vendor=[\w.: ()@/+!-]{12})$/;
+/** A processor that came from another host may be named feature by feature; QEMU 7.2 knows some 400. */
+export const mostCpuFeatures = 512;
+const mostCpuBytes = 16 * 1024;
 
 const readMachine: OptionReader = (draft, value, option) => {
   const settings = Settings.read(option, value, { implied: "type" });
@@ -108,7 +111,7 @@ const readCpu: OptionReader = (draft, value, option) => {
   draft.once(option);
   const [model = "", ...features] = value.split(",", mostCpuFeatures + 2);
   const isKnown = cpuModel.test(model) && features.every((feature) => cpuFeature.test(feature));
-  if (value.length > 4096 || features.length > mostCpuFeatures || !isKnown)
+  if (value.length > mostCpuBytes || features.length > mostCpuFeatures || !isKnown)
     throw refused(option, "its value is not one that a VM may bring along");
   draft.cpu = { model, features };
 };

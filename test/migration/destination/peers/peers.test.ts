@@ -5,7 +5,7 @@ import { leases } from "../../../../src/migration/destination/peers/leases.ts";
 import { PeerLinks } from "../../../../src/migration/destination/peers/peer-links.ts";
 import { sessionShare } from "../../../../src/migration/destination/peers/peer-share.ts";
 import { PromisedRoom } from "../../../../src/migration/destination/peers/promised-room.ts";
-import { WorkRate } from "../../../../src/migration/destination/peers/work-rate.ts";
+import { type Work, WorkRate, workOf } from "../../../../src/migration/destination/peers/work-rate.ts";
 import { freeBytes } from "../../../../src/platform/files/filesystem.ts";
 import { emptyOffer, PlayedDestination, sealOf, session } from "../played-destination.ts";
 
@@ -146,7 +146,7 @@ describe("a source that asks a lot", () => {
       turns,
       listeners,
       timers,
-      async ask(source: string, count: number, request: "list" | "release" | "confirm" | "publish" = "list") {
+      async ask(source: string, count: number, request: Work = "list") {
         for (let i = 0; i < count; i++)
           void rate.turn(source, request, link).then((isTurn) => turns.push(isTurn ? source : "gone"));
         await Bun.sleep(0);
@@ -180,6 +180,15 @@ describe("a source that asks a lot", () => {
     await ask("a", 300);
     for (const request of ["release", "confirm", "publish"] as const) await ask("a", 1, request);
     expect(turns.length).toBe(203);
+  });
+
+  test("waits longer for an offer of a VM that runs, for which a QEMU is asked, than for one of files", async () => {
+    const machine = { live: true, definition: {}, disks: [], channels: 0, patienceMs: 0 };
+    const works = [emptyOffer, { ...emptyOffer, machine }].map((body) => workOf({ name: "offer", body }));
+    expect(works).toEqual(["offer", "offer-running"]);
+    const { turns, ask } = asked();
+    for (const work of works) await ask(work, 100, work);
+    expect(works.map((work) => turns.filter((source) => source === work).length)).toEqual([100, 13]);
   });
 
   test("and goes leaves nothing behind, and nothing to wait for", async () => {
