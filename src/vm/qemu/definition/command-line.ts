@@ -98,7 +98,7 @@ export function commandLine(model: NamedModel, place: QemuPlace): string[] {
   ];
 }
 
-function acceleratorFor({ accel, cpu }: VmModel, place: QemuPlace): "kvm" | "tcg" {
+function acceleratorFor({ accel, cpu, system, machine }: VmModel, place: QemuPlace): "kvm" | "tcg" {
   if (accel === "tcg" || place.kvmUsable) return accel;
   if (!place.allowTcg)
     throw new MigrateError("policy", "The VM runs with KVM, and the destination has none to give it", {
@@ -110,6 +110,15 @@ function acceleratorFor({ accel, cpu }: VmModel, place: QemuPlace): "kvm" | "tcg
       `The VM has its host's own processor (-cpu host), which only KVM can give`,
       {
         hint: "Make /dev/kvm usable at the destination, or start the VM with a named processor model.",
+      },
+    );
+  // QEMU gives every PC under KVM a kvmclock (hw/i386/kvm/clock.c), whose state nothing but KVM loads.
+  if (system === "x86_64" && machine !== "none" && place.boots !== true)
+    throw new MigrateError(
+      "policy",
+      "The VM runs with KVM and has KVM's clock (kvmclock), whose state a processor that is emulated cannot load",
+      {
+        hint: "Make /dev/kvm usable at the destination, or send the VM switched off: started there with --allow-tcg it is emulated.",
       },
     );
   return "tcg";

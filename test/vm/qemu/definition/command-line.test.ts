@@ -159,12 +159,43 @@ describe("the accelerator", () => {
 
   test("is tcg in place of kvm only where that is allowed", () => {
     expect(refusal(kvm, { kvmUsable: false }).message).toContain("KVM");
-    expect(valuesOf("-accel", kvm, { kvmUsable: false, allowTcg: true })).toEqual(["tcg"]);
-    expect(valuesOf("-machine", kvm, { kvmUsable: false, allowTcg: true })).toEqual([
-      "q35,dump-guest-core=off",
-    ]);
+    const emulated = { kvmUsable: false, allowTcg: true, boots: true } as const;
+    expect(valuesOf("-accel", kvm, emulated)).toEqual(["tcg"]);
+    expect(valuesOf("-machine", kvm, emulated)).toEqual(["q35,dump-guest-core=off"]);
     const host = ["-enable-kvm", "-cpu", "host,migratable=on"];
     expect(refusal(host, { kvmUsable: false, allowTcg: true }).message).toContain("-cpu host");
+  });
+});
+
+test("a PC that ran with KVM is not emulated while it runs: nothing but KVM loads the state of its clock", () => {
+  const kvm = ["-machine", "q35,accel=kvm", "-cpu", "qemu64,-kvmclock"];
+  const { message, hint } = refusal(kvm, { kvmUsable: false, allowTcg: true });
+  expect(message).toContain("kvmclock");
+  expect(hint).toContain("send the VM switched off");
+});
+
+describe("a sound card", () => {
+  const silence = ["none,id=migrate-silence"];
+
+  test("that has no audiodev gets a silent one, not this host's sound", () => {
+    const words = ["-device", "intel-hda", "-device", "hda-duplex,cad=0", "-device", "AC97"];
+    expect(valuesOf("-audiodev", words)).toEqual(silence);
+    expect(valuesOf("-device", words)).toEqual([
+      "intel-hda",
+      "hda-duplex,cad=0,audiodev=migrate-silence",
+      "AC97,audiodev=migrate-silence",
+    ]);
+    // And so has the VM that moves on.
+    expect(line(line(words).slice(1)).filter((word) => word.includes("silence"))).toHaveLength(3);
+    const { notes } = explainDefinition(["qemu-system-x86_64", ...words]);
+    expect(notes).toEqual([expect.stringContaining("no sound")]);
+  });
+
+  test("that plays and records at the source is silent at the destination, and that is said", () => {
+    const words = ["-audiodev", "pa,id=a1,server=unix:/run/pulse", "-device", "ES1370,audiodev=a1"];
+    expect(valuesOf("-audiodev", words)).toEqual(["none,id=a1"]);
+    const { notes } = explainDefinition(["qemu-system-x86_64", ...words]);
+    expect(notes).toEqual(["-audiodev a1: the destination plays and records no sound of a VM"]);
   });
 });
 
