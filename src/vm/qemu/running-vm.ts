@@ -19,7 +19,7 @@ import { changesSinceStart } from "./plugged.ts";
 import { type QemuFile, QemuFiles } from "./qemu-files.ts";
 import type { Qmp } from "./qmp/qmp.ts";
 import { invalid, lookFailure, type Refusals } from "./refusals.ts";
-import { startFolder } from "./start-folder.ts";
+import { leavesFolder, startFolder } from "./start-folder.ts";
 import { swtpmOf } from "./swtpm.ts";
 
 export interface RunningDisk extends QemuFile {
@@ -113,9 +113,10 @@ export async function lookAtVm(qmp: Qmp, qmpPath: string, refusals: Refusals): P
     files: said.files,
   };
   if (files === undefined) return { definition, notes, vm: null };
-  const openPaths = said.files.flatMap(({ kind, path }) => (kind === "disk" ? [path] : []));
-  const folder = refusals.attempt(() => startFolder(process.pid, argv, openPaths));
+  const paths = said.files.map(({ path }) => path);
+  const folder = refusals.attempt(() => startFolder(process.pid, argv, paths));
   if (folder === undefined) return { definition, notes, vm: null };
+  if (leavesFolder(argv)) refusals.attempt(() => requireAbsolute(said.files));
   definition.files = withFormats(definition.files, blocks, folder, refusals);
   const disks = disksOf(blocks, definition, { files, folder }, refusals);
   refusals.attempt(() => requireDistinct(disks));
@@ -136,6 +137,19 @@ export async function lookAtVm(qmp: Qmp, qmpPath: string, refusals: Refusals): P
     running: running ?? false,
   };
   return { definition, notes, vm };
+}
+
+/**
+ * Where a migration ends, QEMU opens its disks anew by their names (block/file-posix.c), and fails if it has left the
+ * folder in which these begin.
+ */
+function requireAbsolute(files: readonly DefinitionFile[]): void {
+  const lost = files.find(({ kind, path }) => kind === "disk" && !isAbsolute(path));
+  if (lost === undefined) return;
+  throw invalid(
+    `The disk ${lost.path} begins in a folder that QEMU left (-daemonize): a migration of it fails at its end`,
+    "Start the VM with absolute paths.",
+  );
 }
 
 async function insertedIn(qmp: Qmp): Promise<Inserted[]> {

@@ -3,23 +3,25 @@
  * With -daemonize QEMU leaves it (os-posix.c, os_daemonize), and what it has open tells.
  */
 import { readdirSync, readlinkSync } from "node:fs";
-import { isAbsolute, join, normalize } from "node:path";
+import { isAbsolute, normalize } from "node:path";
+
+/** Whether QEMU has left the folder in which it was started. */
+export function leavesFolder(argv: readonly string[]): boolean {
+  return argv.some((word) => word === "-daemonize" || word === "--daemonize");
+}
 
 /**
- * Returns the folder in which the process with these arguments was started; null if that does not show. `disks` are the
- * paths of images that it has open, as its command line has them. Throws as node:fs does.
+ * Returns the folder in which the process with these arguments was started; null if that does not show. `paths` are
+ * those of its command line. Throws as node:fs does.
  */
-export function startFolder(pid: number, argv: readonly string[], disks: readonly string[]): string | null {
-  if (!argv.some((word) => word === "-daemonize" || word === "--daemonize"))
-    return readlinkSync(`/proc/${pid}/cwd`);
-  const relative = disks.filter((path) => !isAbsolute(path)).map((path) => normalize(path));
-  const open = new Set(openPaths(pid));
-  const [first] = relative;
-  if (first === undefined) return null;
-  const folders = [...open].flatMap((path) =>
-    path.endsWith(`/${first}`) ? [path.slice(0, -first.length)] : [],
+export function startFolder(pid: number, argv: readonly string[], paths: readonly string[]): string | null {
+  if (!leavesFolder(argv)) return readlinkSync(`/proc/${pid}/cwd`);
+  const open = openPaths(pid);
+  const relative = paths.filter((path) => !isAbsolute(path)).map((path) => normalize(path));
+  const folders = relative.flatMap((path) =>
+    open.filter((at) => at.endsWith(`/${path}`)).map((at) => at.slice(0, -path.length)),
   );
-  const [folder, ...others] = folders.filter((at) => relative.every((path) => open.has(join(at, path))));
+  const [folder, ...others] = new Set(folders);
   return folder === undefined || others.length > 0 ? null : folder;
 }
 

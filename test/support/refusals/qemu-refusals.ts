@@ -1,5 +1,5 @@
 /**
- * What is refused of a VM that really runs: each sentence, and the QEMU that it is said of. "DIR" stands for the
+ * What is refused of a VM that really runs: each sentence, and the QEMU that it is said of. "DIR/" stands for the
  * folder of the test, in words and sentences.
  */
 import { execFileSync } from "node:child_process";
@@ -7,7 +7,9 @@ import {
   closeSync,
   constants,
   copyFileSync,
+  existsSync,
   linkSync,
+  mkdirSync,
   openSync,
   rmSync,
   symlinkSync,
@@ -15,6 +17,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import type { Qmp } from "../guests/qmp.ts";
+import { type Child, startChild } from "../system/child.ts";
 import { until } from "../system/until.ts";
 
 export interface QemuRefusal {
@@ -33,6 +36,9 @@ export interface QemuRefusal {
   /** It is left as QEMU starts it. */
   unstarted?: true;
 }
+
+/** Those that rows have started, by their folders. */
+const swtpms = new Map<string, Child>();
 
 const disk = ["-drive", "file=DIR/a.raw,format=raw,if=virtio,id=d0"];
 const plugged = (what: string, unplug = `Unplug it (device_del ${what.split(" ")[0]})`) =>
@@ -135,9 +141,33 @@ export const qemuRefusals: readonly QemuRefusal[] = [
     after: (_, folder) => rmSync(join(folder, "a.raw")),
   },
   {
+    says: "The disk a.raw begins in a folder that QEMU left (-daemonize): a migration of it fails at its end. Start the VM with absolute paths.",
+    words: ["-daemonize", "-drive", "file=a.raw,format=raw,if=virtio"],
+  },
+  {
     says: "own.bin of the VM's command line begins in a folder that QEMU left (-daemonize). Start the VM with absolute paths.",
     words: [...disk, "-daemonize", "-bios", "own.bin"],
     before: (folder) => copyFileSync("/usr/share/seabios/bios.bin", join(folder, "own.bin")),
+  },
+  {
+    says: "The swtpm behind the VM's virtual TPM cannot be found. Its control socket is DIR/tpm.sock; swtpm must keep its state in a folder (--tpmstate dir=DIR).",
+    words: [
+      ...[...disk, "-chardev", "socket,id=t,path=DIR/tpm.sock", "-tpmdev", "emulator,id=tpm0,chardev=t"],
+      ...["-device", "tpm-tis,tpmdev=tpm0"],
+    ],
+    before: async (folder) => {
+      const [socket, state] = [join(folder, "tpm.sock"), join(folder, "tpm")];
+      mkdirSync(state);
+      swtpms.set(
+        folder,
+        startChild([
+          ...["swtpm", "socket", "--tpm2", "--tpmstate", `dir=${state}`],
+          ...["--ctrl", `type=unixio,path=${socket}`],
+        ]),
+      );
+      await until(() => existsSync(socket), "swtpm to listen");
+    },
+    after: async (_, folder) => await swtpms.get(folder)!.kill(),
   },
   {
     says: "LOOP is not a regular file. Only VMs on image files can be moved.",
@@ -215,6 +245,15 @@ export const qemuRefusals: readonly QemuRefusal[] = [
     flags: ["--mode", "stop"],
     before: (folder) =>
       image("create", "-f", "qcow2", "-b", join(folder, "a.raw"), "-F", "raw", join(folder, "o.qcow2")),
+  },
+  {
+    says: "DIR/e.qcow2 is not a whole disk: it keeps its data in another file. Make it a whole qcow2 image while the VM is off: qemu-img convert -f qcow2 -O qcow2 DIR/e.qcow2 NEW.qcow2",
+    words: ["-drive", "file=DIR/e.qcow2,format=qcow2,if=virtio"],
+    flags: ["--mode", "stop"],
+    before: (folder) => {
+      const options = `data_file=${join(folder, "e.raw")},data_file_raw=on`;
+      image("create", "-f", "qcow2", "-o", options, join(folder, "e.qcow2"), "1M");
+    },
   },
   {
     says: "The disks of virtio-scsi-pci in an iothread cannot be mirrored while the VM runs: QEMU at the destination aborts. --mode stop moves them.",

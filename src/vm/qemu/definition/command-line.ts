@@ -98,8 +98,17 @@ export function commandLine(model: NamedModel, place: QemuPlace): string[] {
   ];
 }
 
-function acceleratorFor({ accel, cpu, system, machine }: VmModel, place: QemuPlace): "kvm" | "tcg" {
+function acceleratorFor(model: VmModel, place: QemuPlace): "kvm" | "tcg" {
+  const { accel, cpu } = model;
   if (accel === "tcg" || place.kvmUsable) return accel;
+  if (place.boots !== true && hasKvmClock(model))
+    throw new MigrateError(
+      "policy",
+      "The VM has KVM's clock (kvmclock), whose state only KVM can load, and the destination has no KVM",
+      {
+        hint: "Make /dev/kvm usable at the destination, or send the VM switched off: migrate start --allow-tcg emulates it there.",
+      },
+    );
   if (!place.allowTcg)
     throw new MigrateError("policy", "The VM runs with KVM, and the destination has none to give it", {
       hint: "Make /dev/kvm usable at the destination, or serve with --allow-tcg to emulate the processor.",
@@ -112,16 +121,18 @@ function acceleratorFor({ accel, cpu, system, machine }: VmModel, place: QemuPla
         hint: "Make /dev/kvm usable at the destination, or start the VM with a named processor model.",
       },
     );
-  // QEMU gives every PC under KVM a kvmclock (hw/i386/kvm/clock.c), whose state nothing but KVM loads.
-  if (system === "x86_64" && machine !== "none" && place.boots !== true)
-    throw new MigrateError(
-      "policy",
-      "The VM runs with KVM and has KVM's clock (kvmclock), whose state a processor that is emulated cannot load",
-      {
-        hint: "Make /dev/kvm usable at the destination, or send the VM switched off: started there with --allow-tcg it is emulated.",
-      },
-    );
   return "tcg";
+}
+
+/** Newer PCs have the clock whatever the processor is (hw/i386/pc.c, kvmclock_create_always). */
+const newestWithoutClock = 5.1;
+
+/** Whether QEMU gives this VM a kvmclock under KVM (hw/i386/kvm/clock.c). */
+function hasKvmClock({ system, machine, cpu }: VmModel): boolean {
+  if (system !== "x86_64" || machine === "none") return false;
+  const isOff = cpu?.features.some((feature) => /^(?:-kvmclock|kvmclock=(?:off|no|false|n))$/.test(feature));
+  const version = Number(/^pc-(?:i440fx|q35)-(\d\.\d)/.exec(machine)?.[1] ?? Number.POSITIVE_INFINITY);
+  return !(isOff === true && version <= newestWithoutClock);
 }
 
 /** What a part becomes an option with. */

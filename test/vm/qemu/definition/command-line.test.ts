@@ -163,15 +163,31 @@ describe("the accelerator", () => {
     expect(valuesOf("-accel", kvm, emulated)).toEqual(["tcg"]);
     expect(valuesOf("-machine", kvm, emulated)).toEqual(["q35,dump-guest-core=off"]);
     const host = ["-enable-kvm", "-cpu", "host,migratable=on"];
-    expect(refusal(host, { kvmUsable: false, allowTcg: true }).message).toContain("-cpu host");
+    expect(refusal(host, emulated).message).toContain("-cpu host");
   });
 });
 
-test("a PC that ran with KVM is not emulated while it runs: nothing but KVM loads the state of its clock", () => {
-  const kvm = ["-machine", "q35,accel=kvm", "-cpu", "qemu64,-kvmclock"];
-  const { message, hint } = refusal(kvm, { kvmUsable: false, allowTcg: true });
-  expect(message).toContain("kvmclock");
-  expect(hint).toContain("send the VM switched off");
+describe("a PC that ran with KVM", () => {
+  const without = { kvmUsable: false, allowTcg: true } as const;
+  const pc = (machine: string, cpu: string) => ["-machine", `${machine},accel=kvm`, "-cpu", cpu];
+
+  test("is not emulated while it runs: nothing but KVM loads the state of its clock", () => {
+    for (const words of [
+      pc("pc-q35-5.1", "qemu64"),
+      pc("pc-q35-5.2", "qemu64,-kvmclock"),
+      pc("q35", "host"),
+    ]) {
+      const { message, hint } = refusal(words, without);
+      expect(message).toContain("kvmclock");
+      expect(hint).toContain("send the VM switched off");
+    }
+  });
+
+  test("is emulated if it has no such clock: it was switched off, and the machine is of QEMU 5.1 or older", () => {
+    for (const off of ["-kvmclock", "kvmclock=off"]) {
+      expect(valuesOf("-accel", pc("pc-i440fx-4.2", `qemu64,${off}`), without)).toEqual(["tcg"]);
+    }
+  });
 });
 
 describe("a sound card", () => {
