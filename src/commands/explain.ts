@@ -1,25 +1,30 @@
 /** `migrate explain`: what a destination would start for a VM that runs here, and what it would refuse. */
+import { resolve } from "node:path";
+import {
+  type Leave,
+  type LeavingLook,
+  lookAtLeaving,
+} from "../migration/providers/qemu/leaving/leaving-look.ts";
 import { peerProcess } from "../platform/peer-process.ts";
 import { argumentsOf } from "../platform/process-id.ts";
-import { exitCodes, MigrateError } from "../protocol/errors.ts";
+import { MigrateError } from "../protocol/errors.ts";
 import { printable } from "../protocol/printable.ts";
 import {
   cardOutcomes,
   commandLine,
+  type NamedModel,
   type NetPolicy,
   networkNotes,
 } from "../vm/qemu/definition/command-line.ts";
-import { explainDefinition, modelOf, type QemuDefinition } from "../vm/qemu/definition/definition.ts";
-import { readModel } from "../vm/qemu/definition/schema.ts";
-import { explainDisks } from "../vm/qemu/explain-disks.ts";
+import { readDefinition } from "../vm/qemu/definition/definition.ts";
 import { droppable } from "../vm/qemu/images/left-behind.ts";
 import { explainProcessor } from "../vm/qemu/processor/explain-processor.ts";
 import { Qmp } from "../vm/qemu/qmp/qmp.ts";
-import { machineTypeOf } from "../vm/qemu/running-vm.ts";
+import { lookFailure } from "../vm/qemu/refusals.ts";
 import { usageErrors } from "./cli/arguments.ts";
 import { defineCommand } from "./cli/define-command.ts";
 import { netPolicyAbout, netPolicyForm, parseNetPolicy } from "./cli/net-policy.ts";
-import { oneOf, repeated, toggle, withDefault } from "./cli/option.ts";
+import { oneOf, optional, repeated, toggle, withDefault } from "./cli/option.ts";
 
 const name = "migrate explain";
 const scheme = "qmp:";
@@ -38,6 +43,7 @@ export default defineCommand({
   },
   options: {
     allowTcg: toggle("As at a destination that has no KVM and serves with --allow-tcg"),
+    name: optional("NAME", "Another name for the VM, as send takes it"),
     mode: withDefault("live|stop", "As it would be sent", "live", oneOf(["live", "stop"])),
     drop: repeated(droppable.join("|"), "What of its disks may stay behind", oneOf(droppable)),
     net: withDefault(
@@ -53,105 +59,89 @@ export default defineCommand({
   ],
   async run({ options, positionals, reporter }) {
     const [where = ""] = positionals;
-    const { argv, pid } = await processOfVm(where);
-    const { refused, notes, definition: said } = explainDefinition(argv);
-    const definition = said && { ...said, machine: await machineOf(where, said.machine, notes) };
-    const command = definition === null ? [] : started(definition, options, { refused, notes });
-    if (definition !== null) {
-      const disks = await explainDisks(where.slice(scheme.length), definition, {
-        pid,
-        live: options.mode === "live",
-        drop: options.drop,
-      });
-      refused.push(...disks.refused);
-      notes.push(...disks.notes);
-      notes.push(...(await explainProcessor(where.slice(scheme.length), definition.cpu)));
-    }
-    const vm = definition?.name ?? "the VM";
+    const { mode, drop, name: asked } = options;
+    const look = await lookAt(where, { name: asked, live: mode === "live", drop });
+    const refusals = [...look.refusals];
+    const notes = [...look.notes];
+    const called = asked ?? look.definition?.name ?? null;
+    const command =
+      look.model === null ? [] : started({ ...look.model, name: called }, options, { refusals, notes });
+    const refused = refusals.map(sentenceOf);
     reporter.result(
-      { event: "explanation", name: definition?.name ?? null, command, notes, refused },
+      { event: "explanation", name: called, command, notes, refused },
       [
-        ...startText(vm, command),
+        ...startText(called ?? "the VM", command),
         ...listText("What is different there", notes),
         ...listText("Refused", refused),
       ].join("\n"),
     );
-    return refused.length === 0 ? undefined : exitCodes.refused;
+    // As `send` ends, with the first of them.
+    return refusals[0]?.exitCode;
   },
 });
 
-/** The QEMU behind a QMP socket. @throws MigrateError "usage", "vm-invalid". */
-async function processOfVm(where: string): Promise<{ argv: string[]; pid: number }> {
+type Look = Pick<LeavingLook, "definition" | "model" | "notes" | "refusals">;
+
+/** The VM behind a QMP socket. @throws MigrateError "usage", "vm-invalid", "qemu-failed". */
+async function lookAt(where: string, leave: Leave): Promise<Look> {
   if (!where.startsWith(scheme) || where.length === scheme.length)
     throw usageErrors(name)(`qmp:PATH is expected, not "${where}"`);
-  let argv: string[] | null;
-  let pid: number;
+  const path = resolve(where.slice(scheme.length));
   try {
-    pid = await pidBehind(where.slice(scheme.length));
-    argv = argumentsOf(pid);
-  } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
-    throw new MigrateError("vm-invalid", `The QEMU behind ${where} cannot be looked at: ${why}`, {
-      hint: "See migrate ls for the VMs that run here, and use root or the user that runs QEMU.",
-      cause,
-    });
-  }
-  if (argv === null || argv.length === 0)
-    throw new MigrateError("vm-invalid", `The QEMU behind ${where} has ended`);
-  return { argv, pid };
-}
-
-/** What a machine type such as "pc" stands for in the VM's QEMU; as it is, with a note, if that does not say. */
-async function machineOf(where: string, machine: string, notes: string[]): Promise<string> {
-  try {
-    using qmp = await Qmp.connect(where.slice(scheme.length), { timeoutMs: busyMs });
-    return await machineTypeOf(qmp, machine);
-  } catch {
-    notes.push(
-      `-machine ${machine}: a destination is told what the VM's QEMU makes of it, which does not answer`,
-    );
-    return machine;
+    using qmp = await Qmp.connect(path);
+    const look = await lookAtLeaving(qmp, path, leave);
+    const { definition } = look;
+    const processor = definition === null ? [] : await explainProcessor(qmp, definition.cpu);
+    return { ...look, notes: [...look.notes, ...processor] };
+  } catch (thrown) {
+    const error = lookFailure(thrown);
+    const argv = await argumentsBehind(path);
+    if (argv === null) throw error;
+    // What its command line says shows all the same.
+    const { definition, refusals, notes } = readDefinition(argv);
+    return { definition, model: null, notes: [...notes], refusals: [error, ...refusals] };
   }
 }
 
-/** QEMU takes one caller at a time and lets few wait: the next ones are turned away for a moment. */
-async function pidBehind(socket: string): Promise<number> {
+/** The command line of the process behind a socket that does not answer as QEMU does; null if there is none to see. */
+async function argumentsBehind(socket: string): Promise<string[] | null> {
+  // QEMU takes one caller at a time and lets few wait: the next ones are turned away for a moment.
   for (const lateAtMs = performance.now() + busyMs; ; await Bun.sleep(busyPollMs)) {
     try {
-      return peerProcess(socket).pid;
+      const argv = argumentsOf(peerProcess(socket).pid);
+      return argv === null || argv.length === 0 ? null : argv;
     } catch (thrown) {
-      if ((thrown as { code?: unknown }).code !== "EAGAIN" || performance.now() > lateAtMs) throw thrown;
+      if ((thrown as { code?: unknown }).code !== "EAGAIN" || performance.now() > lateAtMs) return null;
     }
   }
 }
 
+function sentenceOf({ message, hint }: MigrateError): string {
+  return hint === undefined ? message : `${message}. ${hint}`;
+}
+
 /** The command line with names in place of what only the destination knows; adds what that refuses, and what becomes of its cards. */
 function started(
-  definition: QemuDefinition,
+  model: NamedModel,
   { allowTcg, net }: { allowTcg: boolean; net: NetPolicy },
-  { refused, notes }: { refused: string[]; notes: string[] },
+  { refusals, notes }: { refusals: MigrateError[]; notes: string[] },
 ): string[] {
-  const folder = `STORE/${definition.name ?? "VM"}`;
+  const folder = `STORE/${model.name ?? "VM"}`;
   try {
-    // A destination is told of nothing else.
-    const model = readModel(JSON.parse(JSON.stringify(modelOf(definition))));
     notes.push(...networkNotes(model, cardOutcomes(model, net)));
-    const { name } = definition;
-    return commandLine(
-      { ...model, name },
-      {
-        binary: `qemu-system-${definition.system}`,
-        file: (file) => `${folder}/${file.name}`,
-        socketFolder: "RUN",
-        tpmSocket: "RUN/swtpm",
-        allowTcg,
-        kvmUsable: !allowTcg,
-        net,
-      },
-    );
+    const command = commandLine(model, {
+      binary: `qemu-system-${model.system}`,
+      file: (file) => `${folder}/${file.name}`,
+      socketFolder: "RUN",
+      tpmSocket: "RUN/swtpm",
+      allowTcg,
+      kvmUsable: !allowTcg,
+      net,
+    });
+    return refusals.length === 0 ? command : [];
   } catch (thrown) {
     if (!(thrown instanceof MigrateError)) throw thrown;
-    refused.push(thrown.hint === undefined ? thrown.message : `${thrown.message}. ${thrown.hint}`);
+    refusals.push(thrown);
     return [];
   }
 }

@@ -3,21 +3,23 @@
  * itself reports now. If the two differ (a disk that was plugged in, a snapshot that was
  * taken) the command line is not the VM any more, and the VM is refused.
  */
-import { existsSync, readlinkSync, realpathSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { existsSync, realpathSync } from "node:fs";
+import { isAbsolute, join, resolve } from "node:path";
 import * as v from "valibot";
 import { argumentsOf, type ProcessId } from "../../platform/process-id.ts";
 import { type UserRights, userOf } from "../../platform/user-rights.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { qcow2DataBytes } from "../disks/qcow2-data.ts";
-import { type DefinitionFile, parseDefinition, type QemuDefinition } from "./definition/definition.ts";
+import { type DefinitionFile, type QemuDefinition, readDefinition } from "./definition/definition.ts";
 import { type Besides, besidesOf, dirtyBitmaps, type ImageInfo, imageInfo } from "./images/image-info.ts";
 import { requireMovable, runState } from "./outgoing/guest-watch.ts";
 import { type Hardware, hardwareOf } from "./outgoing/hardware.ts";
-import { requireUnused } from "./outgoing/others-work.ts";
+import { requireUnblocked, requireUnused } from "./outgoing/others-work.ts";
+import { changesSinceStart } from "./plugged.ts";
 import { type QemuFile, QemuFiles } from "./qemu-files.ts";
-import { Qmp } from "./qmp/qmp.ts";
-import { qmpFailure } from "./qmp/qmp-error.ts";
+import type { Qmp } from "./qmp/qmp.ts";
+import { invalid, lookFailure, type Refusals } from "./refusals.ts";
+import { leavesFolder, startFolder } from "./start-folder.ts";
 import { swtpmOf } from "./swtpm.ts";
 
 export interface RunningDisk extends QemuFile {
@@ -72,37 +74,22 @@ type Inserted = NonNullable<v.InferOutput<typeof blockSchema>[number]["inserted"
 
 const machinesSchema = v.array(v.object({ name: v.string(), alias: v.optional(v.string()) }));
 
-function invalid(message: string, hint?: string): MigrateError {
-  return new MigrateError("vm-invalid", message, { side: "source", hint });
+/** What is seen of a VM by the one that asks whether it can be moved. */
+export interface VmLook {
+  /** Null if its command line is refused. */
+  definition: QemuDefinition | null;
+  /** Sentences on what of the command line is left out or replaced. */
+  notes: readonly string[];
+  /** Null if anything is refused. */
+  vm: RunningVm | null;
 }
 
 /**
- * Connects to the QEMU behind a QMP socket and looks at its VM; changes nothing. The caller closes
- * `qmp`. Throws MigrateError "vm-invalid" if there is none, or it is not what its command line says,
- * "policy" naming what of it cannot be moved, and "qemu-failed".
+ * Looks at the VM of the QEMU behind `qmp`; changes nothing. All that keeps it from being moved is added to `refusals`:
+ * MigrateError "vm-invalid", "vm-busy", "policy" and "limit". Throws MigrateError "vm-invalid" if its process cannot be
+ * looked at at all, and QmpError.
  */
-export async function openRunningVm(path: string): Promise<RunningVm> {
-  const qmpPath = resolve(path);
-  const qmp = await Qmp.connect(qmpPath);
-  try {
-    return await look(qmp, qmpPath);
-  } catch (thrown) {
-    qmp.close();
-    throw lookFailure(thrown);
-  }
-}
-
-/** An error of the system is about what this user may see, not a bug. */
-function lookFailure(thrown: unknown): MigrateError {
-  const { code } = thrown as { code?: unknown };
-  if (thrown instanceof MigrateError || typeof code !== "string") return qmpFailure(thrown, "source");
-  return invalid(
-    `The VM's QEMU cannot be looked at (${code})`,
-    "Run migrate as root, or as the user who runs QEMU.",
-  );
-}
-
-async function look(qmp: Qmp, qmpPath: string): Promise<RunningVm> {
+export async function lookAtVm(qmp: Qmp, qmpPath: string, refusals: Refusals): Promise<VmLook> {
   const process = qmp.peer;
   const argv = process && argumentsOf(process.pid);
   if (process === null || argv === null || argv.length === 0) {
@@ -111,82 +98,164 @@ async function look(qmp: Qmp, qmpPath: string): Promise<RunningVm> {
       "Run migrate as root, or as QEMU's user.",
     );
   }
-  const cwd = readlinkSync(`/proc/${process.pid}/cwd`);
   // Asked first: what changes while the rest is looked at shows at the next look.
   const hardware = await hardwareOf(qmp);
-  const said = parseDefinition(argv);
-  const definition = { ...said, machine: await machineTypeOf(qmp, said.machine) };
-  const running = requireMovable(await runState(qmp));
-  await requireUnused(qmp);
-  const files = QemuFiles.of(process, qmp.peerUid);
-  const disks = await disksOf(qmp, definition, files, cwd);
-  requireDistinct(disks);
-  return {
-    qmpPath,
-    qmp,
-    process,
-    definition,
-    disks,
-    boot: definition.files
-      .filter(({ kind }) => kind === "boot")
-      .map((file) => ({ file, ...named(file.path, cwd, (path) => files.boot(path)) })),
-    tpm: tpmOf(definition, files, cwd),
-    user: files.user,
-    running,
-    hardware,
+  const { definition: said, refusals: unread, notes } = readDefinition(argv);
+  refusals.add(...unread);
+  const running = await refusals.attemptAsync(async () => requireMovable(await runState(qmp)));
+  await refusals.attemptAsync(() => requireUnused(qmp));
+  const files = refusals.attempt(() => QemuFiles.of(process, qmp.peerUid));
+  if (said === null) return { definition: null, notes, vm: null };
+  const blocks = await insertedIn(qmp);
+  const definition = {
+    ...said,
+    machine: await machineTypeOf(qmp, said.machine),
+    files: said.files,
   };
+  if (files === undefined) return { definition, notes, vm: null };
+  const paths = said.files.map(({ path }) => path);
+  const folder = refusals.attempt(() => startFolder(process.pid, argv, paths));
+  if (folder === undefined) return { definition, notes, vm: null };
+  if (leavesFolder(argv)) refusals.attempt(() => requireAbsolute(said.files));
+  definition.files = withFormats(definition.files, blocks, folder, refusals);
+  const disks = disksOf(blocks, definition, { files, folder }, refusals);
+  refusals.attempt(() => requireDistinct(disks));
+  const boot = definition.files
+    .filter(({ kind }) => kind === "boot")
+    .flatMap((file) => {
+      const found = refusals.attempt(() => named(file.path, folder, (path) => files.boot(path)));
+      return found === undefined ? [] : [{ file, ...found }];
+    });
+  const tpm = refusals.attempt(() => tpmOf(definition, files, folder));
+  refusals.add(...(await changesSinceStart(qmp, definition)));
+  await refusals.attemptAsync(() => requireUnblocked(qmp));
+  if (refusals.all.length > 0) return { definition, notes, vm: null };
+  const vm: RunningVm = {
+    ...{ qmpPath, qmp, process, definition, disks, boot, hardware },
+    tpm: tpm ?? null,
+    user: files.user,
+    running: running ?? false,
+  };
+  return { definition, notes, vm };
 }
 
 /**
- * Returns the disks of the VM that `definition` describes, as the QEMU behind `qmp` has them; `cwd` is that of its
- * process, `files` what it may open. Throws MigrateError "vm-invalid" if QEMU has others, and QmpError.
+ * Where a migration ends, QEMU opens its disks anew by their names (block/file-posix.c), and fails if it has left the
+ * folder in which these begin.
  */
-export async function disksOf(
-  qmp: Qmp,
-  definition: QemuDefinition,
-  files: QemuFiles,
-  cwd: string,
-): Promise<RunningDisk[]> {
+function requireAbsolute(files: readonly DefinitionFile[]): void {
+  const lost = files.find(({ kind, path }) => kind === "disk" && !isAbsolute(path));
+  if (lost === undefined) return;
+  throw invalid(
+    `The disk ${lost.path} begins in a folder that QEMU left (-daemonize): a migration of it fails at its end`,
+    "Start the VM with absolute paths.",
+  );
+}
+
+async function insertedIn(qmp: Qmp): Promise<Inserted[]> {
   const blocks = await qmp.ask(blockSchema, "query-block");
-  const inserted = blocks.flatMap((block) => (block.inserted === undefined ? [] : [block.inserted]));
-  const byPath = new Map<string, Inserted>();
-  for (const image of inserted) byPath.set(realPath(image.file, cwd), image);
-  const known = new Set(definition.files.map(({ path }) => realPath(path, cwd)));
-  const foreign = [...byPath.keys()].find((path) => !known.has(path));
-  if (foreign !== undefined) {
-    throw invalid(
-      `The VM works on ${foreign}, which its command line does not name`,
-      "A disk was plugged in or a snapshot taken since it was started: its command line is not the VM any more. Restart it with what it has now.",
-    );
+  return blocks.flatMap((block) => (block.inserted === undefined ? [] : [block.inserted]));
+}
+
+/** The image that QEMU has for a path of the command line. Throws as `named`. */
+function imageAt(blocks: readonly Inserted[], path: string, folder: string | null): Inserted | undefined {
+  const real = realPath(path, folder);
+  return blocks.find(({ file }) => pathOr(file, folder) === real);
+}
+
+/** Where an image of QEMU's lies; as QEMU says it if nothing is there. */
+function pathOr(file: string, folder: string | null): string {
+  try {
+    return realPath(file, folder);
+  } catch {
+    return file;
   }
-  for (const file of definition.files) {
-    const image = file.kind === "boot" ? byPath.get(realPath(file.path, cwd)) : undefined;
-    if (image !== undefined && file.formatIsGuess) requireFormat(file, image);
+}
+
+/**
+ * The files, with the format that QEMU found in those for which the command line names none. Adds to `refusals` those
+ * that are of another format than the command line says, or of one that cannot be moved.
+ */
+function withFormats(
+  files: readonly DefinitionFile[],
+  blocks: readonly Inserted[],
+  folder: string | null,
+  refusals: Refusals,
+): DefinitionFile[] {
+  return files.map((file) => {
+    let image: Inserted | undefined;
+    try {
+      image = imageAt(blocks, file.path, folder);
+    } catch {
+      // Whoever looks for the file says why it is not found.
+    }
+    if (image === undefined) return file;
+    // A node without a format of its own is the file as it is.
+    const format = image.drv === "file" ? "raw" : image.drv;
+    if (format !== "raw" && format !== "qcow2") {
+      refusals.add(
+        invalid(
+          `${file.path} is ${format} for QEMU, and only raw and qcow2 can be moved`,
+          "Convert it: qemu-img convert -O qcow2.",
+        ),
+      );
+      return file;
+    }
+    if (format === file.format || file.formatIsGuess) return { ...file, format };
+    refusals.add(
+      invalid(
+        `${file.path} is ${format} for QEMU, and ${file.format} by its command line`,
+        "Say its true format in the VM's command line.",
+      ),
+    );
+    return file;
+  });
+}
+
+/** The disks of the VM as its QEMU has them; adds to `refusals` those that it has otherwise than its command line says. */
+function disksOf(
+  blocks: readonly Inserted[],
+  definition: QemuDefinition,
+  { files, folder }: { files: QemuFiles; folder: string | null },
+  refusals: Refusals,
+): RunningDisk[] {
+  const known = new Set(definition.files.map(({ path }) => pathOr(path, folder)));
+  for (const path of new Set(blocks.map(({ file }) => pathOr(file, folder)))) {
+    if (known.has(path)) continue;
+    refusals.add(
+      invalid(
+        `The VM works on ${path}, which its command line does not name`,
+        "A disk was plugged in or a snapshot taken since it was started: its command line is not the VM any more. Restart it with what it has now.",
+      ),
+    );
   }
   return definition.files
     .filter(({ kind }) => kind === "disk")
-    .map((file): RunningDisk => {
-      const found = named(file.path, cwd, (path) => files.disk(path));
-      const { path } = found;
-      const image = byPath.get(path);
-      const node = image?.["node-name"];
-      if (image === undefined || node === undefined) {
+    .flatMap((file): RunningDisk[] => {
+      const found = refusals.attempt(() => {
+        const there = named(file.path, folder, (path) => files.disk(path));
+        const image = imageAt(blocks, file.path, folder);
+        const node = image?.["node-name"];
+        if (image !== undefined && node !== undefined) return { there, image, node };
         throw invalid(
           `The disk ${file.path} of the VM's command line is in no device`,
           "It was ejected or unplugged since the VM was started. Restart it with what it has now.",
         );
-      }
-      requireFormat(file, image);
-      return {
-        ...found,
-        file,
-        node,
-        bytes: image.image["virtual-size"],
-        dataBytes: dataBytesOf(image.image, files, cwd),
-        hasBacking: image.image["backing-image"] !== undefined,
-        info: image.image,
-        besides: besidesOf(image.image, image["dirty-bitmaps"]),
-      };
+      });
+      if (found === undefined) return [];
+      const { there, image, node } = found;
+      return [
+        {
+          ...there,
+          file,
+          node,
+          bytes: image.image["virtual-size"],
+          dataBytes: dataBytesOf(image.image, files, folder ?? "/"),
+          hasBacking: image.image["backing-image"] !== undefined,
+          info: image.image,
+          besides: besidesOf(image.image, image["dirty-bitmaps"]),
+        },
+      ];
     });
 }
 
@@ -224,26 +293,15 @@ function requireDistinct(disks: readonly RunningDisk[]): void {
   }
 }
 
-/** Throws unless the format that the command line names, or that was guessed, is the one that QEMU uses. */
-function requireFormat(file: DefinitionFile, image: Inserted): void {
-  // A node without a format of its own is the file as it is.
-  const format = image.drv === "file" ? "raw" : image.drv;
-  if (format === file.format) return;
-  throw invalid(
-    `${file.path} is ${format} for QEMU, and ${file.format} by its command line`,
-    "Say format= in the VM's command line.",
-  );
-}
-
 /** The name of a machine type of which `machine` is one: an alias such as "pc" differs between versions of QEMU. */
-export async function machineTypeOf(qmp: Qmp, machine: string): Promise<string> {
+async function machineTypeOf(qmp: Qmp, machine: string): Promise<string> {
   const machines = await qmp.ask(machinesSchema, "query-machines");
   return machines.find(({ name, alias }) => name === machine || alias === machine)?.name ?? machine;
 }
 
-function tpmOf(definition: QemuDefinition, files: QemuFiles, cwd: string): RunningVm["tpm"] {
+function tpmOf(definition: QemuDefinition, files: QemuFiles, folder: string | null): RunningVm["tpm"] {
   if (!definition.hasTpm) return null;
-  const socket = definition.tpmSocket === null ? null : resolve(cwd, definition.tpmSocket);
+  const socket = definition.tpmSocket === null ? null : within(folder, definition.tpmSocket);
   const found = socket === null || !files.mayConnect(socket) ? null : swtpmOf(socket);
   if (found === null) {
     throw invalid(
@@ -266,20 +324,30 @@ const dataFolders = [
   "/usr/share/qemu-efi-aarch64",
 ];
 
-function found(path: string, cwd: string): string {
-  const whole = resolve(cwd, path);
-  if (path.includes("/") || existsSync(whole)) return whole;
-  return dataFolders.map((folder) => join(folder, path)).find((candidate) => existsSync(candidate)) ?? whole;
+/** Throws MigrateError "vm-invalid" for a path that begins in a folder that is not known. */
+function within(folder: string | null, path: string): string {
+  if (folder !== null || isAbsolute(path)) return resolve(folder ?? "/", path);
+  throw invalid(
+    `${path} of the VM's command line begins in a folder that QEMU left (-daemonize)`,
+    "Start the VM with absolute paths.",
+  );
 }
 
-function realPath(path: string, cwd: string): string {
-  return named(path, cwd, (at) => realpathSync(at));
+function found(path: string, folder: string | null): string {
+  const whole = folder === null && !isAbsolute(path) ? null : resolve(folder ?? "/", path);
+  if (whole !== null && (path.includes("/") || existsSync(whole))) return whole;
+  const known = path.includes("/") ? [] : dataFolders.map((at) => join(at, path));
+  return known.find((candidate) => existsSync(candidate)) ?? within(folder, path);
+}
+
+function realPath(path: string, folder: string | null): string {
+  return named(path, folder, (at) => realpathSync(at));
 }
 
 /** What `find` finds at a path of the VM's command line. Throws MigrateError "vm-invalid". */
-function named<T>(path: string, cwd: string, find: (path: string) => T): T {
+function named<T>(path: string, folder: string | null, find: (path: string) => T): T {
   try {
-    return find(found(path.replace(/^file:/, ""), cwd));
+    return find(found(path.replace(/^file:/, ""), folder));
   } catch (thrown) {
     if (thrown instanceof MigrateError) throw thrown;
     const { code } = thrown as { code?: unknown };

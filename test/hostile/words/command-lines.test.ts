@@ -154,7 +154,6 @@ const hostile: readonly (readonly [named: string, ...words: string[]])[] = [
   ["-object mem-path", "-object", "memory-backend-ram,id=m,size=1G,mem-path=/etc"],
   ["-object filename", "-object", "rng-random,id=r,filename=/dev/mem"],
   ["-object filename", "-object", "rng-random,id=r,filename=/dev/random/../mem"],
-  ["-audiodev wav", "-audiodev", "wav,id=a,path=/etc/passwd"],
   ["-audiodev path", "-audiodev", "none,id=a,path=/etc/passwd"],
   ["-tpmdev passthrough", "-tpmdev", "passthrough,id=t,path=/dev/tpm0"],
   ["-tpmdev chardev", "-chardev", "null,id=c", "-tpmdev", "emulator,id=t,chardev=c"],

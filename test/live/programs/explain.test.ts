@@ -1,5 +1,6 @@
 /** `migrate explain` of a real QEMU: what it says can be moved is what it shows, and nothing is changed. */
 import { expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { runProgram } from "../../../src/commands/cli/program.ts";
 import explain from "../../../src/commands/explain.ts";
@@ -21,9 +22,11 @@ eachTestInFolder("explain-", (made) => {
 
 async function startQemu(...words: string[]): Promise<string> {
   const socket = join(folder, "qmp");
+  const disk = join(folder, "disk.raw");
+  writeFileSync(disk, Buffer.alloc(1 << 20));
   startChild([
-    ...["qemu-system-x86_64", "-name", "web1", "-accel", "tcg", "-S", "-nodefaults", "-display", "none"],
-    ...["-qmp", `unix:${socket},server=on,wait=off`, ...words],
+    ...["qemu-system-x86_64", "-name", "web1", "-accel", "tcg", "-nodefaults", "-display", "none"],
+    ...["-qmp", `unix:${socket},server=on,wait=off`, "-drive", `file=${disk},format=raw`, ...words],
   ]);
   await listening(socket);
   return `qmp:${socket}`;

@@ -102,10 +102,19 @@ export function commandLine(model: NamedModel, place: QemuPlace): string[] {
  * The accelerator that a VM gets at a place. @throws MigrateError "policy" if there is none that it could run with.
  */
 export function acceleratorFor(
-  { accel, cpu }: Pick<VmModel, "accel" | "cpu">,
-  place: Pick<QemuPlace, "kvmUsable" | "allowTcg">,
+  model: VmModel,
+  place: Pick<QemuPlace, "kvmUsable" | "allowTcg" | "boots">,
 ): "kvm" | "tcg" {
+  const { accel, cpu } = model;
   if (accel === "tcg" || place.kvmUsable) return accel;
+  if (place.boots !== true && hasKvmClock(model))
+    throw new MigrateError(
+      "policy",
+      "The VM has KVM's clock (kvmclock), whose state only KVM can load, and the destination has no KVM",
+      {
+        hint: "Make /dev/kvm usable at the destination, or send the VM switched off: migrate start --allow-tcg emulates it there.",
+      },
+    );
   if (!place.allowTcg)
     throw new MigrateError("policy", "The VM runs with KVM, and the destination has none to give it", {
       hint: "Make /dev/kvm usable at the destination, or serve with --allow-tcg to emulate the processor.",
@@ -119,6 +128,17 @@ export function acceleratorFor(
       },
     );
   return "tcg";
+}
+
+/** Newer PCs have the clock whatever the processor is (hw/i386/pc.c, kvmclock_create_always). */
+const newestWithoutClock = 5.1;
+
+/** Whether QEMU gives this VM a kvmclock under KVM (hw/i386/kvm/clock.c). */
+function hasKvmClock({ system, machine, cpu }: VmModel): boolean {
+  if (system !== "x86_64" || machine === "none") return false;
+  const isOff = cpu?.features.some((feature) => /^(?:-kvmclock|kvmclock=(?:off|no|false|n))$/.test(feature));
+  const version = Number(/^pc-(?:i440fx|q35)-(\d\.\d)/.exec(machine)?.[1] ?? Number.POSITIVE_INFINITY);
+  return !(isOff === true && version <= newestWithoutClock);
 }
 
 /** What a part becomes an option with. */

@@ -5,7 +5,7 @@
  */
 import { MigrateError } from "../../../protocol/errors.ts";
 import { bindTpm, chardevOptions, nameSerialSockets, noteSockets, serialSocket } from "./chardevs.ts";
-import { deviceOptions } from "./devices.ts";
+import { deviceOptions, silenceSound } from "./devices.ts";
 import { addBareNodes, diskOptions } from "./disks.ts";
 import { Draft, type OptionReader } from "./draft.ts";
 import { machineOf, machineOptions, machineSwitches, ramOf } from "./machine.ts";
@@ -74,7 +74,7 @@ export function explainDefinition(argv: readonly string[]): Explanation {
  * As parseDefinition, but reads on after the first refusal: at least one of the two is there. Never
  * throws for what argv holds.
  */
-function readDefinition(argv: readonly string[]): {
+export function readDefinition(argv: readonly string[]): {
   definition: QemuDefinition | null;
   refusals: MigrateError[];
   notes: readonly string[];
@@ -175,7 +175,8 @@ function finish(draft: Draft, { system, byKvm }: Program): QemuDefinition {
   const tpmSocket = bindTpm(draft);
   noteSockets(draft);
   const machine = machineOf(draft, system, byKvm);
-  const { files, parts } = inOrder(draft);
+  const { files, parts: found } = inOrder(draft);
+  const parts = silenceSound(draft, found);
   return {
     name: draft.name,
     uuid: draft.uuid,

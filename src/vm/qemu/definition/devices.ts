@@ -1,7 +1,16 @@
 /** -device, -global, -object and -audiodev: the parts of the VM, by the lists of device-rules.ts. Pure. */
-import { boardParts, drivers, harmless, objectKeys, properties, referring } from "./device-rules.ts";
-import type { OptionReader } from "./draft.ts";
-import type { Pair } from "./model.ts";
+import {
+  boardParts,
+  drivers,
+  harmless,
+  objectKeys,
+  properties,
+  referring,
+  soundCards,
+  unmigratable,
+} from "./device-rules.ts";
+import type { Draft, OptionReader } from "./draft.ts";
+import type { Pair, Part } from "./model.ts";
 import { refused, shown, writePairs } from "./option-syntax.ts";
 import { patterns, Settings } from "./settings.ts";
 
@@ -9,9 +18,15 @@ const { id, word } = patterns;
 
 const propertyRule = (key: string) => (properties.has(key) ? harmless : undefined);
 
+/** The error for a device that no move can carry; `instead` is what is as good, and can be moved. */
+export function cannotMigrate(what: string, instead: string): Error {
+  return refused(what, "QEMU cannot migrate such a device", `Start the VM with ${instead} instead.`);
+}
+
 const readDevice: OptionReader = (draft, value, option) => {
   const settings = Settings.read(option, value, { implied: "driver", json: true });
   const driver = settings.need("driver", word);
+  if (Object.hasOwn(unmigratable, driver)) throw cannotMigrate(`${option} ${driver}`, unmigratable[driver]!);
   if (!drivers.has(driver))
     throw refused(`${option} ${shown(driver)}`, "it is not among the devices that a VM may bring along");
   // A card whose ROM was taken away has none at the destination either; any other name is refused.
@@ -97,15 +112,55 @@ const readObject: OptionReader = (draft, value, option) => {
 const readAudio: OptionReader = (draft, value, option) => {
   const settings = Settings.read(option, value, { implied: "driver", json: true });
   const driver = settings.need("driver", word);
-  if (driver !== "none") throw refused(`${option} ${shown(driver)}`, "only a silent one (none) can be moved");
   const own = settings.need("id", id);
-  settings.end();
+  // How the source plays and records is its host's own affair.
+  if (driver === "none") settings.end();
+  else draft.note(`${option} ${shown(own)}: ${quiet}`);
   draft.define("audiodev", own, option);
-  draft.plain(option, [
-    { key: "driver", value: driver },
-    { key: "id", value: own },
-  ]);
+  draft.plain(option, silent(own));
 };
+
+const quiet = "the destination plays and records no sound of a VM";
+/** What sound cards without an audiodev are given. */
+const silentId = "migrate-silence";
+
+function silent(id: string): { key: string; value: string }[] {
+  return [
+    { key: "driver", value: "none" },
+    { key: "id", value: id },
+  ];
+}
+
+/**
+ * Gives each sound card that has no audiodev a silent one: QEMU would let it play and record on its host. Idempotent.
+ */
+export function withSilence(parts: readonly Part[]): Part[] {
+  const isLoud = (part: Part) =>
+    part.kind === "device" &&
+    soundCards.has(part.driver) &&
+    !part.pairs.some(({ key }) => key === "audiodev");
+  if (!parts.some(isLoud)) return [...parts];
+  const hasSilence = parts.some(
+    (part) =>
+      part.kind === "plain" &&
+      part.option === "-audiodev" &&
+      part.pairs.some(({ value }) => value === silentId),
+  );
+  const to: Pair = { key: "audiodev", value: silentId };
+  return [
+    ...parts.map((part) =>
+      isLoud(part) && part.kind === "device" ? { ...part, pairs: [...part.pairs, to] } : part,
+    ),
+    ...(hasSilence ? [] : [{ kind: "plain" as const, option: "-audiodev", pairs: silent(silentId) }]),
+  ];
+}
+
+/** As `withSilence`, for a command line that is read; said where anything is silenced. To be called once all is read. */
+export function silenceSound(draft: Draft, parts: readonly Part[]): Part[] {
+  const silenced = withSilence(parts);
+  if (silenced.length > parts.length) draft.note(`Sound: ${quiet}`);
+  return silenced;
+}
 
 /** Readers of the options that take a value. */
 export const deviceOptions: Readonly<Record<string, OptionReader>> = {

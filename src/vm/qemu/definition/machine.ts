@@ -113,8 +113,27 @@ const readCpu: OptionReader = (draft, value, option) => {
   const isKnown = cpuModel.test(model) && features.every((feature) => cpuFeature.test(feature));
   if (value.length > mostCpuBytes || features.length > mostCpuFeatures || !isKnown)
     throw refused(option, "its value is not one that a VM may bring along");
+  requireMigratable(features);
   draft.cpu = { model, features };
 };
+
+/** QEMU itself migrates no processor of these kinds (target/i386/kvm/kvm.c, invtsc_mig_blocker). */
+function requireMigratable(features: readonly string[]): void {
+  if (features.some((feature) => /^migratable=(?:off|no|false|n)$|^-migratable$/.test(feature)))
+    throw refused(
+      "-cpu migratable=no",
+      "what it gives the guest of its host's processor cannot be moved",
+      "Start the VM without it.",
+    );
+  const isSteady = features.some((feature) => /^\+?invtsc(?:=(?:on|yes|true|y))?$/.test(feature));
+  const isTold = features.some((feature) => feature.startsWith("tsc-frequency="));
+  if (isSteady && !isTold)
+    throw refused(
+      "-cpu invtsc",
+      "it promises the guest a clock rate that another host does not have",
+      "Start the VM without it, or with tsc-frequency= beside it.",
+    );
+}
 
 const readMemory: OptionReader = (draft, value, option) => {
   draft.once(option);

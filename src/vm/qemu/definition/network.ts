@@ -2,6 +2,8 @@
  * -netdev and -nic: a VM brings its cards along, and what is behind them is the destination's own
  * affair. Only what the guest was told by QEMU's user network (its addresses) goes with it. Pure.
  */
+import { unmigratable } from "./device-rules.ts";
+import { cannotMigrate } from "./devices.ts";
 import type { Draft, OptionReader } from "./draft.ts";
 import type { NetSource, NetworkPart, TextPair } from "./model.ts";
 import { asText, refused, shown } from "./option-syntax.ts";
@@ -55,7 +57,7 @@ export const cardKeys: KeyRules = {
   vectors: whole,
 };
 export const cardModels =
-  /^(?:virtio|virtio-net-pci|virtio-net-device|e1000|e1000e|e1000-82545em|rtl8139|vmxnet3|pcnet|ne2k_pci|usb-net|i8255\w{1,4})$/;
+  /^(?:virtio|virtio-net-pci|virtio-net-device|e1000|e1000e|e1000-82545em|rtl8139|vmxnet3|pcnet|ne2k_pci|i8255\w{1,4})$/;
 
 type Behind = Pick<NetworkPart, "source" | "header" | "restricted" | "network">;
 
@@ -65,10 +67,23 @@ function behindOf(draft: Draft, settings: Settings): Behind {
   const source = Object.hasOwn(backends, type) ? backends[type] : undefined;
   if (source === undefined)
     throw refused(`${settings.option} ${shown(type)}`, "it is not among what a VM may bring along");
+  requireOneQueue(settings);
   // A tap device without the header is like any other.
   const header = source === "bridge" && !(type === "tap" && settings.flag("vnet_hdr") === false);
   const restricted = source === "user" && settings.flag("restrict") === true;
   return { source, header, restricted, network: draft.networkNumber(networkOf(draft, settings, type)) };
+}
+
+/** A card with more queues than its tap device has at the destination cannot load its state there. */
+function requireOneQueue(settings: Settings): void {
+  const queues = settings.take("queues", whole);
+  const many = ["fds", "vhostfds"].some((key) => settings.take(key, text)?.includes(":"));
+  if (!many && (queues === undefined || Number(queues) <= 1)) return;
+  throw refused(
+    `${settings.option} queues`,
+    "its card has more than one pair of queues, and has one at the destination",
+    "Start the VM with queues=1, and without mq=on.",
+  );
 }
 
 /** Which network it is, by its bridge where one is named (br0 is the helper's own); else it is one by itself. */
@@ -121,7 +136,12 @@ const readNic: OptionReader = (draft, value, option) => {
   });
   const behind = behindOf(draft, settings);
   const own = settings.take("id", id) ?? null;
-  const model = settings.take("model", cardModels);
+  const asked = settings.take("model", word);
+  if (asked !== undefined && Object.hasOwn(unmigratable, asked))
+    throw cannotMigrate(`${option} model=${asked}`, unmigratable[asked]!);
+  if (asked !== undefined && !cardModels.test(asked))
+    throw refused(`${option} model`, "its value is not one that a VM may bring along");
+  const model = asked;
   const card = asText(settings.kept(cardKeys));
   noteSourceServices(draft, settings, "-nic");
   draft.parts.push({

@@ -13,6 +13,7 @@ import { chardevId, chardevKeys } from "./chardevs.ts";
 import { commandLine } from "./command-line.ts";
 import { parseDefinition } from "./definition.ts";
 import { drivers, harmless, properties, referring } from "./device-rules.ts";
+import { withSilence } from "./devices.ts";
 import { driveRule, fileKeys, nodeFlags, nodeKeys } from "./disks.ts";
 import {
   acceleratorKeys,
@@ -240,12 +241,14 @@ export function readModel(value: unknown): VmModel {
       `the VM's definition is refused: ${where === "" ? "" : `${where} `}${what}`,
     );
   }
-  const model = cutOff(result.output as VmModel);
+  // Of an older version: what QEMU would add to it by itself is the host's own sound.
+  const said = { ...(result.output as VmModel), parts: withSilence(result.output.parts as Part[]) };
+  const model = cutOff(said);
   const binary = `qemu-system-${model.system}`;
   const again = modelOf(parseDefinition(commandLine({ ...model, name: null }, { ...nowhere, binary })));
   if (inNormalForm(again) !== inNormalForm(model))
     throw new MigrateError("policy", "the VM's definition is refused: its parts contradict each other");
-  return result.output as VmModel;
+  return said;
 }
 
 /** The model with nothing behind its cards: what is behind them is each host's own. */

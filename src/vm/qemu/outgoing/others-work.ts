@@ -40,6 +40,19 @@ export async function requireUnused(qmp: Qmp): Promise<void> {
   }
 }
 
+/** What QEMU itself holds against a migration (qapi/migration.json, blocked-reasons, since 6.0). */
+const blockedSchema = v.object({ "blocked-reasons": v.optional(v.array(v.string()), []) });
+
+/** Throws MigrateError "policy" if QEMU says that its VM cannot be migrated as it is now; and QmpError. */
+export async function requireUnblocked(qmp: Qmp): Promise<void> {
+  const { "blocked-reasons": reasons } = await qmp.ask(blockedSchema, "query-migrate");
+  if (reasons.length === 0) return;
+  throw new MigrateError("policy", "The VM has something that its QEMU cannot migrate", {
+    side: "source",
+    hint: `QEMU says: ${reasons.join("; ")}`,
+  });
+}
+
 function busy(message: string, hint: string): MigrateError {
   return new MigrateError("vm-busy", message, { side: "source", hint });
 }

@@ -1,6 +1,6 @@
 /** What can be said of a VM's processor without a destination, for a person who asks whether it can be moved. */
 import type { CpuModel } from "../definition/model.ts";
-import { Qmp } from "../qmp/qmp.ts";
+import type { Qmp } from "../qmp/qmp.ts";
 import { listed } from "./processor.ts";
 import { readProcessor } from "./read-processor.ts";
 
@@ -10,9 +10,8 @@ const ofTheHost = new Set(["host", "max"]);
 const mostNamesBytes = 2000;
 
 /** Returns a sentence on what a destination is asked for; none if the VM's QEMU does not answer. Never throws. */
-export async function explainProcessor(socket: string, cpu: CpuModel | null): Promise<string[]> {
+export async function explainProcessor(qmp: Qmp, cpu: CpuModel | null): Promise<string[]> {
   try {
-    using qmp = await Qmp.connect(socket);
     const { major, minor } = qmp.version;
     const read = await readProcessor((command, args) => qmp.execute(command, args));
     const version = `a destination must have QEMU ${major}.${minor} or newer`;

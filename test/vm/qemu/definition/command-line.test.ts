@@ -159,12 +159,59 @@ describe("the accelerator", () => {
 
   test("is tcg in place of kvm only where that is allowed", () => {
     expect(refusal(kvm, { kvmUsable: false }).message).toContain("KVM");
-    expect(valuesOf("-accel", kvm, { kvmUsable: false, allowTcg: true })).toEqual(["tcg"]);
-    expect(valuesOf("-machine", kvm, { kvmUsable: false, allowTcg: true })).toEqual([
-      "q35,dump-guest-core=off",
-    ]);
+    const emulated = { kvmUsable: false, allowTcg: true, boots: true } as const;
+    expect(valuesOf("-accel", kvm, emulated)).toEqual(["tcg"]);
+    expect(valuesOf("-machine", kvm, emulated)).toEqual(["q35,dump-guest-core=off"]);
     const host = ["-enable-kvm", "-cpu", "host,migratable=on"];
-    expect(refusal(host, { kvmUsable: false, allowTcg: true }).message).toContain("-cpu host");
+    expect(refusal(host, emulated).message).toContain("-cpu host");
+  });
+});
+
+describe("a PC that ran with KVM", () => {
+  const without = { kvmUsable: false, allowTcg: true } as const;
+  const pc = (machine: string, cpu: string) => ["-machine", `${machine},accel=kvm`, "-cpu", cpu];
+
+  test("is not emulated while it runs: nothing but KVM loads the state of its clock", () => {
+    for (const words of [
+      pc("pc-q35-5.1", "qemu64"),
+      pc("pc-q35-5.2", "qemu64,-kvmclock"),
+      pc("q35", "host"),
+    ]) {
+      const { message, hint } = refusal(words, without);
+      expect(message).toContain("kvmclock");
+      expect(hint).toContain("send the VM switched off");
+    }
+  });
+
+  test("is emulated if it has no such clock: it was switched off, and the machine is of QEMU 5.1 or older", () => {
+    for (const off of ["-kvmclock", "kvmclock=off"]) {
+      expect(valuesOf("-accel", pc("pc-i440fx-4.2", `qemu64,${off}`), without)).toEqual(["tcg"]);
+    }
+  });
+});
+
+describe("a sound card", () => {
+  const silence = ["none,id=migrate-silence"];
+
+  test("that has no audiodev gets a silent one, not this host's sound", () => {
+    const words = ["-device", "intel-hda", "-device", "hda-duplex,cad=0", "-device", "AC97"];
+    expect(valuesOf("-audiodev", words)).toEqual(silence);
+    expect(valuesOf("-device", words)).toEqual([
+      "intel-hda",
+      "hda-duplex,cad=0,audiodev=migrate-silence",
+      "AC97,audiodev=migrate-silence",
+    ]);
+    // And so has the VM that moves on.
+    expect(line(line(words).slice(1)).filter((word) => word.includes("silence"))).toHaveLength(3);
+    const { notes } = explainDefinition(["qemu-system-x86_64", ...words]);
+    expect(notes).toEqual([expect.stringContaining("no sound")]);
+  });
+
+  test("that plays and records at the source is silent at the destination, and that is said", () => {
+    const words = ["-audiodev", "pa,id=a1,server=unix:/run/pulse", "-device", "ES1370,audiodev=a1"];
+    expect(valuesOf("-audiodev", words)).toEqual(["none,id=a1"]);
+    const { notes } = explainDefinition(["qemu-system-x86_64", ...words]);
+    expect(notes).toEqual(["-audiodev a1: the destination plays and records no sound of a VM"]);
   });
 });
 

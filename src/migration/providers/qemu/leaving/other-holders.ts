@@ -1,8 +1,8 @@
 /** Who uses the files of a running VM beside its own programs. */
 import { readdirSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
-import { requireUnheld, type VmPart } from "../../../vm/holders/file-holders.ts";
-import type { RunningVm } from "../../../vm/qemu/running-vm.ts";
+import { requireUnheld, type VmPart } from "../../../../vm/holders/file-holders.ts";
+import type { RunningVm } from "../../../../vm/qemu/running-vm.ts";
 
 /** As `Departure.requireUnheld`: disks and the TPM's state leave with the VM, what it was started from may not. */
 export function requireUnheldBesides({ disks, boot, tpm, process }: RunningVm): string | null {
