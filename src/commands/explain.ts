@@ -3,6 +3,7 @@ import { peerProcess } from "../platform/peer-process.ts";
 import { argumentsOf } from "../platform/process-id.ts";
 import { exitCodes, MigrateError } from "../protocol/errors.ts";
 import { printable } from "../protocol/printable.ts";
+import { wrapped } from "../terminal/line.ts";
 import {
   cardOutcomes,
   commandLine,
@@ -70,8 +71,8 @@ export default defineCommand({
       { event: "explanation", name: definition?.name ?? null, command, notes, refused },
       [
         ...startText(vm, command),
-        ...listText("What is different there", notes),
-        ...listText("Refused", refused),
+        ...listText("What is different there", notes, reporter.columns()),
+        ...listText("Refused", refused, reporter.columns()),
       ].join("\n"),
     );
     return refused.length === 0 ? undefined : exitCodes.refused;
@@ -164,7 +165,10 @@ function startText(vm: string, command: readonly string[]): string[] {
   return [`${printable(vm)} would be started as:`, ...lines.map((line) => `  ${printable(line)}`)];
 }
 
-function listText(title: string, sentences: readonly string[]): string[] {
+function listText(title: string, sentences: readonly string[], columns: number): string[] {
   if (sentences.length === 0) return [];
-  return ["", `${title}:`, ...sentences.map((sentence) => `  ${printable(sentence)}`)];
+  const lines = sentences.flatMap((sentence) =>
+    wrapped(printable(sentence), columns - 4).map((line, at) => `${at === 0 ? "  " : "    "}${line}`),
+  );
+  return ["", `${title}:`, ...lines];
 }

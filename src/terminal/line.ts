@@ -20,6 +20,23 @@ export function cut(text: string, columns: number, mark = "…"): string {
   return kept + mark;
 }
 
+/**
+ * `text`, broken at its spaces, or words that are not to be broken, in lines of at most `columns` columns; a word that
+ * is wider has a line of its own.
+ */
+export function wrapped(text: string | readonly string[], columns: number): string[] {
+  const lines: string[] = [];
+  let line: string | undefined;
+  const words = typeof text === "string" ? text.split(/\s+/).filter((word) => word !== "") : text;
+  for (const word of words) {
+    if (line !== undefined && columnsOf(line) + 1 + columnsOf(word) > columns) {
+      lines.push(line);
+      line = word;
+    } else line = line === undefined ? word : `${line} ${word}`;
+  }
+  return [...lines, line ?? ""];
+}
+
 /** `text` padded with spaces on the right to `columns` columns. */
 export function padEnd(text: string, columns: number): string {
   return text + " ".repeat(Math.max(0, columns - columnsOf(text)));

@@ -5,7 +5,7 @@
  */
 import { createConsola, LogLevels } from "consola/basic";
 import type { MigrationEvent, Observer } from "../migration/report/events.ts";
-import type { MigrateError, Side } from "../protocol/errors.ts";
+import type { MigrateError } from "../protocol/errors.ts";
 import { jsonLine, printable } from "../protocol/printable.ts";
 import { ProgressDisplay } from "./display.ts";
 import { type Colour, paint, styleFor } from "./line.ts";
@@ -14,6 +14,7 @@ import { summaryOf } from "./progress.ts";
 import { noProgress, progressAfter } from "./progress-state.ts";
 import {
   doneText,
+  type FailureContext,
   failureOf,
   failureText,
   indexedText,
@@ -28,7 +29,7 @@ export interface ReporterOptions {
   stdout: Output;
   stderr: Output;
   env: Record<string, string | undefined>;
-  /** The size of the terminal behind standard error. */
+  /** The size of the terminal. */
   size: () => { columns: number; rows: number };
   /** A clock that is never set back, in milliseconds. */
   nowMs: () => number;
@@ -47,11 +48,17 @@ export interface Reporter {
     rows: readonly Row[],
     empty: string,
   ): void;
+  /** Columns of the terminal that results are written to; infinite if it is none. */
+  readonly columns: () => number;
   /** Something worth knowing. */
   note(message: string): void;
   warn(message: string): void;
   /** The failure that ends the command; reported once, even if the observer has received it as an event. */
-  fail(error: MigrateError, context?: { side?: Side; phase?: string }): void;
+  fail(error: MigrateError, context?: FailureContext): void;
+  /** A line for a person, whatever goes to standard output. */
+  aside(message: string): void;
+  /** Takes the progress off the screen, and draws it no more. */
+  clear(): void;
   /** Takes the progress off the screen and waits until all is written. */
   close(): Promise<void>;
 }
@@ -85,6 +92,7 @@ export function makeReporter(options: ReporterOptions): Reporter {
     if (display === undefined) output.write(line);
     else display.above(() => output.write(line));
   };
+  const widthOfResults = () => (stdout.isTTY ? options.size().columns : Number.POSITIVE_INFINITY);
   const printJson = (object: object) => stdout.write(`${jsonLine(object)}\n`);
   const log = createConsola({
     level: LogLevels.info,
@@ -149,6 +157,11 @@ export function makeReporter(options: ReporterOptions): Reporter {
       case "notice":
         log.log(printable(event.message));
         break;
+      case "stopped":
+        shownAtMs.delete(event.session);
+        if (event.why === "link-lost")
+          log.log(`${printable(event.name)}: its source is not connected any more; waiting for it`);
+        break;
       case "done":
         display?.update(state);
         shownAtMs.delete(event.session);
@@ -173,8 +186,13 @@ export function makeReporter(options: ReporterOptions): Reporter {
     table: (event, columns, rows, empty) => {
       if (json) for (const row of rows) printJson({ event, ...row });
       else if (rows.length === 0) print(stdout, empty);
-      else print(stdout, tableLines(columns, rows, stdout.isTTY ? style : undefined).join("\n"));
+      else
+        print(
+          stdout,
+          tableLines(columns, rows, stdout.isTTY ? style : undefined, widthOfResults()).join("\n"),
+        );
     },
+    columns: widthOfResults,
     note: (message) => (json ? printJson({ event: "notice", message }) : log.log(printable(message))),
     warn: (message) => (json ? printJson({ event: "warning", message }) : log.warn(printable(message))),
     fail: (error, context) => {
@@ -183,6 +201,8 @@ export function makeReporter(options: ReporterOptions): Reporter {
       if (json) printJson({ event: "error", ...failure });
       else log.error(failureText(failure));
     },
+    aside: (message) => print(stderr, message),
+    clear: () => display?.close(),
     close: async () => {
       display?.close();
       await Promise.all([stdout.flush(), stderr.flush()]);

@@ -109,7 +109,7 @@ describe("a destination whose journal was restored", () => {
       expectWholeThere();
       expect(await ownersIn(hosts.destinationHome)).toEqual(["in doubt"]);
       const doctor = runMigrate(["doctor", "--json"], { home: hosts.destinationHome });
-      expect(await doctor.exit).toMatchObject({ code: 2 });
+      expect(await doctor.exit).toMatchObject({ code: 6 });
       expect(doctor.events).toContainEqual(
         expect.objectContaining({
           check: "sessions",

@@ -5,7 +5,7 @@ import { loadIdentity } from "../../channel/identity.ts";
 import { parseTicket, type Ticket } from "../../channel/ticket.ts";
 import { openHome } from "../../home/home.ts";
 import { requireOpenFiles } from "../../platform/process-limits.ts";
-import { MigrateError } from "../../protocol/errors.ts";
+import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
 import type { VerifyKind } from "../../protocol/offer.ts";
 import type { Compression } from "../../transfer/compression/compression.ts";
 import { Journal, type SessionRecord, type WriteHook } from "../journal/journal.ts";
@@ -80,6 +80,9 @@ export async function sendVm(options: SendOptions, observe: Observer): Promise<R
     try {
       unguard = options.guard?.(claim.record.session);
       return await sendClaimed(claim, { ...options, ticket, identity }, local);
+    } catch (thrown) {
+      const { session, name: vm } = claim.record;
+      throw asMigrateError(thrown).within({ session, vm });
     } finally {
       claim.opened?.close();
       claim.release();

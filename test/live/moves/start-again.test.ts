@@ -252,6 +252,6 @@ describe("a VM is not started", () => {
     const elsewhere = at.hosts.source(["start", folder]);
     const { code } = await elsewhere.exit;
     expect(elsewhere.events.at(-1)).toMatchObject({ event: "error", code: "vm-running" });
-    expect(code).toBe(2);
+    expect(code).toBe(6);
   });
 });
