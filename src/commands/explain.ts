@@ -1,5 +1,6 @@
 /** `migrate explain`: what a destination would start for a VM that runs here, and what it would refuse. */
-import { peerProcess } from "../platform/peer-process.ts";
+import { resolve } from "node:path";
+import { peerProcess, processListeningAt } from "../platform/peer-process.ts";
 import { argumentsOf } from "../platform/process-id.ts";
 import { exitCodes, MigrateError } from "../protocol/errors.ts";
 import { printable } from "../protocol/printable.ts";
@@ -119,7 +120,10 @@ async function pidBehind(socket: string): Promise<number> {
     try {
       return peerProcess(socket).pid;
     } catch (thrown) {
-      if ((thrown as { code?: unknown }).code !== "EAGAIN" || performance.now() > lateAtMs) throw thrown;
+      if ((thrown as { code?: unknown }).code !== "EAGAIN") throw thrown;
+      const listening = processListeningAt(resolve(socket));
+      if (listening !== null) return listening.pid;
+      if (performance.now() > lateAtMs) throw thrown;
     }
   }
 }

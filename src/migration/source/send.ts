@@ -115,8 +115,10 @@ async function sendClaimed(
     // back.
     const record = journal.find(session);
     if (record === null || !providerOf(record).standsStill(record)) throw thrown;
-    await applyLocally(session, { type: "given-up" }, local, departure ?? undefined);
-    throw thrown instanceof MigrateError && thrown.code === "cancelled" ? givenBack(thrown) : thrown;
+    const cancelled = thrown instanceof MigrateError && thrown.code === "cancelled" ? thrown : undefined;
+    const givenUpThere = cancelled?.side === "destination";
+    await applyLocally(session, { type: "given-up" }, { ...local, givenUpThere }, departure ?? undefined);
+    throw cancelled === undefined ? thrown : givenBack(cancelled);
   } finally {
     await departure?.halt();
     departure?.close();
@@ -161,6 +163,6 @@ function givenBack(error: MigrateError): MigrateError {
     side: error.side,
     phase: error.phase,
     cause: error,
-    hint: "the VM goes on here as before",
+    hint: error.hint ?? "the VM goes on here as before; the same command moves it anew",
   });
 }

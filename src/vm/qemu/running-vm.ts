@@ -6,11 +6,13 @@
 import { existsSync, readlinkSync, realpathSync } from "node:fs";
 import { join, resolve } from "node:path";
 import * as v from "valibot";
+import { processListeningAt } from "../../platform/peer-process.ts";
 import { argumentsOf, type ProcessId } from "../../platform/process-id.ts";
 import { type UserRights, userOf } from "../../platform/user-rights.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { qcow2DataBytes } from "../disks/qcow2-data.ts";
 import { type DefinitionFile, parseDefinition, type QemuDefinition } from "./definition/definition.ts";
+import { requireUnmanaged } from "./definition/managed.ts";
 import { type Besides, besidesOf, dirtyBitmaps, type ImageInfo, imageInfo } from "./images/image-info.ts";
 import { requireMovable, runState } from "./outgoing/guest-watch.ts";
 import { type Hardware, hardwareOf } from "./outgoing/hardware.ts";
@@ -83,12 +85,26 @@ function invalid(message: string, hint?: string): MigrateError {
  */
 export async function openRunningVm(path: string): Promise<RunningVm> {
   const qmpPath = resolve(path);
-  const qmp = await Qmp.connect(qmpPath);
+  const qmp = await Qmp.connect(qmpPath).catch((thrown: unknown) => {
+    // Whoever manages a VM holds its socket: that comes first.
+    requireUnmanaged(argvBehind(qmpPath));
+    throw thrown;
+  });
   try {
     return await look(qmp, qmpPath);
   } catch (thrown) {
     qmp.close();
     throw lookFailure(thrown);
+  }
+}
+
+/** The command line of whoever listens on the socket; empty if it cannot be told. */
+function argvBehind(qmpPath: string): readonly string[] {
+  const listening = processListeningAt(qmpPath);
+  try {
+    return (listening && argumentsOf(listening.pid)) ?? [];
+  } catch {
+    return [];
   }
 }
 
