@@ -103,6 +103,7 @@ export function doneText(event: EventOf<"done">): string {
     `  digest ${printable(event.digest)}, ${checkedText(event)}`,
     ...(event.proven === undefined ? [] : [`  (${printable(event.proven)})`]),
     ...(event.leftBehind ?? []).map((what) => `  left behind: ${printable(what)}`),
+    ...(event.folder === undefined ? [] : [`  It lies in ${printable(event.folder)}`]),
     // What became of the source's files is the source's to say.
     ...(event.side === "source" ? [`  ${afters[event.after]}`] : []),
     "",

@@ -51,6 +51,27 @@ test("a store that becomes read-only under serve ends send with 6; serve goes on
   expect(await serve.kill("SIGTERM")).toMatchObject({ code: 0 });
 });
 
+test("serve that is given another store in mid-transfer says where the VM lands, at its start and at the end", async () => {
+  const first = await hosts.serve();
+  const send = hosts.send(vm.folder, ["--bandwidth", "2M"]);
+  await send.waitFor("progress", { where: ({ doneBytes }) => doneBytes > 0 });
+  await first.kill("SIGTERM");
+  const begunIn = hosts.store;
+  hosts.store = join(root, "another-store");
+  const second = await hosts.serve();
+  expect(await second.waitFor("notice")).toMatchObject({
+    message: expect.stringContaining(
+      `web1 is on its way into ${begunIn}, the store that its move was begun with`,
+    ),
+    name: "web1",
+  });
+  expect(await send.exit).toMatchObject({ code: 0 });
+  expect(await second.waitFor("done")).toMatchObject({ folder: join(begunIn, "web1") });
+  expect(send.events.at(-1)).not.toHaveProperty("folder");
+  hosts.store = begunIn;
+  expectMoved(vm, hosts, "in the store that it was begun with");
+});
+
 test("a store that is a file, and one that another serve has, are refused with exit code 6", async () => {
   writeFileSync(hosts.store, "");
   const onFile = hosts.startServe();

@@ -26,7 +26,7 @@ import { givenBack, NeverRan } from "../providers/never-ran.ts";
 import { roomOf } from "../providers/provider.ts";
 import { offeredProvider, providerOf } from "../providers/providers.ts";
 import { reportOf } from "../report/report.ts";
-import { doneBefore, doubtOf, reply } from "./destination-replies.ts";
+import { doneBefore, doubtOf, reply, waitingFor } from "./destination-replies.ts";
 import { checkNameFree, checkNewOffer, partsOf, sizesOfRepeated } from "./offer-check.ts";
 import { SessionLease } from "./peers/leases.ts";
 import type { PromisedRoom } from "./peers/promised-room.ts";
@@ -205,11 +205,11 @@ export class DestinationSession {
       case "remove-staging":
         return this.#vm().remove();
       case "report-taken-over":
-        return this.#events.notice(`${name} was taken over before a restart; it is in the store now`);
-      case "report-waiting":
-        return this.#events.warning(
-          `${name} is whole here, and the source has not said that it let go: session ${this.session.slice(0, 12)} waits for it`,
+        return this.#events.notice(
+          `${name} was taken over before a restart; it is in ${this.record?.store} now`,
         );
+      case "report-waiting":
+        return this.#events.warning(waitingFor(this.record!));
       case "report-doubt":
         return this.#events.warning(doubtOf(this.record!));
       default:

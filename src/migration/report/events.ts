@@ -135,6 +135,8 @@ export type MigrationEvent =
       proven?: string;
       /** Source only: what of the VM did not move, as the person allowed. */
       leftBehind?: string[];
+      /** Destination only: where the VM lies. */
+      folder?: string;
       owner: Side;
       /**
        * Only for a VM that ran: from its stop at the source until the destination answered that it runs, on
