@@ -37,6 +37,23 @@ export function wrapped(text: string | readonly string[], columns: number): stri
   return [...lines, line ?? ""];
 }
 
+/** Lines, those that are wider than `columns` broken at their spaces, and what follows indented by two more. */
+export function flowed(text: string, columns: number): string {
+  return text
+    .split("\n")
+    .map((line) => flowedLine(line, columns))
+    .join("\n");
+}
+
+function flowedLine(line: string, columns: number): string {
+  if (columnsOf(line) <= columns) return line;
+  const indent = /^ */.exec(line)?.[0] ?? "";
+  const [first = "", ...rest] = wrapped(line, columns - indent.length);
+  if (rest.length === 0) return line;
+  const more = wrapped(rest.join(" "), columns - indent.length - 2);
+  return [indent + first, ...more.map((part) => `${indent}  ${part}`)].join("\n");
+}
+
 /** `text` padded with spaces on the right to `columns` columns. */
 export function padEnd(text: string, columns: number): string {
   return text + " ".repeat(Math.max(0, columns - columnsOf(text)));

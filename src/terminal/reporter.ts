@@ -8,7 +8,7 @@ import type { MigrationEvent, Observer } from "../migration/report/events.ts";
 import type { MigrateError } from "../protocol/errors.ts";
 import { jsonLine, printable } from "../protocol/printable.ts";
 import { ProgressDisplay } from "./display.ts";
-import { type Colour, paint, styleFor } from "./line.ts";
+import { type Colour, flowed, paint, styleFor } from "./line.ts";
 import type { Output } from "./output.ts";
 import { summaryOf } from "./progress.ts";
 import { noProgress, progressAfter } from "./progress-state.ts";
@@ -92,7 +92,8 @@ export function makeReporter(options: ReporterOptions): Reporter {
     if (display === undefined) output.write(line);
     else display.above(() => output.write(line));
   };
-  const widthOfResults = () => (stdout.isTTY ? options.size().columns : Number.POSITIVE_INFINITY);
+  const widthOf = ({ isTTY }: Output) => (isTTY ? options.size().columns : Number.POSITIVE_INFINITY);
+  const widthOfResults = () => widthOf(stdout);
   const printJson = (object: object) => stdout.write(`${jsonLine(object)}\n`);
   const log = createConsola({
     level: LogLevels.info,
@@ -101,11 +102,11 @@ export function makeReporter(options: ReporterOptions): Reporter {
     reporters: [
       {
         log: (entry) => {
-          const prefix = prefixes[entry.type];
-          print(
-            stderr,
-            (prefix === undefined ? "" : paint(style, prefix.colour, prefix.text)) + entry.args.join(" "),
-          );
+          const { text: lead, colour } = prefixes[entry.type] ?? { text: "", colour: "bold" };
+          // What to do, on the lines below, may be a command that is there to be copied.
+          const [sentence = "", ...hints] = entry.args.join(" ").split("\n");
+          const shown = flowed(lead + sentence, widthOf(stderr));
+          print(stderr, [paint(style, colour, lead) + shown.slice(lead.length), ...hints].join("\n"));
         },
       },
     ],
@@ -127,7 +128,11 @@ export function makeReporter(options: ReporterOptions): Reporter {
     state = progressAfter(state, event, nowMs());
     switch (event.event) {
       case "listening":
-        print(stdout, listeningText(event));
+        // The command and the ticket are there to be copied.
+        print(
+          stdout,
+          listeningText(event).replace(/^\S.*$/gm, (line) => flowed(line, widthOfResults())),
+        );
         break;
       case "session":
         log.log(sessionText(event));
@@ -165,7 +170,7 @@ export function makeReporter(options: ReporterOptions): Reporter {
       case "done":
         display?.update(state);
         shownAtMs.delete(event.session);
-        print(stdout, doneText(event));
+        print(stdout, flowed(doneText(event), widthOfResults()));
         break;
       case "error":
         display?.update(state);
@@ -201,7 +206,7 @@ export function makeReporter(options: ReporterOptions): Reporter {
       if (json) printJson({ event: "error", ...failure });
       else log.error(failureText(failure));
     },
-    aside: (message) => print(stderr, message),
+    aside: (message) => print(stderr, flowed(message, widthOf(stderr))),
     clear: () => display?.close(),
     close: async () => {
       display?.close();

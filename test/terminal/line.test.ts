@@ -4,6 +4,7 @@ import {
   columnsOf,
   cut,
   ellipsis,
+  flowed,
   padEnd,
   padStart,
   paint,
@@ -103,4 +104,12 @@ test("a bar has its columns whatever part of it is filled, and no characters bey
   expect(bar(plainStyle, "cyan", 0.999, 10)).toBe("#########-");
   expect(bar({ colour: false, unicode: true }, "cyan", 1, 3)).toBe("███");
   expect([ellipsis(plainStyle), ellipsis({ colour: false, unicode: true })]).toEqual(["...", "…"]);
+});
+
+test("a line that is too wide flows on below itself, indented", () => {
+  expect(flowed("error: one two three\n  four five", 12)).toBe("error: one\n  two three\n  four five");
+  expect(flowed("  digest sha256:0123456789, checked", 16)).toBe(
+    "  digest\n    sha256:0123456789,\n    checked",
+  );
+  expect(flowed("0123456789", 5)).toBe("0123456789");
 });

@@ -317,7 +317,7 @@ export class DestinationSession {
     this.#received?.closeLanes();
     this.#writer.step("cancelled", { endedAtMs: this.#context.now() });
     this.#events.stopped("cancelled");
-    this.#events.notice(`session ${this.session.slice(0, 12)} was cancelled`);
+    this.#events.notice(`${this.record?.name}: session ${this.session.slice(0, 12)} was cancelled`);
   }
 
   /** Bytes of the VM came, on lanes or on streams. */

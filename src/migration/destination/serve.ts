@@ -213,6 +213,7 @@ function lockStore(store: string): () => void {
     closeSync(fd);
     throw new MigrateError("store-unusable", `another migrate serve uses the store ${store}`, {
       side: "destination",
+      hint: "A store has one migrate serve: end the other one, or name another store.",
     });
   }
   return () => closeSync(fd);
