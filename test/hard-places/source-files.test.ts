@@ -96,6 +96,9 @@ test("a file that is not there when send is called is refused with exit code 6, 
     message: expect.stringContaining("does not exist"),
   });
   expect(await gone.exit).toMatchObject({ code: 6 });
+  // The name that a person gave it is known before there is a session.
+  const given = two.sendFiles(["--name", "web2", "--disk", vm.files[1]!.path]);
+  expect(await given.waitFor("error")).toMatchObject({ code: "vm-invalid", name: "web2" });
   expect(two.proxy.connections).toBe(0);
   await two.close();
 });

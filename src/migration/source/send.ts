@@ -75,7 +75,11 @@ export async function sendVm(options: SendOptions, observe: Observer): Promise<R
   const local = { home, journal, identity: async () => identity, observe, now: () => Date.now(), timing };
   try {
     const { address, after } = options;
-    const claim = await claimSession(candidate, { address: addressText(address), mode, after }, local);
+    const claim = await claimSession(candidate, { address: addressText(address), mode, after }, local).catch(
+      (thrown: unknown) => {
+        throw asMigrateError(thrown).within({ vm: givenName(options.vm) });
+      },
+    );
     let unguard: (() => Promise<void>) | undefined;
     try {
       unguard = options.guard?.(claim.record.session);
@@ -91,6 +95,11 @@ export async function sendVm(options: SendOptions, observe: Observer): Promise<R
   } finally {
     journal.close();
   }
+}
+
+/** The name that the person gave the VM; one that its folder or its QEMU gives it is known once that is opened. */
+function givenName(vm: VmSpec): string | undefined {
+  return "name" in vm ? vm.name : undefined;
 }
 
 type SendingOptions = Omit<SendOptions, "ticket"> & {

@@ -58,5 +58,5 @@ test("users that are asked for and cannot be had are no reason to go on without"
     codeOf(() => {
       throw thrown;
     }),
-  ).toBe("usage");
+  ).toBe("policy");
 });
