@@ -14,20 +14,28 @@ import { DescriptorOutput } from "./terminal/output.ts";
 const stdout = new DescriptorOutput(1, isatty(1));
 const stderr = new DescriptorOutput(2, isatty(2));
 
+/** Takes what is drawn off the screen. */
+let clear = () => {};
+
 /** The first signal ends the work in good order, a second SIGINT ends the process at once. */
-function interrupts(): AbortSignal {
+const interrupts: World["interrupts"] = (screen) => {
   const controller = new AbortController();
+  clear = () => screen.clear();
   takeSignals((signal) => {
-    if (signal === "SIGINT" && controller.signal.aborted) process.exit(exitCodes.interrupted);
+    if (signal === "SIGINT" && controller.signal.aborted) {
+      clear();
+      process.exit(exitCodes.interrupted);
+    }
+    if (signal === "SIGINT") screen.aside("Interrupted: ending in good order; once more to end at once");
     controller.abort(new Interruption(signal));
-    if (signal === "SIGINT") stderr.write("\nInterrupted: ending in good order; once more to end at once\n");
   });
   return controller.signal;
-}
+};
 
 /** What nobody caught is a bug of ours: it ends the process with one line. */
 function endAsBug(thrown: unknown): void {
   const error = asMigrateError(thrown);
+  clear();
   const trace = process.env.MIGRATE_DEBUG && thrown instanceof Error ? `\n${thrown.stack}` : "";
   stderr.write(`error: a bug in migrate: ${error.message}${trace}\n`);
   void Promise.all([stdout.flush(), stderr.flush()]).finally(() => process.exit(error.exitCode));
@@ -44,7 +52,11 @@ const world: World = {
   },
   stdout,
   stderr,
-  size: () => ({ columns: process.stderr.columns || 80, rows: process.stderr.rows || 24 }),
+  // Either may be a file while the other is the terminal.
+  size: () => ({
+    columns: process.stderr.columns || process.stdout.columns || 80,
+    rows: process.stderr.rows || process.stdout.rows || 24,
+  }),
   nowMs: () => performance.now(),
   interrupts,
   // Loaded no earlier: a process that may do too little for it is told so first.

@@ -222,6 +222,7 @@ export class ControlLink {
 /** Codes for errors of a host's own: from a peer they would blame this host, down to its exit code. */
 const notForPeers: ReadonlySet<string> = new Set([
   "usage",
+  "file-unusable",
   "interrupted",
   "passphrase-wrong",
   "wrong-identity",

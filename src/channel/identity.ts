@@ -98,7 +98,7 @@ export function isSealed(home: string): boolean {
 /**
  * Seals the key, and makes the identity first if there is none. The blocks that held the open key
  * are not wiped: no file system of today promises that. `work` is sealText's, for tests.
- * Throws MigrateError "usage" if it is sealed already or the passphrase is empty; "home-unusable".
+ * Throws MigrateError "policy" if it is sealed already, "usage" if the passphrase is empty; "home-unusable".
  */
 export async function sealIdentity(
   home: string,
@@ -107,7 +107,7 @@ export async function sealIdentity(
 ): Promise<void> {
   const { certificatePem, key, sealed } = await readOrMake(home);
   if (sealed) {
-    throw new MigrateError("usage", "This host's identity is sealed already.", {
+    throw new MigrateError("policy", "This host's identity is sealed already.", {
       hint: "Unseal it first to give it another passphrase.",
     });
   }
@@ -120,12 +120,12 @@ export async function sealIdentity(
 }
 
 /**
- * Takes the passphrase off the key. Throws MigrateError "usage" if it is not sealed,
+ * Takes the passphrase off the key. Throws MigrateError "policy" if it is not sealed,
  * "passphrase-wrong", "home-unusable".
  */
 export async function unsealIdentity(home: string, passphrase: string): Promise<void> {
   const file = readIdentityFile(home);
-  if (!file?.sealed) throw new MigrateError("usage", "This host's identity is not sealed.");
+  if (!file?.sealed) throw new MigrateError("policy", "This host's identity is not sealed.");
   const { certificatePem, privateKeyPem } = await checked(
     home,
     file.certificatePem,

@@ -36,7 +36,7 @@ export default defineCommand({
   options: { keep: toggle("Keep the temporary folder") },
   examples: [["migrate demo", "takes a few seconds and 1 GiB of temporary room"]],
   async run({ options, world, reporter }) {
-    const signal = world.interrupts();
+    const signal = world.interrupts(reporter);
     const folder = mkdtempSync(join(tmpdir(), "migrate-demo-"));
     try {
       if (freeBytes(folder) < roomBytes)

@@ -3,7 +3,7 @@ import { resolve } from "node:path";
 import { migrateHome } from "../home/home.ts";
 import { exitCodes } from "../protocol/errors.ts";
 import { printable } from "../protocol/printable.ts";
-import { padEnd } from "../terminal/line.ts";
+import { padEnd, wrapped } from "../terminal/line.ts";
 import { defineCommand } from "./cli/define-command.ts";
 import { optional } from "./cli/option.ts";
 import { type Check, hostChecks, keptCheck, storeChecks } from "./doctor/doctor-checks.ts";
@@ -12,7 +12,7 @@ export default defineCommand({
   name: "migrate doctor",
   summary: "show what this host can and cannot do, and what helps",
   about:
-    "Ends with 0 when nothing is a problem, with 2 when something is. A warning is no problem: migrations work, with less.",
+    "Ends with 0 when nothing is a problem, with 6 when something is. A warning is no problem: migrations work, with less.",
   options: { store: optional("DIR", "Look at this folder as the store of migrate serve as well") },
   examples: [["migrate doctor --store /srv/vms", "before the first migrate serve"]],
   async run({ options, world, reporter }) {
@@ -23,12 +23,19 @@ export default defineCommand({
       ...keptCheck(home, store),
       ...(options.store === undefined ? [] : storeChecks(resolve(options.store))),
     ];
-    for (const check of checks) reporter.result({ event: "check", ...check }, lineOf(check));
-    return checks.some((check) => check.state === "problem") ? exitCodes.usage : exitCodes.done;
+    for (const check of checks)
+      reporter.result({ event: "check", ...check }, textOf(check, reporter.columns()));
+    return checks.some((check) => check.state === "problem") ? exitCodes.refused : exitCodes.done;
   },
 });
 
-function lineOf({ check, state, message, help }: Check): string {
-  const line = `${padEnd(state, 7)}  ${padEnd(check, 8)}  ${printable(message)}`;
-  return help === undefined ? line : `${line}\n${" ".repeat(19)}${printable(help)}`;
+/** Where the sentences begin. */
+const indent = 19;
+
+function textOf({ check, state, message, help }: Check, columns: number): string {
+  const lines = [message, ...(help === undefined ? [] : [help])].flatMap((text) =>
+    wrapped(printable(text), columns - indent),
+  );
+  const margin = `\n${" ".repeat(indent)}`;
+  return `${padEnd(state, 7)}  ${padEnd(check, 8)}  ${lines.join(margin)}`;
 }

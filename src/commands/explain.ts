@@ -5,10 +5,10 @@ import {
   type LeavingLook,
   lookAtLeaving,
 } from "../migration/providers/qemu/leaving/leaving-look.ts";
-import { peerProcess } from "../platform/peer-process.ts";
-import { argumentsOf } from "../platform/process-id.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { printable } from "../protocol/printable.ts";
+import { wrapped } from "../terminal/line.ts";
+import { argumentsBehind, callVm } from "../vm/qemu/call-vm.ts";
 import {
   cardOutcomes,
   commandLine,
@@ -19,7 +19,6 @@ import {
 import { readDefinition } from "../vm/qemu/definition/definition.ts";
 import { droppable } from "../vm/qemu/images/left-behind.ts";
 import { explainProcessor } from "../vm/qemu/processor/explain-processor.ts";
-import { Qmp } from "../vm/qemu/qmp/qmp.ts";
 import { lookFailure } from "../vm/qemu/refusals.ts";
 import { usageErrors } from "./cli/arguments.ts";
 import { defineCommand } from "./cli/define-command.ts";
@@ -28,8 +27,6 @@ import { oneOf, optional, repeated, toggle, withDefault } from "./cli/option.ts"
 
 const name = "migrate explain";
 const scheme = "qmp:";
-const busyMs = 3000;
-const busyPollMs = 20;
 
 export default defineCommand({
   name,
@@ -71,8 +68,8 @@ export default defineCommand({
       { event: "explanation", name: called, command, notes, refused },
       [
         ...startText(called ?? "the VM", command),
-        ...listText("What is different there", notes),
-        ...listText("Refused", refused),
+        ...listText("What is different there", notes, reporter.columns()),
+        ...listText("Refused", refused, reporter.columns()),
       ].join("\n"),
     );
     // As `send` ends, with the first of them.
@@ -88,31 +85,19 @@ async function lookAt(where: string, leave: Leave): Promise<Look> {
     throw usageErrors(name)(`qmp:PATH is expected, not "${where}"`);
   const path = resolve(where.slice(scheme.length));
   try {
-    using qmp = await Qmp.connect(path);
+    using qmp = await callVm(path);
     const look = await lookAtLeaving(qmp, path, leave);
     const { definition } = look;
     const processor = definition === null ? [] : await explainProcessor(qmp, definition.cpu);
     return { ...look, notes: [...look.notes, ...processor] };
   } catch (thrown) {
     const error = lookFailure(thrown);
-    const argv = await argumentsBehind(path);
+    const argv = argumentsBehind(path);
     if (argv === null) throw error;
     // What its command line says shows all the same.
     const { definition, refusals, notes } = readDefinition(argv);
-    return { definition, model: null, notes: [...notes], refusals: [error, ...refusals] };
-  }
-}
-
-/** The command line of the process behind a socket that does not answer as QEMU does; null if there is none to see. */
-async function argumentsBehind(socket: string): Promise<string[] | null> {
-  // QEMU takes one caller at a time and lets few wait: the next ones are turned away for a moment.
-  for (const lateAtMs = performance.now() + busyMs; ; await Bun.sleep(busyPollMs)) {
-    try {
-      const argv = argumentsOf(peerProcess(socket).pid);
-      return argv === null || argv.length === 0 ? null : argv;
-    } catch (thrown) {
-      if ((thrown as { code?: unknown }).code !== "EAGAIN" || performance.now() > lateAtMs) return null;
-    }
+    const others = refusals.filter(({ message }) => message !== error.message);
+    return { definition, model: null, notes: [...notes], refusals: [error, ...others] };
   }
 }
 
@@ -156,7 +141,10 @@ function startText(vm: string, command: readonly string[]): string[] {
   return [`${printable(vm)} would be started as:`, ...lines.map((line) => `  ${printable(line)}`)];
 }
 
-function listText(title: string, sentences: readonly string[]): string[] {
+function listText(title: string, sentences: readonly string[], columns: number): string[] {
   if (sentences.length === 0) return [];
-  return ["", `${title}:`, ...sentences.map((sentence) => `  ${printable(sentence)}`)];
+  const lines = sentences.flatMap((sentence) =>
+    wrapped(printable(sentence), columns - 4).map((line, at) => `${at === 0 ? "  " : "    "}${line}`),
+  );
+  return ["", `${title}:`, ...lines];
 }

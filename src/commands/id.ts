@@ -25,13 +25,13 @@ export default defineCommand({
     const home = homeOf(world);
     if (options.seal) {
       if (isSealed(home))
-        throw new MigrateError("usage", "This host's identity is sealed already", {
+        throw new MigrateError("policy", "This host's identity is sealed already", {
           hint: "Give it another passphrase with migrate id --unseal, then migrate id --seal.",
         });
       await sealIdentity(home, await newPassphraseFrom(world, options.passphraseFile));
     }
     if (options.unseal) {
-      if (!isSealed(home)) throw new MigrateError("usage", "This host's identity is not sealed");
+      if (!isSealed(home)) throw new MigrateError("policy", "This host's identity is not sealed");
       await unsealIdentity(home, await passphraseFrom(world, options.passphraseFile)());
     }
     const fingerprint = await loadFingerprint(home);

@@ -1,27 +1,38 @@
 /** `migrate ls`: the VMs that run on this host, and those that lie in a store. */
 import { basename } from "node:path";
 import { runsFrom } from "../migration/providers/qemu/booting/runs-from.ts";
+import { isSameProcess, type ProcessId } from "../platform/process-id.ts";
 import { formatBytes } from "../terminal/format.ts";
 import type { Column } from "../terminal/table.ts";
 import { type StoredVm, storedVms } from "../vm/folder/stored-vms.ts";
 import { type HostVm, hostVms } from "../vm/qemu/host-vms.ts";
+import { runState } from "../vm/qemu/outgoing/guest-watch.ts";
+import { Qmp } from "../vm/qemu/qmp/qmp.ts";
 import { defineCommand } from "./cli/define-command.ts";
 import { optional } from "./cli/option.ts";
 
 interface VmRow {
   name: string;
-  state: "running" | "stored" | "broken";
+  /** "stored", "broken", or of a VM that runs QEMU's own word: running, paused, shutdown, … */
+  state: string;
   ramBytes: number | null;
   /** Full paths. */
   disks: readonly string[];
   tpm: boolean;
-  /** What `migrate send` takes for it: "qmp:" and a socket's path, or a folder. */
-  where: string;
+  /** What `migrate send` takes for it: "qmp:" and a socket's path, or a folder; null if it takes it by none. */
+  where: string | null;
+  /** Whose it is to run, if that is another program. */
+  manager?: "libvirt";
   /** Of the QEMU that runs it. */
   pid?: number;
   /** Why it is broken, if it is. */
   reason?: string;
 }
+
+/** A QEMU that serves another program lets callers wait. */
+const answerMs = 500;
+/** QEMU's words for them (qapi/run-state.json) look like this. */
+const runStates = /^[a-z][a-z-]{0,23}$/;
 
 const columns: Column<VmRow>[] = [
   { title: "NAME", cell: (row) => row.name || "(none)" },
@@ -29,14 +40,14 @@ const columns: Column<VmRow>[] = [
   { title: "RAM", cell: (row) => (row.ramBytes === null ? "" : formatBytes(row.ramBytes)), align: "right" },
   { title: "DISKS", cell: (row) => row.disks.map((path) => basename(path)).join(" ") },
   { title: "TPM", cell: (row) => (row.tpm ? "yes" : "no") },
-  { title: "WHERE", cell: (row) => row.where },
+  { title: "WHERE", cell: (row) => row.where ?? (row.manager ? `(${row.manager})` : "(no QMP socket)") },
 ];
 
 export default defineCommand({
   name: "migrate ls",
   summary: "list the VMs that run on this host, and those in a store",
   about:
-    "A VM is listed as running if its QEMU has a QMP socket that this user may see (-qmp unix:PATH,server=on). WHERE is what migrate send takes for it.",
+    "WHERE is what migrate send takes for a VM: of one that runs, the QMP socket of its QEMU (-qmp unix:PATH,server=on). What libvirt runs is shown, and is libvirt's to save or shut down first. A QEMU whose socket another program holds does not say whether its VM is paused, and is shown as running.",
   options: { store: optional("DIR", "Also list the VMs that lie in this folder of migrate serve") },
   examples: [
     ["migrate ls", "what runs here"],
@@ -46,7 +57,7 @@ export default defineCommand({
     const running = hostVms();
     const stored = options.store === undefined ? [] : storedVms(options.store);
     const idle = stored.filter((vm) => !running.some((other) => runsFrom(other, vm.folder)));
-    const rows = [...running.map(runningRow), ...idle.map(storedRow)];
+    const rows = [...(await Promise.all(running.map(runningRow))), ...idle.map(storedRow)];
     reporter.table("vm", columns, rows, "No VM runs here, or none that this user may see.");
     for (const { where, reason } of reporter.json ? [] : rows)
       if (reason !== undefined) reporter.warn(`${where} is no VM that can be sent: ${reason}`);
@@ -54,16 +65,29 @@ export default defineCommand({
   },
 });
 
-function runningRow(vm: HostVm): VmRow {
+async function runningRow(vm: HostVm): Promise<VmRow> {
+  const { qmpPath, isLibvirts } = vm;
   return {
     name: vm.name ?? "",
-    state: "running",
+    state: isLibvirts || qmpPath === null ? "running" : await stateOf(qmpPath, vm.process),
     ramBytes: vm.ramBytes,
     disks: vm.disks,
     tpm: vm.hasTpm,
-    where: `qmp:${vm.qmpPath}`,
+    where: isLibvirts || qmpPath === null ? null : `qmp:${qmpPath}`,
+    ...(isLibvirts ? { manager: "libvirt" as const } : {}),
     pid: vm.process.pid,
   };
+}
+
+/** What the VM's QEMU says of it, if it answers at once. */
+async function stateOf(qmpPath: string, process: ProcessId): Promise<string> {
+  try {
+    using qmp = await Qmp.connect(qmpPath, { timeoutMs: answerMs });
+    const state = qmp.peer !== null && isSameProcess(qmp.peer, process) ? await runState(qmp) : "";
+    return runStates.test(state) ? state : "running";
+  } catch {
+    return "running";
+  }
 }
 
 function storedRow(vm: StoredVm): VmRow {

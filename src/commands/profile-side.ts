@@ -10,9 +10,9 @@ export default defineCommand({
   hidden: true,
   options: {},
   examples: [["migrate profile-side", "migrate profile and migrate serve start it themselves"]],
-  async run({ world }) {
+  async run({ world, reporter }) {
     // A person's Ctrl-C goes to all processes of the terminal; who started this one ends it in good order.
-    world.interrupts();
+    world.interrupts(reporter);
     await playRole(readLines(Bun.stdin.stream()), (line) => world.stdout.write(line), new ProductEngine());
     return undefined;
   },

@@ -147,7 +147,7 @@ With --to the destination is another host's migrate serve, which discards what i
         progress: (progress) => showProgress(progress, bar, reporter),
         keep: (all) => folder?.keepSamples(all),
         note: (message) => reporter.note(message),
-        signal: world.interrupts(),
+        signal: world.interrupts(reporter),
       });
       bar?.close();
       if (samples.samples.length > 0) {

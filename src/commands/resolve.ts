@@ -70,7 +70,7 @@ export default defineCommand({
         insecure: options.insecure,
         passphrase: await passphraseBefore(world, home, options.passphraseFile),
         retryForMs: options.retryFor,
-        signal: world.interrupts(),
+        signal: world.interrupts(reporter),
       },
       reporter.observer,
     );

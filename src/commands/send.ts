@@ -46,7 +46,7 @@ export default defineCommand({
   usage: [
     `${name} VM HOST:PORT [FLAGS]`,
     `${name} qmp:PATH HOST:PORT [--mode live|stop] [FLAGS]`,
-    `${name} --name NAME [--ram FILE] [--disk FILE]... [--tpm-state DIR] HOST:PORT [FLAGS]`,
+    `${name} --name NAME [--ram FILE] [--disk FILE]... HOST:PORT [FLAGS]`,
   ],
   positionals: {
     names: ["VM", "HOST:PORT"],
@@ -240,7 +240,7 @@ export default defineCommand({
         insecure: options.insecure,
         passphrase,
         ...(running ? { guard: (session: string) => startGuard(world.self, home, session) } : {}),
-        signal: world.interrupts(),
+        signal: world.interrupts(reporter),
       },
       reporter.observer,
     );

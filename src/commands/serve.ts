@@ -89,7 +89,7 @@ export default defineCommand({
     const home = homeOf(world);
     warnInsecure(reporter, options.insecure);
     const passphrase = await passphraseBefore(world, home, options.passphraseFile);
-    const signal = world.interrupts();
+    const signal = world.interrupts(reporter);
     await serve(
       {
         home,

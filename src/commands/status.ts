@@ -12,7 +12,7 @@ export default defineCommand({
   name,
   summary: "show the sessions under way: phase, owner, progress, age",
   about:
-    "Without an address the sessions of this host; with one, those that the other host has with this one as well.",
+    "Without an address the sessions of this host; with one, those that the other host has with this one as well. What has ended is shown by migrate history.",
   positionals: { names: ["HOST:PORT"], least: 0, about: ["Another host, where migrate serve runs"] },
   options: {
     insecure: toggle("The other host serves with --insecure"),

@@ -91,7 +91,7 @@ const remove = defineCommand({
         wanted,
         file.peers().map((peer) => peer.name),
       );
-      throw new MigrateError("usage", `Nobody of that name or fingerprint is trusted`, {
+      throw new MigrateError("not-trusted", `Nobody of that name or fingerprint is trusted`, {
         hint: near === undefined ? "See migrate trust list." : `Did you mean ${near}?`,
       });
     }

@@ -1,4 +1,5 @@
 /** Connecting to a unix socket, and which process is at its other end. */
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { close, connect, errno, getsockopt, systemError } from "./libc.ts";
 import { type ProcessId, processId } from "./process-id.ts";
 import { openUnixSocket, unixAddress } from "./unix-socket.ts";
@@ -58,5 +59,36 @@ export function peerProcess(socketPath: string): ProcessId {
     return peerOf(fd);
   } finally {
     close(fd);
+  }
+}
+
+/** A line of /proc/net/unix (proc(5)) of a socket that listens: its flag, its inode, the path that it was bound to. */
+const listening = /^\S+: \S+ \S+ 00010000 \S+ \S+ +(\d+) (.*)$/gm;
+
+/**
+ * A process that has open what listens at this path (absolute, as it was bound), without calling there: a server that
+ * serves one caller at a time may have no place for a second one. Null if none is to be seen. Never throws.
+ */
+export function processListeningAt(socketPath: string): ProcessId | null {
+  try {
+    for (const [, inode, path] of readFileSync("/proc/net/unix", "utf8").matchAll(listening)) {
+      if (path !== socketPath) continue;
+      const holder = readdirSync("/proc").find(
+        (pid) => /^\d+$/.test(pid) && hasOpen(pid, `socket:[${inode}]`),
+      );
+      return holder === undefined ? null : processId(Number(holder));
+    }
+  } catch {
+    // Without /proc nothing is known.
+  }
+  return null;
+}
+
+function hasOpen(pid: string, what: string): boolean {
+  try {
+    return readdirSync(`/proc/${pid}/fd`).some((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`) === what);
+  } catch {
+    // It is gone, or another user's, or has just closed one.
+    return false;
   }
 }

@@ -30,7 +30,7 @@ export function processLimits(read = () => readFileSync("/proc/self/limits", "la
   return { openFiles: soft("Max open files"), addressSpaceBytes: soft("Max address space") };
 }
 
-/** Throws MigrateError "usage" if no command can work within these limits. */
+/** Throws MigrateError "limit" if no command can work within these limits. */
 export function requireUsable(limits = processLimits()): void {
   requireOpenFiles(leastOpenFiles, "migrate", limits);
   if (limits.addressSpaceBytes >= leastAddressSpaceBytes) return;
@@ -38,17 +38,17 @@ export function requireUsable(limits = processLimits()): void {
     Math.floor(bytes / 1024),
   );
   throw new MigrateError(
-    "usage",
+    "limit",
     `this process may have ${has} KiB of address space, and migrate needs ${needs}: most of it is never used as memory`,
     { hint: "Run it with a larger limit: ulimit -v unlimited; LimitAS= of a systemd unit." },
   );
 }
 
-/** Throws MigrateError "usage" if this process may not have `needed` files and connections open, as `what` needs. */
+/** Throws MigrateError "limit" if this process may not have `needed` files and connections open, as `what` needs. */
 export function requireOpenFiles(needed: number, what: string, { openFiles } = processLimits()): void {
   if (openFiles >= needed) return;
   throw new MigrateError(
-    "usage",
+    "limit",
     `this process may have ${openFiles} files open, and ${what} needs ${needed}`,
     {
       hint: `Run it with a larger limit: ulimit -n ${needed}, which root can raise; LimitNOFILE= of a systemd unit.`,

@@ -8,7 +8,10 @@
 
 export type Side = "source" | "destination";
 
-/** Exit codes of the program, by what went wrong. */
+/**
+ * Exit codes of the program, by what went wrong. `usage` is for a command line that nobody could carry out as it
+ * stands; one that is right, and that this host, the VM or the other side does not let pass, is `refused`.
+ */
 export const exitCodes = {
   done: 0,
   bug: 1,
@@ -25,12 +28,13 @@ export const exitCodes = {
 export const errorCodes = {
   bug: exitCodes.bug,
   usage: exitCodes.usage,
-  "vm-invalid": exitCodes.usage,
-  "vm-running": exitCodes.usage,
-  "vm-busy": exitCodes.usage,
-  "port-in-use": exitCodes.usage,
-  "store-unusable": exitCodes.usage,
-  "home-unusable": exitCodes.usage,
+  "vm-invalid": exitCodes.refused,
+  "vm-running": exitCodes.refused,
+  "vm-busy": exitCodes.refused,
+  "port-in-use": exitCodes.refused,
+  "store-unusable": exitCodes.refused,
+  "home-unusable": exitCodes.refused,
+  "file-unusable": exitCodes.refused,
   "passphrase-wrong": exitCodes.notTrusted,
   "not-trusted": exitCodes.notTrusted,
   "wrong-identity": exitCodes.notTrusted,
@@ -67,6 +71,9 @@ export interface ErrorContext {
   side?: Side | undefined;
   /** The phase in which it arose (see migration/ownership/phases.ts), if there is one. */
   phase?: string | undefined;
+  /** The session that it is about, and the name of the session's VM, where they are known. Never sent to the peer. */
+  session?: string | undefined;
+  vm?: string | undefined;
   /** What the person can do next. Never sent to the peer. */
   hint?: string | undefined;
   cause?: unknown;
@@ -76,6 +83,8 @@ export class MigrateError extends Error {
   readonly code: ErrorCode;
   readonly side: Side | undefined;
   readonly phase: string | undefined;
+  readonly session: string | undefined;
+  readonly vm: string | undefined;
   readonly hint: string | undefined;
 
   constructor(code: ErrorCode, message: string, context: ErrorContext = {}) {
@@ -84,6 +93,8 @@ export class MigrateError extends Error {
     this.code = code;
     this.side = context.side;
     this.phase = context.phase;
+    this.session = context.session;
+    this.vm = context.vm;
     this.hint = context.hint;
   }
 
@@ -91,11 +102,13 @@ export class MigrateError extends Error {
     return errorCodes[this.code];
   }
 
-  /** The same error, with the side and the phase filled in that it did not know. */
-  within(context: { side?: Side; phase?: string }): MigrateError {
+  /** The same error, with what it did not know filled in. */
+  within(context: Pick<ErrorContext, "side" | "phase" | "session" | "vm">): MigrateError {
     return new MigrateError(this.code, this.message, {
       side: this.side ?? context.side,
       phase: this.phase ?? context.phase,
+      session: this.session ?? context.session,
+      vm: this.vm ?? context.vm,
       hint: this.hint,
       cause: this.cause,
     });

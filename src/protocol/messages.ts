@@ -33,6 +33,8 @@ const sessionRow = v.object({
   bytes: count(limits.vmBytes),
   doneBytes: count(limits.vmBytes),
   createdAtMs: count(Number.MAX_SAFE_INTEGER),
+  /** Absent if the session has not ended, or the destination is too old to say. */
+  endedAtMs: v.optional(count(Number.MAX_SAFE_INTEGER)),
   updatedAtMs: count(Number.MAX_SAFE_INTEGER),
 });
 
@@ -236,6 +238,7 @@ const ownAffairs: Partial<Record<ErrorCode, string>> = {
   bug: "an internal error",
   usage: "a mistake in how it was called",
   io: "a file cannot be read",
+  "file-unusable": "a file cannot be used",
   "home-unusable": "its own folder cannot be used",
   "store-unusable": "its store cannot be used",
   "vm-running": "the VM is in use",

@@ -27,6 +27,7 @@ export class ProgressDisplay {
   #widths: number[] = [];
   #drawnAtMs = Number.NEGATIVE_INFINITY;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  #closed = false;
 
   constructor(options: ProgressDisplayOptions) {
     this.#options = options;
@@ -34,6 +35,7 @@ export class ProgressDisplay {
 
   /** Takes a new state and draws it now, or as soon as ten drawings a second allow. */
   update(state: ProgressState): void {
+    if (this.#closed) return;
     this.#state = state;
     const waitMs = this.#drawnAtMs + redrawMs - this.#options.nowMs();
     if (waitMs <= 0) this.#draw();
@@ -47,8 +49,9 @@ export class ProgressDisplay {
     if (this.#state.size > 0) this.#draw();
   }
 
-  /** Takes the drawing off the screen for good. */
+  /** Takes the drawing off the screen for good: what is told afterwards is not drawn. */
   close(): void {
+    this.#closed = true;
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#state = noProgress;

@@ -20,6 +20,40 @@ export function cut(text: string, columns: number, mark = "…"): string {
   return kept + mark;
 }
 
+/**
+ * `text`, broken at its spaces, or words that are not to be broken, in lines of at most `columns` columns; a word that
+ * is wider has a line of its own.
+ */
+export function wrapped(text: string | readonly string[], columns: number): string[] {
+  const lines: string[] = [];
+  let line: string | undefined;
+  const words = typeof text === "string" ? text.split(/\s+/).filter((word) => word !== "") : text;
+  for (const word of words) {
+    if (line !== undefined && columnsOf(line) + 1 + columnsOf(word) > columns) {
+      lines.push(line);
+      line = word;
+    } else line = line === undefined ? word : `${line} ${word}`;
+  }
+  return [...lines, line ?? ""];
+}
+
+/** Lines, those that are wider than `columns` broken at their spaces, and what follows indented by two more. */
+export function flowed(text: string, columns: number): string {
+  return text
+    .split("\n")
+    .map((line) => flowedLine(line, columns))
+    .join("\n");
+}
+
+function flowedLine(line: string, columns: number): string {
+  if (columnsOf(line) <= columns) return line;
+  const indent = /^ */.exec(line)?.[0] ?? "";
+  const [first = "", ...rest] = wrapped(line, columns - indent.length);
+  if (rest.length === 0) return line;
+  const more = wrapped(rest.join(" "), columns - indent.length - 2);
+  return [indent + first, ...more.map((part) => `${indent}  ${part}`)].join("\n");
+}
+
 /** `text` padded with spaces on the right to `columns` columns. */
 export function padEnd(text: string, columns: number): string {
   return text + " ".repeat(Math.max(0, columns - columnsOf(text)));

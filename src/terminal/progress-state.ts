@@ -72,6 +72,7 @@ export function progressAfter(state: ProgressState, event: MigrationEvent, nowMs
           : undefined;
       return changed(state, event.session, { name: event.name, link, sample: undefined });
     }
+    case "stopped":
     case "done":
     case "error": {
       if (event.session === undefined || !state.has(event.session)) return state;

@@ -112,7 +112,7 @@ function barLine(file: {
   const tail = `  ${formatPercent(file.done, file.whole)}  ${amount}`;
   // The bar's length must not depend on the digits of its own amount, or it would twitch.
   const room = Math.min(widestBar, file.width - columnsOf(head) - 9 - 25);
-  if (room < narrowestBar) return cut(head + tail.trimStart(), file.width, ellipsis(style));
+  if (room < narrowestBar) return cut(head + tail.slice(2), file.width, ellipsis(style));
   const part = file.whole <= 0 ? 1 : Math.min(1, file.done / file.whole);
   return head + bar(style, part >= 1 ? "green" : "cyan", part, room) + tail;
 }

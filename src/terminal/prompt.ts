@@ -93,7 +93,7 @@ function readSecretLine(input: KeyboardInput): Promise<string> {
 
 /**
  * The passphrase in a file: as `readSecretFile`.
- * @throws MigrateError "usage".
+ * @throws MigrateError "file-unusable".
  */
 export function readPassphraseFile(path: string): string {
   return readSecretFile(path, "passphrase");
@@ -102,11 +102,11 @@ export function readPassphraseFile(path: string): string {
 /**
  * A secret in a file: its first line, up to 4096 bytes. A file that others can read is refused;
  * a pipe (/dev/fd/3) is fine. `what` is what it is called.
- * @throws MigrateError "usage".
+ * @throws MigrateError "file-unusable".
  */
 export function readSecretFile(path: string, what: string): string {
   const refuse = (message: string, hint: string, cause?: unknown) =>
-    new MigrateError("usage", message, { hint, cause });
+    new MigrateError("file-unusable", message, { hint, cause });
   let descriptor: number;
   try {
     descriptor = openSync(path, "r");

@@ -5,15 +5,16 @@
  */
 import { createConsola, LogLevels } from "consola/basic";
 import type { MigrationEvent, Observer } from "../migration/report/events.ts";
-import type { MigrateError, Side } from "../protocol/errors.ts";
+import type { MigrateError } from "../protocol/errors.ts";
 import { jsonLine, printable } from "../protocol/printable.ts";
 import { ProgressDisplay } from "./display.ts";
-import { type Colour, paint, styleFor } from "./line.ts";
+import { type Colour, flowed, paint, styleFor } from "./line.ts";
 import type { Output } from "./output.ts";
 import { summaryOf } from "./progress.ts";
 import { noProgress, progressAfter } from "./progress-state.ts";
 import {
   doneText,
+  type FailureContext,
   failureOf,
   failureText,
   indexedText,
@@ -28,7 +29,7 @@ export interface ReporterOptions {
   stdout: Output;
   stderr: Output;
   env: Record<string, string | undefined>;
-  /** The size of the terminal behind standard error. */
+  /** The size of the terminal. */
   size: () => { columns: number; rows: number };
   /** A clock that is never set back, in milliseconds. */
   nowMs: () => number;
@@ -47,11 +48,17 @@ export interface Reporter {
     rows: readonly Row[],
     empty: string,
   ): void;
+  /** Columns of the terminal that results are written to; infinite if it is none. */
+  readonly columns: () => number;
   /** Something worth knowing. */
   note(message: string): void;
   warn(message: string): void;
   /** The failure that ends the command; reported once, even if the observer has received it as an event. */
-  fail(error: MigrateError, context?: { side?: Side; phase?: string }): void;
+  fail(error: MigrateError, context?: FailureContext): void;
+  /** A line for a person, whatever goes to standard output. */
+  aside(message: string): void;
+  /** Takes the progress off the screen, and draws it no more. */
+  clear(): void;
   /** Takes the progress off the screen and waits until all is written. */
   close(): Promise<void>;
 }
@@ -85,6 +92,8 @@ export function makeReporter(options: ReporterOptions): Reporter {
     if (display === undefined) output.write(line);
     else display.above(() => output.write(line));
   };
+  const widthOf = ({ isTTY }: Output) => (isTTY ? options.size().columns : Number.POSITIVE_INFINITY);
+  const widthOfResults = () => widthOf(stdout);
   const printJson = (object: object) => stdout.write(`${jsonLine(object)}\n`);
   const log = createConsola({
     level: LogLevels.info,
@@ -93,11 +102,11 @@ export function makeReporter(options: ReporterOptions): Reporter {
     reporters: [
       {
         log: (entry) => {
-          const prefix = prefixes[entry.type];
-          print(
-            stderr,
-            (prefix === undefined ? "" : paint(style, prefix.colour, prefix.text)) + entry.args.join(" "),
-          );
+          const { text: lead, colour } = prefixes[entry.type] ?? { text: "", colour: "bold" };
+          // What to do, on the lines below, may be a command that is there to be copied.
+          const [sentence = "", ...hints] = entry.args.join(" ").split("\n");
+          const shown = flowed(lead + sentence, widthOf(stderr));
+          print(stderr, [paint(style, colour, lead) + shown.slice(lead.length), ...hints].join("\n"));
         },
       },
     ],
@@ -119,7 +128,11 @@ export function makeReporter(options: ReporterOptions): Reporter {
     state = progressAfter(state, event, nowMs());
     switch (event.event) {
       case "listening":
-        print(stdout, listeningText(event));
+        // The command and the ticket are there to be copied.
+        print(
+          stdout,
+          listeningText(event).replace(/^\S.*$/gm, (line) => flowed(line, widthOfResults())),
+        );
         break;
       case "session":
         log.log(sessionText(event));
@@ -149,10 +162,15 @@ export function makeReporter(options: ReporterOptions): Reporter {
       case "notice":
         log.log(printable(event.message));
         break;
+      case "stopped":
+        shownAtMs.delete(event.session);
+        if (event.why === "link-lost")
+          log.log(`${printable(event.name)}: its source is not connected any more; waiting for it`);
+        break;
       case "done":
         display?.update(state);
         shownAtMs.delete(event.session);
-        print(stdout, doneText(event));
+        print(stdout, flowed(doneText(event), widthOfResults()));
         break;
       case "error":
         display?.update(state);
@@ -173,8 +191,13 @@ export function makeReporter(options: ReporterOptions): Reporter {
     table: (event, columns, rows, empty) => {
       if (json) for (const row of rows) printJson({ event, ...row });
       else if (rows.length === 0) print(stdout, empty);
-      else print(stdout, tableLines(columns, rows, stdout.isTTY ? style : undefined).join("\n"));
+      else
+        print(
+          stdout,
+          tableLines(columns, rows, stdout.isTTY ? style : undefined, widthOfResults()).join("\n"),
+        );
     },
+    columns: widthOfResults,
     note: (message) => (json ? printJson({ event: "notice", message }) : log.log(printable(message))),
     warn: (message) => (json ? printJson({ event: "warning", message }) : log.warn(printable(message))),
     fail: (error, context) => {
@@ -183,6 +206,8 @@ export function makeReporter(options: ReporterOptions): Reporter {
       if (json) printJson({ event: "error", ...failure });
       else log.error(failureText(failure));
     },
+    aside: (message) => print(stderr, flowed(message, widthOf(stderr))),
+    clear: () => display?.close(),
     close: async () => {
       display?.close();
       await Promise.all([stdout.flush(), stderr.flush()]);

@@ -1,6 +1,6 @@
 /** The sentences in which events and errors are reported to a person. Pure; every string from the other side is made harmless. */
 import type { MigrationEvent } from "../migration/report/events.ts";
-import type { MigrateError, Side } from "../protocol/errors.ts";
+import type { ErrorContext, MigrateError, Side } from "../protocol/errors.ts";
 import { printable } from "../protocol/printable.ts";
 import { formatBytes, formatBytesExactly, formatDuration, formatRate } from "./format.ts";
 
@@ -103,6 +103,7 @@ export function doneText(event: EventOf<"done">): string {
     `  digest ${printable(event.digest)}, ${checkedText(event)}`,
     ...(event.proven === undefined ? [] : [`  (${printable(event.proven)})`]),
     ...(event.leftBehind ?? []).map((what) => `  left behind: ${printable(what)}`),
+    ...(event.folder === undefined ? [] : [`  It lies in ${printable(event.folder)}`]),
     // What became of the source's files is the source's to say.
     ...(event.side === "source" ? [`  ${afters[event.after]}`] : []),
     "",
@@ -115,6 +116,9 @@ export interface Failure {
   side?: Side | undefined;
   phase?: string | undefined;
   hint?: string | undefined;
+  session?: string | undefined;
+  /** Of the VM. */
+  name?: string | undefined;
 }
 
 /** What happened, on which side and in which phase; then, on a line of its own, what to do. */
@@ -135,13 +139,18 @@ export function failureText(failure: Failure): string {
   return `${lead}${printable(failure.message)} (${where.join(", ")})${hint}`;
 }
 
+/** What is known of a failure where the error does not say. */
+export type FailureContext = Pick<ErrorContext, "side" | "phase" | "session" | "vm">;
+
 /** An error as the fields that are reported; what neither it nor `context` knows is left out. */
-export function failureOf(error: MigrateError, context: { side?: Side; phase?: string } = {}): Failure {
+export function failureOf(error: MigrateError, context: FailureContext = {}): Failure {
   return {
     code: error.code,
     side: error.side ?? context.side,
     phase: error.phase ?? context.phase,
     message: error.message,
     hint: error.hint,
+    session: error.session ?? context.session,
+    name: error.vm ?? context.vm,
   };
 }

@@ -132,7 +132,7 @@ describe("a sealed identity", () => {
       (thrown: unknown) => thrown,
     );
     expect(codeOf(wrong)).toBe("passphrase-wrong");
-    expect(codeOf(await sealIdentity(home, "again").catch((thrown: unknown) => thrown))).toBe("usage");
+    expect(codeOf(await sealIdentity(home, "again").catch((thrown: unknown) => thrown))).toBe("policy");
 
     expect(codeOf(await unsealIdentity(home, "open").catch((thrown: unknown) => thrown))).toBe(
       "passphrase-wrong",
@@ -155,7 +155,7 @@ describe("a sealed identity", () => {
   });
 
   test("cannot be made with an empty passphrase, nor an open one be unsealed", async () => {
-    expect(codeOf(await unsealIdentity(home, "x").catch((thrown: unknown) => thrown))).toBe("usage");
+    expect(codeOf(await unsealIdentity(home, "x").catch((thrown: unknown) => thrown))).toBe("policy");
     expect(isSealed(home)).toBe(false);
     expect(codeOf(await sealIdentity(home, "").catch((thrown: unknown) => thrown))).toBe("usage");
     expect(isSealed(home)).toBe(false);

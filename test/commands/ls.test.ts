@@ -66,6 +66,6 @@ test("with --json each is an event with its full paths", async () => {
 });
 
 test("a store that is not there is refused", async () => {
-  expect(await run("--store", join(store, "none"))).toBe(2);
+  expect(await run("--store", join(store, "none"))).toBe(6);
   expect(world.take().stderr).toContain("cannot be read: there is no such folder");
 });

@@ -41,8 +41,8 @@ function write(name: string, content: unknown): string {
   return path;
 }
 
-describe("bad input is a clear sentence and exit code 2", () => {
-  const cases: [words: string[], sentence: RegExp][] = [
+describe("bad input is a clear sentence, and exit code 2 if it is the command line that is wrong", () => {
+  const cases: [words: string[], sentence: RegExp, code?: number][] = [
     [["--runs", "0"], /--runs must be a whole number from 1 to 1000, not "0"/],
     [["--runs", "many"], /--runs must be a whole number/],
     [
@@ -51,8 +51,8 @@ describe("bad input is a clear sentence and exit code 2", () => {
     ],
     [["--suites", "nonsense"], /There are insecure, tls, aes-128, rc4, 3des, aes-128-gcm, chacha20-poly1305/],
     [["--ram", "12x"], /--ram cannot be read: "12x" is not a size/],
-    [["--ram", "1000T"], /takes 2048000.1 GiB of room, and .* has only .* free/],
-    [["--disk", "1000T"], /free/],
+    [["--ram", "1000T"], /takes 2048000.1 GiB of room, and .* has only .* free/, 6],
+    [["--disk", "1000T"], /free/, 6],
     [["--engine", "fast"], /--engine must be one of thesis, full, not "fast"/],
     [
       ["--engine", "full", "--suites", "tls,rc4"],
@@ -61,15 +61,15 @@ describe("bad input is a clear sentence and exit code 2", () => {
     [["--engine", "full", "--to", "127.0.0.1:1"], /--engine full measures on this host alone/],
     [["--ticket", "mig1-x"], /--ticket belongs to --to/],
     [["--to", "host:0"], /--to must be HOST:PORT/],
-    [["nowhere"], /The VM's folder nowhere does not exist/],
+    [["nowhere"], /The VM's folder nowhere does not exist/, 6],
     [["--compare", "one.json"], /--compare needs two samples files/],
     [["one", "two"], /Unexpected argument "two"/],
-    [["--replay", "nowhere.json"], /nowhere\.json does not exist/],
-    [["--resume", "nowhere.json"], /nowhere\.json does not exist/],
+    [["--replay", "nowhere.json"], /nowhere\.json does not exist/, 6],
+    [["--resume", "nowhere.json"], /nowhere\.json does not exist/, 6],
     [["--seed", "-1"], /--seed/],
   ];
-  test.each(cases)("%j", async (words, sentence) => {
-    expect(await profile(...words, "--out", join(world.folder, "out"))).toBe(2);
+  test.each(cases)("%j", async (words, sentence, code = 2) => {
+    expect(await profile(...words, "--out", join(world.folder, "out"))).toBe(code);
     expect(world.take().stderr).toMatch(sentence);
     // Nothing is left behind, not even an empty folder.
     expect(readdirSync(world.folder).filter((name) => name !== "home")).toEqual([]);
@@ -82,7 +82,7 @@ describe("bad input is a clear sentence and exit code 2", () => {
       ["--resume", newer],
       ["--compare", newer, newer],
     ]) {
-      expect(await profile(...words)).toBe(2);
+      expect(await profile(...words)).toBe(6);
       expect(world.take().stderr).toContain(`${newer} comes from a newer migrate`);
     }
   });
@@ -208,7 +208,7 @@ describe("raw samples", () => {
   test("a folder that cannot be made is said so before anything is measured", async () => {
     const file = write("file", "x");
     mkdirSync(join(world.folder, "d"));
-    expect(await profile("--out", join(file, "below"), "--ram", "1M")).toBe(2);
+    expect(await profile("--out", join(file, "below"), "--ram", "1M")).toBe(6);
     expect(world.take().stderr).toMatch(/below cannot be written: (ENOTDIR|EEXIST).*\n.*--out/);
   });
 });

@@ -117,12 +117,12 @@ describe("the help", () => {
       ],
     ],
     ["serve", ["--qemu", "--allow-tcg", "--net user|bridge:NAME|none"]],
-  ])("of migrate %s names each flag about VMs that run, in 100 columns", async (command, texts) => {
+  ])("of migrate %s names each flag about VMs that run, in 80 columns", async (command, texts) => {
     expect(await run(command, "--help")).toBe(0);
     const { stdout } = world.take();
     for (const text of texts) expect(stdout).toContain(text);
     const longest = Math.max(...stdout.split("\n").map((line) => line.length));
-    expect(longest).toBeLessThanOrEqual(100);
+    expect(longest).toBeLessThanOrEqual(80);
   });
 });
 

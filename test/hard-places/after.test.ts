@@ -112,7 +112,7 @@ test("files that cannot be renamed are an error, said loudly: the VM is the dest
   // For this process alone the folder around the VM is read-only: it is refused, as long as that can be seen before.
   await remount("ro");
   const refused = hosts.send(folder, [], { binary });
-  await expectEnd(refused, 2, "vm-invalid");
+  await expectEnd(refused, 6, "vm-invalid");
   expect(refused.events.at(-1)).toMatchObject({
     message: expect.stringContaining(
       "could not be renamed once the VM has moved: its folder cannot be written to",

@@ -177,7 +177,7 @@ for (const label of sourceWrites) {
   });
 }
 
-test("a home on a full disk is said to be that, with exit code 2, and can still be looked at", async () => {
+test("a home on a full disk is said to be that, with exit code 6, and can still be looked at", async () => {
   hosts = await TwoHosts.make(join(root, "more"));
   const binary = [...disk.enter, builtBinary];
   const home = join(root, "disk", "home");
@@ -186,5 +186,5 @@ test("a home on a full disk is said to be that, with exit code 2, and can still 
   disk.fill();
   const serve = hosts.startServe({ binary, env: { MIGRATE_HOME: home } });
   expect(await serve.waitFor("error")).toMatchObject({ code: "home-unusable" });
-  expect(await serve.exit).toMatchObject({ code: 2 });
+  expect(await serve.exit).toMatchObject({ code: 6 });
 });

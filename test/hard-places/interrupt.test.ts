@@ -207,3 +207,18 @@ test("serve: SIGINT ends it with 130 and leaves its session resumable", async ()
   expect(await send.exit).toEqual({ code: 0, signal: null });
   expectMoved(vm, hosts, "serve interrupted");
 });
+
+test("the event of a failure carries the session and the name of its VM, once there is a session", async () => {
+  await hosts.serve();
+  const send = hosts.send(vm.folder, ["--bandwidth", "2M"]);
+  await send.waitFor("progress");
+  const { session } = sessionsIn(hosts.sourceHome, "source")[0]!;
+  // Another process that would send it is told which session is in its way.
+  const rival = hosts.send(vm.folder);
+  expect(await rival.waitFor("error")).toMatchObject({ code: "vm-busy", session, name: "web1" });
+  expect(await rival.exit).toMatchObject({ code: 6 });
+  await expectStopped(send);
+  expect(send.events.at(-1)).toMatchObject({ session, name: "web1" });
+  const asked = hosts.source(["resolve", session, "--owner", "destination", "--insecure", "--without-code"]);
+  expect(await asked.waitFor("error")).toMatchObject({ code: "policy", session, name: "web1" });
+});

@@ -105,11 +105,13 @@ describe("a destination whose journal was restored", () => {
       restore(hosts.destinationHome);
       const serving = await serve();
       const warning = expect.stringContaining("is older than that");
-      expect(serving.events).toContainEqual({ event: "warning", message: warning });
+      expect(serving.events).toContainEqual(
+        expect.objectContaining({ event: "warning", message: warning, name: "web1" }),
+      );
       expectWholeThere();
       expect(await ownersIn(hosts.destinationHome)).toEqual(["in doubt"]);
       const doctor = runMigrate(["doctor", "--json"], { home: hosts.destinationHome });
-      expect(await doctor.exit).toMatchObject({ code: 2 });
+      expect(await doctor.exit).toMatchObject({ code: 6 });
       expect(doctor.events).toContainEqual(
         expect.objectContaining({
           check: "sessions",

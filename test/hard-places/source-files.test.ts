@@ -85,7 +85,7 @@ for (const { what, words, make } of changes) {
   }
 }
 
-test("a file that is not there when send is called is refused with exit code 2, before any connection", async () => {
+test("a file that is not there when send is called is refused with exit code 6, before any connection", async () => {
   const two = await TwoHosts.make(join(root, "two"), { insecure: true });
   const vm = makeSmallVm(join(root, "web1"));
   rmSync(vm.files[1]!.path);
@@ -95,12 +95,15 @@ test("a file that is not there when send is called is refused with exit code 2, 
     side: "source",
     message: expect.stringContaining("does not exist"),
   });
-  expect(await gone.exit).toMatchObject({ code: 2 });
+  expect(await gone.exit).toMatchObject({ code: 6 });
+  // The name that a person gave it is known before there is a session.
+  const given = two.sendFiles(["--name", "web2", "--disk", vm.files[1]!.path]);
+  expect(await given.waitFor("error")).toMatchObject({ code: "vm-invalid", name: "web2" });
   expect(two.proxy.connections).toBe(0);
   await two.close();
 });
 
-test("a file that another program writes to is refused with exit code 2 and its name, before any connection", async () => {
+test("a file that another program writes to is refused with exit code 6 and its name, before any connection", async () => {
   const two = await TwoHosts.make(join(root, "two"), { insecure: true });
   const vm = makeSmallVm(join(root, "web1"));
   const fd = openSync(vm.files[1]!.path, "r+");
@@ -113,7 +116,7 @@ test("a file that another program writes to is refused with exit code 2 and its 
     ),
   });
   closeSync(fd);
-  expect(await held.exit).toMatchObject({ code: 2 });
+  expect(await held.exit).toMatchObject({ code: 6 });
   expect(two.proxy.connections).toBe(0);
   expect(sessionsIn(two.sourceHome, "source")).toEqual([]);
   await two.close();
@@ -216,7 +219,7 @@ test("a VM of 65 files is refused before any connection", async () => {
   const disks = Array.from({ length: 65 }, () => ({ bytes: 1, extents: [] }));
   const vm = makeSmallVm(join(root, "web1"), { ram: null, disks });
   const { error } = await send(vm);
-  expect(error).toMatchObject({ code: "vm-invalid", exitCode: 2 });
+  expect(error).toMatchObject({ code: "vm-invalid", exitCode: 6 });
   expect(proxy.connections).toBe(0);
 });
 
@@ -236,12 +239,12 @@ test("a VM given by its files, from several folders, with a TPM's state folder, 
   await two.close();
 });
 
-test("a VM whose disk a QEMU holds is refused with exit code 2, and leaves no session behind", async () => {
+test("a VM whose disk a QEMU holds is refused with exit code 6, and leaves no session behind", async () => {
   const vm = makeSmallVm(join(root, "web1"));
   const disk = vm.files.find(({ kind }) => kind === "disk")!;
   await whileHeld(disk.path, async () => {
     const { error } = await send(vm);
-    expect(error).toMatchObject({ code: "vm-running", exitCode: 2 });
+    expect(error).toMatchObject({ code: "vm-running", exitCode: 6 });
     expect(sessionsIn(hosts.sourceHome, "source")).toEqual([]);
   });
 });

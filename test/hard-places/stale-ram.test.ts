@@ -22,7 +22,7 @@ async function endOf(send: MigrateProcess) {
 async function expectRefused(send: MigrateProcess, says: string) {
   const { code, last } = await endOf(send);
   expect({ code, last }).toMatchObject({
-    code: 2,
+    code: 6,
     last: { event: "error", code: "vm-invalid", side: "source" },
   });
   expect(last.message).toContain(says);

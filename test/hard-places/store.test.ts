@@ -24,7 +24,7 @@ eachTestHasHosts("migrate-store-", (made) => {
   ({ root, vm, hosts } = made);
 });
 
-test("a store on a read-only disk is refused at once, with exit code 2", async () => {
+test("a store on a read-only disk is refused at once, with exit code 6", async () => {
   mkdirSync(hosts.store);
   const namespace = await newMounts([
     `mount --bind '${hosts.store}' '${hosts.store}'`,
@@ -32,7 +32,7 @@ test("a store on a read-only disk is refused at once, with exit code 2", async (
   ]);
   const serve = hosts.startServe({ binary: [...namespace.enter("/"), builtBinary] });
   expect(await serve.waitFor("error")).toMatchObject({ code: "store-unusable", side: "destination" });
-  expect(await serve.exit).toMatchObject({ code: 2 });
+  expect(await serve.exit).toMatchObject({ code: 6 });
 });
 
 test("a store that becomes read-only under serve ends send with 6; serve goes on and so does the session", async () => {
@@ -51,11 +51,32 @@ test("a store that becomes read-only under serve ends send with 6; serve goes on
   expect(await serve.kill("SIGTERM")).toMatchObject({ code: 0 });
 });
 
-test("a store that is a file, and one that another serve has, are refused with exit code 2", async () => {
+test("serve that is given another store in mid-transfer says where the VM lands, at its start and at the end", async () => {
+  const first = await hosts.serve();
+  const send = hosts.send(vm.folder, ["--bandwidth", "2M"]);
+  await send.waitFor("progress", { where: ({ doneBytes }) => doneBytes > 0 });
+  await first.kill("SIGTERM");
+  const begunIn = hosts.store;
+  hosts.store = join(root, "another-store");
+  const second = await hosts.serve();
+  expect(await second.waitFor("notice")).toMatchObject({
+    message: expect.stringContaining(
+      `web1 is on its way into ${begunIn}, the store that its move was begun with`,
+    ),
+    name: "web1",
+  });
+  expect(await send.exit).toMatchObject({ code: 0 });
+  expect(await second.waitFor("done")).toMatchObject({ folder: join(begunIn, "web1") });
+  expect(send.events.at(-1)).not.toHaveProperty("folder");
+  hosts.store = begunIn;
+  expectMoved(vm, hosts, "in the store that it was begun with");
+});
+
+test("a store that is a file, and one that another serve has, are refused with exit code 6", async () => {
   writeFileSync(hosts.store, "");
   const onFile = hosts.startServe();
   expect(await onFile.waitFor("error")).toMatchObject({ code: "store-unusable" });
-  expect(await onFile.exit).toMatchObject({ code: 2 });
+  expect(await onFile.exit).toMatchObject({ code: 6 });
   rmSync(hosts.store);
   const first = await hosts.serve();
   const second = hosts.startServe();
@@ -63,13 +84,13 @@ test("a store that is a file, and one that another serve has, are refused with e
     code: "store-unusable",
     message: expect.stringContaining("another migrate serve"),
   });
-  expect(await second.exit).toMatchObject({ code: 2 });
+  expect(await second.exit).toMatchObject({ code: 6 });
   // The one that has it is unharmed.
   expect(await hosts.send(vm.folder).exit).toMatchObject({ code: 0 });
   expect(await first.kill("SIGTERM")).toMatchObject({ code: 0 });
 });
 
-test("a port that is in use is refused with exit code 2, be it another program's or another serve's", async () => {
+test("a port that is in use is refused with exit code 6, be it another program's or another serve's", async () => {
   const other = createServer();
   await new Promise<void>((resolve) => other.listen(0, "127.0.0.1", resolve));
   const { port } = other.address() as { port: number };
@@ -83,7 +104,7 @@ test("a port that is in use is refused with exit code 2, be it another program's
       side: "destination",
       message: expect.stringContaining("in use"),
     });
-    expect(await late.exit).toMatchObject({ code: 2 });
+    expect(await late.exit).toMatchObject({ code: 6 });
   }
   other.close();
 });

@@ -4,7 +4,7 @@ import { readdirSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { bind, close, listen, socket } from "../../src/platform/libc.ts";
-import { peerProcess } from "../../src/platform/peer-process.ts";
+import { peerProcess, processListeningAt } from "../../src/platform/peer-process.ts";
 import { processId } from "../../src/platform/process-id.ts";
 import { startChild } from "../support/system/child.ts";
 import { eachTestInFolder } from "../support/system/test-folder.ts";
@@ -92,4 +92,17 @@ test("a path of 107 bytes is the longest", async () => {
   } finally {
     server.close();
   }
+});
+
+test("who listens is found without a call, and nobody where nobody listens", async () => {
+  let calls = 0;
+  const server = await listening(path, () => calls++);
+  try {
+    expect(processListeningAt(path)).toEqual(processId(process.pid)!);
+    expect(calls).toBe(0);
+  } finally {
+    server.close();
+  }
+  expect(processListeningAt(path)).toBeNull();
+  expect(processListeningAt(join(folder, "none"))).toBeNull();
 });

@@ -21,10 +21,10 @@ test("the soft limits of this process are read", () => {
 test("a process that may have too little is told how much is needed", () => {
   requireUsable({ openFiles: 48, addressSpaceBytes: 4 * 1024 ** 3 });
   expect(
-    refusalOf(() => requireUsable({ openFiles: 47, addressSpaceBytes: unlimited }), "usage").message,
+    refusalOf(() => requireUsable({ openFiles: 47, addressSpaceBytes: unlimited }), "limit").message,
   ).toBe("this process may have 47 files open, and migrate needs 48");
   expect(
-    refusalOf(() => requireUsable({ openFiles: 48, addressSpaceBytes: 2 ** 30 }), "usage").message,
+    refusalOf(() => requireUsable({ openFiles: 48, addressSpaceBytes: 2 ** 30 }), "limit").message,
   ).toContain("may have 1048576 KiB of address space, and migrate needs 4194304");
   const limits = { openFiles: 64, addressSpaceBytes: unlimited };
   expect(refusalOf(() => requireOpenFiles(65, "this", limits)).hint).toContain("ulimit -n 65");

@@ -40,14 +40,14 @@ test("serve with few descriptors lets an honest source in while a crowd stands a
   expectMoved(vm, hosts, "past the crowd");
 });
 
-test("serve says how many descriptors it needs, with exit code 2", async () => {
+test("serve says how many descriptors it needs, with exit code 6", async () => {
   const serve = hosts.startServe({ binary: within("--nofile=48:48") });
   expect(await serve.waitFor("error")).toMatchObject({
-    code: "usage",
+    code: "limit",
     message: expect.stringMatching(/^this process may have 48 files open, and a destination needs \d+$/),
     hint: expect.stringContaining("ulimit -n"),
   });
-  expect(await serve.exit).toMatchObject({ code: 2 });
+  expect(await serve.exit).toMatchObject({ code: 6 });
 });
 
 test("send says how many descriptors a VM of many files needs, before any connection", async () => {
@@ -57,10 +57,10 @@ test("send says how many descriptors a VM of many files needs, before any connec
   const flags = ["--name", "web1", ...paths.flatMap((path) => ["--disk", path])];
   const send = hosts.sendFiles(flags, { binary: within("--nofile=64:64") });
   expect(await send.waitFor("error")).toMatchObject({
-    code: "usage",
+    code: "limit",
     message: "this process may have 64 files open, and sending a VM of 40 files needs 184",
   });
-  expect(await send.exit).toMatchObject({ code: 2 });
+  expect(await send.exit).toMatchObject({ code: 6 });
   expect(hosts.proxy.connections).toBe(0);
   expect(sessionsIn(hosts.sourceHome, "source")).toEqual([]);
   expect(paths.every((path) => existsSync(path))).toBe(true);
@@ -70,9 +70,9 @@ test("a process with little address space is told so by every command", async ()
   for (const words of [["id"], ["ls"], ["send", root, "127.0.0.1"]]) {
     const process = hosts.source(words, { binary: within(`--as=${2 * 1024 ** 3}`) });
     expect(await process.waitFor("error")).toMatchObject({
-      code: "usage",
+      code: "limit",
       message: expect.stringContaining("KiB of address space, and migrate needs 4194304"),
     });
-    expect(await process.exit).toMatchObject({ code: 2 });
+    expect(await process.exit).toMatchObject({ code: 6 });
   }
 });

@@ -80,6 +80,12 @@ describe("drawing", () => {
     expect(lines[7]).toBe("  ... and 14 more");
   });
 
+  test("where no bar fits the figures stand below each other", () => {
+    const state = after(progress(0, 0, 0), progress(1, 256, 0));
+    const lines = drawProgress(state, { ...screen, columns: 44 }, 0).slice(1, 4);
+    expect(lines.map((line) => line.indexOf("%"))).toEqual([18, 18, 18]);
+  });
+
   test("several sessions share the screen, and a small one still leaves a row for the cursor", () => {
     const state = after(
       ...Array.from({ length: 8 }, (_, at) => progress(0, at, 0, { session: `s${at}`, name: `vm${at}` })),

@@ -13,12 +13,12 @@ export interface World {
   stdin: KeyboardInput;
   stdout: Output;
   stderr: Output;
-  /** The size of the terminal behind standard error. */
+  /** The size of the terminal. */
   size: () => { columns: number; rows: number };
   /** A clock that is never set back. */
   nowMs: () => number;
   /** Begins to take SIGINT and SIGTERM: the signal is aborted with an Interruption. */
-  interrupts: () => AbortSignal;
+  interrupts: (screen: Pick<Reporter, "aside" | "clear">) => AbortSignal;
   /** Done once, before a command is loaded, in a process that may do what commands need. */
   prepare?: () => Promise<void>;
   /** How this very program is started again: the binary, or bun and main.ts. */

@@ -1,11 +1,12 @@
-/** The help of commands and of groups of commands. Pure text, at most 100 columns. */
+/** The help of commands and of groups of commands. Pure text, at most 80 columns. */
 import { exitCodes } from "../../protocol/errors.ts";
-import { padEnd } from "../../terminal/line.ts";
+import { padEnd, wrapped } from "../../terminal/line.ts";
 import { flagOf } from "./arguments.ts";
 import type { CommandSpec } from "./define-command.ts";
 import type { Option, Options } from "./option.ts";
 
-const widestColumns = 100;
+const widestColumns = 80;
+const widestHead = 27;
 
 const exitTexts: Record<keyof typeof exitCodes, string> = {
   done: "done",
@@ -14,7 +15,7 @@ const exitTexts: Record<keyof typeof exitCodes, string> = {
   notTrusted: "not trusted",
   network: "network (after all retries)",
   integrity: "integrity",
-  refused: "refused, by the other side (name taken, no room, policy) or by QEMU",
+  refused: "refused: by this host (not found, in use), the other side (name taken, no room, policy) or QEMU",
   inDoubt: "ownership in doubt",
   interrupted: "interrupted",
 };
@@ -28,7 +29,7 @@ export function commandHelp(spec: CommandSpec<Options>): string {
   ]);
   flags.push(["--json", "One JSON object a line on standard output, nothing else there"]);
   flags.push(["-h, --help", "This text"]);
-  const sections = [`${spec.name}: ${spec.summary}.`, section("Usage", spec.usage ?? [usageOf(spec)])];
+  const sections = [titleOf(spec.name, spec.summary), section("Usage", spec.usage ?? [usageOf(spec)])];
   if (spec.about !== undefined) sections.push(wrap(spec.about, widestColumns).join("\n"));
   if (positionals !== undefined && positionals.names.length > 0)
     sections.push(
@@ -53,7 +54,7 @@ export function groupHelp(
   more: readonly string[] = [],
 ): string {
   return [
-    `${name}: ${summary}.`,
+    titleOf(name, summary),
     section("Usage", [`${name} COMMAND [ARGUMENTS] [FLAGS]`]),
     section("Commands", columns(commands)),
     ...more,
@@ -70,7 +71,7 @@ function usageOf(spec: CommandSpec<Options>): string {
     parts.push(option.needed ? flag : `[${flag}]${option.repeats ? "..." : ""}`);
   }
   parts.push("[--json]");
-  return wrapWords(parts, widestColumns - 2).join("\n      ");
+  return wrapped(parts, widestColumns - 6).join("\n      ");
 }
 
 function aboutOption(option: Option<unknown>): string {
@@ -93,29 +94,26 @@ function section(title: string, lines: readonly string[]): string {
   return [`${title}:`, ...lines.map((line) => `  ${line}`)].join("\n");
 }
 
+/** A head that is wider than most has a line of its own. */
 function columns(rows: readonly (readonly [string, string])[]): string[] {
-  const width = Math.max(...rows.map(([head]) => head.length));
+  const width = Math.min(widestHead, Math.max(...rows.map(([head]) => head.length)));
   return rows.flatMap(([head, text]) => {
-    const [first = "", ...rest] = wrap(text, widestColumns - width - 4);
-    return [`${padEnd(head, width)}  ${first}`, ...rest.map((line) => " ".repeat(width + 2) + line)];
+    const lines = wrap(text, widestColumns - width - 4);
+    const [first = "", ...rest] = head.length > width ? ["", ...lines] : lines;
+    return [
+      `${padEnd(head, width)}  ${first}`.trimEnd(),
+      ...rest.map((line) => " ".repeat(width + 2) + line),
+    ];
   });
+}
+
+function titleOf(name: string, summary: string): string {
+  return wrapped(`${name}: ${summary}.`, widestColumns).join("\n");
 }
 
 /** Paragraphs (parted by an empty line) broken into lines. */
 function wrap(text: string, width: number): string[] {
   return text
     .split("\n\n")
-    .flatMap((paragraph, at) => [...(at === 0 ? [] : [""]), ...wrapWords(paragraph.split(/\s+/), width)]);
-}
-
-function wrapWords(words: readonly string[], width: number): string[] {
-  const lines: string[] = [];
-  let line = "";
-  for (const word of words) {
-    if (line !== "" && line.length + 1 + word.length > width) {
-      lines.push(line);
-      line = word;
-    } else line = line === "" ? word : `${line} ${word}`;
-  }
-  return [...lines, line];
+    .flatMap((paragraph, at) => [...(at === 0 ? [] : [""]), ...wrapped(paragraph, width)]);
 }

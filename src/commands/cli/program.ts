@@ -114,7 +114,7 @@ async function helpOf(group: CommandGroup, tree: CommandGroup): Promise<string> 
   });
   if (group !== tree) return groupHelp(group.name, group.summary, rows);
   const home =
-    "MIGRATE_HOME names the folder that keeps this host's identity, trust file and journal\n(default: /var/lib/migrate for root, else $XDG_STATE_HOME/migrate or ~/.local/state/migrate).";
+    "MIGRATE_HOME names the folder that keeps this host's identity, trust file and\njournal (default: /var/lib/migrate for root, else $XDG_STATE_HOME/migrate or\n~/.local/state/migrate).";
   return groupHelp(group.name, group.summary, rows, [home, "migrate --version names version and commit."]);
 }
 

@@ -6,10 +6,13 @@ import type { Column } from "../../terminal/table.ts";
 /** Digits of a fingerprint that fit a table; --json has them all. */
 const shortPeer = 19;
 
+/** Digits of a session that commands are given, and show where room is short. */
+const shortSession = 12;
+
 /** `nowMs` is the wall clock's, as the rows' times are. */
 export function sessionColumns(nowMs: number, ended: boolean): Column<SessionRow>[] {
   return [
-    { title: "SESSION", cell: (row) => row.session },
+    { title: "SESSION", cell: (row) => row.session, short: (row) => row.session.slice(0, shortSession) },
     { title: "NAME", cell: (row) => row.name },
     { title: "SIDE", cell: (row) => row.side },
     { title: "MODE", cell: (row) => row.mode },

@@ -18,7 +18,7 @@ const plainColumns = 160;
 export class ProfileFolder {
   readonly path: string;
 
-  /** Makes it. Throws MigrateError "usage" if that cannot be done. */
+  /** Makes it. Throws MigrateError "file-unusable" if that cannot be done. */
   constructor(path: string) {
     this.path = resolve(path);
     try {
@@ -41,7 +41,7 @@ export class ProfileFolder {
     }
   }
 
-  /** Keeps the raw samples, whole at every moment. Throws MigrateError "usage". */
+  /** Keeps the raw samples, whole at every moment. Throws MigrateError "file-unusable". */
   keepSamples(samples: Samples): void {
     this.#write("samples.json", `${JSON.stringify(samples)}\n`);
   }
@@ -125,7 +125,7 @@ function claimsText(samples: Samples): string {
 
 function cannotWrite(path: string, cause: unknown): MigrateError {
   const code = (cause as NodeJS.ErrnoException).code ?? String(cause);
-  return new MigrateError("usage", `${path} cannot be written: ${code}`, {
+  return new MigrateError("file-unusable", `${path} cannot be written: ${code}`, {
     cause,
     hint: "Name another folder with --out.",
   });

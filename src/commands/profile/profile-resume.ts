@@ -4,19 +4,19 @@ import { longestSamplesText, parseSamples } from "../../profiler/runs/parse-samp
 import type { Plan, Samples } from "../../profiler/statistics/samples.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 
-/** The samples in the file at `path`. Throws MigrateError "usage" if it cannot be read or holds none. */
+/** The samples in the file at `path`. Throws MigrateError "file-unusable" if it cannot be read or holds none. */
 export function readSamples(path: string): Samples {
   let text: string;
   try {
     const bytes = readFileSync(path);
     if (bytes.length > longestSamplesText)
-      throw new MigrateError("usage", `${path} is too long to be a samples file`);
+      throw new MigrateError("file-unusable", `${path} is too long to be a samples file`);
     text = bytes.toString();
   } catch (cause) {
     if (cause instanceof MigrateError) throw cause;
     const code = (cause as NodeJS.ErrnoException).code;
     throw new MigrateError(
-      "usage",
+      "file-unusable",
       code === "ENOENT" ? `${path} does not exist` : `${path} cannot be read: ${code}`,
       { cause },
     );

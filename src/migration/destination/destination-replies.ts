@@ -58,6 +58,11 @@ export const doneBefore: ReadonlySet<DestinationAction> = new Set([
   "run-vm",
 ]);
 
+/** The warning about a VM that the source may have released, or not. */
+export function waitingFor({ name, session }: SessionRecord): string {
+  return `${name} is whole here, and the source has not said that it let go: session ${session.slice(0, 12)} waits for it`;
+}
+
 /** The warning about a session whose record is older than what the store and the programs show. */
 export function doubtOf({ name, state, session }: SessionRecord): string {
   return `${name} is ${state} in the journal, but it was published or runs here: the journal is older than that. Nothing of it is touched; look, then say migrate resolve ${session.slice(0, 12)} --owner destination`;

@@ -26,12 +26,13 @@ import { givenBack, NeverRan } from "../providers/never-ran.ts";
 import { roomOf } from "../providers/provider.ts";
 import { offeredProvider, providerOf } from "../providers/providers.ts";
 import { reportOf } from "../report/report.ts";
-import { doneBefore, doubtOf, reply } from "./destination-replies.ts";
+import { doneBefore, doubtOf, reply, waitingFor } from "./destination-replies.ts";
 import { checkNameFree, partsOf, requireWelcome, sizesOfRepeated } from "./offer-check.ts";
 import { SessionLease } from "./peers/leases.ts";
 import type { PromisedRoom } from "./peers/promised-room.ts";
 import type { PublishedSessions } from "./published-sessions.ts";
 import { ReceivedVm, type ReceivedVmContext } from "./received-vm.ts";
+import { SessionEvents } from "./session-events.ts";
 import { endedSession, stateOfRecord, stateWithoutRecord } from "./session-state.ts";
 
 /** A longer timer, in milliseconds, would fire at once. */
@@ -66,12 +67,14 @@ export class DestinationSession {
   #patience: Timer | undefined;
   link: ControlLink | undefined;
   readonly #lease: SessionLease;
+  readonly #events: SessionEvents;
 
   constructor(session: string, context: SessionContext) {
     this.session = session;
     this.#context = context;
     this.#writer = new SessionWriter(context.journal, session, context.now);
     this.#lease = new SessionLease(session, context);
+    this.#events = new SessionEvents(session, () => this.record, context.observe);
   }
 
   get record(): SessionRecord | null {
@@ -109,7 +112,7 @@ export class DestinationSession {
       await this.#carryOut(state, { type: "request", request }, asker, body);
     } catch (thrown) {
       if (!(thrown instanceof NeverRan)) throw thrown;
-      this.#tell("warning", `${this.record!.name}: ${thrown.message}; it is the source's again`);
+      this.#events.warning(`${this.record!.name}: ${thrown.message}; it is the source's again`);
       await this.#carryOut(await this.#state(state.mode), { type: "never-ran" }, asker, body);
     }
   }
@@ -144,7 +147,7 @@ export class DestinationSession {
     const isForgotten = this.record === null && state.record !== "none";
     this.#writer.begin(state.record);
     this.#isOwnedNow = false;
-    const waiting = (message: string) => this.#tell("warning", message);
+    const waiting = (message: string) => this.#events.warning(message);
     const waits = { isOver: () => asker?.link.closed === true, waiting };
     try {
       for (const action of actions) {
@@ -202,21 +205,16 @@ export class DestinationSession {
       case "remove-staging":
         return this.#vm().remove();
       case "report-taken-over":
-        return this.#tell("notice", `${name} was taken over before a restart; it is in the store now`);
-      case "report-waiting":
-        return this.#tell(
-          "warning",
-          `${name} is whole here, and the source has not said that it let go: session ${this.session.slice(0, 12)} waits for it`,
+        return this.#events.notice(
+          `${name} was taken over before a restart; it is in ${this.record?.store} now`,
         );
+      case "report-waiting":
+        return this.#events.warning(waitingFor(this.record!));
       case "report-doubt":
-        return this.#tell("warning", doubtOf(this.record!));
+        return this.#events.warning(doubtOf(this.record!));
       default:
         throw new MigrateError("bug", `nobody carries out ${action}`);
     }
-  }
-
-  #tell(event: "notice" | "warning", message: string): void {
-    this.#context.observe({ event, message });
   }
 
   async #reserve(offer: Offer, asker: Asker): Promise<void> {
@@ -316,7 +314,8 @@ export class DestinationSession {
   #recordCancelled(): void {
     this.#received?.closeLanes();
     this.#writer.step("cancelled", { endedAtMs: this.#context.now() });
-    this.#tell("notice", `session ${this.session.slice(0, 12)} was cancelled`);
+    this.#events.stopped("cancelled");
+    this.#events.notice(`${this.record?.name}: session ${this.session.slice(0, 12)} was cancelled`);
   }
 
   /** Bytes of the VM came, on lanes or on streams. */
@@ -346,7 +345,10 @@ export class DestinationSession {
     received.closeLanes();
     await received.quieten();
     const record = this.record;
-    if (record?.endedAtMs === null) received.pause();
+    if (record?.endedAtMs === null) {
+      received.pause();
+      this.#events.stopped("link-lost");
+    }
     // The VM is this host's, and runs: its QMP socket is free for others, whether or not the source comes back.
     if (record?.state === "owner" && record.settled) received.letBe();
     if (record?.state !== "receiving") return;
@@ -366,10 +368,10 @@ export class DestinationSession {
     await this.inTurn(async () => {
       if (this.record === null) return;
       const state = await this.#state(this.record.mode);
-      if (state.record === "receiving") this.#tell("warning", `${this.record.name}: ${why.message}`);
+      if (state.record === "receiving") this.#events.warning(`${this.record.name}: ${why.message}`);
       const actions = await this.#carryOut(state, { type: "given-up" });
       if (actions.length > 0) this.link?.fail(why);
-    }).catch((thrown: unknown) => this.#tell("warning", asMigrateError(thrown).message));
+    }).catch((thrown: unknown) => this.#events.warning(asMigrateError(thrown).message));
   }
 
   /**

@@ -26,7 +26,7 @@ export function answerInquiry(journal: Journal, { link, peer }: Asker, message: 
 }
 
 function rowOf(record: SessionSummary): RemoteSession {
-  const { session, name, mode, state, phase, bytes, doneBytes, createdAtMs, updatedAtMs } = record;
+  const { session, name, mode, state, phase, bytes, doneBytes, createdAtMs, updatedAtMs, endedAtMs } = record;
   return {
     session,
     name,
@@ -37,5 +37,6 @@ function rowOf(record: SessionSummary): RemoteSession {
     doneBytes,
     createdAtMs,
     updatedAtMs,
+    ...(endedAtMs === null ? {} : { endedAtMs }),
   };
 }

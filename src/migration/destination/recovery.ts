@@ -1,12 +1,14 @@
-/** Completes what a crash of the destination left half done, before any connection is accepted. */
+/** What open sessions mean to a destination that begins: what a crash left half done, and what lands elsewhere. */
 import { asMigrateError } from "../../protocol/errors.ts";
 import { DestinationSession, type SessionContext } from "./destination-session.ts";
 
+type Context = Omit<SessionContext, "doors">;
+
 /**
- * Recovers every session of this store that has not ended. Reports what was done, and what could not be done;
- * never throws.
+ * Completes, before any connection is accepted, what a crash left half done of the sessions of this store. Reports what
+ * was done, and what could not be done; never throws.
  */
-export async function recover(context: Omit<SessionContext, "doors">): Promise<void> {
+export async function recover(context: Context): Promise<void> {
   const { journal, store, observe } = context;
   for (const { session, name } of journal.open("destination").filter((found) => found.store === store)) {
     // A session object without doors; a later request for the session gets another one.
@@ -14,9 +16,22 @@ export async function recover(context: Omit<SessionContext, "doors">): Promise<v
     try {
       await recovered.recover();
     } catch (thrown) {
-      observe({ event: "warning", message: `${name}: ${asMigrateError(thrown).message}` });
+      observe({ event: "warning", message: `${name}: ${asMigrateError(thrown).message}`, session, name });
     } finally {
       recovered.rest();
     }
+  }
+}
+
+/** Names the sessions that were begun with another store: they go on, and land, there. */
+export function tellOtherStores({
+  journal,
+  store,
+  observe,
+}: Pick<Context, "journal" | "store" | "observe">): void {
+  for (const { session, name, store: begunIn } of journal.open("destination")) {
+    if (begunIn === null || begunIn === store) continue;
+    const message = `${name} is on its way into ${begunIn}, the store that its move was begun with, and lands there: session ${session.slice(0, 12)}`;
+    observe({ event: "notice", message, session, name });
   }
 }

@@ -20,7 +20,7 @@ import { Destination } from "./destination.ts";
 import { Measuring, type StartMeasuring } from "./measuring.ts";
 import { PromisedRoom } from "./peers/promised-room.ts";
 import { PublishedSessions } from "./published-sessions.ts";
-import { recover } from "./recovery.ts";
+import { recover, tellOtherStores } from "./recovery.ts";
 import { StoreLookup } from "./store-lookup.ts";
 
 /** How often it is looked at what has been held for too long. */
@@ -145,6 +145,7 @@ async function serveStore(
     vmUpkeep = setInterval(keepVms, options.upkeepEveryMs ?? vmUpkeepMs);
     announce(options, store, doors.port, identity?.fingerprint, tickets, observe);
     announced.resolve();
+    tellOtherStores(context);
     for (const message of options.qemu?.confinement?.lacks ?? []) observe({ event: "warning", message });
     if (options.signal.aborted) over.resolve();
     options.signal.addEventListener("abort", () => over.resolve(), { once: true });
@@ -216,6 +217,7 @@ function lockStore(store: string): () => void {
     closeSync(fd);
     throw new MigrateError("store-unusable", `another migrate serve uses the store ${store}`, {
       side: "destination",
+      hint: "A store has one migrate serve: end the other one, or name another store.",
     });
   }
   return () => closeSync(fd);

@@ -19,6 +19,7 @@ export type SessionSummary = Pick<
   | "doneBytes"
   | "createdAtMs"
   | "updatedAtMs"
+  | "endedAtMs"
   | "attempt"
   | "settled"
   | "acknowledged"
@@ -31,12 +32,12 @@ interface Flags {
 }
 
 const summary =
-  "session, name, peer, mode, state, phase, store, bytes, doneBytes, createdAtMs, updatedAtMs, attempt, settled, acknowledged";
+  "session, name, peer, mode, state, phase, store, bytes, doneBytes, createdAtMs, updatedAtMs, endedAtMs, attempt, settled, acknowledged";
 
-/** Sessions of one peer on one side, newest first, at most `most`. */
+/** Sessions of one peer on one side, at most `most`: those that have not ended first, each kind newest first. */
 export function summariesOfPeer(db: Database, side: Side, peer: string, most: number): SessionSummary[] {
   const sql = `SELECT ${summary} FROM sessions WHERE side = $side AND peer = $peer
-    ORDER BY createdAtMs DESC LIMIT $most`;
+    ORDER BY endedAtMs IS NOT NULL, createdAtMs DESC LIMIT $most`;
   return select(db, sql, { side, peer, most });
 }
 

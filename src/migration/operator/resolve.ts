@@ -10,7 +10,7 @@
 import { parseAddressText } from "../../channel/address.ts";
 import { loadIdentity } from "../../channel/identity.ts";
 import { openHome } from "../../home/home.ts";
-import { MigrateError } from "../../protocol/errors.ts";
+import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
 import { Journal, type SessionRecord } from "../journal/journal.ts";
 import type { Decision, SourceAction } from "../ownership/source-machine.ts";
 import { providerOf } from "../providers/providers.ts";
@@ -39,17 +39,21 @@ export interface ResolveOptions {
 }
 
 /**
- * Settles the session, and returns its row as the journal has it then. Throws MigrateError: "usage" if the
- * session is unknown, "in-doubt" if it is still open, "policy" if the decision would contradict what is
+ * Settles the session, and returns its row as the journal has it then. Throws MigrateError: "unknown-session",
+ * "usage" if several begin so, "in-doubt" if it is still open, "policy" if the decision would contradict what is
  * known.
  */
 export async function resolveSession(options: ResolveOptions, observe: Observer): Promise<SessionRow> {
   const home = openHome(options.home);
   const journal = Journal.open(home);
   try {
-    const { session, side } = findSession(journal, options.session);
-    if (side === "source") await resolveSource(session, { home, journal, options, observe });
-    else await decideAtDestination(session, options.decision ?? "ask", options.proof, { home, journal });
+    const { session, side, name: vm } = findSession(journal, options.session);
+    try {
+      if (side === "source") await resolveSource(session, { home, journal, options, observe });
+      else await decideAtDestination(session, options.decision ?? "ask", options.proof, { home, journal });
+    } catch (thrown) {
+      throw asMigrateError(thrown).within({ session, vm });
+    }
     return sessionRow(journal.find(session)!);
   } finally {
     journal.close();
@@ -60,7 +64,7 @@ function findSession(journal: Journal, prefix: string): SessionRecord {
   const found = journal.findByPrefix(prefix.toLowerCase());
   if (found.length === 1) return found[0]!;
   throw new MigrateError(
-    "usage",
+    found.length === 0 ? "unknown-session" : "usage",
     found.length === 0 ? `no session begins with ${prefix}` : `${found.length} sessions begin with ${prefix}`,
     { hint: "migrate status and migrate history list them" },
   );

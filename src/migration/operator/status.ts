@@ -55,8 +55,17 @@ export interface RemoteStatusOptions {
   passphrase: () => Promise<string>;
 }
 
-/** Returns the sessions that a destination has with this host, newest first. Throws as `openSourceLink`. */
+/** Returns the sessions that a destination has with this host and that have not ended, newest first. Throws as `openSourceLink`. */
 export async function remoteStatus(options: RemoteStatusOptions): Promise<SessionRow[]> {
+  return (await remoteSessions(options)).filter((row) => row.endedAtMs === undefined);
+}
+
+/** As `remoteStatus`, of those that have ended; a destination tells of at most `limits.sessionRows` in all. */
+export async function remoteHistory(options: RemoteStatusOptions): Promise<SessionRow[]> {
+  return (await remoteSessions(options)).filter((row) => row.endedAtMs !== undefined);
+}
+
+async function remoteSessions(options: RemoteStatusOptions): Promise<SessionRow[]> {
   const home = openHome(options.home);
   const identity = options.insecure ? null : await loadIdentity(home, { passphrase: options.passphrase });
   const { link, peer } = await openSourceLink({ home, address: options.address, identity });
@@ -96,7 +105,11 @@ export function sessionRow(record: SessionRecord): SessionRow {
 function remoteRow(row: RemoteSession, peer: string, address: string): SessionRow {
   const state = row.state === "unknown" ? "none" : row.state;
   const owner = ownerOf({ side: "destination", record: state, mode: row.mode, witness: nothingThere });
-  return { ...row, side: "destination", peer, address, owner };
+  // An older destination does not say when a session has ended, but in these two states it has.
+  const isOver = state === "closed" || state === "cancelled";
+  const { endedAtMs = isOver ? row.updatedAtMs : undefined, ...rest } = row;
+  const over = endedAtMs === undefined ? {} : { endedAtMs };
+  return { ...rest, ...over, side: "destination", peer, address, owner };
 }
 
 /**

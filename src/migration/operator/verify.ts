@@ -27,11 +27,12 @@ export type VerifyProgress = (doneBytes: number, bytes: number) => void;
 
 /**
  * Reads every file of the VM in `folder`, and compares it with the digests in its vm.json. Throws
- * MigrateError "vm-invalid" if there is no vm.json or it contains no digests.
+ * MigrateError "vm-invalid" if there is no vm.json or it contains no digests, as that of a VM which came while it ran.
  */
 export async function verifyVm(folder: string, progress: VerifyProgress): Promise<Verification> {
   const manifest = readManifest(join(folder, "vm.json"));
   const { digest } = manifest;
+  if (digest === undefined && manifest.ownership !== undefined) throw neverStill(manifest.name);
   if (digest === undefined || manifest.files.some((file) => file.digest === undefined)) {
     throw new MigrateError("vm-invalid", `${folder}/vm.json carries no digests`, {
       hint: "a VM gets them when it arrives at a destination",
@@ -68,6 +69,14 @@ export async function verifyVm(folder: string, progress: VerifyProgress): Promis
     files,
     digest: found,
   };
+}
+
+/** What arrives as files has digests: this one came while it ran. */
+function neverStill(name: string): MigrateError {
+  const said = `${name} arrived while it ran, and its disks have changed since: there is nothing to compare them with`;
+  return new MigrateError("vm-invalid", said, {
+    hint: "Both sides checked its RAM and its disks as they were sent. It has digests once it is moved or copied while it is switched off.",
+  });
 }
 
 function sizeOf(path: string): number | null {

@@ -98,8 +98,17 @@ export type MigrationEvent =
       attempt: number;
       retryInMs: number;
     }
-  | { event: "warning"; message: string }
-  | { event: "notice"; message: string }
+  | {
+      /** Destination only: nothing of the session is on its way any more. */
+      event: "stopped";
+      session: string;
+      name: string;
+      /** Given up for good, or waiting for the source to come back. */
+      why: "cancelled" | "link-lost";
+    }
+  /** With the session that it is about and the name of its VM, where they are known. */
+  | { event: "warning"; message: string; session?: string; name?: string }
+  | { event: "notice"; message: string; session?: string; name?: string }
   | {
       event: "done";
       session: string;
@@ -126,6 +135,8 @@ export type MigrationEvent =
       proven?: string;
       /** Source only: what of the VM did not move, as the person allowed. */
       leftBehind?: string[];
+      /** Destination only: where the VM lies. */
+      folder?: string;
       owner: Side;
       /**
        * Only for a VM that ran: from its stop at the source until the destination answered that it runs, on
@@ -147,7 +158,9 @@ export type MigrationEvent =
       phase: string;
       message: string;
       hint?: string;
+      /** The session that it is about and the name of its VM, where they are known. */
       session?: string;
+      name?: string;
     };
 
 export type Observer = (event: MigrationEvent) => void;

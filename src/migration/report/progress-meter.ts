@@ -19,6 +19,7 @@ export class ProgressMeter {
   #savedBytes = 0;
   readonly #startedAtMs = performance.now();
   #streamBytes = 0;
+  #paused = false;
   readonly #session: { session: string; name: string; bytes: number };
   readonly #observe: Observer;
   readonly #journal: Journal;
@@ -68,6 +69,7 @@ export class ProgressMeter {
       ...(atMost === undefined ? {} : { atMost }),
     }));
     this.#counted = [...doneBytes];
+    this.#paused = false;
     this.#savedBytes = 0;
   }
 
@@ -112,15 +114,18 @@ export class ProgressMeter {
     this.wireBytes += bytes;
   }
 
+  /** The attempt is over; what streams still bring is told once the next one begins. */
   pause(): void {
     this.#tell(true);
     this.#note();
+    this.#paused = true;
   }
 
   /**
    * Everything is at the destination: zero pages and holes, for which no chunk is sent, count as done now.
    */
   finish(): void {
+    this.#paused = false;
     for (const file of this.#files) file.doneBytes = file.bytes;
     this.#tell(true);
     this.#note();
@@ -128,7 +133,7 @@ export class ProgressMeter {
 
   #tell(now: boolean): void {
     const nowMs = performance.now();
-    if (!now && nowMs - this.#observedAtMs < observeEveryMs) return;
+    if (this.#paused || (!now && nowMs - this.#observedAtMs < observeEveryMs)) return;
     this.#observedAtMs = nowMs;
     const { session, name, bytes } = this.#session;
     const doneBytes = this.#doneBytes();

@@ -1,4 +1,5 @@
 /** The last event of a session, the same on both sides. */
+import { join } from "node:path";
 import type { ReadBack } from "../../protocol/offer.ts";
 import type { SessionRecord } from "../journal/journal.ts";
 import type { MigrationEvent } from "./events.ts";
@@ -42,6 +43,7 @@ export function reportOf(
     ...(figures.readBack === undefined ? {} : { readBack: figures.readBack }),
     ...(figures.proven === undefined ? {} : { proven: figures.proven }),
     ...(figures.leftBehind?.length ? { leftBehind: [...figures.leftBehind] } : {}),
+    ...(record.store === null ? {} : { folder: join(record.store, record.name) }),
     owner: record.mode === "move" ? "destination" : "source",
     after: record.mode === "copy" ? "copy" : record.after,
   };

@@ -22,6 +22,8 @@ export interface LocalOptions extends Omit<SourceStepsOptions, "session" | "depa
    */
   identity: () => Promise<Identity | null>;
   timing?: HeartbeatTiming | undefined;
+  /** The destination itself has given the session up: nothing is missed if it cannot be told so. */
+  givenUpThere?: boolean | undefined;
 }
 
 /**
@@ -90,6 +92,7 @@ async function tellDestination(record: SessionRecord, options: LocalOptions): Pr
       timing,
     });
   } catch (thrown) {
+    if (options.givenUpThere === true) return;
     observe({
       event: "warning",
       message: `the destination could not be told that the move of ${name} was given up (${asMigrateError(thrown).message}); it gives it up by itself, or hears of it the next time`,

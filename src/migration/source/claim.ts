@@ -4,7 +4,7 @@
  * files, since a journal may be lost or older than they are.
  */
 import { randomBytes } from "node:crypto";
-import { MigrateError } from "../../protocol/errors.ts";
+import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
 import { releaseMark } from "../../vm/folder/release-mark.ts";
 import type { Journal, SessionRecord } from "../journal/journal.ts";
 import { newReleaseCode } from "../journal/release-code.ts";
@@ -77,7 +77,7 @@ export async function claimSession(
     return begin(candidate, opened, options, local);
   } catch (thrown) {
     opened?.close();
-    throw thrown;
+    throw asMigrateError(thrown).within({ vm: opened?.facts.name });
   }
 }
 
@@ -116,7 +116,7 @@ async function claimOpened(
       await applyUnlessReleased(record, "superseded", local);
     } catch (thrown) {
       release();
-      throw thrown;
+      throw asMigrateError(thrown).within({ session: found.session, vm: found.name });
     }
     release();
   }
@@ -201,6 +201,8 @@ function isMovedAway({ mode, state }: SessionRecord): boolean {
 function movedAway({ name, address, session }: SessionRecord): MigrateError {
   return new MigrateError("not-owner", `${name} was moved to ${address} and is owned there`, {
     side: "source",
+    session,
+    vm: name,
     hint: `see \`migrate history\`; session ${session.slice(0, 12)}`,
   });
 }
@@ -253,13 +255,21 @@ function releasedElsewhere(record: SessionRecord): MigrateError {
   return new MigrateError(
     "in-doubt",
     `${record.name} was released to ${record.address}, which has not said yet that it owns it`,
-    { side: "source", phase: "handover", hint: `migrate resolve ${record.session.slice(0, 12)} asks there` },
+    {
+      side: "source",
+      phase: "handover",
+      session: record.session,
+      vm: record.name,
+      hint: `migrate resolve ${record.session.slice(0, 12)} asks there`,
+    },
   );
 }
 
 function busyElsewhere(record: SessionRecord): MigrateError {
   return new MigrateError("vm-busy", `${record.name} was being sent by another process until just now`, {
     side: "source",
+    session: record.session,
+    vm: record.name,
     hint: `migrate status shows session ${record.session.slice(0, 12)}; then run the command again`,
   });
 }

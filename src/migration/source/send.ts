@@ -5,7 +5,7 @@ import { loadIdentity } from "../../channel/identity.ts";
 import { parseTicket, type Ticket } from "../../channel/ticket.ts";
 import { openHome } from "../../home/home.ts";
 import { requireOpenFiles } from "../../platform/process-limits.ts";
-import { MigrateError } from "../../protocol/errors.ts";
+import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
 import type { VerifyKind } from "../../protocol/offer.ts";
 import type { Compression } from "../../transfer/compression/compression.ts";
 import { Journal, type SessionRecord, type WriteHook } from "../journal/journal.ts";
@@ -75,11 +75,18 @@ export async function sendVm(options: SendOptions, observe: Observer): Promise<R
   const local = { home, journal, identity: async () => identity, observe, now: () => Date.now(), timing };
   try {
     const { address, after } = options;
-    const claim = await claimSession(candidate, { address: addressText(address), mode, after }, local);
+    const claim = await claimSession(candidate, { address: addressText(address), mode, after }, local).catch(
+      (thrown: unknown) => {
+        throw asMigrateError(thrown).within({ vm: givenName(options.vm) });
+      },
+    );
     let unguard: (() => Promise<void>) | undefined;
     try {
       unguard = options.guard?.(claim.record.session);
       return await sendClaimed(claim, { ...options, ticket, identity }, local);
+    } catch (thrown) {
+      const { session, name: vm } = claim.record;
+      throw asMigrateError(thrown).within({ session, vm });
     } finally {
       claim.opened?.close();
       claim.release();
@@ -88,6 +95,11 @@ export async function sendVm(options: SendOptions, observe: Observer): Promise<R
   } finally {
     journal.close();
   }
+}
+
+/** The name that the person gave the VM; one that its folder or its QEMU gives it is known once that is opened. */
+function givenName(vm: VmSpec): string | undefined {
+  return "name" in vm ? vm.name : undefined;
 }
 
 type SendingOptions = Omit<SendOptions, "ticket"> & {
@@ -112,8 +124,10 @@ async function sendClaimed(
     // back.
     const record = journal.find(session);
     if (record === null || !providerOf(record).standsStill(record)) throw thrown;
-    await applyLocally(session, { type: "given-up" }, local, departure ?? undefined);
-    throw thrown instanceof MigrateError && thrown.code === "cancelled" ? givenBack(thrown) : thrown;
+    const cancelled = thrown instanceof MigrateError && thrown.code === "cancelled" ? thrown : undefined;
+    const givenUpThere = cancelled?.side === "destination";
+    await applyLocally(session, { type: "given-up" }, { ...local, givenUpThere }, departure ?? undefined);
+    throw cancelled === undefined ? thrown : givenBack(cancelled);
   } finally {
     await departure?.halt();
     departure?.close();
@@ -158,6 +172,6 @@ function givenBack(error: MigrateError): MigrateError {
     side: error.side,
     phase: error.phase,
     cause: error,
-    hint: "the VM goes on here as before",
+    hint: error.hint ?? "the VM goes on here as before; the same command moves it anew",
   });
 }

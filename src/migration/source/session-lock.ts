@@ -17,6 +17,8 @@ export function lockSession(home: string, record: Pick<SessionRecord, "session" 
     closeSync(fd);
     throw new MigrateError("vm-busy", `${record.name} is being sent by another process`, {
       side: "source",
+      session: record.session,
+      vm: record.name,
       hint: `migrate status shows session ${record.session.slice(0, 12)}`,
     });
   }

@@ -9,6 +9,7 @@ import { limits } from "../../protocol/limits.ts";
 import type { Message } from "../../protocol/messages.ts";
 import { releaseHash } from "../journal/release-code.ts";
 import type { SourceAction, SourceEvent } from "../ownership/source-machine.ts";
+import { startedAnew } from "../providers/started-anew.ts";
 import { tellCancelled } from "./cancellation.ts";
 import { refusedOffer } from "./refused-offer.ts";
 import { SourceFiles } from "./source-files.ts";
@@ -48,8 +49,7 @@ export class SourceAttempt {
       await this.#step({ type: "linked" });
       while (this.#steps.state.ended === undefined) await this.#step(this.#eventOf(await link.receive()));
       if (this.#steps.state.ended === "cancelled") {
-        const said = "the migration was cancelled at the destination";
-        throw new MigrateError("cancelled", said, { side: "destination" });
+        throw this.#cancelledThere();
       }
     } catch (thrown) {
       link.fail(thrown);
@@ -99,6 +99,15 @@ export class SourceAttempt {
     return current;
   }
 
+  /** A VM whose transfer begins anew is given up by whoever does not have all of it after a restart. */
+  #cancelledThere(): MigrateError {
+    const { linkedAgain, options, record } = this.#session;
+    const isForgotten = linkedAgain && options.departure?.isResumable === false;
+    if (isForgotten && options.departure?.failure === undefined) return startedAnew(record.name);
+    const said = "the migration was cancelled at the destination";
+    return new MigrateError("cancelled", said, { side: "destination" });
+  }
+
   /**
    * The destination is connected and authenticated: records who it is, and tells it of cancellations that it
    * missed.
@@ -110,6 +119,7 @@ export class SourceAttempt {
     if (paired) observe({ event: "paired", peer });
     if (knownPeer !== peer) session.write("peer", { peer });
     if (session.linked) {
+      session.linkedAgain = true;
       const message = "connected again";
       observe({ event: "link", session: id, name, state: "restored", message, attempt, retryInMs: 0 });
     } else {

@@ -53,6 +53,8 @@ export class SourceSession {
   repeatedBytes = 0;
   /** True once a link has stood in this process. */
   linked = false;
+  /** True from the second link on: the destination may be another process than the one that began to take it in. */
+  linkedAgain = false;
   /** True once the person has asked to stop. */
   interrupted = false;
   /**

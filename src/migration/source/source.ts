@@ -34,8 +34,10 @@ export class Source {
       if (signal.aborted) interrupt();
       return await this.#attempts();
     } catch (thrown) {
+      const { session, name: vm } = this.#session.record;
       this.#session.forgetUnlessLinked();
-      throw asMigrateError(thrown).within({ side: "source", phase: this.#session.meter.currentPhase });
+      const phase = this.#session.meter.currentPhase;
+      throw asMigrateError(thrown).within({ side: "source", phase, session, vm });
     } finally {
       signal.removeEventListener("abort", interrupt);
     }

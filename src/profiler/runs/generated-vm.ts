@@ -13,12 +13,12 @@ const pieceBytes = 1024 * 1024;
 /** Left free for others. */
 const airBytes = 64 * 1024 * 1024;
 
-/** Throws MigrateError "usage" if the folder's file system has not so much room. */
+/** Throws MigrateError "no-room" if the folder's file system has not so much room. */
 export function requireRoom(folder: string, bytes: number): void {
   const free = freeBytes(folder);
   if (bytes + airBytes <= free) return;
   throw new MigrateError(
-    "usage",
+    "no-room",
     `measuring with these sizes takes ${sizeText(bytes + airBytes)} of room, and ${dirname(folder)} has only ${sizeText(free)} free`,
     {
       side: "source",

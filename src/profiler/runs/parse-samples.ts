@@ -9,7 +9,7 @@ export const longestSamplesText = 64 * 1024 * 1024;
 
 /**
  * The samples in the text of `samples.json`. `name` is what the sentences call the file.
- * Throws MigrateError "usage" for text that is empty, too long, cut short or no JSON, for another format, for
+ * Throws MigrateError "file-unusable" for text that is empty, too long, cut short or no JSON, for another format, for
  * another version (a newer one names itself), for a field that is missing or wrong (the first one is named), and
  * for a file without a single sample.
  */
@@ -77,5 +77,5 @@ function isRecord(value: unknown): value is Record<string, unknown> {
 }
 
 function wrong(message: string, hint: string): MigrateError {
-  return new MigrateError("usage", message, { hint });
+  return new MigrateError("file-unusable", message, { hint });
 }

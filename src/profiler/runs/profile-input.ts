@@ -27,7 +27,7 @@ export function roomFor(plan: Plan, destinationHere: boolean): number {
 }
 
 /**
- * Makes the input of a plan in `folder`, ours and empty. Throws MigrateError "usage" if there is no
+ * Makes the input of a plan in `folder`, ours and empty. Throws MigrateError "no-room" if there is no
  * room for it and for what is received, "vm-invalid" if the VM cannot be read, or the signal's reason.
  */
 export async function makeInput(

@@ -37,7 +37,7 @@ export class DoorPool {
   /**
    * Starts `workers` doors on host:port (port 0 takes a free one). `receive` gets every message of a door,
    * with the door's number; `broken` a Worker that died. Throws MigrateError "port-in-use"
-   * if nothing can listen there, "usage" if this process may not have enough files open.
+   * if nothing can listen there, "limit" if this process may not have enough files open.
    */
   static async open(options: {
     host: string;

@@ -234,5 +234,5 @@ function wrong(what: string): MigrateError {
 }
 
 function programGone(): MigrateError {
-  return new MigrateError("qemu-failed", "the program at the end of a stream is gone, and more came for it");
+  return new MigrateError("qemu-failed", "QEMU closed the connection of a stream, and more came for it");
 }

@@ -74,7 +74,7 @@ export class Confinement {
   }
 
   /**
-   * Finds out, by a few trials of some ten milliseconds each, what can be had here. Throws MigrateError "usage" if
+   * Finds out, by a few trials of some ten milliseconds each, what can be had here. Throws MigrateError "policy" if
    * the users that were asked for cannot be had, and as `tried`.
    */
   static async find({ self, users }: ConfinementOptions): Promise<Confinement> {
@@ -90,7 +90,7 @@ export class Confinement {
         return new Confinement(self, range, [], true, whole, range === null ? [ofNoUser(why)] : []);
       }
       if (users !== undefined && users !== "off") {
-        throw new MigrateError("usage", "VMs cannot run as users of their own here", {
+        throw new MigrateError("policy", "VMs cannot run as users of their own here", {
           hint: "Mounting and changing users must be allowed to migrate serve, and the range mapped in its user namespace.",
         });
       }

@@ -1,11 +1,12 @@
 /**
- * The VMs that run on this host under a QEMU with a QMP socket, as their command lines tell it. Read
- * with tolerance, since it only shows: what is not understood is left out.
+ * The VMs that run on this host under QEMU, as their command lines tell it. Read with tolerance, since it only shows:
+ * what is not understood is left out.
  */
 import { readdirSync, readlinkSync } from "node:fs";
 import { basename, resolve } from "node:path";
 import { argumentsOf, type ProcessId, processId } from "../../platform/process-id.ts";
 import { defaultRamBytes, ramBytesOf } from "./definition/machine.ts";
+import { isLibvirts } from "./definition/managed.ts";
 import { isJson, readJsonPairs, readPairs, textOf } from "./definition/option-syntax.ts";
 
 export interface HostVm {
@@ -16,9 +17,11 @@ export interface HostVm {
   ramBytes: number | null;
   /** Paths of its disk images, without firmware; absolute if QEMU's working directory is known. */
   disks: string[];
-  /** Path of its QMP socket, as `disks`. */
-  qmpPath: string;
+  /** Path of its QMP socket, as `disks`; null if it has none that can be called. */
+  qmpPath: string | null;
   hasTpm: boolean;
+  /** libvirt started it, and holds its QMP socket. */
+  isLibvirts: boolean;
 }
 
 /** A QEMU is known by its program's name: sudo or strace may have the same options behind their own. */
@@ -37,14 +40,13 @@ function hostVm(pid: number): HostVm | undefined {
   const argv = argvOf(pid);
   if (process === null || argv === null || !qemuName.test(basename(argv[0] ?? ""))) return undefined;
   const described = describeQemu(argv.slice(1));
-  if (described === undefined) return undefined;
   const folder = workingFolder(pid);
   const absolute = (path: string) => (folder === undefined ? path : resolve(folder, path));
   return {
     process,
     ...described,
     disks: described.disks.map(absolute),
-    qmpPath: absolute(described.qmpPath),
+    qmpPath: described.qmpPath === null ? null : absolute(described.qmpPath),
   };
 }
 
@@ -67,23 +69,19 @@ function workingFolder(pid: number): string | undefined {
 
 type Keys = ReadonlyMap<string, string>;
 
-/**
- * What a QEMU's arguments (without its own name) say of its VM, paths as they stand there; undefined
- * if it listens on no unix socket for QMP.
- */
-export function describeQemu(argv: readonly string[]): Omit<HostVm, "process"> | undefined {
+/** What a QEMU's arguments (without its own name) say of its VM, paths as they stand there. */
+export function describeQemu(argv: readonly string[]): Omit<HostVm, "process"> {
   const options = optionsOf(argv);
   const all = (option: string) => options.get(option) ?? [];
-  const qmpPath = qmpPathOf(all);
-  if (qmpPath === undefined) return undefined;
   const last = (option: string, implied: string) => keysOf(all(option).at(-1) ?? "", implied).get(implied);
   const ram = last("m", "size");
   return {
     name: last("name", "guest") ?? null,
     ramBytes: ram === undefined ? defaultRamBytes : ramBytesOf(ram),
     disks: disksOf(all),
-    qmpPath,
+    qmpPath: qmpPathOf(all) ?? null,
     hasTpm: options.has("tpmdev"),
+    isLibvirts: isLibvirts(argv),
   };
 }
 

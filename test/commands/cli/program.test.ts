@@ -162,7 +162,7 @@ describe("id", () => {
     expect(world.take().stdout).toBe(fingerprint);
     const identity = join(world.folder, "home", "identity.pem");
     expect(readFileSync(identity, "utf8")).not.toContain("BEGIN PRIVATE KEY");
-    expect(await run("id", "--seal", "--passphrase-file", secret)).toBe(2);
+    expect(await run("id", "--seal", "--passphrase-file", secret)).toBe(6);
     writeFileSync(secret, "wrong\n");
     expect(await run("id", "--unseal", "--passphrase-file", secret)).toBe(3);
     writeFileSync(secret, "correct horse\n");
@@ -174,7 +174,7 @@ describe("id", () => {
   test("without a terminal and a file, sealing says what is missing", async () => {
     expect(await run("id", "--seal")).toBe(2);
     expect(world.take().stderr).toContain("--passphrase-file");
-    expect(await run("id", "--unseal")).toBe(2);
+    expect(await run("id", "--unseal")).toBe(6);
     expect(await run("id", "--seal", "--unseal")).toBe(2);
   });
 });
@@ -223,7 +223,7 @@ describe("trust", () => {
       await run("trust", "add", `sha256:${"cd".repeat(32)}`, "rack-2:7600", "--role", "destination"),
     ).toBe(0);
     expect(world.take().stderr).toContain(`rack-2:7600 led to ${fingerprint} before`);
-    expect(await run("trust", "remove", "rack-2:760")).toBe(2);
+    expect(await run("trust", "remove", "rack-2:760")).toBe(3);
     expect(world.take().stderr).toContain("Did you mean rack-2:7600?");
     expect(await run("trust", "add", "sha256:00", "x")).toBe(2);
   });
@@ -255,7 +255,7 @@ describe("doctor", () => {
     const home = join(world.folder, "home");
     mkdirSync(home, { mode: 0o700 });
     writeFileSync(join(home, "identity.pem"), "nonsense", { mode: 0o600 });
-    expect(await run("doctor", "--store", join(home, "identity.pem", "vms"))).toBe(2);
+    expect(await run("doctor", "--store", join(home, "identity.pem", "vms"))).toBe(6);
     const { stdout } = world.take();
     expect(stdout).toMatch(/^problem +identity /m);
     expect(stdout).toMatch(/^problem +store +There is no .*vms, and .*identity.pem cannot be written\n +\S/m);
@@ -266,7 +266,7 @@ describe("doctor", () => {
     mkdirSync(home);
     writeFileSync(join(home, "foreign"), "");
     chmodSync(home, 0o755);
-    expect(await run("doctor", "--json")).toBe(2);
+    expect(await run("doctor", "--json")).toBe(6);
     expect(world.takeEvents().find((check) => check.check === "home")).toMatchObject({ state: "problem" });
   });
 });

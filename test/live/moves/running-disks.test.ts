@@ -138,7 +138,7 @@ describe("a disk that stands on another image", () => {
       side: "source",
       message: expect.stringMatching(/top\.qcow2 is not a whole disk: it has a backing file$/),
       hint: "--mode live flattens it on the way.",
-      exitCode: 2,
+      exitCode: 6,
     });
     await guest.waitForTick(guest.ticks().length + 2);
     expect([at.inStore(), at.processesAtDestination()]).toEqual([[], []]);

@@ -58,7 +58,7 @@ describe("a VM that is not what its command line says", () => {
       code: "vm-invalid",
       side: "source",
       message: `The VM works on ${path}, which its command line does not name`,
-      exitCode: 2,
+      exitCode: 6,
     });
     await expectUntouched(guest);
   });
@@ -113,7 +113,7 @@ test("a VM whose disk another QEMU has as well is refused, the other one named, 
     code: "vm-running",
     side: "source",
     message: `data.raw is open for writing by the VM web2 (qemu-system-x86_64, process ${other.pid})`,
-    exitCode: 2,
+    exitCode: 6,
   });
   await expectUntouched(guest);
   expect(sessionsIn(at.hosts.sourceHome, "source")).toEqual([]);
@@ -130,7 +130,7 @@ describe("a QMP socket", () => {
       code: "vm-invalid",
       message: `The QEMU behind ${guest.qmpPath} does not answer: another program is likely to hold this socket`,
       hint: expect.stringContaining("QEMU serves one program at a time"),
-      exitCode: 2,
+      exitCode: 6,
     });
     await expectUntouched(guest);
     other.close();
@@ -156,7 +156,7 @@ describe("a QMP socket", () => {
       [kept, "Nobody listens on"],
     ] as const) {
       const error = await failureOf(at.send(path));
-      expect(error).toMatchObject({ code: "vm-invalid", side: "source", exitCode: 2 });
+      expect(error).toMatchObject({ code: "vm-invalid", side: "source", exitCode: 6 });
       expect(error.message).toContain(path);
       expect(error.message).toContain(words);
     }

@@ -262,7 +262,7 @@ describe("a VM is not started", () => {
     const elsewhere = at.hosts.source(["start", folder]);
     const { code } = await elsewhere.exit;
     expect(elsewhere.events.at(-1)).toMatchObject({ event: "error", code: "vm-running" });
-    expect(code).toBe(2);
+    expect(code).toBe(6);
   });
 
   test("whose disk is a loop device, or that a program writes to", async () => {

@@ -106,7 +106,7 @@ test("what becomes of each card is told", async () => {
 });
 
 test("a socket that nobody listens on is told apart from a word that names none", async () => {
-  expect(await run(`qmp:${folder}/none`, "--json")).toBe(2);
+  expect(await run(`qmp:${folder}/none`, "--json")).toBe(6);
   expect(world.takeEvents()).toMatchObject([{ event: "error", code: "vm-invalid" }]);
   for (const words of [[folder], ["qmp:"], ["qmp:x", "--net", "bridge:../x"]]) {
     expect(await run(...words, "--json")).toBe(2);

@@ -52,7 +52,7 @@ describe("a file of a VM", () => {
       const other = await otherVm(options);
       expect(refusal()).toMatchObject({
         code: "vm-running",
-        exitCode: 2,
+        exitCode: 6,
         message: expect.stringMatching(
           new RegExp(`by the VM web2 \\(qemu-system-x86_64, process ${other.pid}\\)$`),
         ),

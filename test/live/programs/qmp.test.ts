@@ -168,8 +168,59 @@ test("migrate ls shows what runs, and a VM that runs from the store only once", 
   const child = await startQemu(...more);
   const disks = [join(folder, "web1/disk.img")];
   expect(own()).toEqual([
-    { process: processId(child.pid)!, name: "web1", ramBytes: 2 ** 25, disks, qmpPath: path, hasTpm: false },
+    {
+      process: processId(child.pid)!,
+      name: "web1",
+      ramBytes: 2 ** 25,
+      disks,
+      qmpPath: path,
+      hasTpm: false,
+      isLibvirts: false,
+    },
   ]);
   const running = { name: "web1", state: "running", ramBytes: 2 ** 25, disks, tpm: false, pid: child.pid };
   expect(await list()).toMatchObject([{ event: "vm", ...running, where: `qmp:${path}` }]);
+});
+
+/** The rows of `migrate ls` about this test's folder. */
+async function listed(...words: string[]): Promise<Record<string, unknown>[]> {
+  const migrate = runMigrate(["ls", ...words, "--json"], { home: join(folder, "home") });
+  expect(await migrate.exit).toMatchObject({ code: 0 });
+  const rows = migrate.events as unknown as Record<string, unknown>[];
+  return rows.filter((row) => JSON.stringify(row).includes(folder));
+}
+
+test("migrate ls says of a VM that is paused that it is, and of one whose QEMU is busy that it runs", async () => {
+  await startQemu("-name", "web1", "-S");
+  expect(await listed()).toMatchObject([{ name: "web1", state: "prelaunch", where: `qmp:${path}` }]);
+  const qmp = await connect();
+  await qmp.execute("cont");
+  await qmp.execute("stop");
+  expect(await listed()).toMatchObject([{ name: "web1", state: "running" }]);
+  qmp.close();
+  expect(await listed()).toMatchObject([{ name: "web1", state: "paused" }]);
+});
+
+test("migrate ls shows a VM of the store that libvirt runs as running, and as libvirt's", async () => {
+  mkdirSync(join(folder, "web1"));
+  writeFileSync(join(folder, "web1", "disk.img"), new Uint8Array(1024 * 1024));
+  const files = [{ kind: "disk", file: "disk.img" }];
+  const manifest = { format: "migrate-vm/1", name: "web1", files };
+  writeFileSync(join(folder, "web1", "vm.json"), JSON.stringify(manifest));
+  writeFileSync(join(folder, "master-key.aes"), new Uint8Array(32));
+  const key = `secret,id=masterKey0,format=raw,file=${join(folder, "master-key.aes")}`;
+  const disk = `file=${join(folder, "web1", "disk.img")},format=raw,if=none`;
+  const child = await startQemu("-name", "guest=web1", "-object", key, "-drive", disk);
+  const row = { name: "web1", state: "running", where: null, manager: "libvirt", pid: child.pid };
+  expect(await listed("--store", folder)).toMatchObject([row]);
+  // What would move it is told whose it is, whoever holds its socket.
+  await connect();
+  for (const words of [
+    ["send", `qmp:${path}`, "127.0.0.1:1", "--insecure"],
+    ["explain", `qmp:${path}`],
+  ]) {
+    const migrate = runMigrate([...words, "--json"], { home: join(folder, "home") });
+    expect(await migrate.exit).toMatchObject({ code: 6 });
+    expect(JSON.stringify(migrate.events)).toContain("libvirt runs this VM");
+  }
 });

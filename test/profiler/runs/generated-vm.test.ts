@@ -56,7 +56,7 @@ test("more than the file system has is refused with a sentence", async () => {
   );
   const huge = { ...plan, ramBytes: [2 ** 50] };
   const input = makeInput(huge, { folder, seed: 1, destinationHere: true, signal });
-  await expect(input).rejects.toMatchObject({ code: "usage", exitCode: 2 });
+  await expect(input).rejects.toMatchObject({ code: "no-room", exitCode: 6 });
 });
 
 test("room is counted for what is made and what is received here", () => {

@@ -14,7 +14,7 @@ function refusal(of: string): MigrateError {
   } catch (thrown) {
     expect(thrown).toBeInstanceOf(MigrateError);
     const error = thrown as MigrateError;
-    expect(error.code).toBe("usage");
+    expect(error.code).toBe("file-unusable");
     expect(error.hint).toBeString();
     expect(error.message).toStartWith("old.json ");
     return error;

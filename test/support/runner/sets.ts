@@ -46,7 +46,7 @@ export const waitingFiles: readonly string[] = [
   "test/channel/call.test.ts",
   "test/hostile/strangers/crowds.test.ts",
   "test/live/hostile/hostile-destination.test.ts",
-  "test/live/moves/running-refusals.test.ts",
+  "test/live/refusals/running-refusals.test.ts",
 ];
 
 /**
@@ -124,7 +124,7 @@ export const knownSeconds: Readonly<Record<string, number>> = {
   "test/live/moves/running-doubts.test.ts": 42,
   "test/live/moves/running-images.test.ts": 35,
   "test/live/moves/running-moves.test.ts": 35,
-  "test/live/moves/running-refusals.test.ts": 35,
+  "test/live/refusals/running-refusals.test.ts": 35,
   "test/live/moves/running-restored.test.ts": 11,
   "test/live/moves/shared-move.test.ts": 4,
   "test/live/moves/start-again.test.ts": 40,

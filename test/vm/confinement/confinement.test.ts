@@ -60,7 +60,7 @@ test("users that are asked for and cannot be had are no reason to go on without"
     codeOf(() => {
       throw thrown;
     }),
-  ).toBe("usage");
+  ).toBe("policy");
 });
 
 test("what is only asked something ends with who started it, however that ends", async () => {

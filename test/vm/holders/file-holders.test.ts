@@ -40,7 +40,7 @@ describe("a file of a VM", () => {
     const { pid } = await program(`openSync(path, "r+")`);
     const words = {
       code: "vm-busy",
-      exitCode: 2,
+      exitCode: 6,
       message: expect.stringMatching(new RegExp(`^d.raw is open for writing by .*\\(process ${pid}\\)$`)),
     };
     expect(refusal()).toMatchObject(words);

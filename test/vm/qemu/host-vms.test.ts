@@ -14,6 +14,7 @@ test("what a person types", () => {
     disks: ["/srv/web1.qcow2", "old.img"],
     qmpPath: "/run/web1.qmp",
     hasTpm: false,
+    isLibvirts: false,
   });
 });
 
@@ -42,6 +43,7 @@ test("what a program writes: blockdevs in JSON, a monitor on a chardev, firmware
     disks: ["/srv/a.img", "/srv/b", "/srv/c,d"],
     qmpPath: "/run/db.sock",
     hasTpm: true,
+    isLibvirts: false,
   });
 });
 
@@ -54,7 +56,7 @@ test.each([
   [["-m", "lots"], null],
   [["-m", "9".repeat(40)], null],
 ])("%j is RAM of %d bytes", (words, ramBytes) => {
-  expect(describeQemu([...words, ...qmp])?.ramBytes).toBe(ramBytes);
+  expect(describeQemu([...words, ...qmp]).ramBytes).toBe(ramBytes);
 });
 
 test.each([
@@ -63,7 +65,7 @@ test.each([
   [["-qmp", "tcp:localhost:4444,server=on", "-qmp", "unix:/run/q,server=on"], "/run/q"],
   [["-mon", "c,mode=control", "-chardev", "socket,id=c,path=/run/q,server"], "/run/q"],
 ])("%j is a QMP socket", (words, path) => {
-  expect(describeQemu(words)?.qmpPath).toBe(path);
+  expect(describeQemu(words).qmpPath).toBe(path);
 });
 
 test.each([
@@ -77,10 +79,27 @@ test.each([
   [["-mon", "chardev=c,mode=control", "-chardev", "socket,id=other,path=/run/q,server=on"]],
   [["-mon", "chardev=c,mode=control", "-chardev", "socket,id=c,fd=22,server=on"]],
 ])("%j has none that can be connected to", (words) => {
-  expect(describeQemu(words)).toBeUndefined();
+  expect(describeQemu(words).qmpPath).toBeNull();
 });
 
 test("what nobody can read is left out, and stops nothing", () => {
   const odd = ["-blockdev", "{not json", "-name", ",,,=", "-drive", "", "-chardev", "=", "-m"];
   expect(describeQemu([...odd, ...qmp])).toMatchObject({ disks: [], qmpPath: "/run/web1.qmp" });
+});
+
+test("what libvirt runs is known by the key that it hands to each QEMU", () => {
+  const key = {
+    "qom-type": "secret",
+    id: "masterKey0",
+    format: "raw",
+    file: "/var/lib/q/d-1/master-key.aes",
+  };
+  const keys = "secret,id=masterKey0,format=raw,file=/var/lib/q/d-1/master-key.aes";
+  for (const object of [JSON.stringify(key), keys])
+    expect(describeQemu(["-name", "guest=web1,debug-threads=on", "-object", object])).toMatchObject({
+      name: "web1",
+      qmpPath: null,
+      isLibvirts: true,
+    });
+  expect(describeQemu(["-object", "secret,id=own,file=/srv/master-key.aes"]).isLibvirts).toBe(false);
 });

@@ -19,6 +19,7 @@ import type { Phase } from "../../ownership/phases.ts";
 import type { Observer } from "../../report/events.ts";
 import type { ProgressMeter } from "../../report/progress-meter.ts";
 import type { Departure, Route, StreamedPart } from "../departure.ts";
+import { startedAnew } from "../started-anew.ts";
 import { DepartureProgress } from "./departure-progress.ts";
 import { GuestHold } from "./guest-hold.ts";
 import { imageWarning } from "./image-warning.ts";
@@ -29,7 +30,7 @@ import type { SourceQemuRecord } from "./qemu-records.ts";
 import { RamPace } from "./ram-pace.ts";
 import type { SocketPlace } from "./socket-place.ts";
 import { type StallLimits, StallWatch } from "./stall-watch.ts";
-import { streamFailureMs } from "./stream-failure.ts";
+import { causeOf } from "./stream-failure.ts";
 import { StreamSockets } from "./stream-sockets.ts";
 
 export interface DepartingOptions {
@@ -82,6 +83,8 @@ export class DepartingVm implements Departure {
   readonly #stall: StallWatch;
   readonly #guest: GuestHold;
   #machine: OfferedMachine | undefined;
+  /** What ends the link that carries the move now. */
+  #linkEnd = Promise.withResolvers<MigrateError>();
   readonly #halted = Promise.withResolvers<never>();
 
   constructor(vm: RunningVm, options: DepartingOptions) {
@@ -91,9 +94,9 @@ export class DepartingVm implements Departure {
     this.#guest = new GuestHold(vm, options.kept);
     this.#stall = new StallWatch(options.stallLimits);
     this.#halted.promise.catch(() => {});
-    this.#mirrors = options.machine.disks.map(({ image }, n) => {
+    this.#mirrors = options.machine.disks.map(({ name, image }, n) => {
       const keepsRoom = image?.preallocation !== undefined;
-      return new DiskMirror(vm.qmp, n, { node: vm.disks[n]!.node, keepsRoom });
+      return new DiskMirror(vm.qmp, n, { name, node: vm.disks[n]!.node, keepsRoom });
     });
     this.#progress = new DepartureProgress(vm, this.#ram, this.#mirrors);
     const { bandwidthBytesPerSec } = options;
@@ -195,18 +198,17 @@ export class DepartingVm implements Departure {
     link.send("start", {});
     const { body } = await link.expect("started");
     if (this.#instance !== undefined && this.#instance !== body.instance) {
-      throw this.#fail(
-        new MigrateError("qemu-failed", "the destination's QEMU is another one than the VM was sent to", {
-          side: "destination",
-        }),
-      );
+      throw this.#fail(startedAnew(meter.session.name));
     }
     this.#instance = body.instance;
     const warning = this.#sending === undefined ? imageWarning(this.machine, body) : null;
     if (warning !== null) observe({ event: "warning", message: warning });
     const lost = Promise.withResolvers<never>();
     lost.promise.catch(() => {});
+    const linkEnd = Promise.withResolvers<MigrateError>();
+    this.#linkEnd = linkEnd;
     link.onClosed((error) => {
+      linkEnd.resolve(error);
       this.#gate.close();
       lost.reject(error);
     });
@@ -236,18 +238,15 @@ export class DepartingVm implements Departure {
     try {
       return await this.#steps(route, meter, observe);
     } catch (thrown) {
-      throw this.#fail(qmpFailure(await this.#causeOf(thrown), "source"));
+      throw this.#fail(this.#failure ?? (await this.#causeOf(thrown, meter.session.name)));
     } finally {
       clearInterval(this.#ticker);
     }
   }
 
-  /** The failure of a stream if one is behind what QEMU makes of it (stream-failure.ts), else `thrown`. */
-  async #causeOf(thrown: unknown): Promise<unknown> {
-    const isQemus = qmpFailure(thrown, "source").code === "qemu-failed";
-    if (this.#sockets === undefined || this.#failure !== undefined || !isQemus) return thrown;
-    const streamFailed = this.#sockets.failed.catch((failure: unknown) => failure);
-    return await Promise.race([streamFailed, Bun.sleep(streamFailureMs).then(() => thrown)]);
+  #causeOf(thrown: unknown, name: string): Promise<MigrateError> {
+    const qemu = this.#vm.qmp.closed;
+    return causeOf(thrown, { name, streams: this.#sockets?.failed, link: this.#linkEnd.promise, qemu });
   }
 
   async #steps(route: StreamRoute, meter: ProgressMeter, observe: Observer): Promise<StreamResult[]> {

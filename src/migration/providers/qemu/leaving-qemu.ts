@@ -7,9 +7,9 @@ import { MigrateError } from "../../../protocol/errors.ts";
 import { manifestName } from "../../../protocol/names.ts";
 import { isSameFile } from "../../../vm/folder/file-identity.ts";
 import { readManifest } from "../../../vm/folder/manifest.ts";
+import { callVm } from "../../../vm/qemu/call-vm.ts";
 import { commonGround } from "../../../vm/qemu/common-ground.ts";
 import { HeldFiles } from "../../../vm/qemu/held-files.ts";
-import { Qmp } from "../../../vm/qemu/qmp/qmp.ts";
 import { lookFailure } from "../../../vm/qemu/refusals.ts";
 import type { RunningVm } from "../../../vm/qemu/running-vm.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
@@ -66,7 +66,7 @@ export function qemuCandidate(spec: QemuSpec, sending: QemuSending): Candidate {
     isIt: (record) => sourceQemuRecord(record)?.qmpPath === qmpPath,
     wasMovedBy: (record) => isGone && sourceQemuRecord(record)?.qmpPath === qmpPath,
     async open() {
-      const qmp = await Qmp.connect(qmpPath).catch((thrown: unknown) => {
+      const qmp = await callVm(qmpPath).catch((thrown: unknown) => {
         isGone = isNobodyThere(thrown);
         throw thrown;
       });

@@ -9,6 +9,7 @@ import { deviceOptions, silenceSound } from "./devices.ts";
 import { addBareNodes, diskOptions } from "./disks.ts";
 import { Draft, type OptionReader } from "./draft.ts";
 import { machineOf, machineOptions, machineSwitches, ramOf } from "./machine.ts";
+import { requireUnmanaged } from "./managed.ts";
 import { type DefinitionFile, hasTpm, type Part, type QemuDefinition } from "./model.ts";
 import { networkOptions } from "./network.ts";
 import { refused, shown } from "./option-syntax.ts";
@@ -65,9 +66,14 @@ export function explainDefinition(argv: readonly string[]): Explanation {
   const { definition, refusals, notes } = readDefinition(argv);
   return {
     definition,
-    refused: refusals.map(({ message, hint }) => (hint === undefined ? message : `${message}. ${hint}`)),
+    // Five disks of a kind are refused for one reason.
+    refused: [...new Set(refusals.map(sentenceOf))],
     notes: [...notes],
   };
+}
+
+function sentenceOf({ message, hint }: MigrateError): string {
+  return hint === undefined ? message : `${message}. ${hint}`;
 }
 
 /**
@@ -91,6 +97,7 @@ export function readDefinition(argv: readonly string[]): {
     }
   };
   attempt(() => checkLimits(argv));
+  if (refusals.length === 0) attempt(() => requireUnmanaged(argv));
   const program = refusals.length > 0 ? undefined : attempt(() => programOf(argv[0] ?? ""));
   if (program === undefined) return { definition: null, refusals, notes: [] };
   for (const [option, value, read] of optionsOf(argv)) attempt(() => read(draft, value, option));

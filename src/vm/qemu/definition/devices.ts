@@ -12,6 +12,7 @@ import {
 import type { Draft, OptionReader } from "./draft.ts";
 import type { Pair, Part } from "./model.ts";
 import { refused, shown, writePairs } from "./option-syntax.ts";
+import { noFloppy } from "./other-options.ts";
 import { patterns, Settings } from "./settings.ts";
 
 const { id, word } = patterns;
@@ -28,7 +29,10 @@ const readDevice: OptionReader = (draft, value, option) => {
   const driver = settings.need("driver", word);
   if (Object.hasOwn(unmigratable, driver)) throw cannotMigrate(`${option} ${driver}`, unmigratable[driver]!);
   if (!drivers.has(driver))
-    throw refused(`${option} ${shown(driver)}`, "it is not among the devices that a VM may bring along");
+    throw refused(
+      `${option} ${shown(driver)}`,
+      driver === "floppy" ? noFloppy : "it is not among the devices that a VM may bring along",
+    );
   // A card whose ROM was taken away has none at the destination either; any other name is refused.
   const romless = settings.take("romfile", /^$/) !== undefined;
   const own = settings.take("id", id);
@@ -88,7 +92,7 @@ function globalOf(value: string, option: string): [driver: string, property: str
 /** Why some objects are refused, for the sentence that a person reads. */
 const refusedObjects: Readonly<Record<string, string>> = {
   "memory-backend-file": "its memory is a file of the host",
-  secret: "it is a secret of the source",
+  secret: "a secret does not leave its host. Start the VM without it, and without what it opens",
 };
 
 const readObject: OptionReader = (draft, value, option) => {

@@ -3,6 +3,7 @@ import { visiblePattern } from "../../../protocol/printable.ts";
 import type { Draft, OptionReader, ProtocolNode } from "./draft.ts";
 import type { DefinitionFile, Pair } from "./model.ts";
 import { asText, refused, shown, valueIn } from "./option-syntax.ts";
+import { noFloppy } from "./other-options.ts";
 import { type KeyRules, patterns, Settings, type ValueRule } from "./settings.ts";
 
 const { whole, number, flag, id, node, word } = patterns;
@@ -54,6 +55,7 @@ function addDrive(draft: Draft, settings: Settings): void {
   const readOnly = settings.flag("readonly") ?? settings.flag("read-only");
   settings.take("backing", /^$/);
   dropLocking(draft, settings, "file.locking");
+  if (settings.is("if", "floppy")) throw refused(`${option} if=floppy`, noFloppy);
   const pairs = settings.keptBy(driveRule);
   settings.end();
   const drive = valueIn(pairs, "id");
@@ -132,9 +134,17 @@ function nodePairs(settings: Settings, rules: KeyRules): Pair[] {
 const readBlockdev: OptionReader = (draft, value, option) => {
   const settings = Settings.read(option, value, { implied: "driver", json: true });
   const driver = settings.need("driver", word);
+  const name = settings.take("node-name", node);
+  // What stands on a node that is refused is not refused for that a second time.
+  const stands = ["file", "backing"].some((key) =>
+    draft.refusedNodes.some((other) => settings.is(key, other)),
+  );
+  if (name !== undefined && (stands || (driver !== "file" && !formats.test(driver))))
+    draft.refusedNodes.push(name);
+  if (stands) return;
   if (driver !== "file" && !formats.test(driver))
     throw refused(`${option} ${shown(driver)}`, "only raw and qcow2 in plain files can be moved");
-  const name = settings.need("node-name", node);
+  if (name === undefined) throw refused(option, "it has no node-name");
   if (driver === "file") {
     const protocol = readProtocol(draft, settings);
     draft.define("drive", name, option);

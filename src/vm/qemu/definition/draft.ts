@@ -45,6 +45,8 @@ export class Draft {
   readonly files: DefinitionFile[] = [];
   readonly notes: string[] = [];
   readonly protocols = new Map<string, ProtocolNode>();
+  /** Names of nodes that are refused: the command line is, whatever else it holds. */
+  readonly refusedNodes: string[] = [];
   readonly chardevs = new Map<string, ChardevPart>();
   /** Where the sockets of character devices are at the source. */
   readonly chardevPaths = new Map<string, string>();

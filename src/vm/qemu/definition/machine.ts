@@ -2,7 +2,7 @@
 import { checkVmName } from "../../../protocol/names.ts";
 import type { Draft, OptionReader } from "./draft.ts";
 import type { CpuModel, QemuDefinition, TextPair, VmModel } from "./model.ts";
-import { asText, refused, valueIn } from "./option-syntax.ts";
+import { asText, refused, shown, valueIn } from "./option-syntax.ts";
 import { keysOfPlain, plainRules } from "./plain-rules.ts";
 import { type KeyRules, patterns, Settings } from "./settings.ts";
 
@@ -217,6 +217,16 @@ export const machineSwitches: Readonly<Record<string, OptionReader>> = {
   "-no-hpet": (draft) => void draft.machine.set("hpet", "off"),
 };
 
+/** A distribution's own PC ("pc-i440fx-8.1+pve0") is no board that others lack: it has a name that they do not know. */
+function whyNotType(system: QemuDefinition["system"], type: string): string {
+  if (type === "") return "there is none";
+  if (system === "aarch64") return `"${shown(type)}" is not among the boards that can be moved; "virt" is`;
+  const plain = /^(?:pc|q35|pc-(?:i440fx|q35)-\d+\.\d+)(?=[^\w.-])/.exec(type)?.[0];
+  return plain === undefined
+    ? `"${shown(type)}" is not among the boards that can be moved; pc, q35 and microvm are`
+    : `only this host's make of QEMU has "${shown(type)}". Start the VM with "${plain}", which others have as well`;
+}
+
 type MachineModel = Pick<QemuDefinition, "machine" | "machinePairs" | "accel" | "accelPairs"> & {
   cpu: CpuModel | null;
 };
@@ -228,8 +238,7 @@ type MachineModel = Pick<QemuDefinition, "machine" | "machinePairs" | "accel" | 
  */
 export function machineOf(draft: Draft, system: QemuDefinition["system"], byKvm: boolean): MachineModel {
   const { type = system === "x86_64" ? "pc" : "", ...settings } = Object.fromEntries(draft.machine);
-  if (!machineTypes[system].test(type))
-    throw refused("-machine type", `only PCs and Arm's "virt" can be moved to a host of another make`);
+  if (!machineTypes[system].test(type)) throw refused("-machine type", whyNotType(system, type));
   const [first = { name: byKvm ? "kvm" : "tcg", pairs: [] }] = draft.accelerators;
   if (first.name !== "kvm" && first.name !== "tcg")
     throw refused("-machine accel", "only kvm and tcg can be moved");

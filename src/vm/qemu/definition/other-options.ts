@@ -59,12 +59,18 @@ const hostFile = "it names a file of the host";
 const sourceProcess = "it changes the process or the user that QEMU runs as";
 const debugging = "a VM that is being debugged cannot be moved";
 
+/** Also of a drive that is one. */
+export const noFloppy =
+  "a floppy disk is not moved. Start the VM without it: a CD (-cdrom) brings files along as well";
+
 /** Why options that a person may well have used cannot travel. */
 const refusals: Readonly<Record<string, string>> = {
   "-virtfs": hostFolder,
   "-fsdev": hostFolder,
-  "-fda": "a floppy disk cannot be moved",
-  "-fdb": "a floppy disk cannot be moved",
+  "-fda": noFloppy,
+  "-fdb": noFloppy,
+  "-id":
+    "QEMU itself does not know it, Proxmox VE's does. Shut the VM down (qm shutdown), and send its disks as files: --disk",
   "-sd": "an SD card cannot be moved",
   "-mtdblock": "flash memory is moved as a -drive with if=pflash alone",
   "-pflash": "its format is not said; write it as -drive if=pflash,format=raw,file=…",

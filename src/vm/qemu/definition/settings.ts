@@ -71,6 +71,11 @@ export class Settings {
     return this.#pairs.some((pair) => pair.key === key);
   }
 
+  /** Whether a key has that value; it stays where it is. */
+  is(key: string, value: string): boolean {
+    return this.#pairs.some((pair) => pair.key === key && textOf(pair.value) === value);
+  }
+
   /** Takes a key out; undefined if it is not there. @throws MigrateError "policy" if its value does not fit. */
   take(key: string, rule: ValueRule): string | undefined {
     const at = this.#pairs.findIndex((pair) => pair.key === key);

@@ -25,6 +25,7 @@ const endTimeoutMs = 60_000;
 export class DiskMirror {
   readonly number: number;
   readonly #qmp: Qmp;
+  readonly #name: string;
   readonly #node: string;
   readonly #keepsRoom: boolean;
   readonly #target: string;
@@ -36,13 +37,21 @@ export class DiskMirror {
   #ending = false;
   #unlisten: (() => void) | undefined;
 
+  /** True once the job has told that it could not read or write, and which of the two. */
+  #troubleWith: "read" | "write" | undefined;
+
   /**
-   * Takes the disk's number among those of the offer, and the name of its uppermost node. `keepsRoom` is true if the
+   * Takes the disk's number among those of the offer, its file's name there and the name of its uppermost node. `keepsRoom` is true if the
    * destination's image has its room beforehand, of which zeros are to take none away.
    */
-  constructor(qmp: Qmp, number: number, { node, keepsRoom }: { node: string; keepsRoom: boolean }) {
+  constructor(
+    qmp: Qmp,
+    number: number,
+    { name, node, keepsRoom }: { name: string; node: string; keepsRoom: boolean },
+  ) {
     this.#qmp = qmp;
     this.number = number;
+    this.#name = name;
     this.#node = node;
     this.#keepsRoom = keepsRoom;
     this.#target = `${mirrorNodePrefix}${number}`;
@@ -119,6 +128,7 @@ export class DiskMirror {
 
   #onEvent(event: string, data: Record<string, unknown>): void {
     if (event === "BLOCK_JOB_READY") this.#ready.resolve();
+    else if (event === "BLOCK_JOB_ERROR") this.#troubleWith = data.operation === "read" ? "read" : "write";
     else if (event === "BLOCK_JOB_COMPLETED" || event === "BLOCK_JOB_CANCELLED") {
       if (typeof data.error === "string") this.#fail(data.error);
       else if (this.#ending) this.#over();
@@ -135,13 +145,31 @@ export class DiskMirror {
   #fail(why: string): void {
     if (this.#isOver) return;
     this.#isOver = true;
-    const error = new MigrateError("qemu-failed", "the mirror of a disk broke off", {
-      side: "source",
-      hint: `QEMU says: ${why}`,
-    });
+    const error = brokenOff(this.#name, why, this.#troubleWith);
     this.#ready.reject(error);
     this.#ended.reject(error);
   }
+}
+
+/** What QEMU makes of ENOSPC, of EDQUOT and of EFBIG (nbd/server.c, system_errno_to_nbd_errno). */
+const noRoomText = "No space left on device";
+
+/** The mirror reads from the disk here, and writes to the destination's. */
+function brokenOff(disk: string, why: string, troubleWith: "read" | "write" | undefined): MigrateError {
+  const hint = `QEMU says: ${why}`;
+  if (troubleWith === "read")
+    return new MigrateError("qemu-failed", `${disk} could not be read`, { side: "source", hint });
+  if (why === noRoomText)
+    return new MigrateError("no-room", `no room is left for ${disk} on the destination's disk`, {
+      side: "destination",
+      hint: "free some there, and run the same command again; the VM goes on here as before",
+    });
+  if (troubleWith === "write")
+    return new MigrateError("qemu-failed", `${disk} could not be written at the destination`, {
+      side: "destination",
+      hint,
+    });
+  return new MigrateError("qemu-failed", `the mirror of ${disk} broke off`, { side: "source", hint });
 }
 
 async function withTimeout(promise: Promise<void>, timeoutMs: number): Promise<void> {

@@ -52,6 +52,55 @@ test("block nodes in JSON keep their names, and what is read-only is no disk", (
   ]);
 });
 
+describe("what is refused comes with a way out", () => {
+  const refusals = (...words: string[]) => explainDefinition(["qemu-system-x86_64", ...words]).refused;
+
+  test("a VM that libvirt runs is called one, and nothing else is said of it", () => {
+    const key = "secret,id=masterKey0,format=raw,file=/var/lib/libvirt/qemu/domain-1-web1/master-key.aes";
+    const [only, ...more] = refusals("-object", key, "-device", "vfio-pci", "-fda", "a.img");
+    expect(only).toStartWith("libvirt runs this VM, and what libvirt runs is not moved behind its back. ");
+    expect(only).toContain("virsh save NAME FILE");
+    expect(more).toEqual([]);
+  });
+
+  test.each([
+    [["-fda", "a.img"], "-fda is refused: a floppy disk is not moved. Start the VM without it"],
+    [["-drive", "if=floppy,file=a.img"], "-drive if=floppy is refused: a floppy disk is not moved."],
+    [["-device", "floppy,drive=d"], "-device floppy is refused: a floppy disk is not moved."],
+    [["-id", "100"], "-id is refused: QEMU itself does not know it, Proxmox VE's does. Shut the VM down"],
+    [
+      ["-object", "secret,id=own,data=x"],
+      "-object secret is refused: a secret does not leave its host. Start",
+    ],
+    [
+      ["-machine", "pc-i440fx-8.1+pve0"],
+      '-machine type is refused: only this host\'s make of QEMU has "pc-i440fx-8.1+pve0". Start the VM with "pc-i440fx-8.1"',
+    ],
+    [
+      ["-machine", "isapc"],
+      '-machine type is refused: "isapc" is not among the boards that can be moved; pc,',
+    ],
+  ])("%j", (words, sentence) => {
+    const [only, ...more] = refusals(...words);
+    expect(only).toStartWith(sentence);
+    expect(more).toEqual([]);
+  });
+
+  test("disks that are refused are for one reason, and what stands on them is not for another", () => {
+    const disk = (n: number) => [
+      ...[
+        "-blockdev",
+        JSON.stringify({ driver: "host_device", filename: `/dev/sd${n}`, "node-name": `s${n}` }),
+      ],
+      ...["-blockdev", JSON.stringify({ driver: "raw", file: `s${n}`, "node-name": `f${n}` })],
+      ...["-blockdev", JSON.stringify({ driver: "qcow2", file: `f${n}`, "node-name": `q${n}` })],
+    ];
+    expect(refusals(...disk(1), ...disk(2))).toEqual([
+      "-blockdev host_device is refused: only raw and qcow2 in plain files can be moved",
+    ]);
+  });
+});
+
 describe("the accelerator", () => {
   test.each([
     ["qemu-system-x86_64", [], "tcg"],

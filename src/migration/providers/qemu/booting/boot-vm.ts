@@ -139,13 +139,16 @@ function lockRun(run: RunFolder, name: string): () => void {
   });
 }
 
+type ReachableVm = HostVm & { qmpPath: string };
+
 /**
  * Ends what an earlier start that was killed left behind: a QEMU that was never told to run, an swtpm without one.
  * Returns the VM if it is there; null if there is nothing any more.
  */
-async function endLeftOver(run: RunFolder, folder: string, name: string): Promise<HostVm | null> {
+async function endLeftOver(run: RunFolder, folder: string, name: string): Promise<ReachableVm | null> {
   await entered(run);
-  const ours = hostVms().filter(({ qmpPath }) => dirname(qmpPath) === run.path);
+  const isOurs = (vm: HostVm): vm is ReachableVm => vm.qmpPath !== null && dirname(vm.qmpPath) === run.path;
+  const ours = hostVms().filter(isOurs);
   for (const vm of ours) {
     const status = await statusOf(vm, run);
     if (status === null) continue;
@@ -196,7 +199,7 @@ function refuseOthers(folder: string): void {
   const other = hostVms().find((vm) => runsFrom(vm, folder));
   if (other === undefined) return;
   throw new MigrateError("vm-running", `the VM runs already: process ${other.process.pid} has its disks`, {
-    hint: `its QMP socket is ${other.qmpPath}`,
+    hint: other.qmpPath === null ? "end it, and start the VM again" : `its QMP socket is ${other.qmpPath}`,
   });
 }
 

@@ -9,7 +9,7 @@ import { vmLinkName } from "../arriving-command.ts";
  * beside its QMP socket, which every VM has that this program started, leads there.
  */
 export function runsFrom(vm: Pick<HostVm, "qmpPath" | "disks">, folder: string): boolean {
-  const arrivedFrom = realPath(join(dirname(vm.qmpPath), vmLinkName));
+  const arrivedFrom = vm.qmpPath === null ? null : realPath(join(dirname(vm.qmpPath), vmLinkName));
   return arrivedFrom === folder || vm.disks.some((path) => realPath(path).startsWith(folder + sep));
 }
 
