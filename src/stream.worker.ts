@@ -3,10 +3,9 @@ import { closeSync } from "node:fs";
 import { StreamCompressor } from "./transfer/streams/stream-compressor.ts";
 import type { FromStreams, StreamRoute, ToStreams } from "./transfer/streams/stream-messages.ts";
 import { StreamSender } from "./transfer/streams/stream-sender.ts";
-import type { StreamTiming } from "./transfer/streams/stream-watch.ts";
 
 const senders = new Map<number, StreamSender>();
-let start: { route: StreamRoute; timing: StreamTiming; compressor: StreamCompressor } | undefined;
+let start: { route: StreamRoute; compressor: StreamCompressor } | undefined;
 
 const post = (message: FromStreams) => postMessage(message);
 
@@ -14,8 +13,8 @@ addEventListener("message", (event) => {
   const message = (event as MessageEvent<ToStreams>).data;
   switch (message.kind) {
     case "route": {
-      const { route, timing, mostLevel } = message;
-      start = { route, timing, compressor: new StreamCompressor(route.compression, { mostLevel }) };
+      const { route, mostLevel } = message;
+      start = { route, compressor: new StreamCompressor(route.compression, { mostLevel }) };
       break;
     }
     case "open": {

@@ -3,6 +3,7 @@
  * peer from a dead link. The same on both sides; only what carries the frames differs (a socket
  * here, a door's Worker there).
  */
+
 import { isErrorCode, MigrateError, type Side } from "../protocol/errors.ts";
 import type { FrameName } from "../protocol/frames.ts";
 import { deadlines } from "../protocol/limits.ts";
@@ -16,6 +17,7 @@ import {
   type MessageName,
 } from "../protocol/messages.ts";
 import { printable } from "../protocol/printable.ts";
+import type { DeliveryWatch } from "./delivery-watch.ts";
 
 export interface ControlTransport {
   send(frame: Buffer): void;
@@ -24,6 +26,10 @@ export interface ControlTransport {
   /** Closes after what was sent. */
   finish(): void;
   destroy(): void;
+  /** Monotonic time of the last byte that came, in ms; absent if only whole frames are known of. */
+  lastReceivedMs?(): number;
+  /** Whether what is sent arrives; absent if that is not known. */
+  delivery?: Pick<DeliveryWatch, "look" | "answered">;
 }
 
 export interface HeartbeatTiming {
@@ -50,6 +56,8 @@ export class ControlLink {
   #error: MigrateError | undefined;
   #lastReceivedMs = performance.now();
   #lastSentMs = performance.now();
+  /** What is done while the peer takes what it is told. */
+  #onTaken: (() => void) | undefined;
   readonly #closeListeners = new Set<(error: MigrateError) => void>();
 
   constructor(transport: ControlTransport, peerSide: Side, timing: HeartbeatTiming = deadlines) {
@@ -59,11 +67,17 @@ export class ControlLink {
     this.#heartbeat = setInterval(
       () => {
         const nowMs = performance.now();
-        if (nowMs - this.#lastReceivedMs > timing.silenceMs) {
+        const heardMs = Math.max(this.#lastReceivedMs, this.#transport.lastReceivedMs?.() ?? 0);
+        if (nowMs - heardMs > timing.silenceMs) {
           this.destroy(
             new MigrateError("network", `heard nothing for ${Math.round(timing.silenceMs / 1000)} s`),
           );
-        } else if (nowMs - this.#lastSentMs >= timing.pingMs) {
+          return;
+        }
+        const undelivered = this.#transport.delivery?.look(false, nowMs) ?? null;
+        // Where nothing is heard either, it is the silence that ends it.
+        if (undelivered !== null && nowMs - heardMs < timing.silenceMs / 2) this.destroy(undelivered);
+        else if (nowMs - this.#lastSentMs >= timing.pingMs) {
           this.send("ping", {});
         }
       },
@@ -85,6 +99,20 @@ export class ControlLink {
     return () => this.#closeListeners.delete(listener);
   }
 
+  /**
+   * The peer is there, as another connection with it shows: on a slow link what is said here waits its turn behind
+   * bulk data.
+   */
+  alive(): void {
+    this.#lastReceivedMs = performance.now();
+    this.#transport.delivery?.answered();
+  }
+
+  /** The peer takes what it is told, however slowly. */
+  taken(): void {
+    this.#onTaken?.();
+  }
+
   send<N extends MessageName>(name: N, body: MessageBody<N>): void {
     this.sendFrame(encodeMessage(name, body));
   }
@@ -97,7 +125,7 @@ export class ControlLink {
 
   /**
    * Resolves once the connection has taken what was sent, so that what is long can be sent piece by piece. Rejects
-   * with the MigrateError that the link ends with; a peer that reads nothing for too long is one that is gone.
+   * with the MigrateError that the link ends with; a peer that takes nothing for too long is one that is gone.
    */
   async flushed(): Promise<void> {
     if (this.#error) throw this.#error;
@@ -106,10 +134,12 @@ export class ControlLink {
     const { silenceMs } = this.#timing;
     const unread = new MigrateError("network", "the other side does not read what it is told");
     const timer = setTimeout(() => this.destroy(unread), silenceMs);
+    this.#onTaken = () => void timer.refresh();
     try {
       await Promise.race([this.#transport.flushed?.(), gone.promise]);
     } finally {
       takeBack();
+      this.#onTaken = undefined;
       clearTimeout(timer);
     }
   }

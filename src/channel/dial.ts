@@ -2,6 +2,7 @@
 import { MigrateError } from "../protocol/errors.ts";
 import type { Standing } from "../protocol/frames.ts";
 import { deadlines } from "../protocol/limits.ts";
+import { lostOnTheWay } from "./delivery-watch.ts";
 import { FrameSocket, type RawSocket, socketCallbacks } from "./frame-socket.ts";
 import {
   type Credentials,
@@ -37,7 +38,13 @@ export function dial(transport: Transport, options: DialOptions): Promise<FrameS
   const link = new FrameSocket(options.standing);
   const { promise, resolve, reject } = Promise.withResolvers<FrameSocket>();
   const late = setTimeout(() => {
-    fail(new MigrateError("network", `${place} did not answer within ${timeoutMs / 1000} s`));
+    const seconds = timeoutMs / 1000;
+    // The connection stands, and what was said first, longer than a packet, is still on its way.
+    fail(
+      link.sending?.isUnderway === true
+        ? lostOnTheWay(link.remoteAddress, seconds)
+        : new MigrateError("network", `${place} did not answer within ${seconds} s`),
+    );
   }, timeoutMs);
   const cancel = () => fail(callCancelled());
   signal?.addEventListener("abort", cancel);

@@ -5,6 +5,7 @@
  * and report the TLS handshake apart from `open`; both are dealt with here and nowhere else.
  */
 import type { Socket } from "bun";
+import { type TcpSending, tcpSending } from "../platform/tcp-sending.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { FrameDecoder, type FrameName, type Standing } from "../protocol/frames.ts";
 import { encodeMessage } from "../protocol/messages.ts";
@@ -85,6 +86,29 @@ export class FrameSocket {
 
   get remoteAddress(): string {
     return this.#socket?.remoteAddress ?? "unknown";
+  }
+
+  /** True in the middle of a frame that comes. */
+  get isMidFrame(): boolean {
+    return !this.#decoder.atBoundary;
+  }
+
+  /** Bytes of what was sent that the kernel has not taken yet, about. */
+  get untakenBytes(): number {
+    return this.#pendingBytes;
+  }
+
+  /** Bytes that the kernel has taken, about. */
+  get takenBytes(): number {
+    return this.bytesSent - this.#pendingBytes;
+  }
+
+  /** What became of them; null if the connection is closed, or the kernel does not tell. */
+  get sending(): TcpSending | null {
+    if (this.#closed || this.#socket === undefined) return null;
+    // Bun's types do not know this one.
+    const { fd } = this.#socket as unknown as { fd?: number };
+    return fd === undefined ? null : tcpSending(fd);
   }
 
   /** 32 bytes that only the two ends of this TLS connection can know; empty on an insecure link. */

@@ -7,10 +7,14 @@ import { deadlines } from "../protocol/limits.ts";
 import { type Address, addressText } from "./address.ts";
 import { call, calleeOf } from "./call.ts";
 import { ControlLink, type HeartbeatTiming } from "./control-link.ts";
+import { DeliveryWatch } from "./delivery-watch.ts";
 import type { FrameHandler, FrameSocket } from "./frame-socket.ts";
 import type { Identity } from "./identity.ts";
 import type { Ticket } from "./ticket.ts";
 import { TrustFile } from "./trust.ts";
+
+/** For how much of a silence nothing of what is said may arrive. */
+const deliveryPart = 3 / 4;
 
 export interface SourceLinkOptions {
   home: string;
@@ -108,7 +112,7 @@ function withWayOut(thrown: unknown): unknown {
 /** The messages and the heartbeat of a control connection, over its socket. */
 function controlOver(
   socket: FrameSocket,
-  timing: HeartbeatTiming | undefined,
+  timing: HeartbeatTiming = deadlines,
 ): { link: ControlLink; handler: FrameHandler } {
   socket.holdBack();
   const link = new ControlLink(
@@ -116,6 +120,9 @@ function controlOver(
       send: (frame) => void socket.send(frame)?.catch(() => {}),
       finish: () => socket.finish(),
       destroy: () => socket.destroy(),
+      lastReceivedMs: () => socket.lastReceivedMs,
+      // A destination that hears nothing of us for a silence closes: before that, it is known here why.
+      delivery: new DeliveryWatch(socket, { limitMs: timing.silenceMs * deliveryPart, waitsForRoom: true }),
     },
     "destination",
     timing,

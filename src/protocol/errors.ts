@@ -126,20 +126,21 @@ export function asMigrateError(thrown: unknown): MigrateError {
   return new MigrateError("bug", message, { cause: thrown });
 }
 
-/** An error as data, on its way between two threads of this program; the hint and the cause stay behind. */
+/** An error as data, on its way between two threads of this program; the cause stays behind. */
 export interface PlainError {
   code: ErrorCode;
   message: string;
   side?: Side | undefined;
+  hint?: string | undefined;
 }
 
 /** Anything thrown, as another thread receives it. */
 export function toPlainError(thrown: unknown): PlainError {
-  const { code, message, side } = asMigrateError(thrown);
-  return { code, message, side };
+  const { code, message, side, hint } = asMigrateError(thrown);
+  return { code, message, side, hint };
 }
 
 /** An error as another thread sent it. */
-export function fromPlainError({ code, message, side }: PlainError): MigrateError {
-  return new MigrateError(code, message, { side });
+export function fromPlainError({ code, message, side, hint }: PlainError): MigrateError {
+  return new MigrateError(code, message, { side, hint });
 }

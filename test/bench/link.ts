@@ -1,6 +1,6 @@
 /** What lies between the two sides: the loopback device, or 1 Gbit/s between two network namespaces. */
 
-import { NetworkHosts } from "../support/moves/network-hosts.ts";
+import { NetworkHosts } from "../support/moves/links/network-hosts.ts";
 import { missingTools } from "../support/runner/needs.ts";
 import { loopbackBytes } from "./processes.ts";
 

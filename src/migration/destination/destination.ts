@@ -20,6 +20,7 @@ import type { Measuring } from "./measuring.ts";
 import { FamiliarAddresses, mostFamiliar } from "./peers/familiar-addresses.ts";
 import { LanePlaces } from "./peers/lane-places.ts";
 import { PeerLinks } from "./peers/peer-links.ts";
+import { UnreadLinks } from "./peers/unread-links.ts";
 import { WorkRate, workOf } from "./peers/work-rate.ts";
 import { Reception, type ReceptionOptions } from "./reception.ts";
 
@@ -59,8 +60,7 @@ export class Destination {
     link.fail(new MigrateError("busy", "this source has too many connections", { side: "destination" })),
   );
   readonly #rate = new WorkRate();
-  /** By connection, who waits until a source has read what it was told. */
-  readonly #flushes = new Map<string, { link: ControlLink; done: () => void }>();
+  readonly #unread = new UnreadLinks();
   readonly #reception: Reception;
   #doors: DoorPool | undefined;
   #familiar: FamiliarAddresses | undefined;
@@ -115,7 +115,10 @@ export class Destination {
         this.#sessions.get(message.session)?.streams?.receive(door, message);
         break;
       case "flushed":
-        this.#flushes.get(`${door}:${message.conn}`)?.done();
+        this.#unread.read(`${door}:${message.conn}`);
+        break;
+      case "moving":
+        this.#moving(door, message);
         break;
       case "chunks":
         this.#chunks(message);
@@ -157,7 +160,7 @@ export class Destination {
   async stop(): Promise<void> {
     this.#stopping = true;
     // A source that does not read would be waited for.
-    for (const { link } of this.#flushes.values())
+    for (const link of this.#unread.links)
       link.fail(new MigrateError("network", "the destination is shutting down"));
     await Promise.all([...this.#sessions.values()].map((session) => stopped(session)));
   }
@@ -241,18 +244,16 @@ export class Destination {
     }
   }
 
+  #moving(door: number, { conn, session, came, went }: Extract<FromDoor, { kind: "moving" }>): void {
+    const link = session === null ? this.#links.get(`${door}:${conn}`) : this.#sessions.get(session)?.link;
+    if (came) link?.alive();
+    if (went && session === null) link?.taken();
+  }
+
   #flushed(door: number, conn: number, link: ControlLink): Promise<void> {
-    const key = `${door}:${conn}`;
-    const flushed = Promise.withResolvers<void>();
-    const done = () => {
-      this.#flushes.delete(key);
-      takeBack();
-      flushed.resolve();
-    };
-    this.#flushes.set(key, { link, done });
-    const takeBack = link.onClosed(done);
+    const flushed = this.#unread.wait(`${door}:${conn}`, link);
     this.#doors!.post(door, { kind: "flush", conn });
-    return flushed.promise;
+    return flushed;
   }
 
   #chunks(message: Extract<FromDoor, { kind: "chunks" }>): void {
@@ -305,8 +306,7 @@ export class Destination {
   /** An older connection that does not read what it is told would be waited for. */
   #endUnread({ link, record }: DestinationSession, attempt: number): void {
     if (link === undefined || record === null || attempt <= record.attempt) return;
-    for (const flush of this.#flushes.values())
-      if (flush.link === link) link.destroy(new MigrateError("network", "a newer connection took over"));
+    this.#unread.endUnread(link, new MigrateError("network", "a newer connection took over"));
   }
 
   #remember(session: string, attempt: number): void {

@@ -44,6 +44,8 @@ export interface SendOptions {
   retryForMs: number;
   /** Retry for as long also if no link has ever stood: the destination may be about to start. */
   waitsForFirst?: boolean | undefined;
+  /** A move that is not at the handover after so long is given up, in milliseconds. */
+  timeoutMs?: number | undefined;
   insecure: boolean;
   passphrase: () => Promise<string>;
   /**

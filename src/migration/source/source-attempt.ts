@@ -204,7 +204,7 @@ export class SourceAttempt {
         // to stop.
         departure?.files.verify();
         await departure?.requireStill();
-        if (session.interrupted) throw session.interruption();
+        if (session.mayStop) throw session.interruption();
         session.meter.phase("handover");
         break;
       case "retire-files":

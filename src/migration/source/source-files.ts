@@ -5,7 +5,7 @@
 import { randomBytes } from "node:crypto";
 import { calleeOf } from "../../channel/call.ts";
 import { MigrateError } from "../../protocol/errors.ts";
-import { limits } from "../../protocol/limits.ts";
+import { deadlines, limits } from "../../protocol/limits.ts";
 import type { MessageBody } from "../../protocol/messages.ts";
 import { parseInventory } from "../../transfer/chunks/inventory.ts";
 import { SourceTags } from "../../transfer/chunks/source-tags.ts";
@@ -107,8 +107,8 @@ export class SourceFiles {
     }
   }
 
-  /** Returns the lanes that send what the destination `peer` does not have. */
-  lanes(peer: string, laneToken: string): LanePool {
+  /** Returns the lanes that send what the destination `peer` does not have; `moving` is called while it arrives. */
+  lanes(peer: string, laneToken: string, moving: () => void): LanePool {
     const session = this.#session;
     const { address, identity, lanes, bandwidthBytesPerSec, compression, departure } = session.options;
     if (departure === null) throw new MigrateError("bug", "there are no files to send");
@@ -119,6 +119,8 @@ export class SourceFiles {
       callee: calleeOf(address, identity, peer),
       session: record.session,
       laneToken,
+      silenceMs: session.options.timing?.silenceMs ?? deadlines.silenceMs,
+      moving,
       tagKey: Buffer.from(record.tagKey, "hex"),
       lanes: Math.max(1, Math.min(lanes, mostLanes(setting), Math.ceil(fileBytes / laneWorthBytes))),
       bandwidthBytesPerSec: bandwidthBytesPerSec ?? null,

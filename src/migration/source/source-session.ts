@@ -35,6 +35,8 @@ export interface SourceOptions {
   retryForMs: number;
   /** Retry for as long also if no link has ever stood. */
   waitsForFirst?: boolean | undefined;
+  /** A move that is not at the handover after so long is given up, in milliseconds. */
+  timeoutMs?: number | undefined;
   signal: AbortSignal;
   timing?: HeartbeatTiming | undefined;
   observe: Observer;
@@ -57,6 +59,8 @@ export class SourceSession {
   linkedAgain = false;
   /** True once the person has asked to stop. */
   interrupted = false;
+  /** True once `timeoutMs` are over. */
+  isLate = false;
   /**
    * How long the VM ran nowhere, in milliseconds; undefined until the destination answers that it runs there.
    */
@@ -105,20 +109,25 @@ export class SourceSession {
     journal.write(label, () => journal.update(session, { ...change, updatedAtMs: now() }));
   }
 
-  /** Returns the error that ends this process because the person asked it to stop. */
+  /** Returns the error that ends this process because the person asked it to stop, now or by `timeoutMs`. */
   interruption(): MigrateError {
-    return new MigrateError("interrupted", "interrupted; the VM stays here", {
-      side: "source",
-      hint:
-        this.options.departure?.isResumable === false
-          ? "it goes on here as before, and nothing of it stays at the destination"
-          : `the same command goes on where this one stopped; migrate resolve ${this.record.session.slice(0, 12)} --cancel gives it up`,
-    });
+    const { departure, timeoutMs = 0 } = this.options;
+    const hint =
+      departure?.isResumable === false
+        ? "it goes on here as before, and nothing of it stays at the destination"
+        : `the same command goes on where this one stopped; migrate resolve ${this.record.session.slice(0, 12)} --cancel gives it up`;
+    return this.interrupted
+      ? new MigrateError("interrupted", "interrupted; the VM stays here", { side: "source", hint })
+      : new MigrateError(
+          "network",
+          `not at the handover after ${timeoutMs / 1000} s (--timeout); the VM stays here`,
+          { side: "source", hint },
+        );
   }
 
-  /** True if the person has asked to stop and nothing has been released, so that it is possible. */
+  /** True if the person has asked to stop, or the time is over, and nothing has been released, so that it is possible. */
   get mayStop(): boolean {
-    return this.interrupted && this.record.state === "sending";
+    return (this.interrupted || this.isLate) && this.record.state === "sending";
   }
 
   /** Forgets a session of which no destination has learned: there is nothing to resume. */

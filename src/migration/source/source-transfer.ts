@@ -74,7 +74,7 @@ export class SourceTransfer {
     this.#departure.files.verify();
     if (this.#session.record.files.length === 0) return;
     const { link, peer, laneToken } = this.#to;
-    const pool = this.#files.lanes(peer, laneToken);
+    const pool = this.#files.lanes(peer, laneToken, () => link.alive());
     this.#pool = pool;
     // If the control connection ends, the lanes end as well.
     link.onClosed((error) => pool.abort(error));
@@ -84,7 +84,7 @@ export class SourceTransfer {
   }
 
   async #carry(): Promise<void> {
-    const { address, identity, observe, retryForMs, compression } = this.#session.options;
+    const { address, identity, observe, retryForMs, compression, timing } = this.#session.options;
     const { record, meter } = this.#session;
     const { link, peer } = this.#to;
     const route = {
@@ -93,6 +93,7 @@ export class SourceTransfer {
       tagKey: Buffer.from(record.tagKey, "hex"),
       compression,
       retryForMs,
+      timing,
     };
     await Promise.race([this.#departure.carry(link, route, meter, observe), this.#abortion.promise]);
   }

@@ -27,8 +27,9 @@ export class Source {
    * the session can be resumed after any of them except "cancelled".
    */
   async run(): Promise<Report> {
-    const { signal } = this.#session.options;
+    const { signal, timeoutMs } = this.#session.options;
     const interrupt = () => this.#interrupt();
+    const timeout = timeoutMs === undefined ? undefined : setTimeout(() => this.#timeOut(), timeoutMs);
     signal.addEventListener("abort", interrupt);
     try {
       if (signal.aborted) interrupt();
@@ -39,6 +40,7 @@ export class Source {
       const phase = this.#session.meter.currentPhase;
       throw asMigrateError(thrown).within({ side: "source", phase, session, vm });
     } finally {
+      clearTimeout(timeout);
       signal.removeEventListener("abort", interrupt);
     }
   }
@@ -107,6 +109,15 @@ export class Source {
       message: `the destination owns the VM; the session stays open, since its end failed: ${error.message}`,
     });
     return this.#session.report(false);
+  }
+
+  /** Once the VM is released, the time that was given for it is no reason to leave it in doubt. */
+  #timeOut(): void {
+    const session = this.#session;
+    session.isLate = true;
+    if (!session.mayStop) return;
+    this.#attempt?.abort(session.interruption());
+    this.#wake?.();
   }
 
   #interrupt(): void {

@@ -106,6 +106,8 @@ export type FromDoor =
     }
   | { kind: "frame"; conn: number; name: FrameName; payload: Uint8Array }
   | { kind: "flushed"; conn: number }
+  /** Less than a frame may have come, or gone, on a lane or a stream of the session, or on a control connection (null). */
+  | { kind: "moving"; conn: number; session: string | null; came: boolean; went: boolean }
   | { kind: "closed"; conn: number; error: PlainError | null }
   | FromReceivingLane
   | { kind: "barrier"; id: number }

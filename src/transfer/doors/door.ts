@@ -17,15 +17,19 @@ import { readTags } from "../landing/read-tags.ts";
 import { LaneReceiver } from "../lanes/lane-receiver.ts";
 import type { FromDoor, ToDoor } from "./door-messages.ts";
 import { type HostedStream, StreamHost } from "./stream-host.ts";
+import { VisitorWatch } from "./visitor-watch.ts";
 
 /** Control frames that may wait for the main thread; no honest source has more than a few under way. */
 const mostUntaken = 32;
 /** Frames that a peer may send before it is let in: HELLO, PAIR, and signs of life between them. */
 const mostStrangerFrames = 16;
+/** How often it is looked what moves on each connection. */
+const lookMs = 1_000;
 
 interface Visitor {
   conn: number;
   link: FrameSocket;
+  watch: VisitorWatch;
   lane: LaneReceiver | undefined;
   stream: HostedStream | undefined;
   /** What the source has of our bytes, by the HELLO of a stream. */
@@ -44,6 +48,7 @@ export class Door {
   readonly #streams: StreamHost;
   #place = { door: 0, doors: 1 };
   #nextConn = 1;
+  #looking: Timer | undefined;
 
   constructor(post: (message: FromDoor) => void) {
     this.#post = post;
@@ -117,6 +122,7 @@ export class Door {
       case "stop":
         // Whatever chunk was in hand has been written: chunks are handled whole, in one go.
         this.#listener?.stop(false);
+        clearInterval(this.#looking);
         this.#streams.drop();
         for (const { link } of [...this.#visitors.values()]) link.finish();
         this.#post({ kind: "stopped" });
@@ -145,6 +151,7 @@ export class Door {
       ),
     );
     this.#strangers = strangers;
+    this.#looking = setInterval(() => this.#lookAtAll(), lookMs);
     try {
       this.#listener = listen({
         host,
@@ -212,6 +219,7 @@ export class Door {
     const visitor: Visitor = {
       conn,
       link,
+      watch: new VisitorWatch(link),
       lane: undefined,
       stream: undefined,
       received: body.received ?? 0,
@@ -241,6 +249,21 @@ export class Door {
     const token = body.laneToken!;
     if (body.role === "lane") this.#post({ kind: "lane", ...origin, session, laneToken: token });
     else this.#post({ kind: "stream", ...origin, session, token, stream: body.stream! });
+  }
+
+  /** What moves is told, so that a slow link is not taken for a dead one; a lane on which nothing does ends. */
+  #lookAtAll(): void {
+    for (const visitor of [...this.#visitors.values()]) {
+      const { conn, link, watch, lane, stream } = visitor;
+      const moved = watch.moved();
+      const session = (lane ?? stream)?.session ?? null;
+      const came = moved.came && (session !== null || link.isMidFrame);
+      if (came || moved.went) this.#post({ kind: "moving", conn, session, came, went: moved.went });
+      if (lane === undefined) continue;
+      const dead = watch.dead();
+      if (dead === null) watch.tell(moved);
+      else this.#broken(visitor, dead);
+    }
   }
 
   /** Nothing that this peer sends is looked at any more; it is told why. */

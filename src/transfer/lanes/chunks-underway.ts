@@ -20,6 +20,8 @@ export interface ChunkUnderway {
   found: number;
   /** Length of its CHUNK frame, once it was sent. */
   wireBytes: number;
+  /** When it was sent last, in milliseconds on the monotonic clock. */
+  sentAtMs: number;
   /** Bytes of its data that were not sent, since they repeat something before it. */
   repeatedBytes: number;
   /** It was sent, and could not be put together there: now it must come as it is. */
@@ -37,6 +39,7 @@ export function newChunk(place: Place, tag: Buffer, bytes: number, dataBytes: nu
     state: "sent",
     found: 0,
     wireBytes: 0,
+    sentAtMs: 0,
     repeatedBytes: 0,
     isAgain: false,
   };
@@ -57,6 +60,12 @@ export class ChunksUnderway {
     return this.#sent;
   }
 
+  /** When the first of those was sent, in milliseconds on the monotonic clock; undefined if there is none. */
+  get oldestSentAtMs(): number | undefined {
+    const sent = [...this.#chunks.values()].filter(({ state }) => state === "sent");
+    return sent.length === 0 ? undefined : Math.min(...sent.map(({ sentAtMs }) => sentAtMs));
+  }
+
   /** A chunk that was described now. */
   describe(chunk: ChunkUnderway): void {
     chunk.state = "described";
@@ -66,6 +75,7 @@ export class ChunksUnderway {
   /** A chunk that is sent now, be it wanted or a new one. */
   send(chunk: ChunkUnderway): void {
     chunk.state = "sent";
+    chunk.sentAtMs = performance.now();
     this.#sent++;
     this.#chunks.set(keyOf(chunk), chunk);
   }

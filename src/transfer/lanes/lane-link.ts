@@ -1,30 +1,34 @@
 /** The connection of one lane of the source: how it is opened, watched and ended. */
 import { type Callee, call, type Welcome } from "../../channel/call.ts";
 import { peerError } from "../../channel/control-link.ts";
+import { DeliveryWatch, undeliveredMs } from "../../channel/delivery-watch.ts";
 import type { FrameSocket } from "../../channel/frame-socket.ts";
 import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
 import type { FrameName } from "../../protocol/frames.ts";
-import { deadlines } from "../../protocol/limits.ts";
 import { decodeMessage, type MessageBody } from "../../protocol/messages.ts";
 import type { Landing } from "./lane-spread.ts";
 
-/** A lane that waits for acknowledgements and receives nothing for so long is dead. */
-const laneSilenceMs = 3 * deadlines.silenceMs;
+/** How often is looked, at most. */
+const mostLookMs = 1000;
 
 /** Where a lane leads, and what lets it in. */
 export interface LaneRoute {
   callee: Callee;
   session: string;
   laneToken: string;
+  /** How long a peer may be silent, in milliseconds; see `undeliveredMs`. */
+  silenceMs: number;
 }
 
 export interface LaneHandler {
-  /** A frame that is neither WELCOME nor ERROR. May throw: the lane has failed then. */
+  /** A frame that is neither WELCOME, ERROR, PING nor PONG. May throw: the lane has failed then. */
   frame(name: FrameName, payload: Buffer): void;
   /** The lane is over. */
   failed(error: MigrateError): void;
   /** True while an answer is due. */
   waits(): boolean;
+  /** Something of what was sent has arrived since this was last called. */
+  moved(): void;
 }
 
 export class LaneLink {
@@ -33,32 +37,48 @@ export class LaneLink {
   readonly landing: Landing | null;
   readonly #watch: Timer;
 
-  private constructor(socket: FrameSocket, handler: LaneHandler, landing: Landing | null) {
+  private constructor(
+    socket: FrameSocket,
+    delivery: DeliveryWatch,
+    handler: LaneHandler,
+    { landing, silenceMs }: { landing: Landing | null; silenceMs: number },
+  ) {
     this.socket = socket;
     this.landing = landing;
-    this.#watch = setInterval(() => {
-      if (handler.waits() && performance.now() - socket.lastReceivedMs > laneSilenceMs) {
-        handler.failed(new MigrateError("network", "a lane heard nothing for too long"));
-      }
-    }, 1000);
+    this.#watch = setInterval(
+      () => {
+        const before = delivery.movedAtMs;
+        const dead = delivery.look(handler.waits());
+        if (dead !== null) handler.failed(dead);
+        else if (handler.waits() && delivery.movedAtMs !== before) handler.moved();
+      },
+      Math.min(mostLookMs, silenceMs / 4),
+    );
   }
 
   /** Connects and is let in. Rejects with the MigrateError that `call` rejects with. */
   static async open(
-    { callee, session, laneToken }: LaneRoute,
+    { callee, session, laneToken, silenceMs }: LaneRoute,
     handler: LaneHandler,
     signal: AbortSignal,
   ): Promise<LaneLink> {
-    const opened = Promise.withResolvers<{ socket: FrameSocket; landing: Landing | null }>();
+    const opened = Promise.withResolvers<LaneLink>();
     try {
       await call(callee, "lane", {
         hello: () => ({ session, laneToken }),
         welcomed: (socket, welcome) => {
-          opened.resolve({ socket, landing: landingOf(welcome) });
+          const delivery = new DeliveryWatch(socket, {
+            limitMs: undeliveredMs(silenceMs),
+            waitsForRoom: false,
+          });
+          opened.resolve(new LaneLink(socket, delivery, handler, { landing: landingOf(welcome), silenceMs }));
           return {
             frame: (name, payload) => {
+              // A destination says nothing on a lane but that more has come [ACK-3].
+              delivery.answered();
               if (name === "error") handler.failed(reported(payload));
-              else handler.frame(name, payload);
+              else if (name === "ping") socket.answerPing();
+              else if (name !== "pong") handler.frame(name, payload);
             },
             closed: (error) =>
               handler.failed(error ?? new MigrateError("network", "the lane was closed by the other side")),
@@ -69,8 +89,7 @@ export class LaneLink {
     } catch (thrown) {
       throw refusal(asMigrateError(thrown));
     }
-    const { socket, landing } = await opened.promise;
-    return new LaneLink(socket, handler, landing);
+    return await opened.promise;
   }
 
   close(): void {

@@ -39,6 +39,8 @@ export type ToLane =
 export type FromLane =
   /** Connected; waits for "begin" or "redial". */
   | { kind: "up"; landing: Landing | null; tries: number }
+  /** Something of what was sent has arrived there, be it less than a chunk. */
+  | { kind: "moving" }
   /** Chunks that the destination has, checked and written, or had already: places are pairs of (file, chunk). */
   | {
       kind: "confirmed";

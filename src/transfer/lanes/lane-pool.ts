@@ -43,6 +43,8 @@ export interface TransferOptions extends LaneRoute {
    * or had received already.
    */
   sent: (bytes: number, chunks: number, foundBytes: number, repeatedBytes: number) => void;
+  /** Something of what was sent has arrived, be it less than a chunk: the link is alive. */
+  moving: () => void;
 }
 
 interface Lane {
@@ -90,7 +92,7 @@ export class LanePool {
   }
 
   async #runLanes(lent: LentFiles): Promise<void> {
-    const { callee, session, laneToken, tagKey, lanes, files } = this.#options;
+    const { callee, session, laneToken, silenceMs, tagKey, lanes, files } = this.#options;
     const { compression, indexKey, bandwidthBytesPerSec } = this.#options;
     const memory = this.#options.repeats ? KnownPages.memory(files.map(({ tags }) => tags.bytes)) : null;
     const start: Omit<Extract<ToLane, { kind: "start" }>, "repeats"> = {
@@ -98,6 +100,7 @@ export class LanePool {
       callee,
       session,
       laneToken,
+      silenceMs,
       tagKey,
       files: files.map(({ path, tags }, i) => ({ path, fd: lent.fds[i]!, bytes: tags.bytes })),
       queue: this.#queue.memory,
@@ -144,6 +147,9 @@ export class LanePool {
         case "confirmed":
           this.#confirmed(lane, message);
           this.#fill();
+          break;
+        case "moving":
+          this.#options.moving();
           break;
         case "failed":
           this.abort(fromPlainError(message.error));

@@ -26,6 +26,11 @@ import { type QueuedChunk, WorkQueue } from "./work-queue.ts";
 const windowChunks = 16;
 /** The same if chunks are described first, which takes one more round trip. */
 const describedWindowChunks = 32;
+/**
+ * A chunk that was sent this part of a silence ago and is not acknowledged lets no other one follow: on a slow link few
+ * are under way, so that a cut costs little and it shows early whether they arrive.
+ */
+const calmPart = 1 / 4;
 /** Garbage is collected each time so many frames were made. */
 const collectedFrames = 8;
 
@@ -100,6 +105,7 @@ export class LaneSender {
         frame: (name, payload) => this.#frame(name, payload),
         failed: (error) => isOver || this.#fail(error),
         waits: () => this.#underway.size > 0,
+        moved: () => this.#post({ kind: "moving" }),
       };
       const link = await LaneLink.open(this.#start, handler, this.#dropping.signal);
       this.#link = link;
@@ -126,7 +132,6 @@ export class LaneSender {
   drop(): void {
     this.#reader.close();
     this.#dropping.abort();
-    this.#link?.close();
     this.#fail(new MigrateError("cancelled", "the lane was given up", { side: "source" }));
     this.#answer?.("begin");
   }
@@ -134,6 +139,8 @@ export class LaneSender {
   #fail(error: MigrateError): void {
     this.#failure ??= error;
     this.#wake?.();
+    // Whoever waits for the socket to take a frame waits no more.
+    this.#link?.close();
   }
 
   #frame(name: FrameName, payload: Buffer): void {
@@ -169,13 +176,15 @@ export class LaneSender {
 
   async #loop(): Promise<void> {
     for (;;) {
+      // First, since what comes meanwhile wakes nobody: whether another chunk may follow is judged once it could.
+      await this.#wait(() => this.#sending[this.#turn % this.#buffers.length], true);
       if (this.#failure) throw this.#failure;
       const wanted = this.#wanted.shift();
       if (wanted !== undefined) {
         await this.#sendWanted(wanted);
         continue;
       }
-      const isFull = this.#underway.size >= this.#windowChunks;
+      const isFull = this.#underway.size >= this.#windowChunks || this.#isLate;
       const next = isFull ? null : this.#queue.take();
       if (next !== null) await this.#take(next);
       else {
@@ -183,6 +192,11 @@ export class LaneSender {
         await this.#wait(() => this.#sleep(), isFull && this.#underway.sent >= this.#windowChunks / 2);
       }
     }
+  }
+
+  get #isLate(): boolean {
+    const sentAtMs = this.#underway.oldestSentAtMs;
+    return sentAtMs !== undefined && performance.now() - sentAtMs > this.#start.silenceMs * calmPart;
   }
 
   /** Waits for work, an answer, a failure or the end. */

@@ -97,7 +97,7 @@ export class StreamEnd {
     this.outbox.acknowledge(received);
     this.#replace(link);
     this.#unsent = this.outbox.begin();
-    this.#watch.begin(link);
+    this.#watch.begin(link, () => this.outbox.unacknowledged.length > 0);
     this.#relieve();
     void this.#pump(link);
     this.#news();
@@ -121,6 +121,7 @@ export class StreamEnd {
         this.#news();
         break;
       case "dataAck":
+        this.#watch.answered();
         this.outbox.acknowledge(parseDataAck(payload));
         this.#relieve();
         if (this.outbox.delivered) this.#news();
@@ -133,6 +134,7 @@ export class StreamEnd {
         link.answerPing();
         break;
       case "pong":
+        this.#watch.answered();
         break;
       case "error": {
         const { body } = decodeMessage("error", payload) as { body: MessageBody<"error"> };

@@ -15,6 +15,8 @@ export interface StreamRoute {
   compression: Compression;
   /** A stream that has been without a connection for so long has failed. */
   retryForMs: number;
+  /** In place of the usual ones. */
+  timing?: StreamTiming | undefined;
 }
 
 /** What went to the destination on a stream: its digest as text, sha256:… */
@@ -26,7 +28,7 @@ export interface StreamResult {
 
 /** The main thread to a Worker of streams. */
 export type ToStreams =
-  | { kind: "route"; route: StreamRoute; timing: StreamTiming; mostLevel: number }
+  | { kind: "route"; route: StreamRoute; mostLevel: number }
   /** Takes the descriptor over as the program's end of the stream. */
   | { kind: "open"; stream: number; fd: number; bandwidthBytesPerSec: number | null }
   | { kind: "rate"; stream: number; bandwidthBytesPerSec: number }
@@ -37,8 +39,18 @@ export type ToStreams =
 export type FromStreams =
   | { kind: "opened"; stream: number }
   | { kind: "link"; stream: number; state: "lost" | "restored"; message: string }
-  /** So far: bytes of frames sent, and bytes handed on to either program. */
-  | { kind: "progress"; stream: number; sentBytes: number; toDestination: number; toSource: number }
+  /**
+   * So far: bytes of frames sent, and bytes handed on to either program; `arrivedBytes` are what the other host's
+   * kernel has of the connection that carries it now.
+   */
+  | {
+      kind: "progress";
+      stream: number;
+      sentBytes: number;
+      arrivedBytes: number;
+      toDestination: number;
+      toSource: number;
+    }
   | { kind: "ended"; result: StreamResult }
   | { kind: "failed"; stream: number; error: PlainError }
   | { kind: "dropped" };

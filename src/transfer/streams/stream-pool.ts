@@ -8,7 +8,6 @@ import { fromPlainError, MigrateError } from "../../protocol/errors.ts";
 import { highestLevelOf, mostLanes } from "../compression/lane-memory.ts";
 import { bandwidthShares } from "./bandwidth-share.ts";
 import type { FromStreams, StreamResult, StreamRoute, ToStreams } from "./stream-messages.ts";
-import { type StreamTiming, streamTiming } from "./stream-watch.ts";
 
 export type { StreamResult, StreamRoute } from "./stream-messages.ts";
 
@@ -18,7 +17,8 @@ export interface StreamPoolOptions {
   bandwidthBytesPerSec: number | null;
   /** A stream's connection was lost, or stands again. */
   link: (state: "lost" | "restored", stream: number, message: string) => void;
-  timing?: StreamTiming;
+  /** Something of what was sent has arrived, be it less than a frame: the destination is there. */
+  moving?: () => void;
 }
 
 /** The highest level that "auto" chooses here: 512 KiB take a few milliseconds. */
@@ -32,6 +32,7 @@ interface OpenStream {
   ended: PromiseWithResolvers<StreamResult>;
   isOver: boolean;
   sentBytes: number;
+  arrivedBytes: number;
   toDestination: number;
   toSource: number;
   /** What it may send, and what of `sentBytes` was there when that was last looked at. */
@@ -51,7 +52,6 @@ export class StreamPool {
   constructor(route: StreamRoute, options: StreamPoolOptions) {
     this.#options = options;
     this.#bandwidthBytesPerSec = options.bandwidthBytesPerSec;
-    const { timing = streamTiming } = options;
     const workers = Math.min(options.workers, mostLanes(route.compression));
     // While it compresses at a slow level, a thread serves none of its other streams.
     const mostLevel = Math.min(calmLevel, highestLevelOf(workers));
@@ -60,7 +60,7 @@ export class StreamPool {
       this.#workers.push(worker);
       worker.onerror = (event) => this.#died(worker, event.message);
       worker.onmessage = ({ data }: MessageEvent<FromStreams>) => this.#receive(worker, data);
-      post(worker, { kind: "route", route, timing, mostLevel });
+      post(worker, { kind: "route", route, mostLevel });
     }
   }
 
@@ -80,7 +80,14 @@ export class StreamPool {
     // Nobody may ask how a stream ended: that is no unhandled rejection.
     opened.promise.catch(() => {});
     ended.promise.catch(() => {});
-    const none = { isOver: false, sentBytes: 0, toDestination: 0, toSource: 0, countedBytes: 0 };
+    const none = {
+      isOver: false,
+      sentBytes: 0,
+      arrivedBytes: 0,
+      toDestination: 0,
+      toSource: 0,
+      countedBytes: 0,
+    };
     this.#streams.set(stream, { worker, opened, ended, ...none, shareBytesPerSec: 0 });
     post(worker, { kind: "open", stream, fd, bandwidthBytesPerSec: this.#bandwidthBytesPerSec });
     this.#divide();
@@ -144,8 +151,9 @@ export class StreamPool {
         this.#options.link(message.state, number, message.message);
         break;
       case "progress": {
-        const { sentBytes, toDestination, toSource } = message;
-        Object.assign(stream, { sentBytes, toDestination, toSource });
+        const { sentBytes, arrivedBytes, toDestination, toSource } = message;
+        if (arrivedBytes > stream.arrivedBytes) this.#options.moving?.();
+        Object.assign(stream, { sentBytes, arrivedBytes, toDestination, toSource });
         break;
       }
       case "ended":

@@ -11,7 +11,7 @@ import { deadlines } from "../../protocol/limits.ts";
 import type { StreamCompressor } from "./stream-compressor.ts";
 import { StreamEnd } from "./stream-end.ts";
 import type { FromStreams, StreamRoute } from "./stream-messages.ts";
-import type { StreamTiming } from "./stream-watch.ts";
+import { streamTiming } from "./stream-watch.ts";
 
 /** How long is waited before connecting again: the first time, and at most. */
 const firstDelayMs = 100;
@@ -38,13 +38,12 @@ export class StreamSender {
   constructor(options: {
     route: StreamRoute;
     stream: number;
-    timing: StreamTiming;
     /** Of the thread. */
     compressor: StreamCompressor;
     bandwidthBytesPerSec: number | null;
     post: (message: FromStreams) => void;
   }) {
-    const { route, stream, timing, compressor, bandwidthBytesPerSec, post } = options;
+    const { route, stream, compressor, bandwidthBytesPerSec, post } = options;
     this.#route = route;
     this.#stream = stream;
     this.#post = post;
@@ -53,7 +52,7 @@ export class StreamSender {
       stream,
       tagKey: route.tagKey,
       instance: route.instance,
-      timing,
+      timing: route.timing ?? streamTiming,
       bandwidthBytesPerSec,
       ...(route.compression === "off" ? {} : { compressed: compressor.stream() }),
       inboundEnded: () => {},
@@ -94,7 +93,9 @@ export class StreamSender {
 
   /** Connection after connection, until the stream is closed. Throws what ends it. */
   async #carry(): Promise<void> {
-    let lostAtMs = performance.now();
+    // A connection that carries nothing, however often it stands, is as good as none.
+    let idleSinceMs = performance.now();
+    let carriedBytes = 0;
     let opened = false;
     let delayMs = firstDelayMs;
     let dialMs = firstDialMs;
@@ -105,22 +106,30 @@ export class StreamSender {
         if (opened) this.#post({ kind: "link", stream: this.#stream, state: "restored", message: "" });
         else this.#post({ kind: "opened", stream: this.#stream });
         opened = true;
-        delayMs = firstDelayMs;
         dialMs = firstDialMs;
         const why = await lost;
         if (this.#end.isClosed) return;
-        lostAtMs = performance.now();
+        if (this.#carriedBytes > carriedBytes || this.#end.outbox.unacknowledged.length === 0) {
+          idleSinceMs = performance.now();
+          carriedBytes = this.#carriedBytes;
+          delayMs = firstDelayMs;
+        } else if (performance.now() - idleSinceMs >= this.#route.retryForMs) throw why;
         this.#post({ kind: "link", stream: this.#stream, state: "lost", message: why.message });
       } catch (thrown) {
         const error = asMigrateError(thrown);
         if (error.code !== "network") throw error;
-        const awayMs = performance.now() - lostAtMs;
-        if (awayMs + delayMs >= this.#route.retryForMs) throw error;
+        const idleMs = performance.now() - idleSinceMs;
+        if (idleMs + delayMs >= this.#route.retryForMs) throw error;
         dialMs = Math.min(dialMs * 2, deadlines.helloMs);
       }
       await Promise.race([Bun.sleep(delayMs), this.#closed.promise]);
       delayMs = Math.min(delayMs * 2, longestDelayMs);
     }
+  }
+
+  /** Bytes that the other end has handed on, and that were handed on here. */
+  get #carriedBytes(): number {
+    return this.#end.outbox.deliveredBytes + this.#end.inbox.handedOnBytes;
   }
 
   /**
@@ -188,9 +197,10 @@ export class StreamSender {
     const sentBytes = this.#sentBytes + (this.#link?.bytesSent ?? 0);
     const toDestination = this.#end.outbox.deliveredBytes;
     const toSource = this.#end.inbox.handedOnBytes;
-    const now = `${sentBytes} ${toDestination} ${toSource}`;
+    const arrivedBytes = this.#link?.sending?.acknowledgedBytes ?? 0;
+    const now = `${sentBytes} ${arrivedBytes} ${toDestination} ${toSource}`;
     if (now === this.#reported) return;
     this.#reported = now;
-    this.#post({ kind: "progress", stream: this.#stream, sentBytes, toDestination, toSource });
+    this.#post({ kind: "progress", stream: this.#stream, sentBytes, arrivedBytes, toDestination, toSource });
   }
 }

@@ -6,7 +6,7 @@ import type { ArrivedGuest } from "../../support/guests/arrived-guest.ts";
 import { FrozenGuest } from "../../support/guests/frozen-guest.ts";
 import type { RunningGuest } from "../../support/guests/running-guest.ts";
 import type { CuttingProxy } from "../../support/moves/cutting-proxy.ts";
-import { NetworkHosts } from "../../support/moves/network-hosts.ts";
+import { NetworkHosts } from "../../support/moves/links/network-hosts.ts";
 import { RunningHosts } from "../../support/moves/running-hosts.ts";
 import { doneOf, expectDisksAgree, expectGapless, expectMoved } from "../../support/moves/whole-move.ts";
 import { builtBinary, type MigrateProcess, runMigrate } from "../../support/system/process.ts";

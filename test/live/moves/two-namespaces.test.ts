@@ -3,7 +3,7 @@ import { afterEach, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
 import { guestImage } from "../../support/guests/guest-image.ts";
 import type { RunningGuest } from "../../support/guests/running-guest.ts";
-import { NetworkHosts } from "../../support/moves/network-hosts.ts";
+import { NetworkHosts } from "../../support/moves/links/network-hosts.ts";
 import { RunningHosts } from "../../support/moves/running-hosts.ts";
 import { doneOf, expectDisksAgree, expectMoved } from "../../support/moves/whole-move.ts";
 import { runChild } from "../../support/system/child.ts";

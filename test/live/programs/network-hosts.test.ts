@@ -1,6 +1,6 @@
 /** The two hosts of the network tests: that they are apart, joined by a slow link, and can be cut off. */
 import { afterEach, expect, test } from "bun:test";
-import { NetworkHosts } from "../../support/moves/network-hosts.ts";
+import { NetworkHosts } from "../../support/moves/links/network-hosts.ts";
 import { type Child, killChildren, runChild } from "../../support/system/child.ts";
 import { withDeadline } from "../../support/system/deadline.ts";
 

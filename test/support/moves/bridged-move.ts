@@ -5,7 +5,7 @@ import type { ArrivedGuest } from "../guests/arrived-guest.ts";
 import { runChild } from "../system/child.ts";
 import { builtBinary, runMigrate } from "../system/process.ts";
 import { until } from "../system/until.ts";
-import { NetworkHosts } from "./network-hosts.ts";
+import { NetworkHosts } from "./links/network-hosts.ts";
 import type { RunningHosts } from "./running-hosts.ts";
 import { doneOf, expectMoved } from "./whole-move.ts";
 

@@ -2,7 +2,7 @@
 import { closeSync, openSync } from "node:fs";
 import type { Socket, TCPSocketListener } from "bun";
 import { FrameDecoder } from "../../../src/protocol/frames.ts";
-import { limits } from "../../../src/protocol/limits.ts";
+import { deadlines, limits } from "../../../src/protocol/limits.ts";
 import { encodeMessage } from "../../../src/protocol/messages.ts";
 import { type Chunk, parseChunk } from "../../../src/transfer/chunks/chunk.ts";
 import type { ReadReceived } from "../../../src/transfer/chunks/shortened-body.ts";
@@ -30,6 +30,8 @@ export interface PlayedLane {
   /** Everything but HELLO, in order. */
   said: Said[];
   chunks: Chunk[];
+  /** How many PING it has answered: what it said before is in `chunks` by then. */
+  readonly pongs: number;
   lane: LaneSender;
   /** Gives the lane chunks of file 0 from `first` on; `have` are the tags of what the destination has in the file. */
   work: (count: number, have?: Buffer, first?: number) => void;
@@ -56,6 +58,8 @@ export interface PlayedLaneOptions {
   repeats?: { lane: number; memory: SharedArrayBuffer };
   /** What the destination reads where a chunk refers to what it has received. */
   received?: ReadReceived;
+  /** How long a peer may be silent, in milliseconds; the usual time where it is absent. */
+  silenceMs?: number;
   heard?: (message: FromLane) => void;
 }
 
@@ -64,6 +68,7 @@ export function playLane(options: PlayedLaneOptions): PlayedLane {
   const read: ReadReceived = options.received ?? (() => false);
   const said: Said[] = [];
   const chunks: Chunk[] = [];
+  let pongs = 0;
   let connection: Socket<FrameDecoder> | undefined;
   const server: TCPSocketListener<FrameDecoder> = Bun.listen<FrameDecoder>({
     hostname: "127.0.0.1",
@@ -84,6 +89,8 @@ export function playLane(options: PlayedLaneOptions): PlayedLane {
                 : { kind: "description", ...parseDescribe(kept, [bytes]) };
             said.push(heardNow);
             socket.write(answer(heardNow));
+          } else if (name === "pong") {
+            pongs++;
           }
         });
       },
@@ -99,6 +106,7 @@ export function playLane(options: PlayedLaneOptions): PlayedLane {
       callee: { address: { host: "127.0.0.1", port: server.port }, tls: null },
       session: "ab".repeat(16),
       laneToken: "cd".repeat(16),
+      silenceMs: options.silenceMs ?? deadlines.silenceMs,
       tagKey: laneKey,
       files: [{ path, fd, bytes }],
       queue: queue.memory,
@@ -134,5 +142,10 @@ export function playLane(options: PlayedLaneOptions): PlayedLane {
     server.stop(true);
   };
   const say = (frame: Buffer) => void connection!.write(frame);
-  return { said, chunks, lane, work, say, ended, drop, close };
+  return {
+    get pongs() {
+      return pongs;
+    },
+    ...{ said, chunks, lane, work, say, ended, drop, close },
+  };
 }

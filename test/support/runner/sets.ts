@@ -44,8 +44,10 @@ export const aloneFiles: readonly string[] = ["test/crash/repeats-kill.test.ts"]
 /** They wait for deadlines for the most part, with less than half a processor's work: one of them runs beside the others. */
 export const waitingFiles: readonly string[] = [
   "test/channel/call.test.ts",
+  "test/hard-places/slow-and-dead-links.test.ts",
   "test/hostile/strangers/crowds.test.ts",
   "test/live/hostile/hostile-destination.test.ts",
+  "test/live/programs/small-mtu.test.ts",
   "test/live/refusals/running-refusals.test.ts",
 ];
 
@@ -77,6 +79,7 @@ export const knownSeconds: Readonly<Record<string, number>> = {
   "test/hard-places/restored-journals.test.ts": 4,
   "test/hard-places/resume.test.ts": 18,
   "test/hard-places/several.test.ts": 12,
+  "test/hard-places/slow-and-dead-links.test.ts": 20,
   "test/hard-places/source-files.test.ts": 15,
   "test/hard-places/stale-ram.test.ts": 8,
   "test/hard-places/store.test.ts": 5,
@@ -135,6 +138,7 @@ export const knownSeconds: Readonly<Record<string, number>> = {
   "test/live/programs/guest.test.ts": 7,
   "test/live/programs/network-hosts.test.ts": 4,
   "test/live/programs/report.test.ts": 35,
+  "test/live/programs/small-mtu.test.ts": 45,
   "test/migration/journal/ended-sessions.test.ts": 5,
   "test/migration/ownership/ownership.test.ts": 40,
   "test/profiler/engine/thesis-source.test.ts": 11,

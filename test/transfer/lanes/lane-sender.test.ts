@@ -16,6 +16,7 @@ import {
   type Said,
   laneWelcome as welcome,
 } from "../../support/moves/played-lane.ts";
+import { until } from "../../support/system/until.ts";
 import { slowBody, slowTag } from "../slow-chunk.ts";
 import { Folder } from "../sparse-file.ts";
 
@@ -67,6 +68,40 @@ describe("a lane of the source", () => {
     expect(confirmed.sort()).toEqual([0, 1, 2, 3]);
     expect(played.chunks.map(({ chunk }) => chunk).sort()).toEqual([0, 3]);
     for (const chunk of played.chunks) expect(tagHolds(chunk, chunk.body, new Tagger(key))).toBe(true);
+  });
+
+  test("has few chunks under way where the first one takes long, and many again where none does", async () => {
+    const silenceMs = 200;
+    const path = newFile(12 * chunkBytes, ...Array.from({ length: 12 }, (_, chunk) => chunk * 256));
+    const played = playLane({
+      path,
+      bytes: 12 * chunkBytes,
+      silenceMs: silenceMs * 100,
+      answer: (said) => (said.kind === "hello" ? welcome : Buffer.alloc(0)),
+    });
+    cleanups.push(played.close);
+    played.work(12);
+    // Where nothing is acknowledged, and nothing is late yet, all go.
+    await until(() => played.chunks.length === 12, "all chunks");
+
+    const late = playLane({
+      path,
+      bytes: 12 * chunkBytes,
+      silenceMs,
+      answer: (said) => (said.kind === "hello" ? welcome : Buffer.alloc(0)),
+    });
+    cleanups.push(late.close);
+    late.work(1);
+    await until(() => late.chunks.length === 1, "the first chunk");
+    const arrivedMs = performance.now();
+    await until(() => performance.now() - arrivedMs > silenceMs / 4, "a chunk that is late");
+    late.work(11, undefined, 1);
+    late.say(encodeMessage("ping", {}));
+    await until(() => late.pongs === 1, "its answer, behind what it had to say");
+    expect(late.chunks.length).toBe(1);
+    late.say(encodeAck([late.chunks[0]!]));
+    await until(() => late.chunks.length > 1, "the next chunks");
+    expect(late.chunks[1]).toMatchObject({ chunk: 1 });
   });
 
   // [ACK-2]

@@ -153,6 +153,8 @@ function poolFor(path: string, fd: number, bytes: number, port: number, lanes: n
     files: [{ path, fd, tags: new SourceTags(bytes), theirs: null }],
     progress: () => {},
     sent: () => {},
+    moving: () => {},
+    silenceMs: 20_000,
   });
 }
 

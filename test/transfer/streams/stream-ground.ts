@@ -109,11 +109,11 @@ export class StreamGround {
       tagKey,
       compression: options.compression ?? "off",
       retryForMs,
+      timing: options.timing,
     };
     ground.pool = new StreamPool(ground.route, {
       workers,
       bandwidthBytesPerSec,
-      ...(options.timing ? { timing: options.timing } : {}),
       link: (state, stream, message) => {
         ground.links.push({ state, stream, message });
         ground.heardLink?.(state, stream);

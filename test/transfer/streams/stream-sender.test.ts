@@ -44,7 +44,10 @@ const end = (bytes: number, tags: Buffer[]) =>
   encodeFrame(frameTypes.dataEnd, endPayload(bytes, slowDigest(0, tags, bytes)));
 
 /** `answer` gives what the destination says to each frame; null closes the connection. */
-async function play(answer: (name: FrameName, connection: number) => Buffer[] | null): Promise<Played> {
+async function play(
+  answer: (name: FrameName, connection: number) => Buffer[] | null,
+  { timing = streamTiming, retryForMs = 5000 } = {},
+): Promise<Played> {
   const hellos: number[] = [];
   const frames: FrameName[] = [];
   const server = Bun.listen<FrameDecoder>({
@@ -87,10 +90,10 @@ async function play(answer: (name: FrameName, connection: number) => Buffer[] | 
       instance,
       token: "cd".repeat(16),
       compression: "off",
-      retryForMs: 5000,
+      retryForMs,
+      timing,
     },
     stream: 0,
-    timing: streamTiming,
     compressor: new StreamCompressor("off"),
     bandwidthBytesPerSec: null,
     post: (message) => {
@@ -113,6 +116,8 @@ async function fails(played: Played, code: string): Promise<void> {
   await until(() => played.program.readableEnded || played.program.destroyed, "the program's end");
 }
 
+const ping = encodeMessage("ping", {});
+const pong = encodeMessage("pong", {});
 const hello = (name: FrameName, ...frames: Buffer[]) => (name === "hello" ? frames : []);
 
 describe("a stream of the source", () => {
@@ -144,6 +149,41 @@ describe("a stream of the source", () => {
     expect(
       played.said.filter(({ kind }) => kind === "link").map((said) => "state" in said && said.state),
     ).toEqual(["lost", "restored", "lost", "restored"]);
+  });
+
+  test("fails once it has carried nothing for so long, though connections stand and the other side says PING", async () => {
+    const played = await play(
+      (name) => {
+        if (name === "hello") return [welcome(0), ping];
+        // The other side is heard of all the time, and takes nothing.
+        return name === "ping" ? [ping] : [];
+      },
+      { timing: { pingMs: 20, silenceMs: 80 }, retryForMs: 1000 },
+    );
+    played.program.write("abcdef");
+    await fails(played, "network");
+    expect(played.last()).toMatchObject({
+      error: { message: expect.stringMatching(/nobody there answers/) },
+    });
+    expect(played.hellos.length).toBeGreaterThan(1);
+  });
+
+  test("goes on for ever where the other side answers, though its program takes nothing", async () => {
+    let answered = 0;
+    const played = await play(
+      (name) => {
+        if (name === "hello") return [welcome(0)];
+        if (name === "ping") answered++;
+        if (name === "ping" && answered === 50) return [pong, ack(6)];
+        return name === "ping" ? [pong] : name === "dataEnd" ? [ack(7), end(0, [])] : [];
+      },
+      { timing: { pingMs: 20, silenceMs: 500 }, retryForMs: 1000 },
+    );
+    played.program.write("abcdef");
+    await until(() => answered > 50, "the last PING");
+    expect(played.hellos).toEqual([0]);
+    played.program.end();
+    expect(await over(played)).toMatchObject({ kind: "ended" });
   });
 
   // [STREAM-3]

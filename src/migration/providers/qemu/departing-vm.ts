@@ -9,7 +9,8 @@ import { limits } from "../../../protocol/limits.ts";
 import type { OfferedMachine } from "../../../protocol/offer.ts";
 import { StreamPool, type StreamResult, type StreamRoute } from "../../../transfer/streams/stream-pool.ts";
 import type { HeldFiles } from "../../../vm/qemu/held-files.ts";
-import { DiskMirror } from "../../../vm/qemu/outgoing/disk-mirror.ts";
+import type { DiskMirror } from "../../../vm/qemu/outgoing/disk-mirror.ts";
+import { DiskMirrors } from "../../../vm/qemu/outgoing/disk-mirrors.ts";
 import { RamMigration } from "../../../vm/qemu/outgoing/ram-migration.ts";
 import { moveMark } from "../../../vm/qemu/outgoing/roll-back.ts";
 import type { Qmp } from "../../../vm/qemu/qmp/qmp.ts";
@@ -68,10 +69,11 @@ export class DepartingVm implements Departure {
   readonly #options: DepartingOptions;
   readonly #gate = new LinkGate();
   readonly #ram: RamMigration;
-  readonly #mirrors: DiskMirror[];
+  readonly #mirrors: DiskMirrors;
   readonly #progress: DepartureProgress;
   readonly #pace: RamPace | undefined;
   #instance: string | undefined;
+  #link: ControlLink | undefined;
   #pool: StreamPool | undefined;
   #sockets: StreamSockets | undefined;
   #sending: Promise<StreamResult[]> | undefined;
@@ -94,11 +96,12 @@ export class DepartingVm implements Departure {
     this.#guest = new GuestHold(vm, options.kept);
     this.#stall = new StallWatch(options.stallLimits);
     this.#halted.promise.catch(() => {});
-    this.#mirrors = options.machine.disks.map(({ name, image }, n) => {
+    const mirrored = options.machine.disks.map(({ name, image }, n) => {
       const keepsRoom = image?.preallocation !== undefined;
-      return new DiskMirror(vm.qmp, n, { name, node: vm.disks[n]!.node, keepsRoom });
+      return { name, node: vm.disks[n]!.node, keepsRoom };
     });
-    this.#progress = new DepartureProgress(vm, this.#ram, this.#mirrors);
+    this.#mirrors = new DiskMirrors(vm.qmp, mirrored);
+    this.#progress = new DepartureProgress(vm, this.#ram, this.#mirrors.all);
     const { bandwidthBytesPerSec } = options;
     if (bandwidthBytesPerSec !== null) this.#pace = new RamPace(bandwidthBytesPerSec);
   }
@@ -215,6 +218,7 @@ export class DepartingVm implements Departure {
     // A new link begins with an offer, and finds the VM in the phase that it had reached.
     if (this.#phase !== undefined) meter.phase(this.#phase);
     this.#gate.open();
+    this.#link = link;
     const compression = body.zstd === true ? route.compression : "off";
     this.#sending ??= this.#send(
       { ...route, instance: body.instance, token: body.streamToken, compression },
@@ -260,6 +264,7 @@ export class DepartingVm implements Departure {
         if (stream !== 0 && stream !== limits.ramStreams) return;
         observe({ event: "link", session, name, state, message, attempt: 0, retryInMs: 0 });
       },
+      moving: () => this.#link?.alive(),
     });
     this.#pool = pool;
     this.#sockets = new StreamSockets(sockets, pool);
@@ -270,15 +275,12 @@ export class DepartingVm implements Departure {
     }, progressEveryMs);
     await this.#guest.begin();
     if (live) this.#enter("pre-copy", meter);
-    // All mirrors connect before the first one begins: the guest stands still meanwhile, and bulk data would
-    // make that longer.
-    for (const mirror of this.#mirrors) await this.#connect(mirror);
-    for (const mirror of this.#mirrors) await mirror.begin();
-    await this.#until(Promise.all(this.#mirrors.map((mirror) => mirror.ready)));
+    await this.#mirrors.begin((mirror) => this.#connect(mirror));
+    await this.#until(this.#mirrors.ready);
     await this.#sendRam(channels);
     await this.#switchOver(meter);
     await this.#progress.tellLast(meter, observe, pool.sentBytes);
-    for (const mirror of this.#mirrors) await mirror.detach();
+    await this.#mirrors.detach();
     const results = await this.#until(this.#sockets.ended(route.retryForMs + streamEndTimeoutMs));
     // The last bytes were still being sent when QEMU was asked.
     meter.streams(pool.sentBytes);
@@ -316,7 +318,7 @@ export class DepartingVm implements Departure {
       await this.#guest.switchOver();
       // A guest that stops while no link stands would stay stopped until the link is restored.
       await this.#until(this.#gate.passed(stoppedPatienceMs));
-      for (const mirror of this.#mirrors) await mirror.finish();
+      await this.#mirrors.finish();
       await this.#until();
       await this.#ram.proceed();
     }
@@ -334,7 +336,7 @@ export class DepartingVm implements Departure {
       this.#halted.promise,
       this.#sockets!.failed,
       this.#guest.failed,
-      ...this.#mirrors.map((mirror) => mirror.ended.then(() => awaited)),
+      ...this.#mirrors.all.map((mirror) => mirror.ended.then(() => awaited)),
       awaited,
     ]);
   }
@@ -351,16 +353,15 @@ export class DepartingVm implements Departure {
 
   /** Sends QEMU no command: while it sends the last part, it answers none. */
   #lookForStall(): void {
-    const bytes = this.carriedBytes;
-    const stopped = this.stoppedAtMs !== undefined;
-    const stalledMs = this.#stall.look({ bytes, stopped, linked: this.#gate.isOpen }, performance.now());
+    const now = { bytes: this.carriedBytes, stopped: this.stoppedAtMs !== undefined };
+    const stalledMs = this.#stall.look({ ...now, linked: this.#gate.isOpen }, performance.now());
     if (stalledMs === null) return;
     const said = `the destination took nothing of the VM for ${Math.round(stalledMs / 1000)} s`;
     this.#halted.reject(this.#fail(new MigrateError("network", said, { side: "destination" })));
   }
 
   #streams(): number[] {
-    return [...this.#ramStreams(), ...this.#mirrors.map(({ number }) => limits.ramStreams + number)];
+    return [...this.#ramStreams(), ...this.#mirrors.all.map(({ number }) => limits.ramStreams + number)];
   }
 
   #ramStreams(): number[] {

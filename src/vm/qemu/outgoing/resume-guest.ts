@@ -1,6 +1,7 @@
 /** Resuming a guest, at the source after a move that was given up, or where it has arrived (qapi/misc.json, cont). */
 import type { Qmp } from "../qmp/qmp.ts";
 import { QmpError } from "../qmp/qmp-error.ts";
+import { announce } from "./announce.ts";
 import { runState } from "./guest-watch.ts";
 
 /** Run states of a VM that runs; "suspended" is the guest's own sleep, which `cont` leaves alone. */
@@ -12,7 +13,7 @@ async function isGuestRunning(qmp: Qmp): Promise<boolean> {
 }
 
 /**
- * Resumes the VM. Returns "runs"; or "refused" if QEMU answered with an error and the VM is still stopped.
+ * Resumes the VM, and lets its network cards say where it is now. Returns "runs"; or "refused" if QEMU answered with an error and the VM is still stopped.
  * Throws QmpError if it is not known whether the VM runs. `asking` is called right before QEMU is asked, so that
  * an error before that call has changed nothing.
  */
@@ -28,5 +29,6 @@ export async function resumeGuest(
     if (!(thrown instanceof QmpError) || thrown.kind !== "refused") throw thrown;
     if (!(await isGuestRunning(qmp))) return { outcome: "refused", why: thrown };
   }
+  await announce(qmp);
   return { outcome: "runs" };
 }

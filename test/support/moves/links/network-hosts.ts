@@ -5,8 +5,8 @@
  * Files, processes and unix sockets are the machine's as before; only what goes over TCP is apart.
  */
 
-import { findProgram } from "../runner/needs.ts";
-import { type Child, type ChildOptions, runChild, startChild } from "../system/child.ts";
+import { findProgram } from "../../runner/needs.ts";
+import { type Child, type ChildOptions, runChild, startChild } from "../../system/child.ts";
 
 export type NetworkHost = "source" | "destination";
 
@@ -23,6 +23,11 @@ const addresses: Readonly<Record<NetworkHost, string>> = {
 const hosts: readonly NetworkHost[] = ["source", "destination"];
 /** The name of the link in either host. */
 const device = "link0";
+/** Of a veth device, and one that a TLS handshake of ours still fits through; in bytes. */
+const usualMtu = 1500;
+const smallMtu = 1400;
+/** Headers of IPv4 and TCP. */
+const packetHeadBytes = 40;
 
 let made = 0;
 
@@ -104,6 +109,31 @@ export class NetworkHosts {
     // The burst must hold what arrives within one tick of the kernel's clock, here 10 ms at 1 Gbit/s.
     for (const host of hosts)
       await this.#shape(host, "tbf", "rate", rate, "burst", "1280kb", "latency", "50ms");
+  }
+
+  /**
+   * Loses packets of full size on their way to the destination from now on, and tells nobody, as a path with a smaller
+   * MTU does where ICMP is filtered: a veth device drops what is longer than its MTU, unless it is cut later (GSO).
+   */
+  async loseLargePackets(): Promise<void> {
+    const [source, destination] = [this.namespace("source"), this.namespace("destination")];
+    await ip("-n", destination, "link", "set", device, "mtu", String(smallMtu));
+    const net = `${addresses.destination.replace(/\d+$/, "0")}/24`;
+    const mss = String(usualMtu - packetHeadBytes);
+    await ip(
+      "-n",
+      destination,
+      "route",
+      "replace",
+      net,
+      "dev",
+      device,
+      "src",
+      addresses.destination,
+      "advmss",
+      mss,
+    );
+    await ip("-n", source, "link", "set", device, "gso_max_segs", "1");
   }
 
   /** Removes both hosts and the link. Processes that still run there keep theirs until they end. */
