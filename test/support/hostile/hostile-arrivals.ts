@@ -55,7 +55,8 @@ export class HostileArrivals {
   static async make(): Promise<HostileArrivals> {
     const ground = await HostileGround.make({
       qemu: { allowTcg: true, net: { kind: "none" }, confinement: null },
-      maxSessions: 4,
+      // Half of them for one source.
+      maxSessions: 8,
     });
     return new HostileArrivals(ground, await ground.trustedSource(), await ramOfSmallMachine());
   }
