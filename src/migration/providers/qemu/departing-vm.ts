@@ -23,7 +23,7 @@ import type { ProgressMeter } from "../../report/progress-meter.ts";
 import type { Departure, Route, StreamedPart } from "../departure.ts";
 import { DepartureProgress } from "./departure-progress.ts";
 import { GuestHold } from "./guest-hold.ts";
-import { imageWarning } from "./image-warning.ts";
+import { imageWarning, slowedNotice } from "./image-warning.ts";
 import { LinkGate } from "./link-gate.ts";
 import { requireUnheldBesides } from "./other-holders.ts";
 import type { SourceQemuRecord } from "./qemu-records.ts";
@@ -93,9 +93,8 @@ export class DepartingVm implements Departure {
     this.#guest = new GuestHold(vm, options.kept);
     this.#stall = new StallWatch(options.stallLimits);
     this.#halted.promise.catch(() => {});
-    const keepsRoom = options.machine.disks.map(({ image }) => image?.preallocation !== undefined);
-    const mirrored = keepsRoom.map((keeps, n) => ({ node: vm.disks[n]!.node, keepsRoom: keeps }));
-    this.#mirrors = new DiskMirrors(vm.qmp, mirrored);
+    const keepRoom = options.machine.disks.map(({ image }) => image?.preallocation !== undefined);
+    this.#mirrors = new DiskMirrors(vm.qmp, vm.disks, keepRoom);
     this.#progress = new DepartureProgress(vm, this.#ram, this.#mirrors.all);
     const { bandwidthBytesPerSec } = options;
     if (bandwidthBytesPerSec !== null) this.#pace = new RamPace(bandwidthBytesPerSec);
@@ -270,6 +269,7 @@ export class DepartingVm implements Departure {
     this.#ticker = setInterval(() => {
       this.#lookForStall();
       this.#paceRam();
+      this.#mirrors.look((disk) => observe(slowedNotice(name, this.streamed[disk]!.name)));
       this.#progress.tell(meter, observe, pool.sentBytes);
     }, progressEveryMs);
     await this.#guest.begin();
@@ -379,6 +379,7 @@ export class DepartingVm implements Departure {
     this.#gate.shut(this.#failure ?? given);
     this.#sockets?.close();
     this.#pool?.close();
+    await this.#mirrors.halt();
     await this.#sending?.catch(() => {});
   }
 
