@@ -85,3 +85,43 @@ test(
   }),
   limitMs,
 );
+
+test(
+  "a guest that writes its disk faster than the link waits for the destination, and moves",
+  async () => {
+    const at = await newHosts();
+    const guest = await at.guest({
+      append: "scrub_mib=8 tick_ms=500",
+      disks: [{ name: "data.raw", format: "raw", sizeMiB: 32 }],
+    });
+    await at.serve();
+    await guest.log.waitUntil((text) => text.includes("scrub pass 2"), "a guest that is busy");
+    const send = at.send(guest, ["--bandwidth", "4M"]);
+    const told = await send.waitFor("notice", {
+      where: ({ message }) => message.startsWith("the guest of"),
+      deadlineMs: 120_000,
+    });
+    expect(told.message).toBe(
+      "the guest of web1 writes data.raw faster than the link carries it: its copy begins anew, and each of its writes waits for the destination from now on",
+    );
+    await doneOf(send);
+    const arrived = await expectMoved(at, guest);
+    await expectDisksAgree(`${at.hosts.store}/web1`, guest.options.disks, arrived, guest);
+  },
+  limitMs,
+);
+
+test(
+  "one that never gets through is given up by --timeout, and goes on at the source",
+  async () => {
+    const { at, guest } = await busyGuest();
+    const send = at.send(guest, ["--bandwidth", "4M", "--auto-converge", "off", "--timeout", "6s"]);
+    expect(await send.exit).toMatchObject({ code: 4 });
+    expect(send.events.at(-1)).toMatchObject({
+      message: "not at the handover after 6 s (--timeout); the VM stays here",
+      hint: "it goes on here as before, and nothing of it stays at the destination",
+    });
+    await guest.log.waitForTick((guest.log.ticks().at(-1) ?? 0) + 3);
+  },
+  limitMs,
+);

@@ -26,6 +26,8 @@ export const workDoneLine = "work done";
  * - `check_ticks=N`: at every Nth tick it reads what the two above have filled and prints `ram intact` or `ram damaged`.
  * - `dirty_mib=N`: from the first tick on, N MiB of RAM (in whole 8 MiB) are written over and over, as
  *   fast as the guest can, each time with other random bytes than before.
+ * - `scrub_mib=N`: from the first tick on, N MiB of the last disk, from its second half on, are written over and over and
+ *   synced, as fast as the guest can.
  * - `tick_ms=N`: how long it sleeps between two ticks; 100 where it is absent.
  * - `tpm=extend`: what tpm-guest.ts says, before the first tick and at every tenth one. `tpm=seal` leaves
  *   the PCR as it is, so that the TPM must refuse to unseal.
@@ -51,12 +53,13 @@ work_mib=0
 random_mib=0
 program_mib=0
 dirty_mib=0
+scrub_mib=0
 check_ticks=0
 tick_ms=100
 tpm=
 for word in $(cat /proc/cmdline); do
   case $word in
-    work_mib=* | random_mib=* | program_mib=* | check_ticks=* | dirty_mib=* | tick_ms=* | tpm=*) export "$word" ;;
+    work_mib=* | random_mib=* | program_mib=* | check_ticks=* | dirty_mib=* | scrub_mib=* | tick_ms=* | tpm=*) export "$word" ;;
   esac
 done
 disks=
@@ -83,8 +86,24 @@ dirty() {
     [ $((pass % 10)) = 0 ] && echo "dirty pass $pass"
   done
 }
+# On the last disk: /sys/block has its size in sectors.
+scrub() {
+  disk=\${disks##* }
+  half=$(($(cat /sys/block/\${disk##*/}/size) / 4096))
+  pass=0
+  while :; do
+    piece=0
+    while [ $piece -lt $scrub_mib ]; do
+      dd if=/busy/pattern of=$disk bs=1M skip=$(((pass + piece) % 16)) seek=$((half + piece)) count=1 \\
+        conv=notrunc,fsync status=none
+      piece=$((piece + 1))
+    done
+    pass=$((pass + 1))
+    echo "scrub pass $pass"
+  done
+}
 ${tpmFunctions}
-if [ $((work_mib + random_mib + program_mib + dirty_mib)) -gt 0 ]; then mount -t tmpfs -o size=90% work /busy; fi
+if [ $((work_mib + random_mib + program_mib + dirty_mib + scrub_mib)) -gt 0 ]; then mount -t tmpfs -o size=90% work /busy; fi
 
 if [ $work_mib -gt 0 ]; then
   random_file /busy/random $((work_mib / 4))
@@ -113,7 +132,7 @@ if [ $program_mib -gt 0 ]; then
   while cat /bin/busybox /modules/*.ko; do :; done 2>/dev/null | head -c \${program_mib}m >> /busy/filling
 fi
 if [ $check_ticks -gt 0 ]; then sum=$(md5sum /busy/filling); fi
-if [ $dirty_mib -gt 0 ]; then random_file /busy/pattern 16; fi
+if [ $((dirty_mib + scrub_mib)) -gt 0 ]; then random_file /busy/pattern 16; fi
 if [ -n "$tpm" ]; then tpm_seal; fi
 
 # Under TCG a process more is what a tick costs: the shell waits by itself, for a pipe that nobody writes to.
@@ -129,6 +148,7 @@ while :; do
   done
   echo "tick $n"
   if [ $n = 1 ] && [ $dirty_mib -gt 0 ]; then dirty & fi
+  if [ $n = 1 ] && [ $scrub_mib -gt 0 ]; then scrub & fi
   if [ -n "$tpm" ] && [ $((n % 10)) = 0 ]; then tpm_look; fi
   if [ $check_ticks -gt 0 ] && [ $((n % check_ticks)) = 0 ]; then
     if [ "$(md5sum /busy/filling)" = "$sum" ]; then echo "ram intact"; else echo "ram damaged"; fi

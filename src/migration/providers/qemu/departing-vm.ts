@@ -23,7 +23,7 @@ import type { Departure, Route, StreamedPart } from "../departure.ts";
 import { startedAnew } from "../started-anew.ts";
 import { DepartureProgress } from "./departure-progress.ts";
 import { GuestHold } from "./guest-hold.ts";
-import { imageWarning } from "./image-warning.ts";
+import { imageWarning, slowedNotice } from "./image-warning.ts";
 import { requireUnheldBesides } from "./leaving/other-holders.ts";
 import { LinkGate } from "./link-gate.ts";
 import { changesOf } from "./processors/changes.ts";
@@ -271,6 +271,7 @@ export class DepartingVm implements Departure {
     this.#ticker = setInterval(() => {
       this.#lookForStall();
       this.#paceRam();
+      this.#mirrors.look((disk) => observe(slowedNotice(name, this.streamed[disk]!.name)));
       this.#progress.tell(meter, observe, pool.sentBytes);
     }, progressEveryMs);
     await this.#guest.begin();
@@ -380,6 +381,7 @@ export class DepartingVm implements Departure {
     this.#gate.shut(this.#failure ?? given);
     this.#sockets?.close();
     this.#pool?.close();
+    await this.#mirrors.halt();
     await this.#sending?.catch(() => {});
   }
 

@@ -1,7 +1,8 @@
-/** What a person is told of a destination that does not make images as they are at the source. Pure. */
+/** What a person is told of a running VM's disks: of images that are not made as they are, of writes that wait. Pure. */
 import { isUsual } from "../../../protocol/image-shape.ts";
 import type { MessageBody } from "../../../protocol/messages.ts";
 import type { OfferedMachine } from "../../../protocol/offer.ts";
+import type { MigrationEvent } from "../../report/events.ts";
 
 /** A sentence; null if the images are made as they are here, or would be made so anyway. */
 export function imageWarning(
@@ -12,4 +13,10 @@ export function imageWarning(
   if (images === true || shaped.length === 0) return null;
   const names = shaped.map(({ name }) => name).join(", ");
   return `the destination is of an earlier version, and does not make the images of ${names} as they are here`;
+}
+
+/** Said before the mirror of `disk` begins anew with the guest's writes waiting for it. */
+export function slowedNotice(name: string, disk: string): MigrationEvent {
+  const message = `the guest of ${name} writes ${disk} faster than the link carries it: its copy begins anew, and each of its writes waits for the destination from now on`;
+  return { event: "notice", message };
 }

@@ -30,7 +30,11 @@ export class DiskMirror {
   readonly #keepsRoom: boolean;
   readonly #target: string;
   readonly #job: string;
-  readonly #ready = Promise.withResolvers<void>();
+  #ready = Promise.withResolvers<void>();
+  #isReady = false;
+  /** Set while the job is ended only to begin anew. */
+  #anew: PromiseWithResolvers<void> | undefined;
+  #copyMode: "background" | "write-blocking" = "background";
   readonly #ended = Promise.withResolvers<void>();
   #isOver = false;
   /** True from the moment in which its end is asked for: an end before that is a failure. */
@@ -90,6 +94,7 @@ export class DiskMirror {
       device: this.#node,
       target: this.#target,
       sync: "full",
+      "copy-mode": this.#copyMode,
       "on-source-error": "report",
       "on-target-error": "report",
     });
@@ -97,7 +102,44 @@ export class DiskMirror {
 
   /** Resolves once both disks are the same, and from then on stay so. Rejects with MigrateError "qemu-failed". */
   get ready(): Promise<void> {
-    return this.#ready.promise;
+    return this.#untilReady();
+  }
+
+  async #untilReady(): Promise<void> {
+    let ready: PromiseWithResolvers<void>;
+    do {
+      ready = this.#ready;
+      await ready.promise;
+    } while (ready !== this.#ready);
+  }
+
+  /** True if it may still be told to `beginAnew`. */
+  get mayBeginAnew(): boolean {
+    return !this.#isReady && !this.#isOver && !this.#ending && this.#copyMode === "background";
+  }
+
+  /**
+   * Begins once more, this time with the guest's writes waiting until they are at the destination as well, so that it
+   * cannot write faster than the link carries. QEMU before 8.2 cannot change a job that runs. `isWanted` is asked once
+   * the job has ended. Throws QmpError; the mirror has failed then.
+   */
+  async beginAnew(isWanted: () => boolean): Promise<void> {
+    const ended = Promise.withResolvers<void>();
+    const before = this.#ready;
+    this.#anew = ended;
+    this.#copyMode = "write-blocking";
+    this.#ready = Promise.withResolvers<void>();
+    this.#ready.promise.catch(() => {});
+    before.resolve();
+    try {
+      await this.#qmp.execute("block-job-cancel", { device: this.#job, force: true });
+      await withTimeout(ended.promise, endTimeoutMs);
+      this.#anew = undefined;
+      if (isWanted()) await this.begin();
+    } catch (thrown) {
+      this.#fail((thrown as Error).message);
+      throw thrown;
+    }
   }
 
   /** Resolves once the mirror was ended; rejects if it broke off by itself. */
@@ -127,9 +169,14 @@ export class DiskMirror {
   }
 
   #onEvent(event: string, data: Record<string, unknown>): void {
-    if (event === "BLOCK_JOB_READY") this.#ready.resolve();
-    else if (event === "BLOCK_JOB_ERROR") this.#troubleWith = data.operation === "read" ? "read" : "write";
-    else if (event === "BLOCK_JOB_COMPLETED" || event === "BLOCK_JOB_CANCELLED") {
+    if (this.#anew !== undefined) {
+      if (event === "BLOCK_JOB_COMPLETED" || event === "BLOCK_JOB_CANCELLED") this.#anew.resolve();
+    } else if (event === "BLOCK_JOB_READY") {
+      this.#isReady = true;
+      this.#ready.resolve();
+    } else if (event === "BLOCK_JOB_ERROR") {
+      this.#troubleWith = data.operation === "read" ? "read" : "write";
+    } else if (event === "BLOCK_JOB_COMPLETED" || event === "BLOCK_JOB_CANCELLED") {
       if (typeof data.error === "string") this.#fail(data.error);
       else if (this.#ending) this.#over();
       else this.#fail("it ended by itself");

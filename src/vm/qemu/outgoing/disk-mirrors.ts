@@ -1,16 +1,22 @@
 /** The mirrors of all disks of a VM that departs live, from their connections to the last write of the guest. */
 import type { Qmp } from "../qmp/qmp.ts";
 import { DiskMirror } from "./disk-mirror.ts";
+import { MirrorPace } from "./mirror-pace.ts";
 
 /** A disk that is mirrored: its name there, its uppermost node, and whether its image there has its room beforehand. */
 export type MirroredDisk = ConstructorParameters<typeof DiskMirror>[2];
 
 export class DiskMirrors {
   readonly all: readonly DiskMirror[];
+  readonly #paces: readonly MirrorPace[];
+  /** The look in progress: QEMU may be slow to answer, so there is only one at a time. */
+  #looking: Promise<void> | undefined;
+  #isHalted = false;
 
   /** One for each of the disks, in the order of the offer. */
   constructor(qmp: Qmp, disks: readonly MirroredDisk[]) {
     this.all = disks.map((disk, n) => new DiskMirror(qmp, n, disk));
+    this.#paces = this.all.map(() => new MirrorPace());
   }
 
   /**
@@ -25,6 +31,37 @@ export class DiskMirrors {
   /** Resolves once every disk is the same there. Rejects with MigrateError "qemu-failed". */
   get ready(): Promise<unknown> {
     return Promise.all(this.all.map((mirror) => mirror.ready));
+  }
+
+  /**
+   * Looks whether each gets done; one that does not, since the guest writes faster than it is copied, begins anew with
+   * the guest's writes waiting for it. `slowed` is called with the number of its disk before that. To be called often.
+   */
+  look(slowed: (disk: number) => void): void {
+    this.#looking ??= this.#look(slowed)
+      // The mirror has failed then, and whoever waits for it learns that.
+      .catch(() => {})
+      .finally(() => {
+        this.#looking = undefined;
+      });
+  }
+
+  async #look(slowed: (disk: number) => void): Promise<void> {
+    for (const [n, mirror] of this.all.entries()) {
+      if (this.#isHalted || !mirror.mayBeginAnew) continue;
+      const progress = await mirror.progress();
+      const isHopeless = progress !== null && this.#paces[n]!.isHopeless(progress, performance.now());
+      // It may have become ready while QEMU answered.
+      if (!isHopeless || this.#isHalted || !mirror.mayBeginAnew) continue;
+      slowed(n);
+      await mirror.beginAnew(() => !this.#isHalted);
+    }
+  }
+
+  /** Begins nothing any more; resolves once no command of `look` is unanswered. Never rejects. */
+  async halt(): Promise<void> {
+    this.#isHalted = true;
+    await this.#looking;
   }
 
   /** Ends them, each with both disks the same. Throws MigrateError "qemu-failed", and QmpError. */
