@@ -195,6 +195,7 @@ export default defineCommand({
           name: options.name,
           live: options.mode !== "stop",
           drop: options.drop,
+          after: options.after,
           downtimeLimitMs: options.downtimeLimit ?? usualDowntimeMs,
           autoConverge: options.autoConverge !== "off",
           channels: options.multifd ?? 0,
