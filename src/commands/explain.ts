@@ -43,6 +43,12 @@ export default defineCommand({
     name: optional("NAME", "Another name for the VM, as send takes it"),
     mode: withDefault("live|stop", "As it would be sent", "live", oneOf(["live", "stop"])),
     drop: repeated(droppable.join("|"), "What of its disks may stay behind", oneOf(droppable)),
+    after: withDefault(
+      "WHAT",
+      "What becomes of its files: keep, rename or delete",
+      "rename",
+      oneOf(["keep", "rename", "delete"]),
+    ),
     net: withDefault(
       netPolicyForm,
       `What the destination puts behind network cards, ${netPolicyAbout}`,
@@ -56,8 +62,8 @@ export default defineCommand({
   ],
   async run({ options, positionals, reporter }) {
     const [where = ""] = positionals;
-    const { mode, drop, name: asked } = options;
-    const look = await lookAt(where, { name: asked, live: mode === "live", drop });
+    const { mode, drop, after, name: asked } = options;
+    const look = await lookAt(where, { name: asked, live: mode === "live", drop, after });
     const refusals = [...look.refusals];
     const notes = [...look.notes];
     const called = asked ?? look.definition?.name ?? null;

@@ -208,6 +208,7 @@ export default defineCommand({
           live: options.mode !== "stop",
           drop: options.drop,
           cpuCheck: options.cpuCheck !== "off",
+          after: options.after,
           downtimeLimitMs: options.downtimeLimit ?? usualDowntimeMs,
           autoConverge: options.autoConverge !== "off",
           channels: options.multifd ?? 0,

@@ -3,9 +3,10 @@ import { expect, test } from "bun:test";
 import { join } from "node:path";
 import { callMonitor, statusOf } from "../../support/guests/seen/monitor.ts";
 import { createDisk } from "../../support/guests/tick-disk.ts";
+import { sessionsIn } from "../../support/moves/ownership.ts";
 import type { RunningHosts } from "../../support/moves/running-hosts.ts";
 import { eachTestHasRunningHosts } from "../../support/moves/running-hosts-of-tests.ts";
-import { doneOf } from "../../support/moves/whole-move.ts";
+import { doneOf, failureOf } from "../../support/moves/whole-move.ts";
 import { startChild } from "../../support/system/child.ts";
 import { until } from "../../support/system/until.ts";
 
@@ -15,8 +16,8 @@ eachTestHasRunningHosts((made) => {
   at = made;
 });
 
-/** Starts a machine with its firmware alone in the folder of the hosts, explains it and moves it. */
-async function expectMoves(words: readonly string[]): Promise<readonly string[]> {
+/** Starts a machine with its firmware alone in the folder of the hosts. */
+async function startMachine(words: readonly string[]) {
   const [qmp, watch] = ["qmp", "watch"].map((name) => `unix:${join(at.folder, name)},server=on,wait=off`);
   const child = startChild(
     [
@@ -26,7 +27,12 @@ async function expectMoves(words: readonly string[]): Promise<readonly string[]>
     { cwd: at.folder },
   );
   const monitor = await callMonitor(join(at.folder, "watch"), () => true);
-  const socket = join(at.folder, "qmp");
+  return { child, monitor, socket: join(at.folder, "qmp") };
+}
+
+/** Explains and moves such a machine. Returns the command line that `explain` shows. */
+async function expectMoves(words: readonly string[]): Promise<readonly string[]> {
+  const { child, monitor, socket } = await startMachine(words);
   const explained = at.hosts.source(["explain", `qmp:${socket}`]);
   const { refused, command } = await explained.waitFor("explanation");
   expect(refused).toEqual([]);
@@ -72,4 +78,28 @@ test("sound cards without an audiodev move, and are silent", async () => {
     "AC97",
   ]);
   expect(command).toContain("none,id=migrate-silence");
+});
+
+test("what a destination's own policy refuses is said alike by explain, and by send before anything is sent", async () => {
+  await createDisk({ path: join(at.folder, "disk.raw"), format: "raw" }, 4);
+  const disk = ["-drive", `file=${join(at.folder, "disk.raw")},format=raw,if=virtio`];
+  const { child, socket } = await startMachine([
+    ...disk,
+    "-netdev",
+    "user,id=n0",
+    "-device",
+    "e1000,netdev=n0",
+  ]);
+  const net = ["--net", "none,0=bridge:br0"];
+  const explained = at.hosts.source(["explain", `qmp:${socket}`, ...net]);
+  const { refused } = await explained.waitFor("explanation");
+  const { code } = await explained.exit;
+  await at.serve({ flags: net });
+  const error = await failureOf(at.send(socket));
+  expect(error).toMatchObject({ code: "policy", side: "destination", exitCode: code });
+  // The way out is for whoever serves, and no peer is told of it.
+  expect((refused as string[])[0]).toStartWith(`${error.message}. Serve with`);
+  expect(sessionsIn(at.hosts.destinationHome, "destination")).toEqual([]);
+  expect(at.inStore()).toEqual([]);
+  await child.kill();
 });

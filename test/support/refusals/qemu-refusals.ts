@@ -31,8 +31,6 @@ export interface QemuRefusal {
   before?: (folder: string) => unknown;
   /** What happens to the VM once it runs; a function that it returns undoes that, before QEMU ends. */
   after?: (qmp: Qmp, folder: string) => unknown;
-  /** Root alone can make it. */
-  asRoot?: true;
   /** It is left as QEMU starts it. */
   unstarted?: true;
 }
@@ -172,7 +170,15 @@ export const qemuRefusals: readonly QemuRefusal[] = [
   {
     says: "LOOP is not a regular file. Only VMs on image files can be moved.",
     words: ["-drive", "file=LOOP,format=raw,if=virtio"],
-    asRoot: true,
+  },
+  {
+    says: "DIR/a.raw could not be renamed once the VM has moved: something is mounted there. See that its folder can be written to, or leave the files as they are: --after keep.",
+    words: disk,
+    before: (folder) => {
+      const path = join(folder, "a.raw");
+      execFileSync("mount", ["--bind", path, path]);
+      return () => execFileSync("umount", ["--lazy", path]);
+    },
   },
   {
     says: "a.raw has 2 names (hard links), and is one file. Remove the others, which this shows: find FOLDER -samefile DIR/a.raw. Or make it a file of its own: cp --sparse=always, then rename.",

@@ -15,6 +15,7 @@ const places = [
   "src/vm/qemu/outgoing/{others-work,guest-watch}.ts",
   "src/vm/qemu/images/{left-behind,image-info}.ts",
   "src/migration/providers/qemu/leaving/*.ts",
+  "src/migration/providers/files/retire.ts",
   "src/vm/holders/file-holders.ts",
   "src/vm/disks/disk-format.ts",
 ];

@@ -147,8 +147,10 @@ export function namesAside(name: string, session: string, mostBytes: number): st
  * Looks whether `retireFiles` could do its work in the end: after the handover it would be too late. Throws MigrateError
  * "vm-invalid", naming the file, if a folder may not be written to or something is mounted on a file.
  */
-export function requireRetirable(record: SessionRecord, files: readonly OwnFile[]): void {
-  const { after, folder } = record;
+export function requireRetirable(
+  { after, folder }: Pick<SessionRecord, "after" | "folder">,
+  files: readonly Pick<OwnFile, "path">[],
+): void {
   if (after !== "rename" && after !== "delete") return;
   const paths = files.map(({ path }) => (after === "rename" && isWithin(folder, path) ? folder! : path));
   for (const path of new Set(paths)) {

@@ -1,12 +1,9 @@
 /** A VM that runs under QEMU, as it leaves: found by its QMP socket, opened, and offered. */
 import { randomUUID } from "node:crypto";
-import { existsSync } from "node:fs";
-import { basename, dirname, join, resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { socketPathBytes } from "../../../platform/unix-socket.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
-import { manifestName } from "../../../protocol/names.ts";
 import { isSameFile } from "../../../vm/folder/file-identity.ts";
-import { readManifest } from "../../../vm/folder/manifest.ts";
 import { callVm } from "../../../vm/qemu/call-vm.ts";
 import { commonGround } from "../../../vm/qemu/common-ground.ts";
 import { HeldFiles } from "../../../vm/qemu/held-files.ts";
@@ -83,7 +80,7 @@ export function qemuCandidate(spec: QemuSpec, sending: QemuSending): Candidate {
 }
 
 function openedVm(
-  { vm, name, files, left, definition, disks }: LeavingVm,
+  { vm, name, folder, files, left, definition, disks }: LeavingVm,
   spec: QemuSpec,
   sending: QemuSending,
   compared: Compared,
@@ -104,7 +101,7 @@ function openedVm(
         path,
         identity,
       })),
-      folder: ownFolder(vm),
+      folder,
       bytes: [...files, ...machine.disks].reduce((sum, { bytes }) => sum + bytes, vm.definition.ramBytes),
       kept,
     },
@@ -154,17 +151,4 @@ function keptOf(vm: RunningVm, leftBehind: string[]): SourceQemuRecord {
     tpm: vm.tpm && { swtpm: vm.tpm.swtpm },
     leftBehind,
   };
-}
-
-/** The VM's own folder, if all its disks lie in one whose vm.json names them: it is retired as a whole. */
-function ownFolder(vm: RunningVm): string | null {
-  const [folder, ...others] = new Set(vm.disks.map(({ path }) => dirname(path)));
-  if (folder === undefined || others.length > 0 || !existsSync(join(folder, manifestName))) return null;
-  try {
-    const { files } = readManifest(join(folder, manifestName));
-    const known = new Set(files.map(({ file }) => file));
-    return vm.disks.every(({ path }) => known.has(basename(path))) ? folder : null;
-  } catch {
-    return null;
-  }
 }

@@ -55,6 +55,8 @@ export class GuestWatch {
   /** Set once this program, or QEMU at the switchover, has stopped the guest. */
   #isHeld = false;
   #reason: MigrateError | undefined;
+  /** QEMU has given its migration up, and resumes the guest itself. */
+  #hasGivenUp = false;
   /** How often the guest was resumed: an event is handled before the answer that came with it, and is the newer. */
   #resumes = 0;
   #asking: Promise<void> = Promise.resolve();
@@ -123,9 +125,13 @@ export class GuestWatch {
       case "STOP":
         if (!this.#isHeld) this.#asking = this.#asking.then(() => this.#askWhy());
         break;
+      case "MIGRATION":
+        this.#hasGivenUp = data.status === "failed";
+        break;
       case "RESUME":
         this.#resumes++;
-        if (this.#isHeld) this.#fail(resumed(), true);
+        // What waits for QEMU's migration says why that ended.
+        if (this.#isHeld && !this.#hasGivenUp) this.#fail(resumed(), true);
         else this.#become(true);
         break;
       case "SUSPEND":

@@ -58,6 +58,24 @@ test("a VM that is resumed in the moment in which it is to be stopped is looked 
   });
 });
 
+test("a VM that QEMU itself resumes, because its migration failed, was resumed by nobody else", async () => {
+  const [failed, resume] = [playedEvent("MIGRATION", { status: "failed" }), playedEvent("RESUME")];
+  for (const [events, blamed] of [
+    [[failed, resume], false],
+    [[resume], true],
+    [[failed, playedEvent("MIGRATION", { status: "active" }), resume], true],
+  ] as const) {
+    await watched(async (watch, qemu, qmp) => {
+      await watch.hold();
+      const resumed = qmp.nextEvent("RESUME");
+      await qemu.say(...events);
+      await resumed;
+      expect(watch.reason?.message.startsWith("Another program has resumed the VM") === true).toBe(blamed);
+      expect(watch.runs).toBe(true);
+    });
+  }
+});
+
 test("a VM in a run state that cannot be kept is refused, with what helps", () => {
   expect(["running", "io-error"].map(requireMovable)).toEqual([true, true]);
   expect(["paused", "postmigrate"].map(requireMovable)).toEqual([false, false]);

@@ -2,14 +2,16 @@
  * Whether a VM that runs can leave this host, and as what: the one set of checks that `send` goes by before anything of
  * the VM is sent, and that `explain` shows. Changes nothing.
  */
-import { statSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
 import { statBlockBytes } from "../../../../platform/files/filesystem.ts";
 import { MigrateError } from "../../../../protocol/errors.ts";
 import { claimedBytes } from "../../../../protocol/image-shape.ts";
 import { limits } from "../../../../protocol/limits.ts";
-import { checkVmName } from "../../../../protocol/names.ts";
+import { checkVmName, manifestName } from "../../../../protocol/names.ts";
 import type { OfferedMachine } from "../../../../protocol/offer.ts";
 import { checkImage } from "../../../../vm/disks/disk-format.ts";
+import { readManifest } from "../../../../vm/folder/manifest.ts";
 import type { VmFile } from "../../../../vm/folder/vm-folder.ts";
 import {
   type DefinitionFile,
@@ -25,6 +27,8 @@ import type { QemuFile } from "../../../../vm/qemu/qemu-files.ts";
 import type { Qmp } from "../../../../vm/qemu/qmp/qmp.ts";
 import { Refusals } from "../../../../vm/qemu/refusals.ts";
 import { lookAtVm, type RunningDisk, type RunningVm } from "../../../../vm/qemu/running-vm.ts";
+import type { SessionRecord } from "../../../journal/journal.ts";
+import { requireRetirable } from "../../files/retire.ts";
 import { requireUnheldBesides } from "./other-holders.ts";
 
 /** How a VM is to leave. */
@@ -35,12 +39,16 @@ export interface Leave {
   live: boolean;
   /** What of its disks may stay behind. */
   drop?: readonly Droppable[];
+  /** What becomes of its files here once it has moved; as `send` does if absent. */
+  after?: SessionRecord["after"] | undefined;
 }
 
 /** A VM that can leave. */
 export interface LeavingVm {
   vm: RunningVm;
   name: string;
+  /** Its own folder, if it has one. */
+  folder: string | null;
   /** What goes as chunks. */
   files: LeavingFile[];
   /** What stays behind, in words. */
@@ -84,6 +92,9 @@ export async function lookAtLeaving(qmp: Qmp, qmpPath: string, leave: Leave): Pr
   const left = refusals.attempt(() => leftBehind(vm.disks, { live, drop }));
   const files = refusals.attempt(() => filesOf(vm, live));
   const disks = refusals.attempt(() => (live ? vm.disks.map((disk) => offeredDisk(disk)) : []));
+  const folder = ownFolder(vm);
+  const retired = [...(files ?? []), ...vm.disks, ...(vm.tpm === null ? [] : [vm.tpm.state])];
+  refusals.attempt(() => requireRetirable({ after: leave.after ?? "rename", folder }, retired));
   const unseen = refusals.attempt(() => requireUnheldBesides(vm));
   const backed = live ? vm.disks.filter(({ hasBacking }) => hasBacking) : [];
   notes.push(
@@ -94,7 +105,9 @@ export async function lookAtLeaving(qmp: Qmp, qmpPath: string, leave: Leave): Pr
   const isWhole =
     name !== undefined && model !== null && left !== undefined && files !== undefined && disks !== undefined;
   const leaving: LeavingVm | null =
-    isWhole && refusals.all.length === 0 ? { vm, name, files, left, disks, definition: { ...model } } : null;
+    isWhole && refusals.all.length === 0
+      ? { vm, name, folder, files, left, disks, definition: { ...model } }
+      : null;
   return { definition, model, notes, refusals: refusals.all, leaving };
 }
 
@@ -172,4 +185,17 @@ function offeredDisk({ file, path, bytes, dataBytes, info }: RunningDisk): Offer
     allocatedBytes: Math.min(roomBytes, limits.vmBytes),
     image,
   };
+}
+
+/** The VM's own folder, if all its disks lie in one whose vm.json names them: it is retired as a whole. */
+function ownFolder(vm: RunningVm): string | null {
+  const [folder, ...others] = new Set(vm.disks.map(({ path }) => dirname(path)));
+  if (folder === undefined || others.length > 0 || !existsSync(join(folder, manifestName))) return null;
+  try {
+    const { files } = readManifest(join(folder, manifestName));
+    const known = new Set(files.map(({ file }) => file));
+    return vm.disks.every(({ path }) => known.has(basename(path))) ? folder : null;
+  } catch {
+    return null;
+  }
 }
