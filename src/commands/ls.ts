@@ -13,7 +13,7 @@ import { optional } from "./cli/option.ts";
 
 interface VmRow {
   name: string;
-  /** "stored", "broken", or of a VM that runs QEMU's own word: running, paused, shutdown, … */
+  /** "stored", "broken", "busy", or of a VM that runs QEMU's own word: running, paused, shutdown, … */
   state: string;
   ramBytes: number | null;
   /** Full paths. */
@@ -47,7 +47,7 @@ export default defineCommand({
   name: "migrate ls",
   summary: "list the VMs that run on this host, and those in a store",
   about:
-    "WHERE is what migrate send takes for a VM: of one that runs, the QMP socket of its QEMU (-qmp unix:PATH,server=on). What libvirt runs is shown, and is libvirt's to save or shut down first. A QEMU whose socket another program holds does not say whether its VM is paused, and is shown as running.",
+    "WHERE is what migrate send takes for a VM: of one that runs, the QMP socket of its QEMU (-qmp unix:PATH,server=on). What libvirt runs is shown, and is libvirt's to save or shut down first. A QEMU that serves another program at the moment, a migration for one, does not answer: its VM is busy.",
   options: { store: optional("DIR", "Also list the VMs that lie in this folder of migrate serve") },
   examples: [
     ["migrate ls", "what runs here"],
@@ -79,14 +79,14 @@ async function runningRow(vm: HostVm): Promise<VmRow> {
   };
 }
 
-/** What the VM's QEMU says of it, if it answers at once. */
+/** What the VM's QEMU says of it; "busy" if it does not answer at once. */
 async function stateOf(qmpPath: string, process: ProcessId): Promise<string> {
   try {
     using qmp = await Qmp.connect(qmpPath, { timeoutMs: answerMs });
     const state = qmp.peer !== null && isSameProcess(qmp.peer, process) ? await runState(qmp) : "";
-    return runStates.test(state) ? state : "running";
+    return runStates.test(state) ? state : "busy";
   } catch {
-    return "running";
+    return "busy";
   }
 }
 

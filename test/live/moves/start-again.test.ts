@@ -225,15 +225,15 @@ describe("a VM is not started", () => {
   test("whose vm.json does not say that it is this host's, or what it is", async () => {
     const ram = [...files, { kind: "ram", file: "r" }];
     for (const [manifest, code, exit, named] of [
-      [{ files, ownership }, "vm-invalid", 2, "does not say what VM"],
-      [{ files: ram, ownership, definition }, "vm-invalid", 2, "suspended"],
+      [{ files, ownership }, "vm-invalid", 6, "does not say what VM"],
+      [{ files: ram, ownership, definition }, "vm-invalid", 6, "suspended"],
       [
         { files, ownership, definition: { ...definition, machine: "isapc" } },
         "vm-invalid",
-        2,
+        6,
         "machine type",
       ],
-      [{ files, ownership, definition: { ...definition, more: 1 } }, "vm-invalid", 2, "more"],
+      [{ files, ownership, definition: { ...definition, more: 1 } }, "vm-invalid", 6, "more"],
       [{ files, definition }, "not-owner", 7, "does not say that this host owns"],
       [{ files, ownership: { ...ownership, state: "copy" }, definition }, "not-owner", 7, "owns"],
     ] as const) {

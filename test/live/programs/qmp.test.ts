@@ -190,13 +190,13 @@ async function listed(...words: string[]): Promise<Record<string, unknown>[]> {
   return rows.filter((row) => JSON.stringify(row).includes(folder));
 }
 
-test("migrate ls says of a VM that is paused that it is, and of one whose QEMU is busy that it runs", async () => {
+test("migrate ls says of a VM that is paused that it is, and of one whose QEMU serves another that it is busy", async () => {
   await startQemu("-name", "web1", "-S");
   expect(await listed()).toMatchObject([{ name: "web1", state: "prelaunch", where: `qmp:${path}` }]);
   const qmp = await connect();
   await qmp.execute("cont");
   await qmp.execute("stop");
-  expect(await listed()).toMatchObject([{ name: "web1", state: "running" }]);
+  expect(await listed()).toMatchObject([{ name: "web1", state: "busy" }]);
   qmp.close();
   expect(await listed()).toMatchObject([{ name: "web1", state: "paused" }]);
 });
