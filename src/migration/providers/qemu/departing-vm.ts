@@ -146,7 +146,9 @@ export class DepartingVm implements Departure {
 
   /** Bytes of the VM that the destination's QEMU has received so far. */
   get carriedBytes(): number {
-    return this.#streams().reduce((sum, stream) => sum + (this.#pool?.carried(stream).toDestination ?? 0), 0);
+    const disks = this.#mirrors.all.map(({ number }) => limits.ramStreams + number);
+    const streams = [...this.#ramStreams(), ...disks];
+    return streams.reduce((sum, stream) => sum + (this.#pool?.carried(stream).toDestination ?? 0), 0);
   }
 
   /** Why the move has failed for good, whatever the links do. */
@@ -359,10 +361,6 @@ export class DepartingVm implements Departure {
     if (stalledMs === null) return;
     const said = `the destination took nothing of the VM for ${Math.round(stalledMs / 1000)} s`;
     this.#halted.reject(this.#fail(new MigrateError("network", said, { side: "destination" })));
-  }
-
-  #streams(): number[] {
-    return [...this.#ramStreams(), ...this.#mirrors.all.map(({ number }) => limits.ramStreams + number)];
   }
 
   #ramStreams(): number[] {
