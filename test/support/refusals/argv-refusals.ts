@@ -52,7 +52,14 @@ export const argvRefusals: readonly ArgvRefusal[] = [
     "-global e1000.romfile is refused: it is not among what a VM may bring along",
     ["-global", "e1000.romfile=x"],
   ],
-  ["-object secret is refused: it is a secret of the source", ["-object", "secret,id=s,data=x"]],
+  [
+    "-object secret is refused: a secret does not leave its host. Start the VM without it, and without what it opens",
+    ["-object", "secret,id=s,data=x"],
+  ],
+  [
+    "libvirt runs this VM, and what libvirt runs is not moved behind its back. Take it out of libvirt's hands first (virsh save NAME FILE, or virsh shutdown NAME), and send its files: --ram FILE, --disk DISK.",
+    ["-object", "secret,id=masterKey0,format=raw,file=/var/lib/libvirt/qemu/domain-1-web1/master-key.aes"],
+  ],
   [
     "-object tls-creds-x509 is refused: it is not among the objects that a VM may bring along",
     ["-object", "tls-creds-x509,id=t,dir=/etc,endpoint=client"],
@@ -134,7 +141,7 @@ export const argvRefusals: readonly ArgvRefusal[] = [
   ["-m is refused: no host has that much memory", ["-m", "99999999T"]],
   ["-name is refused: it is given twice", ["-name", "a", "@name"]],
   [
-    '-machine type is refused: only PCs and Arm\'s "virt" can be moved to a host of another make',
+    '-machine type is refused: "isapc" is not among the boards that can be moved; pc, q35 and microvm are',
     ["-machine", "isapc"],
   ],
   ["-machine accel is refused: only kvm and tcg can be moved", ["-machine", "pc,accel=hvf"]],
@@ -185,8 +192,23 @@ export const argvRefusals: readonly ArgvRefusal[] = [
   ],
   ["-virtfs is refused: it gives the VM a folder of its host", ["-virtfs", "x"]],
   ["-fsdev is refused: it gives the VM a folder of its host", ["-fsdev", "x"]],
-  ["-fda is refused: a floppy disk cannot be moved", ["-fda", "x"]],
-  ["-fdb is refused: a floppy disk cannot be moved", ["-fdb", "x"]],
+  [
+    "-fda is refused: a floppy disk is not moved. Start the VM without it: a CD (-cdrom) brings files along as well",
+    ["-fda", "x"],
+  ],
+  [
+    "-fdb is refused: a floppy disk is not moved. Start the VM without it: a CD (-cdrom) brings files along as well",
+    ["-fdb", "x"],
+  ],
+  [
+    "-drive if=floppy is refused: a floppy disk is not moved. Start the VM without it: a CD (-cdrom) brings files along as well",
+    ["-drive", "file=/a,format=raw,if=floppy"],
+  ],
+  ["-blockdev is refused: it has no node-name", ["-blockdev", "driver=file,filename=/a"]],
+  [
+    "-id is refused: QEMU itself does not know it, Proxmox VE's does. Shut the VM down (qm shutdown), and send its disks as files: --disk",
+    ["-id", "100"],
+  ],
   ["-sd is refused: an SD card cannot be moved", ["-sd", "x"]],
   ["-mtdblock is refused: flash memory is moved as a -drive with if=pflash alone", ["-mtdblock", "x"]],
   [
