@@ -150,12 +150,12 @@ describe("a compressed stream", () => {
   );
 
   streamTest("goes by the bytes that cross the link where there is a bandwidth to keep to", async () => {
-    const bandwidthBytesPerSec = 4 * mebibyte;
+    const bandwidthBytesPerSec = mebibyte / 4;
     const bytes = Buffer.alloc(24 * mebibyte, "the same again and again; ");
     const startMs = performance.now();
     await carry(await make({ bandwidthBytesPerSec, compression: 1 }), bytes);
-    // As they are they would take six seconds.
-    expect(performance.now() - startMs).toBeLessThan(4000);
+    // As they are they would take a minute and a half, on the fastest machine.
+    expect(performance.now() - startMs).toBeLessThan(45_000);
   });
 });
 
