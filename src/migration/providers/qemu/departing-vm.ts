@@ -242,11 +242,10 @@ export class DepartingVm implements Departure {
 
   async #send(route: StreamRoute, meter: ProgressMeter, observe: Observer): Promise<StreamResult[]> {
     try {
-      return await this.#steps(route, meter, observe);
+      // That nothing goes while the cause of a failure is looked for is no stall.
+      return await this.#steps(route, meter, observe).finally(() => clearInterval(this.#ticker));
     } catch (thrown) {
       throw this.#fail(this.#failure ?? (await this.#causeOf(thrown, meter.session.name)));
-    } finally {
-      clearInterval(this.#ticker);
     }
   }
 
