@@ -11,6 +11,7 @@ import { type UserRights, userOf } from "../../platform/user-rights.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { qcow2DataBytes } from "../disks/qcow2-data.ts";
 import { type DefinitionFile, type QemuDefinition, readDefinition } from "./definition/definition.ts";
+import { limitEntries, limitsIn, requireLimitsOf } from "./drive-limits.ts";
 import { type Besides, besidesOf, dirtyBitmaps, type ImageInfo, imageInfo } from "./images/image-info.ts";
 import { requireMovable, runState } from "./outgoing/guest-watch.ts";
 import { type Hardware, hardwareOf } from "./outgoing/hardware.ts";
@@ -66,6 +67,7 @@ const blockSchema = v.array(
         ro: v.boolean(),
         image: imageInfo,
         "dirty-bitmaps": dirtyBitmaps,
+        ...limitEntries,
       }),
     ),
   }),
@@ -120,6 +122,9 @@ export async function lookAtVm(qmp: Qmp, qmpPath: string, refusals: Refusals): P
   definition.files = withFormats(definition.files, blocks, folder, refusals);
   const disks = disksOf(blocks, definition, { files, folder }, refusals);
   refusals.attempt(() => requireDistinct(disks));
+  refusals.attempt(() =>
+    requireLimitsOf(definition.parts, (file) => limitsAt(blocks, definition.files[file]!, folder)),
+  );
   const boot = definition.files
     .filter(({ kind }) => kind === "boot")
     .flatMap((file) => {
@@ -161,6 +166,12 @@ async function insertedIn(qmp: Qmp): Promise<Inserted[]> {
 function imageAt(blocks: readonly Inserted[], path: string, folder: string | null): Inserted | undefined {
   const real = realPath(path, folder);
   return blocks.find(({ file }) => pathOr(file, folder) === real);
+}
+
+/** The limits that QEMU has for a file of the command line; undefined if it has none of it. */
+function limitsAt(blocks: readonly Inserted[], { path, drive }: DefinitionFile, folder: string | null) {
+  const image = imageAt(blocks, path, folder);
+  return image === undefined ? undefined : { called: drive ?? path, limits: limitsIn(image) };
 }
 
 /** Where an image of QEMU's lies; as QEMU says it if nothing is there. */

@@ -269,6 +269,17 @@ export const qemuRefusals: readonly QemuRefusal[] = [
     ],
   },
   {
+    says: "The drive d0 was given another limit since the VM was started: bps is 1000000, and was 50000000. Set it back (block_set_io_throttle), or restart the VM with it on its command line.",
+    words: [
+      ...["-drive", "file=DIR/a.raw,format=raw,if=none,id=d0,bps=50000000"],
+      ...["-device", "virtio-blk-pci,drive=d0,id=v0"],
+    ],
+    after: calls([
+      "block_set_io_throttle",
+      { device: "d0", bps: 1_000_000, bps_rd: 0, bps_wr: 0, iops: 0, iops_rd: 0, iops_wr: 0 },
+    ]),
+  },
+  {
     says: plugged("nic9 (virtio-net-pci)"),
     words: disk,
     after: calls(

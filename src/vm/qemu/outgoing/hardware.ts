@@ -1,9 +1,10 @@
 /**
  * What a VM consists of by its QEMU's own word, so that a change of it is noticed: its disks and media with their
- * snapshots and bitmaps, the devices that were given to it, its memory and its processors (QEMU qapi/block-core.json,
+ * snapshots, bitmaps and limits, the devices that were given to it, its memory and its processors (QEMU qapi/block-core.json,
  * qom.json, machine.json).
  */
 import * as v from "valibot";
+import { limitEntries } from "../drive-limits.ts";
 import { dirtyBitmaps } from "../images/image-info.ts";
 import type { Qmp } from "../qmp/qmp.ts";
 import { QmpError } from "../qmp/qmp-error.ts";
@@ -35,6 +36,7 @@ const blockSchema = v.array(
           snapshots: v.optional(v.array(v.object({ id: v.string(), name: v.string() })), []),
         }),
         "dirty-bitmaps": dirtyBitmaps,
+        ...limitEntries,
       }),
     ),
   }),
