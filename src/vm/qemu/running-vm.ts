@@ -11,7 +11,7 @@ import { type UserRights, userOf } from "../../platform/user-rights.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { qcow2DataBytes } from "../disks/qcow2-data.ts";
 import { type DefinitionFile, type QemuDefinition, readDefinition } from "./definition/definition.ts";
-import { limitEntries, limitsIn, requireLimitsOf } from "./drive-limits.ts";
+import { limitEntries, limitsIn, requireLimitsOf } from "./images/drive-limits.ts";
 import { type Besides, besidesOf, dirtyBitmaps, type ImageInfo, imageInfo } from "./images/image-info.ts";
 import { requireMovable, runState } from "./outgoing/guest-watch.ts";
 import { type Hardware, hardwareOf } from "./outgoing/hardware.ts";

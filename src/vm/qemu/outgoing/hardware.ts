@@ -4,7 +4,7 @@
  * qom.json, machine.json).
  */
 import * as v from "valibot";
-import { limitEntries } from "../drive-limits.ts";
+import { limitEntries } from "../images/drive-limits.ts";
 import { dirtyBitmaps } from "../images/image-info.ts";
 import type { Qmp } from "../qmp/qmp.ts";
 import { QmpError } from "../qmp/qmp-error.ts";

@@ -4,8 +4,8 @@
  * line's alone.
  */
 import * as v from "valibot";
-import type { Part, TextPair } from "./definition/model.ts";
-import { invalid } from "./refusals.ts";
+import { MigrateError } from "../../../protocol/errors.ts";
+import type { Part, TextPair } from "../definition/model.ts";
 
 const rates = ["bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr"];
 const names = [...rates.flatMap((rate) => [rate, `${rate}_max`, `${rate}_max_length`]), "iops_size"];
@@ -37,9 +37,13 @@ export function requireLimitsOf(
     const other = now && names.find((name) => (now.limits[name] ?? 0) !== (given.get(part)?.[name] ?? 0));
     if (now === undefined || other === undefined) continue;
     const [is, was] = [now.limits[other] ?? 0, given.get(part)?.[other] ?? 0];
-    throw invalid(
+    throw new MigrateError(
+      "vm-invalid",
       `The drive ${now.called} was given another limit since the VM was started: ${other} is ${is}, and was ${was}`,
-      "Set it back (block_set_io_throttle), or restart the VM with it on its command line.",
+      {
+        side: "source",
+        hint: "Set it back (block_set_io_throttle), or restart the VM with it on its command line.",
+      },
     );
   }
 }
