@@ -1,17 +1,15 @@
-/**
- * The limits of the throughput of a VM's drives: those that its command line gives, and those that it has. They may be
- * set anew while it runs (QEMU qapi/block-core.json, block_set_io_throttle), and a destination is told of the command
- * line's alone.
- */
+/** The limits of the throughput of a drive, as QEMU has them now (QEMU qapi/block-core.json, BlockDeviceInfo). */
 import * as v from "valibot";
-import { MigrateError } from "../../../protocol/errors.ts";
-import type { Part, TextPair } from "../definition/model.ts";
 
-const rates = ["bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr"];
-const names = [...rates.flatMap((rate) => [rate, `${rate}_max`, `${rate}_max_length`]), "iops_size"];
+/** Names of limits in query-block. */
+export const rates: readonly string[] = ["bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr"];
+export const limitNames: readonly string[] = [
+  ...rates.flatMap((rate) => [rate, `${rate}_max`, `${rate}_max_length`]),
+  "iops_size",
+];
 
 /** What query-block has of a drive's limits; what is absent is not limited. */
-export const limitEntries = Object.fromEntries(names.map((name) => [name, v.optional(v.number(), 0)]));
+export const limitEntries = Object.fromEntries(limitNames.map((name) => [name, v.optional(v.number(), 0)]));
 
 /** By its name in query-block. */
 export type Limits = Readonly<Record<string, number>>;
@@ -19,71 +17,5 @@ export type Limits = Readonly<Record<string, number>>;
 /** The limits of what query-block says is in a drive, read with `limitEntries`. */
 export function limitsIn(inserted: object): Limits {
   const all = inserted as Readonly<Record<string, unknown>>;
-  return Object.fromEntries(names.map((name) => [name, Number(all[name] ?? 0)]));
-}
-
-/**
- * Throws MigrateError "vm-invalid" if a drive has other limits than its command line gives. `limitsOf` returns those of a
- * file's drive, and what it is called; undefined if QEMU has none of it.
- */
-export function requireLimitsOf(
-  parts: readonly Part[],
-  limitsOf: (file: number) => { called: string; limits: Limits } | undefined,
-): void {
-  const given = limitsGiven(parts);
-  for (const part of parts) {
-    if ((part.kind !== "drive" && part.kind !== "blockdev") || part.file === null) continue;
-    const now = limitsOf(part.file);
-    const other = now && names.find((name) => (now.limits[name] ?? 0) !== (given.get(part)?.[name] ?? 0));
-    if (now === undefined || other === undefined) continue;
-    const [is, was] = [now.limits[other] ?? 0, given.get(part)?.[other] ?? 0];
-    throw new MigrateError(
-      "vm-invalid",
-      `The drive ${now.called} was given another limit since the VM was started: ${other} is ${is}, and was ${was}`,
-      {
-        side: "source",
-        hint: "Set it back (block_set_io_throttle), or restart the VM with it on its command line.",
-      },
-    );
-  }
-}
-
-/** What the command line gives to each drive that it limits. Of a group the last one's limits are everybody's. */
-function limitsGiven(parts: readonly Part[]): Map<Part, Limits> {
-  const groups = new Map<string, Limits>();
-  const members = new Map<Part, string>();
-  for (const [n, part] of parts.entries()) {
-    if (part.kind !== "drive") continue;
-    const limits = limitsSaid(part.pairs);
-    // A drive without limits is in no group either (blockdev.c, blockdev_init).
-    if (Object.values(limits).every((limit) => limit === 0)) continue;
-    const named = part.pairs.find(({ key }) => key === "group" || key === "throttling.group");
-    const group = named === undefined ? `a drive's own, ${n}` : `group ${named.value}`;
-    groups.set(group, limits);
-    members.set(part, group);
-  }
-  return new Map([...members].map(([part, group]) => [part, groups.get(group)!]));
-}
-
-function limitsSaid(pairs: readonly TextPair[]): Limits {
-  const limits: Record<string, number> = {};
-  for (const { key, value } of pairs) {
-    const name = nameOf(key);
-    if (names.includes(name)) limits[name] = Number(value);
-  }
-  for (const rate of rates) {
-    // A burst lasts for a second unless told (include/qemu/throttle.h).
-    if ((limits[`${rate}_max`] ?? 0) > 0) limits[`${rate}_max_length`] ??= 1;
-  }
-  return limits;
-}
-
-const ends: Readonly<Record<string, string>> = { total: "", read: "_rd", write: "_wr" };
-
-/** "throttling.bps-read-max" is what "bps_rd_max" was before, and in query-block still is (blockdev.c). */
-function nameOf(key: string): string {
-  const parsed = /^throttling\.(bps|iops)-(total|read|write|size)((?:-max)?(?:-length)?)$/.exec(key);
-  if (parsed === null) return key;
-  const [, what, which, more] = parsed;
-  return `${what}${ends[which!] ?? `_${which}`}${more!.replaceAll("-", "_")}`;
+  return Object.fromEntries(limitNames.map((name) => [name, Number(all[name] ?? 0)]));
 }

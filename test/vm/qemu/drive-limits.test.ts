@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
-import { parseDefinition } from "../../../../src/vm/qemu/definition/definition.ts";
-import { type Limits, limitsIn, requireLimitsOf } from "../../../../src/vm/qemu/images/drive-limits.ts";
+import { parseDefinition } from "../../../src/vm/qemu/definition/definition.ts";
+import { requireLimitsOf } from "../../../src/vm/qemu/drive-limits.ts";
+import { type Limits, limitsIn } from "../../../src/vm/qemu/images/drive-limits.ts";
 
 /** What is said of a VM with these drives, of which QEMU has these limits now; null if it is let pass. */
 function said(drives: readonly string[], now: readonly Limits[]): string | null {
