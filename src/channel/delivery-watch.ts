@@ -60,7 +60,8 @@ export class DeliveryWatch {
     const arrivedBytes = sending?.acknowledgedBytes ?? takenBytes;
     const isUnderway = sending?.isUnderway ?? untakenBytes > 0;
     const isStuck = isUnderway || untakenBytes + (sending?.waitingBytes ?? 0) > 0;
-    const hasMoved = arrivedBytes - this.#arrivedBytes > heartbeatBytes;
+    // Where no answer is due, anything that arrives shows that all before it has.
+    const hasMoved = arrivedBytes - this.#arrivedBytes > (isAwaited ? heartbeatBytes : 0);
     this.#arrivedBytes = arrivedBytes;
     const hasNoRoom = sending !== null && !isUnderway && sending.waitingBytes > 0;
     const isWell = hasMoved || !(isAwaited || isStuck) || (hasNoRoom && this.#options.waitsForRoom);

@@ -98,22 +98,26 @@ export async function expectMoved(
   expect(arrived.noted()).toMatchObject({ session: sent.at(-1)!.session });
   // Nobody of ours holds its monitor any more.
   const monitor = await callMonitor(arrived.qmpPath, () => arrived.isRunning());
-  expect(await statusOf(monitor)).toBeOneOf(["running", "paused"]);
+  const state = await statusOf(monitor);
+  expect(state).toBeOneOf(["running", "paused"]);
   monitor.close();
-  await expectListed(at, guest, arrived);
+  await expectListed(at, guest, arrived, state);
   return arrived;
 }
 
-async function expectListed({ hosts }: RunningHosts, guest: RunningGuest, arrived: ArrivedGuest) {
+async function expectListed(
+  { hosts }: RunningHosts,
+  guest: RunningGuest,
+  arrived: ArrivedGuest,
+  state: string,
+) {
   const { name, disks, ramMiB, tpm = false } = guest.options;
   const ls = hosts.destination(["ls", "--store", hosts.store]);
   expect(await ls.exit).toEqual({ code: 0, signal: null });
   const rows = ls.events.filter(
     (row) => String(row.where).includes(arrived.folder) || row.state === "stored",
   );
-  expect(rows).toMatchObject([
-    { name, state: "running", pid: arrived.pid, tpm, where: `qmp:${arrived.qmpPath}` },
-  ]);
+  expect(rows).toMatchObject([{ name, state, pid: arrived.pid, tpm, where: `qmp:${arrived.qmpPath}` }]);
   expect(rows[0]!.ramBytes).toBe(ramMiB * 2 ** 20);
   const listed = rows[0]!.disks as string[];
   expect(listed.map((path) => realpathSync(path))).toEqual(

@@ -30,7 +30,7 @@ export interface GuestCount {
   lost: number;
   /** Guests that a destination of a live test had. */
   arrived: number;
-  /** Those of them whose kernel panicked. */
+  /** Those of them that lost a page and showed it, by a panic as a rule. */
   panicked: number;
 }
 
@@ -39,9 +39,12 @@ export function countGuest(isLost: boolean): void {
   write(isLost ? "lost" : "whole");
 }
 
+/** What a guest prints that lost a page: of its kernel, of a program, or of those that it looks at itself. */
+const lossShown = /Kernel panic - not syncing|Segmentation fault|ram damaged/;
+
 /** Counts one more guest that arrived, by all that it printed there. */
 export function countArrived(printed: string): void {
-  write(printed.includes("Kernel panic - not syncing") ? "panicked" : "arrived");
+  write(lossShown.test(printed) ? "panicked" : "arrived");
 }
 
 function write(word: string): void {

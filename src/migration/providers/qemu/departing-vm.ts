@@ -102,8 +102,7 @@ export class DepartingVm implements Departure {
     });
     this.#mirrors = new DiskMirrors(vm.qmp, mirrored);
     this.#progress = new DepartureProgress(vm, this.#ram, this.#mirrors.all);
-    const { bandwidthBytesPerSec } = options;
-    if (bandwidthBytesPerSec !== null) this.#pace = new RamPace(bandwidthBytesPerSec);
+    if (options.bandwidthBytesPerSec !== null) this.#pace = new RamPace(options.bandwidthBytesPerSec);
   }
 
   get files(): HeldFiles {
@@ -139,9 +138,12 @@ export class DepartingVm implements Departure {
   }
 
   get patienceMs(): number {
-    // A VM that is stopped only for its last part is better resumed here than left waiting.
-    const waits = this.isLive && this.stoppedAtMs !== undefined;
-    return waits ? stoppedPatienceMs : Number.POSITIVE_INFINITY;
+    // A VM that waits only for its last part, or to write, is better let go on here than left waiting.
+    return this.isLive && this.#waits ? stoppedPatienceMs : Number.POSITIVE_INFINITY;
+  }
+
+  get #waits(): boolean {
+    return this.stoppedAtMs !== undefined || this.#mirrors.areBlocking;
   }
 
   /** Bytes of the VM that the destination's QEMU has received so far. */
@@ -242,7 +244,6 @@ export class DepartingVm implements Departure {
 
   async #send(route: StreamRoute, meter: ProgressMeter, observe: Observer): Promise<StreamResult[]> {
     try {
-      // That nothing goes while the cause of a failure is looked for is no stall.
       return await this.#steps(route, meter, observe).finally(() => clearInterval(this.#ticker));
     } catch (thrown) {
       throw this.#fail(this.#failure ?? (await this.#causeOf(thrown, meter.session.name)));
@@ -272,7 +273,7 @@ export class DepartingVm implements Departure {
     this.#ticker = setInterval(() => {
       this.#lookForStall();
       this.#paceRam();
-      this.#mirrors.look((disk) => observe(slowedNotice(name, this.streamed[disk]!.name)));
+      if (this.#gate.isOpen) this.#mirrors.look((n) => observe(slowedNotice(name, this.streamed[n]!.name)));
       this.#progress.tell(meter, observe, pool.sentBytes);
     }, progressEveryMs);
     await this.#guest.begin();
@@ -355,7 +356,7 @@ export class DepartingVm implements Departure {
 
   /** Sends QEMU no command: while it sends the last part, it answers none. */
   #lookForStall(): void {
-    const now = { bytes: this.carriedBytes, stopped: this.stoppedAtMs !== undefined };
+    const now = { bytes: this.carriedBytes, stopped: this.#waits };
     const stalledMs = this.#stall.look({ ...now, linked: this.#gate.isOpen }, performance.now());
     if (stalledMs === null) return;
     const said = `the destination took nothing of the VM for ${Math.round(stalledMs / 1000)} s`;

@@ -17,6 +17,6 @@ export function imageWarning(
 
 /** Said before the mirror of `disk` begins anew with the guest's writes waiting for it. */
 export function slowedNotice(name: string, disk: string): MigrationEvent {
-  const message = `the guest of ${name} writes ${disk} faster than the link carries it: its copy begins anew, and each of its writes waits for the destination from now on`;
+  const message = `the guest of ${name} writes ${disk} faster than the link carries it: its copy begins anew, and each of its writes waits for the destination from now on (if the link is gone for 15 s, the move is given up, so that it can write)`;
   return { event: "notice", message };
 }

@@ -118,12 +118,23 @@ export class DiskMirror {
     return !this.#isReady && !this.#isOver && !this.#ending && this.#copyMode === "background";
   }
 
+  /** True once both disks were the same. */
+  get isReady(): boolean {
+    return this.#isReady;
+  }
+
+  /** True while each write of the guest waits until it is at the destination as well. */
+  get isBlocking(): boolean {
+    return this.#copyMode === "write-blocking" && !this.#isOver;
+  }
+
   /**
    * Begins once more, this time with the guest's writes waiting until they are at the destination as well, so that it
-   * cannot write faster than the link carries. QEMU before 8.2 cannot change a job that runs. `isWanted` is asked once
-   * the job has ended. Throws QmpError; the mirror has failed then.
+   * cannot write faster than the link carries. QEMU before 8.2 cannot change a job that runs. The job's end waits for what
+   * is under way, for as long as the link takes; once `halted` resolves, nothing is waited for nor begun. Throws
+   * QmpError, or what the mirror fails with.
    */
-  async beginAnew(isWanted: () => boolean): Promise<void> {
+  async beginAnew(halted: Promise<void>): Promise<void> {
     const ended = Promise.withResolvers<void>();
     const before = this.#ready;
     this.#anew = ended;
@@ -131,11 +142,15 @@ export class DiskMirror {
     this.#ready = Promise.withResolvers<void>();
     this.#ready.promise.catch(() => {});
     before.resolve();
+    let isHalted = false;
+    const halt = halted.then(() => {
+      isHalted = true;
+    });
     try {
       await this.#qmp.execute("block-job-cancel", { device: this.#job, force: true });
-      await withTimeout(ended.promise, endTimeoutMs);
+      await Promise.race([ended.promise, this.#ended.promise, halt]);
       this.#anew = undefined;
-      if (isWanted()) await this.begin();
+      if (!isHalted) await this.begin();
     } catch (thrown) {
       this.#fail((thrown as Error).message);
       throw thrown;
@@ -169,13 +184,16 @@ export class DiskMirror {
   }
 
   #onEvent(event: string, data: Record<string, unknown>): void {
-    if (this.#anew !== undefined) {
-      if (event === "BLOCK_JOB_COMPLETED" || event === "BLOCK_JOB_CANCELLED") this.#anew.resolve();
+    if (event === "BLOCK_JOB_ERROR") {
+      this.#troubleWith = data.operation === "read" ? "read" : "write";
+    } else if (this.#anew !== undefined) {
+      if (event !== "BLOCK_JOB_COMPLETED" && event !== "BLOCK_JOB_CANCELLED") return;
+      // It may have failed in the moment in which it was to end.
+      if (typeof data.error === "string") this.#fail(data.error);
+      this.#anew.resolve();
     } else if (event === "BLOCK_JOB_READY") {
       this.#isReady = true;
       this.#ready.resolve();
-    } else if (event === "BLOCK_JOB_ERROR") {
-      this.#troubleWith = data.operation === "read" ? "read" : "write";
     } else if (event === "BLOCK_JOB_COMPLETED" || event === "BLOCK_JOB_CANCELLED") {
       if (typeof data.error === "string") this.#fail(data.error);
       else if (this.#ending) this.#over();

@@ -12,6 +12,7 @@ export class DiskMirrors {
   /** The look in progress: QEMU may be slow to answer, so there is only one at a time. */
   #looking: Promise<void> | undefined;
   #isHalted = false;
+  readonly #halted = Promise.withResolvers<void>();
 
   /** One for each of the disks, in the order of the offer. */
   constructor(qmp: Qmp, disks: readonly MirroredDisk[]) {
@@ -35,7 +36,8 @@ export class DiskMirrors {
 
   /**
    * Looks whether each gets done; one that does not, since the guest writes faster than it is copied, begins anew with
-   * the guest's writes waiting for it. `slowed` is called with the number of its disk before that. To be called often.
+   * the guest's writes waiting for it. `slowed` is called with the number of its disk before that. To be called often while
+   * the link stands: without one nothing gets done, whatever the guest writes.
    */
   look(slowed: (disk: number) => void): void {
     this.#looking ??= this.#look(slowed)
@@ -47,20 +49,31 @@ export class DiskMirrors {
   }
 
   async #look(slowed: (disk: number) => void): Promise<void> {
+    const hopeless: DiskMirror[] = [];
     for (const [n, mirror] of this.all.entries()) {
-      if (this.#isHalted || !mirror.mayBeginAnew) continue;
+      if (mirror.isReady) continue;
       const progress = await mirror.progress();
-      const isHopeless = progress !== null && this.#paces[n]!.isHopeless(progress, performance.now());
-      // It may have become ready while QEMU answered.
-      if (!isHopeless || this.#isHalted || !mirror.mayBeginAnew) continue;
-      slowed(n);
-      await mirror.beginAnew(() => !this.#isHalted);
+      // One that gets done leaves more of the link to the others.
+      if (progress === null || !this.#paces[n]!.isHopeless(progress, performance.now())) return;
+      hopeless.push(mirror);
     }
+    for (const mirror of hopeless) {
+      // It may have become ready while QEMU answered.
+      if (this.#isHalted || !mirror.mayBeginAnew) continue;
+      slowed(mirror.number);
+      await mirror.beginAnew(this.#halted.promise);
+    }
+  }
+
+  /** True while writes of the guest wait until they are at the destination as well. */
+  get areBlocking(): boolean {
+    return this.all.some(({ isBlocking }) => isBlocking);
   }
 
   /** Begins nothing any more; resolves once no command of `look` is unanswered. Never rejects. */
   async halt(): Promise<void> {
     this.#isHalted = true;
+    this.#halted.resolve();
     await this.#looking;
   }
 

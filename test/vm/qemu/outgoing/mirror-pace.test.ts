@@ -34,6 +34,29 @@ describe("a mirror is not hopeless", () => {
     ).toBeNull();
   });
 
+  test("once the link carries again what it could not carry for a while", () => {
+    const progress = (second: number) => ({
+      doneBytes: (second < 5 ? second : Math.max(5, second - 30)) * 20 * mebibyte,
+      bytes: (1000 + second * 5) * mebibyte,
+    });
+    expect(hopelessAt(progress)).toBeNull();
+  });
+
+  test("for a burst of a guest, after it has been copied for long", () => {
+    const pace = new MirrorPace();
+    const at = (second: number) => ({
+      doneBytes: second * 100 * mebibyte,
+      bytes: (200_000 + Math.max(0, second - 900) * 150) * mebibyte,
+    });
+    const hopeless = Array.from({ length: 1100 }, (_, n) => n).find((n) => pace.isHopeless(at(n), n * 1000));
+    // A quarter of the time that it has taken.
+    expect(hopeless).toBeUndefined();
+    const later = Array.from({ length: 200 }, (_, n) => 1100 + n).find((n) =>
+      pace.isHopeless(at(n), n * 1000),
+    );
+    expect(later).toBe(1200);
+  });
+
   test("while the link carries nothing, or QEMU looks at the disk", () => {
     expect(hopelessAt(() => ({ doneBytes: 3 * mebibyte, bytes: 200 * mebibyte }))).toBeNull();
     expect(hopelessAt(() => ({ doneBytes: 0, bytes: 0 }))).toBeNull();
