@@ -174,9 +174,9 @@ export class DestinationSession {
       case "record-receiving":
         return this.#recordReceiving(asker!, body as Offer);
       case "send-accept-receiving":
+        this.#lease.recheck(roomOf(partsOf(body as Offer)), this.#vm().heldBytes, this.#context.store);
         await this.#vm().accept(asker!.link, this.record!, body as Offer);
-        this.#lease.accepted(this.record!, roomOf(partsOf(body as Offer)), this.#vm().heldBytes);
-        return;
+        return this.#lease.accepted(this.record!, this.#vm().heldBytes);
       case "check-seal":
         checkNameFree(this.#context.store, name);
         return this.#vm().seal(body as MessageBody<"seal">);
@@ -219,6 +219,7 @@ export class DestinationSession {
 
   async #reserve(offer: Offer, asker: Asker): Promise<void> {
     await requireWelcome({ ...this.#context, session: this.session }, offer, asker.peer);
+    this.#lease.checked(roomOf(partsOf(offer)));
     this.#received = this.#receive(this.#recordOf(offer, asker));
     this.#received.files.prepare();
   }
@@ -305,10 +306,9 @@ export class DestinationSession {
     this.#received?.leave();
     const record = this.record!;
     const { wireBytes = record.wireBytes, seconds = 0 } = this.#received?.figures ?? {};
-    const provider = providerOf(record);
-    const [runs, proven] = [provider.runsThere(record), provider.provenOf(record)];
-    const figures = { wireBytes, seconds, runs, proven, readBack: this.#received?.readBack };
-    this.#context.observe(reportOf(record, { ...figures, chunksSent: 0 }));
+    const [runs, proven] = [providerOf(record).runsThere(record), providerOf(record).provenOf(record)];
+    const { readBack } = this.#received ?? {};
+    this.#context.observe(reportOf(record, { wireBytes, seconds, runs, proven, readBack, chunksSent: 0 }));
   }
 
   #recordCancelled(): void {
@@ -325,11 +325,13 @@ export class DestinationSession {
     this.link?.fail(new MigrateError("no-room", what, { side: "destination" }));
   }
 
-  /** Gives the session up if nothing has come for it for too long. Never throws. */
+  /** Gives the session up if nothing has come for it for too long; waits for no source that reads slowly. Never throws. */
   async expire(): Promise<void> {
     const how = { isConnected: this.link?.closed === false, isRunning: this.streams !== undefined };
     if (this.record === null || !this.#lease.isExpired(this.record, how)) return;
-    await this.giveUp(new MigrateError("cancelled", "nothing has come from the source for too long"));
+    const why = new MigrateError("cancelled", "nothing has come from the source for too long");
+    this.link?.fail(why);
+    await this.giveUp(why);
   }
 
   /** The files are read again before their tags are believed: a lane failed while it wrote a chunk. */

@@ -122,6 +122,7 @@ export class Destination {
         break;
       case "chunks":
         this.#chunks(message);
+        this.#doors!.post(door, { kind: "taken", conn: message.conn });
         break;
       case "lane-failed":
         // A chunk that was not written whole is neither the old one nor the new one.
@@ -189,7 +190,8 @@ export class Destination {
       this.#familiar?.add(opened.remote);
       for (;;) {
         const message = await link.receive();
-        if (!(await this.#rate.turn(source, workOf(message), link))) {
+        const isAgain = this.#sessions.get(opened.session ?? "")?.record?.state === "ready";
+        if (!(await this.#rate.turn(source, workOf(message, isAgain), link))) {
           throw new MigrateError("network", "the connection is closed");
         }
         if (this.#stopping) throw new MigrateError("network", "the destination is shutting down");
@@ -202,12 +204,13 @@ export class Destination {
             link.send("cancelled", {});
             continue;
           }
-          this.#peers.bound(link);
           const session = bound;
           await session.inTurn(() => {
             if (link.closed) throw new MigrateError("network", "the connection is closed");
             return session.request(request, asker, message.body);
           });
+          // A session of which there is no record is nothing that a connection could speak for.
+          if (session.record?.endedAtMs === null) this.#peers.bound(link);
           if (session.record?.endedAtMs && request === "confirm") this.#options.completed(session.session);
         } else if (message.name === "start" && bound !== undefined) {
           const session = bound;
@@ -281,6 +284,10 @@ export class Destination {
     const ended = known === null ? journal.findEnded(opened.session) : null;
     const owner = known?.side === "source" ? null : (known ?? ended)?.peer;
     if (owner !== undefined && owner !== asker.peer) return null;
+    const spoken = () => Math.max(ended?.attempt ?? 0, this.#newestAttempts.get(opened.session!) ?? 0);
+    const older = () => new MigrateError("busy", "a newer connection of this session has spoken already");
+    // Nothing is made, and kept, for a session that there is not.
+    if (known === null && !this.#sessions.has(opened.session) && opened.attempt <= spoken()) throw older();
     const session = this.#session(opened.session);
     this.#endUnread(session, opened.attempt);
     await session.inTurn(async () => {
@@ -288,10 +295,7 @@ export class Destination {
       if (record && record.peer !== asker.peer) throw unknownSession();
       // The record remembers connections from before a restart. If there is no record (no offer came, or the
       // session was cancelled before one), no connection can have outlived this process.
-      const newest = Math.max(ended?.attempt ?? 0, this.#newestAttempts.get(opened.session!) ?? 0);
-      if (opened.attempt <= (record?.attempt ?? newest)) {
-        throw new MigrateError("busy", "a newer connection of this session has spoken already");
-      }
+      if (opened.attempt <= (record?.attempt ?? spoken())) throw older();
       this.#remember(opened.session!, opened.attempt);
       const note = { attempt: opened.attempt };
       const write = async () => journal.write("attempt", () => journal.update(opened.session!, note));

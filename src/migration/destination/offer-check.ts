@@ -1,14 +1,14 @@
 /** Checks an offer against the destination's own rules, before anything is made for it. */
 import { lstatSync } from "node:fs";
 import { join } from "node:path";
-import { freeBytes, mostNameBytes } from "../../platform/files/filesystem.ts";
+import { mostNameBytes } from "../../platform/files/filesystem.ts";
 import { type ErrorCode, MigrateError } from "../../protocol/errors.ts";
 import { type Offer, providerName } from "../../protocol/offer.ts";
 import type { Journal, SessionRecord } from "../journal/journal.ts";
 import { type CheckedOffer, type LandingPolicy, roomOf, type StoredPart } from "../providers/provider.ts";
 import { offeredProvider, providerOf } from "../providers/providers.ts";
 import { sessionShare } from "./peers/peer-share.ts";
-import type { PromisedRoom } from "./peers/promised-room.ts";
+import { type PromisedRoom, requireRoom } from "./peers/promised-room.ts";
 
 const refusal = (code: ErrorCode, message: string) =>
   new MigrateError(code, message, { side: "destination" });
@@ -88,17 +88,6 @@ export function checkNewOffer(
 /** Everything of an offered VM that takes room in the store. */
 export function partsOf({ files, machine }: Offer): StoredPart[] {
   return [...files, ...(machine?.disks ?? [])];
-}
-
-/** Throws MigrateError "no-room" if the store has less than that free, beside what is promised to other sessions. */
-function requireRoom(store: string, roomBytes: number, promisedBytes: number): void {
-  const free = freeBytes(store);
-  if (roomBytes <= free - promisedBytes) return;
-  const others = promisedBytes > 0 ? `, of which other sessions will take ${promisedBytes}` : "";
-  throw refusal(
-    "no-room",
-    `the VM needs ${roomBytes} bytes, the destination's store has ${free} free${others}`,
-  );
 }
 
 /**

@@ -92,7 +92,7 @@ export class ReceivedVm {
         return found !== null && destinationMayRun(found.state as DestinationRecord, found.mode);
       },
       failed: context.failed,
-      received: (wireBytes, handedOnBytes) => this.#received(wireBytes, handedOnBytes),
+      received: (...bytes) => this.#received(...bytes),
     });
   }
 
@@ -198,9 +198,9 @@ export class ReceivedVm {
     this.#laneToken = laneToken;
   }
 
-  #received(wireBytes: number, handedOnBytes: number): void {
-    this.#streamBytes += handedOnBytes;
-    if (handedOnBytes > 0) this.#context.arrived(handedOnBytes);
+  #received(wireBytes: number, handedOnBytes: number, storedBytes: number): void {
+    this.#streamBytes += storedBytes;
+    if (handedOnBytes > 0) this.#context.arrived(storedBytes);
     this.#meter?.wire(wireBytes);
     this.#meter?.done(this.#offered.files.length, handedOnBytes);
   }

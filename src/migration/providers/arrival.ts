@@ -31,10 +31,10 @@ export interface ArrivalOptions {
   /** Called if the VM can no longer become whole here. */
   failed: (error: MigrateError) => void;
   /**
-   * Called with bytes received on streams since the last call, and the bytes of the VM that were passed on
-   * from them.
+   * Called with bytes received on streams since the last call, the bytes of the VM that were passed on from them, and
+   * how many of these the store takes: RAM is in memory.
    */
-  received: (wireBytes: number, handedOnBytes: number) => void;
+  received: (wireBytes: number, handedOnBytes: number, storedBytes: number) => void;
 }
 
 export interface Arrival {

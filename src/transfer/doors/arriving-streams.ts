@@ -26,8 +26,8 @@ export interface ArrivingStreamsOptions {
   path: (stream: number) => string | null;
   /** A stream has failed; what comes of the others is worth nothing then. Called once. */
   failed: (error: MigrateError) => void;
-  /** Bytes of frames that came over the network since the last call, and bytes that QEMU was handed. */
-  received: (wireBytes: number, handedOnBytes: number) => void;
+  /** Bytes of frames that came over the network since the last call, and bytes that QEMU was handed, of a stream. */
+  received: (wireBytes: number, handedOnBytes: number, stream: number) => void;
 }
 
 interface Arriving {
@@ -86,7 +86,7 @@ export class ArrivingStreams {
     const handedOnBytes = message.bytes - stream.handedOnBytes;
     stream.handedOnBytes = message.bytes;
     if (message.bytesReceived > 0 || handedOnBytes > 0) {
-      this.#options.received(message.bytesReceived, handedOnBytes);
+      this.#options.received(message.bytesReceived, handedOnBytes, message.stream);
     }
     if (message.state === "ended" && message.digest !== null && stream.result === undefined) {
       stream.result = { stream: message.stream, bytes: message.bytes, digest: message.digest };

@@ -25,7 +25,7 @@ export type ToDoor =
   | { kind: "flush"; conn: number }
   | { kind: "finish"; conn: number }
   | { kind: "destroy"; conn: number }
-  /** A control frame has been looked at; the door may read on. */
+  /** A control frame, or the chunks of a lane, have been looked at; the door may read on. */
   | { kind: "taken"; conn: number }
   /** The peer of a control connection is trusted now. */
   | { kind: "admit"; conn: number }
@@ -109,7 +109,9 @@ export type FromDoor =
   /** Less than a frame may have come, or gone, on a lane or a stream of the session, or on a control connection (null). */
   | { kind: "moving"; conn: number; session: string | null; came: boolean; went: boolean }
   | { kind: "closed"; conn: number; error: PlainError | null }
-  | FromReceivingLane
+  | Exclude<FromReceivingLane, { kind: "chunks" }>
+  /** Answered by "taken". */
+  | (Extract<FromReceivingLane, { kind: "chunks" }> & { conn: number })
   | { kind: "barrier"; id: number }
   | { kind: "rejected"; remote: string; error: PlainError }
   | { kind: "stopped" };

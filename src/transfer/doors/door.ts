@@ -14,6 +14,7 @@ import { deadlines, limits } from "../../protocol/limits.ts";
 import { decodeMessage, encodeMessage, type MessageBody } from "../../protocol/messages.ts";
 import { software } from "../../protocol/software.ts";
 import { readTags } from "../landing/read-tags.ts";
+import type { FromReceivingLane } from "../lanes/lane-messages.ts";
 import { LaneReceiver } from "../lanes/lane-receiver.ts";
 import type { FromDoor, ToDoor } from "./door-messages.ts";
 import { type HostedStream, StreamHost } from "./stream-host.ts";
@@ -21,6 +22,8 @@ import { VisitorWatch } from "./visitor-watch.ts";
 
 /** Control frames that may wait for the main thread; no honest source has more than a few under way. */
 const mostUntaken = 32;
+/** Messages on chunks that may wait for it: a lane is read no further then. Zero chunks come faster than it takes them. */
+const mostUntakenChunks = 8;
 /** Frames that a peer may send before it is let in: HELLO, PAIR, and signs of life between them. */
 const mostStrangerFrames = 16;
 /** How often it is looked what moves on each connection. */
@@ -36,7 +39,7 @@ interface Visitor {
   received: number;
   admitted: boolean;
   frames: number;
-  /** Frames that the main thread has not looked at. */
+  /** Control frames, or messages on a lane's chunks, that the main thread has not looked at. */
   untaken: number;
 }
 
@@ -83,7 +86,9 @@ export class Door {
         break;
       case "taken": {
         const visitor = this.#visitors.get(message.conn);
-        if (visitor) visitor.untaken--;
+        if (visitor === undefined) break;
+        visitor.untaken--;
+        if (visitor.lane !== undefined && visitor.untaken < mostUntakenChunks) visitor.link.paused = false;
         break;
       }
       case "admit": {
@@ -285,7 +290,13 @@ export class Door {
     const visitor = this.#visitors.get(conn);
     if (visitor === undefined) return;
     const failed = (error: MigrateError) => this.#broken(visitor, error);
-    visitor.lane = new LaneReceiver(lane, visitor.link, this.#post, failed);
+    const post = (message: FromReceivingLane) => {
+      if (message.kind !== "chunks") return this.#post(message);
+      this.#post({ ...message, conn });
+      if (++visitor.untaken >= mostUntakenChunks) visitor.link.paused = true;
+    };
+    visitor.untaken = 0;
+    visitor.lane = new LaneReceiver(lane, visitor.link, post, failed);
     visitor.link.standing = "lane-destination";
     const welcome = { version: limits.version, software, trusted: true, ...this.#place };
     visitor.link.send(encodeMessage("welcome", welcome))?.catch(() => {});

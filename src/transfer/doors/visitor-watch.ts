@@ -48,7 +48,8 @@ export class VisitorWatch {
    */
   dead(nowMs = performance.now()): MigrateError | null {
     const silentMs = nowMs - this.#link.lastReceivedMs;
-    if (this.#link.isMidFrame && silentMs > undeliveredMs(deadlines.silenceMs)) {
+    // One that is not read here is no silent one.
+    if (this.#link.isMidFrame && !this.#link.paused && silentMs > undeliveredMs(deadlines.silenceMs)) {
       const said = `the link from ${this.#link.remoteAddress} takes small messages but no data: nothing more of a chunk has come for ${Math.round(silentMs / 1000)} s`;
       return new MigrateError("network", said);
     }

@@ -7,7 +7,7 @@ import { chunkCount, limits } from "../../../src/protocol/limits.ts";
 import { parseAck } from "../../../src/transfer/chunks/ack.ts";
 import { parseInventory } from "../../../src/transfer/chunks/inventory.ts";
 import { TagTable, vmDigest } from "../../../src/transfer/chunks/tag-table.ts";
-import type { FromDoor } from "../../../src/transfer/doors/door-messages.ts";
+import type { FromReceivingLane } from "../../../src/transfer/lanes/lane-messages.ts";
 import { LaneReceiver } from "../../../src/transfer/lanes/lane-receiver.ts";
 import { seeded } from "../../support/system/random.ts";
 import { slowBody, slowFrame, slowTag } from "../../transfer/slow-chunk.ts";
@@ -38,7 +38,7 @@ afterEach(() => {
 /** A lane whose connection only records what was sent on it. */
 function newLane(): LaneReceiver {
   const link = { bytesReceived: 0, send: (frame: Buffer) => void acks.push(frame) } as unknown as FrameSocket;
-  const post = (message: FromDoor) => {
+  const post = (message: FromReceivingLane) => {
     if (message.kind === "chunks") received.wrote(message.places, message.tags, () => {});
   };
   const lane = new LaneReceiver(received.grant("ab".repeat(16)), link, post, () => {});

@@ -4,7 +4,7 @@
  * or further, is never dropped because time went by.
  */
 import type { SessionRecord } from "../../journal/journal.ts";
-import type { PromisedRoom } from "./promised-room.ts";
+import { type PromisedRoom, requireRoom } from "./promised-room.ts";
 
 /** In milliseconds. */
 export const leases = {
@@ -30,6 +30,8 @@ export class SessionLease {
   readonly #now: () => number;
   /** When something came for it last, in Unix time; undefined if nothing did since this process began. */
   #progressAtMs: number | undefined;
+  /** What the VM takes of the store, as it was checked last; undefined before that. */
+  #roomBytes: number | undefined;
 
   constructor(session: string, { room, now }: { room: PromisedRoom; now: () => number }) {
     this.#session = session;
@@ -37,10 +39,26 @@ export class SessionLease {
     this.#now = now;
   }
 
-  /** The VM was accepted: it takes `bytes` of the store, of which `heldBytes` are here. */
-  accepted(record: SessionRecord, bytes: number, heldBytes: number): void {
+  /** The VM's first offer was let in: it takes so many bytes of the store, which has them. */
+  checked(bytes: number): void {
+    this.#roomBytes = bytes;
+  }
+
+  /**
+   * The VM is offered again, and takes `bytes`, of which `heldBytes` are here. If it says more than before, or has brought
+   * more than it said, it is not to take what others were promised: throws MigrateError "no-room".
+   */
+  recheck(bytes: number, heldBytes: number, store: string): void {
+    const before = this.#roomBytes ?? -1;
+    if (bytes > before || heldBytes > bytes)
+      requireRoom(store, Math.max(0, bytes - heldBytes), this.#room.owedToOthers(this.#session));
+    this.#roomBytes = bytes;
+  }
+
+  /** The VM was accepted, as it was checked. */
+  accepted(record: SessionRecord, heldBytes: number): void {
     this.#progressAtMs ??= record.updatedAtMs;
-    this.#room.promise(this.#session, bytes, heldBytes);
+    this.#room.promise(this.#session, this.#roomBytes ?? 0, heldBytes);
   }
 
   /**

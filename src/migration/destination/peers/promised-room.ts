@@ -4,6 +4,9 @@
  * comes of is not kept.
  */
 
+import { freeBytes } from "../../../platform/files/filesystem.ts";
+import { MigrateError } from "../../../protocol/errors.ts";
+
 /** A session to which nothing came for so long holds no room, in milliseconds. */
 const patienceMs = 60_000;
 /** A session that brings more than it said is looked at again after so many bytes. */
@@ -28,7 +31,9 @@ export class PromisedRoom {
 
   /** Promises a session as much as its VM takes at its source, of which `arrivedBytes` are here. */
   promise(session: string, bytes: number, arrivedBytes: number): void {
-    const lookAtBytes = Math.max(bytes, arrivedBytes) + everyBytes;
+    // A promise that is renewed is no licence to bring more.
+    const before = this.#sessions.get(session)?.lookAtBytes ?? Number.POSITIVE_INFINITY;
+    const lookAtBytes = Math.min(before, Math.max(bytes, arrivedBytes) + everyBytes);
     this.#sessions.set(session, { bytes, arrivedBytes, atMs: this.#nowMs(), lookAtBytes });
   }
 
@@ -38,9 +43,10 @@ export class PromisedRoom {
    */
   arrived(session: string, bytes: number): boolean {
     const promised = this.#sessions.get(session);
-    if (promised === undefined || bytes === 0) return false;
+    if (promised === undefined) return false;
     promised.arrivedBytes += bytes;
     promised.atMs = this.#nowMs();
+    if (bytes === 0) return false;
     if (promised.arrivedBytes < promised.lookAtBytes) return false;
     promised.lookAtBytes = promised.arrivedBytes + everyBytes;
     return true;
@@ -60,4 +66,13 @@ export class PromisedRoom {
     }
     return owed;
   }
+}
+
+/** Throws MigrateError "no-room" if the store has less than that free, beside what is promised to other sessions. */
+export function requireRoom(store: string, roomBytes: number, promisedBytes: number): void {
+  const free = freeBytes(store);
+  if (roomBytes <= free - promisedBytes) return;
+  const others = promisedBytes > 0 ? `, of which other sessions will take ${promisedBytes}` : "";
+  const said = `the VM needs ${roomBytes} bytes, the destination's store has ${free} free${others}`;
+  throw new MigrateError("no-room", said, { side: "destination" });
 }

@@ -4,11 +4,12 @@
  */
 import type { Message } from "../../../protocol/messages.ts";
 
-/** What a source may ask for: a message, or an offer of a VM that runs. */
-export type Work = Message["name"] | "offer-running";
+/** What a source may ask for: a message, an offer of a VM that runs, or a SEAL once more. */
+export type Work = Message["name"] | "offer-running" | "seal-again";
 
-/** The work that a message makes. Pure. */
-export function workOf(message: Message): Work {
+/** The work that a message makes; `isReady` is true if its session is whole here already. Pure. */
+export function workOf(message: Message, isReady = false): Work {
+  if (message.name === "seal" && isReady) return "seal-again";
   return message.name === "offer" && message.body.machine !== undefined ? "offer-running" : message.name;
 }
 
@@ -19,8 +20,10 @@ export function workOf(message: Message): Work {
 const costsMs: Partial<Record<Work, number>> = {
   offer: 20,
   // A QEMU is started to be asked whether it can run the VM, one at a time.
-  "offer-running": 150,
+  "offer-running": 400,
   seal: 10,
+  // A proof is made from the disk, each time.
+  "seal-again": 250,
   cancel: 10,
   start: 50,
   list: 10,

@@ -165,7 +165,8 @@ export class ArrivingVm implements Arrival {
           : null;
       },
       failed: (error) => void failureBehind(qemu, error).then(this.#options.failed),
-      received: this.#options.received,
+      received: (wireBytes, handedOnBytes, stream) =>
+        this.#options.received(wireBytes, handedOnBytes, stream < limits.ramStreams ? 0 : handedOnBytes),
     });
   }
 

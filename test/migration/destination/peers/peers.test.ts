@@ -7,6 +7,7 @@ import { sessionShare } from "../../../../src/migration/destination/peers/peer-s
 import { PromisedRoom } from "../../../../src/migration/destination/peers/promised-room.ts";
 import { type Work, WorkRate, workOf } from "../../../../src/migration/destination/peers/work-rate.ts";
 import { freeBytes } from "../../../../src/platform/files/filesystem.ts";
+import type { Message } from "../../../../src/protocol/messages.ts";
 import { emptyOffer, PlayedDestination, sealOf, session } from "../played-destination.ts";
 
 let played: PlayedDestination;
@@ -186,9 +187,11 @@ describe("a source that asks a lot", () => {
     const machine = { live: true, definition: {}, disks: [], channels: 0, patienceMs: 0 };
     const works = [emptyOffer, { ...emptyOffer, machine }].map((body) => workOf({ name: "offer", body }));
     expect(works).toEqual(["offer", "offer-running"]);
+    const seal: Message = { name: "seal", body: sealOf(emptyOffer) };
+    expect([workOf(seal), workOf(seal, true)]).toEqual(["seal", "seal-again"]);
     const { turns, ask } = asked();
     for (const work of works) await ask(work, 100, work);
-    expect(works.map((work) => turns.filter((source) => source === work).length)).toEqual([100, 13]);
+    expect(works.map((work) => turns.filter((source) => source === work).length)).toEqual([100, 5]);
   });
 
   test("and goes leaves nothing behind, and nothing to wait for", async () => {
@@ -204,6 +207,16 @@ describe("a source that asks a lot", () => {
     await ask("a", 200);
     expect(turns).toEqual(Array(200).fill("a"));
   });
+});
+
+test("a connection that names a session which there is not speaks for nothing", async () => {
+  const visits = [];
+  for (let number = 0; number < 40; number++) {
+    const visit = await played.visit(1, "sha256:greedy", idOf(number));
+    expect(await visit.say("cancel", {}).hearNames(1)).toEqual(["cancelled"]);
+    visits.push(visit);
+  }
+  expect(visits.filter(({ closed }) => closed)).toHaveLength(8);
 });
 
 test("of the connections of a source that speak for nothing the oldest goes, and nobody else's", () => {
@@ -233,6 +246,30 @@ describe("room of the store", () => {
     expect(room.owedToOthers("b")).toBe(7 * gibibyte);
     room.release("a");
     expect(room.owedToOthers("b")).toBe(0);
+  });
+
+  test("is not taken by an offer that says more once it was let in", async () => {
+    const visit = await played.visit(1);
+    const offer = (allocatedBytes: number) => ({
+      ...emptyOffer,
+      files: [{ kind: "disk" as const, name: "d", bytes: 2 ** 43, allocatedBytes }],
+    });
+    expect(await visit.say("offer", offer(0)).hearNames(1)).toEqual(["accept"]);
+    expect(await visit.say("offer", offer(freeBytes(played.store) * 2)).hearNames(1)).toEqual([
+      "error no-room",
+    ]);
+    const again = await played.visit(2);
+    expect(await again.say("offer", offer(0)).hearNames(2)).toEqual(["accept", "inventoryEnd"]);
+  });
+
+  test("is looked at by a session that brings more than it said, however often it is offered", () => {
+    const room = new PromisedRoom(() => 0);
+    const times: number[] = [];
+    for (let i = 0; i < 100; i++) {
+      room.promise("a", 0, i * 1024 ** 2);
+      if (room.arrived("a", 1024 ** 2)) times.push(i);
+    }
+    expect(times).toEqual([63]);
   });
 
   test("is looked at again when a session brings more than it said", () => {

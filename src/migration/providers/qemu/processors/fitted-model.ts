@@ -41,17 +41,26 @@ const refusal = (code: "policy" | "processor", message: string) =>
  * its processor's model, "processor" that names what this host cannot give, or not keep from the guest, and
  * "qemu-failed" if QEMU cannot be asked.
  */
-export function fittedModel(model: VmModel, compared: Compared, policy: ProcessorPolicy): Promise<VmModel> {
-  const result = turn.then(() => fitted(model, compared, policy));
-  turn = result.catch(() => {});
-  return result;
-}
-
-async function fitted(model: VmModel, compared: Compared, policy: ProcessorPolicy): Promise<VmModel> {
+export async function fittedModel(
+  model: VmModel,
+  compared: Compared,
+  policy: ProcessorPolicy,
+): Promise<VmModel> {
   const trial = trialOf(model, policy);
   const key = JSON.stringify([trial.id, trial.command(model.cpu), model.cpu, compared]);
-  const known = remembered.get(key);
-  if (known !== undefined) return { ...model, cpu: known };
+  const known = () => {
+    const cpu = remembered.get(key);
+    return cpu === undefined ? null : { ...model, cpu };
+  };
+  // What is known waits for nobody's trial.
+  const before = known();
+  if (before !== null) return before;
+  const result = turn.then(() => known() ?? fitted(model, compared, trial, key));
+  turn = result.catch(() => {});
+  return await result;
+}
+
+async function fitted(model: VmModel, compared: Compared, trial: Trial, key: string): Promise<VmModel> {
   try {
     const cpu = await fittedCpu(model, compared, trial);
     remembered.set(key, cpu);
