@@ -102,7 +102,7 @@ test(
       deadlineMs: 120_000,
     });
     expect(told.message).toBe(
-      "the guest of web1 writes data.raw faster than the link carries it: its copy begins anew, and each of its writes waits for the destination from now on",
+      "the guest of web1 writes data.raw faster than the link carries it: its copy begins anew, and each of its writes waits for the destination from now on (if the link is gone for 15 s, the move is given up, so that it can write)",
     );
     await doneOf(send);
     const arrived = await expectMoved(at, guest);
