@@ -1,9 +1,8 @@
 /** `migrate status`: the sessions that have not ended, here and on another host. */
 import { localStatus, remoteStatus, type SessionRow } from "../migration/operator/status.ts";
-import { readValue, usageErrors } from "./cli/arguments.ts";
-import { homeOf, passphraseFrom, passphraseOptions, warnInsecure } from "./cli/context.ts";
+import { homeOf } from "./cli/context.ts";
 import { defineCommand } from "./cli/define-command.ts";
-import { address, defaultPort, toggle } from "./cli/option.ts";
+import { otherHost, otherHostOptions, otherHostPositional } from "./cli/other-host.ts";
 import { sessionColumns } from "./cli/session-table.ts";
 
 const name = "migrate status";
@@ -13,31 +12,23 @@ export default defineCommand({
   summary: "show the sessions under way: phase, owner, progress, age",
   about:
     "Without an address the sessions of this host; with one, those that the other host has with this one as well. What has ended is shown by migrate history.",
-  positionals: { names: ["HOST:PORT"], least: 0, about: ["Another host, where migrate serve runs"] },
-  options: {
-    insecure: toggle("The other host serves with --insecure"),
-    ...passphraseOptions,
-  },
+  positionals: otherHostPositional,
+  options: otherHostOptions,
   examples: [
     [name, "what is under way here"],
     [`${name} 192.0.2.7:7600`, "and over there"],
   ],
   async run({ options, positionals, world, reporter }) {
-    const [where] = positionals;
-    const refuse = usageErrors(name);
-    const to =
-      where === undefined ? undefined : readValue("HOST:PORT", () => address(1, defaultPort)(where), refuse);
-    if (to === undefined && options.insecure) throw refuse("--insecure needs a HOST:PORT");
+    const other = otherHost(name, positionals, options, { world, reporter });
     const home = homeOf(world);
     const columns = sessionColumns(Date.now(), false);
     const here = localStatus(home).map((row) => ({ where: "here", ...row }));
-    if (to !== undefined && !reporter.json) reporter.note("Here:");
+    if (other !== null && !reporter.json) reporter.note("Here:");
     reporter.table("status", columns, here, "No session is under way here.");
     for (const row of here) if (!reporter.json) sayCode(row, (text) => reporter.note(text));
-    if (to === undefined) return undefined;
-    warnInsecure(reporter, options.insecure);
-    const passphrase = passphraseFrom(world, options.passphraseFile);
-    const rows = await remoteStatus({ home, address: to, insecure: options.insecure, passphrase });
+    if (other === null) return undefined;
+    const { where } = other;
+    const rows = await remoteStatus({ home, ...other });
     if (!reporter.json) reporter.note(`On ${where}:`);
     const there = rows.map((row) => ({ where, ...row }));
     reporter.table("status", columns, there, "No session is under way there.");

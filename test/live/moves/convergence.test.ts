@@ -86,21 +86,39 @@ test(
   limitMs,
 );
 
+/** A move of a guest whose writes wait for the destination, since it writes faster than the link; `told` says so. */
+async function slowedGuest() {
+  const at = await newHosts();
+  const guest = await at.guest({
+    append: "scrub_mib=8 tick_ms=500",
+    disks: [{ name: "data.raw", format: "raw", sizeMiB: 32 }],
+  });
+  const serve = await at.serve();
+  await guest.log.waitUntil((text) => text.includes("scrub pass 2"), "a guest that is busy");
+  const send = at.send(guest, ["--bandwidth", "4M"]);
+  const told = await send.waitFor("notice", {
+    where: ({ message }) => message.startsWith("the guest of"),
+    deadlineMs: 120_000,
+  });
+  return { at, guest, serve, send, told };
+}
+
+test(
+  "a guest whose writes wait for a destination that is gone is soon let write again, long before --retry-for is over",
+  async () => {
+    const { guest, serve, send } = await slowedGuest();
+    await serve.kill();
+    await send.waitFor("error", { deadlineMs: 60_000 });
+    expect(await send.exit).toMatchObject({ code: 4 });
+    await guest.log.waitForTick((guest.log.ticks().at(-1) ?? 0) + 3);
+  },
+  limitMs,
+);
+
 test(
   "a guest that writes its disk faster than the link waits for the destination, and moves",
   async () => {
-    const at = await newHosts();
-    const guest = await at.guest({
-      append: "scrub_mib=8 tick_ms=500",
-      disks: [{ name: "data.raw", format: "raw", sizeMiB: 32 }],
-    });
-    await at.serve();
-    await guest.log.waitUntil((text) => text.includes("scrub pass 2"), "a guest that is busy");
-    const send = at.send(guest, ["--bandwidth", "4M"]);
-    const told = await send.waitFor("notice", {
-      where: ({ message }) => message.startsWith("the guest of"),
-      deadlineMs: 120_000,
-    });
+    const { at, guest, send, told } = await slowedGuest();
     expect(told.message).toBe(
       "the guest of web1 writes data.raw faster than the link carries it: its copy begins anew, and each of its writes waits for the destination from now on (if the link is gone for 15 s, the move is given up, so that it can write)",
     );
