@@ -5,14 +5,13 @@
 import type { ControlLink } from "../../channel/control-link.ts";
 import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
 import type { MessageBody } from "../../protocol/messages.ts";
-import { type Offer, providerName } from "../../protocol/offer.ts";
+import type { Offer } from "../../protocol/offer.ts";
 import type { ArrivingStreams } from "../../transfer/doors/arriving-streams.ts";
 import type { FromDoor } from "../../transfer/doors/door-messages.ts";
 import { laneRefused } from "../../transfer/doors/lane-refusal.ts";
 import type { LaneGrant } from "../../transfer/landing/lane-grant.ts";
 import { isStaged } from "../../vm/folder/staging.ts";
 import type { SessionRecord } from "../journal/journal.ts";
-import { recordOfOffer } from "../journal/offer-record.ts";
 import { patiently } from "../journal/patience.ts";
 import { SessionWriter } from "../journal/session-writer.ts";
 import {
@@ -24,10 +23,11 @@ import {
 } from "../ownership/destination-machine.ts";
 import { givenBack, NeverRan } from "../providers/never-ran.ts";
 import { roomOf } from "../providers/provider.ts";
-import { offeredProvider, providerOf } from "../providers/providers.ts";
+import { providerOf } from "../providers/providers.ts";
 import { reportOf } from "../report/report.ts";
 import { doneBefore, doubtOf, reply, waitingFor } from "./destination-replies.ts";
-import { checkNameFree, partsOf, requireWelcome, sizesOfRepeated } from "./offer-check.ts";
+import { checkNameFree, partsOf, requirePlace, requireWelcome, sizesOfRepeated } from "./offer-check.ts";
+import { offeredRecord } from "./offered-record.ts";
 import { SessionLease } from "./peers/leases.ts";
 import type { PromisedRoom } from "./peers/promised-room.ts";
 import type { PublishedSessions } from "./published-sessions.ts";
@@ -220,27 +220,21 @@ export class DestinationSession {
   async #reserve(offer: Offer, asker: Asker): Promise<void> {
     await requireWelcome({ ...this.#context, session: this.session }, offer, asker.peer);
     this.#lease.checked(roomOf(partsOf(offer)));
-    this.#received = this.#receive(this.#recordOf(offer, asker));
+    this.#received = this.#receive(offeredRecord(this.session, offer, asker, this.#context));
     this.#received.files.prepare();
   }
 
-  #recordReceiving(asker: Asker, offer: Offer): void {
-    if (this.record) this.#writer.step("receiving", { phase: "prepare", digest: null });
-    else this.#writer.insert("receiving", this.#recordOf(offer, asker));
-  }
-
-  #recordOf(offer: Offer, { peer, remote, attempt }: Asker): SessionRecord {
-    const { store, now, policy } = this.#context;
-    const provider = offeredProvider(providerName(offer));
-    return recordOfOffer(this.session, offer, {
-      peer,
-      address: remote,
-      attempt,
-      store,
-      nowMs: now(),
-      bytes: provider.check(offer, policy).bytes,
-      kept: provider.keep(offer),
-    });
+  /** Throws MigrateError if somebody else has got the place meanwhile; then nothing is left of what was prepared. */
+  async #recordReceiving(asker: Asker, offer: Offer): Promise<void> {
+    if (this.record) return this.#writer.step("receiving", { phase: "prepare", digest: null });
+    try {
+      requirePlace(this.#context, offer.name, asker.peer);
+    } catch (thrown) {
+      await this.#vm().remove();
+      this.#received = undefined;
+      throw thrown;
+    }
+    this.#writer.insert("receiving", offeredRecord(this.session, offer, asker, this.#context));
   }
 
   /** Starts the QEMU of a running VM, and sends STARTED. Throws MigrateError. */
@@ -287,6 +281,7 @@ export class DestinationSession {
       throw thrown;
     }
     this.#writer.write("published-files", { settled: true });
+    this.#context.published.add(record.session, record.peer);
   }
 
   /**

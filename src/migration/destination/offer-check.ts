@@ -55,19 +55,35 @@ export async function requireWelcome(
  * receive.
  */
 export function checkNewOffer(
-  { journal, store, maxSessions, promisedBytes }: OfferContext,
+  { promisedBytes, ...context }: OfferContext,
   offer: Offer,
   check: () => CheckedOffer,
   peer: string,
 ): void {
-  checkNameFree(store, offer.name);
+  requirePlace(context, offer.name, peer);
+  check();
+  checkNameLengths(offer, mostNameBytes(context.store));
+  requireRoom(context.store, roomOf(partsOf(offer)), promisedBytes);
+}
+
+/**
+ * Throws MigrateError "name-taken" or "busy" if there is no place for one more session of this name. Checked at the
+ * offer, and again in the turn of the event loop in which the session is recorded: of two that offer one name at once,
+ * one is let in.
+ */
+export function requirePlace(
+  { journal, store, maxSessions }: Omit<OfferContext, "promisedBytes">,
+  name: string,
+  peer: string,
+): void {
+  checkNameFree(store, name);
   const open = journal.openIn(store);
-  const rival = open.find(({ name, settled }) => name === offer.name && !settled);
+  const rival = open.find((other) => other.name === name && !other.settled);
   if (rival) {
     // Of another peer's session, a source learns only that the name is taken.
     const whose =
       rival.peer === peer ? `by session ${rival.session.slice(0, 12)}, which is ${rival.state}` : "already";
-    throw refusal("name-taken", `the name ${offer.name} is reserved at the destination ${whose}`);
+    throw refusal("name-taken", `the name ${name} is reserved at the destination ${whose}`);
   }
   if (open.length >= maxSessions) {
     throw refusal("busy", `the destination has ${open.length} sessions already, which is its limit`);
@@ -80,9 +96,6 @@ export function checkNewOffer(
       `the destination has ${own} sessions of this source already, which is its share while others may come`,
     );
   }
-  check();
-  checkNameLengths(offer, mostNameBytes(store));
-  requireRoom(store, roomOf(partsOf(offer)), promisedBytes);
 }
 
 /** Everything of an offered VM that takes room in the store. */

@@ -20,13 +20,20 @@ export class PublishedSessions {
   }
 
   /**
-   * True if a folder of the store was published by this session, which came from `peer`, before this process began;
-   * of somebody else's session a source is not told. The store is read once, at the first question: what was
-   * published since then has a record.
+   * True if a folder of the store was published by this session, which came from `peer`; of somebody else's session a
+   * source is not told. The store is read once, at the first question; what is published since then is to be added.
    */
   has(session: string, peer: string): boolean {
     this.load();
     return this.#sources?.get(session) === peer;
+  }
+
+  /** This session, of `peer`, has published its VM: it is known even when the journal has pruned it. */
+  add(session: string, peer: string): void {
+    this.load();
+    this.#sources!.set(session, peer);
+    const [oldest] = this.#sources!.keys();
+    if (this.#sources!.size > mostFolders) this.#sources!.delete(oldest!);
   }
 
   /** Reads the store now, so that no source's question has to wait for it. */

@@ -12,6 +12,7 @@ import { MigrateError } from "../../protocol/errors.ts";
 import { qcow2DataBytes } from "../disks/qcow2-data.ts";
 import { type DefinitionFile, type QemuDefinition, readDefinition } from "./definition/definition.ts";
 import { requireLimitsOf } from "./drive-limits.ts";
+import { withoutEjected } from "./ejected.ts";
 import { limitEntries, limitsIn } from "./images/drive-limits.ts";
 import { type Besides, besidesOf, dirtyBitmaps, type ImageInfo, imageInfo } from "./images/image-info.ts";
 import { requireMovable, runState } from "./outgoing/guest-watch.ts";
@@ -103,22 +104,22 @@ export async function lookAtVm(qmp: Qmp, qmpPath: string, refusals: Refusals): P
   }
   // Asked first: what changes while the rest is looked at shows at the next look.
   const hardware = await hardwareOf(qmp);
-  const { definition: said, refusals: unread, notes } = readDefinition(argv);
+  const { definition: said, refusals: unread, notes: read } = readDefinition(argv);
   refusals.add(...unread);
   const running = await refusals.attemptAsync(async () => requireMovable(await runState(qmp)));
   await refusals.attemptAsync(() => requireUnused(qmp));
   const files = refusals.attempt(() => QemuFiles.of(process, qmp.peerUid));
-  if (said === null) return { definition: null, notes, vm: null };
+  if (said === null) return { definition: null, notes: read, vm: null };
   const blocks = await insertedIn(qmp);
-  const definition = {
-    ...said,
-    machine: await machineTypeOf(qmp, said.machine),
-    files: said.files,
-  };
-  if (files === undefined) return { definition, notes, vm: null };
+  const machine = await machineTypeOf(qmp, said.machine);
+  if (files === undefined) return { definition: { ...said, machine }, notes: said.notes, vm: null };
   const paths = said.files.map(({ path }) => path);
   const folder = refusals.attempt(() => startFolder(process.pid, argv, paths));
-  if (folder === undefined) return { definition, notes, vm: null };
+  if (folder === undefined) return { definition: { ...said, machine }, notes: said.notes, vm: null };
+  const isIn = ({ path }: DefinitionFile) =>
+    blocks.some(({ file }) => pathOr(file, folder) === pathOr(path, folder));
+  const definition = { ...withoutEjected(said, isIn), machine };
+  const { notes } = definition;
   if (leavesFolder(argv)) refusals.attempt(() => requireAbsolute(said.files));
   definition.files = withFormats(definition.files, blocks, folder, refusals);
   const disks = disksOf(blocks, definition, { files, folder }, refusals);

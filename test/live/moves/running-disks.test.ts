@@ -164,6 +164,57 @@ test.each(ways)("an image that is only read goes along and stays (%s)", async (_
   await expectDisksAgree(folder, guest.options.disks, arrived, guest);
 });
 
+/** Drives that a CD can be taken from, at `path`. */
+const cdDrives: [string, (path: string) => string[]][] = [
+  [
+    "-drive",
+    (path) => ["-drive", `file=${path},format=raw,if=none,id=cd0,media=cdrom,readonly=on,cache=none`],
+  ],
+  [
+    "-blockdev",
+    (path) => ["-blockdev", `raw,node-name=cd0,read-only=on,file.driver=file,file.filename=${path}`],
+  ],
+];
+
+test.each(cdDrives)(
+  "a CD (%s) that was taken out is not in the drive again, which stays open, and its file stays",
+  async (_, drive) => {
+    const [cd, other] = [join(at.folder, "cd.img"), join(at.folder, "other.img")];
+    for (const path of [cd, other]) await createDisk({ path, format: "raw" }, 4);
+    const guest = await at.guest({
+      extraArgs: [
+        ...[...drive(cd), "-device", "ide-cd,drive=cd0,id=cdrom0"],
+        // What comes after it keeps its place among the files.
+        ...["-drive", `file=${other},format=raw,if=virtio,readonly=on`],
+      ],
+    });
+    await guest.waitForTick(3);
+    const monitor = await guest.watch();
+    await monitor.execute("blockdev-open-tray", { id: "cdrom0", force: true });
+    await monitor.execute("blockdev-remove-medium", { id: "cdrom0" });
+    const explained = await at.hosts.source(["explain", `qmp:${guest.qmpPath}`]).waitFor("explanation");
+    expect(String(explained.notes)).toContain("cd.img stays here: it was taken out");
+    await at.serve();
+    await doneOf(at.send(guest));
+    const arrived = at.arrived();
+    await arrived.waitForTick(guest.ticks().at(-1)! + 2);
+    const drives = (await (await arrived.watch()).execute("query-block")) as {
+      qdev: string;
+      tray_open?: boolean;
+      inserted?: object;
+    }[];
+    const seen = drives.map(({ qdev, tray_open, inserted }) => [
+      qdev.includes("cdrom0"),
+      tray_open ?? null,
+      inserted !== undefined,
+    ]);
+    const disk = [false, null, true];
+    expect(seen.sort()).toEqual([disk, disk, disk, [true, true, false]]);
+    expect(existsSync(cd)).toBe(true);
+    expect(readdirSync(join(at.hosts.store, "web1"))).not.toContain("cd.img");
+  },
+);
+
 describe("the source's files", () => {
   test.each(ways)(
     "stay with --after keep, and a VM started on them again is not sent (%s)",

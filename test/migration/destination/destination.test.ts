@@ -52,6 +52,23 @@ describe("a session at the destination", () => {
     expect(existsSync(join(played.store, "web1", "ram"))).toBe(true);
   });
 
+  test("gets a name that another one asks for in the same moment only once", async () => {
+    const other = "0b".repeat(16);
+    const visits = [
+      await played.visit(1),
+      await played.visit(1, "sha256:other", other),
+      await played.visit(1, "sha256:third", "0c".repeat(16)),
+    ];
+    for (const visit of visits) visit.say("offer", emptyOffer);
+    const answers = await Promise.all(visits.map((visit) => visit.hearNames(1)));
+    expect(answers.flat().sort()).toEqual(["accept", "error name-taken", "error name-taken"]);
+    expect(played.journal.openIn(played.store)).toHaveLength(1);
+    // Nothing is left of those that came too late, and they may come again with another name.
+    expect(readdirSync(played.store)).toHaveLength(1);
+    const again = await played.visit(2, "sha256:other", other);
+    expect(await again.say("offer", { ...emptyOffer, name: "web2" }).hearNames(1)).toEqual(["accept"]);
+  });
+
   // [OWN-3]
   test("owns nothing that is not ready", async () => {
     const visit = await played.visit(1);
