@@ -50,9 +50,13 @@ export interface SessionContext extends Omit<ReceivedVmContext, "failed" | "arri
 export interface Asker {
   link: ControlLink;
   peer: string;
+  /** Who it shares with: its host, or without authentication its address. */
+  source: string;
   remote: string;
   /** The number of this connection among the source's connections for this session. */
   attempt: number;
+  /** True once the connection is closed, or this process about to end. */
+  isOver(): boolean;
 }
 
 export class DestinationSession {
@@ -218,7 +222,7 @@ export class DestinationSession {
   }
 
   async #reserve(offer: Offer, asker: Asker): Promise<void> {
-    await requireWelcome({ ...this.#context, session: this.session }, offer, asker.peer);
+    await requireWelcome({ ...this.#context, session: this.session }, offer, asker);
     this.#lease.checked(roomOf(partsOf(offer)));
     this.#received = this.#receive(offeredRecord(this.session, offer, asker, this.#context));
     this.#received.files.prepare();

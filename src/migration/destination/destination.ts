@@ -184,8 +184,9 @@ export class Destination {
     let bound: DestinationSession | undefined;
     try {
       const peer = await this.#reception.welcome(link, opened, admit);
-      const asker: Asker = { link, peer, remote: opened.remote, attempt: opened.attempt };
       const source = sourceOf(peer, opened.remote);
+      const isOver = () => link.closed || this.#stopping;
+      const asker: Asker = { link, peer, source, remote: opened.remote, attempt: opened.attempt, isOver };
       this.#peers.add(source, link);
       this.#familiar?.add(opened.remote);
       for (;;) {

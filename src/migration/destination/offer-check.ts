@@ -36,7 +36,7 @@ export interface Reception extends Omit<OfferContext, "promisedBytes"> {
 export async function requireWelcome(
   { session, policy, room, ...context }: Reception,
   offer: Offer,
-  peer: string,
+  { peer, source, isOver }: { peer: string; source: string; isOver(): boolean },
 ): Promise<void> {
   const provider = offeredProvider(providerName(offer));
   const check = () => {
@@ -45,7 +45,7 @@ export async function requireWelcome(
   };
   check();
   if (provider.requireFitting === undefined) return;
-  await provider.requireFitting(offer, policy);
+  await provider.requireFitting(offer, policy, { source, isOver });
   check();
 }
 

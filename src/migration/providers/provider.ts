@@ -83,9 +83,13 @@ export interface Provider {
   check(offer: Offer, policy: LandingPolicy): CheckedOffer;
   /**
    * Destination, once `check` has nothing against an offer, and before anything is made for it: asks this host's
-   * programs whether they can run the VM. Throws MigrateError.
+   * programs whether they can run the VM. Throws MigrateError, "cancelled" if the asker is over before its turn.
    */
-  requireFitting?(offer: Offer, policy: LandingPolicy): Promise<void>;
+  requireFitting?(
+    offer: Offer,
+    policy: LandingPolicy,
+    asker: { source: string; isOver(): boolean },
+  ): Promise<void>;
   /** Destination: what of a session comes to lie in the store. */
   stored(record: SessionRecord): StoredPart[];
   arrive(offered: Offered, policy: LandingPolicy, options: ArrivalOptions): Arrival;

@@ -15,6 +15,7 @@ import { TrialQemu } from "../../../src/vm/qemu/processor/trial-qemu.ts";
 
 const program = "qemu-system-x86_64";
 const policy = { allowTcg: true, confinement: null };
+const asker = { source: "sha256:source", isOver: () => false };
 
 /** A VM by its command line. */
 const vm = (...words: string[]): VmModel =>
@@ -29,7 +30,7 @@ async function processorOf(model: VmModel): Promise<Processor> {
 }
 
 async function refusal(model: VmModel, compared: Parameters<typeof fittedModel>[1]): Promise<MigrateError> {
-  const thrown: unknown = await fittedModel(model, compared, policy).then(
+  const thrown: unknown = await fittedModel(model, compared, policy, asker).then(
     () => "it was taken",
     (error: unknown) => error,
   );
@@ -41,7 +42,7 @@ async function refusal(model: VmModel, compared: Parameters<typeof fittedModel>[
 describe("a guest's processor", () => {
   test("that this QEMU gives by itself is taken as the VM asks for it", async () => {
     const model = vm("-cpu", "Skylake-Client,-avx2");
-    const fitted = await fittedModel(model, { processor: await processorOf(model) }, policy);
+    const fitted = await fittedModel(model, { processor: await processorOf(model) }, policy, asker);
     expect(fitted).toEqual(model);
   });
 
@@ -54,7 +55,7 @@ describe("a guest's processor", () => {
 
   test("is pinned where the same words would make another one here: the guest finds what it booted on", async () => {
     const there = await processorOf(vm("-cpu", "max,-avx2,-sse4.1,model-id=Some CPU (R) @ 2GHz,family=6"));
-    const fitted = await fittedModel(vm("-cpu", "max"), { processor: there }, policy);
+    const fitted = await fittedModel(vm("-cpu", "max"), { processor: there }, policy, asker);
     expect(fitted.cpu).toEqual({
       model: "max",
       features: ["-avx2", "-sse4.1", "family=6", "model-id=Some CPU (R) @ 2GHz"],
@@ -67,7 +68,7 @@ describe("a guest's processor", () => {
 
   test("that nobody named, and that QEMU makes otherwise here, is named and pinned", async () => {
     const there = await processorOf(vm("-cpu", "qemu64,+ssse3,-cx16"));
-    const fitted = await fittedModel(vm(), { processor: there }, policy);
+    const fitted = await fittedModel(vm(), { processor: there }, policy, asker);
     expect(fitted.cpu).toEqual({ model: "qemu64", features: ["+ssse3", "-cx16"] });
     expect(await processorOf(fitted)).toEqual(there);
   });
@@ -101,22 +102,24 @@ describe("a guest's processor", () => {
     const plain: VmModel = { ...vm("-cpu", "qemu64,kvm=off,-x2apic"), accel: "kvm" };
     const moved = { ...plain, accel: "tcg" } as const;
     const emulable = await processorOf(plain);
-    expect(await processorOf(await fittedModel(moved, { processor: emulable }, policy))).toEqual(emulable);
+    expect(await processorOf(await fittedModel(moved, { processor: emulable }, policy, asker))).toEqual(
+      emulable,
+    );
     // No KVM has had it since Linux 4.8.
     const emulated = await processorOf(vm("-cpu", "qemu64,+pcommit"));
     expect((await refusal(byKvm, { processor: emulated })).message).toMatch(/ lacks .*pcommit/);
     const hosts: VmModel = { ...vm("-cpu", "host"), accel: "kvm" };
-    expect(await fittedModel(hosts, { processor: await processorOf(hosts) }, policy)).toEqual(hosts);
+    expect(await fittedModel(hosts, { processor: await processorOf(hosts) }, policy, asker)).toEqual(hosts);
     // A newer host has more than the guest has seen.
     const older = await processorOf({ ...vm("-cpu", "host,-x2apic,-kvmclock"), accel: "kvm" });
-    const fitted = await fittedModel(hosts, { processor: older }, policy);
+    const fitted = await fittedModel(hosts, { processor: older }, policy, asker);
     expect(fitted.cpu!.features).toEqual(expect.arrayContaining(["-x2apic", "-kvmclock"]));
     expect(await processorOf(fitted)).toEqual(older);
   });
 
   test("is not compared if its source does not say what it is", async () => {
     const model = vm("-cpu", "qemu64,+avx512f");
-    expect(await fittedModel(model, {}, policy)).toEqual(model);
+    expect(await fittedModel(model, {}, policy, asker)).toEqual(model);
   });
 });
 
@@ -152,6 +155,6 @@ describe("a QEMU", () => {
         /^the destination's QEMU is \d+\.\d+, and the VM runs under 99\.1: an older one may not read its state$/,
       ),
     });
-    expect(await fittedModel(model, { qemu: { major: 2, minor: 12 } }, policy)).toEqual(model);
+    expect(await fittedModel(model, { qemu: { major: 2, minor: 12 } }, policy, asker)).toEqual(model);
   });
 });

@@ -126,7 +126,8 @@ export class ArrivingVm implements Arrival {
     const run = this.#run;
     run.make(session);
     run.link(vmLinkName, staging.folder);
-    const definition = await fittedModel(readModel(machine.definition), machine, policy);
+    const asker = { source: peer, isOver: () => this.#over };
+    const definition = await fittedModel(readModel(machine.definition), machine, policy, asker);
     const { argv, nodes, hasTpm: tpm, network, bridges } = commandLineOf(definition, policy, run);
     const programs = await this.#prepare(definition).catch((thrown: unknown) => {
       throw storeFailure(thrown);

@@ -86,8 +86,8 @@ export const qemuProvider: Provider = {
     return { bytes: parts.reduce((sum, { bytes }) => sum + bytes, ramBytes) };
   },
 
-  async requireFitting(offer, { qemu }) {
-    await fittedModel(checkMachine(offer, qemu), offer.machine!, qemu!);
+  async requireFitting(offer, { qemu }, asker) {
+    await fittedModel(checkMachine(offer, qemu), offer.machine!, qemu!, asker);
   },
 
   stored: (record) => [...record.files, ...(arrivingQemuRecord(record)?.disks ?? [])],

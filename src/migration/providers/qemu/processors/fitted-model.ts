@@ -18,6 +18,7 @@ import { type Ask, type ReadProcessor, readProcessor } from "../../../../vm/qemu
 import { emptyCommand, trialCommand } from "../../../../vm/qemu/processor/trial-command.ts";
 import { TrialQemu } from "../../../../vm/qemu/processor/trial-qemu.ts";
 import { QmpError, qmpFailure } from "../../../../vm/qemu/qmp/qmp-error.ts";
+import { type TrialAsker, TrialTurns } from "./trial-turns.ts";
 
 /** What a source says of its side; a field that is absent is not compared. */
 export type Compared = Pick<OfferedMachine, "qemu" | "processor">;
@@ -30,8 +31,7 @@ export interface ProcessorPolicy {
 /** Answers that are remembered: START comes after OFFER, with the same question. */
 const mostRemembered = 16;
 const remembered = new Map<string, CpuModel | null>();
-/** One trial at a time: who offers a lot has the others wait, and not the host. */
-let turn: Promise<unknown> = Promise.resolve();
+const turns = new TrialTurns();
 
 const refusal = (code: "policy" | "processor", message: string) =>
   new MigrateError(code, message, { side: "destination" });
@@ -39,12 +39,13 @@ const refusal = (code: "policy" | "processor", message: string) =>
 /**
  * Returns the VM as its QEMU is to be started here. Throws MigrateError "policy" if QEMU does not know its machine or
  * its processor's model, "processor" that names what this host cannot give, or not keep from the guest, and
- * "qemu-failed" if QEMU cannot be asked.
+ * "qemu-failed" if QEMU cannot be asked; "cancelled" if the asker is over before it is.
  */
 export async function fittedModel(
   model: VmModel,
   compared: Compared,
   policy: ProcessorPolicy,
+  asker: TrialAsker,
 ): Promise<VmModel> {
   const trial = trialOf(model, policy);
   const key = JSON.stringify([trial.id, trial.command(model.cpu), model.cpu, compared]);
@@ -55,9 +56,7 @@ export async function fittedModel(
   // What is known waits for nobody's trial.
   const before = known();
   if (before !== null) return before;
-  const result = turn.then(() => known() ?? fitted(model, compared, trial, key));
-  turn = result.catch(() => {});
-  return await result;
+  return await turns.run(asker, async () => known() ?? (await fitted(model, compared, trial, key)));
 }
 
 async function fitted(model: VmModel, compared: Compared, trial: Trial, key: string): Promise<VmModel> {
