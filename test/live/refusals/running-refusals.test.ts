@@ -57,6 +57,7 @@ describe("a VM that is not what its command line says", () => {
     expect(await failureOf(at.send(guest))).toMatchObject({
       code: "vm-invalid",
       side: "source",
+      name: "web1",
       message: `The VM works on ${path}, which its command line does not name`,
       exitCode: 6,
     });

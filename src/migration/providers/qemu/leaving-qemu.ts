@@ -67,13 +67,15 @@ export function qemuCandidate(spec: QemuSpec, sending: QemuSending): Candidate {
         isGone = isNobodyThere(thrown);
         throw thrown;
       });
+      let name = spec.name;
       try {
-        const { leaving, refusals } = await lookAtLeaving(qmp, qmpPath, spec);
+        const { definition, leaving, refusals } = await lookAtLeaving(qmp, qmpPath, spec);
+        name = leaving?.name ?? name ?? definition?.name ?? undefined;
         if (leaving === null) throw refusals[0];
         return openedVm(leaving, spec, sending, await comparedOf(qmp, spec.cpuCheck));
       } catch (thrown) {
         qmp.close();
-        throw lookFailure(thrown);
+        throw lookFailure(thrown).within({ vm: name });
       }
     },
   };
