@@ -1,0 +1,334 @@
+/**
+ * A libvirt host for live tests: libvirtd and virtlogd in mount and UTS namespaces of their own, so that several are
+ * hosts of their own on one machine, each with its own /etc/libvirt, /run/libvirt and /var/lib/libvirt. Needs root.
+ *
+ * The network is the machine's unless `network` names another: TCP between hosts works as it is, and the names of
+ * bridges and tap devices are everybody's. Processes are everybody's too; a host's are those that see its mounts.
+ */
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { dirname, join } from "node:path";
+import { findProgram } from "../runner/needs.ts";
+import { type ChildOptions, runChild, startChild } from "../system/child.ts";
+import { withDeadline } from "../system/deadline.ts";
+import { until } from "../system/until.ts";
+import { copyLibvirtCache, type EmulatorCache, emulatorCache, serialFolder } from "./emulator-cache.ts";
+import { hostMounts, hostScript, mountsReadyLine } from "./host-script.ts";
+
+export interface LibvirtHostOptions {
+  /** A network namespace that is there (ip-netns(8)), as NetworkHosts makes them; absent for the machine's own. */
+  network?: string;
+  /** More lines for qemu.conf; one that is there already is replaced by a later one of its name. */
+  qemuConf?: readonly string[];
+  /** More lines for libvirtd.conf. */
+  libvirtdConf?: readonly string[];
+}
+
+const startMs = 60_000;
+const stopMs = 30_000;
+const emulator = "qemu-system-x86_64";
+
+/** A process in which a command of virsh ended badly. */
+export interface VirshResult {
+  /** The exit code; null where a signal ended it. */
+  code: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+export class LibvirtHost {
+  private constructor(
+    /** All that this host has lies below it. */
+    readonly folder: string,
+    readonly name: string,
+    private readonly holder: Bun.Subprocess<"pipe", "pipe", "pipe">,
+    private readonly hasOwnNetwork: boolean,
+  ) {}
+
+  /**
+   * Starts a host in `<folder>/<name>`, a folder that is made. It is ready once this settles. Its name is its hostname.
+   * It ends with the test process, also if that is killed; \`stop\` it in afterEach. Throws what a program said that
+   * did not start, with nothing left behind.
+   */
+  static async start(folder: string, name: string, options: LibvirtHostOptions = {}): Promise<LibvirtHost> {
+    const path = realpathSync(program(emulator));
+    const cache = await emulatorCache(emulator, [path, program("libvirtd")], async (empty) => {
+      const first = await LibvirtHost.#start(dirname(empty.script), "first", {}, path, empty);
+      await first.virsh("domcapabilities", "--virttype", "qemu");
+      cpSync(first.outside("/var/cache/libvirt"), empty.libvirtCache, { recursive: true });
+      await first.stop();
+    });
+    return await LibvirtHost.#start(folder, name, options, path, cache);
+  }
+
+  static async #start(
+    folder: string,
+    name: string,
+    options: LibvirtHostOptions,
+    emulatorPath: string,
+    cache: EmulatorCache,
+  ): Promise<LibvirtHost> {
+    const base = join(folder, name);
+    writeFolders(base, options);
+    copyLibvirtCache(cache, join(base, "cache"));
+    const enter =
+      options.network === undefined ? [] : [program("nsenter"), `--net=/run/netns/${options.network}`];
+    const outer = readlinkSync("/proc/self/ns/mnt");
+    const net = options.network === undefined ? "" : "own-net";
+    const words = [
+      "unshare",
+      "--mount",
+      "--uts",
+      "sh",
+      "-c",
+      hostScript,
+      "host",
+      base,
+      name,
+      outer,
+      emulatorPath,
+      cache.script,
+      net,
+    ];
+    // In a session of its own: what is sent to the test's process group must not end it before its work is done.
+    const holder = Bun.spawn([...enter, ...words], {
+      stdin: "pipe",
+      stdout: "pipe",
+      stderr: "pipe",
+      detached: true,
+    });
+    const host = new LibvirtHost(base, name, holder, net !== "");
+    try {
+      await host.#mounted();
+      await host.#run("virtlogd", "--daemon", "--pid-file", "/run/libvirt/virtlogd.pid");
+      await host.startLibvirtd();
+      return host;
+    } catch (error) {
+      const words = host.libvirtdLog().slice(-2000);
+      await host.stop();
+      throw new Error(`${error instanceof Error ? error.message : error}\n${words}`);
+    }
+  }
+
+  /** The process that holds the namespaces. */
+  get pid(): number {
+    return this.holder.pid;
+  }
+
+  /** Libvirt's socket as the machine sees it: what is /run/libvirt/libvirt-sock on the host itself. */
+  get socket(): string {
+    return join(this.folder, "run", "libvirt-sock");
+  }
+
+  /** Where the machine sees what is `path` on the host, one below the folders of hostMounts, or any that all share. */
+  outside(path: string): string {
+    for (const [folder, mount] of Object.entries(hostMounts)) {
+      if (path === mount || path.startsWith(`${mount}/`))
+        return join(this.folder, folder, path.slice(mount.length));
+    }
+    return path;
+  }
+
+  /** What runs this command on the host, in the folder `cwd`; the process is then the command's own. */
+  command(argv: readonly string[], cwd = "/"): string[] {
+    const net = this.hasOwnNetwork ? ["--net"] : [];
+    return [
+      program("nsenter"),
+      "--target",
+      String(this.pid),
+      "--mount",
+      "--uts",
+      ...net,
+      `--wd=${cwd}`,
+      "--",
+      ...argv,
+    ];
+  }
+
+  /** What virsh prints on the host, connected to qemu:///system. Throws an Error with what it said where it failed. */
+  async virsh(...args: string[]): Promise<string> {
+    return await runChild(this.command(["virsh", "-q", "-c", "qemu:///system", ...args]), english);
+  }
+
+  /** The same, with its exit code; never throws. */
+  async tryVirsh(...args: string[]): Promise<VirshResult> {
+    const child = startChild(this.command(["virsh", "-q", "-c", "qemu:///system", ...args]), english);
+    const { code } = await child.exit;
+    return { code, stdout: child.stdout(), stderr: child.stderr() };
+  }
+
+  /** The process of libvirtd; undefined where there is none. */
+  libvirtdPid(): number | undefined {
+    return this.#pidIn("libvirtd.pid");
+  }
+
+  /** Kills libvirtd as a crash would, and waits for its end. Guests, swtpm and virtlogd stay. */
+  async killLibvirtd(): Promise<void> {
+    const pid = this.libvirtdPid();
+    if (pid === undefined) return;
+    process.kill(pid, "SIGKILL");
+    await until(() => !this.processes().includes(pid), "the end of libvirtd", stopMs);
+  }
+
+  /** Starts libvirtd, and waits until it answers. */
+  async startLibvirtd(): Promise<void> {
+    await this.#run("libvirtd", "--daemon", "--pid-file", "/run/libvirt/libvirtd.pid");
+    const answers = async () => (await this.tryVirsh("version")).code === 0;
+    await until(answers, `an answer of libvirtd on ${this.name}`, startMs);
+  }
+
+  /** Kills libvirtd and starts it again, as after a crash; guests go on. */
+  async restart(): Promise<void> {
+    await this.killLibvirtd();
+    await this.startLibvirtd();
+  }
+
+  /** The processes on this host, the one aside that holds it. */
+  processes(): number[] {
+    const own = namespaceOf(this.pid);
+    if (own === undefined) return [];
+    const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
+    return pids.map(Number).filter((pid) => pid !== this.pid && namespaceOf(pid) === own);
+  }
+
+  /** The QEMU of a domain; undefined where it has none. */
+  qemuPid(domain: string): number | undefined {
+    return this.#pidIn("qemu", `${domain}.pid`);
+  }
+
+  /** The files with what the guests of that name printed here, in the order in which their QEMUs began. */
+  serialLogs(domain: string): SerialLogFile[] {
+    const folder = this.outside(serialFolder);
+    return readdirSync(folder)
+      .flatMap((file) => {
+        const [, name, at, pid] = /^(.*)\.(\d+)\.(\d+)\.log$/.exec(file) ?? [];
+        if (name !== domain) return [];
+        return [{ path: join(folder, file), begunNs: BigInt(at!), pid: Number(pid) }];
+      })
+      .sort((a, b) => (a.begunNs < b.begunNs ? -1 : 1));
+  }
+
+  /** What libvirtd logged: warnings and errors. */
+  libvirtdLog(): string {
+    const path = join(this.folder, "log", "libvirtd.log");
+    return existsSync(path) ? readFileSync(path, "utf8") : "";
+  }
+
+  /** What QEMU of a domain wrote on its standard error, and its command line, as libvirt keeps it. */
+  qemuLog(domain: string): string {
+    const path = join(this.folder, "log", "qemu", `${domain}.log`);
+    return existsSync(path) ? readFileSync(path, "utf8") : "";
+  }
+
+  /**
+   * Kills every process on the host, guests first of all, as a power cut would, and removes its folder. Harmless when
+   * that is done.
+   */
+  async stop(): Promise<void> {
+    this.holder.stdin.end();
+    await withDeadline(
+      this.holder.exited,
+      stopMs,
+      () => `the end of ${this.name}: ${this.processes()} are left`,
+    );
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  async #mounted(): Promise<void> {
+    const said = this.holder.stderr.text();
+    const up = async (): Promise<void> => {
+      let text = "";
+      for await (const bytes of this.holder.stdout) {
+        text += new TextDecoder().decode(bytes);
+        if (text.includes(mountsReadyLine)) return;
+      }
+      throw new Error(`no host ${this.name}: ${(await said).trim()}`);
+    };
+    await withDeadline(up(), startMs, `the mounts of ${this.name}`);
+  }
+
+  #run(name: string, ...args: string[]): Promise<string> {
+    return runChild(this.command([program(name), ...args]), english);
+  }
+
+  /** Takes a path below /run/libvirt. A file that is left over from a process that has ended gives undefined. */
+  #pidIn(...path: string[]): number | undefined {
+    const file = join(this.folder, "run", ...path);
+    const pid = existsSync(file) ? Number(readFileSync(file, "utf8").trim()) : Number.NaN;
+    return this.processes().find((each) => each === pid);
+  }
+}
+
+export interface SerialLogFile {
+  path: string;
+  /** When its QEMU began, in nanoseconds since 1970. */
+  begunNs: bigint;
+  /** Its QEMU. */
+  pid: number;
+}
+
+/** What virsh says is read by tests, and nothing of who runs them is to change what libvirt does. */
+const english: ChildOptions = {
+  env: { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL: "C" },
+};
+
+/** Daemons lie in folders that are not in everybody's PATH. */
+function program(name: string): string {
+  return findProgram(name) ?? name;
+}
+
+function namespaceOf(pid: number): string | undefined {
+  try {
+    return readlinkSync(`/proc/${pid}/ns/mnt`);
+  } catch {
+    // It has ended.
+    return undefined;
+  }
+}
+
+function writeFolders(base: string, options: LibvirtHostOptions): void {
+  for (const folder of [...Object.keys(hostMounts), "etc/qemu/networks"])
+    mkdirSync(join(base, folder), { recursive: true });
+  writeFileSync(
+    join(base, "etc", "libvirtd.conf"),
+    conf([
+      `host_uuid = "${crypto.randomUUID()}"`,
+      'auth_unix_rw = "none"',
+      'auth_unix_ro = "none"',
+      'unix_sock_group = "root"',
+      'log_outputs = "3:file:/var/log/libvirt/libvirtd.log"',
+      ...(options.libvirtdConf ?? []),
+    ]),
+  );
+  writeFileSync(
+    join(base, "etc", "qemu.conf"),
+    conf([
+      'user = "root"',
+      'group = "root"',
+      'swtpm_user = "root"',
+      'swtpm_group = "root"',
+      'security_driver = "none"',
+      "remember_owner = 0",
+      // A guest's QEMU sees its host's mounts, which is how it is known as one of this host.
+      "namespaces = []",
+      // Two hosts would share the groups of a domain that both have, and a container may not make any.
+      "cgroup_controllers = []",
+      ...(options.qemuConf ?? []),
+    ]),
+  );
+}
+
+/** Lines `name = value`, of which the last one of a name stands. */
+function conf(lines: readonly string[]): string {
+  const byName = new Map(lines.map((line) => [line.split("=")[0]!.trim(), line]));
+  return `${[...byName.values()].join("\n")}\n`;
+}
