@@ -6,7 +6,8 @@ import { limits } from "../protocol/limits.ts";
 import { checkVmName } from "../protocol/names.ts";
 import { verifyKinds } from "../protocol/offer.ts";
 import { type Compression, highestLevel } from "../transfer/compression/compression.ts";
-import { droppable } from "../vm/qemu/images/left-behind.ts";
+import { systemUri } from "../vm/libvirt/virsh.ts";
+import { droppable, isDroppable } from "../vm/qemu/images/left-behind.ts";
 import { flagOf, readValue, usageErrors } from "./cli/arguments.ts";
 import { homeOf, passphraseBefore, passphraseOptions, warnInsecure } from "./cli/context.ts";
 import { defineCommand } from "./cli/define-command.ts";
@@ -30,6 +31,8 @@ const name = "migrate send";
 
 /** What marks a VM that runs: the path of its QEMU's QMP socket follows. */
 const qmpPrefix = "qmp:";
+/** What marks a domain of libvirt: its name or UUID follows. */
+const libvirtPrefix = "libvirt:";
 const usualRetryForMs = 10 * 60_000;
 /** QEMU's own downtime limit is the same. */
 const usualDowntimeMs = 300;
@@ -42,17 +45,18 @@ export default defineCommand({
   name,
   summary: "move a VM from this host to another one",
   about:
-    "VM is qmp:PATH, the QMP socket of a QEMU that runs it, or a folder with a vm.json. Without one, name the files: --name, --ram, --disk, --raw-disk, --tpm-state, and give HOST:PORT alone. A VM that is switched off has no RAM file.\n\nA VM that runs is moved with its disks and its virtual TPM while it runs, and is stopped for the last moment alone; --mode stop stops it first. The destination must serve with --qemu. Whatever fails before this host gives the VM up leaves it running here.\n\nThe source gives the VM up only after the destination has every byte durable and checked. Given again after a cut or a crash, the same command resumes where it stopped; a VM that runs and was not released is moved anew.",
+    "VM is qmp:PATH, the QMP socket of a QEMU that runs it, libvirt:NAME, a domain of libvirt, or a folder with a vm.json. Without one, name the files: --name, --ram, --disk, --raw-disk, --tpm-state, and give HOST:PORT alone. A VM that is switched off has no RAM file.\n\nA VM that runs is moved with its disks and its virtual TPM while it runs, and is stopped for the last moment alone; --mode stop stops it first. The destination must serve with --qemu. Whatever fails before this host gives the VM up leaves it running here.\n\nThe source gives the VM up only after the destination has every byte durable and checked. Given again after a cut or a crash, the same command resumes where it stopped; a VM that runs and was not released is moved anew.",
   usage: [
     `${name} VM HOST:PORT [FLAGS]`,
     `${name} qmp:PATH HOST:PORT [--mode live|stop] [FLAGS]`,
+    `${name} libvirt:NAME HOST:PORT [--mode stop] [FLAGS]`,
     `${name} --name NAME [--ram FILE] [--disk FILE]... HOST:PORT [FLAGS]`,
   ],
   positionals: {
     names: ["VM", "HOST:PORT"],
     least: 1,
     about: [
-      "qmp:PATH of a VM that runs, or the folder of one that does not",
+      "qmp:PATH of a VM that runs, libvirt:NAME, or the folder of one that does not run",
       `Where migrate serve listens; the port is ${defaultPort} if left out`,
     ],
   },
@@ -102,10 +106,11 @@ export default defineCommand({
       "Of a VM that runs: have the destination refuse it, before it is sent, if its processor or its QEMU is not enough (default: on)",
       oneOf(["on", "off"]),
     ),
+    connect: optional("URI", `Of a VM of libvirt: where that is reached (default: ${systemUri})`),
     drop: repeated(
-      droppable.join("|"),
-      "Of a VM that runs: move it without these, where they cannot be carried",
-      oneOf(droppable),
+      `${droppable.join("|")}|ELEMENT`,
+      "Move the VM without these, where they cannot be carried: of one that runs, or an element of a domain's XML",
+      dropped,
     ),
     multifd: optional(
       "N",
@@ -145,6 +150,7 @@ export default defineCommand({
   ],
   side: "source",
   async run({ options, positionals, world, reporter }) {
+    const domain = positionals[0]?.startsWith(libvirtPrefix) ? positionals[0].slice(libvirtPrefix.length) : null;
     const running = positionals[0]?.startsWith(qmpPrefix) === true;
     const files =
       options.ram !== undefined ||
@@ -170,26 +176,36 @@ export default defineCommand({
       );
     if (running && positionals[0] === qmpPrefix)
       throw refuse("The path of the QMP socket is missing", "Write it behind the colon: qmp:/run/web1.qmp");
+    if (domain === "") throw refuse("The domain's name is missing", "Write it behind the colon: libvirt:web1");
+    if (domain !== null && (files || options.name !== undefined))
+      throw refuse("What a domain consists of, and its name, libvirt tells", "Leave out --name and its files.");
+    if (domain !== null && options.copy) throw refuse("A domain can be moved, not copied", "Leave out --copy.");
+    if (domain === null && options.connect !== undefined)
+      throw refuse("--connect is about a VM of libvirt, which is given as libvirt:NAME");
     if (running && options.copy) throw refuse("A VM that runs can be moved, not copied", "Leave out --copy.");
     const liveFlag = (["mode", "multifd", "downtimeLimit", "autoConverge"] as const).find(
       (flag) =>
-        options[flag] !== undefined && (!running || (options.mode === "stop" && notForStop.includes(flag))),
+        options[flag] !== undefined &&
+        ((!running && domain === null) || (options.mode === "stop" && notForStop.includes(flag))),
     );
     if (liveFlag !== undefined)
       throw refuse(
-        running
+        running || domain !== null
           ? `${flagOf(liveFlag)} is about a live move`
           : `${flagOf(liveFlag)} is about a VM that runs, which is given as qmp:PATH`,
       );
-    if (options.withoutRam && (running || adHoc))
+    if (options.withoutRam && (running || adHoc || domain !== null))
       throw refuse(
         "--without-ram is about a VM that is given by its folder",
-        running ? "A VM that runs has its RAM in QEMU." : "Leave out --ram.",
+        adHoc ? "Leave out --ram." : "A VM that runs has its RAM in QEMU.",
       );
     if (options.cpuCheck !== undefined && !running)
       throw refuse("--cpu-check is about a VM that runs, which is given as qmp:PATH");
-    if (options.drop.length > 0 && !running)
-      throw refuse("--drop is about a VM that runs, which is given as qmp:PATH");
+    if (options.drop.length > 0 && !running && domain === null)
+      throw refuse("--drop is about a VM that runs, which is given as qmp:PATH, or a domain of libvirt");
+    const strange = running ? options.drop.find((what) => !isDroppable(what)) : undefined;
+    if (strange !== undefined)
+      throw refuse(`--drop takes ${droppable.join(" and ")} of a VM that runs, not ${strange}`);
     if (options.drop.includes("snapshots") && options.mode === "stop")
       throw refuse("--drop snapshots is about a live move", "--mode stop keeps the snapshots.");
     if (options.copy && options.after !== undefined)
@@ -206,7 +222,7 @@ export default defineCommand({
           qmp: positionals[0]!.slice(qmpPrefix.length),
           name: options.name,
           live: options.mode !== "stop",
-          drop: options.drop,
+          drop: options.drop.filter(isDroppable),
           cpuCheck: options.cpuCheck !== "off",
           after: options.after,
           downtimeLimitMs: options.downtimeLimit ?? usualDowntimeMs,
@@ -214,6 +230,13 @@ export default defineCommand({
           channels: options.multifd ?? 0,
           workers: usualLanes(),
         }
+      : domain !== null
+        ? {
+            libvirt: domain,
+            connect: options.connect ?? systemUri,
+            live: options.mode !== "stop",
+            drop: options.drop,
+          }
       : adHoc
         ? {
             name: options.name ?? "",
@@ -254,6 +277,12 @@ export default defineCommand({
     return undefined;
   },
 });
+
+/** What a VM may go without: it is known what that means once the VM is. */
+function dropped(text: string): string {
+  if (/^[a-z][\w:-]{0,40}$/i.test(text)) return text;
+  throw new MigrateError("usage", `must be ${droppable.join(", ")} or the name of an element`);
+}
 
 /** The name of a VM at the destination. */
 function vmName(text: string): string {

@@ -4,6 +4,7 @@ import type { StartMeasuring } from "../migration/destination/measuring.ts";
 import { serve } from "../migration/destination/serve.ts";
 import { exitCodes, MigrateError } from "../protocol/errors.ts";
 import { Confinement } from "../vm/confinement/confinement.ts";
+import { systemUri } from "../vm/libvirt/virsh.ts";
 import { usageErrors } from "./cli/arguments.ts";
 import { homeOf, passphraseBefore, passphraseOptions, warnInsecure } from "./cli/context.ts";
 import { defineCommand } from "./cli/define-command.ts";
@@ -58,6 +59,12 @@ export default defineCommand({
       `With --qemu: what is behind a VM's network cards here (default: none), ${netPolicyAbout}`,
       parseNetPolicy,
     ),
+    libvirt: toggle("Take in VMs of libvirt, and have this host's libvirt run them"),
+    connect: optional("URI", `With --libvirt: where it is reached (default: ${systemUri})`),
+    netMap: optional(
+      "MAP",
+      "With --libvirt: what is behind the network cards here (default: none), by source network, bridge or MAC: default=br0,52:54:00:12:34:56=network:lan",
+    ),
     vmUsers: optional(
       "FIRST-LAST|off",
       "With --qemu, as root: the users as which VMs run, one each (default: 1900000000-1900065535)",
@@ -73,6 +80,7 @@ export default defineCommand({
   },
   examples: [
     ["migrate serve --store /srv/vms", "listen on all addresses, port 7600"],
+    ["migrate serve --store /var/lib/vms --libvirt", "take in VMs of libvirt (migrate send libvirt:NAME)"],
     ["migrate serve --store /var/lib/vms --qemu", "take in VMs that run, too (migrate send qmp:PATH)"],
     [
       "migrate serve --listen 127.0.0.1:0 --store /srv/vms --once --json",
@@ -86,6 +94,10 @@ export default defineCommand({
       : (options.net && "--net") || (options.vmUsers && "--vm-users");
     if (!options.qemu && needsQemu !== undefined)
       throw usageErrors("migrate serve")(`${needsQemu} is about VMs that run: it needs --qemu`);
+    const needsLibvirt =
+      options.connect !== undefined ? "--connect" : options.netMap !== undefined ? "--net-map" : undefined;
+    if (!options.libvirt && needsLibvirt !== undefined)
+      throw usageErrors("migrate serve")(`${needsLibvirt} is about VMs of libvirt: it needs --libvirt`);
     const home = homeOf(world);
     warnInsecure(reporter, options.insecure);
     const passphrase = await passphraseBefore(world, home, options.passphraseFile);
@@ -108,6 +120,9 @@ export default defineCommand({
                 confinement: await Confinement.find({ self: world.self, users: options.vmUsers }),
               },
             }
+          : {}),
+        ...(options.libvirt
+          ? { libvirt: { uri: options.connect ?? systemUri, netMap: options.netMap ?? "none" } }
           : {}),
         workers: usualDoors(),
         passphrase,

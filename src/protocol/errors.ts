@@ -47,6 +47,7 @@ export const errorCodes = {
   "source-changed": exitCodes.integrity,
   io: exitCodes.integrity,
   "qemu-failed": exitCodes.refused,
+  "libvirt-failed": exitCodes.refused,
   protocol: exitCodes.refused,
   version: exitCodes.refused,
   "name-invalid": exitCodes.refused,

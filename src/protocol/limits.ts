@@ -51,6 +51,8 @@ export const limits = {
   modelPairs: 128,
   /** Text of one of them. */
   modelTextBytes: 16 * 1024,
+  /** Each of the definitions of a libvirt domain, in UTF-8. */
+  domainBytes: 96 * 1024,
   /** Features of a running VM's processor; QEMU 7.2 knows some 400. */
   processorFeatures: 512,
   /** Rows in one SESSIONS message. */

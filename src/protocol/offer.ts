@@ -33,6 +33,17 @@ const file = v.object({
   format: v.optional(v.picklist(imageFormats)),
 });
 
+/** A disk that is mirrored while its VM runs. */
+const mirroredDisk = {
+  name: named(checkFileName),
+  format: v.picklist(imageFormats),
+  /** The size that the guest sees. */
+  bytes: count(limits.vmBytes),
+  allocatedBytes: count(limits.vmBytes * 2),
+  /** How its image is to be made; a source of an earlier version leaves that to the destination. */
+  image: v.optional(imageShape),
+};
+
 /** What a running VM is started from at the destination, and what of it comes on streams. */
 const machine = v.object({
   /** True if the disks are mirrored while it runs; else they are among the files. */
@@ -49,17 +60,7 @@ const machine = v.object({
   ),
   /** The mirrored disks, in the order of the definition. */
   disks: v.pipe(
-    v.array(
-      v.object({
-        name: named(checkFileName),
-        format: v.picklist(imageFormats),
-        /** The size that the guest sees. */
-        bytes: count(limits.vmBytes),
-        allocatedBytes: count(limits.vmBytes * 2),
-        /** How its image is to be made; a source of an earlier version leaves that to the destination. */
-        image: v.optional(imageShape),
-      }),
-    ),
+    v.array(v.object(mirroredDisk)),
     v.maxLength(limits.files),
   ),
   /** Channels of the RAM beside the main one (QEMU's multifd). */
@@ -72,6 +73,43 @@ const machine = v.object({
   processor: v.optional(processor),
 });
 export type OfferedMachine = v.InferOutput<typeof machine>;
+
+/** A disk as its domain names it: vda, sdb, xvdc. */
+const diskTarget = v.pipe(v.string(), v.regex(/^[a-z]{2,4}[a-z]{1,3}$/));
+/** Firmware variables of UEFI are some hundred KiB. */
+const nvramBytes = 64 * 1024 * 1024;
+
+const domainXml = v.pipe(
+  v.string(),
+  v.check((xml) => Buffer.byteLength(xml) <= limits.domainBytes, "is too long"),
+);
+
+/** A VM of libvirt: its definitions (SPEC.md, The definition of a libvirt domain), and how it is at the source. */
+const domain = v.object({
+  /** What the domain is defined as; absent if it has no definition that outlives it. */
+  defined: v.optional(domainXml),
+  /** What of it runs, or is saved; absent if it is switched off. */
+  active: v.optional(domainXml),
+  /**
+   * "off": switched off. "saved": its memory is in a file, and it is to stay so. "running" and "paused": as it is to be at
+   * the destination; its memory is in a file, or comes on a stream.
+   */
+  state: v.picklist(["off", "saved", "running", "paused"]),
+  /** It is to be started with its host. */
+  autostart: v.boolean(),
+  /** It is moved while it runs: its memory and its disks come on streams; absent if all of it is files. */
+  live: v.optional(
+    v.object({
+      /** The mirrored disks, in their order, and what is to be made for each. */
+      disks: v.pipe(v.array(v.object({ ...mirroredDisk, target: diskTarget })), v.maxLength(limits.files)),
+      /** The size of its NVRAM, whose contents come with its memory; absent if it has none. */
+      nvram: v.optional(v.object({ name: named(checkFileName), bytes: count(nvramBytes) })),
+      /** As in `machine`. */
+      patienceMs: count(0xffff_ffff),
+    }),
+  ),
+});
+export type OfferedDomain = v.InferOutput<typeof domain>;
 
 export const offer = v.object({
   name: named(checkVmName),
@@ -90,6 +128,8 @@ export const offer = v.object({
   provider: v.optional(v.pipe(v.string(), v.regex(/^[a-z][a-z0-9-]{0,31}$/))),
   /** A VM that runs under QEMU; absent if it is files alone. */
   machine: v.optional(machine),
+  /** A VM of libvirt; absent if it is none. */
+  domain: v.optional(domain),
 });
 export type Offer = v.InferOutput<typeof offer>;
 
@@ -99,6 +139,11 @@ export function providerName({ provider, machine }: Pick<Offer, "provider" | "ma
 }
 
 export type OfferedFile = Offer["files"][number];
+
+/** The disks of an offered VM that do not come as chunks. */
+export function mirroredDisks({ machine, domain }: Pick<Offer, "machine" | "domain">) {
+  return machine?.disks ?? domain?.live?.disks ?? [];
+}
 
 /** True if a file of this kind may be a disk image, which a program opens as such. */
 export function isImage(kind: FileKind): boolean {
@@ -110,11 +155,14 @@ export function isImage(kind: FileKind): boolean {
  * files would lie in one place, "protocol" for a VM of nothing.
  */
 export function checkOffer(offer: Offer): void {
-  const { files, machine } = offer;
+  const { files, machine, domain } = offer;
   if ((providerName(offer) === "qemu") !== (machine !== undefined)) {
     throw new MigrateError("protocol", "offer.provider: the machine and the provider do not fit together");
   }
-  if (files.length === 0 && machine === undefined) {
+  if ((providerName(offer) === "libvirt") !== (domain !== undefined)) {
+    throw new MigrateError("protocol", "offer.provider: the domain and the provider do not fit together");
+  }
+  if (files.length === 0 && machine === undefined && domain?.live === undefined) {
     throw new MigrateError("protocol", "offer.files: a VM has at least one file");
   }
   if (files.some(({ kind, format }) => format !== undefined && !isImage(kind))) {
@@ -123,11 +171,11 @@ export function checkOffer(offer: Offer): void {
       "offer.files: only a disk and what a VM is started from have a format",
     );
   }
-  const disks = machine?.disks ?? [];
+  const disks = mirroredDisks(offer);
   for (const disk of disks) {
     const fault = disk.image && shapeFault(disk.image, disk);
     if (fault)
-      throw new MigrateError("protocol", `offer.machine.disks: an image cannot be made so: ${fault}`);
+      throw new MigrateError("protocol", `offer: an image cannot be made so: ${fault}`);
   }
   if (files.length + disks.length > limits.files) {
     throw new MigrateError("limit", `a VM may have at most ${limits.files} files`);
@@ -141,7 +189,7 @@ export function checkOffer(offer: Offer): void {
   const names = new Set(files.map((file) => `${isTpm(file) ? "tpm/" : ""}${file.name}`));
   for (const { name } of disks) names.add(name);
   // A running VM's TPM gets its folder at the destination, whatever is in the files.
-  const hasTpm = files.some(isTpm) || machine !== undefined;
+  const hasTpm = files.some(isTpm) || machine !== undefined || domain !== undefined;
   if (names.size !== files.length + disks.length || (hasTpm && names.has("tpm"))) {
     throw new MigrateError("name-invalid", "two files of the VM have the same name");
   }

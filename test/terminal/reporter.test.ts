@@ -242,7 +242,7 @@ describe("without a terminal", () => {
       command: "migrate send VM x",
       store: "/srv",
       insecure: false,
-      qemu: false,
+      qemu: false, libvirt: false,
     };
     reporter.observer(listening);
     expect(stdout().split("\n")).toContain("  migrate send VM x");

@@ -3,7 +3,7 @@ import { lstatSync } from "node:fs";
 import { join } from "node:path";
 import { mostNameBytes } from "../../platform/files/filesystem.ts";
 import { type ErrorCode, MigrateError } from "../../protocol/errors.ts";
-import { type Offer, providerName } from "../../protocol/offer.ts";
+import { mirroredDisks, type Offer, providerName } from "../../protocol/offer.ts";
 import type { Journal, SessionRecord } from "../journal/journal.ts";
 import { type CheckedOffer, type LandingPolicy, roomOf, type StoredPart } from "../providers/provider.ts";
 import { offeredProvider, providerOf } from "../providers/providers.ts";
@@ -99,8 +99,8 @@ export function requirePlace(
 }
 
 /** Everything of an offered VM that takes room in the store. */
-export function partsOf({ files, machine }: Offer): StoredPart[] {
-  return [...files, ...(machine?.disks ?? [])];
+export function partsOf(offer: Offer): StoredPart[] {
+  return [...offer.files, ...mirroredDisks(offer)];
 }
 
 /**
@@ -108,7 +108,7 @@ export function partsOf({ files, machine }: Offer): StoredPart[] {
  * the VM's. Pure.
  */
 export function checkNameLengths(offer: Offer, mostBytes: number): void {
-  const disks = offer.machine?.disks ?? [];
+  const disks = mirroredDisks(offer);
   const names = [offer.name, ...[...offer.files, ...disks].map(({ name }) => name)];
   const long = names.find((name) => Buffer.byteLength(name) > mostBytes);
   if (long === undefined) return;

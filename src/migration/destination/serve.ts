@@ -14,6 +14,7 @@ import { IndexKeeper } from "../../transfer/reuse/store/index-keeper.ts";
 import { checkStore } from "../../vm/folder/store.ts";
 import { Journal, type WriteHook } from "../journal/journal.ts";
 import { upkeepOfProviders } from "../providers/providers.ts";
+import { openLibvirt } from "../providers/libvirt/open-libvirt.ts";
 import type { QemuPolicy } from "../providers/qemu/arriving-command.ts";
 import type { Observer } from "../report/events.ts";
 import { Destination } from "./destination.ts";
@@ -40,6 +41,8 @@ export interface ServeOptions {
   insecure: boolean;
   /** What this destination allows running VMs; absent if it accepts none. */
   qemu?: QemuPolicy;
+  /** How this host's libvirt is reached, and what is behind the cards of its VMs; absent if it accepts none. */
+  libvirt?: { uri: string; netMap: string };
   /** Keep an index of the store, so that data which are there already need not be sent again. */
   index: boolean;
   /** Doors: Workers that receive. */
@@ -95,7 +98,10 @@ async function serveStore(
   const context = {
     home,
     lookup: options.insecure ? null : new StoreLookup(store, keeper),
-    policy: { qemu: options.qemu ?? null },
+    policy: {
+      qemu: options.qemu ?? null,
+      libvirt: options.libvirt && (await openLibvirt(home, store, options.libvirt, observe)),
+    },
     published: new PublishedSessions(store),
     journal,
     store,
@@ -201,6 +207,7 @@ function announce(
     store,
     insecure: options.insecure,
     qemu: options.qemu !== undefined,
+    libvirt: options.libvirt !== undefined,
   });
 }
 

@@ -67,6 +67,8 @@ export type SourceAction =
   | "transfer"
   | "send-seal"
   | "record-released"
+  /** Take away what could start the VM here without this program, as the definition that a manager has. Idempotent. */
+  | "withdraw-vm"
   /** Mark the VM's files as released by this session. Idempotent. */
   | "mark-files"
   /**
@@ -130,7 +132,7 @@ export function sourceStep(state: SourceState, event: SourceEvent): SourceStep {
         case "sending":
           return to("prepare", "send-offer");
         case "released":
-          return to("handover", "mark-files", "send-release");
+          return to("handover", "withdraw-vm", "mark-files", "send-release");
         case "confirmed":
           return to("confirm", "retire-files", "send-confirm");
         case "cancelled":
@@ -169,7 +171,7 @@ export function sourceStep(state: SourceState, event: SourceEvent): SourceStep {
         ? to("handover", "send-publish")
         : {
             state: { ...state, phase: "handover", record: "released" },
-            actions: ["record-released", "mark-files", "send-release"],
+            actions: ["record-released", "withdraw-vm", "mark-files", "send-release"],
           };
 
     case "owned":

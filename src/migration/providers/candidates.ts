@@ -2,10 +2,11 @@
 import type { Mode } from "../ownership/phases.ts";
 import type { Candidate } from "./departure.ts";
 import { type FilesSpec, filesCandidate } from "./files/leaving-files.ts";
+import { type LibvirtSpec, libvirtCandidate } from "./libvirt/leaving-domain.ts";
 import { type QemuSending, type QemuSpec, qemuCandidate } from "./qemu/leaving-qemu.ts";
 
 /** A VM as the person named it. */
-export type VmSpec = FilesSpec | QemuSpec;
+export type VmSpec = FilesSpec | QemuSpec | LibvirtSpec;
 
 /** What a departure has to know of the `send`. */
 export type Sending = QemuSending & { mode: Mode };
@@ -15,5 +16,6 @@ export type Sending = QemuSending & { mode: Mode };
  * be moved, and "home-unusable" if the paths of its sockets would be too long.
  */
 export function candidateOf(vm: VmSpec, sending: Sending): Candidate {
+  if ("libvirt" in vm) return libvirtCandidate(vm);
   return "qmp" in vm ? qemuCandidate(vm, sending) : filesCandidate(vm, sending.mode);
 }

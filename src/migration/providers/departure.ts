@@ -6,7 +6,7 @@
 import type { ControlLink } from "../../channel/control-link.ts";
 import type { MigrateError } from "../../protocol/errors.ts";
 import type { MessageBody } from "../../protocol/messages.ts";
-import type { OfferedMachine } from "../../protocol/offer.ts";
+import type { OfferedDomain, OfferedMachine } from "../../protocol/offer.ts";
 import type { StreamResult, StreamRoute } from "../../transfer/streams/stream-pool.ts";
 import type { OpenFiles } from "../../vm/folder/open-files.ts";
 import type { SessionRecord } from "../journal/journal.ts";
@@ -62,6 +62,8 @@ export interface Departure {
   readonly files: OpenFiles;
   /** What OFFER carries beside the files; undefined if the VM is only files. */
   readonly machine: OfferedMachine | undefined;
+  /** What OFFER carries of a domain of libvirt; undefined if the VM is none. */
+  readonly domain?: OfferedDomain | undefined;
   /** True if the VM is paused, and is to stay so wherever it is then; undefined if it is only files. */
   readonly isPaused: boolean | undefined;
   /** What goes as streams. */

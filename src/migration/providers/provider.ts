@@ -6,11 +6,15 @@ import type { Landed } from "../../vm/folder/staging.ts";
 import type { SessionRecord } from "../journal/journal.ts";
 import type { Arrival, ArrivalOptions, Offered, Resident } from "./arrival.ts";
 import type { Departure } from "./departure.ts";
+import type { LibvirtPolicy } from "./libvirt/arriving-xml.ts";
 import type { QemuPolicy } from "./qemu/arriving-command.ts";
 
-/** What this destination allows running VMs; null if it accepts none. */
+/** What this destination allows VMs that are more than files. */
 export interface LandingPolicy {
+  /** VMs that run under QEMU alone; null if it accepts none. */
   qemu: QemuPolicy | null;
+  /** VMs of libvirt; absent if it accepts none. */
+  libvirt?: LibvirtPolicy | undefined;
 }
 
 /** The size of an offered VM. */
@@ -51,6 +55,14 @@ export interface Provider {
    * "qemu-failed".
    */
   resumeHere(record: SessionRecord, departure?: Departure): Promise<void>;
+  /**
+   * Source, between the release and the destination's hearing of it: takes away what could start the VM here without
+   * this program; `keep` makes that durable. Idempotent. Throws MigrateError "in-doubt" if the VM cannot be taken away.
+   */
+  withdraw?(
+    record: SessionRecord,
+    how: { departure: Departure | undefined; keep: (kept: object) => void },
+  ): Promise<void>;
   /**
    * Source: ends the VM's programs here for good, and renames, deletes or keeps its files, as the record
    * requires. Idempotent. Throws MigrateError "io".

@@ -1,10 +1,11 @@
 /** The kinds of VMs that can be moved, by the names that OFFER and the journal use. */
 import { MigrateError } from "../../protocol/errors.ts";
 import { filesProvider } from "./files/files-provider.ts";
+import { libvirtProvider } from "./libvirt/libvirt-provider.ts";
 import type { Provider } from "./provider.ts";
 import { qemuProvider } from "./qemu/qemu-provider.ts";
 
-const providers: readonly Provider[] = [filesProvider, qemuProvider];
+const providers: readonly Provider[] = [filesProvider, qemuProvider, libvirtProvider];
 
 /**
  * Returns the provider of a session in this host's journal. Throws MigrateError "home-unusable" if this

@@ -33,6 +33,8 @@ export type MigrationEvent =
       insecure: boolean;
       /** Running VMs are accepted as well. */
       qemu: boolean;
+      /** VMs of libvirt are accepted as well. */
+      libvirt: boolean;
     }
   | {
       event: "session";

@@ -248,6 +248,7 @@ export class SourceAttempt {
       ...(record.release === null ? {} : { release: releaseHash(record.release) }),
       ...(options.verify === undefined ? {} : { verify: options.verify }),
       ...(options.departure?.machine === undefined ? {} : { machine: options.departure.machine }),
+      ...(options.departure?.domain === undefined ? {} : { domain: options.departure.domain }),
       ...(options.base === undefined ? {} : { base: options.base }),
       files: record.files.map(({ kind, name, bytes, format }, i) => ({
         kind,

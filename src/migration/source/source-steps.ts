@@ -83,6 +83,12 @@ export class SourceSteps {
       case "record-settled":
         this.#write("resumed", { settled: true });
         return true;
+      case "withdraw-vm":
+        await provider.withdraw?.(this.record, {
+          departure,
+          keep: (kept) => this.#write("withdrawn", { kept }),
+        });
+        return true;
       case "mark-files":
         this.#mark();
         return true;

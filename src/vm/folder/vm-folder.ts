@@ -203,6 +203,32 @@ export function adHocVm({ name, ram, disks, rawDisks = [], tpmStateDir }: AdHocF
   return { name, files };
 }
 
+/** A file of a VM that a manager of VMs tells of. */
+export interface ToldFile {
+  kind: FileKind;
+  path: string;
+  /** Its name at the destination; its own if absent. */
+  base?: string;
+  format?: ImageFormat;
+}
+
+/** A VM by the files that its manager tells of, and the folder of its TPM's state. Throws MigrateError "vm-invalid". */
+export function toldVm({ name, id, files, tpmStateDir }: {
+  name: string;
+  id: string;
+  files: readonly ToldFile[];
+  tpmStateDir?: string | undefined;
+}): Vm {
+  const found = [
+    ...files.map(({ kind, path, base, format }) =>
+      describeFile(kind, path, base ?? basename(path), { declared: format }),
+    ),
+    ...(tpmStateDir === undefined ? [] : tpmFiles(tpmStateDir)),
+  ];
+  checkFiles(found);
+  return { name, id, files: found };
+}
+
 /** The files of a TPM's state folder, by name. swtpm's lock is not part of the state. */
 function tpmFiles(folder: string): VmFile[] {
   let names: string[];

@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import { chmodSync, closeSync, existsSync, lstatSync, rmdirSync } from "node:fs";
 import { join } from "node:path";
-import { makeSocketFolder, socketPlace } from "../../../src/migration/providers/qemu/socket-place.ts";
+import { makeSocketFolder, socketPlace } from "../../../src/migration/providers/streaming/socket-place.ts";
 import { callUnixSocket } from "../../../src/platform/peer-process.ts";
 import { UnixListener } from "../../../src/platform/unix-listener.ts";
 import { withRightsOf } from "../../../src/platform/user-rights.ts";

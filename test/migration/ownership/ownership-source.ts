@@ -179,6 +179,9 @@ function performSource(world: World, rules: Rules, action: SourceAction): string
     case "record-settled":
       world.srcSettled = true;
       return undefined;
+    case "withdraw-vm":
+      world.withdrawn = true;
+      return undefined;
     case "mark-files":
       world.mark = true;
       return undefined;
@@ -187,6 +190,7 @@ function performSource(world: World, rules: Rules, action: SourceAction): string
       return undefined;
     case "resume-vm":
       world.stopped = false;
+      world.withdrawn = false;
       if (!world.runs || world.guest !== "ran") return undefined;
       return "the source resumed the VM, which has run at the destination";
     case "retire-files":
@@ -199,6 +203,7 @@ function performSource(world: World, rules: Rules, action: SourceAction): string
       return undefined;
     default: {
       const message = action.slice("send-".length);
+      if (message === "release" && world.srcRecord === "released" && !world.withdrawn) return "released, and the VM was not withdrawn before";
       if (!link!.cut) link!.up.push(message === "seal" ? `seal${world.content}` : message);
       if (link!.up.length > 3) throw new Error("the world's wire is too short");
       return undefined;

@@ -39,6 +39,8 @@ export interface World {
   srcOlder: boolean;
   /** The files say that this session released them. */
   mark: boolean;
+  /** What could start the VM here without this program was taken away. */
+  withdrawn: boolean;
   /** The program has stopped the VM here, and the journal records that it was settled. */
   stopped: boolean;
   srcSettled: boolean;
@@ -89,6 +91,7 @@ export function begin(mode: Mode, faults: number, runs = false): World {
     srcSeen: ["sending"],
     srcOlder: false,
     mark: false,
+    withdrawn: false,
     stopped: false,
     srcSettled: false,
     attempt: 0,

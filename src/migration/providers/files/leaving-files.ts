@@ -90,7 +90,7 @@ function openedVm(vm: Vm, mode: Mode): OpenedVm {
           isSameFile(file.identity, fileIdentity(now.path))
         );
       }),
-    depart: () => departure(vm, mode),
+    depart: () => filesDeparture(vm, mode),
     close: () => {},
   };
 }
@@ -104,7 +104,8 @@ function keptOf({ folder, files, manifest }: Vm): FilesRecord | null {
   return identity === null ? null : { side: "source", leftOut: { path, identity } };
 }
 
-function departure(vm: Vm, mode: Mode): Departure {
+/** Opens the files of a VM that does not run. Throws MigrateError "vm-running" and "source-changed". */
+export function filesDeparture(vm: Vm, mode: Mode): Departure {
   const unheld = () => {
     const parts = vm.files.map((file) => ({ ...file, leaves: mode === "move" && file.kind !== "boot" }));
     return requireUnheld(parts, []);
@@ -158,7 +159,7 @@ function openNamingHolder(vm: Vm, requireUnheld: () => unknown): WatchedFiles {
 }
 
 /** A file's name without the folder that its kind adds. */
-function wireName(base: string): string {
+export function wireName(base: string): string {
   return base.slice(base.lastIndexOf("/") + 1);
 }
 

@@ -16,8 +16,8 @@ import { type Leave, type LeavingVm, lookAtLeaving } from "./leaving/leaving-loo
 import { comparedOf } from "./processors/compared.ts";
 import type { Compared } from "./processors/fitted-model.ts";
 import { type SourceQemuRecord, sourceQemuRecord } from "./qemu-records.ts";
-import { socketPlace } from "./socket-place.ts";
-import type { StallLimits } from "./stall-watch.ts";
+import { socketPlace } from "../streaming/socket-place.ts";
+import type { StallLimits } from "../streaming/stall-watch.ts";
 
 /** A VM that runs, as the person named it, and how it is to be moved. */
 export interface QemuSpec extends Leave {

@@ -10,6 +10,10 @@ import type { Besides } from "./image-info.ts";
 export const droppable = ["snapshots", "bitmaps"] as const;
 export type Droppable = (typeof droppable)[number];
 
+export function isDroppable(what: string): what is Droppable {
+  return (droppable as readonly string[]).includes(what);
+}
+
 interface Disk {
   path: string;
   besides: Besides;

@@ -36,11 +36,15 @@ export class StreamSockets {
     return this.#failed.promise;
   }
 
-  /** Listens on a socket of that name; the connections become the streams `numbers`, in order. */
-  expect(name: string, numbers: readonly number[]): ExpectedStreams {
+  /** Listens on a socket of that name; the connections become the streams `numbers`, in order, each within `timeoutMs`. */
+  expect(
+    name: string,
+    numbers: readonly number[],
+    { timeoutMs = connectTimeoutMs }: { timeoutMs?: number } = {},
+  ): ExpectedStreams {
     const listener = UnixListener.listen(join(this.#place.folder, name), this.#place.uid);
     this.#listeners.push(listener);
-    const open = this.#accept(listener, numbers);
+    const open = this.#accept(listener, numbers, timeoutMs);
     open.catch(() => {});
     return { path: listener.path, open };
   }
@@ -71,10 +75,10 @@ export class StreamSockets {
     rmSync(this.#place.folder, { recursive: true, force: true });
   }
 
-  async #accept(listener: UnixListener, numbers: readonly number[]): Promise<void> {
+  async #accept(listener: UnixListener, numbers: readonly number[], timeoutMs: number): Promise<void> {
     try {
       for (const number of numbers) {
-        const fd = await listener.accept({ timeoutMs: connectTimeoutMs });
+        const fd = await listener.accept({ timeoutMs });
         this.#numbers.push(number);
         const opened = this.#pool.open(number, fd);
         this.#pool.ended(number).catch(this.#failed.reject);

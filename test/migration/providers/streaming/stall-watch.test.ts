@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { type Carried, StallWatch } from "../../../../src/migration/providers/qemu/stall-watch.ts";
+import { type Carried, StallWatch } from "../../../../src/migration/providers/streaming/stall-watch.ts";
 
 const still: Carried = { bytes: 7, stopped: true, linked: true };
 

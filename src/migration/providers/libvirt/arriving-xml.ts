@@ -1,0 +1,114 @@
+/**
+ * What a destination makes of an offered domain: the XML that its own libvirt gets, of allow-listed parts, with its own
+ * paths and its own networks. Pure, but for the policy's host.
+ */
+import { join } from "node:path";
+import { MigrateError } from "../../../protocol/errors.ts";
+import type { Offer, OfferedDomain } from "../../../protocol/offer.ts";
+import {
+  type CardPlace,
+  cardPlaceOf,
+  type Domain,
+  landedXml,
+  type NetMap,
+  type Place,
+  readOffered,
+} from "../../../vm/libvirt/definition/domain.ts";
+import type { LandingHost } from "./landing-host.ts";
+
+/** What this destination allows domains of libvirt. */
+export interface LibvirtPolicy {
+  host: LandingHost;
+  /** What is behind each of their network cards here. */
+  netMap: NetMap;
+}
+
+const refusal = (code: "policy" | "protocol" | "name-invalid", message: string) =>
+  new MigrateError(code, message, { side: "destination" });
+
+/** An offered domain, read. */
+export interface ReadDomain {
+  defined: Domain | null;
+  active: Domain | null;
+}
+
+/** Reads both definitions. Throws MigrateError "policy" that names what of them is refused. */
+export function readBoth({ defined, active }: Pick<OfferedDomain, "defined" | "active">): ReadDomain {
+  return {
+    defined: defined === undefined ? null : readOffered(defined),
+    active: active === undefined ? null : readOffered(active),
+  };
+}
+
+/** The one that says what the domain is now. */
+export function presentOf({ defined, active }: ReadDomain): Domain {
+  const domain = active ?? defined;
+  if (domain === null) throw refusal("protocol", "offer.domain: it has no definition at all");
+  return domain;
+}
+
+/**
+ * Checks what the schema of OFFER cannot say of a domain: that its definitions are of the VM that is offered, and name
+ * its files and no others. Throws MigrateError "policy" and "protocol".
+ */
+export function checkDomain(offer: Offer, _policy: LibvirtPolicy): ReadDomain {
+  const domain = offer.domain!;
+  const read = readBoth(domain);
+  const isActive = domain.state !== "off";
+  if (isActive !== (read.active !== null))
+    throw refusal("protocol", "offer.domain: its state and its definitions do not fit together");
+  if (!isActive && read.defined === null) throw refusal("protocol", "offer.domain: it has no definition at all");
+  const memory = offer.files.filter(({ kind }) => kind === "ram").length;
+  if (memory !== (isActive ? 1 : 0))
+    throw refusal("protocol", "offer.domain: its state and its files do not fit together");
+  for (const one of [read.defined, read.active]) {
+    if (one === null) continue;
+    if (one.uuid !== offer.vm || one.name !== offer.name)
+      throw refusal("protocol", "offer.domain: a definition is of another VM than is offered");
+    requireFiles(offer, one);
+  }
+  return read;
+}
+
+/** Each file that a definition names is offered, as what it is there. */
+function requireFiles(offer: Offer, { disks, firmware, kernel, initrd }: Domain): void {
+  const named = [
+    ...disks.map(({ path, format, readOnly }) => ({ path, format, kind: readOnly ? "boot" : "disk" })),
+    { path: firmware.nvram, format: "raw", kind: "disk" },
+    { path: kernel, format: "raw", kind: "boot" },
+    { path: initrd, format: "raw", kind: "boot" },
+  ];
+  for (const { path, format, kind } of named) {
+    if (path === null) continue;
+    const file = offer.files.find(({ name, kind: its }) => name === path && its !== "tpm" && its !== "ram");
+    if (file?.kind !== kind || file.format !== format)
+      throw refusal("protocol", "offer.domain: a definition names a file that is not offered as what it is");
+  }
+}
+
+/** What is behind each card here, in the order of the cards. Pure. */
+export function cardsOf({ cards }: Domain, netMap: NetMap): CardPlace[] {
+  return cards.map((card) => {
+    const place = cardPlaceOf(netMap, card);
+    return place === "same" ? { kind: "none" } : place;
+  });
+}
+
+/** The XML for this host's libvirt: the domain with its files in `folder`. Pure. */
+export function xmlIn(folder: string, domain: Domain, netMap: NetMap): string {
+  const names = new Map<string, string>();
+  for (const { target, path } of domain.disks) if (path !== null) names.set(`disk ${target}`, path);
+  for (const kind of ["kernel", "initrd"] as const) {
+    if (domain[kind] !== null) names.set(kind, domain[kind]);
+  }
+  if (domain.firmware.nvram !== null) names.set("nvram", domain.firmware.nvram);
+  const cards = cardsOf(domain, netMap);
+  return landedXml(domain, {
+    path: (place: Place) => {
+      const name = names.get(place.kind === "disk" ? `disk ${place.target}` : place.kind);
+      if (name === undefined) throw new MigrateError("bug", `the domain has no file for its ${place.kind}`);
+      return join(folder, name);
+    },
+    card: (index: number) => cards[index] ?? { kind: "none" },
+  });
+}

@@ -1,0 +1,131 @@
+/**
+ * What is done to a domain at the source beside moving it: it is taken away from libvirt before the destination hears of
+ * the release, had back as it was if it stays, and its files are retired. Every step may be done again.
+ */
+import { randomBytes } from "node:crypto";
+import { existsSync, mkdirSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { renameNoReplace } from "../../../platform/files/rename.ts";
+import { MigrateError } from "../../../protocol/errors.ts";
+import { type DomainInfo, findDomain } from "../../../vm/libvirt/domains.ts";
+import { Virsh } from "../../../vm/libvirt/virsh.ts";
+import type { SessionRecord } from "../../journal/journal.ts";
+import { type SourceLibvirtRecord, sourceLibvirtRecord } from "./libvirt-records.ts";
+
+/** The image's name while libvirt does not know the domain: it undefines none whose memory is saved. */
+const asideSuffix = ".migrate";
+/** How often, and after how many milliseconds each, a save that is broken off is asked for again. */
+const mostTries = 300;
+const betweenTriesMs = 200;
+
+/**
+ * Takes the domain's definition away from libvirt, so that nobody starts it here from now on; its NVRAM, its TPM's state
+ * and its memory's image stay. `keep` records it. Throws MigrateError "in-doubt" if the domain runs.
+ */
+export async function withdrawDomain(record: SessionRecord, keep: (kept: object) => void): Promise<void> {
+  const kept = sourceLibvirtRecord(record)!;
+  if (kept.withdrawn) return;
+  const virsh = new Virsh(kept.uri, "source");
+  const info = await findDomain(virsh, kept.uuid);
+  if (info !== null && info.state !== "off") {
+    throw new MigrateError("in-doubt", `${kept.domain} was released, and runs here nevertheless`, {
+      side: "source",
+      session: record.session,
+      hint: `the destination was not told of the release: migrate resolve ${record.session.slice(0, 12)} --owner source keeps it here`,
+    });
+  }
+  if (info !== null) {
+    setImageAside(kept);
+    await undefine(virsh, kept.uuid);
+  }
+  keep({ ...kept, withdrawn: true });
+}
+
+async function undefine(virsh: Virsh, uuid: string): Promise<void> {
+  const words = ["undefine", "--domain", uuid];
+  const { code, errors } = await virsh.ask([...words, "--keep-nvram", "--keep-tpm"]);
+  if (code === 0) return;
+  // libvirt before 8.9 has no --keep-tpm, and keeps it.
+  if (!/unsupported option|unknown option|unsupported flags/i.test(errors)) throw virsh.failure("undefine", errors);
+  await virsh.run([...words, "--keep-nvram"]);
+}
+
+function setImageAside({ image }: SourceLibvirtRecord): void {
+  if (image !== null && existsSync(image.path)) renameNoReplace(image.path, image.path + asideSuffix);
+}
+
+/**
+ * Has the domain as it was: defined, with its autostart, and running if this program had saved it. Idempotent. Throws
+ * MigrateError "libvirt-failed".
+ */
+export async function domainStaysHere(record: SessionRecord): Promise<void> {
+  const kept = sourceLibvirtRecord(record)!;
+  const virsh = new Virsh(kept.uri, "source");
+  const { image, definition, uuid } = kept;
+  const aside = image && image.path + asideSuffix;
+  if (image !== null && existsSync(aside!) && !existsSync(image.path)) renameNoReplace(aside!, image.path);
+  if (definition !== null && (await findDomain(virsh, uuid)) === null) {
+    await withXml(definition, (path) => virsh.run(["define", "--file", path]));
+    if (kept.autostart) await virsh.run(["autostart", "--domain", uuid]);
+  }
+  if (!kept.saves) return;
+  const info = await settledDomain(virsh, uuid);
+  // libvirt forgets, with the definition, that there is an image; `start` looks for it nevertheless.
+  const isSaved = info?.isSaved === true || (image !== null && existsSync(image.path));
+  if (info?.state === "off" && isSaved) {
+    await virsh.run(["start", "--domain", uuid], { timeoutMs: Number.POSITIVE_INFINITY });
+  } else if (info === null && image !== null && existsSync(image.path)) {
+    // It had no definition: its image alone brings it back.
+    await virsh.run(["restore", "--file", image.path], { timeoutMs: Number.POSITIVE_INFINITY });
+  }
+}
+
+/** The domain, once libvirt does not save it any more: what this program began, and did not wait for, is broken off. */
+async function settledDomain(virsh: Virsh, uuid: string): Promise<DomainInfo | null> {
+  for (let tries = 0; tries < mostTries; tries++) {
+    const info = await findDomain(virsh, uuid);
+    if (info === null || info.reason !== "saving") return info;
+    await virsh.ask(["domjobabort", "--domain", uuid]);
+    await Bun.sleep(betweenTriesMs);
+  }
+  throw new MigrateError("libvirt-failed", "libvirt saves the domain still", {
+    side: "source",
+    hint: "Wait until it is done, then start it: virsh start.",
+  });
+}
+
+/**
+ * Takes away the image of its memory: beside disks that go on elsewhere it is of no use, and does harm if it is started
+ * from. Idempotent.
+ */
+export function removeImage({ image }: SourceLibvirtRecord): void {
+  if (image === null) return;
+  rmSync(image.path + asideSuffix, { force: true });
+}
+
+/** Takes away the folders of its TPM's state, if nothing is left in them. */
+export function removeEmptyTpmFolders(record: SessionRecord): void {
+  const [state] = record.files.filter(({ kind }) => kind === "tpm");
+  if (state?.path === undefined) return;
+  for (const folder of [dirname(state.path), dirname(dirname(state.path))]) {
+    try {
+      rmSync(join(folder, ".lock"), { force: true });
+      rmdirSync(folder);
+    } catch {
+      return;
+    }
+  }
+}
+
+/** Calls `use` with the path of a file that holds the text and is there as long as that takes. */
+export async function withXml<T>(xml: string, use: (path: string) => Promise<T>): Promise<T> {
+  const folder = `/run/migrate-${randomBytes(8).toString("hex")}`;
+  mkdirSync(folder, { mode: 0o700 });
+  const path = join(folder, "domain.xml");
+  try {
+    writeFileSync(path, xml, { mode: 0o600, flag: "wx" });
+    return await use(path);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,184 @@
+/**
+ * A libvirt domain as `explain` and `send` find it: its definitions, its files, and everything that keeps it from being
+ * moved. Changes nothing.
+ */
+import { existsSync } from "node:fs";
+import { basename, join } from "node:path";
+import { MigrateError } from "../../../protocol/errors.ts";
+import { limits } from "../../../protocol/limits.ts";
+import type { OfferedDomain } from "../../../protocol/offer.ts";
+import type { ToldFile } from "../../../vm/folder/vm-folder.ts";
+import { type Domain, offeredXml, type Place, readDomain } from "../../../vm/libvirt/definition/domain.ts";
+import {
+  type DomainInfo,
+  domainXml,
+  keptStates,
+  requireDomain,
+} from "../../../vm/libvirt/domains.ts";
+import type { Virsh } from "../../../vm/libvirt/virsh.ts";
+import { invalid, Refusals } from "../../../vm/qemu/refusals.ts";
+
+/** Where libvirt keeps what belongs to a domain beside its disks (qemu.conf; src/qemu/qemu_conf.c). */
+export const libvirtFolders = {
+  saved: "/var/lib/libvirt/qemu/save",
+  tpm: "/var/lib/libvirt/swtpm",
+} as const;
+
+/** The name under which the image of a domain's memory travels. */
+export const memoryName = "memory.save";
+
+export interface DomainLeave {
+  live: boolean;
+  drop: readonly string[];
+}
+
+export interface DomainLook {
+  info: DomainInfo;
+  /** What of it runs, or what it is defined as if nothing does; null if that is refused. */
+  domain: Domain | null;
+  /** What OFFER carries; null if anything is refused. */
+  offered: OfferedDomain | null;
+  /** Its files, its memory's image aside. */
+  files: ToldFile[];
+  /** The folder of its TPM's state, if that is there. */
+  tpmStateDir: string | undefined;
+  /** Where the image of its memory is, or comes to be. */
+  imagePath: string;
+  notes: string[];
+  refusals: readonly MigrateError[];
+}
+
+/** Looks at the domain of that name or UUID. Throws MigrateError as `Virsh.run`, and "vm-invalid" if there is none. */
+export async function lookAtDomain(virsh: Virsh, which: string, leave: DomainLeave): Promise<DomainLook> {
+  const info = await requireDomain(virsh, which);
+  const refusals = new Refusals();
+  const isActive = info.state === "running" || info.state === "paused";
+  if (info.state === "crashed" || info.state === "other") {
+    refusals.add(
+      invalid(
+        `The domain ${info.name} is ${info.state === "other" ? "between two states" : "crashed"}`,
+        "Wait until it is done, or end it: virsh destroy.",
+      ),
+    );
+  }
+  const notes: string[] = [];
+  const read = (xml: string): Domain | null => {
+    const { domain, refusals: unread, notes: said } = readDomain(xml, { drop: leave.drop });
+    refusals.add(...unread.filter((one) => !refusals.all.some(({ message }) => message === one.message)));
+    for (const note of said) if (!notes.includes(note)) notes.push(note);
+    return domain;
+  };
+  const defined = info.isPersistent ? read(await domainXml(virsh, info.uuid, "defined")) : null;
+  const savedXml = info.isSaved ? await virsh.run(["managedsave-dumpxml", "--domain", info.uuid]) : null;
+  const activeXml = isActive ? await domainXml(virsh, info.uuid, "live") : savedXml;
+  const active = activeXml === null ? null : read(activeXml);
+  await refuseKeptStates(virsh, info, refusals);
+  const domain = activeXml === null ? defined : active;
+  const imagePath = join(libvirtFolders.saved, `${info.name}.save`);
+  if (info.isSaved && !existsSync(imagePath)) {
+    refusals.add(invalid(`The saved memory of ${info.name} is not at ${imagePath}`, "Start it: virsh start."));
+  }
+  const look = { info, domain, imagePath, notes };
+  const tpmStateDir = tpmStateOf(info.uuid, domain);
+  if (domain === null || (info.isPersistent && defined === null)) {
+    return { ...look, offered: null, files: [], tpmStateDir, refusals: refusals.all };
+  }
+  const files = filesOf(domain);
+  refusals.attempt(() => requireSameDisks(domain, defined));
+  const names = new Map(files.map(({ place, path }) => [keyOf(place), basename(path)]));
+  const travelling = (of: Domain | null) => (of === null ? undefined : offeredXml(of, (place) => names.get(keyOf(place))!));
+  const offered = refusals.attempt((): OfferedDomain => {
+    const [definedXml, activeOffered] = [travelling(defined), travelling(active)];
+    for (const xml of [definedXml, activeOffered]) requireShort(xml);
+    return {
+      ...(definedXml === undefined ? {} : { defined: definedXml }),
+      ...(activeOffered === undefined ? {} : { active: activeOffered }),
+      state: info.isSaved ? "saved" : isActive ? (info.state as "running" | "paused") : "off",
+      autostart: info.autostart,
+    };
+  });
+  const isWhole = offered !== undefined && refusals.all.length === 0;
+  return {
+    ...look,
+    offered: isWhole ? offered : null,
+    files: files.map(({ file }) => file),
+    tpmStateDir,
+    refusals: refusals.all,
+  };
+}
+
+interface PlacedFile {
+  place: Place;
+  path: string;
+  file: ToldFile;
+}
+
+function keyOf(place: Place): string {
+  return place.kind === "disk" ? `disk ${place.target}` : place.kind;
+}
+
+/** The files that a domain names, in the order in which it names them. */
+function filesOf({ disks, firmware, kernel, initrd }: Domain): PlacedFile[] {
+  const placed = (place: Place, path: string | null, file: Omit<ToldFile, "path">): PlacedFile[] =>
+    path === null ? [] : [{ place, path, file: { ...file, path } }];
+  return [
+    ...disks.flatMap(({ target, path, format, readOnly }) =>
+      placed({ kind: "disk", target }, path, { kind: readOnly ? "boot" : "disk", format }),
+    ),
+    ...placed({ kind: "nvram" }, firmware.nvram, { kind: "disk", format: "raw" }),
+    ...placed({ kind: "kernel" }, kernel, { kind: "boot", format: "raw" }),
+    ...placed({ kind: "initrd" }, initrd, { kind: "boot", format: "raw" }),
+  ];
+}
+
+/**
+ * A definition may name another disk than what runs, or one more, from its next start on: those files do not travel.
+ * Throws MigrateError "vm-invalid" that names one.
+ */
+function requireSameDisks(active: Domain, defined: Domain | null): void {
+  const known = new Set(filesOf(active).map(({ place, path }) => `${keyOf(place)} ${path}`));
+  const other = defined && filesOf(defined).find(({ place, path }) => !known.has(`${keyOf(place)} ${path}`));
+  if (!other) return;
+  throw invalid(
+    `The domain's definition has ${other.path} (${keyOf(other.place)}), and what runs of it has not`,
+    "Make the two alike: virsh attach-disk or detach-disk with --live or --config, or restart the domain.",
+  );
+}
+
+function requireShort(xml: string | undefined): void {
+  if (xml === undefined || Buffer.byteLength(xml) <= limits.domainBytes) return;
+  throw new MigrateError("limit", "The domain has more in its definition than can be told of", {
+    side: "source",
+  });
+}
+
+async function refuseKeptStates(virsh: Virsh, { uuid }: DomainInfo, refusals: Refusals): Promise<void> {
+  const { snapshots, checkpoints } = await keptStates(virsh, uuid);
+  if (snapshots.length > 0) {
+    refusals.add(
+      invalid(
+        `The domain has snapshots that libvirt keeps (${snapshots.slice(0, 3).join(", ")})`,
+        "libvirt's record of them is not moved. Without the record they stay in the images, which --mode stop takes as they are: virsh snapshot-delete --metadata.",
+      ),
+    );
+  }
+  if (checkpoints.length > 0) {
+    refusals.add(
+      invalid(
+        `The domain has checkpoints that libvirt keeps (${checkpoints.slice(0, 3).join(", ")})`,
+        "Their record is not moved. Without it their bitmaps stay in the images, which --mode stop takes as they are: virsh checkpoint-delete --metadata.",
+      ),
+    );
+  }
+}
+
+function tpmStateOf(uuid: string, domain: Domain | null): string | undefined {
+  if (domain === null || domain.tpm === null) return undefined;
+  const folder = tpmFolderOf(uuid, domain.tpm.version);
+  return existsSync(folder) ? folder : undefined;
+}
+
+/** Where libvirt keeps the state of a domain's TPM (src/qemu/qemu_tpm.c). */
+export function tpmFolderOf(uuid: string, version: "1.2" | "2.0"): string {
+  return join(libvirtFolders.tpm, uuid, version === "1.2" ? "tpm1.2" : "tpm2");
+}

@@ -1,0 +1,141 @@
+/**
+ * A domain that this host owns, as its libvirt is told of it: its TPM's state is put where libvirt looks for it, it is
+ * defined, and goes on from its memory's image. Every step may be done again after a crash.
+ */
+import { copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { syncFolder } from "../../../platform/files/rename.ts";
+import { MigrateError } from "../../../protocol/errors.ts";
+import type { Domain } from "../../../vm/libvirt/definition/domain.ts";
+import { type DomainInfo, domainXml, findDomain } from "../../../vm/libvirt/domains.ts";
+import { readSaveImage, replaceXml } from "../../../vm/libvirt/save-image.ts";
+import { NeverRan } from "../never-ran.ts";
+import { presentOf, readBoth, xmlIn } from "./arriving-xml.ts";
+import { withXml } from "./domain-at-source.ts";
+import { libvirtFolders, memoryName, tpmFolderOf } from "./domain-look.ts";
+import { forPeer, type LibvirtConfig } from "./landing-host.ts";
+import type { ArrivingLibvirtRecord } from "./libvirt-records.ts";
+
+export interface Landing {
+  name: string;
+  /** The VM's folder under its final name. */
+  folder: string;
+  domain: ArrivingLibvirtRecord;
+}
+
+/** The image while libvirt reads it: whoever finds it so does not know whether the domain ran. */
+const restoringName = "memory.restoring";
+const noLimit = { timeoutMs: Number.POSITIVE_INFINITY };
+
+/**
+ * Has libvirt take the domain over. Returns once it is as the source said. Throws NeverRan if it certainly did not run
+ * and is not known to libvirt, and MigrateError "in-doubt" if that cannot be said.
+ */
+export async function landDomain(landing: Landing, config: LibvirtConfig): Promise<void> {
+  const { folder, domain } = landing;
+  const { virsh } = config.host;
+  const read = readBoth(domain);
+  const present = presentOf(read);
+  const { uuid } = present;
+  const [image, restoring] = [join(folder, memoryName), join(folder, restoringName)];
+  const found = await findDomain(virsh, uuid);
+  if (found !== null && found.state !== "off" && isDone(found, domain)) {
+    rmSync(restoring, { force: true });
+    return;
+  }
+  if (existsSync(restoring)) {
+    throw new MigrateError("in-doubt", `${landing.name} was being started, and is not there any more`, {
+      side: "destination",
+      hint: `It may have run: look at its disks. virsh restore ${restoring} starts it from its saved memory, if it did not.`,
+    });
+  }
+  try {
+    if (found === null) {
+      placeTpm(folder, uuid, present);
+      if (read.defined !== null) await define(landing, config, read.defined);
+    }
+    if (domain.autostart && read.defined !== null) await virsh.run(["autostart", "--domain", uuid]);
+    if (domain.state === "off" || (domain.state === "saved" && !existsSync(image))) return;
+    await restore(landing, config, present, { image, restoring });
+  } catch (thrown) {
+    if (existsSync(restoring)) {
+      // A restore that libvirt says has failed has started nothing.
+      const after = await findDomain(virsh, uuid);
+      if (after !== null && after.state !== "off") throw inDoubt(landing, thrown);
+      renameSync(restoring, image);
+    }
+    await forgetDomain(landing, config);
+    throw new NeverRan("the destination's libvirt could not start the VM", forPeer(thrown, "libvirt refused"));
+  }
+}
+
+function isDone({ state }: DomainInfo, { state: wanted }: ArrivingLibvirtRecord): boolean {
+  return wanted === "running" ? state === "running" : wanted === "paused" && state === "paused";
+}
+
+function inDoubt({ name }: Landing, cause: unknown): MigrateError {
+  return new MigrateError("in-doubt", `the destination's libvirt has ${name}, and it is not as it should be`, {
+    side: "destination",
+    cause,
+  });
+}
+
+async function define({ folder }: Landing, { host, netMap }: LibvirtConfig, domain: Domain): Promise<void> {
+  await withXml(xmlIn(folder, domain, netMap), (path) => host.virsh.run(["define", "--file", path]));
+}
+
+/** The domain goes on from the image of its memory, which is used up. */
+async function restore(
+  { folder, domain }: Landing,
+  { host, netMap }: LibvirtConfig,
+  present: Domain,
+  { image, restoring }: { image: string; restoring: string },
+): Promise<void> {
+  const { virsh } = host;
+  const { wasRunning } = readSaveImage(image);
+  replaceXml(image, xmlIn(folder, present, netMap));
+  renameSync(image, restoring);
+  syncFolder(folder);
+  // Paused first: should it fail, nothing has run.
+  await virsh.run(["restore", "--file", restoring, "--paused"], noLimit);
+  if (domain.state === "running") await virsh.run(["resume", "--domain", present.uuid]);
+  if (domain.state === "saved")
+    await virsh.run(["managedsave", "--domain", present.uuid, wasRunning ? "--running" : "--paused"], noLimit);
+  rmSync(restoring, { force: true });
+}
+
+/** libvirt looks for a TPM's state in one place, and makes it its swtpm's own as the domain starts. */
+function placeTpm(folder: string, uuid: string, { tpm }: Domain): void {
+  const state = join(folder, "tpm");
+  if (tpm === null || !existsSync(state)) return;
+  const place = tpmFolderOf(uuid, tpm.version);
+  mkdirSync(join(libvirtFolders.tpm, uuid), { recursive: true, mode: 0o711 });
+  mkdirSync(place, { recursive: true, mode: 0o700 });
+  for (const name of readdirSync(state)) copyFileSync(join(state, name), join(place, name));
+  syncFolder(place);
+}
+
+/**
+ * libvirt forgets the domain, and it runs no more. Idempotent; touches none that is not in this folder. Throws as
+ * `Virsh.run`.
+ */
+export async function forgetDomain({ folder, domain }: Landing, { host }: LibvirtConfig): Promise<void> {
+  const { virsh } = host;
+  const { uuid, tpm } = presentOf(readBoth(domain));
+  const info = await findDomain(virsh, uuid);
+  if (info !== null) {
+    const xml = await domainXml(virsh, uuid, info.isPersistent ? "defined" : "live");
+    if (!xml.includes(`'${folder}/`)) return;
+    if (info.state !== "off") await virsh.run(["destroy", "--domain", uuid]);
+    if (info.isPersistent) await virsh.run(["undefine", "--domain", uuid, "--managed-save", "--keep-nvram"]);
+  }
+  takeTpm(folder, uuid, { tpm });
+}
+
+/** Takes away what `placeTpm` has put there, and nothing else. */
+function takeTpm(folder: string, uuid: string, { tpm }: Pick<Domain, "tpm">): void {
+  const state = join(folder, "tpm");
+  if (tpm === null || !existsSync(state)) return;
+  const place = tpmFolderOf(uuid, tpm.version);
+  for (const name of readdirSync(state)) rmSync(join(place, name), { force: true });
+}

@@ -1,0 +1,145 @@
+/** A domain of libvirt as it leaves the source: found by its name, and moved as files, saved before that if it runs. */
+import { existsSync } from "node:fs";
+import { MigrateError } from "../../../protocol/errors.ts";
+import type { OfferedDomain } from "../../../protocol/offer.ts";
+import { fileIdentity, isSameFile } from "../../../vm/folder/file-identity.ts";
+import { toldVm, type Vm } from "../../../vm/folder/vm-folder.ts";
+import { Virsh } from "../../../vm/libvirt/virsh.ts";
+import type { SessionRecord } from "../../journal/journal.ts";
+import type { Candidate, Departure, OpenedVm } from "../departure.ts";
+import { filesDeparture, wireName } from "../files/leaving-files.ts";
+import { type DomainLook, lookAtDomain, memoryName } from "./domain-look.ts";
+import { type SourceLibvirtRecord, sourceLibvirtRecord } from "./libvirt-records.ts";
+import { SavedDeparture } from "./saved-departure.ts";
+
+/** A domain as the person named it. */
+export interface LibvirtSpec {
+  /** Its name or UUID. */
+  libvirt: string;
+  /** The URI of its daemon. */
+  connect: string;
+  live: boolean;
+  drop: readonly string[];
+}
+
+/** Returns the candidate for a domain; libvirt is asked only in `open`. Throws MigrateError "usage" for a URI. */
+export function libvirtCandidate(spec: LibvirtSpec): Candidate {
+  const virsh = new Virsh(spec.connect, "source");
+  let uuid: string | undefined;
+  const isIt = (record: SessionRecord) => {
+    const kept = sourceLibvirtRecord(record);
+    return kept !== null && (kept.domain === spec.libvirt || kept.uuid === spec.libvirt || kept.uuid === uuid);
+  };
+  return {
+    provider: "libvirt",
+    isIt,
+    wasMovedBy: isIt,
+    async open() {
+      const look = await lookAtDomain(virsh, spec.libvirt, spec);
+      ({ uuid } = look.info);
+      try {
+        if (look.offered === null) throw look.refusals[0];
+        return await openedDomain(virsh, look, look.offered, spec);
+      } catch (thrown) {
+        throw thrown instanceof MigrateError ? thrown.within({ vm: look.info.name }) : thrown;
+      }
+    },
+  };
+}
+
+async function openedDomain(
+  virsh: Virsh,
+  { info, files, tpmStateDir, imagePath }: DomainLook,
+  offered: OfferedDomain,
+  spec: LibvirtSpec,
+): Promise<OpenedVm> {
+  const { uuid, name } = info;
+  const isActive = offered.state === "running" || offered.state === "paused";
+  if (isActive && spec.live) {
+    throw new MigrateError("policy", "A domain of libvirt that runs cannot be moved live by this version", {
+      side: "source",
+      hint: "--mode stop saves it, moves it, and has it go on there.",
+    });
+  }
+  // Before it is saved, the image is not there.
+  const told = (withImage: boolean): Vm =>
+    toldVm({
+      name,
+      id: uuid,
+      files: [
+        ...files,
+        ...(withImage ? [{ kind: "ram" as const, path: imagePath, base: memoryName }] : []),
+      ],
+      tpmStateDir,
+    });
+  const vm = told(offered.state === "saved");
+  const memory = { kind: "ram" as const, name: memoryName, bytes: 0, path: imagePath };
+  const kept: SourceLibvirtRecord = {
+    side: "source",
+    uri: virsh.uri,
+    uuid,
+    domain: name,
+    definition: info.isPersistent
+      ? await virsh.run(["dumpxml", "--domain", uuid, "--inactive", "--security-info"])
+      : null,
+    autostart: info.autostart,
+    state: offered.state,
+    saves: isActive,
+    image: offered.state === "saved" ? ownFile(imagePath) : null,
+    withdrawn: false,
+  };
+  return {
+    facts: {
+      name,
+      vm: uuid,
+      files: [
+        ...vm.files.map((file) => ({
+          kind: file.kind,
+          name: wireName(file.base),
+          bytes: file.bytes,
+          ...(file.format === undefined ? {} : { format: file.format }),
+          path: file.path,
+          identity: fileIdentity(file.path)!,
+        })),
+        ...(isActive ? [memory] : []),
+      ],
+      folder: null,
+      bytes: vm.files.reduce((sum, { bytes }) => sum + bytes, 0),
+      kept,
+    },
+    isStill: (gone) => {
+      const now = vm.files.map(({ path }) => fileIdentity(path));
+      return gone.files.some(({ identity }) => now.some((file) => isSameFile(identity, file)));
+    },
+    // One that this program has saved goes on here first.
+    resumes: (record) =>
+      !isActive &&
+      sourceLibvirtRecord(record)?.saves === false &&
+      record.files.length === vm.files.length &&
+      record.files.every((file, i) => {
+        const now = vm.files[i]!;
+        return (
+          file.path === now.path &&
+          file.bytes === now.bytes &&
+          file.format === now.format &&
+          isSameFile(file.identity, fileIdentity(now.path))
+        );
+      }),
+    depart: () =>
+      isActive
+        ? new SavedDeparture({ virsh, uuid, offered, kept, order: vm, reopen: () => told(true) })
+        : domainDeparture(vm, offered),
+    close: () => {},
+  };
+}
+
+/** A domain that does not run: files, and its definitions. */
+function domainDeparture(vm: Vm, domain: OfferedDomain): Departure {
+  return { ...filesDeparture(vm, "move"), domain };
+}
+
+function ownFile(path: string) {
+  const identity = existsSync(path) ? fileIdentity(path) : null;
+  return identity === null ? null : { path, identity };
+}
+

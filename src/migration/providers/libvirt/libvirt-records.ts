@@ -1,0 +1,42 @@
+/** What the journal keeps of a libvirt domain, on either side. */
+import type { OfferedDomain } from "../../../protocol/offer.ts";
+import type { Landed } from "../../../vm/folder/staging.ts";
+import type { SessionRecord } from "../../journal/journal.ts";
+import type { OwnFile } from "../files/retire.ts";
+
+/** What the source needs to end the session, or to have the domain as it was, after this process has died. */
+export interface SourceLibvirtRecord {
+  side: "source";
+  uri: string;
+  uuid: string;
+  domain: string;
+  /** Its definition, as libvirt gave it with all it needs to be defined again; null if it had none. */
+  definition: string | null;
+  autostart: boolean;
+  /** How it is to be at the destination. */
+  state: OfferedDomain["state"];
+  /** True if this session saves the domain's memory: it is started again if it stays here. */
+  saves: boolean;
+  /** The image of its memory, once that is there. */
+  image: OwnFile | null;
+  /** Its definition was taken away here, and the destination may have heard of the release. */
+  withdrawn: boolean;
+}
+
+export function sourceLibvirtRecord({ provider, side, kept }: SessionRecord): SourceLibvirtRecord | null {
+  return provider === "libvirt" && side === "source" ? (kept as SourceLibvirtRecord | null) : null;
+}
+
+/** What the destination keeps of the offer, and of what was sealed. */
+export interface ArrivingLibvirtRecord extends OfferedDomain {
+  side: "destination";
+  landed?: Landed;
+}
+
+export function arrivingLibvirtRecord({
+  provider,
+  side,
+  kept,
+}: Pick<SessionRecord, "provider" | "side" | "kept">): ArrivingLibvirtRecord | null {
+  return provider === "libvirt" && side === "destination" ? (kept as ArrivingLibvirtRecord | null) : null;
+}

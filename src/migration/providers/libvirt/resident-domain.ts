@@ -1,0 +1,35 @@
+/** A domain at the destination as seen by a process other than the `migrate serve` that received it. */
+import { join } from "node:path";
+import { findDomain } from "../../../vm/libvirt/domains.ts";
+import type { SessionRecord } from "../../journal/journal.ts";
+import type { Resident } from "../arrival.ts";
+import { forgetDomain, landDomain, type Landing } from "./landing.ts";
+import { configOf } from "./landing-host.ts";
+import { arrivingLibvirtRecord } from "./libvirt-records.ts";
+
+/** Returns this session's domain as this host's libvirt has it. */
+export function residentDomain(record: SessionRecord, home: string): Resident {
+  const domain = arrivingLibvirtRecord(record);
+  const landing = (): Landing => ({
+    name: record.name,
+    folder: join(record.store ?? "", record.name),
+    domain: domain!,
+  });
+  return {
+    program: "files",
+
+    async runs() {
+      if (domain === null) return false;
+      try {
+        return (await findDomain(configOf(home).host.virsh, record.vm))?.state === "running";
+      } catch {
+        // A libvirt that cannot be asked was not told to run anything either.
+        return false;
+      }
+    },
+
+    relink: () => {},
+    resume: () => landDomain(landing(), configOf(home)),
+    end: () => (domain === null ? Promise.resolve() : forgetDomain(landing(), configOf(home))),
+  };
+}

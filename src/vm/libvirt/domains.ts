@@ -1,0 +1,96 @@
+/** What libvirt says of the domains of this host: which there are, in what state, and what belongs to each. */
+import { MigrateError } from "../../protocol/errors.ts";
+import type { Virsh } from "./virsh.ts";
+
+/** `virsh domstate`, as far as it matters here. */
+export type DomainState = "running" | "paused" | "off" | "crashed" | "other";
+
+export interface DomainInfo {
+  name: string;
+  uuid: string;
+  state: DomainState;
+  /** libvirt's reason for the state, such as "saved", "migrated", "booted". */
+  reason: string;
+  /** It has a definition that outlives it. */
+  isPersistent: boolean;
+  autostart: boolean;
+  /** Its memory is saved, and it goes on from there when it is started. */
+  isSaved: boolean;
+}
+
+const uuidForm = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+/** What libvirt knows of a domain, by name or UUID; null if there is none. Throws MigrateError as `Virsh.run`. */
+export async function findDomain(virsh: Virsh, which: string): Promise<DomainInfo | null> {
+  const text = await virsh.find(["dominfo", "--domain", which]);
+  if (text === null) return null;
+  const said = new Map(
+    text.split("\n").flatMap((line): [string, string][] => {
+      const found = /^([A-Z][\w() ]*):\s*(.*)$/.exec(line.trim());
+      return found === null ? [] : [[found[1]!, found[2]!.trim()]];
+    }),
+  );
+  const [name, uuid] = [said.get("Name"), said.get("UUID")];
+  if (name === undefined || uuid === undefined || !uuidForm.test(uuid)) {
+    throw new MigrateError("libvirt-failed", "libvirt describes a domain in words that are not known here", {
+      side: virsh.side,
+    });
+  }
+  const stated = await virsh.find(["domstate", "--domain", uuid, "--reason"]);
+  if (stated === null) return null;
+  const [, state = "", reason = ""] = /^\s*([a-z ]+?)\s*(?:\(([^)]*)\))?\s*$/.exec(stated) ?? [];
+  return {
+    name,
+    uuid,
+    state: stateOf(state),
+    reason,
+    isPersistent: said.get("Persistent") === "yes",
+    autostart: said.get("Autostart") === "enable",
+    isSaved: said.get("Managed save") === "yes",
+  };
+}
+
+function stateOf(word: string): DomainState {
+  switch (word) {
+    case "running":
+    case "idle":
+    case "no state":
+      return "running";
+    case "paused":
+      return "paused";
+    case "shut off":
+      return "off";
+    case "crashed":
+      return "crashed";
+    default:
+      return "other";
+  }
+}
+
+/** The domain, which has to be there. Throws MigrateError "vm-invalid". */
+export async function requireDomain(virsh: Virsh, which: string): Promise<DomainInfo> {
+  const found = await findDomain(virsh, which);
+  if (found !== null) return found;
+  throw new MigrateError("vm-invalid", "libvirt knows no such domain", {
+    side: virsh.side,
+    hint: "see migrate ls, or virsh list --all",
+  });
+}
+
+/** The UUIDs of all domains. Throws MigrateError as `Virsh.run`. */
+export async function allDomains(virsh: Virsh): Promise<string[]> {
+  const text = await virsh.run(["list", "--all", "--uuid"]);
+  return text.split("\n").filter((line) => uuidForm.test(line.trim())).map((line) => line.trim());
+}
+
+/** The domain's XML: of what runs now, or of what its definition says. Throws MigrateError as `Virsh.run`. */
+export function domainXml(virsh: Virsh, uuid: string, which: "live" | "defined"): Promise<string> {
+  return virsh.run(["dumpxml", "--domain", uuid, ...(which === "live" ? [] : ["--inactive"])]);
+}
+
+/** The names of its snapshots and of its checkpoints, which are libvirt's own. Throws MigrateError as `Virsh.run`. */
+export async function keptStates(virsh: Virsh, uuid: string) {
+  const names = async (command: string) =>
+    (await virsh.run([command, "--domain", uuid, "--name"])).split("\n").filter((line) => line !== "");
+  return { snapshots: await names("snapshot-list"), checkpoints: await names("checkpoint-list") };
+}
