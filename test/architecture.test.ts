@@ -40,7 +40,8 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
 const rooms: Readonly<Record<string, readonly (readonly string[])[]>> = {
   transfer: [["compression"], ["chunks", "streams"], ["reuse"], ["landing"], ["lanes"], ["doors"]],
   "transfer/reuse": [["store"], ["repeats"]],
-  vm: [["disks"], ["folder"], ["confinement"], ["qemu"], ["holders"]],
+  vm: [["disks"], ["folder"], ["confinement"], ["qemu"], ["libvirt"], ["holders"]],
+  "vm/libvirt": [["xml"], ["rpc"]],
   "vm/qemu": [["qmp"], ["images"], ["definition", "outgoing"], ["."], ["processor"]],
   migration: [["ownership"], ["journal"], ["report"], ["providers"], ["source", "destination"], ["operator"]],
   profiler: [["statistics"], ["notation"], ["engine"], ["runs"], ["figures"], ["report"]],
@@ -58,6 +59,7 @@ const pure = (path: string) =>
 const pureImports: Readonly<Record<string, readonly string[] | "all">> = {
   valibot: "all",
   jstat: "all",
+  saxes: "all",
   "node:crypto": ["createHash", "createHmac", "createCipheriv", "hkdfSync", "timingSafeEqual"],
   "node:path": ["basename", "dirname", "extname", "join", "normalize"],
 };
