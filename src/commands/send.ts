@@ -236,6 +236,9 @@ export default defineCommand({
             connect: options.connect ?? systemUri,
             live: options.mode !== "stop",
             drop: options.drop,
+            downtimeLimitMs: options.downtimeLimit ?? usualDowntimeMs,
+            autoConverge: options.autoConverge !== "off",
+            workers: usualLanes(),
           }
       : adHoc
         ? {

@@ -16,6 +16,6 @@ export type Sending = QemuSending & { mode: Mode };
  * be moved, and "home-unusable" if the paths of its sockets would be too long.
  */
 export function candidateOf(vm: VmSpec, sending: Sending): Candidate {
-  if ("libvirt" in vm) return libvirtCandidate(vm);
+  if ("libvirt" in vm) return libvirtCandidate(vm, sending);
   return "qmp" in vm ? qemuCandidate(vm, sending) : filesCandidate(vm, sending.mode);
 }

@@ -29,7 +29,9 @@ export interface MigrationFigures {
     expectedDowntimeMs: number;
     throttlePercent: number;
   };
+  /** Of all disks together. */
   diskDoneBytes: number;
+  diskTotalBytes: number;
 }
 
 const mib = 2 ** 20;
@@ -154,5 +156,6 @@ export function figuresIn(text: string): MigrationFigures | null {
       throttlePercent: of("auto_converge_throttle"),
     },
     diskDoneBytes: of("disk_processed"),
+    diskTotalBytes: of("disk_total"),
   };
 }

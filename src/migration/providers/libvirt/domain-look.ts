@@ -2,7 +2,7 @@
  * A libvirt domain as `explain` and `send` find it: its definitions, its files, and everything that keeps it from being
  * moved. Changes nothing.
  */
-import { existsSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import { MigrateError } from "../../../protocol/errors.ts";
 import { limits } from "../../../protocol/limits.ts";
@@ -16,6 +16,7 @@ import {
   requireDomain,
 } from "../../../vm/libvirt/domains.ts";
 import type { Virsh } from "../../../vm/libvirt/virsh.ts";
+import { liveDisks } from "./live-disks.ts";
 import { invalid, Refusals } from "../../../vm/qemu/refusals.ts";
 
 /** Where libvirt keeps what belongs to a domain beside its disks (qemu.conf; src/qemu/qemu_conf.c). */
@@ -30,6 +31,8 @@ export const memoryName = "memory.save";
 export interface DomainLeave {
   live: boolean;
   drop: readonly string[];
+  /** How long the destination is to wait for this host, in milliseconds. */
+  patienceMs: number;
 }
 
 export interface DomainLook {
@@ -84,6 +87,11 @@ export async function lookAtDomain(virsh: Virsh, which: string, leave: DomainLea
     return { ...look, offered: null, files: [], tpmStateDir, refusals: refusals.all };
   }
   const files = filesOf(domain);
+  const isLive = leave.live && isActive;
+  const { disks, notes: said } = isLive
+    ? await liveDisks(domain, leave.drop, refusals)
+    : { disks: [], notes: [] };
+  notes.push(...said);
   refusals.attempt(() => requireSameDisks(domain, defined));
   const names = new Map(files.map(({ place, path }) => [keyOf(place), basename(path)]));
   const travelling = (of: Domain | null) => (of === null ? undefined : offeredXml(of, (place) => names.get(keyOf(place))!));
@@ -95,6 +103,7 @@ export async function lookAtDomain(virsh: Virsh, which: string, leave: DomainLea
       ...(activeOffered === undefined ? {} : { active: activeOffered }),
       state: info.isSaved ? "saved" : isActive ? (info.state as "running" | "paused") : "off",
       autostart: info.autostart,
+      ...(isLive ? { live: { disks, ...nvramOf(domain), patienceMs: leave.patienceMs } } : {}),
     };
   });
   const isWhole = offered !== undefined && refusals.all.length === 0;
@@ -143,6 +152,11 @@ function requireSameDisks(active: Domain, defined: Domain | null): void {
     `The domain's definition has ${other.path} (${keyOf(other.place)}), and what runs of it has not`,
     "Make the two alike: virsh attach-disk or detach-disk with --live or --config, or restart the domain.",
   );
+}
+
+/** What comes of the NVRAM with the memory is as long as its file is. */
+function nvramOf({ firmware: { nvram } }: Domain) {
+  return nvram === null ? {} : { nvram: { name: basename(nvram), bytes: statSync(nvram).size } };
 }
 
 function requireShort(xml: string | undefined): void {

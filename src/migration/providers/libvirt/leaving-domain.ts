@@ -4,13 +4,19 @@ import { MigrateError } from "../../../protocol/errors.ts";
 import type { OfferedDomain } from "../../../protocol/offer.ts";
 import { fileIdentity, isSameFile } from "../../../vm/folder/file-identity.ts";
 import { toldVm, type Vm } from "../../../vm/folder/vm-folder.ts";
+import { HeldFiles } from "../../../vm/qemu/held-files.ts";
 import { Virsh } from "../../../vm/libvirt/virsh.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
 import type { Candidate, Departure, OpenedVm } from "../departure.ts";
+import { socketPlace } from "../streaming/socket-place.ts";
 import { filesDeparture, wireName } from "../files/leaving-files.ts";
 import { type DomainLook, lookAtDomain, memoryName } from "./domain-look.ts";
 import { type SourceLibvirtRecord, sourceLibvirtRecord } from "./libvirt-records.ts";
+import { LiveDeparture } from "./live-departure.ts";
 import { SavedDeparture } from "./saved-departure.ts";
+
+/** The destination gives a session up later than this host. */
+const patienceMarginMs = 60_000;
 
 /** A domain as the person named it. */
 export interface LibvirtSpec {
@@ -20,10 +26,21 @@ export interface LibvirtSpec {
   connect: string;
   live: boolean;
   drop: readonly string[];
+  downtimeLimitMs: number;
+  autoConverge: boolean;
+  /** Threads that carry streams. */
+  workers: number;
+}
+
+/** What of the `send` matters here. */
+export interface LibvirtSending {
+  home: string;
+  bandwidthBytesPerSec: number | null;
+  retryForMs: number;
 }
 
 /** Returns the candidate for a domain; libvirt is asked only in `open`. Throws MigrateError "usage" for a URI. */
-export function libvirtCandidate(spec: LibvirtSpec): Candidate {
+export function libvirtCandidate(spec: LibvirtSpec, sending: LibvirtSending): Candidate {
   const virsh = new Virsh(spec.connect, "source");
   let uuid: string | undefined;
   const isIt = (record: SessionRecord) => {
@@ -35,11 +52,12 @@ export function libvirtCandidate(spec: LibvirtSpec): Candidate {
     isIt,
     wasMovedBy: isIt,
     async open() {
-      const look = await lookAtDomain(virsh, spec.libvirt, spec);
+      const patienceMs = sending.retryForMs + patienceMarginMs;
+      const look = await lookAtDomain(virsh, spec.libvirt, { ...spec, patienceMs });
       ({ uuid } = look.info);
       try {
         if (look.offered === null) throw look.refusals[0];
-        return await openedDomain(virsh, look, look.offered, spec);
+        return await openedDomain(virsh, look, look.offered, spec, sending);
       } catch (thrown) {
         throw thrown instanceof MigrateError ? thrown.within({ vm: look.info.name }) : thrown;
       }
@@ -49,28 +67,25 @@ export function libvirtCandidate(spec: LibvirtSpec): Candidate {
 
 async function openedDomain(
   virsh: Virsh,
-  { info, files, tpmStateDir, imagePath }: DomainLook,
+  { info, files, tpmStateDir, imagePath, domain }: DomainLook,
   offered: OfferedDomain,
   spec: LibvirtSpec,
+  sending: LibvirtSending,
 ): Promise<OpenedVm> {
   const { uuid, name } = info;
   const isActive = offered.state === "running" || offered.state === "paused";
-  if (isActive && spec.live) {
-    throw new MigrateError("policy", "A domain of libvirt that runs cannot be moved live by this version", {
-      side: "source",
-      hint: "--mode stop saves it, moves it, and has it go on there.",
-    });
-  }
+  const saves = isActive && offered.live === undefined;
   // Before it is saved, the image is not there.
   const told = (withImage: boolean): Vm =>
     toldVm({
       name,
       id: uuid,
       files: [
-        ...files,
+        ...files.filter(({ kind }) => offered.live === undefined || kind === "boot"),
         ...(withImage ? [{ kind: "ram" as const, path: imagePath, base: memoryName }] : []),
       ],
-      tpmStateDir,
+      // The state of a running domain's TPM comes with its memory.
+      tpmStateDir: offered.live === undefined ? tpmStateDir : undefined,
     });
   const vm = told(offered.state === "saved");
   const memory = { kind: "ram" as const, name: memoryName, bytes: 0, path: imagePath };
@@ -84,7 +99,7 @@ async function openedDomain(
       : null,
     autostart: info.autostart,
     state: offered.state,
-    saves: isActive,
+    saves,
     image: offered.state === "saved" ? ownFile(imagePath) : null,
     withdrawn: false,
   };
@@ -101,7 +116,7 @@ async function openedDomain(
           path: file.path,
           identity: fileIdentity(file.path)!,
         })),
-        ...(isActive ? [memory] : []),
+        ...(saves ? [memory] : []),
       ],
       folder: null,
       bytes: vm.files.reduce((sum, { bytes }) => sum + bytes, 0),
@@ -125,10 +140,22 @@ async function openedDomain(
           isSameFile(file.identity, fileIdentity(now.path))
         );
       }),
-    depart: () =>
-      isActive
-        ? new SavedDeparture({ virsh, uuid, offered, kept, order: vm, reopen: () => told(true) })
-        : domainDeparture(vm, offered),
+    depart: (session) => {
+      if (saves) return new SavedDeparture({ virsh, uuid, offered, kept, order: vm, reopen: () => told(true) });
+      if (offered.live === undefined) return domainDeparture(vm, offered);
+      return new LiveDeparture({
+        ...{ virsh, uuid, name, domain: offered },
+        ...{ downtimeLimitMs: spec.downtimeLimitMs, autoConverge: spec.autoConverge, workers: spec.workers },
+        bandwidthBytesPerSec: sending.bandwidthBytesPerSec,
+        targets: offered.live.disks.map(({ target }) => target),
+        ramBytes: domain!.memoryBytes,
+        files: HeldFiles.open(vm.files),
+        fileCount: vm.files.length,
+        requireUnheld: () => null,
+        // libvirt gives each socket to the user of the domain's QEMU.
+        sockets: socketPlace(sending.home, session, 0),
+      });
+    },
     close: () => {},
   };
 }

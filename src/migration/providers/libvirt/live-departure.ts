@@ -9,10 +9,11 @@ import { asMigrateError, MigrateError } from "../../../protocol/errors.ts";
 import { limits } from "../../../protocol/limits.ts";
 import type { OfferedDomain } from "../../../protocol/offer.ts";
 import { StreamPool, type StreamResult, type StreamRoute } from "../../../transfer/streams/stream-pool.ts";
+import { UnixListener } from "../../../platform/unix-listener.ts";
 import type { OpenFiles } from "../../../vm/folder/open-files.ts";
 import { MigrateCommand } from "../../../vm/libvirt/migrate-command.ts";
-import { type GateRelay, relayGate } from "../../../vm/libvirt/rpc/gate-relay.ts";
-import { SourceGate } from "../../../vm/libvirt/rpc/source-gate.ts";
+import { GateRelay } from "../../../vm/libvirt/rpc/gate-relay.ts";
+import { type SourceEvent, SourceGate } from "../../../vm/libvirt/rpc/source-gate.ts";
 import type { Virsh } from "../../../vm/libvirt/virsh.ts";
 import type { Phase } from "../../ownership/phases.ts";
 import type { Observer } from "../../report/events.ts";
@@ -33,6 +34,7 @@ export interface LiveDepartureOptions {
   ramBytes: number;
   /** What goes as chunks: what the domain was started from and never writes. */
   files: OpenFiles;
+  fileCount: number;
   requireUnheld: () => string | null;
   downtimeLimitMs: number;
   autoConverge: boolean;
@@ -62,7 +64,8 @@ export class LiveDeparture implements Departure {
   readonly #command: MigrateCommand;
   readonly #stall = new StallWatch();
   readonly #halted = Promise.withResolvers<never>();
-  #relay: GateRelay | undefined;
+  #relay: GateRelay<SourceEvent> | undefined;
+  readonly #aborted = new AbortController();
   #instance: string | undefined;
   #link: ControlLink | undefined;
   #isLinked = false;
@@ -204,17 +207,22 @@ export class LiveDeparture implements Departure {
     const disk = disks.length === 0 ? undefined : sockets.expect("disk", disks, unlimited);
     const far = sockets.expect("far", [domainStreams.rpc], unlimited);
     const answered = Promise.withResolvers<void>();
-    this.#relay = relayGate(this.#gate, {
-      listenPath: join(place.folder, "libvirt"),
-      targetPath: far.path,
-      event: (event) => {
-        if (event.kind === "finish-answered") answered.resolve();
-      },
+    const listener = UnixListener.listen(join(place.folder, "libvirt"));
+    const onEvent = ({ kind }: SourceEvent) => {
+      if (kind === "finish-answered") answered.resolve();
+    };
+    const accepted = GateRelay.accept(
+      listener,
+      far.path,
+      { gate: this.#gate, onEvent },
+      { timeoutMs: mostWaitMs, signal: this.#aborted.signal },
+    ).then((relay) => {
+      this.#relay = relay;
     });
     this.#enter("pre-copy", meter);
     const migrated = this.#command.start({
       ...this.#options,
-      rpcPath: this.#relay.path,
+      rpcPath: listener.path,
       ramPath: ram.path,
       diskPath: disk?.path,
     });
@@ -222,7 +230,7 @@ export class LiveDeparture implements Departure {
     await Promise.race([
       this.#halted.promise,
       sockets.failed,
-      this.#relay.failed,
+      accepted.then(() => answered.promise),
       // It ends well only after it was given the answer.
       migrated.then(() => answered.promise),
       answered.promise,
@@ -248,9 +256,11 @@ export class LiveDeparture implements Departure {
     meter.streams(this.#pool!.sentBytes);
     void this.#command.progress().then((now) => {
       if (now === null) return;
-      const row = this.#options.files.count + first;
-      meter.reached(row, Math.max(0, now.ram.totalBytes - now.ram.remainingBytes));
-      if (first === 1) meter.reached(row - 1, now.diskDoneBytes);
+      const { fileCount, domain } = this.#options;
+      meter.reached(fileCount + first, Math.max(0, now.ram.totalBytes - now.ram.remainingBytes));
+      // libvirt counts all disks together.
+      const share = now.diskTotalBytes === 0 ? 0 : now.diskDoneBytes / now.diskTotalBytes;
+      for (const [n, disk] of domain.live!.disks.entries()) meter.reached(fileCount + n, disk.bytes * share);
       observe({ event: "ram", session, name, ...now.ram });
     });
   }
@@ -268,7 +278,7 @@ export class LiveDeparture implements Departure {
    * "in-doubt" if it has not.
    */
   async letGo(): Promise<void> {
-    if (this.#gate.holding) this.#relay!.apply(this.#gate.release());
+    if (this.#gate.holding) this.#relay!.perform(this.#gate.release());
     try {
       await this.#command.ended;
     } catch (cause) {
@@ -284,7 +294,8 @@ export class LiveDeparture implements Departure {
     const given = this.failure ?? new MigrateError("cancelled", "the move was given up", { side: "source" });
     clearInterval(this.#ticker);
     this.#halted.reject(given);
-    if (this.#gate.holding) this.#relay?.apply(this.#gate.refuse("the move was given up"));
+    this.#aborted.abort(given);
+    if (this.#gate.holding) this.#relay?.perform(this.#gate.refuse("the move was given up"));
     await this.#command.abort();
     this.#relay?.close();
     this.#sockets?.close();
