@@ -150,7 +150,9 @@ export default defineCommand({
   ],
   side: "source",
   async run({ options, positionals, world, reporter }) {
-    const domain = positionals[0]?.startsWith(libvirtPrefix) ? positionals[0].slice(libvirtPrefix.length) : null;
+    const domain = positionals[0]?.startsWith(libvirtPrefix)
+      ? positionals[0].slice(libvirtPrefix.length)
+      : null;
     const running = positionals[0]?.startsWith(qmpPrefix) === true;
     const files =
       options.ram !== undefined ||
@@ -176,10 +178,15 @@ export default defineCommand({
       );
     if (running && positionals[0] === qmpPrefix)
       throw refuse("The path of the QMP socket is missing", "Write it behind the colon: qmp:/run/web1.qmp");
-    if (domain === "") throw refuse("The domain's name is missing", "Write it behind the colon: libvirt:web1");
+    if (domain === "")
+      throw refuse("The domain's name is missing", "Write it behind the colon: libvirt:web1");
     if (domain !== null && (files || options.name !== undefined))
-      throw refuse("What a domain consists of, and its name, libvirt tells", "Leave out --name and its files.");
-    if (domain !== null && options.copy) throw refuse("A domain can be moved, not copied", "Leave out --copy.");
+      throw refuse(
+        "What a domain consists of, and its name, libvirt tells",
+        "Leave out --name and its files.",
+      );
+    if (domain !== null && options.copy)
+      throw refuse("A domain can be moved, not copied", "Leave out --copy.");
     if (domain === null && options.connect !== undefined)
       throw refuse("--connect is about a VM of libvirt, which is given as libvirt:NAME");
     if (running && options.copy) throw refuse("A VM that runs can be moved, not copied", "Leave out --copy.");
@@ -240,15 +247,15 @@ export default defineCommand({
             autoConverge: options.autoConverge !== "off",
             workers: usualLanes(),
           }
-      : adHoc
-        ? {
-            name: options.name ?? "",
-            ram: options.ram,
-            disks: options.disk,
-            rawDisks: options.rawDisk,
-            tpmStateDir: options.tpmState,
-          }
-        : { folder: positionals[0] ?? "", withoutRam: options.withoutRam };
+        : adHoc
+          ? {
+              name: options.name ?? "",
+              ram: options.ram,
+              disks: options.disk,
+              rawDisks: options.rawDisk,
+              tpmStateDir: options.tpmState,
+            }
+          : { folder: positionals[0] ?? "", withoutRam: options.withoutRam };
     const home = homeOf(world);
     warnInsecure(reporter, options.insecure);
     const ticket = await ticketFrom(world, options);

@@ -59,10 +59,7 @@ const machine = v.object({
     v.check((model) => Buffer.byteLength(JSON.stringify(model)) <= limits.modelBytes, "is too long"),
   ),
   /** The mirrored disks, in the order of the definition. */
-  disks: v.pipe(
-    v.array(v.object(mirroredDisk)),
-    v.maxLength(limits.files),
-  ),
+  disks: v.pipe(v.array(v.object(mirroredDisk)), v.maxLength(limits.files)),
   /** Channels of the RAM beside the main one (QEMU's multifd). */
   channels: count(limits.ramStreams - 1),
   /** The destination gives the session up once no connection has spoken for it for so long. */
@@ -174,8 +171,7 @@ export function checkOffer(offer: Offer): void {
   const disks = mirroredDisks(offer);
   for (const disk of disks) {
     const fault = disk.image && shapeFault(disk.image, disk);
-    if (fault)
-      throw new MigrateError("protocol", `offer: an image cannot be made so: ${fault}`);
+    if (fault) throw new MigrateError("protocol", `offer: an image cannot be made so: ${fault}`);
   }
   if (files.length + disks.length > limits.files) {
     throw new MigrateError("limit", `a VM may have at most ${limits.files} files`);

@@ -242,7 +242,8 @@ describe("without a terminal", () => {
       command: "migrate send VM x",
       store: "/srv",
       insecure: false,
-      qemu: false, libvirt: false,
+      qemu: false,
+      libvirt: false,
     };
     reporter.observer(listening);
     expect(stdout().split("\n")).toContain("  migrate send VM x");

@@ -213,7 +213,12 @@ export interface ToldFile {
 }
 
 /** A VM by the files that its manager tells of, and the folder of its TPM's state. Throws MigrateError "vm-invalid". */
-export function toldVm({ name, id, files, tpmStateDir }: {
+export function toldVm({
+  name,
+  id,
+  files,
+  tpmStateDir,
+}: {
   name: string;
   id: string;
   files: readonly ToldFile[];

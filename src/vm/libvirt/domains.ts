@@ -80,7 +80,10 @@ export async function requireDomain(virsh: Virsh, which: string): Promise<Domain
 /** The UUIDs of all domains. Throws MigrateError as `Virsh.run`. */
 export async function allDomains(virsh: Virsh): Promise<string[]> {
   const text = await virsh.run(["list", "--all", "--uuid"]);
-  return text.split("\n").filter((line) => uuidForm.test(line.trim())).map((line) => line.trim());
+  return text
+    .split("\n")
+    .filter((line) => uuidForm.test(line.trim()))
+    .map((line) => line.trim());
 }
 
 /** The domain's XML: of what runs now, or of what its definition says. Throws MigrateError as `Virsh.run`. */

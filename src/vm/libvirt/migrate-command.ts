@@ -98,7 +98,12 @@ export class MigrateCommand {
       const said = await this.#virsh.run(["domjobinfo", "--domain", this.#uuid, "--rawstats"]);
       if (!this.#limited) {
         this.#limited = true;
-        await this.#virsh.ask(["migrate-setmaxdowntime", "--domain", this.#uuid, String(this.#downtimeLimitMs)]);
+        await this.#virsh.ask([
+          "migrate-setmaxdowntime",
+          "--domain",
+          this.#uuid,
+          String(this.#downtimeLimitMs),
+        ]);
       }
       return figuresIn(said);
     } catch {

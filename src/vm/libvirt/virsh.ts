@@ -58,9 +58,7 @@ export class Virsh {
     { timeoutMs = usualMs, signal }: VirshOptions = {},
   ): Promise<{ code: number; out: string; errors: string }> {
     const child = this.start(words, signal);
-    const timer = Number.isFinite(timeoutMs)
-      ? setTimeout(() => child.kill("SIGKILL"), timeoutMs)
-      : undefined;
+    const timer = Number.isFinite(timeoutMs) ? setTimeout(() => child.kill("SIGKILL"), timeoutMs) : undefined;
     try {
       const [out, errors, code] = await Promise.all([
         bounded(child.stdout),

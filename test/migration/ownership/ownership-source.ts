@@ -203,7 +203,8 @@ function performSource(world: World, rules: Rules, action: SourceAction): string
       return undefined;
     default: {
       const message = action.slice("send-".length);
-      if (message === "release" && world.srcRecord === "released" && !world.withdrawn) return "released, and the VM was not withdrawn before";
+      if (message === "release" && world.srcRecord === "released" && !world.withdrawn)
+        return "released, and the VM was not withdrawn before";
       if (!link!.cut) link!.up.push(message === "seal" ? `seal${world.content}` : message);
       if (link!.up.length > 3) throw new Error("the world's wire is too short");
       return undefined;

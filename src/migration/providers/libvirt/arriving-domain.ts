@@ -4,7 +4,7 @@ import { MigrateError } from "../../../protocol/errors.ts";
 import type { MessageBody } from "../../../protocol/messages.ts";
 import type { Arrival, ArrivalOptions, Offered } from "../arrival.ts";
 import type { LibvirtPolicy } from "./arriving-xml.ts";
-import { landDomain, type Landing } from "./landing.ts";
+import { type Landing, landDomain } from "./landing.ts";
 import { configOf, type LibvirtConfig } from "./landing-host.ts";
 import type { ArrivingLibvirtRecord } from "./libvirt-records.ts";
 
@@ -55,6 +55,7 @@ export class ArrivingDomain implements Arrival {
 
   get #landing(): Landing {
     const { offered, domain, staging } = this.#options;
-    return { name: offered.name, folder: join(staging.store, offered.name), domain };
+    const { store } = staging;
+    return { name: offered.name, folder: join(store, offered.name), domain, store, session: offered.session };
   }
 }

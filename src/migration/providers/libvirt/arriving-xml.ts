@@ -57,9 +57,12 @@ export function checkDomain(offer: Offer, _policy: LibvirtPolicy): ReadDomain {
   const isActive = domain.state !== "off";
   if (isActive !== (read.active !== null))
     throw refusal("protocol", "offer.domain: its state and its definitions do not fit together");
-  if (!isActive && read.defined === null) throw refusal("protocol", "offer.domain: it has no definition at all");
+  if (!isActive && read.defined === null)
+    throw refusal("protocol", "offer.domain: it has no definition at all");
   const memory = offer.files.filter(({ kind }) => kind === "ram").length;
-  if (memory !== (isActive ? 1 : 0))
+  if (domain.live !== undefined && domain.state !== "running" && domain.state !== "paused")
+    throw refusal("protocol", "offer.domain: only what runs is moved as it runs");
+  if (memory !== (isActive && domain.live === undefined ? 1 : 0))
     throw refusal("protocol", "offer.domain: its state and its files do not fit together");
   for (const one of [read.defined, read.active]) {
     if (one === null) continue;
@@ -68,6 +71,16 @@ export function checkDomain(offer: Offer, _policy: LibvirtPolicy): ReadDomain {
     requireFiles(offer, one);
   }
   return read;
+}
+
+/** All that comes to lie in the domain's folder: as chunks, mirrored, or with its memory. */
+function offeredFiles({ files, domain }: Offer) {
+  const { disks = [], nvram } = domain?.live ?? {};
+  return [
+    ...files,
+    ...disks.map(({ name, format }) => ({ kind: "disk" as const, name, format })),
+    ...(nvram === undefined ? [] : [{ kind: "disk" as const, name: nvram.name, format: "raw" as const }]),
+  ];
 }
 
 /** Each file that a definition names is offered, as what it is there. */
@@ -80,7 +93,9 @@ function requireFiles(offer: Offer, { disks, firmware, kernel, initrd }: Domain)
   ];
   for (const { path, format, kind } of named) {
     if (path === null) continue;
-    const file = offer.files.find(({ name, kind: its }) => name === path && its !== "tpm" && its !== "ram");
+    const file = offeredFiles(offer).find(
+      ({ name, kind: its }) => name === path && its !== "tpm" && its !== "ram",
+    );
     if (file?.kind !== kind || file.format !== format)
       throw refusal("protocol", "offer.domain: a definition names a file that is not offered as what it is");
   }

@@ -46,7 +46,8 @@ async function undefine(virsh: Virsh, uuid: string): Promise<void> {
   const { code, errors } = await virsh.ask([...words, "--keep-nvram", "--keep-tpm"]);
   if (code === 0) return;
   // libvirt before 8.9 has no --keep-tpm, and keeps it.
-  if (!/unsupported option|unknown option|unsupported flags/i.test(errors)) throw virsh.failure("undefine", errors);
+  if (!/unsupported option|unknown option|unsupported flags/i.test(errors))
+    throw virsh.failure("undefine", errors);
   await virsh.run([...words, "--keep-nvram"]);
 }
 

@@ -9,15 +9,10 @@ import { limits } from "../../../protocol/limits.ts";
 import type { OfferedDomain } from "../../../protocol/offer.ts";
 import type { ToldFile } from "../../../vm/folder/vm-folder.ts";
 import { type Domain, offeredXml, type Place, readDomain } from "../../../vm/libvirt/definition/domain.ts";
-import {
-  type DomainInfo,
-  domainXml,
-  keptStates,
-  requireDomain,
-} from "../../../vm/libvirt/domains.ts";
+import { type DomainInfo, domainXml, keptStates, requireDomain } from "../../../vm/libvirt/domains.ts";
 import type { Virsh } from "../../../vm/libvirt/virsh.ts";
-import { liveDisks } from "./live-disks.ts";
 import { invalid, Refusals } from "../../../vm/qemu/refusals.ts";
+import { liveDisks } from "./live-disks.ts";
 
 /** Where libvirt keeps what belongs to a domain beside its disks (qemu.conf; src/qemu/qemu_conf.c). */
 export const libvirtFolders = {
@@ -79,7 +74,9 @@ export async function lookAtDomain(virsh: Virsh, which: string, leave: DomainLea
   const domain = activeXml === null ? defined : active;
   const imagePath = join(libvirtFolders.saved, `${info.name}.save`);
   if (info.isSaved && !existsSync(imagePath)) {
-    refusals.add(invalid(`The saved memory of ${info.name} is not at ${imagePath}`, "Start it: virsh start."));
+    refusals.add(
+      invalid(`The saved memory of ${info.name} is not at ${imagePath}`, "Start it: virsh start."),
+    );
   }
   const look = { info, domain, imagePath, notes };
   const tpmStateDir = tpmStateOf(info.uuid, domain);
@@ -94,7 +91,8 @@ export async function lookAtDomain(virsh: Virsh, which: string, leave: DomainLea
   notes.push(...said);
   refusals.attempt(() => requireSameDisks(domain, defined));
   const names = new Map(files.map(({ place, path }) => [keyOf(place), basename(path)]));
-  const travelling = (of: Domain | null) => (of === null ? undefined : offeredXml(of, (place) => names.get(keyOf(place))!));
+  const travelling = (of: Domain | null) =>
+    of === null ? undefined : offeredXml(of, (place) => names.get(keyOf(place))!);
   const offered = refusals.attempt((): OfferedDomain => {
     const [definedXml, activeOffered] = [travelling(defined), travelling(active)];
     for (const xml of [definedXml, activeOffered]) requireShort(xml);

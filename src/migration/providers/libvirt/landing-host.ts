@@ -19,6 +19,9 @@ const tpmStateName = "tpm2-00.permall";
 const refusal = (code: "policy" | "processor" | "name-taken", message: string, cause?: unknown) =>
   new MigrateError(code, message, { side: "destination", cause });
 
+/** Where the daemon listens: libvirtd, or the modular one (libvirt daemons.rst). */
+const sockets = ["/run/libvirt/libvirt-sock", "/run/libvirt/virtqemud-sock"];
+
 /** The oldest libvirt whose words are known here: the one that has `hypervisor-cpu-compare`. */
 const leastVersion = { major: 4, minor: 4 } as const;
 
@@ -47,6 +50,21 @@ export class LandingHost {
     });
   }
 
+  /** The socket of the daemon. Throws MigrateError "policy" if it is not there. */
+  get socketPath(): string {
+    const own = /[?&]socket=([^&]+)/.exec(this.virsh.uri)?.[1];
+    const path = [...(own === undefined ? sockets : [own])].find((at) => existsSync(at));
+    if (path !== undefined) return path;
+    throw refusal("policy", "the destination's libvirt has no socket");
+  }
+
+  /** The user as whom libvirt runs QEMU: a uid. Throws MigrateError "libvirt-failed". */
+  async qemuUser(): Promise<number> {
+    const text = await this.virsh.run(["capabilities"]);
+    const [, uid] = /<model>dac<\/model>[\s\S]*?<baselabel[^>]*>\+(\d+):\+\d+<\/baselabel>/.exec(text) ?? [];
+    return Number(uid ?? 0);
+  }
+
   /**
    * Throws MigrateError if this host's libvirt cannot have the domain: "name-taken" if it has its name or UUID,
    * "policy" if it lacks the machine, an emulator or firmware, "processor" if it lacks the processor.
@@ -66,7 +84,10 @@ export class LandingHost {
       throw refusal("name-taken", "the destination's libvirt has a virtual TPM of this UUID already");
     for (const which of [uuid, name]) {
       if ((await findDomain(this.virsh, which)) !== null)
-        throw refusal("name-taken", `the destination's libvirt has a domain of this ${which === uuid ? "UUID" : "name"} already`);
+        throw refusal(
+          "name-taken",
+          `the destination's libvirt has a domain of this ${which === uuid ? "UUID" : "name"} already`,
+        );
     }
   }
 
@@ -75,7 +96,10 @@ export class LandingHost {
     const { code } = await this.virsh.ask(words);
     if (code !== 0) {
       const what = type === "kvm" ? "with KVM" : "without KVM";
-      throw refusal("policy", `the destination has no QEMU that runs ${arch} machines of the type ${machine} ${what}`);
+      throw refusal(
+        "policy",
+        `the destination has no QEMU that runs ${arch} machines of the type ${machine} ${what}`,
+      );
     }
     if (firmware.loader !== null && !existsSync(firmware.loader))
       throw refusal("policy", "the destination does not have the firmware that the VM boots with");

@@ -21,6 +21,41 @@ export interface Landing {
   /** The VM's folder under its final name. */
   folder: string;
   domain: ArrivingLibvirtRecord;
+  store: string;
+  session: string;
+}
+
+/** By this path the QEMU of a domain that arrived while it ran knows its folder, until it is started anew. */
+export function liveLink({ store, session }: Pick<Landing, "store" | "session">): string {
+  return join(store, `.migrate-vm-${session.slice(0, 16)}`);
+}
+
+/**
+ * A domain that waits here, paused, with all of it: it goes on, if it is to, and is defined. Throws NeverRan if it is
+ * not there and certainly never ran, and MigrateError "in-doubt" if that cannot be said.
+ */
+export async function landRunning(landing: Landing, config: LibvirtConfig): Promise<void> {
+  const { domain, name } = landing;
+  const { virsh } = config.host;
+  const read = readBoth(domain);
+  const { uuid } = presentOf(read);
+  const found = await findDomain(virsh, uuid);
+  if (found?.state === "paused" && domain.state === "running") {
+    const { code, errors } = await virsh.ask(["resume", "--domain", uuid]);
+    if (code !== 0) throw inDoubt(landing, virsh.failure("resume", errors));
+  } else if (found === null || found.state === "off") {
+    if (found?.isPersistent === true) return;
+    throw new MigrateError(
+      "in-doubt",
+      `the destination's libvirt does not have ${name}, and it may have run`,
+      {
+        side: "destination",
+      },
+    );
+  }
+  if (read.defined === null || found?.isPersistent === true) return;
+  await define(landing, config, read.defined);
+  if (domain.autostart) await virsh.run(["autostart", "--domain", uuid]);
 }
 
 /** The image while libvirt reads it: whoever finds it so does not know whether the domain ran. */
@@ -65,7 +100,10 @@ export async function landDomain(landing: Landing, config: LibvirtConfig): Promi
       renameSync(restoring, image);
     }
     await forgetDomain(landing, config);
-    throw new NeverRan("the destination's libvirt could not start the VM", forPeer(thrown, "libvirt refused"));
+    throw new NeverRan(
+      "the destination's libvirt could not start the VM",
+      forPeer(thrown, "libvirt refused"),
+    );
   }
 }
 
@@ -74,10 +112,14 @@ function isDone({ state }: DomainInfo, { state: wanted }: ArrivingLibvirtRecord)
 }
 
 function inDoubt({ name }: Landing, cause: unknown): MigrateError {
-  return new MigrateError("in-doubt", `the destination's libvirt has ${name}, and it is not as it should be`, {
-    side: "destination",
-    cause,
-  });
+  return new MigrateError(
+    "in-doubt",
+    `the destination's libvirt has ${name}, and it is not as it should be`,
+    {
+      side: "destination",
+      cause,
+    },
+  );
 }
 
 async function define({ folder }: Landing, { host, netMap }: LibvirtConfig, domain: Domain): Promise<void> {
@@ -100,7 +142,10 @@ async function restore(
   await virsh.run(["restore", "--file", restoring, "--paused"], noLimit);
   if (domain.state === "running") await virsh.run(["resume", "--domain", present.uuid]);
   if (domain.state === "saved")
-    await virsh.run(["managedsave", "--domain", present.uuid, wasRunning ? "--running" : "--paused"], noLimit);
+    await virsh.run(
+      ["managedsave", "--domain", present.uuid, wasRunning ? "--running" : "--paused"],
+      noLimit,
+    );
   rmSync(restoring, { force: true });
 }
 
@@ -119,13 +164,14 @@ function placeTpm(folder: string, uuid: string, { tpm }: Domain): void {
  * libvirt forgets the domain, and it runs no more. Idempotent; touches none that is not in this folder. Throws as
  * `Virsh.run`.
  */
-export async function forgetDomain({ folder, domain }: Landing, { host }: LibvirtConfig): Promise<void> {
+export async function forgetDomain(landing: Landing, { host }: LibvirtConfig): Promise<void> {
+  const { folder, domain } = landing;
   const { virsh } = host;
   const { uuid, tpm } = presentOf(readBoth(domain));
   const info = await findDomain(virsh, uuid);
   if (info !== null) {
     const xml = await domainXml(virsh, uuid, info.isPersistent ? "defined" : "live");
-    if (!xml.includes(`'${folder}/`)) return;
+    if (!xml.includes(`'${folder}/`) && !xml.includes(`'${liveLink(landing)}/`)) return;
     if (info.state !== "off") await virsh.run(["destroy", "--domain", uuid]);
     if (info.isPersistent) await virsh.run(["undefine", "--domain", uuid, "--managed-save", "--keep-nvram"]);
   }

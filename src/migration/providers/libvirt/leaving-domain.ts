@@ -4,12 +4,12 @@ import { MigrateError } from "../../../protocol/errors.ts";
 import type { OfferedDomain } from "../../../protocol/offer.ts";
 import { fileIdentity, isSameFile } from "../../../vm/folder/file-identity.ts";
 import { toldVm, type Vm } from "../../../vm/folder/vm-folder.ts";
-import { HeldFiles } from "../../../vm/qemu/held-files.ts";
 import { Virsh } from "../../../vm/libvirt/virsh.ts";
+import { HeldFiles } from "../../../vm/qemu/held-files.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
 import type { Candidate, Departure, OpenedVm } from "../departure.ts";
-import { socketPlace } from "../streaming/socket-place.ts";
 import { filesDeparture, wireName } from "../files/leaving-files.ts";
+import { socketPlace } from "../streaming/socket-place.ts";
 import { type DomainLook, lookAtDomain, memoryName } from "./domain-look.ts";
 import { type SourceLibvirtRecord, sourceLibvirtRecord } from "./libvirt-records.ts";
 import { LiveDeparture } from "./live-departure.ts";
@@ -45,7 +45,9 @@ export function libvirtCandidate(spec: LibvirtSpec, sending: LibvirtSending): Ca
   let uuid: string | undefined;
   const isIt = (record: SessionRecord) => {
     const kept = sourceLibvirtRecord(record);
-    return kept !== null && (kept.domain === spec.libvirt || kept.uuid === spec.libvirt || kept.uuid === uuid);
+    return (
+      kept !== null && (kept.domain === spec.libvirt || kept.uuid === spec.libvirt || kept.uuid === uuid)
+    );
   };
   return {
     provider: "libvirt",
@@ -101,6 +103,14 @@ async function openedDomain(
     state: offered.state,
     saves,
     image: offered.state === "saved" ? ownFile(imagePath) : null,
+    // A mirrored disk, NVRAM and a TPM that came with the memory: what is left here of them.
+    retire:
+      offered.live === undefined
+        ? []
+        : [
+            ...files.filter(({ kind }) => kind === "disk").map(({ path }) => path),
+            ...(tpmStateDir === undefined ? [] : [tpmStateDir]),
+          ].flatMap((path) => ownFile(path) ?? []),
     withdrawn: false,
   };
   return {
@@ -141,7 +151,8 @@ async function openedDomain(
         );
       }),
     depart: (session) => {
-      if (saves) return new SavedDeparture({ virsh, uuid, offered, kept, order: vm, reopen: () => told(true) });
+      if (saves)
+        return new SavedDeparture({ virsh, uuid, offered, kept, order: vm, reopen: () => told(true) });
       if (offered.live === undefined) return domainDeparture(vm, offered);
       return new LiveDeparture({
         ...{ virsh, uuid, name, domain: offered },
@@ -169,4 +180,3 @@ function ownFile(path: string) {
   const identity = existsSync(path) ? fileIdentity(path) : null;
   return identity === null ? null : { path, identity };
 }
-

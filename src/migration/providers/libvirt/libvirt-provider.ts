@@ -8,7 +8,12 @@ import { ArrivingDomain } from "./arriving-domain.ts";
 import { checkDomain, presentOf } from "./arriving-xml.ts";
 import { domainStaysHere, removeEmptyTpmFolders, removeImage, withdrawDomain } from "./domain-at-source.ts";
 import { arrivingLibvirtRecord, sourceLibvirtRecord } from "./libvirt-records.ts";
+import { LiveArrival } from "./live-arrival.ts";
+import { LiveDeparture } from "./live-departure.ts";
 import { residentDomain } from "./resident-domain.ts";
+
+/** Before it answers, a destination may have to sync a whole VM to its disk. */
+const answerMs = 30 * 60_000;
 
 export const libvirtProvider: Provider = {
   name: "libvirt",
@@ -20,7 +25,10 @@ export const libvirtProvider: Provider = {
   },
 
   resumeHere: domainStaysHere,
-  withdraw: (record, { keep }) => withdrawDomain(record, keep),
+  async withdraw(record, { departure, keep }) {
+    if (departure instanceof LiveDeparture) await departure.letGo();
+    await withdrawDomain(record, keep);
+  },
 
   async retire(record) {
     const kept = sourceLibvirtRecord(record);
@@ -30,10 +38,14 @@ export const libvirtProvider: Provider = {
   },
 
   // The image of the memory is taken away by itself, whatever becomes of the rest.
-  ownFiles: (record) => ownFilesOf({ ...record, files: record.files.filter(({ kind }) => kind !== "ram") }),
+  ownFiles: (record) => [
+    ...ownFilesOf({ ...record, files: record.files.filter(({ kind }) => kind !== "ram") }),
+    ...(sourceLibvirtRecord(record)?.retire ?? []),
+  ],
   leftBehind: () => [],
   provenOf: () => undefined,
-  answerMs: () => undefined,
+  // A destination that is alive but never answers would keep a VM stopped forever.
+  answerMs: (record) => (sourceLibvirtRecord(record)?.state === "off" ? undefined : answerMs),
 
   runsThere(record) {
     const state = (sourceLibvirtRecord(record) ?? arrivingLibvirtRecord(record))?.state;
@@ -47,7 +59,10 @@ export const libvirtProvider: Provider = {
     return isDeepStrictEqual(offered, libvirtProvider.keep(offer));
   },
 
-  sealedPaths: ({ files }) => files.map(relativePath),
+  sealedPaths: (record) => [
+    ...record.files.map(relativePath),
+    ...(arrivingLibvirtRecord(record)?.live?.disks ?? []).map(({ name }) => name),
+  ],
   sealed: ({ kept }, _seal, landed) => ({ ...kept, landed }),
   landed: (record) => arrivingLibvirtRecord(record)?.landed ?? {},
 
@@ -57,22 +72,25 @@ export const libvirtProvider: Provider = {
         side: "destination",
       });
     }
-    checkDomain(offer, libvirt);
-    return { bytes: offer.files.reduce((sum, { bytes }) => sum + bytes, 0) };
+    const read = checkDomain(offer, libvirt);
+    const parts = [...offer.files, ...(offer.domain?.live?.disks ?? [])];
+    const ramBytes = offer.domain?.live === undefined ? 0 : presentOf(read).memoryBytes;
+    return { bytes: parts.reduce((sum, { bytes }) => sum + bytes, ramBytes) };
   },
 
   async requireFitting(offer, { libvirt }) {
     await libvirt!.host.requireFitting(presentOf(checkDomain(offer, libvirt!)));
   },
 
-  stored: ({ files }) => files,
+  stored: (record) => [...record.files, ...(arrivingLibvirtRecord(record)?.live?.disks ?? [])],
 
   arrive(offered, { libvirt }, options) {
     const domain = arrivingLibvirtRecord(offered);
     if (domain === null) throw new MigrateError("bug", "a session of libvirt keeps no domain");
-    return new ArrivingDomain({ ...options, offered, domain, policy: libvirt });
+    const how = { ...options, offered, domain, policy: libvirt };
+    return domain.live === undefined ? new ArrivingDomain(how) : new LiveArrival(how);
   },
 
   resident: residentDomain,
-  published: () => ({ disks: [], changes: true }),
+  published: (record) => ({ disks: arrivingLibvirtRecord(record)?.live?.disks ?? [], changes: true }),
 };

@@ -19,6 +19,8 @@ export interface SourceLibvirtRecord {
   saves: boolean;
   /** The image of its memory, once that is there. */
   image: OwnFile | null;
+  /** Files that are mirrored, or written anew at the destination: they do not travel as chunks. */
+  retire: readonly OwnFile[];
   /** Its definition was taken away here, and the destination may have heard of the release. */
   withdrawn: boolean;
 }

@@ -5,11 +5,11 @@
  */
 import { join } from "node:path";
 import type { ControlLink } from "../../../channel/control-link.ts";
+import { UnixListener } from "../../../platform/unix-listener.ts";
 import { asMigrateError, MigrateError } from "../../../protocol/errors.ts";
 import { limits } from "../../../protocol/limits.ts";
 import type { OfferedDomain } from "../../../protocol/offer.ts";
 import { StreamPool, type StreamResult, type StreamRoute } from "../../../transfer/streams/stream-pool.ts";
-import { UnixListener } from "../../../platform/unix-listener.ts";
 import type { OpenFiles } from "../../../vm/folder/open-files.ts";
 import { MigrateCommand } from "../../../vm/libvirt/migrate-command.ts";
 import { GateRelay } from "../../../vm/libvirt/rpc/gate-relay.ts";

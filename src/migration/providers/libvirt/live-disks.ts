@@ -37,8 +37,13 @@ export async function liveDisks(
     if (chain === undefined || top === undefined) continue;
     const bitmaps = v.safeParse(bitmapsSchema, top["format-specific"]);
     const named = bitmaps.success ? bitmaps.output.data.bitmaps : [];
-    const besides = besidesOf(top, named.map(({ name }) => ({ name, persistent: true })));
-    const left = refusals.attempt(() => leftBehind([{ path, besides }], { live: true, drop: drop.filter(isDroppable) }));
+    const besides = besidesOf(
+      top,
+      named.map(({ name }) => ({ name, persistent: true })),
+    );
+    const left = refusals.attempt(() =>
+      leftBehind([{ path, besides }], { live: true, drop: drop.filter(isDroppable) }),
+    );
     const image = refusals.attempt(() => shapeOf(path, format, top));
     if (left === undefined || image === undefined) continue;
     notes.push(...left.map((what) => `${what} stay behind`));
@@ -50,7 +55,10 @@ export async function liveDisks(
       name: basename(path),
       format,
       bytes,
-      allocatedBytes: Math.min(Math.max(Math.min(dataBytes, bytes), claimedBytes(image, bytes)), limits.vmBytes),
+      allocatedBytes: Math.min(
+        Math.max(Math.min(dataBytes, bytes), claimedBytes(image, bytes)),
+        limits.vmBytes,
+      ),
       image,
     });
   }

@@ -1,9 +1,10 @@
 /** A domain at the destination as seen by a process other than the `migrate serve` that received it. */
+import { rmSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { findDomain } from "../../../vm/libvirt/domains.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
 import type { Resident } from "../arrival.ts";
-import { forgetDomain, landDomain, type Landing } from "./landing.ts";
+import { forgetDomain, type Landing, landDomain, landRunning, liveLink } from "./landing.ts";
 import { configOf } from "./landing-host.ts";
 import { arrivingLibvirtRecord } from "./libvirt-records.ts";
 
@@ -14,7 +15,10 @@ export function residentDomain(record: SessionRecord, home: string): Resident {
     name: record.name,
     folder: join(record.store ?? "", record.name),
     domain: domain!,
+    store: record.store ?? "",
+    session: record.session,
   });
+  const isLive = domain?.live !== undefined;
   return {
     program: "files",
 
@@ -28,8 +32,13 @@ export function residentDomain(record: SessionRecord, home: string): Resident {
       }
     },
 
-    relink: () => {},
-    resume: () => landDomain(landing(), configOf(home)),
+    relink(folder) {
+      if (!isLive) return;
+      rmSync(liveLink(landing()), { force: true });
+      symlinkSync(folder, liveLink(landing()));
+    },
+
+    resume: () => (isLive ? landRunning : landDomain)(landing(), configOf(home)),
     end: () => (domain === null ? Promise.resolve() : forgetDomain(landing(), configOf(home))),
   };
 }

@@ -21,18 +21,18 @@ import type { Observer } from "../../report/events.ts";
 import type { ProgressMeter } from "../../report/progress-meter.ts";
 import type { Departure, Route, StreamedPart } from "../departure.ts";
 import { startedAnew } from "../started-anew.ts";
+import { LinkGate } from "../streaming/link-gate.ts";
+import type { SocketPlace } from "../streaming/socket-place.ts";
+import { type StallLimits, StallWatch } from "../streaming/stall-watch.ts";
+import { StreamSockets } from "../streaming/stream-sockets.ts";
 import { DepartureProgress } from "./departure-progress.ts";
 import { GuestHold } from "./guest-hold.ts";
 import { imageWarning, slowedNotice } from "./image-warning.ts";
 import { requireUnheldBesides } from "./leaving/other-holders.ts";
-import { LinkGate } from "../streaming/link-gate.ts";
 import { changesOf } from "./processors/changes.ts";
 import type { SourceQemuRecord } from "./qemu-records.ts";
 import { RamPace } from "./ram-pace.ts";
-import type { SocketPlace } from "../streaming/socket-place.ts";
-import { type StallLimits, StallWatch } from "../streaming/stall-watch.ts";
 import { causeOf } from "./stream-failure.ts";
-import { StreamSockets } from "../streaming/stream-sockets.ts";
 
 export interface DepartingOptions {
   /** The files that go as chunks, open. */

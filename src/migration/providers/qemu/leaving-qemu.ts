@@ -11,13 +11,13 @@ import { lookFailure } from "../../../vm/qemu/refusals.ts";
 import type { RunningVm } from "../../../vm/qemu/running-vm.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
 import type { Candidate, OpenedVm } from "../departure.ts";
+import { socketPlace } from "../streaming/socket-place.ts";
+import type { StallLimits } from "../streaming/stall-watch.ts";
 import { DepartingVm } from "./departing-vm.ts";
 import { type Leave, type LeavingVm, lookAtLeaving } from "./leaving/leaving-look.ts";
 import { comparedOf } from "./processors/compared.ts";
 import type { Compared } from "./processors/fitted-model.ts";
 import { type SourceQemuRecord, sourceQemuRecord } from "./qemu-records.ts";
-import { socketPlace } from "../streaming/socket-place.ts";
-import type { StallLimits } from "../streaming/stall-watch.ts";
 
 /** A VM that runs, as the person named it, and how it is to be moved. */
 export interface QemuSpec extends Leave {

@@ -1,0 +1,298 @@
+/**
+ * A domain that arrives while it runs: this host's libvirtd prepares it, behind a gate that lets the source say nothing
+ * but what such a move needs, and has it stand there, paused, until this host owns it.
+ */
+import { randomBytes } from "node:crypto";
+import { lchownSync, lstatSync, mkdirSync, rmSync, symlinkSync } from "node:fs";
+import { open } from "node:fs/promises";
+import { join } from "node:path";
+import { UnixListener } from "../../../platform/unix-listener.ts";
+import { MigrateError } from "../../../protocol/errors.ts";
+import { limits } from "../../../protocol/limits.ts";
+import type { MessageBody } from "../../../protocol/messages.ts";
+import { ArrivingStreams } from "../../../transfer/doors/arriving-streams.ts";
+import { storeFailure } from "../../../transfer/landing/store-failure.ts";
+import { findDomain } from "../../../vm/libvirt/domains.ts";
+import { type DestinationEvent, DestinationGate } from "../../../vm/libvirt/rpc/destination-gate.ts";
+import { GateRelay } from "../../../vm/libvirt/rpc/gate-relay.ts";
+import { makeBlankImage } from "../../../vm/qemu/images/blank-image.ts";
+import type { Arrival } from "../arrival.ts";
+import type { StreamedPart } from "../departure.ts";
+import { NeverRan } from "../never-ran.ts";
+import type { ArrivingDomainOptions } from "./arriving-domain.ts";
+import { presentOf, readBoth, xmlIn } from "./arriving-xml.ts";
+import { forgetDomain, type Landing, landRunning, liveLink } from "./landing.ts";
+import { configOf, forPeer, type LibvirtConfig } from "./landing-host.ts";
+import { domainStreams } from "./live-departure.ts";
+
+/** Root alone makes folders there, and it does not outlive a boot: hier(7). */
+const runFolder = "/run/migrate";
+/** How long libvirt may take to have the domain there once all of it came. */
+const finishMs = 30_000;
+/** How long the source's libvirtd may take to call. */
+const callMs = 2 ** 31 - 1;
+
+export class LiveArrival implements Arrival {
+  readonly isLive = true;
+  readonly hasStreams = true;
+  readonly cards = undefined;
+  readonly #options: ArrivingDomainOptions;
+  #instance: string | undefined;
+  #token = "";
+  #streams: ArrivingStreams | undefined;
+  #relay: GateRelay<DestinationEvent> | undefined;
+  #finished = Promise.withResolvers<void>();
+  #aborted = new AbortController();
+  #folder: string | undefined;
+  /** libvirt has all of the domain. */
+  #whole = false;
+  #over = false;
+
+  constructor(options: ArrivingDomainOptions) {
+    this.#options = options;
+    this.#finished.promise.catch(() => {});
+  }
+
+  get patienceMs(): number {
+    return this.#options.domain.live!.patienceMs;
+  }
+
+  get streamed(): readonly StreamedPart[] {
+    const { offered } = this.#options;
+    const bytes = offered.files.reduce((rest, file) => rest - file.bytes, offered.bytes);
+    return [{ name: "disks, RAM", bytes, atMost: true }];
+  }
+
+  get streams(): ArrivingStreams | undefined {
+    return this.#streams;
+  }
+
+  get #config(): LibvirtConfig {
+    const { policy, home } = this.#options;
+    return policy ?? configOf(home);
+  }
+
+  get #landing(): Landing {
+    const { offered, domain, staging } = this.#options;
+    const folder = join(staging.store, offered.name);
+    return { name: offered.name, folder, domain, store: staging.store, session: offered.session };
+  }
+
+  async start(): Promise<MessageBody<"started">> {
+    if (this.#streams === undefined) {
+      await this.end();
+      this.#over = false;
+      try {
+        await this.#begin();
+      } catch (thrown) {
+        await this.end();
+        throw forPeer(thrown, "the destination's libvirt cannot take the VM in");
+      }
+    }
+    return { instance: this.#instance!, streamToken: this.#token, zstd: true, images: true };
+  }
+
+  async #begin(): Promise<void> {
+    const { offered, domain, staging, doors } = this.#options;
+    const { netMap, host } = this.#config;
+    const live = domain.live!;
+    const present = presentOf(readBoth(domain));
+    this.#finished = Promise.withResolvers<void>();
+    this.#finished.promise.catch(() => {});
+    this.#aborted = new AbortController();
+    try {
+      for (const disk of live.disks) {
+        rmSync(join(staging.folder, disk.name), { force: true });
+        await makeBlankImage(join(staging.folder, disk.name), disk);
+      }
+      if (live.nvram !== undefined) {
+        rmSync(join(staging.folder, live.nvram.name), { force: true });
+        await makeBlankImage(join(staging.folder, live.nvram.name), {
+          format: "raw",
+          bytes: live.nvram.bytes,
+        });
+      }
+    } catch (thrown) {
+      throw storeFailure(thrown);
+    }
+    // QEMU finds its files by one path, before the folder has its final name and afterwards.
+    const link = liveLink(this.#landing);
+    rmSync(link, { force: true });
+    symlinkSync(staging.folder, link);
+    const folder = await this.#makeFolder();
+    const paths = {
+      ram: join(folder, "qemu", "ram"),
+      disk: join(folder, "qemu", "disk"),
+      rpc: join(folder, "rpc"),
+    };
+    const gate = new DestinationGate({
+      name: present.name,
+      uuid: present.uuid,
+      xml: xmlIn(link, present, netMap),
+      migrateUri: `unix://${paths.ram}`,
+      disksUri: `unix://${paths.disk}`,
+      disks: live.disks.map(({ target }) => target),
+    });
+    const listener = UnixListener.listen(paths.rpc);
+    void GateRelay.accept(
+      listener,
+      host.socketPath,
+      { gate, onEvent: (event) => this.#heard(event, join(folder, "qemu")) },
+      { timeoutMs: callMs, signal: this.#aborted.signal },
+    )
+      .then(async (relay) => {
+        this.#relay = relay;
+        const refused = await relay.ended;
+        this.#finished.reject(refused ?? gone());
+        if (!this.#over && !this.#whole) this.#options.failed(refused ?? gone());
+      })
+      .catch((thrown: unknown) => {
+        if (!this.#over) this.#options.failed(forPeer(thrown, "libvirt cannot be reached") as MigrateError);
+      });
+    this.#instance = randomBytes(16).toString("hex");
+    this.#token = randomBytes(16).toString("hex");
+    this.#streams = new ArrivingStreams({
+      session: offered.session,
+      peer: offered.peer,
+      instance: this.#instance,
+      token: this.#token,
+      tagKey: Buffer.from(offered.tagKey, "hex"),
+      doors: doors!,
+      path: (stream) => {
+        if (stream === domainStreams.ram) return paths.ram;
+        if (stream === domainStreams.rpc) return paths.rpc;
+        const n = stream - limits.ramStreams;
+        return n >= 0 && n < live.disks.length ? paths.disk : null;
+      },
+      failed: (error) => {
+        // What the two libvirtd say to each other ends when they part.
+        if (!this.#whole) this.#options.failed(error);
+      },
+      received: (wireBytes, handedOnBytes, stream) =>
+        this.#options.received(wireBytes, handedOnBytes, stream < limits.ramStreams ? 0 : handedOnBytes),
+    });
+  }
+
+  #heard(event: DestinationEvent, qemuFolder: string): void {
+    switch (event.kind) {
+      case "prepared":
+        // Its QEMU listens; nothing is put in the place of its sockets from now on.
+        lchownSync(qemuFolder, 0, 0);
+        break;
+      case "finished":
+        if (event.domain) this.#finished.resolve();
+        else this.#finished.reject(gone());
+        break;
+      case "failed":
+        this.#options.failed(
+          new MigrateError("libvirt-failed", "the destination's libvirt cannot take the VM in", {
+            side: "destination",
+            hint: event.message,
+          }),
+        );
+        break;
+    }
+  }
+
+  /** A folder into which libvirt's QEMU may put its sockets, and nobody else. Throws MigrateError and as node:fs does. */
+  async #makeFolder(): Promise<string> {
+    const uid = await this.#config.host.qemuUser();
+    mkdirSync(runFolder, { recursive: true, mode: 0o711 });
+    const stat = lstatSync(runFolder);
+    if (!stat.isDirectory() || stat.uid !== 0 || (stat.mode & 0o022) !== 0) {
+      throw new MigrateError("home-unusable", `${runFolder} is not root's own folder`, {
+        side: "destination",
+      });
+    }
+    const folder = join(runFolder, this.#options.offered.session.slice(0, 16));
+    rmSync(folder, { recursive: true, force: true });
+    mkdirSync(folder, { mode: 0o711 });
+    mkdirSync(join(folder, "qemu"), { mode: 0o711 });
+    lchownSync(join(folder, "qemu"), uid, 0);
+    this.#folder = folder;
+    return folder;
+  }
+
+  async seal({ streams: sent = [] }: Pick<MessageBody<"seal">, "streams">): Promise<void> {
+    const { domain, staging } = this.#options;
+    const streams = this.#streams;
+    if (streams === undefined)
+      throw new MigrateError("in-doubt", "libvirt was not told of the VM here", { side: "destination" });
+    const expected = [domainStreams.ram, ...domain.live!.disks.map((_, n) => domainStreams.disk(n))];
+    await streams.allEnded(expected, finishMs);
+    const got = new Map(streams.results().map((result) => [result.stream, result]));
+    const said = new Map(sent.map((result) => [result.stream, result]));
+    if (said.size !== expected.length || sent.length !== expected.length)
+      throw new MigrateError("protocol", "the seal names other streams than there are");
+    for (const stream of expected) {
+      const [ours, theirs] = [got.get(stream), said.get(stream)];
+      if (ours !== undefined && ours.bytes === theirs?.bytes && ours.digest === theirs.digest) continue;
+      throw new MigrateError(
+        "integrity",
+        "a stream of the running VM differs between source and destination",
+        {
+          side: "destination",
+        },
+      );
+    }
+    await Promise.race([
+      this.#finished.promise,
+      Bun.sleep(finishMs).then(() => {
+        throw gone();
+      }),
+    ]);
+    await this.#requirePaused();
+    for (const { name } of domain.live!.disks) {
+      const file = await open(join(staging.folder, name), "r+");
+      await file.sync().finally(() => file.close());
+    }
+    this.#whole = true;
+  }
+
+  async #requirePaused(): Promise<void> {
+    const { virsh } = this.#config.host;
+    const info = await findDomain(virsh, presentOf(readBoth(this.#options.domain)).uuid);
+    if (info?.state !== "paused") throw gone();
+  }
+
+  async checkReady(): Promise<void> {
+    try {
+      await this.#requirePaused();
+    } catch (cause) {
+      throw new NeverRan("the destination's libvirt does not have the VM any more", cause);
+    }
+  }
+
+  relink(folder: string): void {
+    const link = liveLink(this.#landing);
+    rmSync(link, { force: true });
+    symlinkSync(folder, link);
+  }
+
+  async resume(): Promise<void> {
+    await landRunning(this.#landing, this.#config);
+  }
+
+  leave(): void {
+    this.#over = true;
+    this.#streams?.drop();
+    this.#streams = undefined;
+    this.#relay?.close();
+    this.#aborted.abort();
+    if (this.#folder !== undefined) rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  async end(): Promise<void> {
+    this.leave();
+    this.#whole = false;
+    this.#instance = undefined;
+    await forgetDomain(this.#landing, this.#config);
+    rmSync(liveLink(this.#landing), { force: true });
+  }
+}
+
+function gone(): MigrateError {
+  return new MigrateError("libvirt-failed", "the destination's libvirt does not have the VM", {
+    side: "destination",
+  });
+}
