@@ -43,6 +43,7 @@ const rooms: Readonly<Record<string, readonly (readonly string[])[]>> = {
   vm: [["disks"], ["folder"], ["confinement"], ["qemu", "libvirt"], ["holders"]],
   "vm/qemu": [["qmp"], ["images"], ["definition", "outgoing"], ["."], ["processor"]],
   "vm/libvirt": [["xml"], ["definition", "rpc"], ["."]],
+  "vm/libvirt/definition": [["rules"], ["."]],
   migration: [["ownership"], ["journal"], ["report"], ["providers"], ["source", "destination"], ["operator"]],
   profiler: [["statistics"], ["notation"], ["engine"], ["runs"], ["figures"], ["report"]],
   "profiler/engine": [["account"], ["records"], ["."]],
@@ -59,6 +60,7 @@ const pure = (path: string) =>
 const pureImports: Readonly<Record<string, readonly string[] | "all">> = {
   valibot: "all",
   jstat: "all",
+  saxes: "all",
   "node:crypto": ["createHash", "createHmac", "createCipheriv", "hkdfSync", "timingSafeEqual"],
   "node:path": ["basename", "dirname", "extname", "join", "normalize"],
 };
