@@ -20,12 +20,15 @@ const statBytes = 4096;
 /** Flags of open(2), asm-generic/fcntl.h. */
 const O_ACCMODE = 0o3;
 const O_PATH = 0o10000000;
+const exitingFlag = 0x4;
 /** How often `waitForEnd` looks. */
 const pollMs = 10;
 
 interface Stat extends ProcessId {
   /** One letter: "R" running, "S" sleeping, "Z" a zombie, "X" dead. */
   state: string;
+  /** The kernel's own flags of it. */
+  flags: number;
   threads: number;
 }
 
@@ -48,6 +51,17 @@ export function isRunning({ pid, startTicks }: ProcessId): boolean {
   const stat = readStat(pid);
   if (stat === null || stat.startTicks !== startTicks) return false;
   return (stat.state !== "Z" && stat.state !== "X") || stat.threads > 1;
+}
+
+/**
+ * Whether that very process can do nothing any more, though it may not have given back all it has: its first thread is on
+ * its way out, or gone (proc(5), stat, field 9: PF_EXITING of the kernel's sched.h). True only for programs whose first
+ * thread takes the others along.
+ */
+export function isEnding({ pid, startTicks }: ProcessId): boolean {
+  const stat = readStat(pid);
+  if (stat === null || stat.startTicks !== startTicks) return true;
+  return stat.state === "Z" || stat.state === "X" || (stat.flags & exitingFlag) !== 0;
 }
 
 /**
@@ -137,9 +151,10 @@ function readStat(pid: number): Stat | null {
   // Field 3 is the first one here.
   const startTicks = Number(fields[22 - 3]);
   const threads = Number(fields[20 - 3]);
+  const flags = Number(fields[9 - 3]);
   return state === undefined || !Number.isSafeInteger(startTicks)
     ? null
-    : { pid, startTicks, state, threads };
+    : { pid, startTicks, state, flags, threads };
 }
 
 /** At most `limitBytes` of a file of a process; null if it is gone. Its stat(2) shows no size. */

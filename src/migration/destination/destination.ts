@@ -226,7 +226,8 @@ export class Destination {
       const error = asMigrateError(thrown);
       if (!link.closed) {
         if (error.code !== "network") {
-          this.#options.observe({ event: "warning", message: `${opened.remote}: ${error.message}` });
+          const why = error.code === "libvirt-failed" && error.hint ? `: ${error.hint}` : "";
+          this.#options.observe({ event: "warning", message: `${opened.remote}: ${error.message}${why}` });
         }
         link.fail(forSource(error));
       }

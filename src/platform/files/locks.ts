@@ -115,6 +115,19 @@ export function holdAgainstQemu(fd: number): boolean {
   return false;
 }
 
+/**
+ * As `holdAgainstQemu`, without a look at who has the file already: a QEMU that does is not disturbed, unless it opens the
+ * file anew. False, and nothing is held, if the file system has no such locks.
+ */
+export function holdAgainstLaterQemus(fd: number): boolean {
+  for (const permission of changingPermissions) {
+    if (fcntl(fd, F_OFD_SETLK, flockStructure(F_RDLCK, qemuDeniesByte + permission, 1)) >= 0) continue;
+    release(fd);
+    return false;
+  }
+  return true;
+}
+
 /** Whether the file system of a folder that can be written has these locks. Throws as node:fs does. */
 export function supportsLocks(folder: string): boolean {
   const fd = openNameless(folder);

@@ -48,7 +48,7 @@ export class Virsh {
   async find(words: readonly string[], options: VirshOptions = {}): Promise<string | null> {
     const { code, out, errors } = await this.ask(words, options);
     if (code === 0) return out;
-    if (isNoDomain(errors)) return null;
+    if (isNoDomain(errors) && !isUnreachable(errors)) return null;
     throw this.failure(words[0]!, errors);
   }
 
@@ -97,13 +97,13 @@ export class Virsh {
   /** The error for what virsh complains of, while it did `what`. */
   failure(what: string, errors: string): MigrateError {
     const said = printable(reasonOf(errors), " ").slice(0, mostShown);
-    if (isNoDomain(errors)) {
+    if (isNoDomain(errors) && !isUnreachable(errors)) {
       return new MigrateError("vm-invalid", `libvirt knows no such domain (${said})`, {
         side: this.side,
         hint: "see migrate ls, or virsh list --all",
       });
     }
-    if (/failed to connect to the hypervisor/i.test(errors)) {
+    if (isUnreachable(errors)) {
       return new MigrateError("policy", `libvirt cannot be reached at ${this.uri}: ${said}`, {
         side: this.side,
         hint: "see that libvirtd (or virtqemud) runs, and that this user may speak to it",
@@ -137,8 +137,13 @@ function reasonOf(errors: string): string {
   return lines.at(-1) ?? "it gave no reason";
 }
 
+function isUnreachable(errors: string): boolean {
+  return /failed to connect to the hypervisor|cannot recv data|end of file while reading/i.test(errors);
+}
+
 function isNoDomain(errors: string): boolean {
-  return /Domain not found|no domain with matching/i.test(errors);
+  // The second line, with the reason, is left out by some.
+  return /Domain not found|no domain with matching|failed to get domain/i.test(errors);
 }
 
 async function bounded(stream: ReadableStream<Uint8Array>): Promise<string> {

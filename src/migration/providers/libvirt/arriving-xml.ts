@@ -5,15 +5,10 @@
 import { join } from "node:path";
 import { MigrateError } from "../../../protocol/errors.ts";
 import type { Offer, OfferedDomain } from "../../../protocol/offer.ts";
-import {
-  type CardPlace,
-  cardPlaceOf,
-  type Domain,
-  landedXml,
-  type NetMap,
-  type Place,
-  readOffered,
-} from "../../../vm/libvirt/definition/domain.ts";
+import type { Domain, Place } from "../../../vm/libvirt/definition/domain.ts";
+import { type CardPlace, landedXml } from "../../../vm/libvirt/definition/landed-domain.ts";
+import { cardPlaceOf, type NetMap } from "../../../vm/libvirt/definition/net-map.ts";
+import { offeredName, readOffered } from "../../../vm/libvirt/definition/offered-domain.ts";
 import type { LandingHost } from "./landing-host.ts";
 
 /** What this destination allows domains of libvirt. */
@@ -111,17 +106,11 @@ export function cardsOf({ cards }: Domain, netMap: NetMap): CardPlace[] {
 
 /** The XML for this host's libvirt: the domain with its files in `folder`. Pure. */
 export function xmlIn(folder: string, domain: Domain, netMap: NetMap): string {
-  const names = new Map<string, string>();
-  for (const { target, path } of domain.disks) if (path !== null) names.set(`disk ${target}`, path);
-  for (const kind of ["kernel", "initrd"] as const) {
-    if (domain[kind] !== null) names.set(kind, domain[kind]);
-  }
-  if (domain.firmware.nvram !== null) names.set("nvram", domain.firmware.nvram);
   const cards = cardsOf(domain, netMap);
   return landedXml(domain, {
     path: (place: Place) => {
-      const name = names.get(place.kind === "disk" ? `disk ${place.target}` : place.kind);
-      if (name === undefined) throw new MigrateError("bug", `the domain has no file for its ${place.kind}`);
+      const name = offeredName(domain, place);
+      if (name === null) throw new MigrateError("bug", `the domain has no file for its ${place.kind}`);
       return join(folder, name);
     },
     card: (index: number) => cards[index] ?? { kind: "none" },

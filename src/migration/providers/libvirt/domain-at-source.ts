@@ -3,16 +3,16 @@
  * the release, had back as it was if it stays, and its files are retired. Every step may be done again.
  */
 import { randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, linkSync, mkdirSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { renameNoReplace } from "../../../platform/files/rename.ts";
+import { renameNoReplace, syncFolder } from "../../../platform/files/rename.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
 import { type DomainInfo, findDomain } from "../../../vm/libvirt/domains.ts";
 import { Virsh } from "../../../vm/libvirt/virsh.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
 import { type SourceLibvirtRecord, sourceLibvirtRecord } from "./libvirt-records.ts";
 
-/** The image's name while libvirt does not know the domain: it undefines none whose memory is saved. */
+/** The image's second name: libvirt undefines no domain whose memory is saved without taking the image away. */
 const asideSuffix = ".migrate";
 /** How often, and after how many milliseconds each, a save that is broken off is asked for again. */
 const mostTries = 300;
@@ -35,14 +35,31 @@ export async function withdrawDomain(record: SessionRecord, keep: (kept: object)
     });
   }
   if (info !== null) {
-    setImageAside(kept);
+    keepImage(kept);
     await undefine(virsh, kept.uuid);
   }
   keep({ ...kept, withdrawn: true });
 }
 
+/**
+ * libvirt has no definition of a domain that is elsewhere: it may have been killed before it forgot one that was moved as
+ * it ran. Idempotent. Throws MigrateError "in-doubt" if the domain runs.
+ */
+export async function forgetAtSource(kept: SourceLibvirtRecord): Promise<void> {
+  const virsh = new Virsh(kept.uri, "source");
+  const info = await findDomain(virsh, kept.uuid);
+  if (info === null) return;
+  if (info.state !== "off") {
+    throw new MigrateError("in-doubt", `${kept.domain} is the destination's, and runs here`, {
+      side: "source",
+      hint: "End it here: virsh destroy. It was started after it had been moved.",
+    });
+  }
+  await undefine(virsh, kept.uuid);
+}
+
 async function undefine(virsh: Virsh, uuid: string): Promise<void> {
-  const words = ["undefine", "--domain", uuid];
+  const words = ["undefine", "--domain", uuid, "--managed-save"];
   const { code, errors } = await virsh.ask([...words, "--keep-nvram", "--keep-tpm"]);
   if (code === 0) return;
   // libvirt before 8.9 has no --keep-tpm, and keeps it.
@@ -51,8 +68,10 @@ async function undefine(virsh: Virsh, uuid: string): Promise<void> {
   await virsh.run([...words, "--keep-nvram"]);
 }
 
-function setImageAside({ image }: SourceLibvirtRecord): void {
-  if (image !== null && existsSync(image.path)) renameNoReplace(image.path, image.path + asideSuffix);
+function keepImage({ image }: SourceLibvirtRecord): void {
+  if (image === null || !existsSync(image.path) || existsSync(image.path + asideSuffix)) return;
+  linkSync(image.path, image.path + asideSuffix);
+  syncFolder(dirname(image.path));
 }
 
 /**

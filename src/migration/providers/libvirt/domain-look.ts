@@ -2,13 +2,15 @@
  * A libvirt domain as `explain` and `send` find it: its definitions, its files, and everything that keeps it from being
  * moved. Changes nothing.
  */
-import { existsSync, statSync } from "node:fs";
+import { existsSync, realpathSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import { MigrateError } from "../../../protocol/errors.ts";
 import { limits } from "../../../protocol/limits.ts";
 import type { OfferedDomain } from "../../../protocol/offer.ts";
 import type { ToldFile } from "../../../vm/folder/vm-folder.ts";
-import { type Domain, offeredXml, type Place, readDomain } from "../../../vm/libvirt/definition/domain.ts";
+import type { Domain, Place } from "../../../vm/libvirt/definition/domain.ts";
+import { offeredXml } from "../../../vm/libvirt/definition/offered-domain.ts";
+import { readDomain } from "../../../vm/libvirt/definition/read-domain.ts";
 import { type DomainInfo, domainXml, keptStates, requireDomain } from "../../../vm/libvirt/domains.ts";
 import type { Virsh } from "../../../vm/libvirt/virsh.ts";
 import { invalid, Refusals } from "../../../vm/qemu/refusals.ts";
@@ -120,6 +122,15 @@ interface PlacedFile {
   file: ToldFile;
 }
 
+function realOf(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    // Whoever opens it says that it is gone.
+    return path;
+  }
+}
+
 function keyOf(place: Place): string {
   return place.kind === "disk" ? `disk ${place.target}` : place.kind;
 }
@@ -143,8 +154,10 @@ function filesOf({ disks, firmware, kernel, initrd }: Domain): PlacedFile[] {
  * Throws MigrateError "vm-invalid" that names one.
  */
 function requireSameDisks(active: Domain, defined: Domain | null): void {
-  const known = new Set(filesOf(active).map(({ place, path }) => `${keyOf(place)} ${path}`));
-  const other = defined && filesOf(defined).find(({ place, path }) => !known.has(`${keyOf(place)} ${path}`));
+  // What arrived while it ran is known by another path to what runs of it, until it is started anew.
+  const idOf = ({ place, path }: PlacedFile) => `${keyOf(place)} ${realOf(path)}`;
+  const known = new Set(filesOf(active).map(idOf));
+  const other = defined && filesOf(defined).find((file) => !known.has(idOf(file)));
   if (!other) return;
   throw invalid(
     `The domain's definition has ${other.path} (${keyOf(other.place)}), and what runs of it has not`,

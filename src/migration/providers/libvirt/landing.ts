@@ -10,7 +10,7 @@ import type { Domain } from "../../../vm/libvirt/definition/domain.ts";
 import { type DomainInfo, domainXml, findDomain } from "../../../vm/libvirt/domains.ts";
 import { readSaveImage, replaceXml } from "../../../vm/libvirt/save-image.ts";
 import { NeverRan } from "../never-ran.ts";
-import { presentOf, readBoth, xmlIn } from "./arriving-xml.ts";
+import { presentOf, type ReadDomain, readBoth, xmlIn } from "./arriving-xml.ts";
 import { withXml } from "./domain-at-source.ts";
 import { libvirtFolders, memoryName, tpmFolderOf } from "./domain-look.ts";
 import { forPeer, type LibvirtConfig } from "./landing-host.ts";
@@ -32,13 +32,21 @@ export function liveLink({ store, session }: Pick<Landing, "store" | "session">)
 
 /**
  * A domain that waits here, paused, with all of it: it goes on, if it is to, and is defined. Throws NeverRan if it is
- * not there and certainly never ran, and MigrateError "in-doubt" if that cannot be said.
+ * not there and certainly never ran, and MigrateError "in-doubt" if that cannot be said. `sure` is true for who saw it arrive.
  */
-export async function landRunning(landing: Landing, config: LibvirtConfig): Promise<void> {
+export async function landRunning(landing: Landing, config: LibvirtConfig, sure = false): Promise<void> {
   const { domain, name } = landing;
   const { virsh } = config.host;
   const read = readBoth(domain);
   const { uuid } = presentOf(read);
+  // Who saw it arrive, paused, asks no more: the VM stands still meanwhile.
+  if (sure && domain.state === "running") {
+    const { code } = await virsh.ask(["resume", "--domain", uuid]);
+    if (code === 0) {
+      await defineLater(landing, config, read);
+      return;
+    }
+  }
   const found = await findDomain(virsh, uuid);
   if (found?.state === "paused" && domain.state === "running") {
     const { code, errors } = await virsh.ask(["resume", "--domain", uuid]);
@@ -53,9 +61,14 @@ export async function landRunning(landing: Landing, config: LibvirtConfig): Prom
       },
     );
   }
-  if (read.defined === null || found?.isPersistent === true) return;
-  await define(landing, config, read.defined);
-  if (domain.autostart) await virsh.run(["autostart", "--domain", uuid]);
+  if (found?.isPersistent !== true) await defineLater(landing, config, read);
+}
+
+/** A domain that runs gets its definition. */
+async function defineLater(landing: Landing, config: LibvirtConfig, { defined }: ReadDomain): Promise<void> {
+  if (defined === null) return;
+  await define(landing, config, defined);
+  if (landing.domain.autostart) await config.host.virsh.run(["autostart", "--domain", defined.uuid]);
 }
 
 /** The image while libvirt reads it: whoever finds it so does not know whether the domain ran. */

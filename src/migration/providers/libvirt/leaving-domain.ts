@@ -4,6 +4,7 @@ import { MigrateError } from "../../../protocol/errors.ts";
 import type { OfferedDomain } from "../../../protocol/offer.ts";
 import { fileIdentity, isSameFile } from "../../../vm/folder/file-identity.ts";
 import { toldVm, type Vm } from "../../../vm/folder/vm-folder.ts";
+import { findDomain } from "../../../vm/libvirt/domains.ts";
 import { Virsh } from "../../../vm/libvirt/virsh.ts";
 import { HeldFiles } from "../../../vm/qemu/held-files.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
@@ -43,6 +44,7 @@ export interface LibvirtSending {
 export function libvirtCandidate(spec: LibvirtSpec, sending: LibvirtSending): Candidate {
   const virsh = new Virsh(spec.connect, "source");
   let uuid: string | undefined;
+  let isGone = false;
   const isIt = (record: SessionRecord) => {
     const kept = sourceLibvirtRecord(record);
     return (
@@ -52,8 +54,9 @@ export function libvirtCandidate(spec: LibvirtSpec, sending: LibvirtSending): Ca
   return {
     provider: "libvirt",
     isIt,
-    wasMovedBy: isIt,
+    wasMovedBy: (record) => isGone && isIt(record),
     async open() {
+      isGone = (await findDomain(virsh, spec.libvirt)) === null;
       const patienceMs = sending.retryForMs + patienceMarginMs;
       const look = await lookAtDomain(virsh, spec.libvirt, { ...spec, patienceMs });
       ({ uuid } = look.info);
@@ -159,6 +162,9 @@ async function openedDomain(
         ...{ downtimeLimitMs: spec.downtimeLimitMs, autoConverge: spec.autoConverge, workers: spec.workers },
         bandwidthBytesPerSec: sending.bandwidthBytesPerSec,
         targets: offered.live.disks.map(({ target }) => target),
+        paths: offered.live.disks.map(
+          ({ target }) => domain!.disks.find((disk) => disk.target === target)!.path!,
+        ),
         ramBytes: domain!.memoryBytes,
         files: HeldFiles.open(vm.files),
         fileCount: vm.files.length,

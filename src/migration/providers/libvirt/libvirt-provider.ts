@@ -6,7 +6,13 @@ import { ownFilesOf, retireFiles } from "../files/retire.ts";
 import type { Provider } from "../provider.ts";
 import { ArrivingDomain } from "./arriving-domain.ts";
 import { checkDomain, presentOf } from "./arriving-xml.ts";
-import { domainStaysHere, removeEmptyTpmFolders, removeImage, withdrawDomain } from "./domain-at-source.ts";
+import {
+  domainStaysHere,
+  forgetAtSource,
+  removeEmptyTpmFolders,
+  removeImage,
+  withdrawDomain,
+} from "./domain-at-source.ts";
 import { arrivingLibvirtRecord, sourceLibvirtRecord } from "./libvirt-records.ts";
 import { LiveArrival } from "./live-arrival.ts";
 import { LiveDeparture } from "./live-departure.ts";
@@ -26,12 +32,16 @@ export const libvirtProvider: Provider = {
 
   resumeHere: domainStaysHere,
   async withdraw(record, { departure, keep }) {
-    if (departure instanceof LiveDeparture) await departure.letGo();
-    await withdrawDomain(record, keep);
+    if (departure instanceof LiveDeparture) {
+      await departure.letGo();
+      keep({ ...sourceLibvirtRecord(record)!, withdrawn: true });
+    } else await withdrawDomain(record, keep);
   },
 
-  async retire(record) {
+  async retire(record, _home, departure) {
     const kept = sourceLibvirtRecord(record);
+    if (departure instanceof LiveDeparture) await departure.gone();
+    if (kept !== null) await forgetAtSource(kept);
     retireFiles(record, libvirtProvider.ownFiles(record));
     if (kept !== null) removeImage(kept);
     if (record.after === "delete") removeEmptyTpmFolders(record);

@@ -6,13 +6,14 @@ import { randomBytes } from "node:crypto";
 import { lchownSync, lstatSync, mkdirSync, rmSync, symlinkSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
+import { isEnding } from "../../../platform/process-id.ts";
 import { UnixListener } from "../../../platform/unix-listener.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
 import { limits } from "../../../protocol/limits.ts";
 import type { MessageBody } from "../../../protocol/messages.ts";
 import { ArrivingStreams } from "../../../transfer/doors/arriving-streams.ts";
 import { storeFailure } from "../../../transfer/landing/store-failure.ts";
-import { findDomain } from "../../../vm/libvirt/domains.ts";
+import { domainProcess } from "../../../vm/libvirt/domain-process.ts";
 import { type DestinationEvent, DestinationGate } from "../../../vm/libvirt/rpc/destination-gate.ts";
 import { GateRelay } from "../../../vm/libvirt/rpc/gate-relay.ts";
 import { makeBlankImage } from "../../../vm/qemu/images/blank-image.ts";
@@ -241,7 +242,6 @@ export class LiveArrival implements Arrival {
         throw gone();
       }),
     ]);
-    await this.#requirePaused();
     for (const { name } of domain.live!.disks) {
       const file = await open(join(staging.folder, name), "r+");
       await file.sync().finally(() => file.close());
@@ -249,18 +249,11 @@ export class LiveArrival implements Arrival {
     this.#whole = true;
   }
 
-  async #requirePaused(): Promise<void> {
-    const { virsh } = this.#config.host;
-    const info = await findDomain(virsh, presentOf(readBoth(this.#options.domain)).uuid);
-    if (info?.state !== "paused") throw gone();
-  }
-
+  /** Throws NeverRan if its QEMU is gone. */
   async checkReady(): Promise<void> {
-    try {
-      await this.#requirePaused();
-    } catch (cause) {
-      throw new NeverRan("the destination's libvirt does not have the VM any more", cause);
-    }
+    const qemu = domainProcess(this.#options.offered.name);
+    if (qemu !== null && !isEnding(qemu)) return;
+    throw new NeverRan("the destination's libvirt does not have the VM any more");
   }
 
   relink(folder: string): void {
@@ -269,8 +262,8 @@ export class LiveArrival implements Arrival {
     symlinkSync(folder, link);
   }
 
-  async resume(): Promise<void> {
-    await landRunning(this.#landing, this.#config);
+  async resume(sure: boolean): Promise<void> {
+    await landRunning(this.#landing, this.#config, sure && this.#whole);
   }
 
   leave(): void {

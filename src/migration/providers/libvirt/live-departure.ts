@@ -3,14 +3,18 @@
  * carries, and is given the answer to its last call (FINISH) only once it is decided whose the domain is. Until then the
  * domain stands here, paused, with all it has, and libvirtd lets it go on as soon as that call fails.
  */
+import { closeSync, openSync } from "node:fs";
 import { join } from "node:path";
 import type { ControlLink } from "../../../channel/control-link.ts";
+import { holdAgainstLaterQemus } from "../../../platform/files/locks.ts";
+import type { ProcessId } from "../../../platform/process-id.ts";
 import { UnixListener } from "../../../platform/unix-listener.ts";
 import { asMigrateError, MigrateError } from "../../../protocol/errors.ts";
 import { limits } from "../../../protocol/limits.ts";
 import type { OfferedDomain } from "../../../protocol/offer.ts";
 import { StreamPool, type StreamResult, type StreamRoute } from "../../../transfer/streams/stream-pool.ts";
 import type { OpenFiles } from "../../../vm/folder/open-files.ts";
+import { domainProcess, ending } from "../../../vm/libvirt/domain-process.ts";
 import { MigrateCommand } from "../../../vm/libvirt/migrate-command.ts";
 import { GateRelay } from "../../../vm/libvirt/rpc/gate-relay.ts";
 import { type SourceEvent, SourceGate } from "../../../vm/libvirt/rpc/source-gate.ts";
@@ -31,6 +35,8 @@ export interface LiveDepartureOptions {
   domain: OfferedDomain;
   /** Targets of the disks that are mirrored, in the order of the offer. */
   targets: readonly string[];
+  /** Where they lie here. */
+  paths: readonly string[];
   ramBytes: number;
   /** What goes as chunks: what the domain was started from and never writes. */
   files: OpenFiles;
@@ -74,6 +80,8 @@ export class LiveDeparture implements Departure {
   #sending: Promise<StreamResult[]> | undefined;
   #results: StreamResult[] = [];
   #phase: Phase | undefined;
+  #qemu: ProcessId | null = null;
+  #held: number[] = [];
   #ticker: Timer | undefined;
   failure: MigrateError | undefined;
 
@@ -219,6 +227,7 @@ export class LiveDeparture implements Departure {
     ).then((relay) => {
       this.#relay = relay;
     });
+    this.#qemu = domainProcess(this.#options.name);
     this.#enter("pre-copy", meter);
     const migrated = this.#command.start({
       ...this.#options,
@@ -274,11 +283,32 @@ export class LiveDeparture implements Departure {
   }
 
   /**
-   * Lets libvirtd have the answer: it ends the domain here, and forgets it. Resolves once it has. Throws MigrateError
-   * "in-doubt" if it has not.
+   * Lets libvirtd have the answer: it ends the domain here, and forgets it. Resolves once the domain's QEMU runs nothing
+   * any more, and no other can be started from its disks, which may be before libvirtd is done (`gone`). Throws
+   * MigrateError "in-doubt" if it did not end it.
    */
   async letGo(): Promise<void> {
+    const { autostart } = this.#options.domain;
+    // What is started by itself, should libvirtd die just now, is waited for.
+    const isHeld = !autostart && this.#holdDisks();
     if (this.#gate.holding) this.#relay!.perform(this.#gate.release());
+    const { signal } = this.#aborted;
+    if (isHeld && this.#qemu !== null) await Promise.race([ending(this.#qemu, signal), this.gone()]);
+    else await this.gone();
+  }
+
+  /** Keeps whoever may come from the disks, until this process is done. False if that cannot be had. */
+  #holdDisks(): boolean {
+    try {
+      this.#held = this.#options.paths.map((path) => openSync(path, "r"));
+      return this.#held.every((fd) => holdAgainstLaterQemus(fd));
+    } catch {
+      return false;
+    }
+  }
+
+  /** Resolves once libvirtd has forgotten the domain. Throws MigrateError "in-doubt" if it has not. */
+  async gone(): Promise<void> {
     try {
       await this.#command.ended;
     } catch (cause) {
@@ -305,6 +335,7 @@ export class LiveDeparture implements Departure {
 
   close(): void {
     this.files.close();
+    for (const fd of this.#held.splice(0)) closeSync(fd);
   }
 
   #streamed(): number[] {

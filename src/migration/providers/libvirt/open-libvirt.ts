@@ -1,6 +1,6 @@
 /** Opens this host's libvirt for a destination that takes in its domains. */
 import { chmodSync, statSync } from "node:fs";
-import { readNetMap } from "../../../vm/libvirt/definition/domain.ts";
+import { readNetMap } from "../../../vm/libvirt/definition/net-map.ts";
 import type { Observer } from "../../report/events.ts";
 import type { LibvirtPolicy } from "./arriving-xml.ts";
 import { keepConfig, LandingHost } from "./landing-host.ts";

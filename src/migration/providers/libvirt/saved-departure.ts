@@ -99,8 +99,10 @@ export class SavedDeparture implements Departure {
 
   async carry(): Promise<void> {}
 
+  /** The files are let go as well: the domain is to have them back. */
   async halt(): Promise<void> {
     this.#aborted.abort();
+    this.close();
   }
 
   close(): void {

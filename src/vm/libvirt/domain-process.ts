@@ -1,0 +1,27 @@
+/** The QEMU of a domain, as libvirt notes it (src/qemu/qemu_process.c, pidfile). */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { isEnding, type ProcessId, processId } from "../../platform/process-id.ts";
+
+const stateFolder = "/run/libvirt/qemu";
+const lookEveryMs = 5;
+
+/** Returns the process of the domain of that name; null if libvirt notes none, or it is gone. */
+export function domainProcess(name: string): ProcessId | null {
+  try {
+    return processId(Number(readFileSync(join(stateFolder, `${name}.pid`), "utf8").trim()));
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * Resolves once the QEMU runs nothing any more, whether or not it has given back its memory: that takes a large one
+ * seconds. Rejects with the signal's reason.
+ */
+export async function ending(qemu: ProcessId, signal: AbortSignal): Promise<void> {
+  while (!isEnding(qemu)) {
+    signal.throwIfAborted();
+    await Bun.sleep(lookEveryMs);
+  }
+}
