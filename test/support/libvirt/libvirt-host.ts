@@ -146,6 +146,7 @@ export class LibvirtHost {
       "--target",
       String(this.pid),
       "--mount",
+      "--root",
       "--uts",
       ...net,
       `--wd=${cwd}`,
