@@ -37,7 +37,7 @@ const startMs = 60_000;
 const stopMs = 30_000;
 const emulator = "qemu-system-x86_64";
 
-/** A process in which a command of virsh ended badly. */
+/** What a command of virsh came to. */
 export interface VirshResult {
   /** The exit code; null where a signal ended it. */
   code: number | null;
@@ -46,6 +46,9 @@ export interface VirshResult {
 }
 
 export class LibvirtHost {
+  /** Its mount namespace, by which its processes are known. */
+  #mounts: string | undefined;
+
   private constructor(
     /** All that this host has lies below it. */
     readonly folder: string,
@@ -56,7 +59,7 @@ export class LibvirtHost {
 
   /**
    * Starts a host in `<folder>/<name>`, a folder that is made. It is ready once this settles. Its name is its hostname.
-   * It ends with the test process, also if that is killed; \`stop\` it in afterEach. Throws what a program said that
+   * It ends with the test process, also if that is killed; `stop` it in afterEach. Throws what a program said that
    * did not start, with nothing left behind.
    */
   static async start(folder: string, name: string, options: LibvirtHostOptions = {}): Promise<LibvirtHost> {
@@ -195,7 +198,7 @@ export class LibvirtHost {
 
   /** The processes on this host, the one aside that holds it. */
   processes(): number[] {
-    const own = namespaceOf(this.pid);
+    const own = this.#mounts;
     if (own === undefined) return [];
     const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
     return pids.map(Number).filter((pid) => pid !== this.pid && namespaceOf(pid) === own);
@@ -230,17 +233,13 @@ export class LibvirtHost {
     return existsSync(path) ? readFileSync(path, "utf8") : "";
   }
 
-  /**
-   * Kills every process on the host, guests first of all, as a power cut would, and removes its folder. Harmless when
-   * that is done.
-   */
+  /** Kills every process on the host, as a power cut would, and removes its folder. Harmless when that is done. */
   async stop(): Promise<void> {
     this.holder.stdin.end();
-    await withDeadline(
-      this.holder.exited,
-      stopMs,
-      () => `the end of ${this.name}: ${this.processes()} are left`,
-    );
+    const told = () => `the end of ${this.name}: ${this.processes()} are left`;
+    await withDeadline(this.holder.exited, stopMs, told);
+    // The holder has done this, unless it was killed itself.
+    await until(() => killAll(this.processes()), `the end of all processes of ${this.name}`, stopMs);
     rmSync(this.folder, { recursive: true, force: true });
   }
 
@@ -250,7 +249,10 @@ export class LibvirtHost {
       let text = "";
       for await (const bytes of this.holder.stdout) {
         text += new TextDecoder().decode(bytes);
-        if (text.includes(mountsReadyLine)) return;
+        if (text.includes(mountsReadyLine)) {
+          this.#mounts = namespaceOf(this.pid);
+          return;
+        }
       }
       throw new Error(`no host ${this.name}: ${(await said).trim()}`);
     };
@@ -287,6 +289,18 @@ function program(name: string): string {
   return findProgram(name) ?? name;
 }
 
+/** Whether there was nobody to kill. */
+function killAll(pids: readonly number[]): boolean {
+  for (const pid of pids) {
+    try {
+      process.kill(pid, "SIGKILL");
+    } catch {
+      // It has ended.
+    }
+  }
+  return pids.length === 0;
+}
+
 function namespaceOf(pid: number): string | undefined {
   try {
     return readlinkSync(`/proc/${pid}/ns/mnt`);
@@ -297,7 +311,7 @@ function namespaceOf(pid: number): string | undefined {
 }
 
 function writeFolders(base: string, options: LibvirtHostOptions): void {
-  for (const folder of [...Object.keys(hostMounts), "etc/qemu/networks"])
+  for (const folder of [...Object.keys(hostMounts), "etc/qemu/networks", "lib/images"])
     mkdirSync(join(base, folder), { recursive: true });
   writeFileSync(
     join(base, "etc", "libvirtd.conf"),

@@ -66,6 +66,7 @@ export function tickDomain(options: TickDomainOptions, image: GuestImage): strin
   <on_reboot>destroy</on_reboot>
   <on_crash>destroy</on_crash>
   <devices>
+    ${isUefi ? rootPorts : ""}
     ${disks.map((disk, n) => diskXml({ target: `vd${"abcdefgh"[n]}`, ...disk })).join("\n    ")}
     ${nics.map(nicXml).join("\n    ")}
     <serial type="pty"/>
@@ -79,6 +80,9 @@ export function tickDomain(options: TickDomainOptions, image: GuestImage): strin
 `;
 }
 
+/** On q35 a device can be plugged in later where a root port is free (libvirt, pci-hotplug). */
+const rootPorts = `<controller type="pci" index="0" model="pcie-root"/>${'<controller type="pci" model="pcie-root-port"/>'.repeat(10)}`;
+
 const agentChannel = '<channel type="unix"><target type="virtio" name="org.qemu.guest_agent.0"/></channel>';
 
 function memoryOf({ memory }: TickDomainOptions): string {
@@ -88,12 +92,12 @@ function memoryOf({ memory }: TickDomainOptions): string {
   return "";
 }
 
-/** As \`virsh attach-device\` takes it, too. */
+/** As `virsh attach-device` takes it, too. */
 export function diskXml({ path, format, readOnly, target }: DomainDisk & { target: string }): string {
   return `<disk type="file" device="disk"><driver name="qemu" type="${format}"/><source file="${path}"/><target dev="${target}" bus="virtio"/>${readOnly ? "<readonly/>" : ""}</disk>`;
 }
 
-/** As \`virsh attach-device\` takes it, too. */
+/** As `virsh attach-device` takes it, too. */
 export function nicXml({ network, bridge, mac }: DomainNic): string {
   const kind = network !== undefined ? "network" : bridge !== undefined ? "bridge" : "user";
   const source = kind === "user" ? "" : `<source ${kind}="${network ?? bridge}"/>`;
