@@ -12,7 +12,7 @@ import { definedDomain, imagesFolder, makeDisk } from "../../support/libvirt/def
 import type { LibvirtHost } from "../../support/libvirt/libvirt-host.ts";
 import { libvirtHostsOfTests } from "../../support/libvirt/libvirt-hosts-of-tests.ts";
 import { printedOn, type TickDomain } from "../../support/libvirt/tick-domain.ts";
-import { diskXml, networkXml, nicXml } from "../../support/libvirt/tick-xml.ts";
+import { diskXml, nicXml } from "../../support/libvirt/tick-xml.ts";
 import { UnixRelay } from "../../support/libvirt/unix-relay.ts";
 import { NetworkHosts } from "../../support/moves/links/network-hosts.ts";
 import { runChild, startChild } from "../../support/system/child.ts";
@@ -151,16 +151,8 @@ test(
   async () => {
     const [a, b] = await Promise.all([hosts.host("hosta"), hosts.host("hostb")]);
     const folder = hosts.folder();
-    // Bridges are the machine's: each host has its own, and no other test's.
-    const prefix = `lv${process.pid.toString(36)}`;
-    for (const [n, host] of [a, b].entries()) {
-      for (const network of ["red", "blue"]) {
-        const path = join(folder, "network.xml");
-        await Bun.write(path, networkXml(network, `${prefix}${n}${network[0]}`));
-        await host.virsh("net-define", path);
-        await host.virsh("net-start", network);
-      }
-    }
+    const bridges: string[][] = [];
+    for (const host of [a, b]) bridges.push([await host.addNetwork("red"), await host.addNetwork("blue")]);
     const here = await definedDomain(a, {
       firmware: "uefi",
       tpm: true,
@@ -185,14 +177,16 @@ test(
     expect(there.text()).toContain(`pcr16 ${pcr16AfterExtend}`);
     expect(there.text()).toContain(`unsealed ${tpmSecret}`);
     const xml = await there.xml();
-    for (const part of ["extra.raw", "tpm-tis", "memfd", `${prefix}1r`, `${prefix}1b`, "web1_VARS.fd"])
+    for (const part of ["extra.raw", "tpm-tis", "memfd", "web1_VARS.fd", ...bridges[1]!])
       expect(xml).toContain(part);
     expect(xml.match(/<interface /g)?.length).toBe(3);
-    expect(xml).not.toContain(`${prefix}0`);
+    for (const bridge of bridges[0]!) expect(xml).not.toContain(bridge);
     expectWholeTicks([a, b]);
-    for (const host of [a, b]) {
-      for (const network of ["red", "blue"]) await host.virsh("net-destroy", network);
-    }
+    const links = async () => await runChild(["ip", "-o", "link"]);
+    expect((await links()).match(new RegExp(` master (${bridges[1]!.join("|")}) `, "g"))?.length).toBe(3);
+    await Promise.all([a.stop(), b.stop()]);
+    const after = await links();
+    expect(bridges.flat().filter((bridge) => after.includes(bridge))).toEqual([]);
   },
   limitMs,
 );

@@ -6,9 +6,9 @@
  * bridges and tap devices are everybody's. Processes are everybody's too; a host's are those that see its mounts.
  */
 import {
+  appendFileSync,
   cpSync,
   existsSync,
-  mkdirSync,
   readdirSync,
   readFileSync,
   readlinkSync,
@@ -22,20 +22,21 @@ import { type ChildOptions, runChild, startChild } from "../system/child.ts";
 import { withDeadline } from "../system/deadline.ts";
 import { until } from "../system/until.ts";
 import { copyLibvirtCache, type EmulatorCache, emulatorCache, serialFolder } from "./emulator-cache.ts";
+import { type HostConfiguration, makeHostFolders } from "./host-folders.ts";
 import { hostMounts, hostScript, mountsReadyLine } from "./host-script.ts";
+import { networkXml } from "./tick-xml.ts";
 
-export interface LibvirtHostOptions {
+export interface LibvirtHostOptions extends HostConfiguration {
   /** A network namespace that is there (ip-netns(8)), as NetworkHosts makes them; absent for the machine's own. */
   network?: string;
-  /** More lines for qemu.conf; one that is there already is replaced by a later one of its name. */
-  qemuConf?: readonly string[];
-  /** More lines for libvirtd.conf. */
-  libvirtdConf?: readonly string[];
 }
 
 const startMs = 60_000;
 const stopMs = 30_000;
 const emulator = "qemu-system-x86_64";
+
+/** Made by this process so far. */
+let bridges = 0;
 
 /** What a command of virsh came to. */
 export interface VirshResult {
@@ -81,7 +82,7 @@ export class LibvirtHost {
     cache: EmulatorCache,
   ): Promise<LibvirtHost> {
     const base = join(folder, name);
-    writeFolders(base, options);
+    makeHostFolders(base, options);
     copyLibvirtCache(cache, join(base, "cache"));
     const enter =
       options.network === undefined ? [] : [program("nsenter"), `--net=/run/netns/${options.network}`];
@@ -221,6 +222,23 @@ export class LibvirtHost {
       .sort((a, b) => (a.begunNs < b.begunNs ? -1 : 1));
   }
 
+  /**
+   * Makes a bridge, on the machine or in the host's own network namespace, and a network of libvirt's on it, which is
+   * started. Gives the bridge's name, which no other test has. It is removed with the host.
+   */
+  async addNetwork(name: string): Promise<string> {
+    bridges += 1;
+    const bridge = `lv${process.pid.toString(36)}n${bridges}`;
+    appendFileSync(join(this.folder, "bridges"), `${bridge}\n`);
+    await this.#run("ip", "link", "add", bridge, "type", "bridge");
+    await this.#run("ip", "link", "set", bridge, "up");
+    const path = join(this.folder, "network.xml");
+    writeFileSync(path, networkXml(name, bridge));
+    await this.virsh("net-define", path);
+    await this.virsh("net-start", name);
+    return bridge;
+  }
+
   /** What libvirtd logged: warnings and errors. */
   libvirtdLog(): string {
     const path = join(this.folder, "log", "libvirtd.log");
@@ -308,42 +326,4 @@ function namespaceOf(pid: number): string | undefined {
     // It has ended.
     return undefined;
   }
-}
-
-function writeFolders(base: string, options: LibvirtHostOptions): void {
-  for (const folder of [...Object.keys(hostMounts), "etc/qemu/networks", "lib/images"])
-    mkdirSync(join(base, folder), { recursive: true });
-  writeFileSync(
-    join(base, "etc", "libvirtd.conf"),
-    conf([
-      `host_uuid = "${crypto.randomUUID()}"`,
-      'auth_unix_rw = "none"',
-      'auth_unix_ro = "none"',
-      'unix_sock_group = "root"',
-      'log_outputs = "3:file:/var/log/libvirt/libvirtd.log"',
-      ...(options.libvirtdConf ?? []),
-    ]),
-  );
-  writeFileSync(
-    join(base, "etc", "qemu.conf"),
-    conf([
-      'user = "root"',
-      'group = "root"',
-      'swtpm_user = "root"',
-      'swtpm_group = "root"',
-      'security_driver = "none"',
-      "remember_owner = 0",
-      // A guest's QEMU sees its host's mounts, which is how it is known as one of this host.
-      "namespaces = []",
-      // Two hosts would share the groups of a domain that both have, and a container may not make any.
-      "cgroup_controllers = []",
-      ...(options.qemuConf ?? []),
-    ]),
-  );
-}
-
-/** Lines `name = value`, of which the last one of a name stands. */
-function conf(lines: readonly string[]): string {
-  const byName = new Map(lines.map((line) => [line.split("=")[0]!.trim(), line]));
-  return `${[...byName.values()].join("\n")}\n`;
 }

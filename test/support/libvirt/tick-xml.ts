@@ -105,7 +105,7 @@ export function nicXml({ network, bridge, mac }: DomainNic): string {
   return `<interface type="${kind}">${address}${source}<model type="virtio"/></interface>`;
 }
 
-/** A network without addresses, for which libvirt makes a bridge of that name, which has at most 15 bytes. */
+/** A network that is a bridge of the host's. Libvirt makes nothing for it: no addresses, no rules of a firewall. */
 export function networkXml(name: string, bridge: string): string {
-  return `<network><name>${name}</name><bridge name="${bridge}" stp="off" delay="0"/></network>`;
+  return `<network><name>${name}</name><forward mode="bridge"/><bridge name="${bridge}"/></network>`;
 }
