@@ -10,9 +10,9 @@ import { join, relative, resolve } from "node:path";
 import { guestFolder, guestFolderVariable, guestImage } from "./support/guests/guest-image.ts";
 import { parseCommandLine, type TestRequest, usage } from "./support/runner/command-line.ts";
 import { countFileVariable, guestCount, mostLost, ownRate, panicRate } from "./support/runner/lost-guests.ts";
-import { ensureLiveTools } from "./support/runner/needs.ts";
+import { ensureLibvirtTools, ensureLiveTools } from "./support/runner/needs.ts";
 import { runJobs } from "./support/runner/schedule.ts";
-import { expectedSeconds, isAlone, isWaiting, setOf } from "./support/runner/sets.ts";
+import { expectedSeconds, isAlone, isWaiting, needsLibvirt, setOf } from "./support/runner/sets.ts";
 import {
   killTestProcesses,
   type TestedFile,
@@ -57,7 +57,7 @@ const checks: Check[] = [
 // The tests of the binary need one that was built from this very tree.
 await check({ title: "Build", command: [process.execPath, "scripts/build.ts"] });
 const checking = Promise.all((request.paths.length === 0 ? checks : []).map(check));
-await runTests(files, await liveEnvironment());
+await runTests(files, await possibleLiveTests());
 await checking;
 
 tellSlowest();
@@ -87,22 +87,40 @@ function chosenFiles({ quick, paths }: TestRequest): string[] {
   return chosen;
 }
 
-/** What live tests are told, having made them possible; undefined if they cannot be run, or none is to be. */
-async function liveEnvironment(): Promise<Record<string, string> | undefined> {
-  const live = files.filter((file) => setOf(file) === "live");
-  if (live.length === 0) return undefined;
-  const { available, reason } = await ensureLiveTools();
-  if (available) return { [guestFolderVariable]: guestFolder(await guestImage()) };
-  console.log(`\nLeft out: ${live.join(", ")}\nBecause: ${reason}`);
-  total.skipped += live.length;
-  if (request.requireLive) fail("the live tests were left out, and they are required here");
-  return undefined;
+/** Live tests as they can be run: all, none, or none of those with libvirt. */
+interface LiveTests {
+  /** What they are told. */
+  environment: Record<string, string>;
+  leftOut: ReadonlySet<string>;
 }
 
-/** Runs the files; the live ones only if there is something to tell them. */
-async function runTests(paths: readonly string[], live: Record<string, string> | undefined): Promise<void> {
+/** Makes live tests possible, and says of those that are not why. */
+async function possibleLiveTests(): Promise<LiveTests> {
+  const live = files.filter((file) => setOf(file) === "live");
+  if (live.length === 0) return { environment: {}, leftOut: new Set() };
+  const { available, reason } = await ensureLiveTools();
+  if (!available) return { environment: {}, leftOut: leaveOut(live, reason) };
+  const environment = { [guestFolderVariable]: guestFolder(await guestImage()) };
+  const withLibvirt = live.filter(needsLibvirt);
+  const libvirt = withLibvirt.length === 0 ? { available, reason } : await ensureLibvirtTools();
+  return {
+    environment,
+    leftOut: libvirt.available ? new Set() : leaveOut(withLibvirt, libvirt.reason),
+  };
+}
+
+/** Says that they are not run, and counts them. Gives them. */
+function leaveOut(live: readonly string[], reason: string): ReadonlySet<string> {
+  console.log(`\nLeft out: ${live.join(", ")}\nBecause: ${reason}`);
+  total.skipped += live.length;
+  if (request.requireLive) fail("live tests were left out, and they are required here");
+  return new Set(live);
+}
+
+/** Runs the files but those that are left out. */
+async function runTests(paths: readonly string[], live: LiveTests): Promise<void> {
   const jobs = paths
-    .filter((file) => live !== undefined || setOf(file) !== "live")
+    .filter((file) => !live.leftOut.has(file))
     .map((file) => ({
       file,
       seconds: expectedSeconds(file),
@@ -112,7 +130,7 @@ async function runTests(paths: readonly string[], live: Record<string, string> |
   const slots = availableParallelism();
   console.log(`\n== Tests: ${jobs.length} files, ${slots} at a time ==`);
   await runJobs(jobs, slots, async ({ file }) => {
-    const done = await withNewGuests(file, live);
+    const done = await withNewGuests(file, live.environment);
     tested.push(done);
     const { summary, seconds } = done;
     total.passed += summary.passed;
@@ -129,7 +147,7 @@ async function runTests(paths: readonly string[], live: Record<string, string> |
  * Runs one file; once more if it failed and a guest of it had panicked where it arrived, which QEMU brings about by
  * itself without KVM. What fails with whole guests is not run again.
  */
-async function withNewGuests(file: string, live: Record<string, string> | undefined): Promise<TestedFile> {
+async function withNewGuests(file: string, live: Record<string, string>): Promise<TestedFile> {
   for (let first = true; ; first = false) {
     const counted = join(scratch, `guests-${guestFiles.length}`);
     guestFiles.push(counted);

@@ -1,7 +1,8 @@
 /**
  * The script that holds one libvirt host: it makes the host's mounts in namespaces that are new already, says so, and
  * stays. Once its standard input ends, because the test lets go of it or is dead, it kills every process that sees
- * these mounts, and ends; the mounts go with the last of them (mount_namespaces(7)).
+ * these mounts, removes the bridges that are named in the host's file `bridges`, and ends; the mounts go with the last
+ * of them (mount_namespaces(7)).
  */
 import { emulatorFolder, serialFolder } from "./emulator-cache.ts";
 
@@ -66,4 +67,5 @@ while [ -n "$left" ]; do
   done
   [ -z "$left" ] || sleep 0.05
 done
+while read -r bridge; do ip link delete "$bridge"; done < "$base/bridges"
 `;

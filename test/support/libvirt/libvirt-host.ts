@@ -6,9 +6,9 @@
  * bridges and tap devices are everybody's. Processes are everybody's too; a host's are those that see its mounts.
  */
 import {
+  appendFileSync,
   cpSync,
   existsSync,
-  mkdirSync,
   readdirSync,
   readFileSync,
   readlinkSync,
@@ -22,22 +22,23 @@ import { type ChildOptions, runChild, startChild } from "../system/child.ts";
 import { withDeadline } from "../system/deadline.ts";
 import { until } from "../system/until.ts";
 import { copyLibvirtCache, type EmulatorCache, emulatorCache, serialFolder } from "./emulator-cache.ts";
+import { type HostConfiguration, makeHostFolders } from "./host-folders.ts";
 import { hostMounts, hostScript, mountsReadyLine } from "./host-script.ts";
+import { networkXml } from "./tick-xml.ts";
 
-export interface LibvirtHostOptions {
+export interface LibvirtHostOptions extends HostConfiguration {
   /** A network namespace that is there (ip-netns(8)), as NetworkHosts makes them; absent for the machine's own. */
   network?: string;
-  /** More lines for qemu.conf; one that is there already is replaced by a later one of its name. */
-  qemuConf?: readonly string[];
-  /** More lines for libvirtd.conf. */
-  libvirtdConf?: readonly string[];
 }
 
 const startMs = 60_000;
 const stopMs = 30_000;
 const emulator = "qemu-system-x86_64";
 
-/** A process in which a command of virsh ended badly. */
+/** Made by this process so far. */
+let bridges = 0;
+
+/** What a command of virsh came to. */
 export interface VirshResult {
   /** The exit code; null where a signal ended it. */
   code: number | null;
@@ -46,6 +47,9 @@ export interface VirshResult {
 }
 
 export class LibvirtHost {
+  /** Its mount namespace, by which its processes are known. */
+  #mounts: string | undefined;
+
   private constructor(
     /** All that this host has lies below it. */
     readonly folder: string,
@@ -56,7 +60,7 @@ export class LibvirtHost {
 
   /**
    * Starts a host in `<folder>/<name>`, a folder that is made. It is ready once this settles. Its name is its hostname.
-   * It ends with the test process, also if that is killed; \`stop\` it in afterEach. Throws what a program said that
+   * It ends with the test process, also if that is killed; `stop` it in afterEach. Throws what a program said that
    * did not start, with nothing left behind.
    */
   static async start(folder: string, name: string, options: LibvirtHostOptions = {}): Promise<LibvirtHost> {
@@ -78,7 +82,7 @@ export class LibvirtHost {
     cache: EmulatorCache,
   ): Promise<LibvirtHost> {
     const base = join(folder, name);
-    writeFolders(base, options);
+    makeHostFolders(base, options);
     copyLibvirtCache(cache, join(base, "cache"));
     const enter =
       options.network === undefined ? [] : [program("nsenter"), `--net=/run/netns/${options.network}`];
@@ -146,6 +150,7 @@ export class LibvirtHost {
       "--target",
       String(this.pid),
       "--mount",
+      "--root",
       "--uts",
       ...net,
       `--wd=${cwd}`,
@@ -194,7 +199,7 @@ export class LibvirtHost {
 
   /** The processes on this host, the one aside that holds it. */
   processes(): number[] {
-    const own = namespaceOf(this.pid);
+    const own = this.#mounts;
     if (own === undefined) return [];
     const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
     return pids.map(Number).filter((pid) => pid !== this.pid && namespaceOf(pid) === own);
@@ -217,6 +222,23 @@ export class LibvirtHost {
       .sort((a, b) => (a.begunNs < b.begunNs ? -1 : 1));
   }
 
+  /**
+   * Makes a bridge, on the machine or in the host's own network namespace, and a network of libvirt's on it, which is
+   * started. Gives the bridge's name, which no other test has. It is removed with the host.
+   */
+  async addNetwork(name: string): Promise<string> {
+    bridges += 1;
+    const bridge = `lv${process.pid.toString(36)}n${bridges}`;
+    appendFileSync(join(this.folder, "bridges"), `${bridge}\n`);
+    await this.#run("ip", "link", "add", bridge, "type", "bridge");
+    await this.#run("ip", "link", "set", bridge, "up");
+    const path = join(this.folder, "network.xml");
+    writeFileSync(path, networkXml(name, bridge));
+    await this.virsh("net-define", path);
+    await this.virsh("net-start", name);
+    return bridge;
+  }
+
   /** What libvirtd logged: warnings and errors. */
   libvirtdLog(): string {
     const path = join(this.folder, "log", "libvirtd.log");
@@ -229,17 +251,13 @@ export class LibvirtHost {
     return existsSync(path) ? readFileSync(path, "utf8") : "";
   }
 
-  /**
-   * Kills every process on the host, guests first of all, as a power cut would, and removes its folder. Harmless when
-   * that is done.
-   */
+  /** Kills every process on the host, as a power cut would, and removes its folder. Harmless when that is done. */
   async stop(): Promise<void> {
     this.holder.stdin.end();
-    await withDeadline(
-      this.holder.exited,
-      stopMs,
-      () => `the end of ${this.name}: ${this.processes()} are left`,
-    );
+    const told = () => `the end of ${this.name}: ${this.processes()} are left`;
+    await withDeadline(this.holder.exited, stopMs, told);
+    // The holder has done this, unless it was killed itself.
+    await until(() => killAll(this.processes()), `the end of all processes of ${this.name}`, stopMs);
     rmSync(this.folder, { recursive: true, force: true });
   }
 
@@ -249,7 +267,10 @@ export class LibvirtHost {
       let text = "";
       for await (const bytes of this.holder.stdout) {
         text += new TextDecoder().decode(bytes);
-        if (text.includes(mountsReadyLine)) return;
+        if (text.includes(mountsReadyLine)) {
+          this.#mounts = namespaceOf(this.pid);
+          return;
+        }
       }
       throw new Error(`no host ${this.name}: ${(await said).trim()}`);
     };
@@ -286,6 +307,18 @@ function program(name: string): string {
   return findProgram(name) ?? name;
 }
 
+/** Whether there was nobody to kill. */
+function killAll(pids: readonly number[]): boolean {
+  for (const pid of pids) {
+    try {
+      process.kill(pid, "SIGKILL");
+    } catch {
+      // It has ended.
+    }
+  }
+  return pids.length === 0;
+}
+
 function namespaceOf(pid: number): string | undefined {
   try {
     return readlinkSync(`/proc/${pid}/ns/mnt`);
@@ -293,42 +326,4 @@ function namespaceOf(pid: number): string | undefined {
     // It has ended.
     return undefined;
   }
-}
-
-function writeFolders(base: string, options: LibvirtHostOptions): void {
-  for (const folder of [...Object.keys(hostMounts), "etc/qemu/networks"])
-    mkdirSync(join(base, folder), { recursive: true });
-  writeFileSync(
-    join(base, "etc", "libvirtd.conf"),
-    conf([
-      `host_uuid = "${crypto.randomUUID()}"`,
-      'auth_unix_rw = "none"',
-      'auth_unix_ro = "none"',
-      'unix_sock_group = "root"',
-      'log_outputs = "3:file:/var/log/libvirt/libvirtd.log"',
-      ...(options.libvirtdConf ?? []),
-    ]),
-  );
-  writeFileSync(
-    join(base, "etc", "qemu.conf"),
-    conf([
-      'user = "root"',
-      'group = "root"',
-      'swtpm_user = "root"',
-      'swtpm_group = "root"',
-      'security_driver = "none"',
-      "remember_owner = 0",
-      // A guest's QEMU sees its host's mounts, which is how it is known as one of this host.
-      "namespaces = []",
-      // Two hosts would share the groups of a domain that both have, and a container may not make any.
-      "cgroup_controllers = []",
-      ...(options.qemuConf ?? []),
-    ]),
-  );
-}
-
-/** Lines `name = value`, of which the last one of a name stands. */
-function conf(lines: readonly string[]): string {
-  const byName = new Map(lines.map((line) => [line.split("=")[0]!.trim(), line]));
-  return `${[...byName.values()].join("\n")}\n`;
 }

@@ -66,6 +66,7 @@ export function tickDomain(options: TickDomainOptions, image: GuestImage): strin
   <on_reboot>destroy</on_reboot>
   <on_crash>destroy</on_crash>
   <devices>
+    ${isUefi ? rootPorts : ""}
     ${disks.map((disk, n) => diskXml({ target: `vd${"abcdefgh"[n]}`, ...disk })).join("\n    ")}
     ${nics.map(nicXml).join("\n    ")}
     <serial type="pty"/>
@@ -79,6 +80,9 @@ export function tickDomain(options: TickDomainOptions, image: GuestImage): strin
 `;
 }
 
+/** On q35 a device can be plugged in later where a root port is free (libvirt, pci-hotplug). */
+const rootPorts = `<controller type="pci" index="0" model="pcie-root"/>${'<controller type="pci" model="pcie-root-port"/>'.repeat(10)}`;
+
 const agentChannel = '<channel type="unix"><target type="virtio" name="org.qemu.guest_agent.0"/></channel>';
 
 function memoryOf({ memory }: TickDomainOptions): string {
@@ -88,12 +92,12 @@ function memoryOf({ memory }: TickDomainOptions): string {
   return "";
 }
 
-/** As \`virsh attach-device\` takes it, too. */
+/** As `virsh attach-device` takes it, too. */
 export function diskXml({ path, format, readOnly, target }: DomainDisk & { target: string }): string {
   return `<disk type="file" device="disk"><driver name="qemu" type="${format}"/><source file="${path}"/><target dev="${target}" bus="virtio"/>${readOnly ? "<readonly/>" : ""}</disk>`;
 }
 
-/** As \`virsh attach-device\` takes it, too. */
+/** As `virsh attach-device` takes it, too. */
 export function nicXml({ network, bridge, mac }: DomainNic): string {
   const kind = network !== undefined ? "network" : bridge !== undefined ? "bridge" : "user";
   const source = kind === "user" ? "" : `<source ${kind}="${network ?? bridge}"/>`;
@@ -101,7 +105,7 @@ export function nicXml({ network, bridge, mac }: DomainNic): string {
   return `<interface type="${kind}">${address}${source}<model type="virtio"/></interface>`;
 }
 
-/** A network without addresses, for which libvirt makes a bridge of that name, which has at most 15 bytes. */
+/** A network that is a bridge of the host's. Libvirt makes nothing for it: no addresses, no rules of a firewall. */
 export function networkXml(name: string, bridge: string): string {
-  return `<network><name>${name}</name><bridge name="${bridge}" stp="off" delay="0"/></network>`;
+  return `<network><name>${name}</name><forward mode="bridge"/><bridge name="${bridge}"/></network>`;
 }

@@ -4,6 +4,7 @@ import { guestImage } from "../guests/guest-image.ts";
 import { runChild } from "../system/child.ts";
 
 export interface Tool {
+  /** Its name, or the absolute path of a file that is no program. */
   program: string;
   /** The Debian and Ubuntu package that brings it; absent where it cannot be added to a machine. */
   package?: string;
@@ -22,6 +23,14 @@ export const liveTools: readonly Tool[] = tools(
   "apt-get dpkg qemu-system-x86_64=qemu-system-x86 qemu-img=qemu-utils swtpm=swtpm swtpm_setup=swtpm-tools cpio=cpio mkfs.xfs=xfsprogs mke2fs=e2fsprogs debugfs=e2fsprogs ip=iproute2 tc=iproute2 chromium=chromium",
 );
 
+/**
+ * For the libvirt hosts under test/live/libvirt, beside `liveTools`. Installing them starts no daemon where no systemd
+ * runs, and libvirt's default network is not used.
+ */
+export const libvirtTools: readonly Tool[] = tools(
+  "libvirtd=libvirt-daemon-system virtlogd=libvirt-daemon-system virsh=libvirt-clients unshare=util-linux nsenter=util-linux /usr/share/OVMF/OVMF_CODE_4M.fd=ovmf",
+);
+
 /** For the peers in test/bench; installing an SSH server is more than a test should do unasked. */
 export const peerTools: readonly Tool[] = tools(
   "ssh=openssh-client sshd=openssh-server rsync=rsync socat=socat openssl=openssl",
@@ -38,8 +47,9 @@ export interface Availability {
   reason: string;
 }
 
-/** Where a program is, also in the folders for administrators; null where it is not. */
+/** Where a program is, also in the folders for administrators; null where it is not. A path is what it is. */
 export function findProgram(program: string): string | null {
+  if (program.startsWith("/")) return existsSync(program) ? program : null;
   return Bun.which(program, { PATH: `${process.env.PATH ?? ""}:/usr/sbin:/sbin` });
 }
 
@@ -70,13 +80,20 @@ export async function ensureLiveTools(): Promise<Availability> {
   return { available: true, reason: "" };
 }
 
+/** The same for the libvirt hosts under test/live/libvirt, once `ensureLiveTools` has done its part. Never throws. */
+export async function ensureLibvirtTools(): Promise<Availability> {
+  if (process.getuid?.() !== 0)
+    return { available: false, reason: "they make libvirt hosts in namespaces, which takes root" };
+  return await installTools(libvirtTools);
+}
+
 /** Installs those of the tools that are missing, as root with apt. Never throws: it says why instead. */
 export async function installTools(tools: readonly Tool[]): Promise<Availability> {
   const missing = missingTools(tools);
   if (missing.length === 0) return { available: true, reason: "" };
   const programs = missing.map((tool) => tool.program).join(", ");
-  const packages = missing.flatMap((tool) => tool.package ?? []);
-  if (packages.length < missing.length) {
+  const packages = [...new Set(missing.flatMap((tool) => tool.package ?? []))];
+  if (missing.some((tool) => tool.package === undefined)) {
     return { available: false, reason: `${programs} is not here, and this machine has no apt to install it` };
   }
   const command = ["apt-get", "install", "-y", "--no-install-recommends", ...packages];

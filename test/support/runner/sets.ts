@@ -114,6 +114,7 @@ export const knownSeconds: Readonly<Record<string, number>> = {
   "test/live/hostile/hostile-handover.test.ts": 10,
   "test/live/hostile/hostile-source.test.ts": 4,
   "test/live/hostile/worst-source.test.ts": 22,
+  "test/live/libvirt/libvirt-hosts.test.ts": 75,
   "test/live/moves/confined-moves.test.ts": 32,
   "test/live/moves/confined-user.test.ts": 50,
   "test/live/moves/convergence.test.ts": 130,
@@ -159,6 +160,9 @@ export function setOf(file: string): TestSet {
   if (file.startsWith("test/live/")) return "live";
   return exhaustiveFiles.includes(file) ? "exhaustive" : "quick";
 }
+
+/** Whether it starts libvirt hosts. */
+export const needsLibvirt = (file: string): boolean => file.startsWith("test/live/libvirt/");
 
 export const isWaiting = (file: string): boolean => waitingFiles.includes(file);
 
