@@ -279,7 +279,9 @@ export default defineCommand({
         waitsForFirst: options.retryFor !== undefined,
         insecure: options.insecure,
         passphrase,
-        ...(running ? { guard: (session: string) => startGuard(world.self, home, session) } : {}),
+        ...(running || domain !== null
+          ? { guard: (session: string) => startGuard(world.self, home, session) }
+          : {}),
         signal: world.interrupts(reporter),
       },
       reporter.observer,

@@ -11,20 +11,26 @@ import { providerOf } from "../providers/providers.ts";
  * order. The same record always results in the same text, except for the time.
  */
 export function publishedManifest(record: SessionRecord, nowMs: number, stamps: readonly string[]): string {
-  const { disks, changes, definition } = providerOf(record).published(record);
+  const { disks, changes, definition, manager, passing = [] } = providerOf(record).published(record);
   const manifest: Manifest = {
     format: "migrate-vm/1",
     name: record.name,
     id: record.vm,
     files: [
       ...disks.map(({ name, format }) => ({ kind: "disk" as const, file: name, format })),
-      ...record.files.map((file, i) => ({
-        kind: file.kind,
-        file: relativePath(file),
-        bytes: file.bytes,
-        ...(file.format === undefined ? {} : { format: file.format }),
-        ...(file.digest === undefined || changes ? {} : { digest: file.digest, stamp: stamps[i]! }),
-      })),
+      ...record.files.flatMap((file, i) =>
+        passing.includes(file.kind)
+          ? []
+          : [
+              {
+                kind: file.kind,
+                file: relativePath(file),
+                bytes: file.bytes,
+                ...(file.format === undefined ? {} : { format: file.format }),
+                ...(file.digest === undefined || changes ? {} : { digest: file.digest, stamp: stamps[i]! }),
+              },
+            ],
+      ),
     ],
     ...(record.digest === null || changes
       ? {}
@@ -37,6 +43,7 @@ export function publishedManifest(record: SessionRecord, nowMs: number, stamps: 
           },
         }),
     ...(definition === undefined ? {} : { definition }),
+    ...(manager === undefined ? {} : { manager }),
     ownership: {
       state: record.mode === "copy" ? "copy" : "owner",
       session: record.session,

@@ -46,6 +46,11 @@ type LinkEvent =
   | { type: "ready" }
   | { type: "owned" }
   | { type: "published" }
+  /**
+   * The VM goes on here, and was never withdrawn: a manager of VMs has let it go on as this program died. The destination
+   * cannot have heard of the release.
+   */
+  | { type: "still-here" }
   /** The destination answers that its record of the session is cancelled. */
   | { type: "destination-cancelled" }
   | { type: "closed" };
@@ -173,6 +178,14 @@ export function sourceStep(state: SourceState, event: SourceEvent): SourceStep {
             state: { ...state, phase: "handover", record: "released" },
             actions: ["record-released", "withdraw-vm", "mark-files", "send-release"],
           };
+
+    case "still-here":
+      return state.phase === "handover" && state.record === "released"
+        ? {
+            state: { ...state, phase: "confirm", record: "cancelled" },
+            actions: ["unmark-files", "record-cancelled", "send-cancel"],
+          }
+        : stay("refuse");
 
     case "owned":
       if (state.record === "cancelled" && state.phase === "confirm") {

@@ -1,7 +1,7 @@
 /** What each kind of VM provides: how its sessions end at the source, and how such a VM arrives. */
 import type { ImageFormat } from "../../protocol/disk-head.ts";
 import type { MessageBody } from "../../protocol/messages.ts";
-import type { Offer } from "../../protocol/offer.ts";
+import type { FileKind, Offer } from "../../protocol/offer.ts";
 import type { Landed } from "../../vm/folder/staging.ts";
 import type { SessionRecord } from "../journal/journal.ts";
 import type { Arrival, ArrivalOptions, Offered, Resident } from "./arrival.ts";
@@ -41,6 +41,10 @@ export interface PublishedParts {
   disks: readonly { name: string; format: ImageFormat }[];
   /** What a QEMU is started with for it; absent if it is files alone. */
   definition?: Record<string, unknown>;
+  /** Whose the VM is to run from then on, if that is another program. */
+  manager?: "libvirt";
+  /** Files that are not there any more once the VM is taken over. */
+  passing?: readonly FileKind[];
   /** True if the files change as soon as the VM runs: recorded digests would then raise false alarms. */
   changes: boolean;
 }
@@ -57,7 +61,8 @@ export interface Provider {
   resumeHere(record: SessionRecord, departure?: Departure): Promise<void>;
   /**
    * Source, between the release and the destination's hearing of it: takes away what could start the VM here without
-   * this program; `keep` makes that durable. Idempotent. Throws MigrateError "in-doubt" if the VM cannot be taken away.
+   * this program; `keep` makes that durable. Idempotent. Throws StillHere if the VM goes on here and was never taken away,
+   * and MigrateError "in-doubt" if it cannot be.
    */
   withdraw?(
     record: SessionRecord,
@@ -70,6 +75,8 @@ export interface Provider {
   retire(record: SessionRecord, home: string, departure?: Departure): Promise<void>;
   /** Source: the files that belong to this VM alone: path and identity of each. */
   ownFiles(record: SessionRecord): { path: string; identity: string }[];
+  /** Source: what became of a VM that was given back, if it does not go on as before: a sentence's end. */
+  givenBackHint?(record: SessionRecord): string | undefined;
   /** Source: what of the VM stays here on the person's word, and what becomes of it here, as parts of sentences. */
   leftBehind(record: SessionRecord): readonly { what: string; fate: string }[];
   /** What the digest of a session is about, as the end of a sentence; undefined if it is the VM's files. */

@@ -129,7 +129,8 @@ async function sendClaimed(
     const cancelled = thrown instanceof MigrateError && thrown.code === "cancelled" ? thrown : undefined;
     const givenUpThere = cancelled?.side === "destination";
     await applyLocally(session, { type: "given-up" }, { ...local, givenUpThere }, departure ?? undefined);
-    throw cancelled === undefined ? thrown : givenBack(cancelled);
+    if (cancelled === undefined) throw thrown;
+    throw givenBack(cancelled, providerOf(record).givenBackHint?.(journal.find(session) ?? record));
   } finally {
     await departure?.halt();
     departure?.close();
@@ -169,11 +170,11 @@ function departOrForget(opened: OpenedVm, session: string, { journal, observe }:
   }
 }
 
-function givenBack(error: MigrateError): MigrateError {
+function givenBack(error: MigrateError, hint: string | undefined): MigrateError {
   return new MigrateError("cancelled", error.message, {
     side: error.side,
     phase: error.phase,
     cause: error,
-    hint: error.hint ?? "the VM goes on here as before; the same command moves it anew",
+    hint: hint ?? error.hint ?? "the VM goes on here as before; the same command moves it anew",
   });
 }

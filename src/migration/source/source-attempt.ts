@@ -10,6 +10,7 @@ import type { Message } from "../../protocol/messages.ts";
 import { releaseHash } from "../journal/release-code.ts";
 import type { SourceAction, SourceEvent } from "../ownership/source-machine.ts";
 import { startedAnew } from "../providers/started-anew.ts";
+import { StillHere } from "../providers/still-here.ts";
 import { tellCancelled } from "./cancellation.ts";
 import { refusedOffer } from "./refused-offer.ts";
 import { SourceFiles } from "./source-files.ts";
@@ -185,7 +186,16 @@ export class SourceAttempt {
   async #step(event: SourceEvent): Promise<void> {
     const actions = this.#steps.step(event);
     if (actions.includes("refuse")) throw this.#refusal(event);
-    for (const action of actions) await this.#perform(action);
+    for (const action of actions) {
+      try {
+        await this.#perform(action);
+      } catch (thrown) {
+        if (!(thrown instanceof StillHere)) throw thrown;
+        this.#session.options.observe({ event: "warning", message: thrown.message });
+        // What would have followed on its withdrawal does not.
+        return await this.#step({ type: "still-here" });
+      }
+    }
   }
 
   async #perform(action: SourceAction): Promise<void> {

@@ -90,6 +90,8 @@ const schema = v.object(
         objectRule,
       ),
     ),
+    /** Whose the VM is to run, if that is another program: its files alone are not the VM. */
+    manager: v.optional(v.literal("libvirt", 'must be "libvirt"')),
     /** What the last migration made of it: its owner, or a copy beside the owner. */
     ownership: v.optional(
       v.object(

@@ -157,6 +157,12 @@ export function loadVm(path: string, { withoutRam = false } = {}): Vm {
     );
   }
   const manifest = readManifest(manifestPath);
+  if (manifest.manager !== undefined) {
+    throw invalid(
+      `${path} holds the files of a domain of ${manifest.manager}, which has the rest of it`,
+      `Name the domain: ${manifest.manager}:${manifest.name}.`,
+    );
+  }
   const parts = manifest.files.filter(({ kind }) => !(withoutRam && kind === "ram"));
   if (parts.length === 0) throw invalid(`${path} holds nothing but the VM's RAM`, "Leave out --without-ram.");
   const files = parts.map(({ kind, file, format }) =>

@@ -14,8 +14,8 @@ export interface Explored {
  * Takes how many failures one history may have. Breadth first, so that the way to a violation is a shortest
  * one.
  */
-export function explore(mode: Mode, rules: Rules, most: number, runs = false): Explored {
-  const first = begin(mode, most, runs);
+export function explore(mode: Mode, rules: Rules, most: number, runs = false, goesOnAlone = false): Explored {
+  const first = begin(mode, most, runs, goesOnAlone);
   const indices = new Map<string, number>([[keyOf(first), 0]]);
   const queue: (World | undefined)[] = [first];
   const came: { from: number; by: string }[] = [{ from: -1, by: "" }];

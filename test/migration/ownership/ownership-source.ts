@@ -14,6 +14,12 @@ import {
 import type { Add, Rules } from "./ownership-moves.ts";
 import { linkOf, type World } from "./ownership-world.ts";
 
+/** The source's program dies. */
+export function die(world: World): void {
+  if (world.goesOnAlone && !world.withdrawn && world.guest !== "ran") world.stopped = false;
+  unlink(world);
+}
+
 export function unlink(world: World): void {
   const link = linkOf(world, world.link);
   if (link) {
@@ -180,7 +186,10 @@ function performSource(world: World, rules: Rules, action: SourceAction): string
       world.srcSettled = true;
       return undefined;
     case "withdraw-vm":
-      world.withdrawn = true;
+      if (world.runs && !world.stopped) {
+        world.sourceTodo = [];
+        stepSource(world, rules, { type: "still-here" });
+      } else world.withdrawn = true;
       return undefined;
     case "mark-files":
       world.mark = true;

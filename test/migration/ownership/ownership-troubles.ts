@@ -4,14 +4,14 @@ import type { DestinationRecord } from "../../../src/migration/ownership/records
 import type { Decision } from "../../../src/migration/ownership/source-machine.ts";
 import { actionsAt, shut } from "./ownership-destination.ts";
 import type { Add, Rules } from "./ownership-moves.ts";
-import { applyLocally, unlink } from "./ownership-source.ts";
+import { applyLocally, die, unlink } from "./ownership-source.ts";
 import { isDoubted, linkOf, mayRunAtSource, type World } from "./ownership-world.ts";
 
 export function troubles(world: World, rules: Rules, add: Add): void {
   for (const { id, cut } of world.links) {
     if (!cut) add(`link ${id} is cut`, false, (next) => (linkOf(next, id)!.cut = true));
   }
-  if (world.link !== 0 || world.sourceTodo.length > 0) add("the source dies", false, unlink);
+  if (world.link !== 0 || world.sourceTodo.length > 0) add("the source dies", false, die);
   add("the destination dies", false, (next) => restart(next, rules));
   if (world.guest === "waiting") {
     add("the QEMU that waits at the destination dies", false, (next) => {

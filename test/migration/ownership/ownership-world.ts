@@ -39,6 +39,8 @@ export interface World {
   srcOlder: boolean;
   /** The files say that this session released them. */
   mark: boolean;
+  /** A manager lets the VM go on here if this program dies before it withdraws it. */
+  goesOnAlone: boolean;
   /** What could start the VM here without this program was taken away. */
   withdrawn: boolean;
   /** The program has stopped the VM here, and the journal records that it was settled. */
@@ -82,10 +84,11 @@ export interface World {
   links: Link[];
 }
 
-export function begin(mode: Mode, faults: number, runs = false): World {
+export function begin(mode: Mode, faults: number, runs = false, goesOnAlone = false): World {
   return {
     mode,
     runs,
+    goesOnAlone,
     faults,
     srcRecord: "sending",
     srcSeen: ["sending"],
@@ -182,6 +185,7 @@ export function wrongIn(world: World): string | undefined {
     dstRecord === "ready" || dstRecord === "owner" || dstRecord === "published" || dstRecord === "closed";
   const whole = data === "durable" && place !== "none" && guest !== "gone";
   // What no journal, however old, may bring about.
+  if (runs && guest === "ran" && !world.stopped && files) return "the VM runs at both hosts";
   if (guest === "ran" && source) return "the VM has run at the destination, and the source may run it";
   if (mode === "move" && source && destination) return "both hosts may run the VM";
   if (!files && !whole) return "no host has a complete copy";

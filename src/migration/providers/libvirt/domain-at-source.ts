@@ -3,13 +3,14 @@
  * the release, had back as it was if it stays, and its files are retired. Every step may be done again.
  */
 import { randomBytes } from "node:crypto";
-import { existsSync, linkSync, mkdirSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, linkSync, mkdirSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { renameNoReplace, syncFolder } from "../../../platform/files/rename.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
 import { type DomainInfo, findDomain } from "../../../vm/libvirt/domains.ts";
 import { Virsh } from "../../../vm/libvirt/virsh.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
+import { StillHere } from "../still-here.ts";
 import { type SourceLibvirtRecord, sourceLibvirtRecord } from "./libvirt-records.ts";
 
 /** The image's second name: libvirt undefines no domain whose memory is saved without taking the image away. */
@@ -20,7 +21,7 @@ const betweenTriesMs = 200;
 
 /**
  * Takes the domain's definition away from libvirt, so that nobody starts it here from now on; its NVRAM, its TPM's state
- * and its memory's image stay. `keep` records it. Throws MigrateError "in-doubt" if the domain runs.
+ * and its memory's image stay. `keep` records it. Throws StillHere if the domain runs.
  */
 export async function withdrawDomain(record: SessionRecord, keep: (kept: object) => void): Promise<void> {
   const kept = sourceLibvirtRecord(record)!;
@@ -28,11 +29,8 @@ export async function withdrawDomain(record: SessionRecord, keep: (kept: object)
   const virsh = new Virsh(kept.uri, "source");
   const info = await findDomain(virsh, kept.uuid);
   if (info !== null && info.state !== "off") {
-    throw new MigrateError("in-doubt", `${kept.domain} was released, and runs here nevertheless`, {
-      side: "source",
-      session: record.session,
-      hint: `the destination was not told of the release: migrate resolve ${record.session.slice(0, 12)} --owner source keeps it here`,
-    });
+    // libvirtd lets a domain go on if this program dies before it is told that the other side has it.
+    throw new StillHere(`${kept.domain} goes on here: its destination was not told that it was released`);
   }
   if (info !== null) {
     keepImage(kept);
@@ -88,6 +86,13 @@ export async function domainStaysHere(record: SessionRecord): Promise<void> {
     await withXml(definition, (path) => virsh.run(["define", "--file", path]));
     if (kept.autostart) await virsh.run(["autostart", "--domain", uuid]);
   }
+  if (kept.isLive && kept.withdrawn) {
+    restoreTpm(kept);
+    // Its memory is gone: what is left is what a power cut leaves.
+    if (kept.state === "running" && (await findDomain(virsh, uuid))?.state === "off")
+      await virsh.run(["start", "--domain", uuid], { timeoutMs: Number.POSITIVE_INFINITY });
+    return;
+  }
   if (!kept.saves) return;
   const info = await settledDomain(virsh, uuid);
   // libvirt forgets, with the definition, that there is an image; `start` looks for it nevertheless.
@@ -121,6 +126,32 @@ async function settledDomain(virsh: Virsh, uuid: string): Promise<DomainInfo | n
 export function removeImage({ image }: SourceLibvirtRecord): void {
   if (image === null) return;
   rmSync(image.path + asideSuffix, { force: true });
+}
+
+/** The state of its TPM under another name: libvirt takes it away together with a domain that it forgets. */
+const asideOf = (tpmStateDir: string) => `${dirname(tpmStateDir)}${asideSuffix}`;
+
+/** Keeps the state of a TPM that came with the memory until the domain is elsewhere. Idempotent. Throws as node:fs does. */
+export function keepTpm({ tpmStateDir }: SourceLibvirtRecord): void {
+  if (tpmStateDir === null || !existsSync(tpmStateDir)) return;
+  rmSync(asideOf(tpmStateDir), { recursive: true, force: true });
+  cpSync(tpmStateDir, asideOf(tpmStateDir), { recursive: true, preserveTimestamps: true });
+  syncFolder(asideOf(tpmStateDir));
+}
+
+function restoreTpm({ tpmStateDir }: SourceLibvirtRecord): void {
+  if (tpmStateDir === null || !existsSync(asideOf(tpmStateDir)) || existsSync(tpmStateDir)) return;
+  mkdirSync(dirname(tpmStateDir), { recursive: true, mode: 0o711 });
+  renameNoReplace(asideOf(tpmStateDir), tpmStateDir);
+}
+
+/** What was kept of a TPM's state is renamed or deleted as the domain's files are. Idempotent. Throws as node:fs does. */
+export function retireTpm({ tpmStateDir }: SourceLibvirtRecord, after: SessionRecord["after"]): void {
+  if (tpmStateDir === null || !existsSync(asideOf(tpmStateDir))) return;
+  const aside = asideOf(tpmStateDir);
+  const final = `${dirname(tpmStateDir)}.migrated`;
+  rmSync(after === "delete" ? aside : final, { recursive: true, force: true });
+  if (after !== "delete") renameNoReplace(aside, final);
 }
 
 /** Takes away the folders of its TPM's state, if nothing is left in them. */

@@ -2,7 +2,7 @@
  * A domain that this host owns, as its libvirt is told of it: its TPM's state is put where libvirt looks for it, it is
  * defined, and goes on from its memory's image. Every step may be done again after a crash.
  */
-import { copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { syncFolder } from "../../../platform/files/rename.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
@@ -39,6 +39,7 @@ export async function landRunning(landing: Landing, config: LibvirtConfig, sure 
   const { virsh } = config.host;
   const read = readBoth(domain);
   const { uuid } = presentOf(read);
+  chmodSync(landing.folder, passable);
   // Who saw it arrive, paused, asks no more: the VM stands still meanwhile.
   if (sure && domain.state === "running") {
     const { code } = await virsh.ask(["resume", "--domain", uuid]);
@@ -73,6 +74,8 @@ async function defineLater(landing: Landing, config: LibvirtConfig, { defined }:
 
 /** The image while libvirt reads it: whoever finds it so does not know whether the domain ran. */
 const restoringName = "memory.restoring";
+/** The users as which libvirt runs VMs may pass through a VM's folder, and not list it (inode(7)). */
+export const passable = 0o711;
 const noLimit = { timeoutMs: Number.POSITIVE_INFINITY };
 
 /**
@@ -86,6 +89,7 @@ export async function landDomain(landing: Landing, config: LibvirtConfig): Promi
   const present = presentOf(read);
   const { uuid } = present;
   const [image, restoring] = [join(folder, memoryName), join(folder, restoringName)];
+  chmodSync(folder, passable);
   const found = await findDomain(virsh, uuid);
   if (found !== null && found.state !== "off" && isDone(found, domain)) {
     rmSync(restoring, { force: true });
@@ -103,8 +107,10 @@ export async function landDomain(landing: Landing, config: LibvirtConfig): Promi
       if (read.defined !== null) await define(landing, config, read.defined);
     }
     if (domain.autostart && read.defined !== null) await virsh.run(["autostart", "--domain", uuid]);
-    if (domain.state === "off" || (domain.state === "saved" && !existsSync(image))) return;
-    await restore(landing, config, present, { image, restoring });
+    const isOff = domain.state === "off" || (domain.state === "saved" && !existsSync(image));
+    if (!isOff) await restore(landing, config, present, { image, restoring });
+    // From now on it is libvirt's.
+    rmSync(join(folder, "tpm"), { recursive: true, force: true });
   } catch (thrown) {
     if (existsSync(restoring)) {
       // A restore that libvirt says has failed has started nothing.

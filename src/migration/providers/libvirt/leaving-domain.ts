@@ -110,10 +110,10 @@ async function openedDomain(
     retire:
       offered.live === undefined
         ? []
-        : [
-            ...files.filter(({ kind }) => kind === "disk").map(({ path }) => path),
-            ...(tpmStateDir === undefined ? [] : [tpmStateDir]),
-          ].flatMap((path) => ownFile(path) ?? []),
+        : files.filter(({ kind }) => kind === "disk").flatMap(({ path }) => ownFile(path) ?? []),
+    // libvirt takes it away with the definition.
+    tpmStateDir: offered.live === undefined ? null : (tpmStateDir ?? null),
+    isLive: offered.live !== undefined,
     withdrawn: false,
   };
   return {

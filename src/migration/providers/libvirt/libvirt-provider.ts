@@ -9,8 +9,10 @@ import { checkDomain, presentOf } from "./arriving-xml.ts";
 import {
   domainStaysHere,
   forgetAtSource,
+  keepTpm,
   removeEmptyTpmFolders,
   removeImage,
+  retireTpm,
   withdrawDomain,
 } from "./domain-at-source.ts";
 import { arrivingLibvirtRecord, sourceLibvirtRecord } from "./libvirt-records.ts";
@@ -33,6 +35,7 @@ export const libvirtProvider: Provider = {
   resumeHere: domainStaysHere,
   async withdraw(record, { departure, keep }) {
     if (departure instanceof LiveDeparture) {
+      keepTpm(sourceLibvirtRecord(record)!);
       await departure.letGo();
       keep({ ...sourceLibvirtRecord(record)!, withdrawn: true });
     } else await withdrawDomain(record, keep);
@@ -43,7 +46,10 @@ export const libvirtProvider: Provider = {
     if (departure instanceof LiveDeparture) await departure.gone();
     if (kept !== null) await forgetAtSource(kept);
     retireFiles(record, libvirtProvider.ownFiles(record));
-    if (kept !== null) removeImage(kept);
+    if (kept !== null) {
+      removeImage(kept);
+      retireTpm(kept, record.after);
+    }
     if (record.after === "delete") removeEmptyTpmFolders(record);
   },
 
@@ -53,6 +59,15 @@ export const libvirtProvider: Provider = {
     ...(sourceLibvirtRecord(record)?.retire ?? []),
   ],
   leftBehind: () => [],
+
+  givenBackHint(record) {
+    const kept = sourceLibvirtRecord(record);
+    if (kept === null || !kept.isLive || !kept.withdrawn) return undefined;
+    return kept.state === "running"
+      ? "its memory was lost with the destination's libvirt: it was started here anew from its disks, as after a power cut"
+      : "its memory was lost with the destination's libvirt: it is switched off here";
+  },
+
   provenOf: () => undefined,
   // A destination that is alive but never answers would keep a VM stopped forever.
   answerMs: (record) => (sourceLibvirtRecord(record)?.state === "off" ? undefined : answerMs),
@@ -102,5 +117,11 @@ export const libvirtProvider: Provider = {
   },
 
   resident: residentDomain,
-  published: (record) => ({ disks: arrivingLibvirtRecord(record)?.live?.disks ?? [], changes: true }),
+  published: (record) => ({
+    disks: arrivingLibvirtRecord(record)?.live?.disks ?? [],
+    changes: true,
+    manager: "libvirt",
+    // They are libvirt's as soon as it has the domain.
+    passing: ["ram", "tpm"],
+  }),
 };

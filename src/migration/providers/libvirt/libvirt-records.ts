@@ -19,6 +19,10 @@ export interface SourceLibvirtRecord {
   saves: boolean;
   /** The image of its memory, once that is there. */
   image: OwnFile | null;
+  /** It was moved while it ran. */
+  isLive: boolean;
+  /** The state of its TPM, if that came with its memory. */
+  tpmStateDir: string | null;
   /** Files that are mirrored, or written anew at the destination: they do not travel as chunks. */
   retire: readonly OwnFile[];
   /** Its definition was taken away here, and the destination may have heard of the release. */

@@ -3,7 +3,7 @@
  * but what such a move needs, and has it stand there, paused, until this host owns it.
  */
 import { randomBytes } from "node:crypto";
-import { lchownSync, lstatSync, mkdirSync, rmSync, symlinkSync } from "node:fs";
+import { chmodSync, lchownSync, lstatSync, mkdirSync, rmSync, symlinkSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { isEnding } from "../../../platform/process-id.ts";
@@ -21,8 +21,8 @@ import type { Arrival } from "../arrival.ts";
 import type { StreamedPart } from "../departure.ts";
 import { NeverRan } from "../never-ran.ts";
 import type { ArrivingDomainOptions } from "./arriving-domain.ts";
-import { presentOf, readBoth, xmlIn } from "./arriving-xml.ts";
-import { forgetDomain, type Landing, landRunning, liveLink } from "./landing.ts";
+import { cardsOf, presentOf, readBoth, xmlIn } from "./arriving-xml.ts";
+import { forgetDomain, type Landing, landRunning, liveLink, passable } from "./landing.ts";
 import { configOf, forPeer, type LibvirtConfig } from "./landing-host.ts";
 import { domainStreams } from "./live-departure.ts";
 
@@ -116,6 +116,7 @@ export class LiveArrival implements Arrival {
     } catch (thrown) {
       throw storeFailure(thrown);
     }
+    chmodSync(staging.folder, passable);
     // QEMU finds its files by one path, before the folder has its final name and afterwards.
     const link = liveLink(this.#landing);
     rmSync(link, { force: true });
@@ -242,11 +243,30 @@ export class LiveArrival implements Arrival {
         throw gone();
       }),
     ]);
+    await this.#cutLinks();
     for (const { name } of domain.live!.disks) {
       const file = await open(join(staging.folder, name), "r+");
       await file.sync().finally(() => file.close());
     }
     this.#whole = true;
+  }
+
+  /** Whether a card's link is up came with its state: those that have nothing behind them here are cut once more. */
+  async #cutLinks(): Promise<void> {
+    const present = presentOf(readBoth(this.#options.domain));
+    const { netMap, host } = this.#config;
+    const cut = cardsOf(present, netMap).flatMap((place, n) =>
+      place.kind === "none" ? [present.cards[n]!.mac] : [],
+    );
+    await Promise.all(
+      cut.map(async (mac) => {
+        if (mac === null) return;
+        const words = ["domif-setlink", "--domain", present.uuid, "--interface", mac, "--state", "down"];
+        await host.virsh.run(words).catch((thrown) => {
+          throw forPeer(thrown, "the destination's libvirt cannot cut a network card off");
+        });
+      }),
+    );
   }
 
   /** Throws NeverRan if its QEMU is gone. */
