@@ -40,8 +40,8 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
 const rooms: Readonly<Record<string, readonly (readonly string[])[]>> = {
   transfer: [["compression"], ["chunks", "streams"], ["reuse"], ["landing"], ["lanes"], ["doors"]],
   "transfer/reuse": [["store"], ["repeats"]],
-  vm: [["disks"], ["folder"], ["confinement"], ["qemu"], ["libvirt"], ["holders"]],
-  "vm/libvirt": [["xml"], ["rpc"]],
+  vm: [["disks"], ["folder"], ["confinement"], ["qemu", "libvirt"], ["holders"]],
+  "vm/libvirt": [["xml"], ["definition", "rpc"], ["."]],
   "vm/qemu": [["qmp"], ["images"], ["definition", "outgoing"], ["."], ["processor"]],
   migration: [["ownership"], ["journal"], ["report"], ["providers"], ["source", "destination"], ["operator"]],
   profiler: [["statistics"], ["notation"], ["engine"], ["runs"], ["figures"], ["report"]],

@@ -305,7 +305,7 @@ describe("what the daemon answers", () => {
   test("an answer with another serial, procedure or type closes the gate", () => {
     for (const answer of [
       replyPacket("AUTH_LIST", 1, new XdrWriter().u32(1).i32(0).bytes()),
-      replyPacket("CONNECT_OPEN", 0),
+      replyPacket("CONNECT_OPEN", 0, new XdrWriter().u32(1).i32(0).bytes()),
       packet({ procedure: 66, type: messageTypes.replyWithFds }),
       packet({ procedure: 66, type: messageTypes.reply, status: 2 }),
     ]) {

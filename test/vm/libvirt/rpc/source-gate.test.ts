@@ -278,11 +278,11 @@ describe("other answers of the destination", () => {
   });
 });
 
-test("50,000 fuzzed answers: libvirtd gets answers to what it asked, and never a domain but ours", () => {
+test("20,000 fuzzed answers: libvirtd gets answers to what it asked, and never a domain but ours", () => {
   const random = seeded("a hostile destination");
   let packets = 0;
   let held = 0;
-  while (packets < 50_000) {
+  while (packets < 20_000) {
     const gate = gateOf();
     const asked = new Set<number>();
     const check = ({ toClient, refused }: Effects<unknown>) => {
@@ -315,5 +315,5 @@ test("50,000 fuzzed answers: libvirtd gets answers to what it asked, and never a
       }
     }
   }
-  expect(held).toBeGreaterThan(500);
+  expect(held).toBeGreaterThan(200);
 }, 60_000);
