@@ -15,6 +15,8 @@ const ownBytes = 64 * 1024;
 const othersBytes = 2 * 1024 * 1024;
 /** How long an end may take for what it was sent last. */
 const lingerMs = 5_000;
+/** How long a client that was refused has for taking its leave. */
+const leaveMs = 1_000;
 
 export interface RelayOptions<Event> {
   gate: Gate<Event>;
@@ -38,12 +40,12 @@ export class GateRelay<Event> {
     this.#client = new RelayEnd({
       data: (bytes) => this.perform(gate.fromClient(bytes)),
       drained: () => this.#balance(),
-      gone: () => this.#gone(this.#server),
+      gone: () => this.#clientGone(),
     });
     this.#server = new RelayEnd({
       data: (bytes) => this.perform(gate.fromServer(bytes)),
       drained: () => this.#balance(),
-      gone: () => this.#gone(this.#client),
+      gone: () => this.#serverGone(),
     });
   }
 
@@ -85,14 +87,14 @@ export class GateRelay<Event> {
 
   /** Does what follows from bytes, or from a decision: `SourceGate.release` and `refuse`. */
   perform({ toServer, toClient, events, refused }: Effects<Event>): void {
-    for (const bytes of toServer) this.#server.send(bytes);
-    for (const bytes of toClient) this.#client.send(bytes);
+    this.#server.send(Buffer.concat(toServer));
+    this.#client.send(Buffer.concat(toClient));
     this.#balance();
     for (const event of events) this.#options.onEvent(event);
     if (refused === undefined) return;
     this.#refused ??= refused;
     this.#server.finish();
-    if (!this.#options.gate.holding) this.#client.finish();
+    this.#letGo();
   }
 
   /** Ends both connections at once. Idempotent. */
@@ -101,11 +103,24 @@ export class GateRelay<Event> {
     this.#server.terminate();
   }
 
-  /** One end is gone: the other gets what was meant for it, and ends. */
-  #gone(other: RelayEnd): void {
-    if (this.#client.isGone && this.#server.isGone) this.#end.resolve(this.#refused);
-    // A libvirtd whose answer is held would take the end for an answer.
-    else if (other !== this.#client || !this.#options.gate.holding) other.finish();
+  #clientGone(): void {
+    if (this.#server.isGone) this.#end.resolve(this.#refused);
+    else this.#server.finish();
+  }
+
+  #serverGone(): void {
+    if (this.#client.isGone) {
+      this.#end.resolve(this.#refused);
+      return;
+    }
+    this.perform(this.#options.gate.serverEnded());
+    this.#letGo();
+  }
+
+  /** Ends the client's connection as the gate has it. */
+  #letGo(): void {
+    const { parting } = this.#options.gate;
+    if (parting !== "own-time") this.#client.finish(parting === "soon" ? leaveMs : 0);
   }
 
   #balance(): void {
@@ -170,14 +185,24 @@ class RelayEnd {
   }
 
   send(bytes: Uint8Array): void {
-    if (this.#gone || this.#finishing) return;
+    if (this.#gone || this.#finishing || bytes.length === 0) return;
     this.#waiting.push(bytes);
     this.#flush();
   }
 
-  /** Ends once everything has been taken, or after `lingerMs`. */
-  finish(): void {
-    if (this.#gone || this.#finishing) return;
+  /**
+   * Ends after `afterMs`, unless the other end does before that; and then once everything has been taken, or after
+   * `lingerMs`. The first call counts.
+   */
+  finish(afterMs = 0): void {
+    if (this.#gone || this.#finishing || this.#linger !== undefined) return;
+    if (afterMs > 0) {
+      this.#linger = setTimeout(() => {
+        this.#linger = undefined;
+        this.finish();
+      }, afterMs);
+      return;
+    }
     this.#finishing = true;
     this.#linger = setTimeout(() => this.terminate(), lingerMs);
     this.pause(false);

@@ -13,6 +13,7 @@ import {
   PacketCutter,
   type PacketHeader,
   packetBytes,
+  statuses,
 } from "./packet.ts";
 import {
   readAuthentication,
@@ -23,7 +24,7 @@ import {
   writeFeature,
   writeOpen,
 } from "./plain-calls.ts";
-import { features } from "./procedures.ts";
+import { features, procedures, remoteProgram } from "./procedures.ts";
 import { errorReply, ownError } from "./remote-error.ts";
 
 /** What follows from bytes that came: first what is sent, then what is told. */
@@ -35,10 +36,18 @@ export interface Effects<Event> {
   events: Event[];
   /**
    * Why the gate is closed from now on: MigrateError "protocol" for what libvirt would not say, "policy" for what it
-   * may not say here, "limit" for too much. What stands in `toClient` is to be sent before both connections end.
+   * may not say here, "limit" for too much, "network" if the server's connection has ended. What stands in `toClient`
+   * is to be sent, and CONNECT_CLOSE, if it comes, is still answered, before both connections end.
    */
   refused?: MigrateError | undefined;
 }
+
+/**
+ * How the client's connection ends once the server's has, or was ended: at once, which a libvirtd looks for while it
+ * migrates; soon, if it has nothing more to say than CONNECT_CLOSE, which is answered here (a libvirtd that cannot
+ * take its leave forgets why it was refused, and reports that instead); or in its own time.
+ */
+export type Parting = "at-once" | "soon" | "own-time";
 
 /** Features that the destination's libvirtd is asked for; of the others the gate carries none, and says so. */
 const forwardedFeatures: readonly number[] = [
@@ -58,7 +67,9 @@ export abstract class Gate<Event> {
   readonly #server: PacketCutter;
   readonly #uri: string;
   #refused: MigrateError | undefined;
-  /** Why nothing of the server's is taken any more, although the client's answer is held. */
+  /** Whether nothing of the client's can be read any more. */
+  #torn = false;
+  /** Why nothing of the server's is taken any more, although the client may go on. */
   #deaf: MigrateError | undefined;
 
   /** @param uri what CONNECT_OPEN opens, whatever the client says. */
@@ -68,43 +79,45 @@ export abstract class Gate<Event> {
     this.#server = new PacketCutter(limits.packetBytes ?? packetBytes);
   }
 
-  /**
-   * Whether the client's connection must stay although the server's has ended: an answer is held, and a libvirtd
-   * takes the end of its connection for the answer "it failed".
-   */
-  get holding(): boolean {
-    return false;
-  }
-
   /** Why it is closed, if it is. */
   get refused(): MigrateError | undefined {
     return this.#refused;
   }
 
+  /** How the client's connection ends once the server's has. */
+  get parting(): Parting {
+    const closes = this.#refused !== undefined || this.conversation.stage === "over";
+    return closes ? "soon" : "at-once";
+  }
+
   /** Takes what the libvirtd that calls has sent, cut anywhere. Never throws for what it holds. */
   fromClient(bytes: Uint8Array): Effects<Event> {
-    const effects: Effects<Event> = { toServer: [], toClient: [], events: [], refused: this.#refused };
-    if (this.#refused !== undefined) return effects;
-    let current: Packet | undefined;
+    const effects = this.#effects(this.#refused);
+    if (this.#torn) return effects;
     try {
       for (const packet of this.#client.take(bytes)) {
-        current = packet;
-        this.#fromClient(packet, effects);
-        current = undefined;
+        try {
+          if (this.#refused === undefined) this.#fromClient(packet, effects);
+          else this.#leave(packet, effects);
+        } catch (thrown) {
+          this.#refuse(thrown, packet, effects);
+        }
       }
     } catch (thrown) {
-      this.#refuse(thrown, current, effects);
+      // Where the next packet would begin is not known any more.
+      this.#torn = true;
+      this.#refuse(thrown, undefined, effects);
     }
     return effects;
   }
 
   /**
    * Takes what the libvirtd that answers has sent, cut anywhere. Never throws for what it holds. If it is refused
-   * while an answer is held, the server's connection alone is to end: what is held is still to be decided.
+   * while the client may part in its own time, the server's connection alone is to end.
    */
   fromServer(bytes: Uint8Array): Effects<Event> {
     const refused = this.#refused ?? this.#deaf;
-    const effects: Effects<Event> = { toServer: [], toClient: [], events: [], refused };
+    const effects = this.#effects(refused);
     if (refused !== undefined) return effects;
     try {
       for (const packet of this.#server.take(bytes)) {
@@ -112,13 +125,25 @@ export abstract class Gate<Event> {
         else this.#fromServer(packet, effects);
       }
     } catch (thrown) {
-      if (this.holding && thrown instanceof MigrateError) {
+      if (this.parting === "own-time" && thrown instanceof MigrateError) {
         this.#deaf = thrown;
         effects.refused = thrown;
       }
       // What cannot be passed on is the answer that the client waits for.
       else this.#refuse(thrown, this.conversation.waiting, effects);
     }
+    return effects;
+  }
+
+  /**
+   * That the server's connection has ended. A client that waits for an answer is told so; one that does not sees it
+   * by the end of its own connection.
+   */
+  serverEnded(): Effects<Event> {
+    const effects = this.#effects(this.#refused);
+    const { waiting } = this.conversation;
+    if (this.#refused !== undefined || this.parting === "own-time" || waiting === undefined) return effects;
+    this.#refuse(new MigrateError("network", "The connection to libvirt has ended"), waiting, effects);
     return effects;
   }
 
@@ -154,11 +179,24 @@ export abstract class Gate<Event> {
     this.conversation.answered(true);
   }
 
+  #effects(refused: MigrateError | undefined): Effects<Event> {
+    return { toServer: [], toClient: [], events: [], refused };
+  }
+
+  /** What a client gets for what it says after it was refused: its leave, and an answer to PING. */
+  #leave(packet: Packet, effects: Effects<Event>): void {
+    const { program, procedure, type } = packet;
+    if (isKeepalive(packet)) effects.toClient.push(...answerKeepalive(packet));
+    const closes = program === remoteProgram.program && procedure === procedures.CONNECT_CLOSE;
+    if (closes && type === messageTypes.call)
+      effects.toClient.push(buildPacket({ ...packet, type: messageTypes.reply, status: statuses.ok }));
+  }
+
   /** Closes the gate, and tells the client why if it waits for an answer. */
   #refuse(thrown: unknown, cause: PacketHeader | undefined, effects: Effects<Event>): void {
     if (!(thrown instanceof MigrateError)) throw thrown;
-    this.#refused = thrown;
-    effects.refused = thrown;
+    this.#refused ??= thrown;
+    effects.refused = this.#refused;
     if (cause?.type === messageTypes.call) effects.toClient.push(errorReply(cause, ownError(thrown.message)));
   }
 
@@ -209,6 +247,8 @@ export abstract class Gate<Event> {
       this.unasked(packet);
       return;
     }
+    if (this.parting === "own-time")
+      throw new MigrateError("protocol", "More came after the answer to FINISH");
     const { call, succeeded } = this.conversation.reply(packet);
     if (!succeeded) {
       effects.toClient.push(this.failed(call, packet, effects));

@@ -7,7 +7,7 @@
 import { MigrateError } from "../../../protocol/errors.ts";
 import type { Call } from "./conversation.ts";
 import { rebuildCookie } from "./cookie.ts";
-import { type Effects, Gate, type GateLimits } from "./gate.ts";
+import { type Effects, Gate, type GateLimits, type Parting } from "./gate.ts";
 import {
   flagsFor,
   readFinish,
@@ -61,8 +61,16 @@ export class SourceGate extends Gate<SourceEvent> {
   }
 
   /** Whether the answer to FINISH has come and is neither released nor refused. */
-  override get holding(): boolean {
+  get holding(): boolean {
     return this.#held !== undefined;
+  }
+
+  /**
+   * While the answer is held, libvirtd would take the end of its connection for an error, and let the domain go on.
+   * After that it ends its domain or resumes it, and only then takes its leave.
+   */
+  override get parting(): Parting {
+    return this.holding || this.conversation.stage === "over" ? "own-time" : super.parting;
   }
 
   /**

@@ -305,7 +305,7 @@ describe("what the daemon answers", () => {
   test("an answer with another serial, procedure or type closes the gate", () => {
     for (const answer of [
       replyPacket("AUTH_LIST", 1, new XdrWriter().u32(1).i32(0).bytes()),
-      replyPacket("CONNECT_OPEN", 0),
+      replyPacket("CONNECT_OPEN", 0, new XdrWriter().u32(1).i32(0).bytes()),
       packet({ procedure: 66, type: messageTypes.replyWithFds }),
       packet({ procedure: 66, type: messageTypes.reply, status: 2 }),
     ]) {
@@ -394,13 +394,42 @@ describe("parameters", () => {
     expect(finish(finishArguments({ cookie: cookieXml("", { uuid: "x" }) }))).toBe("policy");
   });
 
-  test("nothing goes on once the gate is closed", () => {
+  test("nothing goes on once the gate is closed; the source may only take its leave", () => {
     const gate = gateOf();
     play(gate, untilFinished);
+    expect(gate.parting).toBe("soon");
     expect(gate.fromClient(untilFinished.at(-1)!).refused).toBeDefined();
-    const after = gate.fromClient(callPacket("CONNECT_CLOSE", 99));
-    expect(after).toMatchObject({ toServer: [], toClient: [], events: [] });
-    expect(after.refused).toBe(gate.refused);
+    const feature = gate.fromClient(callPacket("CONNECT_SUPPORTS_FEATURE", 50, number(4)));
+    expect(feature).toEqual({ toServer: [], toClient: [], events: [], refused: gate.refused });
+    const { toServer, toClient, refused } = gate.fromClient(callPacket("CONNECT_CLOSE", 99));
+    expect([toServer, refused]).toEqual([[], gate.refused]);
+    expect(packetsIn(toClient)).toMatchObject([
+      { procedure: 2, serial: 99, type: messageTypes.reply, status: 0 },
+    ]);
     expect(gate.fromServer(keepalive(1)).toServer).toEqual([]);
+  });
+
+  test("nothing is read any more once it is not known where a packet begins", () => {
+    const gate = gateOf();
+    expect(gate.fromClient(Buffer.alloc(28)).refused?.code).toBe("protocol");
+    expect(gate.fromClient(callPacket("CONNECT_CLOSE", 99)).toClient).toEqual([]);
+  });
+});
+
+describe("the end of the daemon", () => {
+  test("is the answer to the call that waits for one", () => {
+    const gate = gateOf();
+    play(gate, untilPrepared, (call) => (call.serial === 8 ? undefined : answerOf(call)));
+    const { toClient, refused } = gate.serverEnded();
+    expect(refused?.code).toBe("network");
+    expect(packetsIn(toClient)).toMatchObject([{ procedure: 303, serial: 8, status: 1 }]);
+    expect(gate.parting).toBe("soon");
+  });
+
+  test("is the source's end at once if none does: it looks for that while it migrates", () => {
+    const gate = gateOf();
+    play(gate, untilPrepared);
+    expect(gate.serverEnded()).toEqual({ toServer: [], toClient: [], events: [], refused: undefined });
+    expect(gate.parting).toBe("at-once");
   });
 });
