@@ -8,6 +8,9 @@ import {
 import { MigrateError } from "../protocol/errors.ts";
 import { printable } from "../protocol/printable.ts";
 import { wrapped } from "../terminal/line.ts";
+import type { Reporter } from "../terminal/reporter.ts";
+import { readNetMap } from "../vm/libvirt/definition/net-map.ts";
+import { systemUri } from "../vm/libvirt/virsh.ts";
 import { argumentsBehind, callVm } from "../vm/qemu/call-vm.ts";
 import {
   cardOutcomes,
@@ -17,16 +20,19 @@ import {
   networkNotes,
 } from "../vm/qemu/definition/command-line.ts";
 import { readDefinition } from "../vm/qemu/definition/definition.ts";
-import { droppable } from "../vm/qemu/images/left-behind.ts";
+import { droppable, isDroppable } from "../vm/qemu/images/left-behind.ts";
 import { explainProcessor } from "../vm/qemu/processor/explain-processor.ts";
 import { lookFailure } from "../vm/qemu/refusals.ts";
 import { usageErrors } from "./cli/arguments.ts";
 import { defineCommand } from "./cli/define-command.ts";
+import { dropped } from "./cli/dropped.ts";
 import { netPolicyAbout, netPolicyForm, parseNetPolicy } from "./cli/net-policy.ts";
 import { oneOf, optional, repeated, toggle, withDefault } from "./cli/option.ts";
+import { type DomainExplanation, explainDomain } from "./explain-domain.ts";
 
 const name = "migrate explain";
 const scheme = "qmp:";
+const libvirtScheme = "libvirt:";
 
 export default defineCommand({
   name,
@@ -34,15 +40,17 @@ export default defineCommand({
   about:
     "Nothing is started, and only the VM's QEMU is asked. A destination is told what of the VM's command line is on a list, and makes one of its own of it; files are its own (STORE), and so are sockets (RUN) and networks.",
   positionals: {
-    names: ["qmp:PATH"],
+    names: ["VM"],
     least: 1,
-    about: ["QMP socket of the VM's QEMU, as migrate ls shows it"],
+    about: ["qmp:PATH, the QMP socket of the VM's QEMU, or libvirt:NAME, as migrate ls shows them"],
   },
   options: {
     allowTcg: toggle("As at a destination that has no KVM and serves with --allow-tcg"),
     name: optional("NAME", "Another name for the VM, as send takes it"),
     mode: withDefault("live|stop", "As it would be sent", "live", oneOf(["live", "stop"])),
-    drop: repeated(droppable.join("|"), "What of its disks may stay behind", oneOf(droppable)),
+    drop: repeated(`${droppable.join("|")}|ELEMENT`, "What of it may stay behind, as send takes it", dropped),
+    connect: optional("URI", `Of a VM of libvirt: where that is reached (default: ${systemUri})`),
+    netMap: withDefault("MAP", "Of a VM of libvirt: as the destination serves", "none", readNetMap),
     after: withDefault(
       "WHAT",
       "What becomes of its files: keep, rename or delete",
@@ -62,7 +70,13 @@ export default defineCommand({
   ],
   async run({ options, positionals, reporter }) {
     const [where = ""] = positionals;
-    const { mode, drop, after, name: asked } = options;
+    const { mode, after, name: asked } = options;
+    if (where.startsWith(libvirtScheme)) {
+      const { connect = systemUri, netMap, drop } = options;
+      const how = { connect, live: mode === "live", drop, netMap };
+      return tellDomain(await explainDomain(where.slice(libvirtScheme.length), how), reporter);
+    }
+    const drop = options.drop.filter(isDroppable);
     const look = await lookAt(where, { name: asked, live: mode === "live", drop, after });
     const refusals = [...look.refusals];
     const notes = [...look.notes];
@@ -82,6 +96,30 @@ export default defineCommand({
     return refusals[0]?.exitCode;
   },
 });
+
+/** Reports it; returns the exit code, as `send` would end. */
+function tellDomain(
+  { name: called, difference, xml, notes, refusals }: DomainExplanation,
+  reporter: Reporter,
+) {
+  const refused = refusals.map(sentenceOf);
+  const shown =
+    xml === null
+      ? ["The domain would not be defined."]
+      : [
+          `${printable(called)} would be defined there, with these differences:`,
+          ...difference.map((line) => `  ${printable(line)}`),
+        ];
+  reporter.result(
+    { event: "explanation", name: called, difference, xml, notes, refused },
+    [
+      ...shown,
+      ...listText("What is different there", notes, reporter.columns()),
+      ...listText("Refused", refused, reporter.columns()),
+    ].join("\n"),
+  );
+  return refusals[0]?.exitCode;
+}
 
 type Look = Pick<LeavingLook, "definition" | "model" | "notes" | "refusals">;
 

@@ -1,5 +1,6 @@
 /** `migrate ls`: the VMs that run on this host, and those that lie in a store. */
-import { basename } from "node:path";
+import { realpathSync } from "node:fs";
+import { basename, dirname } from "node:path";
 import { runsFrom } from "../migration/providers/qemu/booting/runs-from.ts";
 import { isSameProcess, type ProcessId } from "../platform/process-id.ts";
 import { formatBytes } from "../terminal/format.ts";
@@ -10,6 +11,7 @@ import { runState } from "../vm/qemu/outgoing/guest-watch.ts";
 import { Qmp } from "../vm/qemu/qmp/qmp.ts";
 import { defineCommand } from "./cli/define-command.ts";
 import { optional } from "./cli/option.ts";
+import { type DomainRow, domainRows } from "./domain-rows.ts";
 
 interface VmRow {
   name: string;
@@ -23,9 +25,11 @@ interface VmRow {
   where: string | null;
   /** Whose it is to run, if that is another program. */
   manager?: "libvirt";
+  /** Of a domain of libvirt: whether `migrate send` takes it. */
+  movable?: boolean;
   /** Of the QEMU that runs it. */
   pid?: number;
-  /** Why it is broken, if it is. */
+  /** Why it is broken, or cannot be moved. */
   reason?: string;
 }
 
@@ -47,23 +51,58 @@ export default defineCommand({
   name: "migrate ls",
   summary: "list the VMs that run on this host, and those in a store",
   about:
-    "WHERE is what migrate send takes for a VM: of one that runs, the QMP socket of its QEMU (-qmp unix:PATH,server=on). What libvirt runs is shown, and is libvirt's to save or shut down first. A QEMU that serves another program at the moment, a migration for one, does not answer: its VM is busy.",
+    "WHERE is what migrate send takes for a VM: of one that runs, the QMP socket of its QEMU (-qmp unix:PATH,server=on). A domain of libvirt is libvirt:NAME, whether it runs or not; why one cannot be moved is said below. A QEMU that serves another program at the moment, a migration for one, does not answer: its VM is busy.",
   options: { store: optional("DIR", "Also list the VMs that lie in this folder of migrate serve") },
   examples: [
     ["migrate ls", "what runs here"],
     ["migrate ls --store /var/lib/vms", "and what has arrived here"],
   ],
   async run({ options, reporter }) {
-    const running = hostVms();
+    const domains = await domainRows();
+    // Of what libvirt tells itself, its QEMU is not shown once more.
+    const running = hostVms().filter(
+      (vm) => !(vm.isLibvirts && domains.some(({ name, state }) => name === vm.name && state !== "off")),
+    );
     const stored = options.store === undefined ? [] : storedVms(options.store);
     const idle = stored.filter((vm) => !running.some((other) => runsFrom(other, vm.folder)));
-    const rows = [...(await Promise.all(running.map(runningRow))), ...idle.map(storedRow)];
+    const rows = [
+      ...domains.map(domainRow),
+      ...(await Promise.all(running.map(runningRow))),
+      ...idle
+        .filter(
+          ({ folder }) =>
+            !domains.some(({ disks }) => disks.some((disk) => dirname(realOf(disk)) === folder)),
+        )
+        .map(storedRow),
+    ];
     reporter.table("vm", columns, rows, "No VM runs here, or none that this user may see.");
-    for (const { where, reason } of reporter.json ? [] : rows)
-      if (reason !== undefined) reporter.warn(`${where} is no VM that can be sent: ${reason}`);
+    for (const { where, reason, manager } of reporter.json ? [] : rows)
+      if (reason !== undefined)
+        reporter.warn(
+          manager === undefined
+            ? `${where} is no VM that can be sent: ${reason}`
+            : `${where} cannot be moved as it is: ${reason}`,
+        );
     return undefined;
   },
 });
+
+function realOf(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return path;
+  }
+}
+
+function domainRow({ name, state, ramBytes, disks, tpm, movable, reason }: DomainRow): VmRow {
+  return {
+    ...{ name, state, ramBytes, disks, tpm, movable },
+    where: `libvirt:${name}`,
+    manager: "libvirt",
+    ...(reason === undefined ? {} : { reason }),
+  };
+}
 
 async function runningRow(vm: HostVm): Promise<VmRow> {
   const { qmpPath, isLibvirts } = vm;

@@ -11,6 +11,7 @@ import { droppable, isDroppable } from "../vm/qemu/images/left-behind.ts";
 import { flagOf, readValue, usageErrors } from "./cli/arguments.ts";
 import { homeOf, passphraseBefore, passphraseOptions, warnInsecure } from "./cli/context.ts";
 import { defineCommand } from "./cli/define-command.ts";
+import { dropped } from "./cli/dropped.ts";
 import {
   address,
   defaultPort,
@@ -289,12 +290,6 @@ export default defineCommand({
     return undefined;
   },
 });
-
-/** What a VM may go without: it is known what that means once the VM is. */
-function dropped(text: string): string {
-  if (/^[a-z][\w:-]{0,40}$/i.test(text)) return text;
-  throw new MigrateError("usage", `must be ${droppable.join(", ")} or the name of an element`);
-}
 
 /** The name of a VM at the destination. */
 function vmName(text: string): string {

@@ -26,7 +26,7 @@ for (const [what, mode, runs, goesOnAlone] of [
   ["move of a running VM", "move", true, false],
   ["move of a VM that a manager lets go on", "move", true, true],
 ] as const) {
-  // [OWN-1] [OWN-2] [OWN-3] [OWN-4] [OWN-5] [OWN-6] [HELLO-3] [VM-4]
+  // [DOM-5] [OWN-1] [OWN-2] [OWN-3] [OWN-4] [OWN-5] [OWN-6] [HELLO-3] [VM-4]
   test(`a ${what} has one owner at most and one copy at least in every world, and ends from each`, () => {
     const startMs = performance.now();
     const { worlds, moves, wrong } = explore(mode, program, faults, runs, goesOnAlone);

@@ -62,6 +62,7 @@ function argumentsOf({ payload }: Packet, finishing: boolean) {
 const callOf = (sent: readonly Uint8Array[], name: keyof typeof procedures) =>
   packetsIn(sent).filter(({ procedure }) => procedure === procedures[name]);
 
+// [DOM-2] [DOM-3]
 describe("a migration as libvirt 9.0 makes it", () => {
   test("reaches the daemon as six procedures, and comes to its end", () => {
     const { toServer, toClient, events, refused } = play(gateOf());

@@ -174,6 +174,7 @@ describe("a relay", () => {
   });
 });
 
+// [DOM-4]
 describe("while the answer to FINISH is held", () => {
   const heldUp = async () => {
     const gate = source();

@@ -52,6 +52,7 @@ function expectRefused(calls: readonly Uint8Array[]): MigrateError {
   return refused!;
 }
 
+// [DOM-3]
 describe("every other procedure", () => {
   for (const [stage, count] of Object.entries(stages)) {
     test(`from 0 to 700 is refused by its number: ${stage}`, () => {
