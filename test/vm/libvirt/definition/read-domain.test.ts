@@ -90,6 +90,16 @@ test.each([
   expect(accepted(domainXml().replace("'MiB'>256", size)).domain.memoryBytes).toBe(bytes);
 });
 
+test("memory is what libvirt gives: cells and devices, whatever is said beside them", () => {
+  const cell = "<cell id='0' cpus='0' memory='3' unit='GiB'/><cell id='1' cpus='1' memory='1048576'/>";
+  const dimm = "<memory model='dimm'><target><size unit='GiB'>8</size></target></memory>";
+  const top = `<cpu><numa>${cell}</numa></cpu>`;
+  expect(accepted(domainXml({ top, devices: dimm })).domain.memoryBytes).toBe(12 * 2 ** 30);
+  expect(accepted(wholeDomain("memory-hotplug")).domain.memoryBytes).toBe(2_621_440 * 1024);
+  const huge = `<cpu><numa><cell id='0' memory='8' unit='PiB'/><cell id='1' memory='8' unit='PiB'/></numa></cpu>`;
+  expect(readDomain(domainXml({ top: huge })).refusals.map(({ code }) => code)).toEqual(["policy"]);
+});
+
 describe("dropped", () => {
   test("what would be refused, with a note", () => {
     const xml = domainXml({ devices: "<hostdev/><hostdev/><filesystem/><evil/>" });

@@ -169,6 +169,11 @@ const devices: readonly (readonly [device: string, why: RegExp])[] = [
   ],
   ["<crypto model='virtio' type='qemu'><backend model='lkcf'/></crypto>", /model="lkcf" is refused/],
   ["<panic model='isa'><address type='ccw' cssid='1'/></panic>", /type="ccw" is refused/],
+  [
+    diskXml("vda", "/a/b") + diskXml("vdb", "/a//./b"),
+    /^<disk> vdb is refused: another disk has the same file/,
+  ],
+  ["<video><model type='qxl' vram='99999999'/></video>", /vram="99999999" is refused/],
   ["<memballoon model='virtio'/><memballoon model='virtio'/>", /^<memballoon> is refused: a domain has one/],
   [
     "<qemu:device xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'/>",

@@ -82,6 +82,9 @@ const graphics: ElementRule = device({
   },
 });
 
+/** Memory of the host that is not the guest's own: less than 10 GiB. */
+const kibibytes = /^\d{1,7}$/;
+
 function prepareVideo(video: XmlElement, draft: Draft): XmlElement | null {
   const model = childOf(video, "model");
   const acceleration = childOf(model, "acceleration");
@@ -100,10 +103,10 @@ const video: ElementRule = device({
       needs: ["type"],
       attributes: {
         type: oneOf("vga cirrus vmvga qxl virtio bochs ramfb none"),
-        ram: whole,
-        vram: whole,
-        vram64: whole,
-        vgamem: whole,
+        ram: kibibytes,
+        vram: kibibytes,
+        vram64: kibibytes,
+        vgamem: kibibytes,
         heads: count,
         primary: yesNo,
         blob: onOff,
