@@ -264,6 +264,24 @@ describe("kept", () => {
     expect(accepted(domainXml(given)).written).toMatch(there);
   });
 
+  test("prefixes are declared where they were, or at the part that uses them", () => {
+    const inner = "<a:b><c:d xmlns:c='http://c' c:e='1'/></a:b>";
+    const xml = domainXml({ top: `<metadata xmlns:a='http://a' xmlns:z='http://z'>${inner}</metadata>` });
+    const { written } = accepted(xml);
+    expect(written).toContain(
+      "<metadata>\n    <a:b xmlns:a='http://a'>\n      <c:d xmlns:c='http://c' c:e='1'/>",
+    );
+    expect(accepted(written).written).toBe(written);
+  });
+
+  test("notes of other programs go without a part that has text between elements", () => {
+    const xml = domainXml({ top: "<metadata xmlns:a='u'><a:b>t<a:c/></a:b><a:d>t</a:d></metadata>" });
+    const { written, notes } = accepted(xml);
+    expect(written).toMatch(/<a:d/);
+    expect(written).not.toMatch(/<a:b/);
+    expect(notes).toEqual([expect.stringMatching(/^<metadata> has text between elements/)]);
+  });
+
   test("firmware that libvirt chose is said once: by its path", () => {
     const xml = domainXml({
       os: `${hvm}<firmware><feature enabled='yes' name='secure-boot'/></firmware><loader type='pflash' readonly='yes'>/usr/share/OVMF/OVMF_CODE.fd</loader>`,

@@ -97,6 +97,7 @@ const devices: readonly (readonly [device: string, why: RegExp])[] = [
     net("network", "<source network='a'/><model type='vfio-pci,host=01:00.0'/>"),
     /type="vfio-pci.*" is refused/,
   ],
+  [net("network", "<source network='a'/><model type='vfio-pci'/>"), /type="vfio-pci" is refused/],
   [net("network", "<source network='a'/><rom file='/etc/shadow'/>"), /file="\/etc\/shadow" is refused/],
   ...["serial", "parallel", "console", "channel"].flatMap((kind): [string, RegExp][] => [
     [

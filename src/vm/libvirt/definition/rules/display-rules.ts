@@ -3,7 +3,7 @@ import { attributeOf, childOf, element, withAttributes, type XmlElement } from "
 import { device, virtio } from "./device-parts.ts";
 import { type Draft, shown } from "./draft.ts";
 import { type ElementRule, leftOut, leftOutWith, wayOut } from "./grammar.ts";
-import { count, oneOf, only, onOff, whole, yesNo } from "./values.ts";
+import { count, oneOf, only, onOff, yesNo } from "./values.ts";
 
 const loopback = /^(?:127\.0\.0\.1|::1|localhost)$/;
 
