@@ -8,6 +8,7 @@ export interface Domain {
   type: "kvm" | "qemu";
   arch: string;
   machine: string;
+  /** All that the guest may have: with NUMA cells libvirt goes by them, whatever <memory> says. */
   memoryBytes: number;
   /** The most that it may have; fewer may be plugged in. */
   vcpus: number;
@@ -70,7 +71,7 @@ export function domainOf(tree: XmlElement): Domain {
     type: attributeOf(tree, "type") === "kvm" ? "kvm" : "qemu",
     arch: attributeOf(type, "arch") ?? "",
     machine: attributeOf(type, "machine") ?? "",
-    memoryBytes: bytesOf(childOf(tree, "memory")),
+    memoryBytes: memoryOf(tree),
     vcpus: vcpusOf(tree),
     disks: devices.filter(({ name }) => name === "disk").map(diskOf),
     firmware: {
@@ -122,6 +123,27 @@ function vcpusOf(tree: XmlElement): number {
   return vcpus;
 }
 
+/**
+ * What libvirt will give the guest (virDomainDefPostParseMemory): the sum of the NUMA cells, if there are any, and of
+ * the memory devices; otherwise <memory>, which includes the devices.
+ */
+function memoryOf(tree: XmlElement): number {
+  const said = bytesOf(childOf(tree, "memory"));
+  const cells = cellsOf(tree);
+  const devices = childOf(tree, "devices")!.children.filter(({ name }) => name === "memory");
+  const parts = [...cells, ...devices.map((device) => childOf(childOf(device, "target"), "size"))];
+  const total = parts.reduce((sum, part) => sum + bytesOf(part), 0);
+  if (!Number.isSafeInteger(total)) throw noSize();
+  return Math.max(said, total);
+}
+
+function cellsOf(tree: XmlElement): XmlElement[] {
+  const numa = childOf(childOf(tree, "cpu"), "numa");
+  return (numa?.children ?? [])
+    .filter(({ name }) => name === "cell")
+    .map((cell) => ({ ...cell, text: attributeOf(cell, "memory") ?? "" }));
+}
+
 const powers = "kmgtpe";
 
 /** A size in bytes; without a unit it is in KiB (formatdomain, "Memory Allocation"). */
@@ -131,7 +153,10 @@ function bytesOf(size: XmlElement | undefined): number {
   // "k" and "KiB" count by 1024, "KB" by 1000 (util/virutil.c, virScaleInteger).
   const base = /^[kmgtpe]b$/.test(unit) ? 1000 : 1024;
   const bytes = Number(size?.text) * (unit === "b" || unit === "bytes" ? 1 : base ** power);
-  if (!Number.isSafeInteger(bytes) || bytes < 1)
-    throw new MigrateError("policy", "<memory> is refused: it is no size of a machine's memory");
+  if (!Number.isSafeInteger(bytes) || bytes < 1) throw noSize();
   return bytes;
+}
+
+function noSize(): MigrateError {
+  return new MigrateError("policy", "<memory> is refused: it is no size of a machine's memory");
 }

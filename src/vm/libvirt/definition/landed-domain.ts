@@ -61,7 +61,7 @@ export function landedXml(domain: Domain, place: DomainPlace): string {
 }
 
 /** What libvirt has for cards on a switch of the host alone (conf/domain_validate.c, qemu_validate.c). */
-const ofSwitch = ["filterref", "bandwidth", "port"];
+const ofSwitch = ["filterref", "bandwidth", "port", "coalesce"];
 
 function landCard(card: XmlElement, behind: CardPlace): XmlElement {
   const plain = withoutChildren(card, "source", ...(isOnSwitch(behind) ? [] : ofSwitch));
@@ -88,7 +88,7 @@ function isOnSwitch({ kind }: CardPlace): boolean {
 function withoutTap(card: XmlElement): XmlElement {
   const driver = (child: XmlElement) =>
     child.name === "driver" ? withAttributes(child, { name: undefined, queues: undefined }) : child;
-  return withChildren(withoutChildren(card, "tune", "coalesce"), driver);
+  return withChildren(withoutChildren(card, "tune", "mtu"), driver);
 }
 
 function withSource(card: XmlElement, kind: "network" | "bridge", name: string): XmlElement {

@@ -2,6 +2,7 @@
  * From a domain's XML to what may leave with it: what the tables allow stays, what is bound to this host is left
  * out with a note, what needs this host is refused by name. The same reader is at both ends. Pure.
  */
+import { normalize } from "node:path";
 import { asMigrateError, MigrateError } from "../../../protocol/errors.ts";
 import { readXml } from "../xml/read-xml.ts";
 import type { XmlElement } from "../xml/xml-element.ts";
@@ -63,9 +64,10 @@ function refuseTwins({ disks, tree }: Domain, draft: Draft): void {
   const paths = new Set<string>();
   for (const { target, path } of disks) {
     if (targets.has(target)) draft.refuse(`<disk> ${target}`, "another disk has the same target");
-    if (path !== null && paths.has(path)) draft.refuse(`<disk> ${target}`, "another disk has the same file");
+    const file = path === null ? null : normalize(path);
+    if (file !== null && paths.has(file)) draft.refuse(`<disk> ${target}`, "another disk has the same file");
     targets.add(target);
-    if (path !== null) paths.add(path);
+    if (file !== null) paths.add(file);
   }
   for (const name of ["tpm", "memballoon", "vsock"])
     if (devicesNamed(tree, name) > 1) draft.refuse(`<${name}>`, "a domain has one at most");

@@ -48,7 +48,9 @@ function inOrder(first: readonly string[], second: readonly string[]): string[] 
 function linesOf(root: XmlElement): Map<string, Line> {
   const lines = new Map<string, Line>();
   const add = (element: XmlElement, path: string): void => {
-    const words = [...element.attributes].map(([name, value]) => `${name}=${value}`);
+    const words = [...element.attributes].map(
+      ([name, value]) => `${name}=${name === "passwd" ? "***" : value}`,
+    );
     if (element.text.trim() !== "") words.push(element.text.trim());
     // An element that only holds others is not worth a line.
     if (words.length > 0 || element.children.length === 0) lines.set(path, { path, words });
@@ -63,9 +65,9 @@ function linesOf(root: XmlElement): Map<string, Line> {
   };
   add({ ...root, text: "" }, "");
   // The root's own attributes have no path.
-  const own = lines.get("");
+  const words = lines.get("")?.words ?? [];
   lines.delete("");
-  return own === undefined ? lines : new Map([["domain", { ...own, path: "domain" }], ...lines]);
+  return words.length === 0 ? lines : new Map([["domain", { path: "domain", words }], ...lines]);
 }
 
 /** "disk[vda]": an element with what tells it from others of its name. */

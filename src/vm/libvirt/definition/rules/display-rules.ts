@@ -1,16 +1,9 @@
 /** What a guest shows and plays: <graphics>, <video>, <audio>, <sound>. Where a person looks is the destination's. Pure. */
-import {
-  attributeOf,
-  childOf,
-  element,
-  withAttributes,
-  withChildren,
-  type XmlElement,
-} from "../../xml/xml-element.ts";
+import { attributeOf, childOf, element, withAttributes, type XmlElement } from "../../xml/xml-element.ts";
 import { device, virtio } from "./device-parts.ts";
 import { type Draft, shown } from "./draft.ts";
 import { type ElementRule, leftOut, leftOutWith, wayOut } from "./grammar.ts";
-import { count, oneOf, only, onOff, whole, yesNo } from "./values.ts";
+import { count, oneOf, only, onOff, yesNo } from "./values.ts";
 
 const loopback = /^(?:127\.0\.0\.1|::1|localhost)$/;
 
@@ -22,30 +15,28 @@ function prepareGraphics(graphics: XmlElement, draft: Draft): XmlElement | null 
   if (attributeOf(childOf(graphics, "gl"), "enable") === "yes")
     return draft.refuse(what, "it needs a GPU of this host (<gl>)", wayOut("graphics"));
   noteOutside(graphics, draft, what);
+  const listens = listensWithin(graphics);
   const changed = withAttributes(graphics, {
     ...Object.fromEntries(ofPlace.map((name) => [name, undefined])),
-    autoport: listensOn(graphics) === "address" ? "yes" : undefined,
+    autoport: listens.length === 0 ? "yes" : undefined,
   });
-  const kept = withChildren(changed, (child) => (child.name === "listen" ? listenWithin(child) : child));
-  // A socket may be named by an attribute alone.
-  if (listensOn(graphics) !== "socket" || childOf(kept, "listen") !== undefined) return kept;
-  return { ...kept, children: [element("listen", { type: "socket" }), ...kept.children] };
+  const others = changed.children.filter(({ name }) => name !== "listen");
+  return { ...changed, children: [...listens, ...others] };
 }
 
 /** Attributes about where and to whom it listens. */
 const ofPlace =
   "listen port tlsPort websocket socket passwd passwdValidTo connected defaultMode autoport".split(" ");
 
-function listensOn(graphics: XmlElement): string {
-  if (attributeOf(graphics, "socket") !== undefined) return "socket";
-  const type = attributeOf(childOf(graphics, "listen"), "type") ?? "address";
-  return type === "network" ? "address" : type;
-}
-
-/** None and a socket of libvirt's own stay, since they let in fewer than an address does. */
-function listenWithin(listen: XmlElement): XmlElement | null {
-  const type = attributeOf(listen, "type") ?? "";
-  return type === "none" || type === "socket" ? element("listen", { type }) : null;
+/** To listen nowhere, or on a socket of libvirt's own, lets in fewer than an address does: that stays as it is. */
+function listensWithin(graphics: XmlElement): XmlElement[] {
+  const types = graphics.children
+    .filter(({ name }) => name === "listen")
+    .map((listen) => attributeOf(listen, "type") ?? "")
+    .filter((type) => type === "none" || type === "socket");
+  // A socket may be named by an attribute alone.
+  if (types.length === 0 && graphics.attributes.has("socket")) types.push("socket");
+  return types.map((type) => element("listen", { type }));
 }
 
 function noteOutside(graphics: XmlElement, draft: Draft, what: string): void {
@@ -91,6 +82,9 @@ const graphics: ElementRule = device({
   },
 });
 
+/** Memory of the host that is not the guest's own: less than 10 GiB. */
+const kibibytes = /^\d{1,7}$/;
+
 function prepareVideo(video: XmlElement, draft: Draft): XmlElement | null {
   const model = childOf(video, "model");
   const acceleration = childOf(model, "acceleration");
@@ -109,10 +103,10 @@ const video: ElementRule = device({
       needs: ["type"],
       attributes: {
         type: oneOf("vga cirrus vmvga qxl virtio bochs ramfb none"),
-        ram: whole,
-        vram: whole,
-        vram64: whole,
-        vgamem: whole,
+        ram: kibibytes,
+        vram: kibibytes,
+        vram64: kibibytes,
+        vgamem: kibibytes,
         heads: count,
         primary: yesNo,
         blob: onOff,

@@ -2,6 +2,7 @@
  * What a domain may say of its memory and processors, and of its share of the host's (formatdomain, "CPU
  * Allocation" to "Resource partitioning"). What is bound to one host's processors and nodes stays there. Pure.
  */
+import { childOf } from "../../xml/xml-element.ts";
 import { type ChildRule, type ElementRule, leftOut, leftOutWith } from "./grammar.ts";
 import {
   bare,
@@ -107,7 +108,14 @@ export const resourceRules: Readonly<Record<string, ChildRule>> = {
   blkiotune: {
     children: { weight: numbered, device: leftOutWith("it is about a device of this host") },
   },
-  resource: leftOutWith("it is about this host's control groups"),
+  resource: {
+    prepare: (element, draft) => {
+      // What libvirt writes of every domain that runs.
+      if (childOf(element, "partition")?.text !== "/machine" || element.children.length > 1)
+        draft.note("<resource> is left out: it is about this host's control groups");
+      return null;
+    },
+  },
   perf: leftOutWith("what is measured is the destination's to say"),
   throttlegroups: {
     children: {
