@@ -81,6 +81,7 @@ describe("an offered domain", () => {
     expect(() => offeredXml(domain, () => "/etc/shadow")).toThrow(expect.objectContaining({ code: "bug" }));
   });
 
+  // [DOM-1]
   test("is taken as it is made", () => {
     const xml = offered();
     expect(writeXml(readOffered(xml).tree)).toBe(xml);
