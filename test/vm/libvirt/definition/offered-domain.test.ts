@@ -66,7 +66,8 @@ describe("an offered domain", () => {
 
   test("asks for no name of an empty drive", () => {
     const xml = domainXml({
-      devices: "<disk type='file' device='cdrom'><target dev='sda'/><readonly/></disk>",
+      devices:
+        "<disk type='file' device='cdrom'><source startupPolicy='optional'/><target dev='sda'/><readonly/></disk>",
     });
     const asked: Place[] = [];
     const there = readOffered(offeredXml(leaving(xml), (place) => `${asked.push(place)}`));
