@@ -81,7 +81,7 @@ describe("a domain with a disk", () => {
       await a.virsh("resume", "web1");
       await here.waitForTick(printedHere.length + 10);
       await here.kill();
-      await until(async () => (await here.state()) === "shut off", "libvirtd to see the end of QEMU");
+      await here.waitForState("shut off");
       expect(await here.reason()).toBe("shut off (crashed)");
       const count = expectWholeTicks([a, b]);
       // A tick is printed after it is written, and the last one may not have been.

@@ -4,7 +4,7 @@
  * these mounts, removes the bridges that are named in the host's file `bridges`, and ends; the mounts go with the last
  * of them (mount_namespaces(7)).
  */
-import { emulatorFolder, serialFolder } from "./emulator-cache.ts";
+import { emulatorFolder } from "./emulator-cache.ts";
 
 /** The folders of a host, by their names below its own folder, and where its programs see them. */
 export const hostMounts: Readonly<Record<string, string>> = {
@@ -45,7 +45,7 @@ ${Object.entries(hostMounts)
   .map(([folder, path]) => `mkdir -p ${path}; mount --bind "$base/${folder}" ${path}`)
   .join("\n")}
 # QEMU looks for its firmware from its own folder on, in ../share and ../lib.
-mkdir -p ${emulatorFolder}/bin ${serialFolder}
+mkdir -p ${emulatorFolder}/bin
 ln -s /usr/share /usr/lib /usr/libexec ${emulatorFolder}
 : > "${emulatorFolder}/bin/\${emulator##*/}"
 mount --bind "$emulator" "${emulatorFolder}/bin/\${emulator##*/}"
