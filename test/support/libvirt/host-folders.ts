@@ -3,13 +3,15 @@ import { chmodSync, chownSync, copyFileSync, mkdirSync, statSync, writeFileSync 
 import { basename, join } from "node:path";
 import type { GuestImage } from "../guests/guest-image.ts";
 import { serialFolder } from "./emulator-cache.ts";
-import { hostMounts } from "./host-script.ts";
+import { hostMounts, hugepagesFolder } from "./host-script.ts";
 
 export interface HostConfiguration {
   /** More lines for qemu.conf; one that is there already is replaced by a later one of its name. */
   qemuConf?: readonly string[];
   /** The same for libvirtd.conf. */
   libvirtdConf?: readonly string[];
+  /** Gives guests that want them huge pages of 2 MiB. */
+  hugepages?: boolean;
 }
 
 /**
@@ -67,6 +69,7 @@ export function makeHostFolders(base: string, options: HostConfiguration, guest:
       "remember_owner = 0",
       // A guest's QEMU sees its host's mounts, which is how it is known as one of this host.
       "namespaces = []",
+      ...(options.hugepages === true ? [`hugetlbfs_mount = "${hugepagesFolder}"`] : []),
       // Two hosts would share the groups of a domain that both have, and a container may not make any.
       "cgroup_controllers = []",
       ...(options.qemuConf ?? []),

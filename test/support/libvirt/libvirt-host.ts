@@ -103,6 +103,7 @@ export class LibvirtHost {
       emulatorPath,
       cache.script,
       net,
+      options.hugepages === true ? "hugepages" : "",
     ];
     // In a session of its own: what is sent to the test's process group must not end it before its work is done.
     const holder = Bun.spawn([...enter, ...words], {
