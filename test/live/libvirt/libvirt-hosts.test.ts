@@ -3,12 +3,13 @@
  * libvirt's own means, go on without libvirtd, are saved and restored; and nothing of it is left in the end.
  */
 import { describe, expect, test } from "bun:test";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { ticksIn } from "../../support/guests/serial-line.ts";
 import { ticksOnDisk } from "../../support/guests/tick-disk.ts";
 import { pcr16AfterExtend, tpmSecret } from "../../support/guests/tpm-guest.ts";
 import { definedDomain, imagesFolder, makeDisk } from "../../support/libvirt/defined-domain.ts";
+import { asTheirUsers } from "../../support/libvirt/host-folders.ts";
 import type { LibvirtHost } from "../../support/libvirt/libvirt-host.ts";
 import { libvirtHostsOfTests } from "../../support/libvirt/libvirt-hosts-of-tests.ts";
 import { printedOn, type TickDomain } from "../../support/libvirt/tick-domain.ts";
@@ -40,13 +41,18 @@ const ticksOn = (host: LibvirtHost) => ticksOnDisk({ ...disk, path: host.outside
  */
 async function migrateByHand(domain: TickDomain, to: LibvirtHost): Promise<void> {
   const folder = hosts.folder();
+  // QEMU listens there, and first removes what has the name: its user must be let in, and may write.
+  const sockets = join(folder, "sockets");
+  mkdirSync(sockets, { recursive: true });
+  chmodSync(folder, 0o711);
+  chmodSync(sockets, 0o777);
   const relay = await UnixRelay.listen(join(folder, "relay.sock"), to.socket);
   const xml = join(folder, "migrated.xml");
   await Bun.write(xml, await domain.xml("--migratable"));
   await domain.host.virsh(
     ...["migrate", "--live", "--p2p", "--suspend", "--persistent", "--xml", xml, "--persistent-xml", xml],
-    ...["--copy-storage-all", "--disks-uri", `unix://${folder}/nbd.sock`],
-    ...["--migrateuri", `unix://${folder}/ram.sock`],
+    ...["--copy-storage-all", "--disks-uri", `unix://${sockets}/nbd.sock`],
+    ...["--migrateuri", `unix://${sockets}/ram.sock`],
     ...[domain.name, `qemu+unix:///system?socket=${relay.path}`],
   );
   expect(relay.connections).toBe(1);
@@ -81,7 +87,7 @@ describe("a domain with a disk", () => {
       await a.virsh("resume", "web1");
       await here.waitForTick(printedHere.length + 10);
       await here.kill();
-      await until(async () => (await here.state()) === "shut off", "libvirtd to see the end of QEMU");
+      await here.waitForState("shut off");
       expect(await here.reason()).toBe("shut off (crashed)");
       const count = expectWholeTicks([a, b]);
       // A tick is printed after it is written, and the last one may not have been.
@@ -187,6 +193,32 @@ test(
     await Promise.all([a.stop(), b.stop()]);
     const after = await links();
     expect(bridges.flat().filter((bridge) => after.includes(bridge))).toEqual([]);
+  },
+  limitMs,
+);
+
+test(
+  "a domain whose QEMU and swtpm run as users of their own, with huge pages, moves",
+  async () => {
+    const options = { qemuConf: asTheirUsers, hugepages: true };
+    const [a, b] = await Promise.all([hosts.host("hosta", options), hosts.host("hostb", options)]);
+    const here = await definedDomain(a, { tpm: true, memory: "hugepages" });
+    const there = here.at(b);
+    await here.start();
+    await here.waitForTick(2);
+    await makeDisk(b, disk);
+    await migrateByHand(here, b);
+    await b.virsh("resume", "web1");
+    await there.waitForTicks(2);
+    const users = (await runChild(["ps", "-o", "user:20=,comm=", "-p", b.processes().join()])).split("\n");
+    const userOf = (program: string) => users.find((line) => line.includes(program))?.split(" ")[0];
+    expect(["qemu-system", "swtpm", "libvirtd"].map(userOf)).toEqual(["libvirt-qemu", "tss", "root"]);
+    const owner = statSync(b.outside(disk.path)).uid;
+    expect(owner).not.toBe(0);
+    expect(readFileSync(`/proc/${there.qemuPid()}/maps`, "latin1")).toContain("/hugepages/");
+    await b.virsh("destroy", "web1");
+    expect(statSync(b.outside(disk.path)).uid).toBe(0);
+    expectWholeTicks([a, b]);
   },
   limitMs,
 );

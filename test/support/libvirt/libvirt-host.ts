@@ -17,6 +17,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
+import { guestImage } from "../guests/guest-image.ts";
 import { findProgram } from "../runner/needs.ts";
 import { type ChildOptions, runChild, startChild } from "../system/child.ts";
 import { withDeadline } from "../system/deadline.ts";
@@ -82,7 +83,7 @@ export class LibvirtHost {
     cache: EmulatorCache,
   ): Promise<LibvirtHost> {
     const base = join(folder, name);
-    makeHostFolders(base, options);
+    makeHostFolders(base, options, await guestImage());
     copyLibvirtCache(cache, join(base, "cache"));
     const enter =
       options.network === undefined ? [] : [program("nsenter"), `--net=/run/netns/${options.network}`];
@@ -102,6 +103,7 @@ export class LibvirtHost {
       emulatorPath,
       cache.script,
       net,
+      options.hugepages === true ? "hugepages" : "",
     ];
     // In a session of its own: what is sent to the test's process group must not end it before its work is done.
     const holder = Bun.spawn([...enter, ...words], {
@@ -210,13 +212,13 @@ export class LibvirtHost {
     return this.#pidIn("qemu", `${domain}.pid`);
   }
 
-  /** The files with what the guests of that name printed here, in the order in which their QEMUs began. */
-  serialLogs(domain: string): SerialLogFile[] {
+  /** The files with what the guests of that name, or all, printed here, in the order in which their QEMUs began. */
+  serialLogs(domain?: string): SerialLogFile[] {
     const folder = this.outside(serialFolder);
     return readdirSync(folder)
       .flatMap((file) => {
         const [, name, at, pid] = /^(.*)\.(\d+)\.(\d+)\.log$/.exec(file) ?? [];
-        if (name !== domain) return [];
+        if (name === undefined || name !== (domain ?? name)) return [];
         return [{ path: join(folder, file), begunNs: BigInt(at!), pid: Number(pid) }];
       })
       .sort((a, b) => (a.begunNs < b.begunNs ? -1 : 1));

@@ -1,9 +1,10 @@
 /** Libvirt hosts for the tests of a file; nothing of them outlives the test. */
 import { afterEach } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { guestIsBuiltFirst } from "../guests/guests-of-tests.ts";
+import { countArrived } from "../runner/lost-guests.ts";
 import { killChildren } from "../system/child.ts";
 import { LibvirtHost, type LibvirtHostOptions } from "./libvirt-host.ts";
 
@@ -28,6 +29,7 @@ export function libvirtHostsOfTests(): LibvirtHostsOfTests {
   guestIsBuiltFirst();
   afterEach(async () => {
     await killChildren();
+    for (const host of hosts) countArrivals(host);
     await Promise.all(hosts.splice(0).map((host) => host.stop()));
     if (made !== undefined) rmSync(made, { recursive: true, force: true });
     made = undefined;
@@ -40,4 +42,13 @@ export function libvirtHostsOfTests(): LibvirtHostsOfTests {
       return host;
     },
   };
+}
+
+/** Counts the guests that came to a host from elsewhere, among those that QEMU may have lost (runner/lost-guests.ts). */
+function countArrivals(host: LibvirtHost): void {
+  if (!existsSync(host.folder)) return;
+  for (const { path } of host.serialLogs()) {
+    const printed = readFileSync(path, "latin1");
+    if (printed !== "" && !/^tick 1\r?\n/m.test(printed)) countArrived(printed);
+  }
 }

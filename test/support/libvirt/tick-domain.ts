@@ -1,6 +1,5 @@
 /** A libvirt domain that counts ticks, as it is seen on one host: defined, started, moved there, or not there at all. */
 import { readFileSync } from "node:fs";
-import { guestImage } from "../guests/guest-image.ts";
 import { ticksIn } from "../guests/serial-line.ts";
 import { until } from "../system/until.ts";
 import type { LibvirtHost, SerialLogFile } from "./libvirt-host.ts";
@@ -15,9 +14,8 @@ export class TickDomain {
 
   /** Defines it on the host. Throws what virsh said. */
   static async define(host: LibvirtHost, options: TickDomainOptions): Promise<TickDomain> {
-    const xml = tickDomain(options, await guestImage());
     const path = `${host.folder}/${options.name}.xml`;
-    await Bun.write(path, xml);
+    await Bun.write(path, tickDomain(options));
     await host.virsh("define", path);
     return new TickDomain(host, options.name);
   }
@@ -78,6 +76,12 @@ export class TickDomain {
     return code === 0 ? stdout.trim() : undefined;
   }
 
+  /** Waits until libvirtd says that it is in that state. */
+  async waitForState(state: string, deadlineMs = 60_000): Promise<void> {
+    const what = `${this.name} on ${this.host.name} to be ${state}`;
+    await until(async () => (await this.state()) === state, what, deadlineMs);
+  }
+
   /** Its definition: the live one, or the one that it will be started with. Throws what virsh said. */
   async xml(...flags: ("--inactive" | "--migratable" | "--security-info")[]): Promise<string> {
     return await this.host.virsh("dumpxml", ...flags, this.name);
@@ -87,7 +91,7 @@ export class TickDomain {
     return this.host.qemuPid(this.name);
   }
 
-  /** Kills its QEMU as a crash would, and waits for its end. Harmless where it has none. */
+  /** Kills its QEMU as a crash would, and waits for its end; libvirtd sees it a moment later. Harmless where it has none. */
   async kill(): Promise<void> {
     const pid = this.qemuPid();
     if (pid === undefined) return;

@@ -1,5 +1,6 @@
 /** The XML of libvirt domains that boot the ticking guest, and of devices to attach to one (libvirt, formatdomain). */
-import { type GuestImage, guestKernelWords } from "../guests/guest-image.ts";
+import { guestKernelWords } from "../guests/guest-image.ts";
+import { bootFolder } from "./host-folders.ts";
 
 export interface DomainDisk {
   path: string;
@@ -43,8 +44,8 @@ export interface TickDomainOptions {
 export const uefiCode = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 export const uefiVars = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 
-/** A domain that boots the guest of `image` without KVM, its serial line on a pty. Pure but for a UUID that is not given. */
-export function tickDomain(options: TickDomainOptions, image: GuestImage): string {
+/** A domain that boots the ticking guest without KVM, its serial line on a pty. Two alike need a UUID that is given. */
+export function tickDomain(options: TickDomainOptions): string {
   const { name, uuid = crypto.randomUUID(), disks, nics = [], append = "" } = options;
   const isUefi = options.firmware === "uefi";
   const { ramMiB = isUefi ? 256 : 128 } = options;
@@ -58,8 +59,8 @@ export function tickDomain(options: TickDomainOptions, image: GuestImage): strin
   <os>
     <type arch="x86_64" machine="${isUefi ? "q35" : "pc"}">hvm</type>
     ${isUefi ? nvram : ""}
-    <kernel>${image.kernel}</kernel>
-    <initrd>${image.initrd}</initrd>
+    <kernel>${bootFolder}/vmlinuz</kernel>
+    <initrd>${bootFolder}/initrd.gz</initrd>
     <cmdline>${`${guestKernelWords} ${append}`.trim()}</cmdline>
   </os>
   <features><acpi/><apic/></features>

@@ -114,7 +114,7 @@ export const knownSeconds: Readonly<Record<string, number>> = {
   "test/live/hostile/hostile-handover.test.ts": 10,
   "test/live/hostile/hostile-source.test.ts": 4,
   "test/live/hostile/worst-source.test.ts": 22,
-  "test/live/libvirt/libvirt-hosts.test.ts": 75,
+  "test/live/libvirt/libvirt-hosts.test.ts": 95,
   "test/live/moves/confined-moves.test.ts": 32,
   "test/live/moves/confined-user.test.ts": 50,
   "test/live/moves/convergence.test.ts": 130,
