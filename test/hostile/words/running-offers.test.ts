@@ -44,7 +44,7 @@ describe("a provider", () => {
   const plain = new RawVm("web1").offer();
 
   test("that this host does not have is refused by name, and nothing is made for it", () =>
-    expectRefused({ ...plain, provider: "libvirt" }, "policy", '"libvirt"'));
+    expectRefused({ ...plain, provider: "cloudlike" }, "policy", '"cloudlike"'));
 
   test("whose fields are another's is refused", () =>
     expectRefused({ ...plain, provider: "qemu" }, "protocol", "offer.provider"));
