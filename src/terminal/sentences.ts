@@ -10,9 +10,11 @@ type EventOf<Name extends MigrationEvent["event"]> = Extract<MigrationEvent, { e
 export function listeningText(event: EventOf<"listening">): string {
   const lines = [`Listening on ${printable(event.address)}, store ${printable(event.store)}`];
   if (event.fingerprint !== undefined) lines.push(`Fingerprint ${event.fingerprint}`);
-  const vm = event.qemu
-    ? "qmp:PATH of a VM that runs, or the folder of one that does not,"
-    : "the VM's folder";
+  const vm = [
+    ...(event.libvirt ? ["libvirt:NAME"] : []),
+    ...(event.qemu ? ["qmp:PATH of a VM that runs"] : []),
+    event.qemu ? "the folder of one that does not," : "the VM's folder",
+  ].join(", or ");
   lines.push(`On the source run, with ${vm} for VM:`, "", `  ${printable(event.command)}`, "");
   if (event.ticket !== undefined) lines.push("The ticket that it asks for:", "", `  ${event.ticket}`, "");
   return lines.join("\n");
@@ -56,6 +58,14 @@ const afterRunningTexts: typeof afterTexts = {
   delete: "Its QEMU here has ended, and its files here are deleted.",
 };
 
+/** The same of a domain of libvirt. */
+const afterDomainTexts: typeof afterTexts = {
+  ...afterTexts,
+  keep: `libvirt here has forgotten it. ${afterTexts.keep}`,
+  rename: "libvirt here has forgotten it, and its files here now end in .migrated.",
+  delete: "libvirt here has forgotten it, and its files here are deleted.",
+};
+
 /** What was done, in a sentence or two. */
 function outcomeText({ name, side, mode, owner, runs, downtimeMs }: EventOf<"done">): string {
   const vm = printable(name);
@@ -89,7 +99,8 @@ function checkedText({ runs, readBack }: EventOf<"done">): string {
 /** The closing summary of a session. */
 export function doneText(event: EventOf<"done">): string {
   const rate = event.seconds > 0 ? ` (${formatRate(event.bytes / event.seconds)})` : "";
-  const afters = event.runs === undefined ? afterTexts : afterRunningTexts;
+  const ofOthers = event.runs === undefined ? afterTexts : afterRunningTexts;
+  const afters = event.manager === "libvirt" ? afterDomainTexts : ofOthers;
   return [
     outcomeText(event),
     `  ${formatBytesExactly(event.bytes)} in ${formatDuration(event.seconds * 1000)}${rate}`,

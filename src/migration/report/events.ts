@@ -150,6 +150,8 @@ export type MigrationEvent =
        * before.
        */
       runs?: boolean;
+      /** Whose the VM is to run, if that is another program. */
+      manager?: "libvirt";
       /** What became of the source's files. */
       after: "keep" | "rename" | "delete" | "copy";
     }

@@ -44,6 +44,7 @@ export function reportOf(
     ...(figures.proven === undefined ? {} : { proven: figures.proven }),
     ...(figures.leftBehind?.length ? { leftBehind: [...figures.leftBehind] } : {}),
     ...(record.store === null ? {} : { folder: join(record.store, record.name) }),
+    ...(record.provider === "libvirt" ? { manager: "libvirt" as const } : {}),
     owner: record.mode === "move" ? "destination" : "source",
     after: record.mode === "copy" ? "copy" : record.after,
   };

@@ -132,7 +132,10 @@ async function openedDomain(
         ...(saves ? [memory] : []),
       ],
       folder: null,
-      bytes: vm.files.reduce((sum, { bytes }) => sum + bytes, 0),
+      bytes: [...vm.files, ...(offered.live?.disks ?? [])].reduce(
+        (sum, { bytes }) => sum + bytes,
+        offered.live === undefined ? 0 : domain!.memoryBytes,
+      ),
       kept,
     },
     isStill: (gone) => {

@@ -68,7 +68,10 @@ export const libvirtProvider: Provider = {
       : "its memory was lost with the destination's libvirt: it is switched off here";
   },
 
-  provenOf: () => undefined,
+  provenOf: (record) =>
+    (sourceLibvirtRecord(record)?.isLive ?? arrivingLibvirtRecord(record)?.live !== undefined)
+      ? "of its RAM and disks as they were sent, not of the images that QEMU made of them"
+      : undefined,
   // A destination that is alive but never answers would keep a VM stopped forever.
   answerMs: (record) => (sourceLibvirtRecord(record)?.state === "off" ? undefined : answerMs),
 
