@@ -1,5 +1,6 @@
 /** `migrate explain`: what a destination would start for a VM that runs here, and what it would refuse. */
 import { resolve } from "node:path";
+import type { VmSpec } from "../migration/providers/candidates.ts";
 import {
   type Leave,
   type LeavingLook,
@@ -28,7 +29,9 @@ import { defineCommand } from "./cli/define-command.ts";
 import { dropped } from "./cli/dropped.ts";
 import { netPolicyAbout, netPolicyForm, parseNetPolicy } from "./cli/net-policy.ts";
 import { oneOf, optional, repeated, toggle, withDefault } from "./cli/option.ts";
-import { type DomainExplanation, explainDomain } from "./explain-domain.ts";
+import { otherHost, otherHostOptions } from "./cli/other-host.ts";
+import { askThere } from "./explain/ask-there.ts";
+import { type DomainExplanation, explainDomain } from "./explain/explain-domain.ts";
 
 const name = "migrate explain";
 const scheme = "qmp:";
@@ -38,13 +41,17 @@ export default defineCommand({
   name,
   summary: "show what a destination would start for a running VM, and what it would refuse",
   about:
-    "Nothing is started, and only the VM's QEMU is asked. A destination is told what of the VM's command line is on a list, and makes one of its own of it; files are its own (STORE), and so are sockets (RUN) and networks.",
+    "Nothing is started, and only the VM's QEMU, or its libvirt, is asked; with HOST:PORT the destination as well, which is offered the VM and told at once that it will not come. A destination is told what of the VM's command line is on a list, and makes one of its own of it; files are its own (STORE), and so are sockets (RUN) and networks.",
   positionals: {
-    names: ["VM"],
+    names: ["VM", "HOST:PORT"],
     least: 1,
-    about: ["qmp:PATH, the QMP socket of the VM's QEMU, or libvirt:NAME, as migrate ls shows them"],
+    about: [
+      "qmp:PATH, the QMP socket of the VM's QEMU, or libvirt:NAME, as migrate ls shows them",
+      "A destination that is asked as well; nothing of the VM is sent",
+    ],
   },
   options: {
+    ...otherHostOptions,
     allowTcg: toggle("As at a destination that has no KVM and serves with --allow-tcg"),
     name: optional("NAME", "Another name for the VM, as send takes it"),
     mode: withDefault("live|stop", "As it would be sent", "live", oneOf(["live", "stop"])),
@@ -66,23 +73,39 @@ export default defineCommand({
   },
   examples: [
     [`${name} qmp:/run/web1.qmp`, "can this VM be moved, and as what?"],
+    [`${name} libvirt:web1 192.0.2.7`, "and does that host take it?"],
     [`${name} qmp:/run/web1.qmp --net bridge:br0`, "and to a host that serves with --net bridge:br0?"],
   ],
-  async run({ options, positionals, reporter }) {
+  async run({ options, positionals, world, reporter }) {
     const [where = ""] = positionals;
-    const { mode, after, name: asked } = options;
+    const there = otherHost(name, positionals.slice(1), options, { world, reporter });
+    const { mode, after, name: asked, downtimeLimitMs, autoConverge } = { ...options, ...asSent };
+    const live = mode === "live";
+    const ask = (vm: VmSpec, refusals: readonly MigrateError[]) =>
+      there === null || refusals.length > 0 ? null : askThere(world, vm, there);
     if (where.startsWith(libvirtScheme)) {
       const { connect = systemUri, netMap, drop } = options;
-      const how = { connect, live: mode === "live", drop, netMap };
-      return tellDomain(await explainDomain(where.slice(libvirtScheme.length), how), reporter);
+      const domain = where.slice(libvirtScheme.length);
+      const told = await explainDomain(domain, { connect, live, drop, netMap });
+      const spec = { libvirt: domain, connect, live, drop, downtimeLimitMs, autoConverge, workers: 1 };
+      return tellDomain(withAnswer(told, await ask(spec, told.refusals)), reporter);
     }
     const drop = options.drop.filter(isDroppable);
-    const look = await lookAt(where, { name: asked, live: mode === "live", drop, after });
+    const look = await lookAt(where, { name: asked, live, drop, after });
     const refusals = [...look.refusals];
     const notes = [...look.notes];
     const called = asked ?? look.definition?.name ?? null;
     const command =
       look.model === null ? [] : started({ ...look.model, name: called }, options, { refusals, notes });
+    const answer = await ask(
+      {
+        ...{ qmp: where.slice(scheme.length), name: asked, live, drop, after, downtimeLimitMs, autoConverge },
+        ...{ channels: 0, workers: 1, cpuCheck: true },
+      },
+      refusals,
+    );
+    notes.push(...(answer?.notes ?? []));
+    if (answer?.refusal) refusals.push(answer.refusal);
     const refused = refusals.map(sentenceOf);
     reporter.result(
       { event: "explanation", name: called, command, notes, refused },
@@ -96,6 +119,21 @@ export default defineCommand({
     return refusals[0]?.exitCode;
   },
 });
+
+/** What of a `send` makes no difference to what is explained. */
+const asSent = { downtimeLimitMs: 300, autoConverge: true } as const;
+
+function withAnswer(
+  told: DomainExplanation,
+  answer: { notes: string[]; refusal: MigrateError | null } | null,
+): DomainExplanation {
+  if (answer === null) return told;
+  return {
+    ...told,
+    notes: [...told.notes, ...answer.notes],
+    refusals: [...told.refusals, ...(answer.refusal === null ? [] : [answer.refusal])],
+  };
+}
 
 /** Reports it; returns the exit code, as `send` would end. */
 function tellDomain(

@@ -11,7 +11,7 @@ import { runState } from "../vm/qemu/outgoing/guest-watch.ts";
 import { Qmp } from "../vm/qemu/qmp/qmp.ts";
 import { defineCommand } from "./cli/define-command.ts";
 import { optional } from "./cli/option.ts";
-import { type DomainRow, domainRows } from "./domain-rows.ts";
+import { type DomainRow, domainRows } from "./ls/domain-rows.ts";
 
 interface VmRow {
   name: string;

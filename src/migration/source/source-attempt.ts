@@ -5,13 +5,12 @@
 
 import { openSourceLink, type SourceLink } from "../../channel/known-destination.ts";
 import { MigrateError } from "../../protocol/errors.ts";
-import { limits } from "../../protocol/limits.ts";
 import type { Message } from "../../protocol/messages.ts";
-import { releaseHash } from "../journal/release-code.ts";
 import type { SourceAction, SourceEvent } from "../ownership/source-machine.ts";
 import { startedAnew } from "../providers/started-anew.ts";
 import { StillHere } from "../providers/still-here.ts";
 import { tellCancelled } from "./cancellation.ts";
+import { offerOf } from "./offer-of.ts";
 import { refusedOffer } from "./refused-offer.ts";
 import { SourceFiles } from "./source-files.ts";
 import type { SourceSession } from "./source-session.ts";
@@ -248,26 +247,9 @@ export class SourceAttempt {
     const { record } = session;
     this.#files = new SourceFiles(session);
     link.onInventory = (payload) => this.#files.inventory(payload);
-    link.send("offer", {
-      name: record.name,
-      vm: record.vm,
-      mode: record.mode,
-      chunkBytes: limits.chunkBytes,
-      tagKey: record.tagKey,
-      provider: record.provider,
-      ...(record.release === null ? {} : { release: releaseHash(record.release) }),
-      ...(options.verify === undefined ? {} : { verify: options.verify }),
-      ...(options.departure?.machine === undefined ? {} : { machine: options.departure.machine }),
-      ...(options.departure?.domain === undefined ? {} : { domain: options.departure.domain }),
-      ...(options.base === undefined ? {} : { base: options.base }),
-      files: record.files.map(({ kind, name, bytes, format }, i) => ({
-        kind,
-        name,
-        bytes,
-        ...(format === undefined ? {} : { format }),
-        allocatedBytes: options.departure?.files.allocatedBytes(i) ?? 0,
-      })),
-    });
+    const { departure, verify, base } = options;
+    const allocatedBytes = (file: number) => departure?.files.allocatedBytes(file) ?? 0;
+    link.send("offer", offerOf(record, departure, { verify, base, allocatedBytes }));
     const { body } = await link.expect("accept").catch(refusedOffer);
     if (body.inventory) await link.expect("inventoryEnd");
     else if (this.#files.heardTags) {

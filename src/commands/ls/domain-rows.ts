@@ -1,8 +1,8 @@
 /** The domains of libvirt as rows of `migrate ls`: in what state, and whether they can be moved. */
-import { lookAtDomain } from "../migration/providers/libvirt/domain-look.ts";
-import { which } from "../platform/host.ts";
-import { allDomains, requireDomain } from "../vm/libvirt/domains.ts";
-import { systemUri, Virsh } from "../vm/libvirt/virsh.ts";
+import { lookAtDomain } from "../../migration/providers/libvirt/domain-look.ts";
+import { which } from "../../platform/host.ts";
+import { allDomains, requireDomain } from "../../vm/libvirt/domains.ts";
+import { systemUri, Virsh } from "../../vm/libvirt/virsh.ts";
 
 export interface DomainRow {
   name: string;

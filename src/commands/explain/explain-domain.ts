@@ -1,12 +1,12 @@
 /** `migrate explain libvirt:NAME`: what the destination's libvirt would be told of a domain, and what would be refused. */
 import { join } from "node:path";
-import { cardsOf, presentOf, readBoth, xmlIn } from "../migration/providers/libvirt/arriving-xml.ts";
-import { lookAtDomain } from "../migration/providers/libvirt/domain-look.ts";
-import type { MigrateError } from "../protocol/errors.ts";
-import type { NetMap } from "../vm/libvirt/definition/net-map.ts";
-import { xmlDifference } from "../vm/libvirt/definition/xml-difference.ts";
-import { domainXml } from "../vm/libvirt/domains.ts";
-import { Virsh } from "../vm/libvirt/virsh.ts";
+import { cardsOf, presentOf, readBoth, xmlIn } from "../../migration/providers/libvirt/arriving-xml.ts";
+import { lookAtDomain } from "../../migration/providers/libvirt/domain-look.ts";
+import type { MigrateError } from "../../protocol/errors.ts";
+import type { NetMap } from "../../vm/libvirt/definition/net-map.ts";
+import { xmlDifference } from "../../vm/libvirt/definition/xml-difference.ts";
+import { domainXml } from "../../vm/libvirt/domains.ts";
+import { Virsh } from "../../vm/libvirt/virsh.ts";
 
 export interface DomainExplanation {
   name: string;

@@ -1,0 +1,34 @@
+/** `migrate explain VM HOST:PORT`: what the destination itself says of the VM. */
+import type { Address } from "../../channel/address.ts";
+import { loadIdentity } from "../../channel/identity.ts";
+import { candidateOf, type VmSpec } from "../../migration/providers/candidates.ts";
+import { askDestination } from "../../migration/source/ask-destination.ts";
+import { asMigrateError, type MigrateError } from "../../protocol/errors.ts";
+import { homeOf, type World } from "../cli/context.ts";
+
+export interface There {
+  /** As the person named it. */
+  where: string;
+  address: Address;
+  insecure: boolean;
+  passphrase: () => Promise<string>;
+}
+
+/** Returns what would be different there, and what is refused there, if anything is. Throws MigrateError if it cannot be asked. */
+export async function askThere(
+  world: World,
+  vm: VmSpec,
+  { address, insecure, passphrase, where }: There,
+): Promise<{ notes: string[]; refusal: MigrateError | null }> {
+  const home = homeOf(world);
+  const identity = insecure ? null : await loadIdentity(home, { passphrase });
+  const candidate = candidateOf(vm, { home, bandwidthBytesPerSec: null, retryForMs: 0, mode: "move" });
+  try {
+    const changes = await askDestination(candidate, { home, address, identity });
+    return { notes: [...changes, `${where} takes the VM as it is now`], refusal: null };
+  } catch (thrown) {
+    const error = asMigrateError(thrown);
+    if (error.side !== "destination") throw error;
+    return { notes: [], refusal: error };
+  }
+}

@@ -1,0 +1,44 @@
+/** OFFER as a source makes it, of what its journal has of the VM and what leaves. */
+import { limits } from "../../protocol/limits.ts";
+import type { Offer, VerifyKind } from "../../protocol/offer.ts";
+import type { SessionRecord } from "../journal/journal.ts";
+import { releaseHash } from "../journal/release-code.ts";
+import type { Departure } from "../providers/departure.ts";
+
+/** What OFFER takes of a record. */
+export type Offering = Pick<
+  SessionRecord,
+  "name" | "vm" | "mode" | "tagKey" | "provider" | "release" | "files"
+>;
+
+/** Returns the message's body. `departure` is null if the session only has to end. Pure but for what `departure` knows. */
+export function offerOf(
+  { name, vm, mode, tagKey, provider, release, files }: Offering,
+  departure: Pick<Departure, "machine" | "domain"> | null,
+  {
+    verify,
+    base,
+    allocatedBytes,
+  }: {
+    verify?: VerifyKind | undefined;
+    base?: string | undefined;
+    /** Bytes that a file takes here, by its number. */
+    allocatedBytes: (file: number) => number;
+  },
+): Offer {
+  return {
+    ...{ name, vm, mode, chunkBytes: limits.chunkBytes, tagKey, provider },
+    ...(release === null ? {} : { release: releaseHash(release) }),
+    ...(verify === undefined ? {} : { verify }),
+    ...(departure?.machine === undefined ? {} : { machine: departure.machine }),
+    ...(departure?.domain === undefined ? {} : { domain: departure.domain }),
+    ...(base === undefined ? {} : { base }),
+    files: files.map(({ kind, name: file, bytes, format }, i) => ({
+      kind,
+      name: file,
+      bytes,
+      ...(format === undefined ? {} : { format }),
+      allocatedBytes: allocatedBytes(i),
+    })),
+  };
+}
