@@ -30,6 +30,7 @@ import { dropped } from "./cli/dropped.ts";
 import { netPolicyAbout, netPolicyForm, parseNetPolicy } from "./cli/net-policy.ts";
 import { oneOf, optional, repeated, toggle, withDefault } from "./cli/option.ts";
 import { otherHost, otherHostOptions } from "./cli/other-host.ts";
+import { ticketFrom, ticketOptions } from "./cli/ticket-input.ts";
 import { askThere } from "./explain/ask-there.ts";
 import { type DomainExplanation, explainDomain } from "./explain/explain-domain.ts";
 
@@ -52,6 +53,7 @@ export default defineCommand({
   },
   options: {
     ...otherHostOptions,
+    ...ticketOptions,
     allowTcg: toggle("As at a destination that has no KVM and serves with --allow-tcg"),
     name: optional("NAME", "Another name for the VM, as send takes it"),
     mode: withDefault("live|stop", "As it would be sent", "live", oneOf(["live", "stop"])),
@@ -81,8 +83,10 @@ export default defineCommand({
     const there = otherHost(name, positionals.slice(1), options, { world, reporter });
     const { mode, after, name: asked, downtimeLimitMs, autoConverge } = { ...options, ...asSent };
     const live = mode === "live";
-    const ask = (vm: VmSpec, refusals: readonly MigrateError[]) =>
-      there === null || refusals.length > 0 ? null : askThere(world, vm, there);
+    const ask = async (vm: VmSpec, refusals: readonly MigrateError[]) =>
+      there === null || refusals.length > 0
+        ? null
+        : askThere(world, vm, { ...there, ticket: await ticketFrom(world, options) });
     if (where.startsWith(libvirtScheme)) {
       const { connect = systemUri, netMap, drop } = options;
       const domain = where.slice(libvirtScheme.length);

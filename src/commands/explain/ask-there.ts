@@ -1,6 +1,7 @@
 /** `migrate explain VM HOST:PORT`: what the destination itself says of the VM. */
 import type { Address } from "../../channel/address.ts";
 import { loadIdentity } from "../../channel/identity.ts";
+import { parseTicket } from "../../channel/ticket.ts";
 import { candidateOf, type VmSpec } from "../../migration/providers/candidates.ts";
 import { askDestination } from "../../migration/source/ask-destination.ts";
 import { asMigrateError, type MigrateError } from "../../protocol/errors.ts";
@@ -12,19 +13,21 @@ export interface There {
   address: Address;
   insecure: boolean;
   passphrase: () => Promise<string>;
+  ticket?: string | undefined;
 }
 
 /** Returns what would be different there, and what is refused there, if anything is. Throws MigrateError if it cannot be asked. */
 export async function askThere(
   world: World,
   vm: VmSpec,
-  { address, insecure, passphrase, where }: There,
+  { address, insecure, passphrase, where, ticket: text }: There,
 ): Promise<{ notes: string[]; refusal: MigrateError | null }> {
   const home = homeOf(world);
   const identity = insecure ? null : await loadIdentity(home, { passphrase });
+  const ticket = text === undefined || insecure ? undefined : parseTicket(text);
   const candidate = candidateOf(vm, { home, bandwidthBytesPerSec: null, retryForMs: 0, mode: "move" });
   try {
-    const changes = await askDestination(candidate, { home, address, identity });
+    const changes = await askDestination(candidate, { home, address, identity, ticket });
     return { notes: [...changes, `${where} takes the VM as it is now`], refusal: null };
   } catch (thrown) {
     const error = asMigrateError(thrown);

@@ -1,5 +1,6 @@
 /** Command lines of which `explain` says that they can be moved, and that used to fail: they move. */
 import { expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { callMonitor, statusOf } from "../../support/guests/seen/monitor.ts";
 import { createDisk } from "../../support/guests/tick-disk.ts";
@@ -101,5 +102,28 @@ test("what a destination's own policy refuses is said alike by explain, and by s
   expect((refused as string[])[0]).toStartWith(`${error.message}. Serve with`);
   expect(sessionsIn(at.hosts.destinationHome, "destination")).toEqual([]);
   expect(at.inStore()).toEqual([]);
+  await child.kill();
+});
+
+test("explain asks a destination that is named, which keeps nothing of it, and the VM runs on", async () => {
+  await createDisk({ path: join(at.folder, "disk.raw"), format: "raw" }, 4);
+  const disk = ["-drive", `file=${join(at.folder, "disk.raw")},format=raw,if=virtio`];
+  const { child, monitor, socket } = await startMachine(disk);
+  const explained = async () => {
+    const asked = at.hosts.explain(`qmp:${socket}`);
+    const { notes, refused } = await asked.waitFor("explanation");
+    return { notes, refused, code: (await asked.exit).code };
+  };
+  await at.serve();
+  const taken = await explained();
+  expect(taken).toMatchObject({ refused: [], code: 0 });
+  expect(String(taken.notes)).toContain("takes the VM as it is now");
+  expect([at.inStore(), at.processesAtDestination()]).toEqual([[], []]);
+  // What the destination says against it is said as a refusal.
+  writeFileSync(join(at.hosts.store, "web1"), "somebody else's");
+  const refused = await explained();
+  expect(refused.refused).toEqual([expect.stringContaining("there is a VM named web1")]);
+  expect(refused.code).toBe(6);
+  expect(await statusOf(monitor)).toBe("running");
   await child.kill();
 });

@@ -64,6 +64,11 @@ export class TwoHosts implements Hosts {
     return this.source(["send", folder, this.proxy.addressText, ...this.#pairing, ...flags], options);
   }
 
+  /** `migrate explain` of a VM, with what the destination says of it. */
+  explain(vm: string): MigrateProcess {
+    return this.source(["explain", vm, this.proxy.addressText, ...this.#pairing]);
+  }
+
   /** `migrate send` of a VM that is given by its files. */
   sendFiles(flags: string[], options: Partial<MigrateOptions> = {}): MigrateProcess {
     return this.source(["send", this.proxy.addressText, ...this.#pairing, ...flags], options);
