@@ -6,12 +6,14 @@ import { TrustFile } from "../../channel/trust.ts";
 import { openHome } from "../../home/home.ts";
 import { localStatus } from "../../migration/operator/status.ts";
 import type { Owner } from "../../migration/ownership/owner.ts";
+import { LandingHost } from "../../migration/providers/libvirt/landing-host.ts";
 import { freeBytes, supportsHoles } from "../../platform/files/filesystem.ts";
 import { supportsLocks } from "../../platform/files/locks.ts";
 import { clockOk, cpuHasAes, kernelVersion, kvmUsable, which } from "../../platform/host.ts";
 import { asMigrateError } from "../../protocol/errors.ts";
 import { formatBytes } from "../../terminal/format.ts";
 import { Confinement } from "../../vm/confinement/confinement.ts";
+import { systemUri } from "../../vm/libvirt/virsh.ts";
 import { keptCopies } from "./kept-copies.ts";
 
 /** `problem`: migrations fail. `warning`: they work, with less. */
@@ -40,7 +42,21 @@ export async function hostChecks(home: string, self: readonly string[]): Promise
     await sessionsCheck(home),
     ...systemChecks(),
     ...(await guestChecks(self)),
+    await libvirtCheck(),
   ];
+}
+
+/** Whether domains of libvirt can be moved, from here and to here. */
+async function libvirtCheck(): Promise<Check> {
+  const check = "libvirt";
+  if (which("virsh") === null) return ok(check, "virsh is not here: this host has no VMs of libvirt");
+  try {
+    const version = await new LandingHost(systemUri).requireReachable();
+    return ok(check, `libvirt ${version} answers: its VMs can be moved, and taken in (serve --libvirt)`);
+  } catch (thrown) {
+    const { message, hint } = asMigrateError(thrown);
+    return warning(check, message, hint ?? "Start libvirtd.");
+  }
 }
 
 /** How the programs of VMs are kept apart from this host: what of that can be had. */

@@ -91,9 +91,9 @@ export interface Departure {
   onKept(keep: (kept: object) => void): void;
   /**
    * Ensures that what goes as chunks no longer changes: from then on `files` tell what is to be offered. Idempotent.
-   * Throws MigrateError.
+   * Says so if that may take long. Throws MigrateError.
    */
-  standStill(): Promise<void>;
+  standStill(observe: Observer): Promise<void>;
   /** The last look before the release. Throws MigrateError if the VM does not stand still. */
   requireStill(): Promise<void>;
   /** Returns the numbers of the files that were written since the last call (or `standStill`), which may be longer now. */

@@ -242,7 +242,8 @@ export class SourceAttempt {
     const { meter, options } = session;
     const { link } = this.#current!;
     meter.phase("prepare");
-    await options.departure?.standStill();
+    // Whoever asks to stop does not wait for what may take minutes.
+    await Promise.race([options.departure?.standStill(options.observe), this.#abortion.promise]);
     if (options.departure !== null) session.takeSizes();
     const { record } = session;
     this.#files = new SourceFiles(session);

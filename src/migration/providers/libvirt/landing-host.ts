@@ -34,8 +34,11 @@ export class LandingHost {
     this.virsh = new Virsh(uri, "destination");
   }
 
-  /** Throws MigrateError "policy", with a way out, if libvirt cannot be reached, or is too old. For whoever serves. */
-  async requireReachable(): Promise<void> {
+  /**
+   * Returns the daemon's version. Throws MigrateError "policy", with a way out, if libvirt cannot be reached, or is too
+   * old. For whoever serves.
+   */
+  async requireReachable(): Promise<string> {
     const text = await this.virsh.run(["version", "--daemon"]);
     const [, major, minor] = /daemon:\s*(\d+)\.(\d+)\.\d+/i.exec(text) ?? [];
     if (major === undefined || minor === undefined) {
@@ -44,7 +47,7 @@ export class LandingHost {
     const isOld =
       Number(major) < leastVersion.major ||
       (Number(major) === leastVersion.major && Number(minor) < leastVersion.minor);
-    if (!isOld) return;
+    if (!isOld) return `${major}.${minor}`;
     throw new MigrateError("policy", `libvirt ${major}.${minor} is too old to take in domains`, {
       side: "destination",
       hint: `It has to be ${leastVersion.major}.${leastVersion.minor} or later.`,

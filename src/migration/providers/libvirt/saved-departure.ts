@@ -9,6 +9,7 @@ import type { OpenFiles } from "../../../vm/folder/open-files.ts";
 import type { Vm } from "../../../vm/folder/vm-folder.ts";
 import { findDomain } from "../../../vm/libvirt/domains.ts";
 import type { Virsh } from "../../../vm/libvirt/virsh.ts";
+import type { Observer } from "../../report/events.ts";
 import type { Departure } from "../departure.ts";
 import { filesDeparture } from "../files/leaving-files.ts";
 import type { SourceLibvirtRecord } from "./libvirt-records.ts";
@@ -38,6 +39,7 @@ export class SavedDeparture implements Departure {
   readonly #options: SavedDepartureOptions;
   #keep: (kept: object) => void = () => {};
   #files: Departure | undefined;
+  #saving: Promise<void> | undefined;
   readonly #aborted = new AbortController();
 
   constructor(options: SavedDepartureOptions) {
@@ -67,9 +69,15 @@ export class SavedDeparture implements Departure {
   }
 
   /** Saves the domain, and opens its files. Idempotent. Throws MigrateError "libvirt-failed" and "source-changed". */
-  async standStill(): Promise<void> {
-    if (this.#files !== undefined) return;
+  async standStill(observe: Observer): Promise<void> {
+    // A new link comes while it is still being saved.
+    this.#saving ??= this.#save(observe);
+    await this.#saving;
+  }
+
+  async #save(observe: Observer): Promise<void> {
     const { virsh, uuid, kept, order, reopen, offered } = this.#options;
+    observe({ event: "notice", message: `${kept.domain} is stopped, and libvirt saves its memory` });
     const how = offered.state === "paused" ? "--paused" : "--running";
     try {
       this.stoppedAtMs ??= offered.state === "running" ? performance.now() : undefined;
