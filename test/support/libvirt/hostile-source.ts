@@ -207,10 +207,13 @@ export class HostileSource {
     lane.close();
   }
 
-  /** Gives the session up, on a new connection where the old one is closed. */
+  /** Gives the session up, unless the destination does so first; on a new connection where the old one is closed. */
   async cancel({ peer, session }: Pick<LetIn, "peer" | "session">): Promise<void> {
-    const open = peer.isClosed ? await this.joined(session, 2) : peer;
-    await answerOn(open.send("cancel", {}), "cancelled");
+    const hasFailed = () => peer.isClosed || peer.frames.some(({ name }) => name === "error");
+    const open = hasFailed() ? await this.joined(session, 2) : peer;
+    open.send("cancel", {});
+    const isOver = () => open.frames.some(({ name }) => name === "cancelled" || name === "error");
+    await until(isOver, `the end of the session; so far ${open.describe()}`, patienceMs);
   }
 
   /** Waits until nothing of any session is left, and throws (by `expect`) where something else has changed. */
