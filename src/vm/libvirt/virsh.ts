@@ -21,8 +21,10 @@ export interface VirshOptions {
   /** In milliseconds; Infinity waits for as long as it takes. */
   timeoutMs?: number;
   signal?: AbortSignal;
-  /** Called with each piece of what it writes to its standard error (progress). */
 }
+
+/** What libvirt says for itself: it may name files of this host, and is not for a peer. */
+export class LibvirtError extends MigrateError {}
 
 export class Virsh {
   readonly uri: string;
@@ -95,16 +97,16 @@ export class Virsh {
   }
 
   /** The error for what virsh complains of, while it did `what`. */
-  failure(what: string, errors: string): MigrateError {
+  failure(what: string, errors: string): LibvirtError {
     const said = printable(reasonOf(errors), " ").slice(0, mostShown);
     if (isNoDomain(errors) && !isUnreachable(errors)) {
-      return new MigrateError("vm-invalid", `libvirt knows no such domain (${said})`, {
+      return new LibvirtError("vm-invalid", `libvirt knows no such domain (${said})`, {
         side: this.side,
         hint: "see migrate ls, or virsh list --all",
       });
     }
     if (isUnreachable(errors)) {
-      return new MigrateError("policy", `libvirt cannot be reached at ${this.uri}: ${said}`, {
+      return new LibvirtError("policy", `libvirt cannot be reached at ${this.uri}: ${said}`, {
         side: this.side,
         hint: "see that libvirtd (or virtqemud) runs, and that this user may speak to it",
       });
@@ -112,8 +114,8 @@ export class Virsh {
     return this.#failed(`libvirt cannot ${what}: ${said}`);
   }
 
-  #failed(message: string): MigrateError {
-    return new MigrateError("libvirt-failed", message, { side: this.side });
+  #failed(message: string): LibvirtError {
+    return new LibvirtError("libvirt-failed", message, { side: this.side });
   }
 }
 

@@ -2,10 +2,11 @@
 import { join } from "node:path";
 import { MigrateError } from "../../../protocol/errors.ts";
 import type { MessageBody } from "../../../protocol/messages.ts";
+import { requireReplaceable } from "../../../vm/libvirt/save-image.ts";
 import type { Arrival, ArrivalOptions, Offered } from "../arrival.ts";
-import type { LibvirtPolicy } from "./arriving-xml.ts";
+import { type LibvirtPolicy, presentOf, readBoth, xmlIn } from "./arriving-xml.ts";
 import { type Landing, landDomain } from "./landing.ts";
-import { configOf, type LibvirtConfig } from "./landing-host.ts";
+import { configOf, forPeer, type LibvirtConfig } from "./landing-host.ts";
 import type { ArrivingLibvirtRecord } from "./libvirt-records.ts";
 
 export interface ArrivingDomainOptions extends ArrivalOptions {
@@ -32,8 +33,15 @@ export class ArrivingDomain implements Arrival {
   }
 
   async seal({ streams = [] }: Pick<MessageBody<"seal">, "streams">): Promise<void> {
-    if (streams.length === 0) return;
-    throw new MigrateError("protocol", "the seal names streams, and the VM does not run");
+    if (streams.length > 0)
+      throw new MigrateError("protocol", "the seal names streams, and the VM does not run");
+    const { offered, domain, staging } = this.#options;
+    const memory = offered.files.findIndex(({ kind }) => kind === "ram");
+    if (memory < 0) return;
+    const { folder } = this.#landing;
+    const xml = xmlIn(folder, presentOf(readBoth(domain)), this.#config.netMap);
+    // While the source has the VM still.
+    requireReplaceable(staging.paths[memory]!, Buffer.byteLength(xml));
   }
 
   async checkReady(): Promise<void> {}
@@ -41,7 +49,11 @@ export class ArrivingDomain implements Arrival {
   relink(): void {}
 
   async resume(): Promise<void> {
-    await landDomain(this.#landing, this.#config);
+    try {
+      await landDomain(this.#landing, this.#config);
+    } catch (thrown) {
+      throw forPeer(thrown, "the destination's libvirt could not take the VM over");
+    }
   }
 
   async end(): Promise<void> {}

@@ -10,6 +10,14 @@ import { type CardPlace, landedXml } from "../../../vm/libvirt/definition/landed
 import { cardPlaceOf, type NetMap } from "../../../vm/libvirt/definition/net-map.ts";
 import { offeredName, readOffered } from "../../../vm/libvirt/definition/offered-domain.ts";
 import type { LandingHost } from "./landing-host.ts";
+import { memoryName, restoringName } from "./memory-names.ts";
+
+/** The state of a TPM (swtpm(8), --tpmstate): swtpm has no file of another name there but its lock. */
+const tpmStateName = /^tpm(?:2)?-00\.(?:permall|volatilestate|savestate)$/;
+/** It has some KiB, with what a guest may keep in it (libtpms: 128 KiB of NVRAM). */
+const mostTpmBytes = 4 * 1024 * 1024;
+/** What lies in the folder beside the files that a definition names. */
+const ownNames: readonly string[] = [memoryName, restoringName, "tpm"];
 
 /** What this destination allows domains of libvirt. */
 export interface LibvirtPolicy {
@@ -65,6 +73,8 @@ export function checkDomain(offer: Offer, _policy: LibvirtPolicy): ReadDomain {
       throw refusal("protocol", "offer.domain: a definition is of another VM than is offered");
     requireFiles(offer, one);
   }
+  requireNamed(offer, read);
+  requireMirrors(offer, read);
   return read;
 }
 
@@ -94,6 +104,51 @@ function requireFiles(offer: Offer, { disks, firmware, kernel, initrd }: Domain)
     if (file?.kind !== kind || file.format !== format)
       throw refusal("protocol", "offer.domain: a definition names a file that is not offered as what it is");
   }
+}
+
+/**
+ * Nothing comes that no definition names: its memory and its TPM's state have names of their own, since the destination
+ * finds them by these. A card is known by its address to whoever cuts it off.
+ */
+function requireNamed({ files, domain }: Offer, read: ReadDomain): void {
+  const all = [read.defined, read.active].filter((one) => one !== null);
+  const named = new Set(
+    all.flatMap(({ disks, firmware, kernel, initrd }) => [
+      ...disks.map(({ path }) => path),
+      ...[firmware.nvram, kernel, initrd],
+    ]),
+  );
+  for (const { kind, name, bytes } of files) {
+    const isKnown =
+      kind === "ram"
+        ? name === memoryName
+        : kind === "tpm"
+          ? presentOf(read).tpm !== null && domain!.live === undefined && tpmStateName.test(name)
+          : named.has(name) && !ownNames.includes(name);
+    if (!isKnown) throw refusal("protocol", "offer.domain: a file is offered that belongs to no part of it");
+    if (kind === "tpm" && bytes > mostTpmBytes)
+      throw refusal("protocol", "offer.domain: its TPM has more state than a TPM has");
+  }
+  const macs = (read.active?.cards ?? []).map(({ mac }) => mac);
+  if (macs.includes(null) || new Set(macs).size < macs.length)
+    throw refusal("protocol", "offer.domain: two of its network cards cannot be told apart");
+}
+
+/** What is mirrored is what the definition has at that place, and nothing else comes to lie there. */
+function requireMirrors({ files, domain }: Offer, read: ReadDomain): void {
+  if (domain?.live === undefined) return;
+  const { disks, nvram } = domain.live;
+  const present = presentOf(read);
+  const written = present.disks.filter(({ path, readOnly }) => path !== null && !readOnly);
+  const fits = (one: (typeof disks)[number]) =>
+    written.some(({ target, path }) => target === one.target && path === one.name);
+  if (disks.length !== written.length || !disks.every(fits))
+    throw refusal("protocol", "offer.domain: it has other disks than are to be mirrored");
+  if ((nvram?.name ?? null) !== present.firmware.nvram)
+    throw refusal("protocol", "offer.domain: it has another NVRAM than is to come with its memory");
+  const names = [...files, ...disks, ...(nvram === undefined ? [] : [nvram])].map(({ name }) => name);
+  if (new Set(names).size < names.length || names.some((name) => ownNames.includes(name)))
+    throw refusal("protocol", "offer.domain: two of its files would lie in one place");
 }
 
 /** What is behind each card here, in the order of the cards. Pure. */

@@ -12,6 +12,7 @@ import type { Domain, Place } from "../../../vm/libvirt/definition/domain.ts";
 import { offeredXml } from "../../../vm/libvirt/definition/offered-domain.ts";
 import { readDomain } from "../../../vm/libvirt/definition/read-domain.ts";
 import { type DomainInfo, domainXml, keptStates, requireDomain } from "../../../vm/libvirt/domains.ts";
+import { compressed, readSaveImage } from "../../../vm/libvirt/save-image.ts";
 import type { Virsh } from "../../../vm/libvirt/virsh.ts";
 import { invalid, Refusals } from "../../../vm/qemu/refusals.ts";
 import { liveDisks } from "./live-disks.ts";
@@ -21,9 +22,6 @@ export const libvirtFolders = {
   saved: "/var/lib/libvirt/qemu/save",
   tpm: "/var/lib/libvirt/swtpm",
 } as const;
-
-/** The name under which the image of a domain's memory travels. */
-export const memoryName = "memory.save";
 
 export interface DomainLeave {
   live: boolean;
@@ -79,7 +77,7 @@ export async function lookAtDomain(virsh: Virsh, which: string, leave: DomainLea
     refusals.add(
       invalid(`The saved memory of ${info.name} is not at ${imagePath}`, "Start it: virsh start."),
     );
-  }
+  } else if (info.isSaved) refusals.attempt(() => requirePlainImage(imagePath));
   const look = { info, domain, imagePath, notes };
   const tpmStateDir = tpmStateOf(info.uuid, domain);
   if (domain === null || (info.isPersistent && defined === null)) {
@@ -175,6 +173,11 @@ function requireShort(xml: string | undefined): void {
   throw new MigrateError("limit", "The domain has more in its definition than can be told of", {
     side: "source",
   });
+}
+
+/** Throws MigrateError "vm-invalid" for an image that no destination takes. */
+export function requirePlainImage(path: string): void {
+  if (!readSaveImage(path).isPlain) throw compressed();
 }
 
 async function refuseKeptStates(virsh: Virsh, { uuid }: DomainInfo, refusals: Refusals): Promise<void> {

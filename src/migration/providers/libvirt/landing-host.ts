@@ -9,13 +9,10 @@ import { MigrateError } from "../../../protocol/errors.ts";
 import type { Domain } from "../../../vm/libvirt/definition/domain.ts";
 import { type NetMap, readNetMap } from "../../../vm/libvirt/definition/net-map.ts";
 import { findDomain } from "../../../vm/libvirt/domains.ts";
-import { Virsh } from "../../../vm/libvirt/virsh.ts";
+import { LibvirtError, Virsh } from "../../../vm/libvirt/virsh.ts";
 import { writeXml } from "../../../vm/libvirt/xml/write-xml.ts";
 import { withXml } from "./domain-at-source.ts";
-import { tpmFolderOf } from "./domain-look.ts";
-
-/** swtpm's permanent state (swtpm(8)). */
-const tpmStateName = "tpm2-00.permall";
+import { hasTpmState } from "./tpm-place.ts";
 
 const refusal = (code: "policy" | "processor" | "name-taken", message: string, cause?: unknown) =>
   new MigrateError(code, message, { side: "destination", cause });
@@ -75,7 +72,7 @@ export class LandingHost {
    */
   async requireFitting(domain: Domain): Promise<void> {
     try {
-      await this.#requireFree(domain);
+      await this.requireFree(domain);
       await this.#requireMachine(domain);
       await this.#requireProcessor(domain);
     } catch (thrown) {
@@ -83,8 +80,9 @@ export class LandingHost {
     }
   }
 
-  async #requireFree({ name, uuid, tpm }: Domain): Promise<void> {
-    if (tpm !== null && existsSync(join(tpmFolderOf(uuid, tpm.version), tpmStateName)))
+  /** Throws MigrateError "name-taken" if this host's libvirt has a domain of its name or UUID, or state of its TPM. */
+  async requireFree({ name, uuid, tpm }: Domain): Promise<void> {
+    if (tpm !== null && hasTpmState(uuid, tpm.version))
       throw refusal("name-taken", "the destination's libvirt has a virtual TPM of this UUID already");
     for (const which of [uuid, name]) {
       if ((await findDomain(this.virsh, which)) !== null)
@@ -127,9 +125,9 @@ export class LandingHost {
   }
 }
 
-/** What libvirt complains of holds paths of this host: a peer is told the rest. */
+/** What libvirt complains of holds paths of this host: a peer is told `what` in its place, this host's people the rest. */
 export function forPeer(thrown: unknown, what: string): unknown {
-  if (!(thrown instanceof MigrateError) || thrown.code !== "libvirt-failed") return thrown;
+  if (!(thrown instanceof LibvirtError)) return thrown;
   return new MigrateError("libvirt-failed", what, {
     side: "destination",
     hint: thrown.message,

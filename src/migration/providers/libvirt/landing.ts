@@ -2,7 +2,7 @@
  * A domain that this host owns, as its libvirt is told of it: its TPM's state is put where libvirt looks for it, it is
  * defined, and goes on from its memory's image. Every step may be done again after a crash.
  */
-import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { chmodSync, existsSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { syncFolder } from "../../../platform/files/rename.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
@@ -11,10 +11,12 @@ import { type DomainInfo, domainXml, findDomain } from "../../../vm/libvirt/doma
 import { readSaveImage, replaceXml } from "../../../vm/libvirt/save-image.ts";
 import { NeverRan } from "../never-ran.ts";
 import { presentOf, type ReadDomain, readBoth, xmlIn } from "./arriving-xml.ts";
+import { cutLinks } from "./card-links.ts";
 import { withXml } from "./domain-at-source.ts";
-import { libvirtFolders, memoryName, tpmFolderOf } from "./domain-look.ts";
 import { forPeer, type LibvirtConfig } from "./landing-host.ts";
 import type { ArrivingLibvirtRecord } from "./libvirt-records.ts";
+import { memoryName, restoringName } from "./memory-names.ts";
+import { placeTpm, takeTpm } from "./tpm-place.ts";
 
 export interface Landing {
   name: string;
@@ -72,8 +74,6 @@ async function defineLater(landing: Landing, config: LibvirtConfig, { defined }:
   if (landing.domain.autostart) await config.host.virsh.run(["autostart", "--domain", defined.uuid]);
 }
 
-/** The image while libvirt reads it: whoever finds it so does not know whether the domain ran. */
-const restoringName = "memory.restoring";
 /** The users as which libvirt runs VMs may pass through a VM's folder, and not list it (inode(7)). */
 export const passable = 0o711;
 const noLimit = { timeoutMs: Number.POSITIVE_INFINITY };
@@ -91,6 +91,8 @@ export async function landDomain(landing: Landing, config: LibvirtConfig): Promi
   const [image, restoring] = [join(folder, memoryName), join(folder, restoringName)];
   chmodSync(folder, passable);
   const found = await findDomain(virsh, uuid);
+  if (found !== null && (await ownershipOf(landing, config, found)) === "other")
+    throw new NeverRan("the destination's libvirt has another domain of this UUID");
   if (found !== null && found.state !== "off" && isDone(found, domain)) {
     rmSync(restoring, { force: true });
     return;
@@ -103,7 +105,7 @@ export async function landDomain(landing: Landing, config: LibvirtConfig): Promi
   }
   try {
     if (found === null) {
-      placeTpm(folder, uuid, present);
+      placeTpm(folder, uuid, present.tpm);
       if (read.defined !== null) await define(landing, config, read.defined);
     }
     if (domain.autostart && read.defined !== null) await virsh.run(["autostart", "--domain", uuid]);
@@ -118,7 +120,7 @@ export async function landDomain(landing: Landing, config: LibvirtConfig): Promi
       if (after !== null && after.state !== "off") throw inDoubt(landing, thrown);
       renameSync(restoring, image);
     }
-    await forgetDomain(landing, config);
+    await forgetDomain(landing, config, found === null);
     throw new NeverRan(
       "the destination's libvirt could not start the VM",
       forPeer(thrown, "libvirt refused"),
@@ -159,6 +161,8 @@ async function restore(
   syncFolder(folder);
   // Paused first: should it fail, nothing has run.
   await virsh.run(["restore", "--file", restoring, "--paused"], noLimit);
+  // Whether a card's link is up came with the memory.
+  await cutLinks(present, { host, netMap });
   if (domain.state === "running") await virsh.run(["resume", "--domain", present.uuid]);
   if (domain.state === "saved")
     await virsh.run(
@@ -168,39 +172,37 @@ async function restore(
   rmSync(restoring, { force: true });
 }
 
-/** libvirt looks for a TPM's state in one place, and makes it its swtpm's own as the domain starts. */
-function placeTpm(folder: string, uuid: string, { tpm }: Domain): void {
-  const state = join(folder, "tpm");
-  if (tpm === null || !existsSync(state)) return;
-  const place = tpmFolderOf(uuid, tpm.version);
-  mkdirSync(join(libvirtFolders.tpm, uuid), { recursive: true, mode: 0o711 });
-  mkdirSync(place, { recursive: true, mode: 0o700 });
-  for (const name of readdirSync(state)) copyFileSync(join(state, name), join(place, name));
-  syncFolder(place);
-}
-
 /**
- * libvirt forgets the domain, and it runs no more. Idempotent; touches none that is not in this folder. Throws as
- * `Virsh.run`.
+ * libvirt forgets the domain, and it runs no more. Idempotent; touches none but this session's: one that lies in this
+ * folder, or of which `isOurs` says so. Throws as `Virsh.run`.
  */
-export async function forgetDomain(landing: Landing, { host }: LibvirtConfig): Promise<void> {
+export async function forgetDomain(landing: Landing, config: LibvirtConfig, isOurs = false): Promise<void> {
   const { folder, domain } = landing;
-  const { virsh } = host;
+  const { virsh } = config.host;
   const { uuid, tpm } = presentOf(readBoth(domain));
   const info = await findDomain(virsh, uuid);
   if (info !== null) {
-    const xml = await domainXml(virsh, uuid, info.isPersistent ? "defined" : "live");
-    if (!xml.includes(`'${folder}/`) && !xml.includes(`'${liveLink(landing)}/`)) return;
+    const whose = await ownershipOf(landing, config, info);
+    // One without a file that only runs has come by the gate of this session: it was not there before.
+    const isThis = whose === "this" || (whose === "unknown" && (isOurs || !info.isPersistent));
+    if (!isThis) return;
     if (info.state !== "off") await virsh.run(["destroy", "--domain", uuid]);
     if (info.isPersistent) await virsh.run(["undefine", "--domain", uuid, "--managed-save", "--keep-nvram"]);
   }
-  takeTpm(folder, uuid, { tpm });
+  takeTpm(folder, uuid, tpm);
 }
 
-/** Takes away what `placeTpm` has put there, and nothing else. */
-function takeTpm(folder: string, uuid: string, { tpm }: Pick<Domain, "tpm">): void {
-  const state = join(folder, "tpm");
-  if (tpm === null || !existsSync(state)) return;
-  const place = tpmFolderOf(uuid, tpm.version);
-  for (const name of readdirSync(state)) rmSync(join(place, name), { force: true });
+/** A file that a domain has of its own. */
+const namesFile = /<source file=|<nvram|<kernel>|<initrd>/;
+
+/** Whether a domain of this UUID is the one of this session; "unknown" if it names no file at all. */
+async function ownershipOf(
+  landing: Landing,
+  { host }: LibvirtConfig,
+  { uuid, isPersistent }: DomainInfo,
+): Promise<"this" | "other" | "unknown"> {
+  const xml = await domainXml(host.virsh, uuid, isPersistent ? "defined" : "live");
+  const places = [landing.folder, liveLink(landing)];
+  if (places.some((place) => xml.includes(`'${place}/`) || xml.includes(`>${place}/`))) return "this";
+  return namesFile.test(xml) ? "other" : "unknown";
 }

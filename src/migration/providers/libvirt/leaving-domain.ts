@@ -11,9 +11,10 @@ import type { SessionRecord } from "../../journal/journal.ts";
 import type { Candidate, Departure, OpenedVm } from "../departure.ts";
 import { filesDeparture, wireName } from "../files/leaving-files.ts";
 import { socketPlace } from "../streaming/socket-place.ts";
-import { type DomainLook, lookAtDomain, memoryName } from "./domain-look.ts";
+import { type DomainLook, lookAtDomain } from "./domain-look.ts";
 import { type SourceLibvirtRecord, sourceLibvirtRecord } from "./libvirt-records.ts";
 import { LiveDeparture } from "./live-departure.ts";
+import { memoryName } from "./memory-names.ts";
 import { SavedDeparture } from "./saved-departure.ts";
 
 /** The destination gives a session up later than this host. */

@@ -3,7 +3,7 @@
  * but what such a move needs, and has it stand there, paused, until this host owns it.
  */
 import { randomBytes } from "node:crypto";
-import { chmodSync, lchownSync, lstatSync, mkdirSync, rmSync, symlinkSync } from "node:fs";
+import { chmodSync, lchownSync, lstatSync, mkdirSync, readlinkSync, rmSync, symlinkSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { isEnding } from "../../../platform/process-id.ts";
@@ -21,7 +21,8 @@ import type { Arrival } from "../arrival.ts";
 import type { StreamedPart } from "../departure.ts";
 import { NeverRan } from "../never-ran.ts";
 import type { ArrivingDomainOptions } from "./arriving-domain.ts";
-import { cardsOf, presentOf, readBoth, xmlIn } from "./arriving-xml.ts";
+import { presentOf, readBoth, xmlIn } from "./arriving-xml.ts";
+import { cutLinks } from "./card-links.ts";
 import { forgetDomain, type Landing, landRunning, liveLink, passable } from "./landing.ts";
 import { configOf, forPeer, type LibvirtConfig } from "./landing-host.ts";
 import { domainStreams } from "./live-departure.ts";
@@ -45,6 +46,8 @@ export class LiveArrival implements Arrival {
   #finished = Promise.withResolvers<void>();
   #aborted = new AbortController();
   #folder: string | undefined;
+  /** Its QEMU listens, and nobody can put anything else there. */
+  #prepared = false;
   /** libvirt has all of the domain. */
   #whole = false;
   #over = false;
@@ -81,9 +84,9 @@ export class LiveArrival implements Arrival {
 
   async start(): Promise<MessageBody<"started">> {
     if (this.#streams === undefined) {
-      await this.end();
-      this.#over = false;
       try {
+        await this.end();
+        this.#over = false;
         await this.#begin();
       } catch (thrown) {
         await this.end();
@@ -98,6 +101,8 @@ export class LiveArrival implements Arrival {
     const { netMap, host } = this.#config;
     const live = domain.live!;
     const present = presentOf(readBoth(domain));
+    // It was free when it was offered, which may be long ago.
+    await host.requireFree(present);
     this.#finished = Promise.withResolvers<void>();
     this.#finished.promise.catch(() => {});
     this.#aborted = new AbortController();
@@ -119,6 +124,11 @@ export class LiveArrival implements Arrival {
     chmodSync(staging.folder, passable);
     // QEMU finds its files by one path, before the folder has its final name and afterwards.
     const link = liveLink(this.#landing);
+    if (!this.#isOwnLink(link)) {
+      throw new MigrateError("policy", "the session's id is too much like another one's", {
+        side: "destination",
+      });
+    }
     rmSync(link, { force: true });
     symlinkSync(staging.folder, link);
     const folder = await this.#makeFolder();
@@ -139,7 +149,7 @@ export class LiveArrival implements Arrival {
     void GateRelay.accept(
       listener,
       host.socketPath,
-      { gate, onEvent: (event) => this.#heard(event, join(folder, "qemu")) },
+      { gate, onEvent: (event) => this.#heard(event, join(folder, "qemu"), paths) },
       { timeoutMs: callMs, signal: this.#aborted.signal },
     )
       .then(async (relay) => {
@@ -148,8 +158,10 @@ export class LiveArrival implements Arrival {
         this.#finished.reject(refused ?? gone());
         if (!this.#over && !this.#whole) this.#options.failed(refused ?? gone());
       })
-      .catch((thrown: unknown) => {
-        if (!this.#over) this.#options.failed(forPeer(thrown, "libvirt cannot be reached") as MigrateError);
+      .catch((cause: unknown) => {
+        if (this.#over) return;
+        const what = "the destination's libvirt cannot be reached";
+        this.#options.failed(new MigrateError("libvirt-failed", what, { side: "destination", cause }));
       });
     this.#instance = randomBytes(16).toString("hex");
     this.#token = randomBytes(16).toString("hex");
@@ -161,8 +173,10 @@ export class LiveArrival implements Arrival {
       tagKey: Buffer.from(offered.tagKey, "hex"),
       doors: doors!,
       path: (stream) => {
-        if (stream === domainStreams.ram) return paths.ram;
         if (stream === domainStreams.rpc) return paths.rpc;
+        // Whoever opens them before is told of nothing that could stand there yet.
+        if (!this.#prepared) return null;
+        if (stream === domainStreams.ram) return paths.ram;
         const n = stream - limits.ramStreams;
         return n >= 0 && n < live.disks.length ? paths.disk : null;
       },
@@ -175,12 +189,21 @@ export class LiveArrival implements Arrival {
     });
   }
 
-  #heard(event: DestinationEvent, qemuFolder: string): void {
+  #heard(event: DestinationEvent, qemuFolder: string, paths: { ram: string; disk: string }): void {
     switch (event.kind) {
-      case "prepared":
+      case "prepared": {
         // Its QEMU listens; nothing is put in the place of its sockets from now on.
         lchownSync(qemuFolder, 0, 0);
+        const { length } = this.#options.domain.live!.disks;
+        if ([paths.ram, ...(length === 0 ? [] : [paths.disk])].every(isSocket)) {
+          this.#prepared = true;
+          break;
+        }
+        // A link would lead the doors, which are root's, wherever another QEMU of libvirt's user wanted them.
+        const what = "the destination's QEMU has something else than sockets where it should listen";
+        this.#options.failed(new MigrateError("libvirt-failed", what, { side: "destination" }));
         break;
+      }
       case "finished":
         if (event.domain) this.#finished.resolve();
         else this.#finished.reject(gone());
@@ -206,7 +229,7 @@ export class LiveArrival implements Arrival {
         side: "destination",
       });
     }
-    const folder = join(runFolder, this.#options.offered.session.slice(0, 16));
+    const folder = join(runFolder, this.#options.offered.session);
     rmSync(folder, { recursive: true, force: true });
     mkdirSync(folder, { mode: 0o711 });
     mkdirSync(join(folder, "qemu"), { mode: 0o711 });
@@ -243,30 +266,15 @@ export class LiveArrival implements Arrival {
         throw gone();
       }),
     ]);
-    await this.#cutLinks();
+    // Whether a card's link is up came with its state.
+    await cutLinks(presentOf(readBoth(domain)), this.#config).catch((thrown: unknown) => {
+      throw forPeer(thrown, "the destination's libvirt cannot cut a network card off");
+    });
     for (const { name } of domain.live!.disks) {
       const file = await open(join(staging.folder, name), "r+");
       await file.sync().finally(() => file.close());
     }
     this.#whole = true;
-  }
-
-  /** Whether a card's link is up came with its state: those that have nothing behind them here are cut once more. */
-  async #cutLinks(): Promise<void> {
-    const present = presentOf(readBoth(this.#options.domain));
-    const { netMap, host } = this.#config;
-    const cut = cardsOf(present, netMap).flatMap((place, n) =>
-      place.kind === "none" ? [present.cards[n]!.mac] : [],
-    );
-    await Promise.all(
-      cut.map(async (mac) => {
-        if (mac === null) return;
-        const words = ["domif-setlink", "--domain", present.uuid, "--interface", mac, "--state", "down"];
-        await host.virsh.run(words).catch((thrown) => {
-          throw forPeer(thrown, "the destination's libvirt cannot cut a network card off");
-        });
-      }),
-    );
   }
 
   /** Throws NeverRan if its QEMU is gone. */
@@ -283,11 +291,16 @@ export class LiveArrival implements Arrival {
   }
 
   async resume(sure: boolean): Promise<void> {
-    await landRunning(this.#landing, this.#config, sure && this.#whole);
+    try {
+      await landRunning(this.#landing, this.#config, sure && this.#whole);
+    } catch (thrown) {
+      throw forPeer(thrown, "the destination's libvirt could not take the VM over");
+    }
   }
 
   leave(): void {
     this.#over = true;
+    this.#prepared = false;
     this.#streams?.drop();
     this.#streams = undefined;
     this.#relay?.close();
@@ -299,9 +312,26 @@ export class LiveArrival implements Arrival {
     this.leave();
     this.#whole = false;
     this.#instance = undefined;
-    await forgetDomain(this.#landing, this.#config);
-    rmSync(liveLink(this.#landing), { force: true });
+    try {
+      await forgetDomain(this.#landing, this.#config);
+    } catch (thrown) {
+      throw forPeer(thrown, "the destination's libvirt could not let the VM go");
+    }
+    const link = liveLink(this.#landing);
+    if (this.#isOwnLink(link)) rmSync(link, { force: true });
   }
+
+  /** A source chooses the ids of its sessions, and only a part of one is in the link's name. */
+  #isOwnLink(link: string): boolean {
+    const stat = lstatSync(link, { throwIfNoEntry: false });
+    if (stat === undefined) return true;
+    const own = [this.#options.staging.folder, this.#landing.folder];
+    return stat.isSymbolicLink() && own.includes(readlinkSync(link));
+  }
+}
+
+function isSocket(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false })?.isSocket() === true;
 }
 
 function gone(): MigrateError {

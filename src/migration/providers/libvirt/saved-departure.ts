@@ -12,6 +12,7 @@ import type { Virsh } from "../../../vm/libvirt/virsh.ts";
 import type { Observer } from "../../report/events.ts";
 import type { Departure } from "../departure.ts";
 import { filesDeparture } from "../files/leaving-files.ts";
+import { requirePlainImage } from "./domain-look.ts";
 import type { SourceLibvirtRecord } from "./libvirt-records.ts";
 
 export interface SavedDepartureOptions {
@@ -87,6 +88,7 @@ export class SavedDeparture implements Departure {
       });
       const vm = inOrder(reopen(), order);
       const image = vm.files.at(-1)!;
+      requirePlainImage(image.path);
       this.#files = filesDeparture(vm, "move");
       this.#keep({ ...kept, image: { path: image.path, identity: fileIdentity(image.path)! } });
     } catch (thrown) {

@@ -10,7 +10,7 @@ import {
   withoutChildren,
   type XmlElement,
 } from "../../xml/xml-element.ts";
-import type { Draft } from "./draft.ts";
+import { type Draft, shown } from "./draft.ts";
 import { type ChildRule, type ElementRule, leftOut } from "./grammar.ts";
 import {
   bare,
@@ -74,6 +74,15 @@ export const os: ElementRule = {
 /** A firmware that libvirt has chosen already stays the one that it is: XML with both is refused by libvirt 9. */
 function prepareOs(element: XmlElement, draft: Draft): XmlElement | null {
   const loader = childOf(element, "loader");
+  const nvram = childOf(element, "nvram");
+  // It travels as raw bytes, in which nobody looks for the name of another file. Without a word it is as the loader is.
+  const format = attributeOf(nvram, "format") ?? attributeOf(loader, "format") ?? "raw";
+  if (nvram !== undefined && format !== "raw")
+    draft.refuse(
+      "<nvram>",
+      `its format is "${shown(format)}", not raw`,
+      "Give the domain an NVRAM that is raw.",
+    );
   if (loader === undefined || loader.text === "") return element;
   if (!firmwareFile.test(loader.text))
     return draft.refuse(
