@@ -15,6 +15,7 @@ import { withXml } from "./domain-at-source.ts";
 import { libvirtFolders, memoryName, tpmFolderOf } from "./domain-look.ts";
 import { forPeer, type LibvirtConfig } from "./landing-host.ts";
 import type { ArrivingLibvirtRecord } from "./libvirt-records.ts";
+import { liveLink } from "./live-link.ts";
 
 export interface Landing {
   name: string;
@@ -23,11 +24,6 @@ export interface Landing {
   domain: ArrivingLibvirtRecord;
   store: string;
   session: string;
-}
-
-/** By this path the QEMU of a domain that arrived while it ran knows its folder, until it is started anew. */
-export function liveLink({ store, session }: Pick<Landing, "store" | "session">): string {
-  return join(store, `.migrate-vm-${session.slice(0, 16)}`);
 }
 
 /**

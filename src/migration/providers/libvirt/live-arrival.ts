@@ -3,7 +3,7 @@
  * but what such a move needs, and has it stand there, paused, until this host owns it.
  */
 import { randomBytes } from "node:crypto";
-import { chmodSync, lchownSync, lstatSync, mkdirSync, rmSync, symlinkSync } from "node:fs";
+import { chmodSync, lchownSync, lstatSync, mkdirSync, rmSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { isEnding } from "../../../platform/process-id.ts";
@@ -22,9 +22,10 @@ import type { StreamedPart } from "../departure.ts";
 import { NeverRan } from "../never-ran.ts";
 import type { ArrivingDomainOptions } from "./arriving-domain.ts";
 import { cardsOf, presentOf, readBoth, xmlIn } from "./arriving-xml.ts";
-import { forgetDomain, type Landing, landRunning, liveLink, passable } from "./landing.ts";
+import { forgetDomain, type Landing, landRunning, passable } from "./landing.ts";
 import { configOf, forPeer, type LibvirtConfig } from "./landing-host.ts";
 import { domainStreams } from "./live-departure.ts";
+import { liveLink, pointLink } from "./live-link.ts";
 
 /** Root alone makes folders there, and it does not outlive a boot: hier(7). */
 const runFolder = "/run/migrate";
@@ -119,8 +120,7 @@ export class LiveArrival implements Arrival {
     chmodSync(staging.folder, passable);
     // QEMU finds its files by one path, before the folder has its final name and afterwards.
     const link = liveLink(this.#landing);
-    rmSync(link, { force: true });
-    symlinkSync(staging.folder, link);
+    pointLink(link, staging.folder);
     const folder = await this.#makeFolder();
     const paths = {
       ram: join(folder, "qemu", "ram"),
@@ -277,9 +277,7 @@ export class LiveArrival implements Arrival {
   }
 
   relink(folder: string): void {
-    const link = liveLink(this.#landing);
-    rmSync(link, { force: true });
-    symlinkSync(folder, link);
+    pointLink(liveLink(this.#landing), folder);
   }
 
   async resume(sure: boolean): Promise<void> {
