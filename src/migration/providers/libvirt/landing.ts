@@ -10,7 +10,7 @@ import type { Domain } from "../../../vm/libvirt/definition/domain.ts";
 import { type DomainInfo, domainXml, findDomain } from "../../../vm/libvirt/domains.ts";
 import { readSaveImage, replaceXml } from "../../../vm/libvirt/save-image.ts";
 import { NeverRan } from "../never-ran.ts";
-import { presentOf, type ReadDomain, readBoth, xmlIn } from "./arriving-xml.ts";
+import { cardsOf, presentOf, type ReadDomain, readBoth, xmlIn } from "./arriving-xml.ts";
 import { withXml } from "./domain-at-source.ts";
 import { libvirtFolders, memoryName, tpmFolderOf } from "./domain-look.ts";
 import { forPeer, type LibvirtConfig } from "./landing-host.ts";
@@ -122,6 +122,18 @@ export async function landDomain(landing: Landing, config: LibvirtConfig): Promi
   }
 }
 
+/**
+ * Whether a card's link is up came with the domain's state: those that have nothing behind them here are set down, while
+ * it is paused. Throws as `Virsh.run`.
+ */
+export async function cutLinks(present: Domain, { host, netMap }: LibvirtConfig): Promise<void> {
+  const cut = cardsOf(present, netMap).flatMap((place, n) =>
+    place.kind === "none" ? (present.cards[n]!.mac ?? []) : [],
+  );
+  const words = ["domif-setlink", "--domain", present.uuid, "--state", "down", "--interface"];
+  await Promise.all(cut.map((mac) => host.virsh.run([...words, mac])));
+}
+
 function isDone({ state }: DomainInfo, { state: wanted }: ArrivingLibvirtRecord): boolean {
   return wanted === "running" ? state === "running" : wanted === "paused" && state === "paused";
 }
@@ -138,7 +150,9 @@ function inDoubt({ name }: Landing, cause: unknown): MigrateError {
 }
 
 async function define({ folder }: Landing, { host, netMap }: LibvirtConfig, domain: Domain): Promise<void> {
-  await withXml(xmlIn(folder, domain, netMap), (path) => host.virsh.run(["define", "--file", path]));
+  await withXml(xmlIn(folder, domain, netMap, { fromStream: false }), (path) =>
+    host.virsh.run(["define", "--file", path]),
+  );
 }
 
 /** The domain goes on from the image of its memory, which is used up. */
@@ -150,11 +164,12 @@ async function restore(
 ): Promise<void> {
   const { virsh } = host;
   const { wasRunning } = readSaveImage(image);
-  replaceXml(image, xmlIn(folder, present, netMap));
+  replaceXml(image, xmlIn(folder, present, netMap, { fromStream: true }));
   renameSync(image, restoring);
   syncFolder(folder);
   // Paused first: should it fail, nothing has run.
   await virsh.run(["restore", "--file", restoring, "--paused"], noLimit);
+  await cutLinks(present, { host, netMap });
   if (domain.state === "running") await virsh.run(["resume", "--domain", present.uuid]);
   if (domain.state === "saved")
     await virsh.run(

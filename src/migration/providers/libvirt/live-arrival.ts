@@ -21,8 +21,8 @@ import type { Arrival } from "../arrival.ts";
 import type { StreamedPart } from "../departure.ts";
 import { NeverRan } from "../never-ran.ts";
 import type { ArrivingDomainOptions } from "./arriving-domain.ts";
-import { cardsOf, presentOf, readBoth, xmlIn } from "./arriving-xml.ts";
-import { forgetDomain, type Landing, landRunning, passable } from "./landing.ts";
+import { presentOf, readBoth, xmlIn } from "./arriving-xml.ts";
+import { cutLinks, forgetDomain, type Landing, landRunning, passable } from "./landing.ts";
 import { configOf, forPeer, type LibvirtConfig } from "./landing-host.ts";
 import { domainStreams } from "./live-departure.ts";
 import { liveLink, pointLink } from "./live-link.ts";
@@ -130,7 +130,7 @@ export class LiveArrival implements Arrival {
     const gate = new DestinationGate({
       name: present.name,
       uuid: present.uuid,
-      xml: xmlIn(link, present, netMap),
+      xml: xmlIn(link, present, netMap, { fromStream: true }),
       migrateUri: `unix://${paths.ram}`,
       disksUri: `unix://${paths.disk}`,
       disks: live.disks.map(({ target }) => target),
@@ -243,30 +243,14 @@ export class LiveArrival implements Arrival {
         throw gone();
       }),
     ]);
-    await this.#cutLinks();
+    await cutLinks(presentOf(readBoth(domain)), this.#config).catch((thrown) => {
+      throw forPeer(thrown, "the destination's libvirt cannot cut a network card off");
+    });
     for (const { name } of domain.live!.disks) {
       const file = await open(join(staging.folder, name), "r+");
       await file.sync().finally(() => file.close());
     }
     this.#whole = true;
-  }
-
-  /** Whether a card's link is up came with its state: those that have nothing behind them here are cut once more. */
-  async #cutLinks(): Promise<void> {
-    const present = presentOf(readBoth(this.#options.domain));
-    const { netMap, host } = this.#config;
-    const cut = cardsOf(present, netMap).flatMap((place, n) =>
-      place.kind === "none" ? [present.cards[n]!.mac] : [],
-    );
-    await Promise.all(
-      cut.map(async (mac) => {
-        if (mac === null) return;
-        const words = ["domif-setlink", "--domain", present.uuid, "--interface", mac, "--state", "down"];
-        await host.virsh.run(words).catch((thrown) => {
-          throw forPeer(thrown, "the destination's libvirt cannot cut a network card off");
-        });
-      }),
-    );
   }
 
   /** Throws NeverRan if its QEMU is gone. */
