@@ -37,7 +37,7 @@ export async function explainDomain(
   const { info, offered, notes, refusals } = look;
   if (offered === null) return { name: info.name, difference: [], xml: null, notes, refusals };
   const present = presentOf(readBoth(offered));
-  const xml = xmlIn(join("/STORE", info.name), present, netMap);
+  const xml = xmlIn(join("/STORE", info.name), present, netMap, { fromStream: false });
   const today = await domainXml(virsh, info.uuid, offered.active === undefined ? "defined" : "live");
   const cards = cardsOf(present, netMap);
   const cut = cards.filter(({ kind }) => kind === "none").length;

@@ -37,7 +37,7 @@ const ours = "<domain type='kvm'><name>ours</name></domain>";
 describe("an image from elsewhere", () => {
   test("says what we say of the domain, and nothing of the source's is left of it, its cookie included", () => {
     const path = image(theirs, 4096);
-    expect(readSaveImage(path)).toEqual({ wasRunning: true, dataBytes: 4096 });
+    expect(readSaveImage(path)).toEqual({ wasRunning: true, dataBytes: 4096, isPlain: true });
     replaceXml(path, ours);
     const now = readFileSync(path);
     const data = now.subarray(headerBytes, headerBytes + 4096);

@@ -39,7 +39,7 @@ export class ArrivingDomain implements Arrival {
     const memory = offered.files.findIndex(({ kind }) => kind === "ram");
     if (memory < 0) return;
     const { folder } = this.#landing;
-    const xml = xmlIn(folder, presentOf(readBoth(domain)), this.#config.netMap);
+    const xml = xmlIn(folder, presentOf(readBoth(domain)), this.#config.netMap, { fromStream: true });
     // While the source has the VM still.
     requireReplaceable(staging.paths[memory]!, Buffer.byteLength(xml));
   }

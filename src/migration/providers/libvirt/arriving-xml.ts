@@ -159,8 +159,16 @@ export function cardsOf({ cards }: Domain, netMap: NetMap): CardPlace[] {
   });
 }
 
-/** The XML for this host's libvirt: the domain with its files in `folder`. Pure. */
-export function xmlIn(folder: string, domain: Domain, netMap: NetMap): string {
+/**
+ * The XML for this host's libvirt: the domain with its files in `folder`. If it goes on from a stream, `cutLinks` is to
+ * follow. Pure.
+ */
+export function xmlIn(
+  folder: string,
+  domain: Domain,
+  netMap: NetMap,
+  { fromStream }: { fromStream: boolean },
+): string {
   const cards = cardsOf(domain, netMap);
   return landedXml(domain, {
     path: (place: Place) => {
@@ -169,5 +177,6 @@ export function xmlIn(folder: string, domain: Domain, netMap: NetMap): string {
       return join(folder, name);
     },
     card: (index: number) => cards[index] ?? { kind: "none" },
+    cutLater: fromStream,
   });
 }

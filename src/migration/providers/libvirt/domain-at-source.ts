@@ -7,10 +7,12 @@ import { cpSync, existsSync, linkSync, mkdirSync, rmdirSync, rmSync, writeFileSy
 import { dirname, join } from "node:path";
 import { renameNoReplace, syncFolder } from "../../../platform/files/rename.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
+import { fileIdentity, isSameFile } from "../../../vm/folder/file-identity.ts";
 import { type DomainInfo, findDomain } from "../../../vm/libvirt/domains.ts";
 import { Virsh } from "../../../vm/libvirt/virsh.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
 import { StillHere } from "../still-here.ts";
+import { imagePathOf } from "./domain-look.ts";
 import { type SourceLibvirtRecord, sourceLibvirtRecord } from "./libvirt-records.ts";
 
 /** The image's second name: libvirt undefines no domain whose memory is saved without taking the image away. */
@@ -95,14 +97,26 @@ export async function domainStaysHere(record: SessionRecord): Promise<void> {
   }
   if (!kept.saves) return;
   const info = await settledDomain(virsh, uuid);
+  if (definition === null) return await restoreTransient(virsh, kept, info);
   // libvirt forgets, with the definition, that there is an image; `start` looks for it nevertheless.
   const isSaved = info?.isSaved === true || (image !== null && existsSync(image.path));
   if (info?.state === "off" && isSaved) {
     await virsh.run(["start", "--domain", uuid], { timeoutMs: Number.POSITIVE_INFINITY });
-  } else if (info === null && image !== null && existsSync(image.path)) {
-    // It had no definition: its image alone brings it back.
-    await virsh.run(["restore", "--file", image.path], { timeoutMs: Number.POSITIVE_INFINITY });
   }
+}
+
+/** A domain without a definition: the image alone brings it back, and is of no use after that. */
+async function restoreTransient(
+  virsh: Virsh,
+  { domain, uuid }: SourceLibvirtRecord,
+  info: DomainInfo | null,
+): Promise<void> {
+  const path = imagePathOf(domain);
+  if (!existsSync(path)) return;
+  const xml = await virsh.run(["save-image-dumpxml", "--file", path]);
+  if (!xml.includes(`<uuid>${uuid}</uuid>`)) return;
+  if (info === null) await virsh.run(["restore", "--file", path], { timeoutMs: Number.POSITIVE_INFINITY });
+  rmSync(path, { force: true });
 }
 
 /** The domain, once libvirt does not save it any more: what this program began, and did not wait for, is broken off. */
@@ -126,6 +140,8 @@ async function settledDomain(virsh: Virsh, uuid: string): Promise<DomainInfo | n
 export function removeImage({ image }: SourceLibvirtRecord): void {
   if (image === null) return;
   rmSync(image.path + asideSuffix, { force: true });
+  // libvirt has taken it away with the definition, if there was one.
+  if (isSameFile(fileIdentity(image.path), image.identity)) rmSync(image.path, { force: true });
 }
 
 /** The state of its TPM under another name: libvirt takes it away together with a domain that it forgets. */

@@ -16,6 +16,7 @@ import { compressed, readSaveImage } from "../../../vm/libvirt/save-image.ts";
 import type { Virsh } from "../../../vm/libvirt/virsh.ts";
 import { invalid, Refusals } from "../../../vm/qemu/refusals.ts";
 import { liveDisks } from "./live-disks.ts";
+import { withoutLiveLink } from "./live-link.ts";
 
 /** Where libvirt keeps what belongs to a domain beside its disks (qemu.conf; src/qemu/qemu_conf.c). */
 export const libvirtFolders = {
@@ -72,7 +73,7 @@ export async function lookAtDomain(virsh: Virsh, which: string, leave: DomainLea
   const active = activeXml === null ? null : read(activeXml);
   await refuseKeptStates(virsh, info, refusals);
   const domain = activeXml === null ? defined : active;
-  const imagePath = join(libvirtFolders.saved, `${info.name}.save`);
+  const imagePath = imagePathOf(info.name);
   if (info.isSaved && !existsSync(imagePath)) {
     refusals.add(
       invalid(`The saved memory of ${info.name} is not at ${imagePath}`, "Start it: virsh start."),
@@ -135,8 +136,11 @@ function keyOf(place: Place): string {
 
 /** The files that a domain names, in the order in which it names them. */
 function filesOf({ disks, firmware, kernel, initrd }: Domain): PlacedFile[] {
-  const placed = (place: Place, path: string | null, file: Omit<ToldFile, "path">): PlacedFile[] =>
-    path === null ? [] : [{ place, path, file: { ...file, path } }];
+  const placed = (place: Place, named: string | null, file: Omit<ToldFile, "path">): PlacedFile[] => {
+    if (named === null) return [];
+    const path = withoutLiveLink(named);
+    return [{ place, path, file: { ...file, path } }];
+  };
   return [
     ...disks.flatMap(({ target, path, format, readOnly }) =>
       placed({ kind: "disk", target }, path, { kind: readOnly ? "boot" : "disk", format }),
@@ -204,6 +208,11 @@ function tpmStateOf(uuid: string, domain: Domain | null): string | undefined {
   if (domain === null || domain.tpm === null) return undefined;
   const folder = tpmFolderOf(uuid, domain.tpm.version);
   return existsSync(folder) ? folder : undefined;
+}
+
+/** Where libvirt keeps the saved memory of a domain (src/qemu/qemu_driver.c, qemuDomainManagedSavePath). */
+export function imagePathOf(name: string): string {
+  return join(libvirtFolders.saved, `${name}.save`);
 }
 
 /** Where libvirt keeps the state of a domain's TPM (src/qemu/qemu_tpm.c). */

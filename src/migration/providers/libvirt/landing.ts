@@ -15,6 +15,7 @@ import { cutLinks } from "./card-links.ts";
 import { withXml } from "./domain-at-source.ts";
 import { forPeer, type LibvirtConfig } from "./landing-host.ts";
 import type { ArrivingLibvirtRecord } from "./libvirt-records.ts";
+import { liveLink } from "./live-link.ts";
 import { memoryName, restoringName } from "./memory-names.ts";
 import { placeTpm, takeTpm } from "./tpm-place.ts";
 
@@ -25,11 +26,6 @@ export interface Landing {
   domain: ArrivingLibvirtRecord;
   store: string;
   session: string;
-}
-
-/** By this path the QEMU of a domain that arrived while it ran knows its folder, until it is started anew. */
-export function liveLink({ store, session }: Pick<Landing, "store" | "session">): string {
-  return join(store, `.migrate-vm-${session.slice(0, 16)}`);
 }
 
 /**
@@ -144,7 +140,9 @@ function inDoubt({ name }: Landing, cause: unknown): MigrateError {
 }
 
 async function define({ folder }: Landing, { host, netMap }: LibvirtConfig, domain: Domain): Promise<void> {
-  await withXml(xmlIn(folder, domain, netMap), (path) => host.virsh.run(["define", "--file", path]));
+  await withXml(xmlIn(folder, domain, netMap, { fromStream: false }), (path) =>
+    host.virsh.run(["define", "--file", path]),
+  );
 }
 
 /** The domain goes on from the image of its memory, which is used up. */
@@ -156,7 +154,7 @@ async function restore(
 ): Promise<void> {
   const { virsh } = host;
   const { wasRunning } = readSaveImage(image);
-  replaceXml(image, xmlIn(folder, present, netMap));
+  replaceXml(image, xmlIn(folder, present, netMap, { fromStream: true }));
   renameSync(image, restoring);
   syncFolder(folder);
   // Paused first: should it fail, nothing has run.

@@ -1,8 +1,11 @@
 /** A domain of libvirt as it leaves the source: found by its name, and moved as files, saved before that if it runs. */
 import { existsSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { MigrateError } from "../../../protocol/errors.ts";
+import { manifestName } from "../../../protocol/names.ts";
 import type { OfferedDomain } from "../../../protocol/offer.ts";
 import { fileIdentity, isSameFile } from "../../../vm/folder/file-identity.ts";
+import { readManifest } from "../../../vm/folder/manifest.ts";
 import { toldVm, type Vm } from "../../../vm/folder/vm-folder.ts";
 import { findDomain } from "../../../vm/libvirt/domains.ts";
 import { Virsh } from "../../../vm/libvirt/virsh.ts";
@@ -132,16 +135,25 @@ async function openedDomain(
         })),
         ...(saves ? [memory] : []),
       ],
-      folder: null,
+      folder: ownFolder(uuid, files),
       bytes: [...vm.files, ...(offered.live?.disks ?? [])].reduce(
         (sum, { bytes }) => sum + bytes,
         offered.live === undefined ? 0 : domain!.memoryBytes,
       ),
       kept,
     },
+    // By what is its own: what domains are started from (kernels, installation images) many may share.
     isStill: (gone) => {
-      const now = vm.files.map(({ path }) => fileIdentity(path));
-      return gone.files.some(({ identity }) => now.some((file) => isSameFile(identity, file)));
+      const own = [
+        ...files.filter(({ kind }) => kind === "disk"),
+        ...vm.files.filter(({ kind }) => kind !== "boot"),
+      ];
+      const now = own.map(({ path }) => fileIdentity(path));
+      const then = [
+        ...gone.files.filter(({ kind }) => kind !== "boot"),
+        ...(sourceLibvirtRecord(gone)?.retire ?? []),
+      ];
+      return then.some(({ identity }) => now.some((file) => isSameFile(identity, file)));
     },
     // One that this program has saved goes on here first.
     resumes: (record) =>
@@ -159,7 +171,10 @@ async function openedDomain(
       }),
     depart: (session) => {
       if (saves)
-        return new SavedDeparture({ virsh, uuid, offered, kept, order: vm, reopen: () => told(true) });
+        return new SavedDeparture({
+          ...{ virsh, uuid, offered, kept, imagePath },
+          ...{ order: vm, reopen: () => told(true) },
+        });
       if (offered.live === undefined) return domainDeparture(vm, offered);
       return new LiveDeparture({
         ...{ virsh, uuid, name, domain: offered },
@@ -184,6 +199,21 @@ async function openedDomain(
 /** A domain that does not run: files, and its definitions. */
 function domainDeparture(vm: Vm, domain: OfferedDomain): Departure {
   return { ...filesDeparture(vm, "move"), domain };
+}
+
+/** The folder in which the domain arrived on this host, if any file of it lies there still: it is retired as a whole. */
+function ownFolder(uuid: string, files: readonly { path: string }[]): string | null {
+  const folders = [...new Set(files.map(({ path }) => dirname(path)))];
+  const isOwn = (folder: string) => {
+    try {
+      const { id, manager } = readManifest(join(folder, manifestName));
+      return id === uuid && manager === "libvirt";
+    } catch {
+      // None, or another program's.
+      return false;
+    }
+  };
+  return folders.find(isOwn) ?? null;
 }
 
 function ownFile(path: string) {

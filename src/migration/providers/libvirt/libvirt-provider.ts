@@ -18,6 +18,7 @@ import {
 import { arrivingLibvirtRecord, sourceLibvirtRecord } from "./libvirt-records.ts";
 import { LiveArrival } from "./live-arrival.ts";
 import { LiveDeparture } from "./live-departure.ts";
+import { removeLiveLinks } from "./live-link.ts";
 import { residentDomain } from "./resident-domain.ts";
 
 /** Before it answers, a destination may have to sync a whole VM to its disk. */
@@ -46,6 +47,7 @@ export const libvirtProvider: Provider = {
     if (departure instanceof LiveDeparture) await departure.gone();
     if (kept !== null) await forgetAtSource(kept);
     retireFiles(record, libvirtProvider.ownFiles(record));
+    if (record.folder !== null) removeLiveLinks(record.folder);
     if (kept !== null) {
       removeImage(kept);
       retireTpm(kept, record.after);

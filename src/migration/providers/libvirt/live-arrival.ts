@@ -3,7 +3,7 @@
  * but what such a move needs, and has it stand there, paused, until this host owns it.
  */
 import { randomBytes } from "node:crypto";
-import { chmodSync, lchownSync, lstatSync, mkdirSync, readlinkSync, rmSync, symlinkSync } from "node:fs";
+import { chmodSync, lchownSync, lstatSync, mkdirSync, readlinkSync, rmSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { isEnding } from "../../../platform/process-id.ts";
@@ -23,9 +23,10 @@ import { NeverRan } from "../never-ran.ts";
 import type { ArrivingDomainOptions } from "./arriving-domain.ts";
 import { presentOf, readBoth, xmlIn } from "./arriving-xml.ts";
 import { cutLinks } from "./card-links.ts";
-import { forgetDomain, type Landing, landRunning, liveLink, passable } from "./landing.ts";
+import { forgetDomain, type Landing, landRunning, passable } from "./landing.ts";
 import { configOf, forPeer, type LibvirtConfig } from "./landing-host.ts";
 import { domainStreams } from "./live-departure.ts";
+import { liveLink, pointLink } from "./live-link.ts";
 
 /** Root alone makes folders there, and it does not outlive a boot: hier(7). */
 const runFolder = "/run/migrate";
@@ -129,8 +130,7 @@ export class LiveArrival implements Arrival {
         side: "destination",
       });
     }
-    rmSync(link, { force: true });
-    symlinkSync(staging.folder, link);
+    pointLink(link, staging.folder);
     const folder = await this.#makeFolder();
     const paths = {
       ram: join(folder, "qemu", "ram"),
@@ -140,7 +140,7 @@ export class LiveArrival implements Arrival {
     const gate = new DestinationGate({
       name: present.name,
       uuid: present.uuid,
-      xml: xmlIn(link, present, netMap),
+      xml: xmlIn(link, present, netMap, { fromStream: true }),
       migrateUri: `unix://${paths.ram}`,
       disksUri: `unix://${paths.disk}`,
       disks: live.disks.map(({ target }) => target),
@@ -285,9 +285,7 @@ export class LiveArrival implements Arrival {
   }
 
   relink(folder: string): void {
-    const link = liveLink(this.#landing);
-    rmSync(link, { force: true });
-    symlinkSync(folder, link);
+    pointLink(liveLink(this.#landing), folder);
   }
 
   async resume(sure: boolean): Promise<void> {

@@ -4,13 +4,14 @@ import { readNetMap } from "../../../vm/libvirt/definition/net-map.ts";
 import type { Observer } from "../../report/events.ts";
 import type { LibvirtPolicy } from "./arriving-xml.ts";
 import { keepConfig, LandingHost } from "./landing-host.ts";
+import { removeStaleLinks } from "./live-link.ts";
 
 /** Others may pass through a folder, and not see what is in it (inode(7)). */
 const passable = 0o011;
 
 /**
  * Returns the policy, once libvirt has answered, and notes in `home` how it is reached. The users as which libvirt runs
- * VMs may pass through the store afterwards. Throws MigrateError "policy" and "usage", and as node:fs does.
+ * VMs may pass through the store afterwards, and links in it that lead nowhere are gone. Throws MigrateError "policy" and "usage", and as node:fs does.
  */
 export async function openLibvirt(
   home: string,
@@ -22,6 +23,7 @@ export async function openLibvirt(
   const host = new LandingHost(uri);
   await host.requireReachable();
   keepConfig(home, { uri, netMap });
+  removeStaleLinks(store);
   const { mode } = statSync(store);
   if ((mode & passable) !== passable) {
     chmodSync(store, (mode & 0o7777) | passable);

@@ -1,12 +1,12 @@
 /** A domain at the destination as seen by a process other than the `migrate serve` that received it. */
-import { rmSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { findDomain } from "../../../vm/libvirt/domains.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
 import type { Resident } from "../arrival.ts";
-import { forgetDomain, type Landing, landDomain, landRunning, liveLink } from "./landing.ts";
+import { forgetDomain, type Landing, landDomain, landRunning } from "./landing.ts";
 import { configOf } from "./landing-host.ts";
 import { arrivingLibvirtRecord } from "./libvirt-records.ts";
+import { liveLink, pointLink } from "./live-link.ts";
 
 /** Returns this session's domain as this host's libvirt has it. */
 export function residentDomain(record: SessionRecord, home: string): Resident {
@@ -33,9 +33,7 @@ export function residentDomain(record: SessionRecord, home: string): Resident {
     },
 
     relink(folder) {
-      if (!isLive) return;
-      rmSync(liveLink(landing()), { force: true });
-      symlinkSync(folder, liveLink(landing()));
+      if (isLive) pointLink(liveLink(landing()), folder);
     },
 
     resume: () => (isLive ? landRunning : landDomain)(landing(), configOf(home)),

@@ -2,6 +2,7 @@
  * A domain that runs, and is saved before anything of it is sent: libvirt's own managed save, so that whatever becomes
  * of this program, the domain goes on from where it stopped as soon as somebody starts it (virsh start).
  */
+import { existsSync } from "node:fs";
 import { MigrateError } from "../../../protocol/errors.ts";
 import type { OfferedDomain } from "../../../protocol/offer.ts";
 import { fileIdentity } from "../../../vm/folder/file-identity.ts";
@@ -20,6 +21,8 @@ export interface SavedDepartureOptions {
   uuid: string;
   offered: OfferedDomain;
   kept: SourceLibvirtRecord;
+  /** Where the image of its memory comes to be. */
+  imagePath: string;
   /** The VM as it was offered, without the image of its memory. */
   order: Vm;
   /** Looks at the VM once more, with the image of its memory. */
@@ -77,12 +80,17 @@ export class SavedDeparture implements Departure {
   }
 
   async #save(observe: Observer): Promise<void> {
-    const { virsh, uuid, kept, order, reopen, offered } = this.#options;
+    const { virsh, uuid, kept, imagePath, order, reopen, offered } = this.#options;
     observe({ event: "notice", message: `${kept.domain} is stopped, and libvirt saves its memory` });
     const how = offered.state === "paused" ? "--paused" : "--running";
     try {
       this.stoppedAtMs ??= offered.state === "running" ? performance.now() : undefined;
-      await virsh.run(["managedsave", "--domain", uuid, how], {
+      // libvirt keeps the memory of what it has a definition of, and of nothing else.
+      const command =
+        kept.definition === null
+          ? ["save", "--domain", uuid, "--file", requireNone(imagePath)]
+          : ["managedsave", "--domain", uuid];
+      await virsh.run([...command, how], {
         timeoutMs: Number.POSITIVE_INFINITY,
         signal: this.#aborted.signal,
       });
@@ -101,7 +109,7 @@ export class SavedDeparture implements Departure {
   async requireStill(): Promise<void> {
     const { virsh, uuid, kept } = this.#options;
     const info = await findDomain(virsh, uuid);
-    if (info?.state === "off") return;
+    if (kept.definition === null ? info === null : info?.state === "off") return;
     throw new MigrateError("source-changed", `${kept.domain} was started while it was sent`, {
       side: "source",
     });
@@ -118,6 +126,15 @@ export class SavedDeparture implements Departure {
   close(): void {
     this.#files?.close();
   }
+}
+
+/** Returns the path. Throws MigrateError "vm-invalid" if something is there: the image would take its place. */
+function requireNone(imagePath: string): string {
+  if (!existsSync(imagePath)) return imagePath;
+  throw new MigrateError("vm-invalid", `${imagePath} is there, and is no memory of this domain`, {
+    side: "source",
+    hint: "Move it away.",
+  });
 }
 
 /** The files in the order in which they were offered, the image last. Throws MigrateError "source-changed". */

@@ -6,8 +6,9 @@
  * stream of a virtio card that was on a tap device can be resumed on a tap device alone ("vnet_hdr=on"). So it is
  * type "ethernet": a tap device that libvirt makes and adds to no bridge, its link down. A card that was on QEMU's
  * user network stays there with its link down, since the stream has a section that only a user network takes. QEMU
- * takes the state of a virtio or e1000 link out of the stream (virtio_net_post_load_device): after a move of a
- * running domain its links are to be set down once more (virsh domif-setlink) before it resumes. The host itself can
+ * takes the state of a virtio or e1000 link out of the stream (virtio_net_post_load_device): in a domain that goes on
+ * from one, links are set down afterwards (virsh domif-setlink), before it resumes; and libvirt sets none down that its
+ * XML says is down already (qemuDomainChangeNet), so that there it says nothing (`cutLater`). The host itself can
  * be reached over the tap device once the link is up: to keep the host apart as well, map the card to an isolated
  * network of libvirt's.
  */
@@ -36,6 +37,8 @@ export interface DomainPlace {
   path(place: Place): string;
   /** By the number of the card, from 0. */
   card(index: number): CardPlace;
+  /** The domain goes on from a stream: links are set down after that, and not by the XML. */
+  cutLater?: boolean;
 }
 
 /**
@@ -54,7 +57,9 @@ export function landedXml(domain: Domain, place: DomainPlace): string {
       part.name !== "devices"
         ? part
         : withChildren(part, (device) =>
-            device.name === "interface" ? landCard(device, place.card(index++)) : device,
+            device.name === "interface"
+              ? landCard(device, place.card(index++), place.cutLater === true)
+              : device,
           ),
     ),
   );
@@ -63,7 +68,7 @@ export function landedXml(domain: Domain, place: DomainPlace): string {
 /** What libvirt has for cards on a switch of the host alone (conf/domain_validate.c, qemu_validate.c). */
 const ofSwitch = ["filterref", "bandwidth", "port", "coalesce"];
 
-function landCard(card: XmlElement, behind: CardPlace): XmlElement {
+function landCard(card: XmlElement, behind: CardPlace, cutLater: boolean): XmlElement {
   const plain = withoutChildren(card, "source", ...(isOnSwitch(behind) ? [] : ofSwitch));
   switch (behind.kind) {
     case "network":
@@ -73,7 +78,8 @@ function landCard(card: XmlElement, behind: CardPlace): XmlElement {
       return withAttributes(withoutTap(plain), { type: "user" });
     case "none": {
       const unlinked = withoutChildren(plain, "link");
-      const cut = { ...unlinked, children: [...unlinked.children, element("link", { state: "down" })] };
+      const down = cutLater ? [] : [element("link", { state: "down" })];
+      const cut = { ...unlinked, children: [...unlinked.children, ...down] };
       if (attributeOf(card, "type") === "user") return withAttributes(withoutTap(cut), { type: "user" });
       return withAttributes(cut, { type: "ethernet" });
     }

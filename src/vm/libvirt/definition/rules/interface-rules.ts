@@ -1,5 +1,11 @@
 /** <interface>: cards on a network, on a bridge or on QEMU's user network; where they lead is the destination's. Pure. */
-import { attributeOf, childOf, withChildren, type XmlElement } from "../../xml/xml-element.ts";
+import {
+  attributeOf,
+  childOf,
+  withAttributes,
+  withChildren,
+  type XmlElement,
+} from "../../xml/xml-element.ts";
 import { boot, device, virtio } from "./device-parts.ts";
 import { type Draft, shown } from "./draft.ts";
 import { type ElementRule, leftOut, leftOutWith, notAmong, wayOut } from "./grammar.ts";
@@ -38,7 +44,19 @@ function cardName(card: XmlElement): string {
   return address === undefined ? "<interface>" : `<interface> ${shown(address)}`;
 }
 
-function prepareCard(card: XmlElement, draft: Draft): XmlElement | null {
+/**
+ * Of what runs, libvirt calls a card on a network that is a bridge of the host's (forward mode "bridge") one of that bridge,
+ * and names the network beside it (formatnetwork; virDomainNetDefFormat): what it was defined as counts.
+ */
+function asDefined(card: XmlElement): XmlElement {
+  const network = attributeOf(childOf(card, "source"), "network");
+  return attributeOf(card, "type") === "bridge" && network !== undefined
+    ? withAttributes(card, { type: "network" })
+    : card;
+}
+
+function prepareCard(given: XmlElement, draft: Draft): XmlElement | null {
+  const card = asDefined(given);
   const what = cardName(card);
   const type = attributeOf(card, "type") ?? "";
   if (!/^(?:network|bridge|user|ethernet)$/.test(type)) {
