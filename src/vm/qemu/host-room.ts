@@ -45,7 +45,13 @@ function kibibytes(text: string, name: string): number | null {
  * what this host is called in its message.
  */
 export function checkHostRoom(definition: VmModel, room = hostRoom(), where = "the destination"): void {
-  const memory = memoryOf(definition);
+  const needs = { memoryBytes: memoryOf(definition), processors: processorsOf(definition) };
+  checkRoomFor(needs, room, where);
+}
+
+/** The same of a VM of which so much is known. */
+export function checkRoomFor(needs: HostRoom, room = hostRoom(), where = "the destination"): void {
+  const memory = needs.memoryBytes;
   const mebibytes = (bytes: number) => Math.floor(bytes / 2 ** 20);
   if (memory > room.memoryBytes) {
     throw refusal(
@@ -53,7 +59,7 @@ export function checkHostRoom(definition: VmModel, room = hostRoom(), where = "t
       `Free memory on ${where}, or start the VM with less.`,
     );
   }
-  const processors = processorsOf(definition);
+  const { processors } = needs;
   if (processors > room.processors) {
     throw refusal(
       `the VM has ${processors} processors, and ${where} has ${room.processors}`,

@@ -2,6 +2,7 @@
 import { isDeepStrictEqual } from "node:util";
 import { MigrateError } from "../../../protocol/errors.ts";
 import { relativePath } from "../../../vm/folder/staging.ts";
+import { checkRoomFor } from "../../../vm/qemu/host-room.ts";
 import { ownFilesOf, retireFiles } from "../files/retire.ts";
 import type { Provider } from "../provider.ts";
 import { ArrivingDomain } from "./arriving-domain.ts";
@@ -109,7 +110,11 @@ export const libvirtProvider: Provider = {
   },
 
   async requireFitting(offer, { libvirt }) {
-    await libvirt!.host.requireFitting(presentOf(checkDomain(offer, libvirt!)));
+    const domain = presentOf(checkDomain(offer, libvirt!));
+    // One that is switched off takes no memory until somebody starts it.
+    if (offer.domain!.state !== "off")
+      checkRoomFor({ memoryBytes: domain.memoryBytes, processors: domain.vcpus });
+    await libvirt!.host.requireFitting(domain);
   },
 
   stored: (record) => [...record.files, ...(arrivingLibvirtRecord(record)?.live?.disks ?? [])],
