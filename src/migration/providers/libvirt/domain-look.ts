@@ -14,7 +14,7 @@ import { readDomain } from "../../../vm/libvirt/definition/read-domain.ts";
 import { type DomainInfo, domainXml, keptStates, requireDomain } from "../../../vm/libvirt/domains.ts";
 import type { Virsh } from "../../../vm/libvirt/virsh.ts";
 import { invalid, Refusals } from "../../../vm/qemu/refusals.ts";
-import { liveDisks } from "./live-disks.ts";
+import { liveDisks, requireWholeDisks } from "./live-disks.ts";
 import { withoutLiveLink } from "./live-link.ts";
 
 /** Where libvirt keeps what belongs to a domain beside its disks (qemu.conf; src/qemu/qemu_conf.c). */
@@ -92,6 +92,7 @@ export async function lookAtDomain(virsh: Virsh, which: string, leave: DomainLea
     ? await liveDisks(domain, leave.drop, refusals)
     : { disks: [], notes: [] };
   notes.push(...said);
+  if (isActive && !isLive) refusals.attempt(() => requireWholeDisks(domain));
   refusals.attempt(() => requireSameDisks(domain, defined));
   const names = new Map(files.map(({ place, path }) => [keyOf(place), basename(path)]));
   const travelling = (of: Domain | null) =>
