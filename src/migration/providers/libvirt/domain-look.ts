@@ -15,7 +15,7 @@ import { type DomainInfo, domainXml, keptStates, requireDomain } from "../../../
 import { compressed, readSaveImage } from "../../../vm/libvirt/save-image.ts";
 import type { Virsh } from "../../../vm/libvirt/virsh.ts";
 import { invalid, Refusals } from "../../../vm/qemu/refusals.ts";
-import { liveDisks } from "./live-disks.ts";
+import { liveDisks, requireWholeDisks } from "./live-disks.ts";
 import { withoutLiveLink } from "./live-link.ts";
 
 /** Where libvirt keeps what belongs to a domain beside its disks (qemu.conf; src/qemu/qemu_conf.c). */
@@ -90,6 +90,7 @@ export async function lookAtDomain(virsh: Virsh, which: string, leave: DomainLea
     ? await liveDisks(domain, leave.drop, refusals)
     : { disks: [], notes: [] };
   notes.push(...said);
+  if (isActive && !isLive) refusals.attempt(() => requireWholeDisks(domain));
   refusals.attempt(() => requireSameDisks(domain, defined));
   const names = new Map(files.map(({ place, path }) => [keyOf(place), basename(path)]));
   const travelling = (of: Domain | null) =>

@@ -1,7 +1,9 @@
 /** The disks of a running domain as they are mirrored: what their images are, by qemu-img(1), and what is to be made for them. */
+import { closeSync, openSync, readSync } from "node:fs";
 import { basename } from "node:path";
 import * as v from "valibot";
 import { which } from "../../../platform/host.ts";
+import { diskHeadBytes, readQcow2Head } from "../../../protocol/disk-head.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
 import { claimedBytes } from "../../../protocol/image-shape.ts";
 import { limits } from "../../../protocol/limits.ts";
@@ -9,7 +11,7 @@ import type { OfferedDomain } from "../../../protocol/offer.ts";
 import { programEnvironment } from "../../../vm/confinement/environment.ts";
 import type { Domain } from "../../../vm/libvirt/definition/domain.ts";
 import { besidesOf, imageInfo, shapeOf } from "../../../vm/qemu/images/image-info.ts";
-import { isDroppable, leftBehind } from "../../../vm/qemu/images/left-behind.ts";
+import { isDroppable, leftBehind, requireWhole } from "../../../vm/qemu/images/left-behind.ts";
 import { invalid, type Refusals } from "../../../vm/qemu/refusals.ts";
 
 export type LiveDisk = NonNullable<OfferedDomain["live"]>["disks"][number];
@@ -63,6 +65,25 @@ export async function liveDisks(
     });
   }
   return { disks: found, notes };
+}
+
+/**
+ * A domain that runs, and is to go file by file: its disks must be whole by themselves. Throws MigrateError "vm-invalid",
+ * which names the way that takes them, and as node:fs does.
+ */
+export function requireWholeDisks({ disks }: Domain): void {
+  const images = disks.flatMap(({ path, format }) => (path === null || format !== "qcow2" ? [] : [path]));
+  requireWhole(images.map((path) => ({ path, hasBacking: readHead(path)?.backingFile === true })));
+}
+
+function readHead(path: string) {
+  const fd = openSync(path, "r");
+  try {
+    const head = Buffer.alloc(diskHeadBytes);
+    return readQcow2Head(head.subarray(0, readSync(fd, head, 0, head.length, 0)));
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /** The image and those below it. Throws MigrateError "vm-invalid". */
