@@ -20,7 +20,8 @@ import { RawStream } from "../hostile/raw/running-vm.ts";
 import { type RawFile, RawVm } from "../hostile/raw/vm.ts";
 import { builtBinary, type MigrateProcess, runMigrate } from "../system/process.ts";
 import { until } from "../system/until.ts";
-import { LibvirtHost } from "./libvirt-host.ts";
+import { framesOf } from "./hostile-files.ts";
+import { LibvirtHost, type LibvirtHostOptions } from "./libvirt-host.ts";
 
 export interface Made {
   name?: string;
@@ -121,10 +122,10 @@ export class HostileSource {
     readonly identity: RawIdentity,
   ) {}
 
-  static async make(): Promise<HostileSource> {
+  static async make(options: LibvirtHostOptions = {}): Promise<HostileSource> {
     // Short: the paths of sockets have at most 107 bytes.
     const folder = mkdtempSync(join(tmpdir(), "lv-"));
-    const host = await LibvirtHost.start(folder, "hostb");
+    const host = await LibvirtHost.start(folder, "hostb", options);
     const made = new HostileSource(folder, host, await makeIdentity());
     await TrustFile.load(openHome(made.home)).add(made.identity.fingerprint, "source", "a-source");
     mkdirSync(made.store);
@@ -198,13 +199,14 @@ export class HostileSource {
     return await RawStream.open(peer, stream, { session, tagKey: String(offer.tagKey), started });
   }
 
-  /** Sends the files of an offer on a lane. */
-  async sendFiles({ session, laneToken }: LetIn, files: RawFile[], tagKey: string): Promise<void> {
-    const vm = Object.assign(new RawVm("vm1", files), { tagKey });
+  /** Sends the files of an offer, and says SEAL. */
+  async seal({ peer, session, offer, laneToken }: LetIn, files: readonly RawFile[]): Promise<void> {
+    const { frames, seal } = framesOf(offer.name, String(offer.tagKey), files);
     const lane = await this.connect();
     await lane.hello({ role: "lane", session, laneToken }).expect("welcome");
-    await lane.sendChunks(vm.chunks());
+    await lane.sendChunks(frames);
     lane.close();
+    peer.send("seal", seal);
   }
 
   /** Gives the session up, unless the destination does so first; on a new connection where the old one is closed. */
