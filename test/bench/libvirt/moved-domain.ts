@@ -25,8 +25,8 @@ const bootDeadlineMs = 300_000;
 
 /** Words for the guest's init; see guest-init.ts. Both have 64 MiB of programs in their memory, which are read no more. */
 const words: Readonly<Record<DomainKind, string>> = {
-  idle: "program_mib=64 tick_ms=500",
-  writing: "program_mib=64 tick_ms=500 dirty_mib=16 scrub_mib=8",
+  idle: "program_mib=64 tick_ms=200",
+  writing: "program_mib=64 tick_ms=200 dirty_mib=16 scrub_mib=8",
 };
 
 const titles: Readonly<Record<DomainKind, string>> = {
