@@ -2,13 +2,15 @@
  * The benchmarks: `bun run bench` with what is to be measured.
  *
  * Without a word: files moved by us and by what a user would pick instead, see comparison.ts. `qemu`:
- * VMs moved as they run, against QEMU's own live migration. `growth`: how our cost grows with the VM
- * and with how many there are. `chunking`: in which pieces an image is best looked for in another. `index`:
+ * VMs moved as they run, against QEMU's own live migration. `libvirt`: libvirt's domains moved as they run,
+ * against libvirt's own ways. `growth`: how our cost grows with the VM and with how many there are. `chunking`: in which pieces an image is best looked for in another. `index`:
  * what the index of a store costs as the store grows. `io`: ways of reading and writing a file.
  */
 import { benchPeers } from "./comparison.ts";
 import { usage as growthUsage, readOptions as readGrowthOptions } from "./growth/options.ts";
 import { benchGrowth } from "./growth/run.ts";
+import { usage as libvirtUsage, readOptions as readLibvirtOptions } from "./libvirt/options.ts";
+import { benchLibvirt } from "./libvirt/run.ts";
 import { readOptions, usage } from "./options.ts";
 import { usage as qemuUsage, readOptions as readQemuOptions } from "./qemu/options.ts";
 import { benchQemu } from "./qemu/run.ts";
@@ -23,6 +25,7 @@ const [word, ...rest] = words;
 let usageOfWord = [
   usage,
   qemuUsage,
+  libvirtUsage,
   growthUsage,
   "bun run bench chunking [--size MIB] [--folder DIR]",
   "bun run bench index [--millions 1,4] [--folder DIR]",
@@ -36,6 +39,11 @@ function readRun(): Run {
       usageOfWord = qemuUsage;
       const options = readQemuOptions(rest);
       return async () => await benchQemu(options, say);
+    }
+    case "libvirt": {
+      usageOfWord = libvirtUsage;
+      const options = readLibvirtOptions(rest);
+      return async () => await benchLibvirt(options, say);
     }
     case "growth": {
       usageOfWord = growthUsage;

@@ -19,7 +19,10 @@ export interface SshServer {
 }
 
 /** A server that is up at the link's destination; its files are in `folder`. Throws with what it wrote where it is not. */
-export async function startSshServer(folder: string, link: Link): Promise<SshServer> {
+export async function startSshServer(
+  folder: string,
+  link: Pick<Link, "address" | "destination">,
+): Promise<SshServer> {
   const keys = join(folder, "keys");
   mkdirSync(keys, { mode: 0o700 });
   const [hostKey, userKey] = [join(keys, "host"), join(keys, "user")];

@@ -9,9 +9,20 @@ const msPerTick = 10;
  * Throws where the process is gone.
  */
 export function cpuMsOf(pid: number): number {
+  const [user = 0, system = 0] = timesOf(pid);
+  return (user + system) * msPerTick;
+}
+
+/** The same, with that of its children that have ended and of theirs, as far as they were waited for. */
+export function cpuMsWithChildrenOf(pid: number): number {
+  return timesOf(pid).reduce((sum, ticks) => sum + ticks, 0) * msPerTick;
+}
+
+/** User and system time, and the same of its children. */
+function timesOf(pid: number): number[] {
   const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
   // The second field is a name in parentheses, which may hold anything; what follows has no spaces.
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  // Fields 14 and 15 of the line are 11 and 12 from the third on.
-  return (Number(fields[11]) + Number(fields[12])) * msPerTick;
+  // Fields 14 to 17 of the line are 11 to 14 from the third on.
+  return fields.slice(11, 15).map(Number);
 }

@@ -103,6 +103,22 @@ test("nothing gets through while the link is cut, and the connection goes on whe
   expect(await received()).toBeGreaterThan(atCut);
 }, 60_000);
 
+test("the link carries what it is told to from then on, or as much as it can", async () => {
+  const network = await makeNetwork(40);
+  const took = async (): Promise<number> => {
+    const { said } = run(network, "destination", receiver(10e6));
+    const port = Number(await said(/port (\d+)/));
+    run(network, "source", sender(network.address("destination"), port));
+    return Number(await said(/took ([\d.]+)/));
+  };
+  await network.setRate("unlimited");
+  // 80 Mbit would take 2 s at 40 Mbit/s, less what the burst lets through at once.
+  expect(await took()).toBeLessThan(1000);
+  await killChildren();
+  await network.setRate(40);
+  expect(await took()).toBeGreaterThan(1400);
+}, 60_000);
+
 test("two pairs of hosts are there at once, and neither reaches the other", async () => {
   const [one, two] = [await makeNetwork(), await makeNetwork()];
   const { said } = run(one, "destination", receiver(1));

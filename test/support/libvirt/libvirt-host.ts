@@ -30,6 +30,8 @@ import { networkXml } from "./tick-xml.ts";
 export interface LibvirtHostOptions extends HostConfiguration {
   /** A network namespace that is there (ip-netns(8)), as NetworkHosts makes them; absent for the machine's own. */
   network?: string;
+  /** Libvirtd listens on TCP as well, as its configuration says. */
+  listens?: boolean;
 }
 
 const startMs = 60_000;
@@ -57,6 +59,7 @@ export class LibvirtHost {
     readonly name: string,
     private readonly holder: Bun.Subprocess<"pipe", "pipe", "pipe">,
     private readonly hasOwnNetwork: boolean,
+    private readonly listens: boolean,
   ) {}
 
   /**
@@ -112,7 +115,7 @@ export class LibvirtHost {
       stderr: "pipe",
       detached: true,
     });
-    const host = new LibvirtHost(base, name, holder, net !== "");
+    const host = new LibvirtHost(base, name, holder, net !== "", options.listens === true);
     try {
       await host.#mounted();
       await host.#run("virtlogd", "--daemon", "--pid-file", "/run/libvirt/virtlogd.pid");
@@ -188,7 +191,8 @@ export class LibvirtHost {
 
   /** Starts libvirtd, and waits until it answers. */
   async startLibvirtd(): Promise<void> {
-    await this.#run("libvirtd", "--daemon", "--pid-file", "/run/libvirt/libvirtd.pid");
+    const listen = this.listens ? ["--listen"] : [];
+    await this.#run("libvirtd", "--daemon", ...listen, "--pid-file", "/run/libvirt/libvirtd.pid");
     const answers = async () => (await this.tryVirsh("version")).code === 0;
     await until(answers, `an answer of libvirtd on ${this.name}`, startMs);
   }

@@ -1,6 +1,6 @@
 /**
  * Two hosts on one machine as far as the network goes: two network namespaces, joined by a veth pair
- * that carries 1 Gbit/s in each direction (ip-netns(8), veth(4), tc-tbf(8)). Needs root.
+ * that carries 1 Gbit/s in each direction unless told (ip-netns(8), veth(4), tc-tbf(8)). Needs root.
  *
  * Files, processes and unix sockets are the machine's as before; only what goes over TCP is apart.
  */
@@ -12,7 +12,7 @@ export type NetworkHost = "source" | "destination";
 
 export interface NetworkOptions {
   /** 1000 where it is absent. */
-  megabitsPerSec?: number;
+  megabitsPerSec?: number | "unlimited";
 }
 
 /** From the block of private networks (RFC 1918); nobody else is in these namespaces. */
@@ -34,7 +34,7 @@ let made = 0;
 export class NetworkHosts {
   private constructor(
     private readonly prefix: string,
-    private readonly megabitsPerSec: number,
+    private megabitsPerSec: number | "unlimited",
   ) {}
 
   /**
@@ -103,8 +103,18 @@ export class NetworkHosts {
     for (const host of hosts) await this.#shape(host, "blackhole");
   }
 
-  /** The link as it was at first. */
+  /** Has the link carry so much in each direction from now on. */
+  async setRate(megabitsPerSec: number | "unlimited"): Promise<void> {
+    this.megabitsPerSec = megabitsPerSec;
+    await this.restore();
+  }
+
+  /** The link as it was before it was cut. */
   async restore(): Promise<void> {
+    if (this.megabitsPerSec === "unlimited") {
+      for (const host of hosts) await this.#shape(host, "noqueue");
+      return;
+    }
     const rate = `${this.megabitsPerSec}mbit`;
     // The burst must hold what arrives within one tick of the kernel's clock, here 10 ms at 1 Gbit/s.
     for (const host of hosts)
