@@ -5,7 +5,12 @@ import { join } from "node:path";
 import { definedDomain, imagesFolder } from "../../support/libvirt/defined-domain.ts";
 import { landedPath, linksTo, moveDomain } from "../../support/libvirt/moved-domain.ts";
 import { movingHosts } from "../../support/libvirt/moving-hosts.ts";
-import { definitionsOf, expectSameDomain, expectWholeTicks } from "../../support/libvirt/same-domain.ts";
+import {
+  definitionsOf,
+  expectSameDisk,
+  expectSameDomain,
+  expectWholeTicks,
+} from "../../support/libvirt/same-domain.ts";
 import { failureOf } from "../../support/moves/whole-move.ts";
 import { runChild } from "../../support/system/child.ts";
 
@@ -78,6 +83,33 @@ test(
     const landed = landedPath(b, name, `${imagesFolder}/${name}.qcow2`);
     expect(await runChild(["qemu-img", "snapshot", "-l", landed])).toContain("before");
     expect(await here.state()).toBeUndefined();
+  },
+  limitMs,
+);
+
+test(
+  "three disks that are called the same arrive as three, as the domain runs and switched off",
+  async () => {
+    const name = "namesakes";
+    const [a, b] = hosts.all();
+    const paths = ["one", "two", "three"].map((folder) => `${imagesFolder}/${name}-${folder}/disk.raw`);
+    const disks = paths.map((path, n) => ({ path, format: "raw", readOnly: n === 2 }) as const);
+    const here = await definedDomain(a.libvirt, { name, disks });
+    await Bun.write(a.libvirt.outside(paths[2]!), "what it was installed from".padEnd(2 ** 20));
+    await here.start();
+    await here.waitForTick(2);
+    await a.libvirt.virsh("suspend", name);
+    await Promise.all([a.serve(), b.serve()]);
+    const before = await definitionsOf(a.libvirt, name);
+    await moveDomain({ from: a, to: b, name, after: "keep", files: paths });
+    await expectSameDomain(before, b.libvirt, name);
+    const landed = ["disk.raw", "vdb-disk.raw", "vdc-disk.raw"];
+    for (const [n, path] of paths.entries())
+      await expectSameDisk("raw", a.libvirt.outside(path), `${b.store}/${name}/${landed[n]}`);
+    await b.libvirt.virsh("destroy", name);
+    await moveDomain({ from: b, to: a, name });
+    for (const [n, path] of paths.entries())
+      await expectSameDisk("raw", a.libvirt.outside(path), `${a.store}/${name}/${landed[n]}`);
   },
   limitMs,
 );

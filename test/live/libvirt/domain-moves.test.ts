@@ -43,7 +43,7 @@ describe("a domain with a disk and an agent's channel", () => {
       const there = here.at(c.libvirt);
       await there.waitForTicks(3);
       await expectSameDomain(before, c.libvirt, name);
-      await there.kill();
+      await c.libvirt.virsh("destroy", name);
       const path = landedPath(c, name, disk.path);
       await expectTicksOnDisk(
         { ...disk, path },

@@ -3,14 +3,24 @@
  * the release, had back as it was if it stays, and its files are retired. Every step may be done again.
  */
 import { randomBytes } from "node:crypto";
-import { cpSync, existsSync, linkSync, mkdirSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import {
+  cpSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  rmdirSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { basename, dirname, join } from "node:path";
 import { renameNoReplace, syncFolder } from "../../../platform/files/rename.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
 import { fileIdentity, isSameFile } from "../../../vm/folder/file-identity.ts";
 import { type DomainInfo, findDomain } from "../../../vm/libvirt/domains.ts";
 import { Virsh } from "../../../vm/libvirt/virsh.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
+import { renameAside } from "../files/retire.ts";
 import { StillHere } from "../still-here.ts";
 import { imagePathOf } from "./domain-look.ts";
 import { type SourceLibvirtRecord, sourceLibvirtRecord } from "./libvirt-records.ts";
@@ -170,16 +180,31 @@ export function retireTpm({ tpmStateDir }: SourceLibvirtRecord, after: SessionRe
   if (after !== "delete") renameNoReplace(aside, final);
 }
 
-/** Takes away the folders of its TPM's state, if nothing is left in them. */
-export function removeEmptyTpmFolders(record: SessionRecord): void {
-  const [state] = record.files.filter(({ kind }) => kind === "tpm");
-  if (state?.path === undefined) return;
-  for (const folder of [dirname(state.path), dirname(dirname(state.path))]) {
-    try {
-      rmSync(join(folder, ".lock"), { force: true });
-      rmdirSync(folder);
-    } catch {
-      return;
+/**
+ * What is left of a TPM's state that was sent as files leaves the folder in which libvirt looks for one of this UUID: the
+ * domain may come back. Idempotent. Throws as node:fs does.
+ */
+export function clearTpmPlace({ files, after, session }: SessionRecord): void {
+  const states = files.filter(({ kind }) => kind === "tpm");
+  const path = states[0]?.path;
+  if (path === undefined) return;
+  const [place, own] = [dirname(path), dirname(dirname(path))];
+  if (after === "rename") {
+    renameAside(own, session, (at) => {
+      const names = readdirSync(join(at, basename(place))).filter((name) => name !== ".lock");
+      const now = names.map((name) => fileIdentity(join(at, basename(place), name)));
+      // Files of another swtpm stay where they are.
+      return now.every((file) => states.some(({ identity }) => isSameFile(identity, file)));
+    });
+  }
+  if (after === "delete") {
+    for (const folder of [place, own]) {
+      try {
+        rmSync(join(folder, ".lock"), { force: true });
+        rmdirSync(folder);
+      } catch {
+        return;
+      }
     }
   }
 }

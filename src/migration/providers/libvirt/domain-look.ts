@@ -6,6 +6,7 @@ import { existsSync, realpathSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import { MigrateError } from "../../../protocol/errors.ts";
 import { limits } from "../../../protocol/limits.ts";
+import { checkFileName } from "../../../protocol/names.ts";
 import type { OfferedDomain } from "../../../protocol/offer.ts";
 import type { ToldFile } from "../../../vm/folder/vm-folder.ts";
 import type { Domain, Place } from "../../../vm/libvirt/definition/domain.ts";
@@ -85,14 +86,14 @@ export async function lookAtDomain(virsh: Virsh, which: string, leave: DomainLea
     return { ...look, offered: null, files: [], tpmStateDir, refusals: refusals.all };
   }
   const files = filesOf(domain);
+  const names = new Map(files.map(({ place, name }) => [keyOf(place), name]));
   const isLive = leave.live && isActive;
   const { disks, notes: said } = isLive
-    ? await liveDisks(domain, leave.drop, refusals)
+    ? await liveDisks(domain, leave.drop, refusals, (target) => names.get(`disk ${target}`)!)
     : { disks: [], notes: [] };
   notes.push(...said);
   if (isActive && !isLive) refusals.attempt(() => requireWholeDisks(domain));
   refusals.attempt(() => requireSameDisks(domain, defined));
-  const names = new Map(files.map(({ place, path }) => [keyOf(place), basename(path)]));
   const travelling = (of: Domain | null) =>
     of === null ? undefined : offeredXml(of, (place) => names.get(keyOf(place))!);
   const offered = refusals.attempt((): OfferedDomain => {
@@ -103,7 +104,7 @@ export async function lookAtDomain(virsh: Virsh, which: string, leave: DomainLea
       ...(activeOffered === undefined ? {} : { active: activeOffered }),
       state: info.isSaved ? "saved" : isActive ? (info.state as "running" | "paused") : "off",
       autostart: info.autostart,
-      ...(isLive ? { live: { disks, ...nvramOf(domain), patienceMs: leave.patienceMs } } : {}),
+      ...(isLive ? { live: { disks, ...nvramOf(domain, names), patienceMs: leave.patienceMs } } : {}),
     };
   });
   const isWhole = offered !== undefined && refusals.all.length === 0;
@@ -119,6 +120,8 @@ export async function lookAtDomain(virsh: Virsh, which: string, leave: DomainLea
 interface PlacedFile {
   place: Place;
   path: string;
+  /** Its name as it travels. */
+  name: string;
   file: ToldFile;
 }
 
@@ -135,12 +138,20 @@ function keyOf(place: Place): string {
   return place.kind === "disk" ? `disk ${place.target}` : place.kind;
 }
 
-/** The files that a domain names, in the order in which it names them. */
+/**
+ * The files that a domain names, in the order in which it names them. They come to lie in one folder: of two that are
+ * called the same, the second travels with its place before its name.
+ */
 function filesOf({ disks, firmware, kernel, initrd }: Domain): PlacedFile[] {
+  const taken = new Set<string>();
   const placed = (place: Place, named: string | null, file: Omit<ToldFile, "path">): PlacedFile[] => {
     if (named === null) return [];
     const path = withoutLiveLink(named);
-    return [{ place, path, file: { ...file, path } }];
+    const label = place.kind === "disk" ? place.target : place.kind;
+    const names = [basename(path), `${label}-${basename(path)}`, label];
+    const name = names.find((one) => !taken.has(one) && checkFileName(one) === null) ?? basename(path);
+    taken.add(name);
+    return [{ place, path, name, file: { ...file, path, base: name } }];
   };
   return [
     ...disks.flatMap(({ target, path, format, readOnly }) =>
@@ -169,8 +180,8 @@ function requireSameDisks(active: Domain, defined: Domain | null): void {
 }
 
 /** What comes of the NVRAM with the memory is as long as its file is. */
-function nvramOf({ firmware: { nvram } }: Domain) {
-  return nvram === null ? {} : { nvram: { name: basename(nvram), bytes: statSync(nvram).size } };
+function nvramOf({ firmware: { nvram } }: Domain, names: ReadonlyMap<string, string>) {
+  return nvram === null ? {} : { nvram: { name: names.get("nvram")!, bytes: statSync(nvram).size } };
 }
 
 function requireShort(xml: string | undefined): void {

@@ -8,10 +8,10 @@ import type { Provider } from "../provider.ts";
 import { ArrivingDomain } from "./arriving-domain.ts";
 import { checkDomain, presentOf } from "./arriving-xml.ts";
 import {
+  clearTpmPlace,
   domainStaysHere,
   forgetAtSource,
   keepTpm,
-  removeEmptyTpmFolders,
   removeImage,
   retireTpm,
   withdrawDomain,
@@ -53,7 +53,7 @@ export const libvirtProvider: Provider = {
       removeImage(kept);
       retireTpm(kept, record.after);
     }
-    if (record.after === "delete") removeEmptyTpmFolders(record);
+    clearTpmPlace(record);
   },
 
   // The image of the memory is taken away by itself, whatever becomes of the rest.

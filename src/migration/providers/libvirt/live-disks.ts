@@ -1,6 +1,5 @@
 /** The disks of a running domain as they are mirrored: what their images are, by qemu-img(1), and what is to be made for them. */
 import { closeSync, openSync, readSync } from "node:fs";
-import { basename } from "node:path";
 import * as v from "valibot";
 import { which } from "../../../platform/host.ts";
 import { diskHeadBytes, readQcow2Head } from "../../../protocol/disk-head.ts";
@@ -23,12 +22,13 @@ const bitmapsSchema = v.object({
 
 /**
  * Looks at the domain's disks, all of which are files; the guest goes on writing to them. Adds to `refusals` what keeps
- * one from being mirrored. Returns them with sentences on what stays behind or is flattened.
+ * one from being mirrored; `nameOf` gives the name as which one travels. Returns them with sentences on what stays behind or is flattened.
  */
 export async function liveDisks(
   { disks }: Domain,
   drop: readonly string[],
   refusals: Refusals,
+  nameOf: (target: string) => string,
 ): Promise<{ disks: LiveDisk[]; notes: string[] }> {
   const found: LiveDisk[] = [];
   const notes: string[] = [];
@@ -54,7 +54,7 @@ export async function liveDisks(
     const dataBytes = chain.reduce((sum, one) => sum + (one["actual-size"] ?? 0), 0);
     found.push({
       target,
-      name: basename(path),
+      name: nameOf(target),
       format,
       bytes,
       allocatedBytes: Math.min(
