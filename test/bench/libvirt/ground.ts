@@ -48,6 +48,7 @@ export async function openGround(folder: string): Promise<Ground> {
     const start = async (name: string, side: "source" | "destination"): Promise<LibvirtHost> => {
       const host = await LibvirtHost.start(folder, name, {
         network: network.namespace(side),
+        reaps: true,
         qemuConf: [`migration_host = "${network.address(side)}"`, ...migrateTls],
         ...(side === "destination"
           ? { listens: true, libvirtdConf: listening(address, pki?.serverSettings) }

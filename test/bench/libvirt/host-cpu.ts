@@ -1,54 +1,38 @@
 /**
  * The CPU time that all processes of a libvirt host take for a while: libvirtd, virtlogd, QEMU with the guest in it,
- * and whatever else comes (proc(5)). Children that end are in their parent's time once it has waited for them; a QEMU
- * is nobody's child, so it is looked at until it ends.
+ * and whatever else comes (proc(5)). What ends is in the time of whoever has waited for it, which on a host that reaps
+ * is one of its processes as well; a command that this process started there is not.
  */
 import type { LibvirtHost } from "../../support/libvirt/libvirt-host.ts";
 import { cpuMsWithChildrenOf } from "../qemu/cpu-time.ts";
 
-const betweenLooksMs = 20;
-
 export class HostCpu {
-  readonly #before: ReadonlyMap<number, number>;
-  readonly #last = new Map<number, number>();
-  readonly #timer: Timer;
+  readonly #beforeMs: number;
 
-  /** Counts from now on; `leftOut` are processes that do not count, `mayEnd` those that nobody waits for. */
+  /** Counts from now on; `leftOut` are processes that do not count, and go on. */
   constructor(
-    private readonly host: LibvirtHost,
+    private readonly host: Pick<LibvirtHost, "processes">,
     private readonly leftOut: readonly number[],
-    mayEnd: readonly number[],
   ) {
-    this.#before = this.#now();
-    this.#timer = setInterval(() => {
-      for (const pid of mayEnd) {
-        const ms = timeOf(pid);
-        if (ms !== undefined) this.#last.set(pid, ms);
-      }
-    }, betweenLooksMs);
+    this.#beforeMs = this.#nowMs();
   }
 
-  /**
-   * What they took since, in milliseconds: of those that run and of those that may end. A command that this process
-   * started there and that has ended is its caller's to add.
-   */
-  stop(): number {
-    clearInterval(this.#timer);
-    const total = new Map([...this.#last, ...this.#now()]);
-    return [...total].reduce((sum, [pid, ms]) => sum + ms - (this.#before.get(pid) ?? 0), 0);
+  /** What they took since, in milliseconds. A command that has ended and was not theirs is its caller's to add. */
+  sinceMs(): number {
+    return this.#nowMs() - this.#beforeMs;
   }
 
-  #now(): Map<number, number> {
+  #nowMs(): number {
     const pids = this.host.processes().filter((pid) => !this.leftOut.includes(pid));
-    return new Map(pids.map((pid) => [pid, timeOf(pid) ?? this.#last.get(pid) ?? 0]));
+    return pids.reduce((sum, pid) => sum + timeOf(pid), 0);
   }
 }
 
-/** Undefined if it has ended. */
-function timeOf(pid: number): number | undefined {
+/** Nothing if it has just ended: then somebody else has it. */
+function timeOf(pid: number): number {
   try {
     return cpuMsWithChildrenOf(pid);
   } catch {
-    return undefined;
+    return 0;
   }
 }

@@ -1,6 +1,10 @@
 /** The arithmetic of the benchmark of libvirt's domains; its runs are for `bun run bench libvirt`. */
 import { expect, test } from "bun:test";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { LibvirtHost } from "../../support/libvirt/libvirt-host.ts";
+import { underReaper } from "../../support/libvirt/orphan-reaper.ts";
 import { startChild } from "../../support/system/child.ts";
 import { until } from "../../support/system/until.ts";
 import { cpuMsOf, cpuMsWithChildrenOf } from "../qemu/cpu-time.ts";
@@ -18,8 +22,6 @@ function sampleOf(contender: string, seconds: number, more: Partial<LibvirtSampl
     ...more,
   };
 }
-
-const host = (processes: () => number[]): LibvirtHost => ({ processes }) as unknown as LibvirtHost;
 
 /** What virsh prints of an event that QEMU stamped so. */
 const line = (kind: string, seconds: number, micros = 0, domain = "bench"): string =>
@@ -120,38 +122,37 @@ test("the downtime is from the last stop here to the first resume there, of this
   }
 });
 
-test("a host's CPU time is that of processes from now on, children that ended and one that has ended included", async () => {
-  const burn = "n=0; while [ $n -lt 60000 ]; do n=$((n + 1)); done";
-  const parent = startChild(["sh", "-c", `sh -c '${burn}'; echo burnt; exec sleep 1000000`]);
-  const ending = startChild(["sh", "-c", "while :; do :; done"]);
+test("a host's CPU time is that of its processes from now on, and of orphans that have ended, without whoever watches", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "migrate-bench-cpu-"));
+  const go = join(folder, "go");
+  const burn = `while [ ! -e ${go} ]; do sleep 0.01; done; n=0; while [ $n -lt 100000 ]; do n=$((n + 1)); done`;
+  const orphans = `(${burn}) > /dev/null 2>&1 & echo $!; sleep 1000000 > /dev/null 2>&1 & echo $!; exit 3`;
+  const command = startChild([...underReaper, "sh", "-c", orphans]);
   const watcher = startChild(["sh", "-c", "while :; do :; done"]);
-  let pids = [parent.pid, ending.pid, watcher.pid];
+  let staying: number | undefined;
   try {
-    const cpu = new HostCpu(
-      host(() => pids),
-      [watcher.pid],
-      [ending.pid],
-    );
-    await until(() => parent.stdout().includes("burnt"), "the child's end");
-    await until(() => cpuMsOf(ending.pid) >= 300, "300 ms of CPU time");
-    await until(() => cpuMsOf(watcher.pid) >= 50, "50 ms of CPU time");
-    const ofChildren = cpuMsWithChildrenOf(parent.pid);
-    expect(ofChildren).toBeGreaterThan(cpuMsOf(parent.pid));
-    await ending.kill();
-    pids = [parent.pid, watcher.pid];
-    const total = cpu.stop();
-    // It was last looked at within a moment of its end; the watcher does not count.
-    expect(total).toBeGreaterThanOrEqual(200 + ofChildren - 20);
-    expect(total).toBeLessThan(
-      ofChildren + (ending.cpuMs()?.userMs ?? 0) + (ending.cpuMs()?.systemMs ?? 0) + 30,
-    );
-    const later = new HostCpu(
-      host(() => [parent.pid]),
-      [],
-      [],
-    );
-    expect(later.stop()).toBeLessThan(20);
+    // It ends as the command did.
+    expect((await command.exit).code).toBe(3);
+    const [burning, sleeping] = command.stdout().trim().split("\n").map(Number);
+    staying = sleeping;
+    const reaper = parentOf(burning!);
+    expect(reaper).toBe(parentOf(sleeping!));
+    const processes = () => [reaper, burning!, sleeping!, watcher.pid];
+    const cpu = new HostCpu({ processes }, [watcher.pid]);
+    writeFileSync(go, "");
+    await until(() => !existsSync(`/proc/${burning}`), "the end of what burns");
+    await until(() => cpuMsOf(watcher.pid) >= 1000, "a second of the watcher");
+    const burntMs = cpu.sinceMs();
+    expect(burntMs).toBeGreaterThanOrEqual(20);
+    expect(burntMs).toBeLessThan(1000);
+    expect(burntMs).toBeLessThanOrEqual(cpuMsWithChildrenOf(reaper));
+    expect(new HostCpu({ processes }, [watcher.pid]).sinceMs()).toBeLessThan(20);
   } finally {
-    await Promise.all([parent.kill(), ending.kill(), watcher.kill()]);
+    if (staying !== undefined) process.kill(staying, "SIGKILL");
+    await watcher.kill();
+    rmSync(folder, { recursive: true });
   }
-});
+}, 30_000);
+
+const parentOf = (pid: number): number =>
+  Number(/^PPid:\s*(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]);

@@ -58,7 +58,8 @@ export async function benchLibvirt(options: LibvirtBenchOptions, say: Say): Prom
 function needTools(): void {
   if (process.getuid?.() !== 0) throw new Error("this makes libvirt hosts in namespaces, which takes root");
   const needed = ["qemu-system-x86_64", "qemu-img", "cpio", "ip", "tc"];
-  const tools = [...liveTools.filter(({ program }) => needed.includes(program)), ...libvirtTools];
+  const perl = { program: "perl", package: "perl" };
+  const tools = [...liveTools.filter(({ program }) => needed.includes(program)), ...libvirtTools, perl];
   const missing = missingTools(tools.filter(({ program }) => !program.startsWith("/")));
   if (missing.length > 0) throw new Error(`this needs ${packagesOf(missing)}`);
 }

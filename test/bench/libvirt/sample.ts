@@ -46,18 +46,14 @@ export async function takeSample(
     await ground.shape(run.link);
     await domain.start();
     attempt = await contender.prepare(ground, domain, folder);
-    const qemu = source.qemuPid(domainName);
-    const costs = [
-      new HostCpu(source, stops.pids, qemu === undefined ? [] : [qemu]),
-      new HostCpu(destination, stops.pids, []),
-    ] as const;
+    const costs = [new HostCpu(source, stops.pids), new HostCpu(destination, stops.pids)] as const;
     const wireBefore = await ground.wireBytes();
     const begunAtMs = Date.now();
     const begun = performance.now();
     command = attempt.start();
     const { code, signal } = await withDeadline(command.exit, deadlineMs, "the end of the move");
     const seconds = (performance.now() - begun) / 1000;
-    const [sourceCpuMs, destinationCpuMs] = [costs[0].stop(), costs[1].stop()];
+    const [sourceCpuMs, destinationCpuMs] = [costs[0].sinceMs(), costs[1].sinceMs()];
     const wireBytes = (await ground.wireBytes()) - wireBefore;
     if (code !== 0) throw new Error(`it ended with ${code ?? signal}: ${command.said()}`);
     await stops.waitForResume(destination, domainName, begunAtMs);

@@ -25,6 +25,7 @@ import { until } from "../system/until.ts";
 import { copyLibvirtCache, type EmulatorCache, emulatorCache, serialFolder } from "./emulator-cache.ts";
 import { type HostConfiguration, makeHostFolders } from "./host-folders.ts";
 import { hostMounts, hostScript, mountsReadyLine } from "./host-script.ts";
+import { underReaper } from "./orphan-reaper.ts";
 import { networkXml } from "./tick-xml.ts";
 
 export interface LibvirtHostOptions extends HostConfiguration {
@@ -32,6 +33,8 @@ export interface LibvirtHostOptions extends HostConfiguration {
   network?: string;
   /** Libvirtd listens on TCP as well, as its configuration says. */
   listens?: boolean;
+  /** What ends on it is waited for at once, and not when the machine's first process comes to it (orphan-reaper.ts). */
+  reaps?: boolean;
 }
 
 const startMs = 60_000;
@@ -59,7 +62,7 @@ export class LibvirtHost {
     readonly name: string,
     private readonly holder: Bun.Subprocess<"pipe", "pipe", "pipe">,
     private readonly hasOwnNetwork: boolean,
-    private readonly listens: boolean,
+    private readonly options: LibvirtHostOptions,
   ) {}
 
   /**
@@ -115,7 +118,7 @@ export class LibvirtHost {
       stderr: "pipe",
       detached: true,
     });
-    const host = new LibvirtHost(base, name, holder, net !== "", options.listens === true);
+    const host = new LibvirtHost(base, name, holder, net !== "", options);
     try {
       await host.#mounted();
       await host.#run("virtlogd", "--daemon", "--pid-file", "/run/libvirt/virtlogd.pid");
@@ -191,8 +194,10 @@ export class LibvirtHost {
 
   /** Starts libvirtd, and waits until it answers. */
   async startLibvirtd(): Promise<void> {
-    const listen = this.listens ? ["--listen"] : [];
-    await this.#run("libvirtd", "--daemon", ...listen, "--pid-file", "/run/libvirt/libvirtd.pid");
+    const listen = this.options.listens === true ? ["--listen"] : [];
+    const reaper = this.options.reaps === true ? underReaper : [];
+    const words = [program("libvirtd"), "--daemon", ...listen, "--pid-file", "/run/libvirt/libvirtd.pid"];
+    await runChild(this.command([...reaper, ...words]), english);
     const answers = async () => (await this.tryVirsh("version")).code === 0;
     await until(answers, `an answer of libvirtd on ${this.name}`, startMs);
   }
