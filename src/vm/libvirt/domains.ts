@@ -22,8 +22,11 @@ const uuidForm = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 /** What libvirt knows of a domain, by name or UUID; null if there is none. Throws MigrateError as `Virsh.run`. */
 export async function findDomain(virsh: Virsh, which: string): Promise<DomainInfo | null> {
-  const text = await virsh.find(["dominfo", "--domain", which]);
-  if (text === null) return null;
+  const [text, stated] = await Promise.all([
+    virsh.find(["dominfo", "--domain", which]),
+    virsh.find(["domstate", "--domain", which, "--reason"]),
+  ]);
+  if (text === null || stated === null) return null;
   const said = new Map(
     text.split("\n").flatMap((line): [string, string][] => {
       const found = /^([A-Z][\w() ]*):\s*(.*)$/.exec(line.trim());
@@ -36,8 +39,6 @@ export async function findDomain(virsh: Virsh, which: string): Promise<DomainInf
       side: virsh.side,
     });
   }
-  const stated = await virsh.find(["domstate", "--domain", uuid, "--reason"]);
-  if (stated === null) return null;
   const [, state = "", reason = ""] = /^\s*([a-z ]+?)\s*(?:\(([^)]*)\))?\s*$/.exec(stated) ?? [];
   return {
     name,
@@ -95,5 +96,6 @@ export function domainXml(virsh: Virsh, uuid: string, which: "live" | "defined")
 export async function keptStates(virsh: Virsh, uuid: string) {
   const names = async (command: string) =>
     (await virsh.run([command, "--domain", uuid, "--name"])).split("\n").filter((line) => line !== "");
-  return { snapshots: await names("snapshot-list"), checkpoints: await names("checkpoint-list") };
+  const [snapshots, checkpoints] = await Promise.all([names("snapshot-list"), names("checkpoint-list")]);
+  return { snapshots, checkpoints };
 }

@@ -68,11 +68,17 @@ export async function lookAtDomain(virsh: Virsh, which: string, leave: DomainLea
     for (const note of said) if (!notes.includes(note)) notes.push(note);
     return domain;
   };
-  const defined = info.isPersistent ? read(await domainXml(virsh, info.uuid, "defined")) : null;
-  const savedXml = info.isSaved ? await virsh.run(["managedsave-dumpxml", "--domain", info.uuid]) : null;
-  const activeXml = isActive ? await domainXml(virsh, info.uuid, "live") : savedXml;
+  // Each question is a process: they are asked at once.
+  const [definedXml, savedXml, liveXml, kept] = await Promise.all([
+    info.isPersistent ? domainXml(virsh, info.uuid, "defined") : null,
+    info.isSaved ? virsh.run(["managedsave-dumpxml", "--domain", info.uuid]) : null,
+    isActive ? domainXml(virsh, info.uuid, "live") : null,
+    keptStates(virsh, info.uuid),
+  ]);
+  const activeXml = liveXml ?? savedXml;
+  const defined = definedXml === null ? null : read(definedXml);
   const active = activeXml === null ? null : read(activeXml);
-  await refuseKeptStates(virsh, info, refusals);
+  refuseKeptStates(kept, refusals);
   const domain = activeXml === null ? defined : active;
   const imagePath = imagePathOf(info.name);
   if (info.isSaved && !existsSync(imagePath)) {
@@ -97,10 +103,10 @@ export async function lookAtDomain(virsh: Virsh, which: string, leave: DomainLea
   const travelling = (of: Domain | null) =>
     of === null ? undefined : offeredXml(of, (place) => names.get(keyOf(place))!);
   const offered = refusals.attempt((): OfferedDomain => {
-    const [definedXml, activeOffered] = [travelling(defined), travelling(active)];
-    for (const xml of [definedXml, activeOffered]) requireShort(xml);
+    const [definedOffered, activeOffered] = [travelling(defined), travelling(active)];
+    for (const xml of [definedOffered, activeOffered]) requireShort(xml);
     return {
-      ...(definedXml === undefined ? {} : { defined: definedXml }),
+      ...(definedOffered === undefined ? {} : { defined: definedOffered }),
       ...(activeOffered === undefined ? {} : { active: activeOffered }),
       state: info.isSaved ? "saved" : isActive ? (info.state as "running" | "paused") : "off",
       autostart: info.autostart,
@@ -196,8 +202,10 @@ export function requirePlainImage(path: string): void {
   if (!readSaveImage(path).isPlain) throw compressed();
 }
 
-async function refuseKeptStates(virsh: Virsh, { uuid }: DomainInfo, refusals: Refusals): Promise<void> {
-  const { snapshots, checkpoints } = await keptStates(virsh, uuid);
+function refuseKeptStates(
+  { snapshots, checkpoints }: Awaited<ReturnType<typeof keptStates>>,
+  refusals: Refusals,
+): void {
   if (snapshots.length > 0) {
     refusals.add(
       invalid(

@@ -72,9 +72,12 @@ export class LandingHost {
    */
   async requireFitting(domain: Domain): Promise<void> {
     try {
-      await this.requireFree(domain);
-      await this.#requireMachine(domain);
-      await this.#requireProcessor(domain);
+      // Each question is a process: they are asked at once.
+      await Promise.all([
+        this.requireFree(domain),
+        this.#requireMachine(domain),
+        this.#requireProcessor(domain),
+      ]);
     } catch (thrown) {
       throw forPeer(thrown, "the destination's libvirt cannot be asked");
     }
@@ -84,13 +87,10 @@ export class LandingHost {
   async requireFree({ name, uuid, tpm }: Domain): Promise<void> {
     if (tpm !== null && hasTpmState(uuid, tpm.version))
       throw refusal("name-taken", "the destination's libvirt has a virtual TPM of this UUID already");
-    for (const which of [uuid, name]) {
-      if ((await findDomain(this.virsh, which)) !== null)
-        throw refusal(
-          "name-taken",
-          `the destination's libvirt has a domain of this ${which === uuid ? "UUID" : "name"} already`,
-        );
-    }
+    const [ofUuid, ofName] = await Promise.all([uuid, name].map((which) => findDomain(this.virsh, which)));
+    const what = ofUuid != null ? "UUID" : ofName != null ? "name" : undefined;
+    if (what !== undefined)
+      throw refusal("name-taken", `the destination's libvirt has a domain of this ${what} already`);
   }
 
   async #requireMachine({ type, arch, machine, firmware }: Domain): Promise<void> {
