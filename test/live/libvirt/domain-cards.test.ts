@@ -1,13 +1,14 @@
 /** The network cards of domains that move: each is behind what the destination's `--net-map` says. */
 import { expect, test } from "bun:test";
 import { definedDomain } from "../../support/libvirt/defined-domain.ts";
+import { asTheirUsers } from "../../support/libvirt/host-folders.ts";
 import type { LibvirtHost } from "../../support/libvirt/libvirt-host.ts";
 import { moveDomain } from "../../support/libvirt/moved-domain.ts";
 import { movingHosts } from "../../support/libvirt/moving-hosts.ts";
 import { definitionsOf, expectSameDomain, expectWholeTicks } from "../../support/libvirt/same-domain.ts";
 import { runChild } from "../../support/system/child.ts";
 
-const hosts = movingHosts({}, "hosta", "hostb");
+const hosts = movingHosts({ qemuConf: asTheirUsers, hugepages: true }, "hosta", "hostb");
 const limitMs = 120_000;
 
 const red = "52:54:00:00:00:01";

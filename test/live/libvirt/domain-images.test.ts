@@ -3,6 +3,7 @@ import { describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { definedDomain, imagesFolder } from "../../support/libvirt/defined-domain.ts";
+import { asTheirUsers } from "../../support/libvirt/host-folders.ts";
 import { landedPath, linksTo, moveDomain } from "../../support/libvirt/moved-domain.ts";
 import { movingHosts } from "../../support/libvirt/moving-hosts.ts";
 import {
@@ -14,7 +15,7 @@ import {
 import { failureOf } from "../../support/moves/whole-move.ts";
 import { runChild } from "../../support/system/child.ts";
 
-const hosts = movingHosts({}, "hosta", "hostb");
+const hosts = movingHosts({ qemuConf: asTheirUsers, hugepages: true }, "hosta", "hostb");
 const limitMs = 120_000;
 
 /** A disk that is an overlay of another one. */

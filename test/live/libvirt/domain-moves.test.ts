@@ -1,6 +1,7 @@
 /** Domains of libvirt that move as they run, by the compiled binary: there, back, on to a third host. */
 import { describe, expect, test } from "bun:test";
 import { definedDomain, imagesFolder } from "../../support/libvirt/defined-domain.ts";
+import { asTheirUsers } from "../../support/libvirt/host-folders.ts";
 import { landedPath, linksTo, moveDomain } from "../../support/libvirt/moved-domain.ts";
 import { movingHosts } from "../../support/libvirt/moving-hosts.ts";
 import {
@@ -11,7 +12,7 @@ import {
   expectWholeTicks,
 } from "../../support/libvirt/same-domain.ts";
 
-const hosts = movingHosts({}, "hosta", "hostb", "hostc");
+const hosts = movingHosts({ qemuConf: asTheirUsers, hugepages: true }, "hosta", "hostb", "hostc");
 const limitMs = 120_000;
 
 describe("a domain with a disk and an agent's channel", () => {

@@ -1,18 +1,19 @@
-/** Domains of libvirt with UEFI, a virtual TPM, memory that is shared, and devices that were plugged in as they ran. */
+/** Domains of libvirt with UEFI, a virtual TPM, huge pages, and devices that were plugged in as they ran. */
 import { describe, expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { pcr16AfterExtend, tpmSealedLine, tpmSecret } from "../../support/guests/tpm-guest.ts";
 import { definedDomain, imagesFolder, makeDisk } from "../../support/libvirt/defined-domain.ts";
+import { asTheirUsers } from "../../support/libvirt/host-folders.ts";
 import { landedPath, moveDomain } from "../../support/libvirt/moved-domain.ts";
 import { type MovingHost, movingHosts } from "../../support/libvirt/moving-hosts.ts";
 import { definitionsOf, expectSameDomain, expectWholeTicks } from "../../support/libvirt/same-domain.ts";
 import { printedOn, type TickDomain } from "../../support/libvirt/tick-domain.ts";
 import { diskXml, nicXml } from "../../support/libvirt/tick-xml.ts";
 
-const hosts = movingHosts({}, "hosta", "hostb");
+const hosts = movingHosts({ qemuConf: asTheirUsers, hugepages: true }, "hosta", "hostb");
 const limitMs = 180_000;
 const nvramOf = (name: string) => `/var/lib/libvirt/qemu/nvram/${name}_VARS.fd`;
-const parts = { firmware: "uefi", tpm: true, memory: "memfd", append: "tpm=extend" } as const;
+const parts = { firmware: "uefi", tpm: true, memory: "hugepages", append: "tpm=extend" } as const;
 const tpmFolder = "/var/lib/libvirt/swtpm";
 
 /** What the guest's looks into its TPM showed, wherever it ran: no other PCR, no other secret, nothing refused. */
@@ -46,7 +47,7 @@ const leftTpm = ({ libvirt }: MovingHost, uuid: string) =>
   libvirt.outside(`${tpmFolder}/${uuid}.migrated/tpm2/tpm2-00.permall.migrated`);
 const hexOf = (path: string) => readFileSync(path).toString("hex");
 
-describe("a domain with UEFI, a TPM and memory in a memfd", () => {
+describe("a domain with UEFI, a TPM and huge pages", () => {
   test(
     "moves as it runs, with a disk and a card that were plugged in",
     async () => {
@@ -74,9 +75,10 @@ describe("a domain with UEFI, a TPM and memory in a memfd", () => {
       expectGoodLooks(name);
       await expectSameDomain(before, b.libvirt, name);
       const live = await there.xml();
-      for (const part of ["extra.raw", "52:54:00:00:00:09", "memfd", "tpm-tis"]) expect(live).toContain(part);
+      for (const part of ["extra.raw", "52:54:00:00:00:09", "hugepages", "tpm-tis"])
+        expect(live).toContain(part);
       expect(await there.xml("--inactive")).not.toContain("extra.raw");
-      expect(readFileSync(`/proc/${there.qemuPid()}/maps`, "latin1")).toContain("/memfd:");
+      expect(readFileSync(`/proc/${there.qemuPid()}/maps`, "latin1")).toContain("/hugepages/");
       // libvirt takes the folder away with the domain: what was in it is kept beside.
       expect(existsSync(tpmState(a, uuid))).toBe(false);
       expect(readdirSync(a.libvirt.outside(`${tpmFolder}/${uuid}.migrated`))).toContain("tpm2-00.permall");

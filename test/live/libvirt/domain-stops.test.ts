@@ -2,6 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { definedDomain, imagesFolder } from "../../support/libvirt/defined-domain.ts";
+import { asTheirUsers } from "../../support/libvirt/host-folders.ts";
 import { landedPath, moveDomain } from "../../support/libvirt/moved-domain.ts";
 import { type MovingHost, movingHosts } from "../../support/libvirt/moving-hosts.ts";
 import {
@@ -13,7 +14,7 @@ import {
 } from "../../support/libvirt/same-domain.ts";
 import { killChildren } from "../../support/system/child.ts";
 
-const hosts = movingHosts({}, "hosta", "hostb");
+const hosts = movingHosts({ qemuConf: asTheirUsers, hugepages: true }, "hosta", "hostb");
 const limitMs = 120_000;
 const stop = ["--mode", "stop"];
 

@@ -33,9 +33,14 @@ export interface LibvirtHostOptions extends HostConfiguration {
   network?: string;
   /** Libvirtd listens on TCP as well, as its configuration says. */
   listens?: boolean;
-  /** What ends on it is waited for at once, and not when the machine's first process comes to it (orphan-reaper.ts). */
+  /**
+   * What ends on it is waited for at once, and not when the machine's first process comes to it (orphan-reaper.ts); as it
+   * can be had if absent.
+   */
   reaps?: boolean;
 }
+
+const canReap = () => process.arch === "x64" && findProgram("perl") !== null;
 
 const startMs = 60_000;
 const stopMs = 30_000;
@@ -195,7 +200,7 @@ export class LibvirtHost {
   /** Starts libvirtd, and waits until it answers. */
   async startLibvirtd(): Promise<void> {
     const listen = this.options.listens === true ? ["--listen"] : [];
-    const reaper = this.options.reaps === true ? underReaper : [];
+    const reaper = (this.options.reaps ?? canReap()) ? underReaper : [];
     const words = [program("libvirtd"), "--daemon", ...listen, "--pid-file", "/run/libvirt/libvirtd.pid"];
     await runChild(this.command([...reaper, ...words]), english);
     const answers = async () => (await this.tryVirsh("version")).code === 0;

@@ -3,7 +3,7 @@
  * and sends its domains to the others. No domain outlives the test that defined it, and nothing outlives the file.
  */
 import { afterAll, afterEach, beforeAll } from "bun:test";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { guestImage } from "../guests/guest-image.ts";
@@ -91,6 +91,8 @@ export function movingHosts(options: LibvirtHostOptions, ...names: string[]): Mo
     // Short: the paths of sockets have at most 107 bytes.
     const made = mkdtempSync(join(tmpdir(), "lv-"));
     folder = made;
+    // Whoever QEMU runs as finds its files there.
+    chmodSync(made, 0o711);
     // One by one, so that those that have begun are stopped in the end.
     for (const name of names) hosts.push(new MovingHost(await LibvirtHost.start(made, name, options), made));
   }, startMs);
