@@ -92,6 +92,13 @@ export function domainXml(virsh: Virsh, uuid: string, which: "live" | "defined")
   return virsh.run(["dumpxml", "--domain", uuid, ...(which === "live" ? [] : ["--inactive"])]);
 }
 
+/** Whether libvirt saves, moves, dumps or copies it just now. Throws as `Virsh.ask`. */
+export async function hasJob(virsh: Virsh, uuid: string): Promise<boolean> {
+  // Of a domain that does not run, some have nothing to say.
+  const { code, out } = await virsh.ask(["domjobinfo", "--domain", uuid]);
+  return code === 0 && /^Job type:\s+(?!None)\S/m.test(out);
+}
+
 /** The names of its snapshots and of its checkpoints, which are libvirt's own. Throws MigrateError as `Virsh.run`. */
 export async function keptStates(virsh: Virsh, uuid: string) {
   const names = async (command: string) =>

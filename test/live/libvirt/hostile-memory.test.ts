@@ -3,7 +3,17 @@
  * made by the destination alone. Nothing of the image's own reaches libvirtd, nothing that it cannot start is left.
  */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  lchownSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import type { RawFile } from "../../support/hostile/raw/vm.ts";
 import { offeredFile } from "../../support/libvirt/hostile-files.ts";
@@ -59,12 +69,10 @@ function image(numbers: Partial<Record<keyof typeof header, number>>, xml?: stri
   return bytes;
 }
 
-async function sent(memory: Buffer, state = "running", files: readonly RawFile[] = []): Promise<LetIn> {
-  const all: RawFile[] = [disk, { kind: "ram", name: "memory.save", content: memory }, ...files];
-  const devices = `${cardOf(mac)}${files.length > 0 ? "<tpm model='tpm-tis'><backend type='emulator' version='2.0'/></tpm>" : ""}`;
-  const offer = liveOffer({ uuid, devices }, (made) => {
+async function sent(memory: Buffer): Promise<LetIn> {
+  const all: RawFile[] = [disk, { kind: "ram", name: "memory.save", content: memory }];
+  const offer = liveOffer({ uuid, devices: cardOf(mac) }, (made) => {
     delete made.domain.live;
-    made.domain.state = state;
     made.files = all.map(offeredFile);
   });
   const begun = await at.letIn(offer);
@@ -148,6 +156,73 @@ describe("what the image says of the domain reaches nobody", () => {
       const { peer } = await sent(memory);
       await answerOn(peer, "ready");
       await answerOn(peer.send("release", {}), "cancelled");
+    },
+    slowMs,
+  );
+});
+
+describe("the state of a TPM", () => {
+  const folder = () => at.host.outside(`/var/lib/libvirt/swtpm/${uuid}`);
+  const state: RawFile = { kind: "tpm", name: "tpm2-00.permall", content: Buffer.alloc(4096, "state") };
+  const devices = "<tpm model='tpm-tis'><backend type='emulator' version='2.0'/></tpm>";
+  afterEach(() => rmSync(folder(), { recursive: true, force: true }));
+
+  async function arrived(): Promise<LetIn> {
+    const offer = liveOffer({ uuid, devices }, (made) => {
+      delete made.domain.live;
+      delete made.domain.active;
+      made.domain.state = "off";
+      made.files = [disk, state].map(offeredFile);
+    });
+    const begun = await at.letIn(offer);
+    await at.seal(begun, [disk, state]);
+    await answerOn(begun.peer, "ready");
+    return begun;
+  }
+
+  test(
+    "is put into a folder of root's own, whatever its last user has left there",
+    async () => {
+      const place = join(folder(), "tpm2");
+      mkdirSync(place, { recursive: true });
+      symlinkSync(join(at.folder, "planted"), join(place, ".lock"));
+      for (const path of [join(place, ".lock"), place]) lchownSync(path, 65_534, 65_534);
+      const { peer } = await arrived();
+      await answerOn(peer.send("release", {}), "owned");
+      expect(readFileSync(join(place, state.name)).equals(state.content)).toBe(true);
+      expect(readdirSync(place)).toEqual([state.name]);
+      expect(lstatSync(place)).toMatchObject({ uid: 0, mode: 0o40_700 });
+      expect(existsSync(join(at.folder, "planted"))).toBe(false);
+      await answerOn(peer.send("confirm", {}), "closed");
+    },
+    slowMs,
+  );
+
+  test(
+    "is not put where other state has come meanwhile, or a link to where it should not be",
+    async () => {
+      const { peer } = await arrived();
+      mkdirSync(folder(), { recursive: true });
+      mkdirSync(join(at.folder, "elsewhere"));
+      symlinkSync(join(at.folder, "elsewhere"), join(folder(), "tpm2"));
+      await answerOn(peer.send("release", {}), "cancelled");
+      expect(readdirSync(join(at.folder, "elsewhere"))).toEqual([]);
+      expect(lstatSync(join(folder(), "tpm2")).isSymbolicLink()).toBe(true);
+    },
+    slowMs,
+  );
+
+  test(
+    "and a domain that came meanwhile are left as they are",
+    async () => {
+      const { peer } = await arrived();
+      const path = join(at.folder, "local.xml");
+      const theirs = offeredDomain({ uuid, name: "local" }).replace("file='a'", `file='${at.folder}/a'`);
+      writeFileSync(path, theirs);
+      await at.host.virsh("define", path);
+      await answerOn(peer.send("release", {}), "cancelled");
+      expect(await at.host.virsh("dumpxml", "local")).toContain(`${at.folder}/a`);
+      await at.host.virsh("undefine", "local");
     },
     slowMs,
   );

@@ -1,4 +1,5 @@
 /** Cards that have nothing behind them here: whether their link is up comes with the memory of a domain, and is undone. */
+import { MigrateError } from "../../../protocol/errors.ts";
 import type { Domain } from "../../../vm/libvirt/definition/domain.ts";
 import { cardsOf } from "./arriving-xml.ts";
 import type { LibvirtConfig } from "./landing-host.ts";
@@ -9,7 +10,7 @@ import type { LibvirtConfig } from "./landing-host.ts";
  */
 export async function cutLinks(present: Domain, { host, netMap }: LibvirtConfig): Promise<void> {
   const cut = cardsOf(present, netMap).flatMap((place, n) =>
-    place.kind === "none" ? [present.cards[n]!.mac!] : [],
+    place.kind === "none" ? [addressOf(present, n)] : [],
   );
   if (cut.length === 0) return;
   // What its definition says already, libvirt does not tell QEMU again (qemu_hotplug.c, qemuDomainChangeNet).
@@ -21,4 +22,10 @@ export async function cutLinks(present: Domain, { host, netMap }: LibvirtConfig)
   // The VM stands still meanwhile: one virsh does it all. It ends as its last command does, whatever the others did.
   const { code, errors } = await host.virsh.ask([commands.join("; ")]);
   if (code !== 0 || errors.trim() !== "") throw host.virsh.failure("cut a network card off", errors);
+}
+
+function addressOf({ cards }: Domain, n: number): string {
+  const mac = cards[n]?.mac;
+  if (mac) return mac;
+  throw new MigrateError("bug", "a card that is to be cut off has no address");
 }

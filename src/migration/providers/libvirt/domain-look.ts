@@ -12,7 +12,13 @@ import type { ToldFile } from "../../../vm/folder/vm-folder.ts";
 import type { Domain, Place } from "../../../vm/libvirt/definition/domain.ts";
 import { offeredXml } from "../../../vm/libvirt/definition/offered-domain.ts";
 import { readDomain } from "../../../vm/libvirt/definition/read-domain.ts";
-import { type DomainInfo, domainXml, keptStates, requireDomain } from "../../../vm/libvirt/domains.ts";
+import {
+  type DomainInfo,
+  domainXml,
+  hasJob,
+  keptStates,
+  requireDomain,
+} from "../../../vm/libvirt/domains.ts";
 import { compressed, readSaveImage } from "../../../vm/libvirt/save-image.ts";
 import type { Virsh } from "../../../vm/libvirt/virsh.ts";
 import { invalid, Refusals } from "../../../vm/qemu/refusals.ts";
@@ -24,6 +30,10 @@ export const libvirtFolders = {
   saved: "/var/lib/libvirt/qemu/save",
   tpm: "/var/lib/libvirt/swtpm",
 } as const;
+
+/** How often, and after how many milliseconds each, it is looked whether libvirt is done with what it does. */
+const mostLooks = 25;
+const betweenLooksMs = 200;
 
 export interface DomainLeave {
   live: boolean;
@@ -50,8 +60,8 @@ export interface DomainLook {
 
 /** Looks at the domain of that name or UUID. Throws MigrateError as `Virsh.run`, and "vm-invalid" if there is none. */
 export async function lookAtDomain(virsh: Virsh, which: string, leave: DomainLeave): Promise<DomainLook> {
-  const info = await requireDomain(virsh, which);
   const refusals = new Refusals();
+  const info = await idleDomain(virsh, which, refusals);
   const isActive = info.state === "running" || info.state === "paused";
   if (info.state === "crashed" || info.state === "other") {
     refusals.add(
@@ -195,6 +205,24 @@ function requireShort(xml: string | undefined): void {
   throw new MigrateError("limit", "The domain has more in its definition than can be told of", {
     side: "source",
   });
+}
+
+/** The domain, once libvirt is at no work on it: what an earlier move of it began may be on its way out. */
+async function idleDomain(virsh: Virsh, which: string, refusals: Refusals): Promise<DomainInfo> {
+  for (let tries = 0; ; tries++) {
+    const info = await requireDomain(virsh, which);
+    if (!(await hasJob(virsh, info.uuid))) return info;
+    if (tries === mostLooks) {
+      refusals.add(
+        invalid(
+          `libvirt is at work on ${info.name}: it saves, moves or copies it`,
+          "Wait until it is done (virsh domjobinfo), or break it off: virsh domjobabort.",
+        ),
+      );
+      return info;
+    }
+    await Bun.sleep(betweenLooksMs);
+  }
 }
 
 /** Throws MigrateError "vm-invalid" for an image that no destination takes. */

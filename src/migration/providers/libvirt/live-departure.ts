@@ -183,9 +183,11 @@ export class LiveDeparture implements Departure {
     }
   }
 
-  /** What the destination says of itself on the link comes before what this host's libvirt makes of it. */
+  /** What the gate says, and then what the destination says of itself on the link, comes before what libvirt makes of it. */
   async #causeOf(thrown: unknown): Promise<MigrateError> {
     const own = asMigrateError(thrown);
+    // libvirtd knows no more of it than that its connection ended.
+    if (this.#gate.refused !== undefined) return this.#gate.refused;
     if (own.code !== "libvirt-failed" || this.#link === undefined) return own;
     const said = await Promise.race([
       new Promise<MigrateError>((resolve) => this.#link!.onClosed(resolve)),
