@@ -5,10 +5,13 @@
 import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { syncFolder } from "../../../platform/files/rename.ts";
+import { isEnding } from "../../../platform/process-id.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
 import type { Domain } from "../../../vm/libvirt/definition/domain.ts";
-import { type DomainInfo, domainXml, findDomain } from "../../../vm/libvirt/domains.ts";
+import { domainProcess } from "../../../vm/libvirt/domain-process.ts";
+import { type DomainInfo, findDomain } from "../../../vm/libvirt/domains.ts";
 import { readSaveImage, replaceXml } from "../../../vm/libvirt/save-image.ts";
+import type { Virsh } from "../../../vm/libvirt/virsh.ts";
 import { NeverRan } from "../never-ran.ts";
 import { presentOf, type ReadDomain, readBoth, xmlIn } from "./arriving-xml.ts";
 import { withXml } from "./domain-at-source.ts";
@@ -30,6 +33,13 @@ export function liveLink({ store, session }: Pick<Landing, "store" | "session">)
   return join(store, `.migrate-vm-${session.slice(0, 16)}`);
 }
 
+/** Root alone makes folders there, and it does not outlive a boot: hier(7). */
+export const runFolder = "/run/migrate";
+
+/** Where the sockets are by which it arrives while it runs. */
+export const arrivalFolder = ({ session }: Pick<Landing, "session">): string =>
+  join(runFolder, session.slice(0, 16));
+
 /**
  * A domain that waits here, paused, with all of it: it goes on, if it is to, and is defined. Throws NeverRan if it is
  * not there and certainly never ran, and MigrateError "in-doubt" if that cannot be said. `sure` is true for who saw it arrive.
@@ -42,12 +52,16 @@ export async function landRunning(landing: Landing, config: LibvirtConfig, sure 
   chmodSync(landing.folder, passable);
   // Who saw it arrive, paused, asks no more: the VM stands still meanwhile.
   if (sure && domain.state === "running") {
+    // Nobody but this process would have had it go on.
+    const qemu = domainProcess(name);
+    if (qemu === null || isEnding(qemu)) throw new NeverRan(`the destination's libvirt has lost ${name}`);
     const { code } = await virsh.ask(["resume", "--domain", uuid]);
     if (code === 0) {
-      await defineLater(landing, config, read);
+      await defineLanded(landing, config, read);
       return;
     }
   }
+  await virsh.reached(restartMs);
   const found = await findDomain(virsh, uuid);
   if (found?.state === "paused" && domain.state === "running") {
     const { code, errors } = await virsh.ask(["resume", "--domain", uuid]);
@@ -62,18 +76,22 @@ export async function landRunning(landing: Landing, config: LibvirtConfig, sure 
       },
     );
   }
-  if (found?.isPersistent !== true) await defineLater(landing, config, read);
+  if (found?.isPersistent !== true) await defineLanded(landing, config, read);
 }
 
-/** A domain that runs gets its definition. */
-async function defineLater(landing: Landing, config: LibvirtConfig, { defined }: ReadDomain): Promise<void> {
-  if (defined === null) return;
-  await define(landing, config, defined);
-  if (landing.domain.autostart) await config.host.virsh.run(["autostart", "--domain", defined.uuid]);
-}
-
-/** The image while libvirt reads it: whoever finds it so does not know whether the domain ran. */
+/** How long a libvirtd that has died may take to come again: whoever watches over it starts it at once. */
+const restartMs = 30_000;
+/** The image while libvirt reads it, and has the domain stand: whoever finds it so knows that it never ran. */
 const restoringName = "memory.restoring";
+/** The image from just before the domain goes on: whoever finds it so does not know whether it ran. */
+const restoredName = "memory.restored";
+/** Why a domain that is being restored is paused, until its memory is there (libvirt-domain.h, virDomainPausedReason). */
+const loading = ["starting up", "migrating"];
+/** How often, and after how many milliseconds each, a restore that is under way is asked after. */
+const mostTries = 300;
+const betweenTriesMs = 200;
+/** And how often what is to end is told so. */
+const mostEndTries = 20;
 /** The users as which libvirt runs VMs may pass through a VM's folder, and not list it (inode(7)). */
 export const passable = 0o711;
 const noLimit = { timeoutMs: Number.POSITIVE_INFINITY };
@@ -88,46 +106,66 @@ export async function landDomain(landing: Landing, config: LibvirtConfig): Promi
   const read = readBoth(domain);
   const present = presentOf(read);
   const { uuid } = present;
-  const [image, restoring] = [join(folder, memoryName), join(folder, restoringName)];
   chmodSync(folder, passable);
-  const found = await findDomain(virsh, uuid);
-  if (found !== null && found.state !== "off" && isDone(found, domain)) {
-    rmSync(restoring, { force: true });
-    return;
+  await virsh.reached(restartMs);
+  const found = await standing(virsh, uuid);
+  const stage = stageOf(folder);
+  if (stage === "restored") return await goOn(landing, config, found);
+  if (stage === "none" && domain.state !== "off") {
+    // It went on here before, and what became of it then is its own.
+    if (found !== null) return;
+    throw mayHaveRun(landing);
   }
-  if (existsSync(restoring)) {
-    throw new MigrateError("in-doubt", `${landing.name} was being started, and is not there any more`, {
-      side: "destination",
-      hint: `It may have run: look at its disks. virsh restore ${restoring} starts it from its saved memory, if it did not.`,
-    });
-  }
+  if (domain.state === "off" && found !== null && found.state !== "off") return;
   try {
-    if (found === null) {
-      placeTpm(folder, uuid, present);
-      if (read.defined !== null) await define(landing, config, read.defined);
-    }
-    if (domain.autostart && read.defined !== null) await virsh.run(["autostart", "--domain", uuid]);
-    const isOff = domain.state === "off" || (domain.state === "saved" && !existsSync(image));
-    if (!isOff) await restore(landing, config, present, { image, restoring });
-    // From now on it is libvirt's.
-    rmSync(join(folder, "tpm"), { recursive: true, force: true });
+    if (found === null) placeTpm(folder, uuid, present);
+    if (domain.state === "off") await defineLanded(landing, config, read);
+    else await restore(landing, config, read, found);
   } catch (thrown) {
-    if (existsSync(restoring)) {
-      // A restore that libvirt says has failed has started nothing.
-      const after = await findDomain(virsh, uuid);
-      if (after !== null && after.state !== "off") throw inDoubt(landing, thrown);
-      renameSync(restoring, image);
-    }
     await forgetDomain(landing, config);
     throw new NeverRan(
       "the destination's libvirt could not start the VM",
       forPeer(thrown, "libvirt refused"),
     );
   }
+  if (domain.state !== "off") await goOn(landing, config, await findDomain(virsh, uuid));
+  // From now on it is libvirt's.
+  rmSync(join(folder, "tpm"), { recursive: true, force: true });
 }
 
-function isDone({ state }: DomainInfo, { state: wanted }: ArrivingLibvirtRecord): boolean {
-  return wanted === "running" ? state === "running" : wanted === "paused" && state === "paused";
+type Stage = "image" | "restoring" | "restored" | "none";
+
+function stageOf(folder: string): Stage {
+  const isThere = (name: string) => existsSync(join(folder, name));
+  if (isThere(restoredName)) return "restored";
+  if (isThere(restoringName)) return "restoring";
+  return isThere(memoryName) ? "image" : "none";
+}
+
+/** The domain stands here, with its definition: it becomes what it was at the source. Throws MigrateError "in-doubt". */
+async function goOn(landing: Landing, { host }: LibvirtConfig, found: DomainInfo | null): Promise<void> {
+  const { folder, domain } = landing;
+  const restored = join(folder, restoredName);
+  try {
+    if (found?.state === "paused" && domain.state === "running") {
+      await host.virsh.run(["resume", "--domain", found.uuid]);
+    } else if (found?.state === "paused" && domain.state === "saved") {
+      const how = readSaveImage(restored).wasRunning ? "--running" : "--paused";
+      await host.virsh.run(["managedsave", "--domain", found.uuid, how], noLimit);
+    } else if (found === null || (found.state === "off" && !found.isSaved)) {
+      throw mayHaveRun(landing);
+    }
+  } catch (thrown) {
+    throw inDoubt(landing, thrown);
+  }
+  rmSync(restored, { force: true });
+}
+
+function mayHaveRun({ name, folder }: Landing): MigrateError {
+  return new MigrateError("in-doubt", `${name} was being started, and is not there any more`, {
+    side: "destination",
+    hint: `It may have run: look at its disks. virsh restore ${join(folder, restoredName)} starts it from its saved memory, if it did not.`,
+  });
 }
 
 function inDoubt({ name }: Landing, cause: unknown): MigrateError {
@@ -145,27 +183,47 @@ async function define({ folder }: Landing, { host, netMap }: LibvirtConfig, doma
   await withXml(xmlIn(folder, domain, netMap), (path) => host.virsh.run(["define", "--file", path]));
 }
 
-/** The domain goes on from the image of its memory, which is used up. */
+/** It has its definition, and starts by itself if it is to. Idempotent. */
+async function defineLanded(landing: Landing, config: LibvirtConfig, { defined }: ReadDomain): Promise<void> {
+  if (defined === null) return;
+  await define(landing, config, defined);
+  if (landing.domain.autostart) await config.host.virsh.run(["autostart", "--domain", defined.uuid]);
+}
+
+/**
+ * The domain stands here, paused, from the image of its memory. It has no definition before that: nobody is to start it
+ * without its memory. `found` is what an earlier process has had of it.
+ */
 async function restore(
-  { folder, domain }: Landing,
-  { host, netMap }: LibvirtConfig,
-  present: Domain,
-  { image, restoring }: { image: string; restoring: string },
+  landing: Landing,
+  config: LibvirtConfig,
+  read: ReadDomain,
+  found: DomainInfo | null,
 ): Promise<void> {
-  const { virsh } = host;
-  const { wasRunning } = readSaveImage(image);
-  replaceXml(image, xmlIn(folder, present, netMap));
-  renameSync(image, restoring);
+  const { folder } = landing;
+  const { virsh } = config.host;
+  const [image, restoring] = [join(folder, memoryName), join(folder, restoringName)];
+  if (found?.state !== "paused") {
+    if (existsSync(image)) {
+      replaceXml(image, xmlIn(folder, presentOf(read), config.netMap));
+      renameSync(image, restoring);
+      syncFolder(folder);
+    }
+    await virsh.run(["restore", "--file", restoring, "--paused"], noLimit);
+  }
+  await defineLanded(landing, config, read);
+  renameSync(restoring, join(folder, restoredName));
   syncFolder(folder);
-  // Paused first: should it fail, nothing has run.
-  await virsh.run(["restore", "--file", restoring, "--paused"], noLimit);
-  if (domain.state === "running") await virsh.run(["resume", "--domain", present.uuid]);
-  if (domain.state === "saved")
-    await virsh.run(
-      ["managedsave", "--domain", present.uuid, wasRunning ? "--running" : "--paused"],
-      noLimit,
-    );
-  rmSync(restoring, { force: true });
+}
+
+/** The domain, once libvirt does not restore it any more: a process that died may have begun that. */
+async function standing(virsh: Virsh, uuid: string): Promise<DomainInfo | null> {
+  for (let tries = 0; tries < mostTries; tries++) {
+    const info = await findDomain(virsh, uuid);
+    if (info === null || info.state !== "paused" || !loading.includes(info.reason)) return info;
+    await Bun.sleep(betweenTriesMs);
+  }
+  throw new MigrateError("libvirt-failed", "libvirt restores the domain still", { side: "destination" });
 }
 
 /** libvirt looks for a TPM's state in one place, and makes it its swtpm's own as the domain starts. */
@@ -187,12 +245,25 @@ export async function forgetDomain(landing: Landing, { host }: LibvirtConfig): P
   const { folder, domain } = landing;
   const { virsh } = host;
   const { uuid, tpm } = presentOf(readBoth(domain));
-  const info = await findDomain(virsh, uuid);
-  if (info !== null) {
-    const xml = await domainXml(virsh, uuid, info.isPersistent ? "defined" : "live");
+  rmSync(liveLink(landing), { force: true });
+  rmSync(arrivalFolder(landing), { recursive: true, force: true });
+  await virsh.reached(restartMs);
+  for (let triesLeft = mostEndTries; ; triesLeft--) {
+    const info = await findDomain(virsh, uuid);
+    if (info === null) break;
+    const definition = info.isPersistent ? ["--inactive"] : [];
+    const xml = await virsh.find(["dumpxml", "--domain", uuid, ...definition]);
+    // libvirt ends by itself what waits for a source that is gone.
+    if (xml === null) continue;
     if (!xml.includes(`'${folder}/`) && !xml.includes(`'${liveLink(landing)}/`)) return;
-    if (info.state !== "off") await virsh.run(["destroy", "--domain", uuid]);
-    if (info.isPersistent) await virsh.run(["undefine", "--domain", uuid, "--managed-save", "--keep-nvram"]);
+    const words =
+      info.state === "off"
+        ? ["undefine", "--domain", uuid, "--managed-save", "--keep-nvram"]
+        : ["destroy", "--domain", uuid];
+    const { code, errors } = await virsh.ask(words);
+    if (code === 0) continue;
+    if (triesLeft === 0) throw virsh.failure(words[0]!, errors);
+    await Bun.sleep(betweenTriesMs);
   }
   takeTpm(folder, uuid, { tpm });
 }

@@ -22,12 +22,18 @@ import type { StreamedPart } from "../departure.ts";
 import { NeverRan } from "../never-ran.ts";
 import type { ArrivingDomainOptions } from "./arriving-domain.ts";
 import { cardsOf, presentOf, readBoth, xmlIn } from "./arriving-xml.ts";
-import { forgetDomain, type Landing, landRunning, liveLink, passable } from "./landing.ts";
+import {
+  arrivalFolder,
+  forgetDomain,
+  type Landing,
+  landRunning,
+  liveLink,
+  passable,
+  runFolder,
+} from "./landing.ts";
 import { configOf, forPeer, type LibvirtConfig } from "./landing-host.ts";
 import { domainStreams } from "./live-departure.ts";
 
-/** Root alone makes folders there, and it does not outlive a boot: hier(7). */
-const runFolder = "/run/migrate";
 /** How long libvirt may take to have the domain there once all of it came. */
 const finishMs = 30_000;
 /** How long the source's libvirtd may take to call. */
@@ -44,10 +50,11 @@ export class LiveArrival implements Arrival {
   #relay: GateRelay<DestinationEvent> | undefined;
   #finished = Promise.withResolvers<void>();
   #aborted = new AbortController();
-  #folder: string | undefined;
   /** libvirt has all of the domain. */
   #whole = false;
   #over = false;
+  /** It was asked to go on: it may have run since. */
+  #resumed = false;
 
   constructor(options: ArrivingDomainOptions) {
     this.#options = options;
@@ -206,12 +213,11 @@ export class LiveArrival implements Arrival {
         side: "destination",
       });
     }
-    const folder = join(runFolder, this.#options.offered.session.slice(0, 16));
+    const folder = arrivalFolder(this.#landing);
     rmSync(folder, { recursive: true, force: true });
     mkdirSync(folder, { mode: 0o711 });
     mkdirSync(join(folder, "qemu"), { mode: 0o711 });
     lchownSync(join(folder, "qemu"), uid, 0);
-    this.#folder = folder;
     return folder;
   }
 
@@ -248,6 +254,9 @@ export class LiveArrival implements Arrival {
       const file = await open(join(staging.folder, name), "r+");
       await file.sync().finally(() => file.close());
     }
+    // The source ends its own as soon as it hears that this one is ready.
+    const qemu = domainProcess(this.#options.offered.name);
+    if (qemu === null || isEnding(qemu)) throw gone();
     this.#whole = true;
   }
 
@@ -283,7 +292,9 @@ export class LiveArrival implements Arrival {
   }
 
   async resume(sure: boolean): Promise<void> {
-    await landRunning(this.#landing, this.#config, sure && this.#whole);
+    const isFirst = !this.#resumed;
+    this.#resumed = true;
+    await landRunning(this.#landing, this.#config, sure && this.#whole && isFirst);
   }
 
   leave(): void {
@@ -292,7 +303,8 @@ export class LiveArrival implements Arrival {
     this.#streams = undefined;
     this.#relay?.close();
     this.#aborted.abort();
-    if (this.#folder !== undefined) rmSync(this.#folder, { recursive: true, force: true });
+    // Another process may have made it, and died.
+    rmSync(arrivalFolder(this.#landing), { recursive: true, force: true });
   }
 
   async end(): Promise<void> {
@@ -300,7 +312,6 @@ export class LiveArrival implements Arrival {
     this.#whole = false;
     this.#instance = undefined;
     await forgetDomain(this.#landing, this.#config);
-    rmSync(liveLink(this.#landing), { force: true });
   }
 }
 
