@@ -1,9 +1,10 @@
-/** The QEMU of a domain, as libvirt notes it (src/qemu/qemu_process.c, pidfile). */
-import { readFileSync } from "node:fs";
+/** The QEMU of a domain, and its definition, as libvirt notes them (src/qemu/qemu_process.c, qemu_conf.c). */
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { isEnding, type ProcessId, processId } from "../../platform/process-id.ts";
 
 const stateFolder = "/run/libvirt/qemu";
+const definitionFolder = "/etc/libvirt/qemu";
 const lookEveryMs = 5;
 
 /** Returns the process of the domain of that name; null if libvirt notes none, or it is gone. */
@@ -14,6 +15,9 @@ export function domainProcess(name: string): ProcessId | null {
     return null;
   }
 }
+
+/** Whether a domain of that name has a definition, which a libvirtd that is dead has as well. */
+export const isDefined = (name: string): boolean => existsSync(join(definitionFolder, `${name}.xml`));
 
 /**
  * Resolves once the QEMU runs nothing any more, whether or not it has given back its memory: that takes a large one

@@ -3,7 +3,6 @@
  * domjobinfo, event). The domain arrives paused, and is forgotten here once it is let go.
  */
 import { MigrateError } from "../../protocol/errors.ts";
-import { findDomain } from "./domains.ts";
 import type { Virsh } from "./virsh.ts";
 
 export interface MigrateOptions {
@@ -72,7 +71,8 @@ export class MigrateCommand {
       ...["--domain", this.#uuid, "--desturi", `qemu+unix:///system?socket=${rpcPath}`],
       ...["--migrateuri", `unix://${ramPath}`],
     ];
-    this.#watching = this.#virsh.start(["event", "--domain", this.#uuid, "--event", "lifecycle", "--loop"]);
+    const events = ["event", "--domain", this.#uuid, "--event", "lifecycle", "--loop"];
+    this.#watching = this.#virsh.start(events, { endsWithParent: true });
     void this.#watch(this.#watching.stdout);
     this.#ended = this.#virsh
       .run(words, { timeoutMs: Number.POSITIVE_INFINITY })
@@ -83,6 +83,11 @@ export class MigrateCommand {
       });
     this.#ended.catch(() => {});
     return this.#ended;
+  }
+
+  /** libvirt is done with it, for good or bad. */
+  get isOver(): boolean {
+    return this.#isOver;
   }
 
   /** As `start`. Throws MigrateError "bug" if it was not started. */
@@ -113,17 +118,12 @@ export class MigrateCommand {
     }
   }
 
-  /** Breaks it off; resolves once libvirt has no more to do with it. Idempotent; never throws. */
+  /** Breaks it off; resolves once libvirt has said so, or too long was waited for that. Idempotent; never throws. */
   async abort(): Promise<void> {
     if (this.#ended === undefined) return;
     for (let tries = 0; !this.#isOver && tries < mostTries; tries++) {
       await this.#virsh.ask(["domjobabort", "--domain", this.#uuid]).catch(() => {});
       await Promise.race([this.#ended.catch(() => {}), Bun.sleep(betweenTriesMs)]);
-    }
-    for (let tries = 0; tries < mostTries; tries++) {
-      const info = await findDomain(this.#virsh, this.#uuid).catch(() => null);
-      if (info === null || info.reason !== "migrating") return;
-      await Bun.sleep(betweenTriesMs);
     }
   }
 
@@ -137,6 +137,12 @@ export class MigrateCommand {
       last = last.slice(last.lastIndexOf("\n") + 1);
     }
   }
+}
+
+/** True while libvirt moves the domain to another host, whoever told it to. Throws MigrateError as `Virsh.run`. */
+export async function outgoingMigration(virsh: Virsh, uuid: string): Promise<boolean> {
+  const said = await virsh.find(["domjobinfo", "--domain", uuid]);
+  return said !== null && /^Operation:\s+Outgoing migration/m.test(said);
 }
 
 /** Reads `domjobinfo --rawstats`: a name and a number a line (libvirt-domain.h, VIR_DOMAIN_JOB_*). Null without figures. */

@@ -11,6 +11,8 @@ import { programEnvironment } from "../confinement/environment.ts";
 const mostBytes = 4 * 2 ** 20;
 /** How long a question may take. What saves or moves a VM has limits of its own. */
 const usualMs = 30_000;
+/** After how long a daemon that does not answer is tried again. */
+const betweenTriesMs = 200;
 /** Of what virsh complains, so much is shown. */
 const mostShown = 400;
 
@@ -25,6 +27,11 @@ export interface VirshOptions {
 
 /** What libvirt says for itself: it may name files of this host, and is not for a peer. */
 export class LibvirtError extends MigrateError {}
+
+interface StartOptions {
+  signal?: AbortSignal;
+  endsWithParent?: boolean;
+}
 
 export class Virsh {
   readonly uri: string;
@@ -46,6 +53,17 @@ export class Virsh {
     throw this.failure(words[0]!, errors);
   }
 
+  /** Resolves once the daemon answers, or `withinMs` milliseconds are over: what is asked next tells. Never throws. */
+  async reached(withinMs: number): Promise<void> {
+    const lateAtMs = performance.now() + withinMs;
+    for (;;) {
+      const answer = await this.ask(["version", "--daemon"]).catch(() => undefined);
+      const isDead = answer !== undefined && answer.code !== 0 && isUnreachable(answer.errors);
+      if (!isDead || performance.now() > lateAtMs) return;
+      await Bun.sleep(betweenTriesMs);
+    }
+  }
+
   /** As `run`, but returns null if there is no such domain. */
   async find(words: readonly string[], options: VirshOptions = {}): Promise<string | null> {
     const { code, out, errors } = await this.ask(words, options);
@@ -59,7 +77,7 @@ export class Virsh {
     words: readonly string[],
     { timeoutMs = usualMs, signal }: VirshOptions = {},
   ): Promise<{ code: number; out: string; errors: string }> {
-    const child = this.start(words, signal);
+    const child = this.start(words, signal === undefined ? {} : { signal });
     const timer = Number.isFinite(timeoutMs) ? setTimeout(() => child.kill("SIGKILL"), timeoutMs) : undefined;
     try {
       const [out, errors, code] = await Promise.all([
@@ -77,8 +95,11 @@ export class Virsh {
     }
   }
 
-  /** Starts virsh, and leaves it to the caller. Throws MigrateError "policy" if it is not there. */
-  start(words: readonly string[], signal?: AbortSignal) {
+  /**
+   * Starts virsh, and leaves it to the caller. What waits for ever is to end with this process, however that ends:
+   * `endsWithParent`, as far as setpriv(1) is there. Throws MigrateError "policy" if it is not there.
+   */
+  start(words: readonly string[], { signal, endsWithParent = false }: StartOptions = {}) {
     const program = which("virsh");
     if (program === null) {
       throw new MigrateError("policy", "virsh is not installed: VMs of libvirt cannot be reached", {
@@ -86,7 +107,9 @@ export class Virsh {
         hint: "install libvirt's client (apt-get install libvirt-clients)",
       });
     }
-    return Bun.spawn([program, "-q", "-c", this.uri, ...words], {
+    const setpriv = endsWithParent ? which("setpriv") : null;
+    const prefix = setpriv === null ? [] : [setpriv, "--pdeathsig", "KILL", "--"];
+    return Bun.spawn([...prefix, program, "-q", "-c", this.uri, ...words], {
       stdin: "ignore",
       stdout: "pipe",
       stderr: "pipe",

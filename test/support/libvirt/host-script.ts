@@ -13,6 +13,8 @@ export const hostMounts: Readonly<Record<string, string>> = {
   lib: "/var/lib/libvirt",
   log: "/var/log/libvirt",
   cache: "/var/cache/libvirt",
+  // Where this program has the sockets of moves: by a session's id, which both hosts know.
+  migrate: "/run/migrate",
   // What libvirt's vTPM needs: the CA of this host that signs certificates of endorsement keys, and swtpm's logs.
   ca: "/var/lib/swtpm-localca",
   "swtpm-log": "/var/log/swtpm",

@@ -1,5 +1,5 @@
 /** A libvirt domain that counts ticks, as it is seen on one host: defined, started, moved there, or not there at all. */
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { ticksIn } from "../guests/serial-line.ts";
 import { until } from "../system/until.ts";
 import type { LibvirtHost, SerialLogFile } from "./libvirt-host.ts";
@@ -96,7 +96,8 @@ export class TickDomain {
     const pid = this.qemuPid();
     if (pid === undefined) return;
     process.kill(pid, "SIGKILL");
-    await until(() => !this.host.processes().includes(pid), `the end of QEMU of ${this.name}`);
+    // Its first thread may be gone before the others, which hold its disks for a moment.
+    await until(() => !existsSync(`/proc/${pid}/task`), `the end of QEMU of ${this.name}`);
   }
 }
 

@@ -26,6 +26,8 @@ interface Relay {
   source: Socket;
   destination: Socket;
   kind: LinkKind;
+  /** Which stream of a running VM it carries. */
+  stream: number | undefined;
   /** Nothing passes any more. */
   dead: boolean;
   /** Bytes of a frame that is not whole yet. */
@@ -46,7 +48,7 @@ export class CuttingProxy {
   /** True once the planned cut has been made. */
   cutMade = false;
   /** Asked for each frame before it passes; where it gives true the link is broken in front of it. */
-  breakBefore: ((direction: Direction, name: FrameName) => boolean) | undefined;
+  breakBefore: ((direction: Direction, name: FrameName, stream?: number) => boolean) | undefined;
   /** May change the bytes of a frame that is about to pass. */
   rewrite: ((direction: Direction, name: FrameName, frame: Buffer) => void) | undefined;
   /** New connections that wait until the far end is there; undefined while none has to. */
@@ -144,6 +146,7 @@ export class CuttingProxy {
       source,
       destination,
       kind: "control",
+      stream: undefined,
       dead: false,
       held: { "to-destination": none, "to-source": none },
     };
@@ -203,6 +206,7 @@ export class CuttingProxy {
       const name = frameName(frame.readUInt8(4)) ?? "error";
       const payload = frame.subarray(limits.frameHeaderBytes);
       if (name === "hello" && payload.includes('"role":"lane"')) relay.kind = "lane";
+      if (name === "hello" && payload.includes('"role":"stream"')) relay.stream = streamIn(payload);
       const cut = this.#cutAt(relay, direction, name);
       if (cut) return { passing: held.subarray(0, at + prefixBytes(cut.bytes, frame)), cut };
       this.rewrite?.(direction, name, frame);
@@ -216,7 +220,7 @@ export class CuttingProxy {
 
   /** The cut that is to be made at the frame that is about to pass. */
   #cutAt(relay: Relay, direction: Direction, name: FrameName): Cut | undefined {
-    if (this.breakBefore?.(direction, name)) {
+    if (this.breakBefore?.(direction, name, relay.stream)) {
       this.cutMade = true;
       return { direction, bytes: 0, how: "reset", scope: "link" };
     }
@@ -239,6 +243,11 @@ export interface ProxyOptions {
   /** False on a secure link. */
   parseFrames: boolean;
   cut?: Cut;
+}
+
+function streamIn(hello: Buffer): number | undefined {
+  const found = /"stream":(\d+)/.exec(hello.toString("latin1"));
+  return found === null ? undefined : Number(found[1]);
 }
 
 function prefixBytes(bytes: Cut["bytes"], frame: Buffer): number {

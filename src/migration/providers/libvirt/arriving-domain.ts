@@ -5,8 +5,9 @@ import type { MessageBody } from "../../../protocol/messages.ts";
 import { requireReplaceable } from "../../../vm/libvirt/save-image.ts";
 import type { Arrival, ArrivalOptions, Offered } from "../arrival.ts";
 import { type LibvirtPolicy, presentOf, readBoth, xmlIn } from "./arriving-xml.ts";
-import { type Landing, landDomain } from "./landing.ts";
+import { landDomain } from "./landing.ts";
 import { configOf, forPeer, type LibvirtConfig } from "./landing-host.ts";
+import type { Landing } from "./landing-place.ts";
 import type { ArrivingLibvirtRecord } from "./libvirt-records.ts";
 
 export interface ArrivingDomainOptions extends ArrivalOptions {

@@ -18,18 +18,24 @@ import { renameNoReplace, syncFolder } from "../../../platform/files/rename.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
 import { fileIdentity, isSameFile } from "../../../vm/folder/file-identity.ts";
 import { type DomainInfo, findDomain } from "../../../vm/libvirt/domains.ts";
+import { outgoingMigration } from "../../../vm/libvirt/migrate-command.ts";
 import { Virsh } from "../../../vm/libvirt/virsh.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
 import { renameAside } from "../files/retire.ts";
 import { StillHere } from "../still-here.ts";
+import { socketPlace } from "../streaming/socket-place.ts";
 import { imagePathOf } from "./domain-look.ts";
 import { type SourceLibvirtRecord, sourceLibvirtRecord } from "./libvirt-records.ts";
 
+/** How long a libvirtd that has died may take to come again: whoever watches over it starts it at once. */
+const restartMs = 30_000;
 /** The image's second name: libvirt undefines no domain whose memory is saved without taking the image away. */
 const asideSuffix = ".migrate";
 /** How often, and after how many milliseconds each, a save that is broken off is asked for again. */
 const mostTries = 300;
 const betweenTriesMs = 200;
+/** So often a domain that stands for its move, which nobody is at any more, is looked at. */
+const looksAtRest = 10;
 
 /**
  * Takes the domain's definition away from libvirt, so that nobody starts it here from now on; its NVRAM, its TPM's state
@@ -39,7 +45,8 @@ export async function withdrawDomain(record: SessionRecord, keep: (kept: object)
   const kept = sourceLibvirtRecord(record)!;
   if (kept.withdrawn) return;
   const virsh = new Virsh(kept.uri, "source");
-  const info = await findDomain(virsh, kept.uuid);
+  await virsh.reached(restartMs);
+  const info = kept.isLive ? await settledMigration(virsh, kept.uuid) : await findDomain(virsh, kept.uuid);
   if (info !== null && info.state !== "off") {
     // libvirtd lets a domain go on if this program dies before it is told that the other side has it.
     throw new StillHere(`${kept.domain} goes on here: its destination was not told that it was released`);
@@ -57,6 +64,7 @@ export async function withdrawDomain(record: SessionRecord, keep: (kept: object)
  */
 export async function forgetAtSource(kept: SourceLibvirtRecord): Promise<void> {
   const virsh = new Virsh(kept.uri, "source");
+  await virsh.reached(restartMs);
   const info = await findDomain(virsh, kept.uuid);
   if (info === null) return;
   if (info.state !== "off") {
@@ -92,6 +100,8 @@ export async function domainStaysHere(record: SessionRecord): Promise<void> {
   const kept = sourceLibvirtRecord(record)!;
   const virsh = new Virsh(kept.uri, "source");
   const { image, definition, uuid } = kept;
+  await virsh.reached(restartMs);
+  removeSockets(record);
   const aside = image && image.path + asideSuffix;
   if (image !== null && existsSync(aside!) && !existsSync(image.path)) renameNoReplace(aside!, image.path);
   if (definition !== null && (await findDomain(virsh, uuid)) === null) {
@@ -103,6 +113,14 @@ export async function domainStaysHere(record: SessionRecord): Promise<void> {
     // Its memory is gone: what is left is what a power cut leaves.
     if (kept.state === "running" && (await findDomain(virsh, uuid))?.state === "off")
       await virsh.run(["start", "--domain", uuid], { timeoutMs: Number.POSITIVE_INFINITY });
+    return;
+  }
+  if (kept.isLive && !kept.withdrawn) {
+    const info = await settledMigration(virsh, uuid);
+    if (kept.tpmStateDir !== null) rmSync(asideOf(kept.tpmStateDir), { recursive: true, force: true });
+    // libvirt has it go on by itself as its move fails; whoever dies in between may leave it stopped.
+    if (kept.state === "running" && info?.state === "paused" && info.reason !== "user")
+      await virsh.run(["resume", "--domain", uuid]);
     return;
   }
   if (!kept.saves) return;
@@ -141,6 +159,38 @@ async function settledDomain(virsh: Virsh, uuid: string): Promise<DomainInfo | n
     side: "source",
     hint: "Wait until it is done, then start it: virsh start.",
   });
+}
+
+/**
+ * The domain, once libvirt does not migrate it any more: what this program began, and did not wait for, is broken off. A
+ * libvirtd that died while the domain stood for its move leaves it so; one that has just come again ends it, if it had
+ * been told to.
+ */
+async function settledMigration(virsh: Virsh, uuid: string): Promise<DomainInfo | null> {
+  let lookedOn = 0;
+  for (let tries = 0; tries < mostTries; tries++) {
+    const info = await findDomain(virsh, uuid);
+    if (info === null || info.state === "off") return info;
+    if (await outgoingMigration(virsh, uuid)) {
+      lookedOn = 0;
+      await virsh.ask(["domjobabort", "--domain", uuid]);
+    } else {
+      lookedOn += 1;
+      const stands = info.state === "paused" && info.reason === "migrating";
+      if (!stands || lookedOn > looksAtRest) return info;
+    }
+    await Bun.sleep(betweenTriesMs);
+  }
+  throw new MigrateError("libvirt-failed", "libvirt migrates the domain still", {
+    side: "source",
+    hint: "Wait until it is done (virsh domjobinfo), then give the same command again.",
+  });
+}
+
+/** Takes away the sockets of a move as it ran: whoever made them may have died. Idempotent. */
+export function removeSockets({ session, kept }: SessionRecord): void {
+  if ((kept as SourceLibvirtRecord | null)?.isLive !== true) return;
+  rmSync(socketPlace("", session, 0).folder, { recursive: true, force: true });
 }
 
 /**

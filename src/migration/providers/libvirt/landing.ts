@@ -5,28 +5,21 @@
 import { chmodSync, existsSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { syncFolder } from "../../../platform/files/rename.ts";
+import { isEnding } from "../../../platform/process-id.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
 import type { Domain } from "../../../vm/libvirt/definition/domain.ts";
-import { type DomainInfo, domainXml, findDomain } from "../../../vm/libvirt/domains.ts";
+import { domainProcess } from "../../../vm/libvirt/domain-process.ts";
+import { type DomainInfo, findDomain } from "../../../vm/libvirt/domains.ts";
 import { readSaveImage, replaceXml } from "../../../vm/libvirt/save-image.ts";
+import type { Virsh } from "../../../vm/libvirt/virsh.ts";
 import { NeverRan } from "../never-ran.ts";
 import { presentOf, type ReadDomain, readBoth, xmlIn } from "./arriving-xml.ts";
 import { cutLinks } from "./card-links.ts";
 import { withXml } from "./domain-at-source.ts";
 import { forPeer, type LibvirtConfig } from "./landing-host.ts";
-import type { ArrivingLibvirtRecord } from "./libvirt-records.ts";
-import { liveLink } from "./live-link.ts";
-import { memoryName, restoringName } from "./memory-names.ts";
-import { placeTpm, takeTpm } from "./tpm-place.ts";
-
-export interface Landing {
-  name: string;
-  /** The VM's folder under its final name. */
-  folder: string;
-  domain: ArrivingLibvirtRecord;
-  store: string;
-  session: string;
-}
+import { forgetDomain, type Landing, ownershipOf, restartMs } from "./landing-place.ts";
+import { memoryName, restoredName, restoringName } from "./memory-names.ts";
+import { placeTpm } from "./tpm-place.ts";
 
 /**
  * A domain that waits here, paused, with all of it: it goes on, if it is to, and is defined. Throws NeverRan if it is
@@ -40,12 +33,16 @@ export async function landRunning(landing: Landing, config: LibvirtConfig, sure 
   chmodSync(landing.folder, passable);
   // Who saw it arrive, paused, asks no more: the VM stands still meanwhile.
   if (sure && domain.state === "running") {
+    // Nobody but this process would have had it go on.
+    const qemu = domainProcess(name);
+    if (qemu === null || isEnding(qemu)) throw new NeverRan(`the destination's libvirt has lost ${name}`);
     const { code } = await virsh.ask(["resume", "--domain", uuid]);
     if (code === 0) {
-      await defineLater(landing, config, read);
+      await defineLanded(landing, config, read);
       return;
     }
   }
+  await virsh.reached(restartMs);
   const found = await findDomain(virsh, uuid);
   if (found?.state === "paused" && domain.state === "running") {
     const { code, errors } = await virsh.ask(["resume", "--domain", uuid]);
@@ -60,16 +57,14 @@ export async function landRunning(landing: Landing, config: LibvirtConfig, sure 
       },
     );
   }
-  if (found?.isPersistent !== true) await defineLater(landing, config, read);
+  if (found?.isPersistent !== true) await defineLanded(landing, config, read);
 }
 
-/** A domain that runs gets its definition. */
-async function defineLater(landing: Landing, config: LibvirtConfig, { defined }: ReadDomain): Promise<void> {
-  if (defined === null) return;
-  await define(landing, config, defined);
-  if (landing.domain.autostart) await config.host.virsh.run(["autostart", "--domain", defined.uuid]);
-}
-
+/** Why a domain that is being restored is paused, until its memory is there (libvirt-domain.h, virDomainPausedReason). */
+const loading = ["starting up", "migrating"];
+/** How often, and after how many milliseconds each, a restore that is under way is asked after. */
+const mostTries = 300;
+const betweenTriesMs = 200;
 /** The users as which libvirt runs VMs may pass through a VM's folder, and not list it (inode(7)). */
 export const passable = 0o711;
 const noLimit = { timeoutMs: Number.POSITIVE_INFINITY };
@@ -84,48 +79,68 @@ export async function landDomain(landing: Landing, config: LibvirtConfig): Promi
   const read = readBoth(domain);
   const present = presentOf(read);
   const { uuid } = present;
-  const [image, restoring] = [join(folder, memoryName), join(folder, restoringName)];
   chmodSync(folder, passable);
-  const found = await findDomain(virsh, uuid);
+  await virsh.reached(restartMs);
+  const found = await standing(virsh, uuid);
   if (found !== null && (await ownershipOf(landing, config, found)) === "other")
     throw new NeverRan("the destination's libvirt has another domain of this UUID");
-  if (found !== null && found.state !== "off" && isDone(found, domain)) {
-    rmSync(restoring, { force: true });
-    return;
+  const stage = stageOf(folder);
+  if (stage === "restored") return await goOn(landing, config, found);
+  if (stage === "none" && domain.state !== "off") {
+    // It went on here before, and what became of it then is its own.
+    if (found !== null) return;
+    throw mayHaveRun(landing);
   }
-  if (existsSync(restoring)) {
-    throw new MigrateError("in-doubt", `${landing.name} was being started, and is not there any more`, {
-      side: "destination",
-      hint: `It may have run: look at its disks. virsh restore ${restoring} starts it from its saved memory, if it did not.`,
-    });
-  }
+  if (domain.state === "off" && found !== null && found.state !== "off") return;
   try {
-    if (found === null) {
-      placeTpm(folder, uuid, present.tpm);
-      if (read.defined !== null) await define(landing, config, read.defined);
-    }
-    if (domain.autostart && read.defined !== null) await virsh.run(["autostart", "--domain", uuid]);
-    const isOff = domain.state === "off" || (domain.state === "saved" && !existsSync(image));
-    if (!isOff) await restore(landing, config, present, { image, restoring });
-    // From now on it is libvirt's.
-    rmSync(join(folder, "tpm"), { recursive: true, force: true });
+    if (found === null) placeTpm(folder, uuid, present.tpm);
+    if (domain.state === "off") await defineLanded(landing, config, read);
+    else await restore(landing, config, read, found);
   } catch (thrown) {
-    if (existsSync(restoring)) {
-      // A restore that libvirt says has failed has started nothing.
-      const after = await findDomain(virsh, uuid);
-      if (after !== null && after.state !== "off") throw inDoubt(landing, thrown);
-      renameSync(restoring, image);
-    }
     await forgetDomain(landing, config, found === null);
     throw new NeverRan(
       "the destination's libvirt could not start the VM",
       forPeer(thrown, "libvirt refused"),
     );
   }
+  if (domain.state !== "off") await goOn(landing, config, await findDomain(virsh, uuid));
+  // From now on it is libvirt's.
+  rmSync(join(folder, "tpm"), { recursive: true, force: true });
 }
 
-function isDone({ state }: DomainInfo, { state: wanted }: ArrivingLibvirtRecord): boolean {
-  return wanted === "running" ? state === "running" : wanted === "paused" && state === "paused";
+type Stage = "image" | "restoring" | "restored" | "none";
+
+function stageOf(folder: string): Stage {
+  const isThere = (name: string) => existsSync(join(folder, name));
+  if (isThere(restoredName)) return "restored";
+  if (isThere(restoringName)) return "restoring";
+  return isThere(memoryName) ? "image" : "none";
+}
+
+/** The domain stands here, with its definition: it becomes what it was at the source. Throws MigrateError "in-doubt". */
+async function goOn(landing: Landing, { host }: LibvirtConfig, found: DomainInfo | null): Promise<void> {
+  const { folder, domain } = landing;
+  const restored = join(folder, restoredName);
+  try {
+    if (found?.state === "paused" && domain.state === "running") {
+      await host.virsh.run(["resume", "--domain", found.uuid]);
+    } else if (found?.state === "paused" && domain.state === "saved") {
+      const how = readSaveImage(restored).wasRunning ? "--running" : "--paused";
+      await host.virsh.run(["managedsave", "--domain", found.uuid, how], noLimit);
+    } else if (found === null || (found.state === "off" && !found.isSaved)) {
+      throw mayHaveRun(landing);
+    }
+  } catch (thrown) {
+    throw inDoubt(landing, thrown);
+  }
+  rmSync(restored, { force: true });
+}
+
+function mayHaveRun({ name, folder }: Landing): MigrateError {
+  return new MigrateError("in-doubt", `${name} was being started, and is not there any more`, {
+    side: "destination",
+    hint: `It may have run: look at its disks. virsh restore ${join(folder, restoredName)} starts it from its saved memory, if it did not.`,
+  });
 }
 
 function inDoubt({ name }: Landing, cause: unknown): MigrateError {
@@ -145,62 +160,47 @@ async function define({ folder }: Landing, { host, netMap }: LibvirtConfig, doma
   );
 }
 
-/** The domain goes on from the image of its memory, which is used up. */
-async function restore(
-  { folder, domain }: Landing,
-  { host, netMap }: LibvirtConfig,
-  present: Domain,
-  { image, restoring }: { image: string; restoring: string },
-): Promise<void> {
-  const { virsh } = host;
-  const { wasRunning } = readSaveImage(image);
-  replaceXml(image, xmlIn(folder, present, netMap, { fromStream: true }));
-  renameSync(image, restoring);
-  syncFolder(folder);
-  // Paused first: should it fail, nothing has run.
-  await virsh.run(["restore", "--file", restoring, "--paused"], noLimit);
-  // Whether a card's link is up came with the memory.
-  await cutLinks(present, { host, netMap });
-  if (domain.state === "running") await virsh.run(["resume", "--domain", present.uuid]);
-  if (domain.state === "saved")
-    await virsh.run(
-      ["managedsave", "--domain", present.uuid, wasRunning ? "--running" : "--paused"],
-      noLimit,
-    );
-  rmSync(restoring, { force: true });
+/** It has its definition, and starts by itself if it is to. Idempotent. */
+async function defineLanded(landing: Landing, config: LibvirtConfig, { defined }: ReadDomain): Promise<void> {
+  if (defined === null) return;
+  await define(landing, config, defined);
+  if (landing.domain.autostart) await config.host.virsh.run(["autostart", "--domain", defined.uuid]);
 }
 
 /**
- * libvirt forgets the domain, and it runs no more. Idempotent; touches none but this session's: one that lies in this
- * folder, or of which `isOurs` says so. Throws as `Virsh.run`.
+ * The domain stands here, paused, from the image of its memory. It has no definition before that: nobody is to start it
+ * without its memory. `found` is what an earlier process has had of it.
  */
-export async function forgetDomain(landing: Landing, config: LibvirtConfig, isOurs = false): Promise<void> {
-  const { folder, domain } = landing;
+async function restore(
+  landing: Landing,
+  config: LibvirtConfig,
+  read: ReadDomain,
+  found: DomainInfo | null,
+): Promise<void> {
+  const { folder } = landing;
   const { virsh } = config.host;
-  const { uuid, tpm } = presentOf(readBoth(domain));
-  const info = await findDomain(virsh, uuid);
-  if (info !== null) {
-    const whose = await ownershipOf(landing, config, info);
-    // One without a file that only runs has come by the gate of this session: it was not there before.
-    const isThis = whose === "this" || (whose === "unknown" && (isOurs || !info.isPersistent));
-    if (!isThis) return;
-    if (info.state !== "off") await virsh.run(["destroy", "--domain", uuid]);
-    if (info.isPersistent) await virsh.run(["undefine", "--domain", uuid, "--managed-save", "--keep-nvram"]);
+  const [image, restoring] = [join(folder, memoryName), join(folder, restoringName)];
+  if (found?.state !== "paused") {
+    if (existsSync(image)) {
+      replaceXml(image, xmlIn(folder, presentOf(read), config.netMap, { fromStream: true }));
+      renameSync(image, restoring);
+      syncFolder(folder);
+    }
+    await virsh.run(["restore", "--file", restoring, "--paused"], noLimit);
   }
-  takeTpm(folder, uuid, tpm);
+  // Whether a card's link is up came with the memory.
+  await cutLinks(presentOf(read), config);
+  await defineLanded(landing, config, read);
+  renameSync(restoring, join(folder, restoredName));
+  syncFolder(folder);
 }
 
-/** A file that a domain has of its own. */
-const namesFile = /<source file=|<nvram|<kernel>|<initrd>/;
-
-/** Whether a domain of this UUID is the one of this session; "unknown" if it names no file at all. */
-async function ownershipOf(
-  landing: Landing,
-  { host }: LibvirtConfig,
-  { uuid, isPersistent }: DomainInfo,
-): Promise<"this" | "other" | "unknown"> {
-  const xml = await domainXml(host.virsh, uuid, isPersistent ? "defined" : "live");
-  const places = [landing.folder, liveLink(landing)];
-  if (places.some((place) => xml.includes(`'${place}/`) || xml.includes(`>${place}/`))) return "this";
-  return namesFile.test(xml) ? "other" : "unknown";
+/** The domain, once libvirt does not restore it any more: a process that died may have begun that. */
+async function standing(virsh: Virsh, uuid: string): Promise<DomainInfo | null> {
+  for (let tries = 0; tries < mostTries; tries++) {
+    const info = await findDomain(virsh, uuid);
+    if (info === null || info.state !== "paused" || !loading.includes(info.reason)) return info;
+    await Bun.sleep(betweenTriesMs);
+  }
+  throw new MigrateError("libvirt-failed", "libvirt restores the domain still", { side: "destination" });
 }

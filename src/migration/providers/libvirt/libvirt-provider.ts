@@ -13,6 +13,7 @@ import {
   forgetAtSource,
   keepTpm,
   removeImage,
+  removeSockets,
   retireTpm,
   withdrawDomain,
 } from "./domain-at-source.ts";
@@ -31,22 +32,26 @@ export const libvirtProvider: Provider = {
   standsStill(record) {
     const kept = sourceLibvirtRecord(record);
     const isOpen = (record.state === "sending" || record.state === "cancelled") && !record.settled;
-    return kept !== null && isOpen && (kept.saves || kept.withdrawn);
+    return kept !== null && isOpen && (kept.saves || kept.isLive || kept.withdrawn);
   },
 
   resumeHere: domainStaysHere,
   async withdraw(record, { departure, keep }) {
     if (departure instanceof LiveDeparture) {
       keepTpm(sourceLibvirtRecord(record)!);
-      await departure.letGo();
-      keep({ ...sourceLibvirtRecord(record)!, withdrawn: true });
-    } else await withdrawDomain(record, keep);
+      if (await departure.letGo()) {
+        keep({ ...sourceLibvirtRecord(record)!, withdrawn: true });
+        return;
+      }
+    }
+    await withdrawDomain(record, keep);
   },
 
   async retire(record, _home, departure) {
     const kept = sourceLibvirtRecord(record);
     if (departure instanceof LiveDeparture) await departure.gone();
     if (kept !== null) await forgetAtSource(kept);
+    removeSockets(record);
     retireFiles(record, libvirtProvider.ownFiles(record));
     if (record.folder !== null) removeLiveLinks(record.folder);
     if (kept !== null) {

@@ -23,13 +23,12 @@ import { NeverRan } from "../never-ran.ts";
 import type { ArrivingDomainOptions } from "./arriving-domain.ts";
 import { presentOf, readBoth, xmlIn } from "./arriving-xml.ts";
 import { cutLinks } from "./card-links.ts";
-import { forgetDomain, type Landing, landRunning, passable } from "./landing.ts";
+import { landRunning, passable } from "./landing.ts";
 import { configOf, forPeer, type LibvirtConfig } from "./landing-host.ts";
+import { arrivalFolder, forgetDomain, type Landing, runFolder } from "./landing-place.ts";
 import { domainStreams } from "./live-departure.ts";
 import { liveLink, pointLink } from "./live-link.ts";
 
-/** Root alone makes folders there, and it does not outlive a boot: hier(7). */
-const runFolder = "/run/migrate";
 /** How long libvirt may take to have the domain there once all of it came. */
 const finishMs = 30_000;
 /** How long the source's libvirtd may take to call. */
@@ -46,12 +45,13 @@ export class LiveArrival implements Arrival {
   #relay: GateRelay<DestinationEvent> | undefined;
   #finished = Promise.withResolvers<void>();
   #aborted = new AbortController();
-  #folder: string | undefined;
   /** Its QEMU listens, and nobody can put anything else there. */
   #prepared = false;
   /** libvirt has all of the domain. */
   #whole = false;
   #over = false;
+  /** It was asked to go on: it may have run since. */
+  #resumed = false;
 
   constructor(options: ArrivingDomainOptions) {
     this.#options = options;
@@ -229,12 +229,11 @@ export class LiveArrival implements Arrival {
         side: "destination",
       });
     }
-    const folder = join(runFolder, this.#options.offered.session);
+    const folder = arrivalFolder(this.#landing);
     rmSync(folder, { recursive: true, force: true });
     mkdirSync(folder, { mode: 0o711 });
     mkdirSync(join(folder, "qemu"), { mode: 0o711 });
     lchownSync(join(folder, "qemu"), uid, 0);
-    this.#folder = folder;
     return folder;
   }
 
@@ -274,6 +273,9 @@ export class LiveArrival implements Arrival {
       const file = await open(join(staging.folder, name), "r+");
       await file.sync().finally(() => file.close());
     }
+    // The source ends its own as soon as it hears that this one is ready.
+    const qemu = domainProcess(this.#options.offered.name);
+    if (qemu === null || isEnding(qemu)) throw gone();
     this.#whole = true;
   }
 
@@ -289,8 +291,10 @@ export class LiveArrival implements Arrival {
   }
 
   async resume(sure: boolean): Promise<void> {
+    const isFirst = !this.#resumed;
+    this.#resumed = true;
     try {
-      await landRunning(this.#landing, this.#config, sure && this.#whole);
+      await landRunning(this.#landing, this.#config, sure && this.#whole && isFirst);
     } catch (thrown) {
       throw forPeer(thrown, "the destination's libvirt could not take the VM over");
     }
@@ -303,7 +307,8 @@ export class LiveArrival implements Arrival {
     this.#streams = undefined;
     this.#relay?.close();
     this.#aborted.abort();
-    if (this.#folder !== undefined) rmSync(this.#folder, { recursive: true, force: true });
+    // Another process may have made it, and died.
+    rmSync(arrivalFolder(this.#landing), { recursive: true, force: true });
   }
 
   async end(): Promise<void> {

@@ -7,7 +7,7 @@ import { closeSync, openSync } from "node:fs";
 import { join } from "node:path";
 import type { ControlLink } from "../../../channel/control-link.ts";
 import { holdAgainstLaterQemus } from "../../../platform/files/locks.ts";
-import type { ProcessId } from "../../../platform/process-id.ts";
+import { isEnding, type ProcessId } from "../../../platform/process-id.ts";
 import { UnixListener } from "../../../platform/unix-listener.ts";
 import { asMigrateError, MigrateError } from "../../../protocol/errors.ts";
 import { limits } from "../../../protocol/limits.ts";
@@ -146,7 +146,8 @@ export class LiveDeparture implements Departure {
   /** The answer to FINISH is held: libvirtd cannot let the domain go on. Throws what ended that. */
   async requireStill(): Promise<void> {
     if (this.failure !== undefined) throw this.failure;
-    if (!this.#gate.holding) throw this.#fail(notHeld(this.#options.name));
+    // libvirtd may have died with the answer outstanding, and has the domain go on as it comes again.
+    if (!this.#gate.holding || this.#command.isOver) throw this.#fail(notHeld(this.#options.name));
   }
 
   /** As `Departure.carry`. */
@@ -188,12 +189,18 @@ export class LiveDeparture implements Departure {
     const own = asMigrateError(thrown);
     // libvirtd knows no more of it than that its connection ended.
     if (this.#gate.refused !== undefined) return this.#gate.refused;
-    if (own.code !== "libvirt-failed" || this.#link === undefined) return own;
+    // What both libvirtd make of that says little.
+    if (this.#qemu !== null && isEnding(this.#qemu)) return ended(this.#options.name);
+    // A stream that is let in no more: nobody there knows of the session.
+    const isForgotten = own.code === "policy" && own.side === "destination";
+    const isOpen = own.code !== "libvirt-failed" && own.code !== "qemu-failed" && !isForgotten;
+    if (isOpen || this.#link === undefined) return own;
     const said = await Promise.race([
       new Promise<MigrateError>((resolve) => this.#link!.onClosed(resolve)),
       Bun.sleep(wordsMs).then(() => undefined),
     ]);
-    return said !== undefined && said.code !== "network" ? said : own;
+    if (said !== undefined && said.code !== "network") return said;
+    return isForgotten ? startedAnew(this.#options.name) : own;
   }
 
   async #steps(route: StreamRoute, meter: ProgressMeter, observe: Observer): Promise<StreamResult[]> {
@@ -286,17 +293,24 @@ export class LiveDeparture implements Departure {
 
   /**
    * Lets libvirtd have the answer: it ends the domain here, and forgets it. Resolves once the domain's QEMU runs nothing
-   * any more, and no other can be started from its disks, which may be before libvirtd is done (`gone`). Throws
-   * MigrateError "in-doubt" if it did not end it.
+   * any more, and no other can be started from its disks, which may be before libvirtd is done (`gone`). False if libvirtd
+   * has not said that it ended it: what there is of it has to be looked at.
    */
-  async letGo(): Promise<void> {
+  async letGo(): Promise<boolean> {
     const { autostart } = this.#options.domain;
     // What is started by itself, should libvirtd die just now, is waited for.
     const isHeld = !autostart && this.#holdDisks();
     if (this.#gate.holding) this.#relay!.perform(this.#gate.release());
     const { signal } = this.#aborted;
-    if (isHeld && this.#qemu !== null) await Promise.race([ending(this.#qemu, signal), this.gone()]);
-    else await this.gone();
+    try {
+      if (isHeld && this.#qemu !== null)
+        await Promise.race([ending(this.#qemu, signal), this.#command.ended]);
+      else await this.#command.ended;
+      return true;
+    } catch {
+      signal.throwIfAborted();
+      return false;
+    }
   }
 
   /** Keeps whoever may come from the disks, until this process is done. False if that cannot be had. */
@@ -309,17 +323,9 @@ export class LiveDeparture implements Departure {
     }
   }
 
-  /** Resolves once libvirtd has forgotten the domain. Throws MigrateError "in-doubt" if it has not. */
+  /** Resolves once libvirtd has no more to do with the domain's move, for good or bad. */
   async gone(): Promise<void> {
-    try {
-      await this.#command.ended;
-    } catch (cause) {
-      throw new MigrateError("in-doubt", `libvirt did not let ${this.#options.name} go`, {
-        side: "source",
-        hint: asMigrateError(cause).message,
-        cause,
-      });
-    }
+    await this.#command.ended.catch(() => {});
   }
 
   async halt(): Promise<void> {
@@ -359,6 +365,13 @@ export class LiveDeparture implements Departure {
 const mostWaitMs = 2 ** 31 - 1;
 /** How long the destination may take to say what happened there. */
 const wordsMs = 5000;
+
+function ended(name: string): MigrateError {
+  return new MigrateError("qemu-failed", `the QEMU of ${name} has ended here, in the middle of its move`, {
+    side: "source",
+    hint: "It crashed, or the guest powered off: nothing of it is at the destination. virsh start begins it anew from its disks.",
+  });
+}
 
 function notHeld(name: string): MigrateError {
   return new MigrateError("libvirt-failed", `libvirt let ${name} go on before the move was decided`, {

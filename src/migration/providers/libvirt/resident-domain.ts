@@ -1,10 +1,12 @@
 /** A domain at the destination as seen by a process other than the `migrate serve` that received it. */
 import { join } from "node:path";
+import { domainProcess, isDefined } from "../../../vm/libvirt/domain-process.ts";
 import { findDomain } from "../../../vm/libvirt/domains.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
 import type { Resident } from "../arrival.ts";
-import { forgetDomain, type Landing, landDomain, landRunning } from "./landing.ts";
+import { landDomain, landRunning } from "./landing.ts";
 import { configOf } from "./landing-host.ts";
+import { forgetDomain, type Landing } from "./landing-place.ts";
 import { arrivingLibvirtRecord } from "./libvirt-records.ts";
 import { liveLink, pointLink } from "./live-link.ts";
 
@@ -20,7 +22,20 @@ export function residentDomain(record: SessionRecord, home: string): Resident {
   });
   const isLive = domain?.live !== undefined;
   return {
-    program: "files",
+    get program() {
+      switch (record.state) {
+        case "receiving":
+        case "ready":
+          // As files it waits for nothing.
+          if (!isLive) return "files";
+          return domainProcess(record.name) === null ? "gone" : "there";
+        case "owner":
+          // It is to be taken over whatever there is of it, unless its memory is lost.
+          return isLive && domainProcess(record.name) === null && !isDefined(record.name) ? "gone" : "there";
+        default:
+          return "files";
+      }
+    },
 
     async runs() {
       if (domain === null) return false;

@@ -117,7 +117,9 @@ export class SourceGate extends Gate<SourceEvent> {
     this.#checkName(destinationName);
     this.#cancelled = cancelled;
     events.push({ kind: "finishing", cancelled });
-    const rebuilt = cookie.length === 0 ? cookie : rebuildCookie(cookie, "finish", this.#options);
+    // Who ends its domain needs to know nothing; and of one whose QEMU has died libvirtd has nothing to say.
+    const rebuilt =
+      cancelled || cookie.length === 0 ? new Uint8Array() : rebuildCookie(cookie, "finish", this.#options);
     return writeFinish([text("destination_name", name)], rebuilt, flagsFor(disks), cancelled);
   }
 
