@@ -9,8 +9,7 @@ import { join } from "node:path";
 import { messageTypes, type Packet } from "../../../src/vm/libvirt/rpc/packet.ts";
 import { procedures } from "../../../src/vm/libvirt/rpc/procedures.ts";
 import type { RawPeer } from "../../support/hostile/raw/peer.ts";
-import { HostileLibvirtd } from "../../support/libvirt/hostile-libvirtd.ts";
-import { LibvirtHost } from "../../support/libvirt/libvirt-host.ts";
+import { HostileLibvirtd } from "../../support/libvirt/hostile/hostile-libvirtd.ts";
 import {
   answerOf,
   cookieXml,
@@ -20,7 +19,8 @@ import {
   packet,
   preparedResult,
   replyPacket,
-} from "../../support/libvirt/rpc-talk.ts";
+} from "../../support/libvirt/hostile/rpc-talk.ts";
+import { LibvirtHost } from "../../support/libvirt/libvirt-host.ts";
 import { builtBinary, runMigrate } from "../../support/system/process.ts";
 import { until } from "../../support/system/until.ts";
 

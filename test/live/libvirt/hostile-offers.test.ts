@@ -13,7 +13,7 @@ import {
   HostileSource,
   liveOffer,
   offeredDomain,
-} from "../../support/libvirt/hostile-source.ts";
+} from "../../support/libvirt/hostile/hostile-source.ts";
 
 let at: HostileSource;
 const ids = {

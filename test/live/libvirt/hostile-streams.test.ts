@@ -17,7 +17,7 @@ import {
   offeredDomain,
   type Rpc,
   type Started,
-} from "../../support/libvirt/hostile-source.ts";
+} from "../../support/libvirt/hostile/hostile-source.ts";
 import {
   callPacket,
   cookieXml,
@@ -27,7 +27,7 @@ import {
   openArguments,
   packet,
   param,
-} from "../../support/libvirt/rpc-talk.ts";
+} from "../../support/libvirt/hostile/rpc-talk.ts";
 import { until } from "../../support/system/until.ts";
 
 const uuid = "5a6b7c8d-1111-4222-8333-9a0b1c2d3e4f";

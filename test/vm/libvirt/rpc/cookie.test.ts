@@ -1,7 +1,7 @@
 /** The cookie of a migration passes with what mirrored disks need, and with nothing else. */
 import { describe, expect, test } from "bun:test";
 import { type CookieStep, rebuildCookie } from "../../../../src/vm/libvirt/rpc/cookie.ts";
-import { cookieBytes, cookieXml, cookieXmls, domain } from "../../../support/libvirt/rpc-talk.ts";
+import { cookieBytes, cookieXml, cookieXmls, domain } from "../../../support/libvirt/hostile/rpc-talk.ts";
 
 const rebuilt = (xml: string, step: CookieStep, disks: readonly string[] = domain.disks): string => {
   const bytes = rebuildCookie(cookieBytes(xml), step, { ...domain, disks });

@@ -33,7 +33,7 @@ import {
   sentParams,
   sourceCalls,
   sourceUris,
-} from "../../../support/libvirt/rpc-talk.ts";
+} from "../../../support/libvirt/hostile/rpc-talk.ts";
 
 const ours: DestinationGateOptions = {
   ...domain,

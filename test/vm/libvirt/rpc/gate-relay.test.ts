@@ -16,7 +16,7 @@ import {
   packetsIn,
   sourceCalls,
   sourceUris,
-} from "../../../support/libvirt/rpc-talk.ts";
+} from "../../../support/libvirt/hostile/rpc-talk.ts";
 import { eachTestInFolder } from "../../../support/system/test-folder.ts";
 import { until } from "../../../support/system/until.ts";
 

@@ -20,7 +20,7 @@ import {
   packetsIn,
   play,
   sourceCalls,
-} from "../../../support/libvirt/rpc-talk.ts";
+} from "../../../support/libvirt/hostile/rpc-talk.ts";
 import { type SeededRandom, seeded } from "../../../support/system/random.ts";
 
 const ours = {

@@ -7,7 +7,7 @@ import {
   openArguments,
   packetsIn,
   sourceCalls,
-} from "../../../support/libvirt/rpc-talk.ts";
+} from "../../../support/libvirt/hostile/rpc-talk.ts";
 
 describe("a packet", () => {
   test("has the bytes that libvirt 9.0 sent", () => {

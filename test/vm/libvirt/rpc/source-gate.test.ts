@@ -29,7 +29,7 @@ import {
   sentParams,
   sourceCalls,
   sourceUris,
-} from "../../../support/libvirt/rpc-talk.ts";
+} from "../../../support/libvirt/hostile/rpc-talk.ts";
 import { seeded } from "../../../support/system/random.ts";
 
 const gateOf = () => new SourceGate({ ...domain, migrateUri: sourceUris.migrate });

@@ -2,8 +2,8 @@
  * A destination that means harm to the source's libvirtd: it takes a domain's streams as an honest one does, and plays the
  * libvirtd behind its gate, which answers what it likes.
  */
-import { limits } from "../../../src/protocol/limits.ts";
-import type { MessageBody } from "../../../src/protocol/messages.ts";
+import { limits } from "../../../../src/protocol/limits.ts";
+import type { MessageBody } from "../../../../src/protocol/messages.ts";
 import {
   dataHead,
   encodeDataAck,
@@ -11,10 +11,10 @@ import {
   StreamDigest,
   StreamTagger,
   streamKey,
-} from "../../../src/transfer/streams/stream-frame.ts";
-import { type Packet, PacketCutter } from "../../../src/vm/libvirt/rpc/packet.ts";
-import { accept, HostileDestination, type Visit } from "../hostile/hostile-destination.ts";
-import { makeIdentity } from "../hostile/hostile-ground.ts";
+} from "../../../../src/transfer/streams/stream-frame.ts";
+import { type Packet, PacketCutter } from "../../../../src/vm/libvirt/rpc/packet.ts";
+import { accept, HostileDestination, type Visit } from "../../hostile/hostile-destination.ts";
+import { makeIdentity } from "../../hostile/hostile-ground.ts";
 
 const instance = "2".repeat(32);
 const streamToken = "3".repeat(32);

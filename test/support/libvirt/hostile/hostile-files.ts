@@ -1,10 +1,10 @@
 /** The files of a domain as a source sends them by hand, of any length: their chunks, and what SEAL says of them. */
-import { limits } from "../../../src/protocol/limits.ts";
-import type { MessageBody } from "../../../src/protocol/messages.ts";
-import { ChunkBuffer } from "../../../src/transfer/chunks/chunk-buffer.ts";
-import { TagTable, vmDigest } from "../../../src/transfer/chunks/tag-table.ts";
-import { Tagger } from "../../../src/transfer/chunks/tagger.ts";
-import type { RawFile } from "../hostile/raw/vm.ts";
+import { limits } from "../../../../src/protocol/limits.ts";
+import type { MessageBody } from "../../../../src/protocol/messages.ts";
+import { ChunkBuffer } from "../../../../src/transfer/chunks/chunk-buffer.ts";
+import { TagTable, vmDigest } from "../../../../src/transfer/chunks/tag-table.ts";
+import { Tagger } from "../../../../src/transfer/chunks/tagger.ts";
+import type { RawFile } from "../../hostile/raw/vm.ts";
 
 /** The frames of all chunks, and the SEAL of them. */
 export function framesOf(

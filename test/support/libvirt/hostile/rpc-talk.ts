@@ -2,8 +2,8 @@
  * What two libvirtd of version 9.0 said to each other in a migration, peer to peer, of a domain with two disks:
  * recorded once between them, and made here from its parts.
  */
-import type { Effects, Gate } from "../../../src/vm/libvirt/rpc/gate.ts";
-import { migrateFlags } from "../../../src/vm/libvirt/rpc/migration-call.ts";
+import type { Effects, Gate } from "../../../../src/vm/libvirt/rpc/gate.ts";
+import { migrateFlags } from "../../../../src/vm/libvirt/rpc/migration-call.ts";
 import {
   buildPacket,
   messageTypes,
@@ -11,15 +11,15 @@ import {
   PacketCutter,
   type PacketHeader,
   statuses,
-} from "../../../src/vm/libvirt/rpc/packet.ts";
+} from "../../../../src/vm/libvirt/rpc/packet.ts";
 import {
   keepaliveProgram,
   type Procedure,
   procedures,
   remoteProgram,
-} from "../../../src/vm/libvirt/rpc/procedures.ts";
-import { type TypedParam, writeTypedParams } from "../../../src/vm/libvirt/rpc/typed-params.ts";
-import { XdrWriter } from "../../../src/vm/libvirt/rpc/xdr.ts";
+} from "../../../../src/vm/libvirt/rpc/procedures.ts";
+import { type TypedParam, writeTypedParams } from "../../../../src/vm/libvirt/rpc/typed-params.ts";
+import { XdrWriter } from "../../../../src/vm/libvirt/rpc/xdr.ts";
 
 export const domain = {
   name: "web1",
