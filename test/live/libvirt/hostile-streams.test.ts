@@ -234,7 +234,7 @@ describe("streams", () => {
     "none of QEMU's before it listens, whatever stands there",
     async () => {
       const begun = await at.started(offer());
-      const folder = join("/run/migrate", begun.session, "qemu");
+      const folder = join(at.host.outside("/run/migrate"), begun.session, "qemu");
       // As another QEMU of the same user could put it there: the doors are root's.
       for (const name of ["ram", "disk"]) symlinkSync(at.host.socket, join(folder, name));
       for (const stream of [0, 16])

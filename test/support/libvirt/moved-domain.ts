@@ -35,7 +35,12 @@ export async function moveDomain(moved: MovedDomain, ...flags: string[]): Promis
 
 /** Sockets, the image of its memory, what was put aside, staging folders, and what it had in the sender's store. */
 function expectNothingLeft({ from, to, name }: MovedDomain, session: string): void {
-  expect(existsSync(`/run/migrate/${session.slice(0, 16)}`)).toBe(false);
+  for (const { libvirt } of [from, to]) {
+    const sockets = libvirt.outside("/run/migrate");
+    expect(existsSync(sockets) ? readdirSync(sockets).filter((own) => session.startsWith(own)) : []).toEqual(
+      [],
+    );
+  }
   const saved = from.libvirt.outside("/var/lib/libvirt/qemu/save");
   expect(readdirSync(saved).filter((file) => file.startsWith(name))).toEqual([]);
   expect([from.inStore(), linksTo(from, name)]).toEqual([expect.not.arrayContaining([name]), []]);

@@ -223,7 +223,8 @@ export class HostileSource {
     await until(async () => (await this.#seen()) === this.#domains, "libvirt to have what it had");
     const staged = () => readdirSync(this.store).filter((name) => name !== ".migrate-lock");
     await until(() => staged().length === 0, "the store to be empty");
-    const run = () => this.#sessions.filter((session) => existsSync(join("/run/migrate", session)));
+    const sockets = this.host.outside("/run/migrate");
+    const run = () => this.#sessions.filter((session) => existsSync(join(sockets, session)));
     await until(() => run().length === 0, "the folders of sockets to be gone");
     expect(this.host.libvirtdPid()).toBe(this.#libvirtd!);
     expect(this.host.processes().filter((pid) => isQemu(pid))).toEqual([]);
