@@ -101,8 +101,9 @@ test(
     const seconds = (performance.now() - begun.atMs) / 1000;
     const wireBytesPerSec = ((await receivedBytes(network)) - begun.bytes) / seconds;
     expect(wireBytesPerSec).toBeLessThan(allowedBytesPerSec * 1.3);
-    // With two mirrored disks that have little to say, the RAM gets what they leave.
-    expect(wireBytesPerSec).toBeGreaterThan(allowedBytesPerSec * 0.7);
+    // With two mirrored disks that have little to say, the RAM gets what they leave: more than a third, which would be
+    // its share among three. A machine that is busy does not fill the rest.
+    expect(wireBytesPerSec).toBeGreaterThan(allowedBytesPerSec * 0.45);
     await doneOf(sending);
     await expectMoved(at, guest);
   },
