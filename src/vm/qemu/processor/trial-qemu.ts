@@ -78,9 +78,15 @@ export class TrialQemu implements AsyncDisposable {
     if (this.#over !== undefined) return Promise.reject(this.#over.during(command));
     const answer = Promise.withResolvers<unknown>();
     this.#waiting.push({ command, answer });
+    // If it ends while it is being asked, the end of what it says is what is told.
+    answer.promise.catch(() => {});
     const line = { execute: command, ...(args === undefined ? {} : { arguments: args }), id: ++this.#lastId };
-    this.#child.stdin.write(`${JSON.stringify(line)}\n`);
-    void Promise.resolve(this.#child.stdin.flush()).catch(() => {});
+    try {
+      this.#child.stdin.write(`${JSON.stringify(line)}\n`);
+      void Promise.resolve(this.#child.stdin.flush()).catch(() => {});
+    } catch {
+      // Nobody reads it any more (EPIPE).
+    }
     return answer.promise;
   };
 
