@@ -69,7 +69,10 @@ test.each([["live"], ["stop"]])(
     expect(await linksSeen(a.libvirt, name)).toEqual([true, true, true]);
     const before = await definitionsOf(a.libvirt, name);
     await b.serve("--net-map", `${cut}=none,red-${mode}=${there[0]},blue-${mode}=network:grey-${mode}`);
-    await moveDomain({ from: a, to: b, name }, "--mode", mode);
+    const said = (await moveDomain({ from: a, to: b, name }, "--mode", mode)).join("\n");
+    expect(said).toContain(`its network card ${cut} (`);
+    expect(said).toContain("has nothing behind it there");
+    for (const mac of [red, blue]) expect(said).not.toContain(mac);
     await here.at(b.libvirt).waitForTicks(2);
     expect(await bridgesOf(b.libvirt, name)).toEqual({ [red]: there[0]!, [blue]: there[1]!, [cut]: null });
     expect(await linksSeen(b.libvirt, name)).toEqual([true, true, false]);

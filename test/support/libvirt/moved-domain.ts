@@ -17,10 +17,11 @@ export interface MovedDomain {
 }
 
 /** Moves the domain, as `send` with these flags does, and throws (by `expect`) where it has not moved as a whole. */
-export async function moveDomain(moved: MovedDomain, ...flags: string[]): Promise<void> {
+export async function moveDomain(moved: MovedDomain, ...flags: string[]): Promise<string[]> {
   const { from, to, name, after = "rename", files = [] } = moved;
   const isPersistent = (await from.libvirt.virsh("dominfo", name)).match(/^Persistent:\s+yes$/m) !== null;
-  const { session } = await doneOf(from.send(name, to, "--after", after, ...flags));
+  const sending = from.send(name, to, "--after", after, ...flags);
+  const { session } = await doneOf(sending);
   expect((await from.libvirt.tryVirsh("domstate", name)).code, `${name} is not known here any more`).toBe(1);
   for (const path of files.map((path) => from.libvirt.outside(path))) {
     expect(existsSync(path), path).toBe(after === "keep");
@@ -31,6 +32,8 @@ export async function moveDomain(moved: MovedDomain, ...flags: string[]): Promis
   const info = await to.libvirt.virsh("dominfo", name);
   expect(/^Persistent:\s+yes$/m.test(info), "whether it has a definition").toBe(isPersistent);
   expectNothingLeft(moved, session);
+  // What it said of the domain.
+  return sending.events.flatMap((event) => (event.event === "notice" ? [String(event.message)] : []));
 }
 
 /** Sockets, the image of its memory, what was put aside, staging folders, and what it had in the sender's store. */

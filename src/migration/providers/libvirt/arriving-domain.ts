@@ -4,7 +4,7 @@ import { MigrateError } from "../../../protocol/errors.ts";
 import type { MessageBody } from "../../../protocol/messages.ts";
 import { requireReplaceable } from "../../../vm/libvirt/save-image.ts";
 import type { Arrival, ArrivalOptions, Offered } from "../arrival.ts";
-import { type LibvirtPolicy, presentOf, readBoth, xmlIn } from "./arriving-xml.ts";
+import { type LibvirtPolicy, presentOf, readBoth, toldCards, xmlIn } from "./arriving-xml.ts";
 import { landDomain } from "./landing.ts";
 import { configOf, forPeer, type LibvirtConfig } from "./landing-host.ts";
 import type { Landing } from "./landing-place.ts";
@@ -21,12 +21,15 @@ export class ArrivingDomain implements Arrival {
   readonly hasStreams = false;
   readonly streamed = [];
   readonly streams = undefined;
-  readonly cards = undefined;
   readonly patienceMs = null;
   readonly #options: ArrivingDomainOptions;
 
   constructor(options: ArrivingDomainOptions) {
     this.#options = options;
+  }
+
+  get cards(): Arrival["cards"] {
+    return toldCards(this.#options.domain, this.#config.netMap);
   }
 
   async start(): Promise<MessageBody<"started">> {

@@ -4,6 +4,7 @@
  */
 import { join } from "node:path";
 import { MigrateError } from "../../../protocol/errors.ts";
+import type { MessageBody } from "../../../protocol/messages.ts";
 import type { Offer, OfferedDomain } from "../../../protocol/offer.ts";
 import type { Domain, Place } from "../../../vm/libvirt/definition/domain.ts";
 import { type CardPlace, landedXml } from "../../../vm/libvirt/definition/landed-domain.ts";
@@ -157,6 +158,16 @@ export function cardsOf({ cards }: Domain, netMap: NetMap): CardPlace[] {
     const place = cardPlaceOf(netMap, card);
     return place === "same" ? { kind: "none" } : place;
   });
+}
+
+/** The same as ACCEPT tells it: a network of libvirt's is a bridge to whoever is on it. Pure. */
+export function toldCards(
+  domain: Pick<OfferedDomain, "defined" | "active">,
+  netMap: NetMap,
+): NonNullable<MessageBody<"accept">["cards"]> {
+  return cardsOf(presentOf(readBoth(domain)), netMap).map(({ kind }) =>
+    kind === "network" ? "bridge" : kind,
+  );
 }
 
 /**

@@ -6,6 +6,7 @@ import { existsSync, realpathSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import { MigrateError } from "../../../protocol/errors.ts";
 import { limits } from "../../../protocol/limits.ts";
+import type { MessageBody } from "../../../protocol/messages.ts";
 import { checkFileName } from "../../../protocol/names.ts";
 import type { OfferedDomain } from "../../../protocol/offer.ts";
 import type { ToldFile } from "../../../vm/folder/vm-folder.ts";
@@ -131,6 +132,24 @@ export async function lookAtDomain(virsh: Virsh, which: string, leave: DomainLea
     tpmStateDir,
     refusals: refusals.all,
   };
+}
+
+/**
+ * Sentences on what a domain loses on its way: what of its definition is left out, and the cards that have nothing behind
+ * them at a destination which has accepted it with this. Pure.
+ */
+export function changesThere(
+  { domain, notes }: Pick<DomainLook, "domain" | "notes">,
+  { cards = [] }: Pick<MessageBody<"accept">, "cards">,
+): string[] {
+  const cut = (domain?.cards ?? []).filter(({ source }, n) => cards[n] === "none" && source.kind !== "none");
+  return [
+    ...notes,
+    ...cut.map(({ mac, source }) => {
+      const was = source.name === null ? source.kind : `${source.kind} ${source.name}`;
+      return `its network card ${mac ?? "without an address"} (${was} here) has nothing behind it there: serve --net-map says what is`;
+    }),
+  ];
 }
 
 interface PlacedFile {

@@ -14,7 +14,7 @@ import type { SessionRecord } from "../../journal/journal.ts";
 import type { Candidate, Departure, OpenedVm } from "../departure.ts";
 import { filesDeparture, wireName } from "../files/leaving-files.ts";
 import { socketPlace } from "../streaming/socket-place.ts";
-import { type DomainLook, lookAtDomain } from "./domain-look.ts";
+import { changesThere, type DomainLook, lookAtDomain } from "./domain-look.ts";
 import { type SourceLibvirtRecord, sourceLibvirtRecord } from "./libvirt-records.ts";
 import { LiveDeparture } from "./live-departure.ts";
 import { memoryName } from "./memory-names.ts";
@@ -76,7 +76,7 @@ export function libvirtCandidate(spec: LibvirtSpec, sending: LibvirtSending): Ca
 
 async function openedDomain(
   virsh: Virsh,
-  { info, files, tpmStateDir, imagePath, domain }: DomainLook,
+  { info, files, tpmStateDir, imagePath, domain, notes }: DomainLook,
   offered: OfferedDomain,
   spec: LibvirtSpec,
   sending: LibvirtSending,
@@ -170,13 +170,19 @@ async function openedDomain(
         );
       }),
     depart: (session) => {
+      const isSaid = new Set<string>();
+      // What was said on an earlier link is not said again.
+      const changes: Departure["changes"] = (accepted) =>
+        changesThere({ domain, notes }, accepted).filter((text) => !isSaid.has(text) && isSaid.add(text));
       if (saves)
         return new SavedDeparture({
+          changes,
           ...{ virsh, uuid, offered, kept, imagePath },
           ...{ order: vm, reopen: () => told(true) },
         });
-      if (offered.live === undefined) return domainDeparture(vm, offered);
+      if (offered.live === undefined) return { ...filesDeparture(vm, "move"), domain: offered, changes };
       return new LiveDeparture({
+        changes,
         ...{ virsh, uuid, name, domain: offered },
         ...{ downtimeLimitMs: spec.downtimeLimitMs, autoConverge: spec.autoConverge, workers: spec.workers },
         bandwidthBytesPerSec: sending.bandwidthBytesPerSec,
@@ -194,11 +200,6 @@ async function openedDomain(
     },
     close: () => {},
   };
-}
-
-/** A domain that does not run: files, and its definitions. */
-function domainDeparture(vm: Vm, domain: OfferedDomain): Departure {
-  return { ...filesDeparture(vm, "move"), domain };
 }
 
 /** The folder in which the domain arrived on this host, if any file of it lies there still: it is retired as a whole. */

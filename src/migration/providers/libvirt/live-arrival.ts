@@ -22,7 +22,7 @@ import type { Arrival } from "../arrival.ts";
 import type { StreamedPart } from "../departure.ts";
 import { NeverRan } from "../never-ran.ts";
 import type { ArrivingDomainOptions } from "./arriving-domain.ts";
-import { presentOf, readBoth, xmlIn } from "./arriving-xml.ts";
+import { presentOf, readBoth, toldCards, xmlIn } from "./arriving-xml.ts";
 import { cutLinks } from "./card-links.ts";
 import { landRunning, passable } from "./landing.ts";
 import { configOf, forPeer, type LibvirtConfig } from "./landing-host.ts";
@@ -40,7 +40,6 @@ const callMs = 2 ** 31 - 1;
 export class LiveArrival implements Arrival {
   readonly isLive = true;
   readonly hasStreams = true;
-  readonly cards = undefined;
   readonly #options: ArrivingDomainOptions;
   #instance: string | undefined;
   #token = "";
@@ -59,6 +58,10 @@ export class LiveArrival implements Arrival {
   constructor(options: ArrivingDomainOptions) {
     this.#options = options;
     this.#finished.promise.catch(() => {});
+  }
+
+  get cards(): Arrival["cards"] {
+    return toldCards(this.#options.domain, this.#config.netMap);
   }
 
   get patienceMs(): number {

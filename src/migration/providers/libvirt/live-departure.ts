@@ -29,6 +29,7 @@ import { StallWatch } from "../streaming/stall-watch.ts";
 import { StreamSockets } from "../streaming/stream-sockets.ts";
 
 export interface LiveDepartureOptions {
+  changes: Departure["changes"];
   virsh: Virsh;
   uuid: string;
   name: string;
@@ -134,7 +135,7 @@ export class LiveDeparture implements Departure {
     return this.#command.stoppedAtMs === undefined ? Number.POSITIVE_INFINITY : stoppedPatienceMs;
   }
 
-  changes: Departure["changes"] = () => [];
+  changes: Departure["changes"] = (accepted) => this.#options.changes(accepted);
   rewritten: Departure["rewritten"] = () => [];
   onKept(): void {}
   async standStill(): Promise<void> {}

@@ -17,6 +17,7 @@ import { requirePlainImage } from "./domain-look.ts";
 import type { SourceLibvirtRecord } from "./libvirt-records.ts";
 
 export interface SavedDepartureOptions {
+  changes: Departure["changes"];
   virsh: Virsh;
   uuid: string;
   offered: OfferedDomain;
@@ -60,7 +61,7 @@ export class SavedDeparture implements Departure {
     return this.#files.files;
   }
 
-  changes: Departure["changes"] = () => [];
+  changes: Departure["changes"] = (accepted) => this.#options.changes(accepted);
   rewritten: Departure["rewritten"] = () => [];
 
   requireUnheld(): string | null {
