@@ -113,6 +113,8 @@ export async function domainStaysHere(record: SessionRecord): Promise<void> {
   }
   if (!kept.saves) return;
   const info = await settledDomain(virsh, uuid);
+  // Of a save that was broken off, or of one that it has been started from since.
+  if (info?.state === "running" && info.isSaved) await virsh.run(["managedsave-remove", "--domain", uuid]);
   // libvirt forgets, with the definition, that there is an image; `start` looks for it nevertheless.
   const isSaved = info?.isSaved === true || (image !== null && existsSync(image.path));
   if (info?.state === "off" && isSaved) {
@@ -207,8 +209,12 @@ export function retireTpm({ tpmStateDir }: SourceLibvirtRecord, after: SessionRe
 /** Takes away the folders of its TPM's state, if nothing is left in them. */
 export function removeEmptyTpmFolders(record: SessionRecord): void {
   const [state] = record.files.filter(({ kind }) => kind === "tpm");
-  if (state?.path === undefined) return;
-  for (const folder of [dirname(state.path), dirname(dirname(state.path))]) {
+  if (state?.path !== undefined) removeEmptyTpmFolder(dirname(state.path));
+}
+
+/** The same of the folder of one version's state, and of the domain's above it. */
+export function removeEmptyTpmFolder(place: string): void {
+  for (const folder of [place, dirname(place)]) {
     try {
       rmSync(join(folder, ".lock"), { force: true });
       rmdirSync(folder);

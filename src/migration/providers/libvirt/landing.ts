@@ -14,7 +14,7 @@ import { readSaveImage, replaceXml } from "../../../vm/libvirt/save-image.ts";
 import type { Virsh } from "../../../vm/libvirt/virsh.ts";
 import { NeverRan } from "../never-ran.ts";
 import { presentOf, type ReadDomain, readBoth, xmlIn } from "./arriving-xml.ts";
-import { withXml } from "./domain-at-source.ts";
+import { removeEmptyTpmFolder, withXml } from "./domain-at-source.ts";
 import { libvirtFolders, memoryName, tpmFolderOf } from "./domain-look.ts";
 import { forPeer, type LibvirtConfig } from "./landing-host.ts";
 import type { ArrivingLibvirtRecord } from "./libvirt-records.ts";
@@ -85,13 +85,9 @@ const restartMs = 30_000;
 const restoringName = "memory.restoring";
 /** The image from just before the domain goes on: whoever finds it so does not know whether it ran. */
 const restoredName = "memory.restored";
-/** Why a domain that is being restored is paused, until its memory is there (libvirt-domain.h, virDomainPausedReason). */
-const loading = ["starting up", "migrating"];
-/** How often, and after how many milliseconds each, a restore that is under way is asked after. */
-const mostTries = 300;
+/** How often, and after how many milliseconds each, libvirt is asked again. */
+const mostTries = 20;
 const betweenTriesMs = 200;
-/** And how often what is to end is told so. */
-const mostEndTries = 20;
 /** The users as which libvirt runs VMs may pass through a VM's folder, and not list it (inode(7)). */
 export const passable = 0o711;
 const noLimit = { timeoutMs: Number.POSITIVE_INFINITY };
@@ -216,11 +212,16 @@ async function restore(
   syncFolder(folder);
 }
 
-/** The domain, once libvirt does not restore it any more: a process that died may have begun that. */
+/**
+ * The domain, once libvirt does not restore it any more: a process that died may have begun that. It is paused for as
+ * long and afterwards, with one reason; but to have it paused, which changes nothing, waits for the end.
+ */
 async function standing(virsh: Virsh, uuid: string): Promise<DomainInfo | null> {
   for (let tries = 0; tries < mostTries; tries++) {
     const info = await findDomain(virsh, uuid);
-    if (info === null || info.state !== "paused" || !loading.includes(info.reason)) return info;
+    if (info?.state !== "paused") return info;
+    const { code } = await virsh.ask(["suspend", "--domain", uuid], noLimit);
+    if (code === 0) return await findDomain(virsh, uuid);
     await Bun.sleep(betweenTriesMs);
   }
   throw new MigrateError("libvirt-failed", "libvirt restores the domain still", { side: "destination" });
@@ -248,7 +249,7 @@ export async function forgetDomain(landing: Landing, { host }: LibvirtConfig): P
   rmSync(liveLink(landing), { force: true });
   rmSync(arrivalFolder(landing), { recursive: true, force: true });
   await virsh.reached(restartMs);
-  for (let triesLeft = mostEndTries; ; triesLeft--) {
+  for (let triesLeft = mostTries; ; triesLeft--) {
     const info = await findDomain(virsh, uuid);
     if (info === null) break;
     const definition = info.isPersistent ? ["--inactive"] : [];
@@ -274,4 +275,5 @@ function takeTpm(folder: string, uuid: string, { tpm }: Pick<Domain, "tpm">): vo
   if (tpm === null || !existsSync(state)) return;
   const place = tpmFolderOf(uuid, tpm.version);
   for (const name of readdirSync(state)) rmSync(join(place, name), { force: true });
+  removeEmptyTpmFolder(place);
 }

@@ -3,9 +3,10 @@
  * but what such a move needs, and has it stand there, paused, until this host owns it.
  */
 import { randomBytes } from "node:crypto";
-import { chmodSync, lchownSync, lstatSync, mkdirSync, rmSync, symlinkSync } from "node:fs";
+import { chmodSync, existsSync, lchownSync, lstatSync, mkdirSync, rmSync, symlinkSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
+import { freeBytes } from "../../../platform/files/filesystem.ts";
 import { isEnding } from "../../../platform/process-id.ts";
 import { UnixListener } from "../../../platform/unix-listener.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
@@ -34,6 +35,8 @@ import {
 import { configOf, forPeer, type LibvirtConfig } from "./landing-host.ts";
 import { domainStreams } from "./live-departure.ts";
 
+/** With less than that a disk is full: QEMU asks for no more at once (qcow2, block-layer requests). */
+const noRoomBytes = 2 * 2 ** 20;
 /** How long libvirt may take to have the domain there once all of it came. */
 const finishMs = 30_000;
 /** How long the source's libvirtd may take to call. */
@@ -153,7 +156,7 @@ export class LiveArrival implements Arrival {
         this.#relay = relay;
         const refused = await relay.ended;
         this.#finished.reject(refused ?? gone());
-        if (!this.#over && !this.#whole) this.#options.failed(refused ?? gone());
+        if (!this.#over && !this.#whole) this.#failed(refused ?? gone());
       })
       .catch((thrown: unknown) => {
         if (!this.#over) this.#options.failed(forPeer(thrown, "libvirt cannot be reached") as MigrateError);
@@ -175,7 +178,7 @@ export class LiveArrival implements Arrival {
       },
       failed: (error) => {
         // What the two libvirtd say to each other ends when they part.
-        if (!this.#whole) this.#options.failed(error);
+        if (!this.#whole) this.#failed(error);
       },
       received: (wireBytes, handedOnBytes, stream) =>
         this.#options.received(wireBytes, handedOnBytes, stream < limits.ramStreams ? 0 : handedOnBytes),
@@ -193,7 +196,7 @@ export class LiveArrival implements Arrival {
         else this.#finished.reject(gone());
         break;
       case "failed":
-        this.#options.failed(
+        this.#failed(
           new MigrateError("libvirt-failed", "the destination's libvirt cannot take the VM in", {
             side: "destination",
             hint: event.message,
@@ -201,6 +204,15 @@ export class LiveArrival implements Arrival {
         );
         break;
     }
+  }
+
+  /** Neither libvirt says why a disk could not be written. */
+  #failed(error: MigrateError): void {
+    const { offered, staging, failed } = this.#options;
+    const isFull = existsSync(staging.folder) && freeBytes(staging.folder) < noRoomBytes;
+    const said = `no room is left for the disks of ${offered.name} on the destination's disk`;
+    const hint = "make room there, then run the same command again";
+    failed(isFull ? new MigrateError("no-room", said, { side: "destination", hint, cause: error }) : error);
   }
 
   /** A folder into which libvirt's QEMU may put its sockets, and nobody else. Throws MigrateError and as node:fs does. */

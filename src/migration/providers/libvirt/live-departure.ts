@@ -224,7 +224,10 @@ export class LiveDeparture implements Departure {
     const answered = Promise.withResolvers<void>();
     const listener = UnixListener.listen(join(place.folder, "libvirt"));
     const onEvent = ({ kind }: SourceEvent) => {
-      if (kind === "finish-answered") answered.resolve();
+      if (kind !== "finish-answered") return;
+      // The move was given up while the answer was on its way.
+      if (this.#aborted.signal.aborted) this.#refuse();
+      else answered.resolve();
     };
     const accepted = GateRelay.accept(
       listener,
@@ -331,12 +334,17 @@ export class LiveDeparture implements Departure {
     clearInterval(this.#ticker);
     this.#halted.reject(given);
     this.#aborted.abort(given);
-    if (this.#gate.holding) this.#relay?.perform(this.#gate.refuse("the move was given up"));
+    this.#refuse();
     await this.#command.abort();
     this.#relay?.close();
     this.#sockets?.close();
     this.#pool?.close();
     await this.#sending?.catch(() => {});
+  }
+
+  /** libvirtd has the domain go on. */
+  #refuse(): void {
+    if (this.#gate.holding) this.#relay?.perform(this.#gate.refuse("the move was given up"));
   }
 
   close(): void {
