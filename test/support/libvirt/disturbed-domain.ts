@@ -163,6 +163,11 @@ export class DisturbedDomain {
     return this.send;
   }
 
+  /** `migrate status` at the source. */
+  status(): MigrateProcess {
+    return this.#track(this.hosts.source(["status"], { binary: this.source.command([builtBinary]) }));
+  }
+
   /** `migrate resolve` of the session, on either side. */
   resolve(side: "source" | "destination" = "source", flags: string[] = []): MigrateProcess {
     const session = this.sessionHere?.session ?? "none";
