@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { guestImage } from "../guests/guest-image.ts";
 import { DisturbedDomain, type DisturbedOptions } from "./disturbed-domain.ts";
-import { FrozenDomain } from "./frozen-domain.ts";
+import { FrozenDomain, type FrozenWishes } from "./frozen-domain.ts";
 import { LibvirtHost } from "./libvirt-host.ts";
 
 /** The first run of all builds the guest. */
@@ -19,7 +19,7 @@ export interface DisturbedDomains {
 }
 
 /** For the top of a test file. */
-export function disturbedDomains(): DisturbedDomains {
+export function disturbedDomains(wishes: FrozenWishes = {}): DisturbedDomains {
   let frozen: FrozenDomain;
   let folder = "";
   const hosts: LibvirtHost[] = [];
@@ -29,7 +29,7 @@ export function disturbedDomains(): DisturbedDomains {
     // Short: the paths of sockets have at most 107 bytes.
     folder = mkdtempSync(join(tmpdir(), "lv-"));
     for (const name of ["hosta", "hostb"]) hosts.push(await LibvirtHost.start(folder, name));
-    frozen = await FrozenDomain.make(hosts[0]!, hosts[1]!, join(folder, "frozen"));
+    frozen = await FrozenDomain.make(hosts[0]!, hosts[1]!, join(folder, "frozen"), wishes);
   }, firstMs);
   afterAll(async () => {
     await Promise.all(hosts.map((host) => host.stop()));

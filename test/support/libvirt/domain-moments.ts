@@ -32,11 +32,14 @@ export const liveMoments = {
 export type LiveMoment = keyof typeof liveMoments;
 
 export const stopMoments = {
+  "its saving": { appears: { saved: "/var/lib/libvirt/qemu/save/web1.save" } },
+  "OFFER, with the domain saved": to("offer"),
   "a chunk, with the domain saved": to("chunk", { number: 6 }),
   "SEAL, with the domain saved": to("seal"),
   "the time between released and withdrawn": { of: "send", write: "after released" },
   RELEASE: to("release"),
   "the time between owner and published": { of: "serve", write: "after owner" },
+  "its restoring": { appears: { stored: "web1/memory.restoring" } },
   OWNED: from("owned"),
   CONFIRM: to("confirm"),
 } satisfies Record<string, DomainMoment>;

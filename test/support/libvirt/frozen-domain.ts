@@ -6,7 +6,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:f
 import { join } from "node:path";
 import { runChild } from "../system/child.ts";
 import { until } from "../system/until.ts";
-import { definedDomain, imagesFolder } from "./defined-domain.ts";
+import { definedDomain, imagesFolder, type TickWishes } from "./defined-domain.ts";
 import { serialFolder } from "./emulator-cache.ts";
 import type { LibvirtHost } from "./libvirt-host.ts";
 import { TickDomain } from "./tick-domain.ts";
@@ -20,6 +20,9 @@ const diskMiB = 16;
 /** Where libvirt has the state of domains' TPMs. */
 export const tpmFolder = "/var/lib/libvirt/swtpm";
 
+/** What of the domain differs. */
+export type FrozenWishes = Pick<TickWishes, "append" | "onReboot">;
+
 export class FrozenDomain {
   private constructor(
     readonly source: LibvirtHost,
@@ -31,12 +34,18 @@ export class FrozenDomain {
   ) {}
 
   /** Boots the domain on the first of the hosts, and saves it. `folder` must not be there. */
-  static async make(source: LibvirtHost, destination: LibvirtHost, folder: string): Promise<FrozenDomain> {
+  static async make(
+    source: LibvirtHost,
+    destination: LibvirtHost,
+    folder: string,
+    wishes: FrozenWishes = {},
+  ): Promise<FrozenDomain> {
     mkdirSync(folder);
     const [grows, full] = frozenDisks;
     const domain = await definedDomain(source, {
       disks: [grows, { ...full, sizeMiB: diskMiB }],
       tpm: true,
+      ...wishes,
     });
     await fillHalf(source.outside(full.path));
     await domain.start();

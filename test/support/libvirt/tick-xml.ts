@@ -33,6 +33,8 @@ export interface TickDomainOptions {
   tpm?: boolean;
   /** What the guest's memory lies in: QEMU's own pages where it is absent. */
   memory?: "memfd" | "hugepages";
+  /** What becomes of it when it reboots; it ends where this is absent. */
+  onReboot?: "restart" | "destroy";
   /** A channel as the guest agent has it; there where it is absent. */
   channel?: boolean;
   /** More of libvirt's XML: children of `devices`, and of `domain`. */
@@ -64,7 +66,7 @@ export function tickDomain(options: TickDomainOptions): string {
     <cmdline>${`${guestKernelWords} ${append}`.trim()}</cmdline>
   </os>
   <features><acpi/><apic/></features>
-  <on_reboot>destroy</on_reboot>
+  <on_reboot>${options.onReboot ?? "destroy"}</on_reboot>
   <on_crash>destroy</on_crash>
   <devices>
     ${isUefi ? rootPorts : ""}

@@ -3,16 +3,7 @@
  * the release, had back as it was if it stays, and its files are retired. Every step may be done again.
  */
 import { randomBytes } from "node:crypto";
-import {
-  cpSync,
-  existsSync,
-  linkSync,
-  mkdirSync,
-  readdirSync,
-  rmdirSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { cpSync, existsSync, linkSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { renameNoReplace, syncFolder } from "../../../platform/files/rename.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
@@ -26,6 +17,7 @@ import { StillHere } from "../still-here.ts";
 import { socketPlace } from "../streaming/socket-place.ts";
 import { imagePathOf } from "./domain-look.ts";
 import { type SourceLibvirtRecord, sourceLibvirtRecord } from "./libvirt-records.ts";
+import { removeEmptyTpmFolders } from "./tpm-place.ts";
 
 /** How long a libvirtd that has died may take to come again: whoever watches over it starts it at once. */
 const restartMs = 30_000;
@@ -126,6 +118,8 @@ export async function domainStaysHere(record: SessionRecord): Promise<void> {
   if (!kept.saves) return;
   const info = await settledDomain(virsh, uuid);
   if (definition === null) return await restoreTransient(virsh, kept, info);
+  // Of a save that was broken off, or of one that it has been started from since.
+  if (info?.state === "running" && info.isSaved) await virsh.run(["managedsave-remove", "--domain", uuid]);
   // libvirt forgets, with the definition, that there is an image; `start` looks for it nevertheless.
   const isSaved = info?.isSaved === true || (image !== null && existsSync(image.path));
   if (info?.state === "off" && isSaved) {
@@ -247,16 +241,7 @@ export function clearTpmPlace({ files, after, session }: SessionRecord): void {
       return now.every((file) => states.some(({ identity }) => isSameFile(identity, file)));
     });
   }
-  if (after === "delete") {
-    for (const folder of [place, own]) {
-      try {
-        rmSync(join(folder, ".lock"), { force: true });
-        rmdirSync(folder);
-      } catch {
-        return;
-      }
-    }
-  }
+  if (after === "delete") removeEmptyTpmFolders(place);
 }
 
 /** Calls `use` with the path of a file that holds the text and is there as long as that takes. */

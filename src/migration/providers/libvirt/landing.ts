@@ -60,10 +60,8 @@ export async function landRunning(landing: Landing, config: LibvirtConfig, sure 
   if (found?.isPersistent !== true) await defineLanded(landing, config, read);
 }
 
-/** Why a domain that is being restored is paused, until its memory is there (libvirt-domain.h, virDomainPausedReason). */
-const loading = ["starting up", "migrating"];
-/** How often, and after how many milliseconds each, a restore that is under way is asked after. */
-const mostTries = 300;
+/** How often, and after how many milliseconds each, libvirt is asked again. */
+const mostTries = 20;
 const betweenTriesMs = 200;
 /** The users as which libvirt runs VMs may pass through a VM's folder, and not list it (inode(7)). */
 export const passable = 0o711;
@@ -195,11 +193,16 @@ async function restore(
   syncFolder(folder);
 }
 
-/** The domain, once libvirt does not restore it any more: a process that died may have begun that. */
+/**
+ * The domain, once libvirt does not restore it any more: a process that died may have begun that. It is paused for as
+ * long and afterwards, with one reason; but to have it paused, which changes nothing, waits for the end.
+ */
 async function standing(virsh: Virsh, uuid: string): Promise<DomainInfo | null> {
   for (let tries = 0; tries < mostTries; tries++) {
     const info = await findDomain(virsh, uuid);
-    if (info === null || info.state !== "paused" || !loading.includes(info.reason)) return info;
+    if (info?.state !== "paused") return info;
+    const { code } = await virsh.ask(["suspend", "--domain", uuid], noLimit);
+    if (code === 0) return await findDomain(virsh, uuid);
     await Bun.sleep(betweenTriesMs);
   }
   throw new MigrateError("libvirt-failed", "libvirt restores the domain still", { side: "destination" });

@@ -77,6 +77,19 @@ export function takeTpm(folder: string, uuid: string, tpm: Tpm | null): void {
   const place = tpmFolderOf(uuid, tpm.version);
   if (!lstatSync(place, { throwIfNoEntry: false })?.isDirectory()) return;
   for (const name of readdirSync(state)) rmSync(join(place, name), { force: true });
+  removeEmptyTpmFolders(place);
+}
+
+/** Takes away the folder of one version's state, and the domain's above it, if nothing is left in them. Idempotent. */
+export function removeEmptyTpmFolders(place: string): void {
+  for (const folder of [place, dirname(place)]) {
+    try {
+      rmSync(join(folder, lockName), { force: true });
+      rmdirSync(folder);
+    } catch {
+      return;
+    }
+  }
 }
 
 /** An earlier try, which may have been killed since, has put it there: the folder is root's, and has these files. */
