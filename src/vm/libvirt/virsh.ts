@@ -31,6 +31,7 @@ export class LibvirtError extends MigrateError {}
 interface StartOptions {
   signal?: AbortSignal;
   endsWithParent?: boolean;
+  stdin?: "ignore" | "pipe";
 }
 
 export class Virsh {
@@ -99,7 +100,7 @@ export class Virsh {
    * Starts virsh, and leaves it to the caller. What waits for ever is to end with this process, however that ends:
    * `endsWithParent`, as far as setpriv(1) is there. Throws MigrateError "policy" if it is not there.
    */
-  start(words: readonly string[], { signal, endsWithParent = false }: StartOptions = {}) {
+  start(words: readonly string[], { signal, endsWithParent = false, stdin = "ignore" }: StartOptions = {}) {
     const program = which("virsh");
     if (program === null) {
       throw new MigrateError("policy", "virsh is not installed: VMs of libvirt cannot be reached", {
@@ -110,7 +111,7 @@ export class Virsh {
     const setpriv = endsWithParent ? which("setpriv") : null;
     const prefix = setpriv === null ? [] : [setpriv, "--pdeathsig", "KILL", "--"];
     return Bun.spawn([...prefix, program, "-q", "-c", this.uri, ...words], {
-      stdin: "ignore",
+      stdin,
       stdout: "pipe",
       stderr: "pipe",
       cwd: "/",

@@ -5,7 +5,8 @@ import { plainTcp, ssh, tls } from "./virsh-migrate.ts";
 
 export const libvirtContenders: readonly LibvirtContender[] = [
   ours("ours", "migrate"),
-  ours("ours-insecure", "migrate --insecure", ["--insecure"]),
+  ours("ours-off", "migrate --compress off", { sendFlags: ["--compress", "off"] }),
+  ours("ours-insecure", "migrate --insecure", { flags: ["--insecure"] }),
   plainTcp,
   tls,
   ssh,

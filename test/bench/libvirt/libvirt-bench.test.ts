@@ -74,7 +74,9 @@ test("the command line is read, and nonsense is refused by name", () => {
     ...{ domains: ["writing"], contenders: ["tls", "ssh"], seed: 7 },
   });
   expect(() => readOptions(["--domains", "asleep"])).toThrow("--domains knows idle, writing, not asleep");
-  expect(() => readOptions(["--contenders", "rdma"])).toThrow("--contenders knows ours, ours-insecure, tcp");
+  expect(() => readOptions(["--contenders", "rdma"])).toThrow(
+    "--contenders knows ours, ours-off, ours-insecure, tcp",
+  );
   expect(() => readOptions(["--rounds", "0"])).toThrow("--rounds takes a whole number from 1 to 1000, not 0");
 });
 

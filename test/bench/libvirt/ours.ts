@@ -5,7 +5,12 @@ import { builtBinary, runMigrate } from "../../support/system/process.ts";
 import type { LibvirtContender } from "./contender.ts";
 import { domainName } from "./moved-domain.ts";
 
-export function ours(name: string, title: string, flags: readonly string[] = []): LibvirtContender {
+/** `flags` are for both sides, `sendFlags` for the one that sends. */
+export function ours(
+  name: string,
+  title: string,
+  { flags = [], sendFlags = [] }: { flags?: readonly string[]; sendFlags?: readonly string[] } = {},
+): LibvirtContender {
   return {
     name,
     title,
@@ -34,7 +39,7 @@ export function ours(name: string, title: string, flags: readonly string[] = [])
         }
         return {
           start() {
-            const send = here(["send", ...vm]);
+            const send = here(["send", ...vm, ...sendFlags]);
             return {
               exit: send.exit,
               cpuMs: () => send.cpuMs(),

@@ -23,21 +23,25 @@ import { placeTpm } from "./tpm-place.ts";
 
 /**
  * A domain that waits here, paused, with all of it: it goes on, if it is to, and is defined. Throws NeverRan if it is
- * not there and certainly never ran, and MigrateError "in-doubt" if that cannot be said. `sure` is true for who saw it arrive.
+ * not there and certainly never ran, and MigrateError "in-doubt" if that cannot be said. Who saw it arrive gives what has
+ * it go on at once: `resumeAtOnce` returns true if it certainly did.
  */
-export async function landRunning(landing: Landing, config: LibvirtConfig, sure = false): Promise<void> {
+export async function landRunning(
+  landing: Landing,
+  config: LibvirtConfig,
+  resumeAtOnce?: () => Promise<boolean>,
+): Promise<void> {
   const { domain, name } = landing;
   const { virsh } = config.host;
   const read = readBoth(domain);
   const { uuid } = presentOf(read);
   chmodSync(landing.folder, passable);
   // Who saw it arrive, paused, asks no more: the VM stands still meanwhile.
-  if (sure && domain.state === "running") {
+  if (resumeAtOnce !== undefined && domain.state === "running") {
     // Nobody but this process would have had it go on.
     const qemu = domainProcess(name);
     if (qemu === null || isEnding(qemu)) throw new NeverRan(`the destination's libvirt has lost ${name}`);
-    const { code } = await virsh.ask(["resume", "--domain", uuid]);
-    if (code === 0) {
+    if (await resumeAtOnce()) {
       await defineLanded(landing, config, read);
       return;
     }

@@ -17,6 +17,7 @@ import { storeFailure } from "../../../transfer/landing/store-failure.ts";
 import { domainProcess } from "../../../vm/libvirt/domain-process.ts";
 import { type DestinationEvent, DestinationGate } from "../../../vm/libvirt/rpc/destination-gate.ts";
 import { GateRelay } from "../../../vm/libvirt/rpc/gate-relay.ts";
+import { WaitingVirsh } from "../../../vm/libvirt/waiting-virsh.ts";
 import { makeBlankImage } from "../../../vm/qemu/images/blank-image.ts";
 import type { Arrival } from "../arrival.ts";
 import type { StreamedPart } from "../departure.ts";
@@ -54,6 +55,8 @@ export class LiveArrival implements Arrival {
   #over = false;
   /** It was asked to go on: it may have run since. */
   #resumed = false;
+  /** Has it go on at once, when the time has come. */
+  #resumer: WaitingVirsh | undefined;
 
   constructor(options: ArrivingDomainOptions) {
     this.#options = options;
@@ -203,6 +206,9 @@ export class LiveArrival implements Arrival {
         const { length } = this.#options.domain.live!.disks;
         if ([paths.ram, ...(length === 0 ? [] : [paths.disk])].every(isSocket)) {
           this.#prepared = true;
+          if (this.#options.domain.state === "running") {
+            this.#resumer = new WaitingVirsh(this.#config.host.virsh);
+          }
           break;
         }
         // A link would lead the doors, which are root's, wherever another QEMU of libvirt's user wanted them.
@@ -308,8 +314,10 @@ export class LiveArrival implements Arrival {
   async resume(sure: boolean): Promise<void> {
     const isFirst = !this.#resumed;
     this.#resumed = true;
+    const { uuid } = presentOf(readBoth(this.#options.domain));
+    const atOnce = async () => (await this.#resumer?.run(["resume", "--domain", uuid])) === true;
     try {
-      await landRunning(this.#landing, this.#config, sure && this.#whole && isFirst);
+      await landRunning(this.#landing, this.#config, sure && this.#whole && isFirst ? atOnce : undefined);
     } catch (thrown) {
       throw forPeer(thrown, "the destination's libvirt could not take the VM over");
     }
@@ -321,6 +329,8 @@ export class LiveArrival implements Arrival {
     this.#streams?.drop();
     this.#streams = undefined;
     this.#relay?.close();
+    this.#resumer?.close();
+    this.#resumer = undefined;
     this.#aborted.abort();
     // Another process may have made it, and died.
     rmSync(arrivalFolder(this.#landing), { recursive: true, force: true });
