@@ -1,5 +1,6 @@
 /** A domain at the destination as seen by a process other than the `migrate serve` that received it. */
 import { join } from "node:path";
+import { stagingPath } from "../../../vm/folder/staging.ts";
 import { domainProcess, isDefined } from "../../../vm/libvirt/domain-process.ts";
 import { findDomain } from "../../../vm/libvirt/domains.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
@@ -8,7 +9,7 @@ import { landDomain, landRunning } from "./landing.ts";
 import { configOf } from "./landing-host.ts";
 import { forgetDomain, type Landing } from "./landing-place.ts";
 import { arrivingLibvirtRecord } from "./libvirt-records.ts";
-import { liveLink, pointLink } from "./live-link.ts";
+import { liveLink, pointLink, removeLiveLinks } from "./live-link.ts";
 
 /** Returns this session's domain as this host's libvirt has it. */
 export function residentDomain(record: SessionRecord, home: string): Resident {
@@ -52,6 +53,11 @@ export function residentDomain(record: SessionRecord, home: string): Resident {
     },
 
     resume: () => (isLive ? landRunning : landDomain)(landing(), configOf(home)),
-    end: () => (domain === null ? Promise.resolve() : forgetDomain(landing(), configOf(home))),
+
+    async end() {
+      if (domain === null) return;
+      await forgetDomain(landing(), configOf(home));
+      if (isLive) removeLiveLinks(stagingPath(landing().store, record.session));
+    },
   };
 }
