@@ -37,6 +37,8 @@ const mib = 2 ** 20;
 /** How often, and after how many milliseconds each, it is asked whether an aborted migration is over. */
 const mostTries = 150;
 const betweenTriesMs = 100;
+/** How long libvirt may take to notice that the domain's QEMU has ended. */
+const noticeMs = 3000;
 
 export class MigrateCommand {
   readonly #virsh: Virsh;
@@ -44,6 +46,7 @@ export class MigrateCommand {
   #watching: ReturnType<Virsh["start"]> | undefined;
   #ended: Promise<void> | undefined;
   #isOver = false;
+  readonly #given = new AbortController();
   #asking = false;
   #limited = false;
   #downtimeLimitMs = 0;
@@ -75,7 +78,7 @@ export class MigrateCommand {
     this.#watching = this.#virsh.start(events, { endsWithParent: true });
     void this.#watch(this.#watching.stdout);
     this.#ended = this.#virsh
-      .run(words, { timeoutMs: Number.POSITIVE_INFINITY })
+      .run(words, { timeoutMs: Number.POSITIVE_INFINITY, signal: this.#given.signal })
       .then(() => {})
       .finally(() => {
         this.#isOver = true;
@@ -118,13 +121,26 @@ export class MigrateCommand {
     }
   }
 
-  /** Breaks it off; resolves once libvirt has said so, or too long was waited for that. Idempotent; never throws. */
+  /**
+   * Breaks it off; resolves once libvirt has said so, or too long was waited for that: then nobody waits for it any more.
+   * Idempotent; never throws.
+   */
   async abort(): Promise<void> {
     if (this.#ended === undefined) return;
     for (let tries = 0; !this.#isOver && tries < mostTries; tries++) {
       await this.#virsh.ask(["domjobabort", "--domain", this.#uuid]).catch(() => {});
       await Promise.race([this.#ended.catch(() => {}), Bun.sleep(betweenTriesMs)]);
     }
+    this.#given.abort();
+    await this.#ended.catch(() => {});
+  }
+
+  /** The same where the domain's QEMU has ended, which libvirt may never notice in the middle of a move. */
+  async abandon(): Promise<void> {
+    if (this.#ended === undefined) return;
+    await Promise.race([this.#ended.catch(() => {}), Bun.sleep(noticeMs)]);
+    this.#given.abort();
+    await this.#ended.catch(() => {});
   }
 
   async #watch(events: ReadableStream<Uint8Array>): Promise<void> {

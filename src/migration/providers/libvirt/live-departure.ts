@@ -191,7 +191,7 @@ export class LiveDeparture implements Departure {
     // libvirtd knows no more of it than that its connection ended.
     if (this.#gate.refused !== undefined) return this.#gate.refused;
     // What both libvirtd make of that says little.
-    if (this.#qemu !== null && isEnding(this.#qemu)) return ended(this.#options.name);
+    if (this.#hasEnded) return ended(this.#options.name);
     // A stream that is let in no more: nobody there knows of the session.
     const isForgotten = own.code === "policy" && own.side === "destination";
     const isOpen = own.code !== "libvirt-failed" && own.code !== "qemu-failed" && !isForgotten;
@@ -271,7 +271,13 @@ export class LiveDeparture implements Departure {
     return results;
   }
 
+  /** Its QEMU has, which libvirt does not always notice (libvirt 9: it waits for the mirrors of disks that are gone). */
+  get #hasEnded(): boolean {
+    return this.#qemu !== null && isEnding(this.#qemu);
+  }
+
   #look(meter: ProgressMeter, observe: Observer): void {
+    if (this.#hasEnded) this.#halted.reject(this.#fail(ended(this.#options.name)));
     this.#lookForStall();
     const { session, name } = meter.session;
     const first = this.#options.domain.live!.disks.length;
@@ -338,7 +344,7 @@ export class LiveDeparture implements Departure {
     this.#halted.reject(given);
     this.#aborted.abort(given);
     this.#refuse();
-    await this.#command.abort();
+    await (this.#hasEnded ? this.#command.abandon() : this.#command.abort());
     this.#relay?.close();
     this.#sockets?.close();
     this.#pool?.close();
