@@ -344,8 +344,11 @@ export class LiveDeparture implements Departure {
     this.#halted.reject(given);
     this.#aborted.abort(given);
     this.#refuse();
-    await (this.#hasEnded ? this.#command.abandon() : this.#command.abort());
+    const aborting = this.#hasEnded ? this.#command.abandon() : this.#command.abort();
+    // While libvirtd waits for the other one it breaks nothing off, and the domain may stand still.
+    await Promise.race([aborting, ...(this.#gate.isReleased ? [] : [Bun.sleep(abortMs)])]);
     this.#relay?.close();
+    await aborting;
     this.#sockets?.close();
     this.#pool?.close();
     await this.#sending?.catch(() => {});
@@ -375,9 +378,10 @@ export class LiveDeparture implements Departure {
     return this.failure;
   }
 }
-
 /** What libvirt connects to as a migration goes on may be days away. */
 const mostWaitMs = 2 ** 31 - 1;
+/** How long libvirtd may take to break a move off while it still hears the other one. */
+const abortMs = 2000;
 /** How long the destination may take to say what happened there. */
 const wordsMs = 5000;
 

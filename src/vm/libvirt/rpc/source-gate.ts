@@ -54,10 +54,16 @@ export class SourceGate extends Gate<SourceEvent> {
   #cancelled = false;
   /** The result of FINISH that is held. */
   #held: Uint8Array | undefined;
+  #isReleased = false;
 
   constructor(options: SourceGateOptions) {
     super("qemu:///system", options.limits);
     this.#options = options;
+  }
+
+  /** Whether libvirtd was given the answer to FINISH. */
+  get isReleased(): boolean {
+    return this.#isReleased;
   }
 
   /** Whether the answer to FINISH has come and is neither released nor refused. */
@@ -80,6 +86,7 @@ export class SourceGate extends Gate<SourceEvent> {
   release(): SourceEffects {
     const effects: SourceEffects = { toServer: [], toClient: [], events: [] };
     const { call, held } = this.#take();
+    this.#isReleased = true;
     this.answer(call, held, effects);
     return effects;
   }
