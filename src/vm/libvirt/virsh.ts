@@ -23,7 +23,12 @@ export interface VirshOptions {
   /** In milliseconds; Infinity waits for as long as it takes. */
   timeoutMs?: number;
   signal?: AbortSignal;
+  /** What virsh finds in `stdinFile`. */
+  input?: string;
 }
+
+/** The file by which virsh is given XML: it lies nowhere, for anybody to read or for nobody to take away. */
+export const stdinFile = "/dev/stdin";
 
 /** What libvirt says for itself: it may name files of this host, and is not for a peer. */
 export class LibvirtError extends MigrateError {}
@@ -31,7 +36,7 @@ export class LibvirtError extends MigrateError {}
 interface StartOptions {
   signal?: AbortSignal;
   endsWithParent?: boolean;
-  stdin?: "ignore" | "pipe";
+  stdin?: "ignore" | "pipe" | Buffer;
 }
 
 export class Virsh {
@@ -76,9 +81,12 @@ export class Virsh {
   /** Runs virsh; returns its exit code and what it wrote. Throws MigrateError if it cannot be run, or writes too much. */
   async ask(
     words: readonly string[],
-    { timeoutMs = usualMs, signal }: VirshOptions = {},
+    { timeoutMs = usualMs, signal, input }: VirshOptions = {},
   ): Promise<{ code: number; out: string; errors: string }> {
-    const child = this.start(words, signal === undefined ? {} : { signal });
+    const child = this.start(words, {
+      ...(signal === undefined ? {} : { signal }),
+      ...(input === undefined ? {} : { stdin: Buffer.from(input) }),
+    });
     const timer = Number.isFinite(timeoutMs) ? setTimeout(() => child.kill("SIGKILL"), timeoutMs) : undefined;
     try {
       const [out, errors, code] = await Promise.all([

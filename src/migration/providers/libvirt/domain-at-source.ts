@@ -2,15 +2,14 @@
  * What is done to a domain at the source beside moving it: it is taken away from libvirt before the destination hears of
  * the release, had back as it was if it stays, and its files are retired. Every step may be done again.
  */
-import { randomBytes } from "node:crypto";
-import { cpSync, existsSync, linkSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, linkSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { renameNoReplace, syncFolder } from "../../../platform/files/rename.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
 import { fileIdentity, isSameFile } from "../../../vm/folder/file-identity.ts";
 import { type DomainInfo, findDomain } from "../../../vm/libvirt/domains.ts";
 import { outgoingMigration } from "../../../vm/libvirt/migrate-command.ts";
-import { Virsh } from "../../../vm/libvirt/virsh.ts";
+import { stdinFile, Virsh } from "../../../vm/libvirt/virsh.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
 import { renameAside } from "../files/retire.ts";
 import { StillHere } from "../still-here.ts";
@@ -97,7 +96,7 @@ export async function domainStaysHere(record: SessionRecord): Promise<void> {
   const aside = image && image.path + asideSuffix;
   if (image !== null && existsSync(aside!) && !existsSync(image.path)) renameNoReplace(aside!, image.path);
   if (definition !== null && (await findDomain(virsh, uuid)) === null) {
-    await withXml(definition, (path) => virsh.run(["define", "--file", path]));
+    await virsh.run(["define", "--file", stdinFile], { input: definition });
     if (kept.autostart) await virsh.run(["autostart", "--domain", uuid]);
   }
   if (kept.isLive && kept.withdrawn) {
@@ -242,17 +241,4 @@ export function clearTpmPlace({ files, after, session }: SessionRecord): void {
     });
   }
   if (after === "delete") removeEmptyTpmFolders(place);
-}
-
-/** Calls `use` with the path of a file that holds the text and is there as long as that takes. */
-export async function withXml<T>(xml: string, use: (path: string) => Promise<T>): Promise<T> {
-  const folder = `/run/migrate-${randomBytes(8).toString("hex")}`;
-  mkdirSync(folder, { mode: 0o700 });
-  const path = join(folder, "domain.xml");
-  try {
-    writeFileSync(path, xml, { mode: 0o600, flag: "wx" });
-    return await use(path);
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
 }

@@ -9,9 +9,8 @@ import { MigrateError } from "../../../protocol/errors.ts";
 import type { Domain } from "../../../vm/libvirt/definition/domain.ts";
 import { type NetMap, readNetMap } from "../../../vm/libvirt/definition/net-map.ts";
 import { findDomain } from "../../../vm/libvirt/domains.ts";
-import { LibvirtError, Virsh } from "../../../vm/libvirt/virsh.ts";
+import { LibvirtError, stdinFile, Virsh } from "../../../vm/libvirt/virsh.ts";
 import { writeXml } from "../../../vm/libvirt/xml/write-xml.ts";
-import { withXml } from "./domain-at-source.ts";
 import { hasTpmState } from "./tpm-place.ts";
 
 const refusal = (code: "policy" | "processor" | "name-taken", message: string, cause?: unknown) =>
@@ -111,9 +110,8 @@ export class LandingHost {
     // What the host's own processor is, no other host can say.
     if (cpu === null || cpu.attributes.get("mode") === "host-passthrough") return;
     const about = ["--virttype", type, "--arch", arch, "--machine", machine];
-    const { code, out, errors } = await withXml(writeXml(cpu), (path) =>
-      this.virsh.ask(["hypervisor-cpu-compare", path, ...about, "--error"]),
-    );
+    const compare = ["hypervisor-cpu-compare", stdinFile, ...about, "--error"];
+    const { code, out, errors } = await this.virsh.ask(compare, { input: writeXml(cpu) });
     if (code === 0) return;
     // A libvirt or a QEMU that cannot compare is no reason to refuse; starting the domain tells.
     if (!/incompatible/i.test(`${out} ${errors}`)) return;

@@ -11,11 +11,10 @@ import type { Domain } from "../../../vm/libvirt/definition/domain.ts";
 import { domainProcess } from "../../../vm/libvirt/domain-process.ts";
 import { type DomainInfo, findDomain } from "../../../vm/libvirt/domains.ts";
 import { readSaveImage, replaceXml } from "../../../vm/libvirt/save-image.ts";
-import type { Virsh } from "../../../vm/libvirt/virsh.ts";
+import { stdinFile, type Virsh } from "../../../vm/libvirt/virsh.ts";
 import { NeverRan } from "../never-ran.ts";
 import { presentOf, type ReadDomain, readBoth, xmlIn } from "./arriving-xml.ts";
 import { cutLinks } from "./card-links.ts";
-import { withXml } from "./domain-at-source.ts";
 import { forPeer, type LibvirtConfig } from "./landing-host.ts";
 import { forgetDomain, type Landing, ownershipOf, restartMs } from "./landing-place.ts";
 import { memoryName, restoredName, restoringName } from "./memory-names.ts";
@@ -157,9 +156,8 @@ function inDoubt({ name }: Landing, cause: unknown): MigrateError {
 }
 
 async function define({ folder }: Landing, { host, netMap }: LibvirtConfig, domain: Domain): Promise<void> {
-  await withXml(xmlIn(folder, domain, netMap, { fromStream: false }), (path) =>
-    host.virsh.run(["define", "--file", path]),
-  );
+  const input = xmlIn(folder, domain, netMap, { fromStream: false });
+  await host.virsh.run(["define", "--file", stdinFile], { input });
 }
 
 /** It has its definition, and starts by itself if it is to. Idempotent. */
