@@ -120,7 +120,7 @@ function isEmptied(folder: string, files: readonly OwnFile[]): boolean {
  * The paths that a file or folder of a session may get, the first one that is free. A name that is too long for the
  * file system with such an ending is cut, and keeps a few digits of its digest.
  */
-function pathsAside(path: string, session: string): string[] {
+export function pathsAside(path: string, session: string): string[] {
   const [folder, name] = [dirname(path), basename(path)];
   return namesAside(name, session, mostNameBytes(folder)).map((aside) => join(folder, aside));
 }
@@ -181,17 +181,21 @@ export function renameAside(path: string, session: string, isIt: (at: string) =>
   inPinnedFolder(path, (folder, name) => {
     const at = join(folder, name);
     if (!isIt(at)) return;
-    const names = pathsAside(at, session);
-    for (const aside of names) {
-      try {
-        renameNoReplace(at, aside);
-        syncFolder(folder);
-        return;
-      } catch (thrown) {
-        if ((thrown as NodeJS.ErrnoException).code !== "EEXIST" || aside === names.at(-1)) throw thrown;
-      }
-    }
+    renameToFree(at, pathsAside(at, session));
   });
+}
+
+/** Renames what is at `path` to the first of these that is free; what lies there already stays. Throws as node:fs does. */
+export function renameToFree(path: string, names: readonly string[]): void {
+  for (const aside of names) {
+    try {
+      renameNoReplace(path, aside);
+      syncFolder(dirname(aside));
+      return;
+    } catch (thrown) {
+      if ((thrown as NodeJS.ErrnoException).code !== "EEXIST" || aside === names.at(-1)) throw thrown;
+    }
+  }
 }
 
 /** Deletes a file, or a folder with the files in it, if it is the one that was sent; pinned as in `renameAside`. */

@@ -11,7 +11,7 @@ import { type DomainInfo, findDomain } from "../../../vm/libvirt/domains.ts";
 import { outgoingMigration } from "../../../vm/libvirt/migrate-command.ts";
 import { stdinFile, Virsh } from "../../../vm/libvirt/virsh.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
-import { renameAside } from "../files/retire.ts";
+import { pathsAside, renameAside, renameToFree } from "../files/retire.ts";
 import { StillHere } from "../still-here.ts";
 import { socketPlace } from "../streaming/socket-place.ts";
 import { imagePathOf } from "./domain-look.ts";
@@ -215,12 +215,14 @@ function restoreTpm({ tpmStateDir }: SourceLibvirtRecord): void {
 }
 
 /** What was kept of a TPM's state is renamed or deleted as the domain's files are. Idempotent. Throws as node:fs does. */
-export function retireTpm({ tpmStateDir }: SourceLibvirtRecord, after: SessionRecord["after"]): void {
+export function retireTpm(
+  { tpmStateDir }: Pick<SourceLibvirtRecord, "tpmStateDir">,
+  { after, session }: Pick<SessionRecord, "after" | "session">,
+): void {
   if (tpmStateDir === null || !existsSync(asideOf(tpmStateDir))) return;
   const aside = asideOf(tpmStateDir);
-  const final = `${dirname(tpmStateDir)}.migrated`;
-  rmSync(after === "delete" ? aside : final, { recursive: true, force: true });
-  if (after !== "delete") renameNoReplace(aside, final);
+  if (after === "delete") rmSync(aside, { recursive: true, force: true });
+  else renameToFree(aside, pathsAside(dirname(tpmStateDir), session));
 }
 
 /**

@@ -56,7 +56,7 @@ export const libvirtProvider: Provider = {
     if (record.folder !== null) removeLiveLinks(record.folder);
     if (kept !== null) {
       removeImage(kept);
-      retireTpm(kept, record.after);
+      retireTpm(kept, record);
     }
     clearTpmPlace(record);
   },
