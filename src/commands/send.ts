@@ -3,7 +3,6 @@ import { startGuard } from "../migration/source/guard.ts";
 import { sendVm } from "../migration/source/send.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
-import { checkVmName } from "../protocol/names.ts";
 import { verifyKinds } from "../protocol/offer.ts";
 import { type Compression, highestLevel } from "../transfer/compression/compression.ts";
 import { readValue, usageErrors } from "./cli/arguments.ts";
@@ -22,7 +21,7 @@ import {
 } from "./cli/option.ts";
 import { mostUsualLanes, usualLanes } from "./cli/threads.ts";
 import { hasTicket, ticketFrom, ticketOptions } from "./cli/ticket-input.ts";
-import { leaveOptions, vmOptions, whichVm } from "./send/which-vm.ts";
+import { leaveOptions, vmName, vmOptions, whichVm } from "./send/which-vm.ts";
 
 const name = "migrate send";
 
@@ -140,13 +139,6 @@ export default defineCommand({
     return undefined;
   },
 });
-
-/** The name of a VM at the destination. */
-function vmName(text: string): string {
-  const wrong = checkVmName(text);
-  if (wrong !== null) throw new MigrateError("usage", `is no name of a VM: ${wrong}`);
-  return text;
-}
 
 /**
  * "auto", "off" or a level from 1 to 19.

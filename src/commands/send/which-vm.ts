@@ -1,7 +1,8 @@
 /** Which VM a command is about, and how it is to leave: the words that `send` and `explain` take alike. */
 import type { VmSpec } from "../../migration/providers/candidates.ts";
-import type { MigrateError } from "../../protocol/errors.ts";
+import { MigrateError } from "../../protocol/errors.ts";
 import { limits } from "../../protocol/limits.ts";
+import { checkVmName } from "../../protocol/names.ts";
 import { systemUri } from "../../vm/libvirt/virsh.ts";
 import { droppable, isDroppable } from "../../vm/qemu/images/left-behind.ts";
 import { flagOf } from "../cli/arguments.ts";
@@ -226,4 +227,11 @@ function requireApt(
     throw refuse("--drop snapshots is about a live move", "--mode stop keeps the snapshots.");
   if (options.copy && options.after !== undefined)
     throw refuse("--copy and --after exclude each other", "A copy leaves the source's files as they are.");
+}
+
+/** The name of a VM at the destination. Throws MigrateError "usage"; its message ends a sentence that begins with the flag. */
+export function vmName(text: string): string {
+  const wrong = checkVmName(text);
+  if (wrong !== null) throw new MigrateError("usage", `is no name of a VM: ${wrong}`);
+  return text;
 }

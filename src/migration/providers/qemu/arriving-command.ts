@@ -96,6 +96,17 @@ export function arrivingFolder(home: string, name: string): RunFolder {
   }
 }
 
+/**
+ * Throws MigrateError "name-invalid" as `arrivingFolder`, and "name-taken" if programs of another VM of that name run
+ * here: what would be found when the VM's QEMU is to start is found before anything of it is sent.
+ */
+export function requireRunFolder(home: string, name: string): void {
+  if (!arrivingFolder(home, name).isInUse()) return;
+  throw new MigrateError("name-taken", `a VM named ${name} runs at the destination already`, {
+    side: "destination",
+  });
+}
+
 /** How a QEMU is started here: to take in the stream of a VM that arrives, or to boot one that lies here. */
 export type Beginning = "arrives" | "boots";
 
