@@ -4,7 +4,7 @@ import { printable } from "../protocol/printable.ts";
 import { formatBytes } from "../terminal/format.ts";
 import { wrapped } from "../terminal/line.ts";
 import type { Reporter } from "../terminal/reporter.ts";
-import { readNetMap } from "../vm/libvirt/definition/net-map.ts";
+import { type NetMap, readNetMap } from "../vm/libvirt/definition/net-map.ts";
 import { usageErrors } from "./cli/arguments.ts";
 import { defineCommand } from "./cli/define-command.ts";
 import { netPolicyAbout, netPolicyForm, parseNetPolicy } from "./cli/net-policy.ts";
@@ -110,11 +110,11 @@ interface Told {
 async function tellOf(
   { vm }: WhichVm,
   { run, refusals: [first] }: Rehearsal,
-  { netMap, ...policy }: Policy & Pick<Parameters<typeof explainDomain>[1], "netMap">,
+  { netMap, ...policy }: Policy & { netMap: NetMap },
 ): Promise<Told> {
   try {
     if ("libvirt" in vm) {
-      const told = await explainDomain(vm.libvirt, { ...vm, netMap });
+      const told = await explainDomain(vm.libvirt, { ...vm, netMap, isTold: run?.there != null });
       const { name: domain, difference, xml, notes, refusals } = told;
       const event = { difference, xml };
       const shown = [
@@ -125,7 +125,7 @@ async function tellOf(
       return { ...{ name: domain, event, refusedEvent: event, shown, notShown, notes, refusals } };
     }
     if ("qmp" in vm) {
-      const { command, ...told } = await explainRunning(vm, policy);
+      const { command, ...told } = await explainRunning(vm, policy, run?.there?.answer);
       return {
         ...told,
         event: { command },

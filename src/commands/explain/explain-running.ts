@@ -5,6 +5,7 @@ import {
   type LeavingLook,
   lookAtLeaving,
 } from "../../migration/providers/qemu/leaving/leaving-look.ts";
+import type { Answer } from "../../protocol/asking.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { argumentsBehind, callVm } from "../../vm/qemu/call-vm.ts";
 import {
@@ -24,6 +25,16 @@ export interface Policy {
   net: NetPolicy;
 }
 
+/** What a destination allows by its own word. */
+export function policyOf({ accelerator, cards = [] }: Answer): Policy {
+  const behind = (kind: (typeof cards)[number]) =>
+    kind === "bridge" ? { kind, bridge: "BRIDGE" } : { kind };
+  return {
+    allowTcg: accelerator === "tcg",
+    net: { kind: "none", cards: cards.map((kind, card) => ({ card, behind: behind(kind) })) },
+  };
+}
+
 export interface RunningExplanation {
   name: string | null;
   /** With names in place of what only the destination knows; empty if anything is refused. */
@@ -32,16 +43,22 @@ export interface RunningExplanation {
   refusals: MigrateError[];
 }
 
-/** Looks at the VM behind a QMP socket. Throws MigrateError "vm-invalid" or "qemu-failed" if nothing of it shows. */
+/**
+ * Looks at the VM behind a QMP socket. With an answer, what the destination refuses is its own to say, and `policy` is of
+ * no account. Throws MigrateError "vm-invalid" or "qemu-failed" if nothing of it shows.
+ */
 export async function explainRunning(
   { qmp: path, ...leave }: Leave & { qmp: string },
   policy: Policy,
+  answer: Answer | undefined,
 ): Promise<RunningExplanation> {
   const look = await lookAt(resolve(path), leave);
   const refusals = [...look.refusals];
   const notes = [...look.notes];
   const name = leave.name ?? look.definition?.name ?? null;
-  const command = look.model === null ? [] : started({ ...look.model, name }, policy, { refusals, notes });
+  if (look.model === null) return { name, command: [], notes, refusals };
+  const found = { refusals: answer === undefined ? refusals : [...refusals], notes };
+  const command = started({ ...look.model, name }, answer === undefined ? policy : policyOf(answer), found);
   return { name, command, notes, refusals };
 }
 

@@ -101,10 +101,16 @@ export function arrivingFolder(home: string, name: string): RunFolder {
  * here: what would be found when the VM's QEMU is to start is found before anything of it is sent.
  */
 export function requireRunFolder(home: string, name: string): void {
-  if (!arrivingFolder(home, name).isInUse()) return;
-  throw new MigrateError("name-taken", `a VM named ${name} runs at the destination already`, {
-    side: "destination",
-  });
+  const taken = (message: string, cause?: unknown) =>
+    new MigrateError("name-taken", message, { side: "destination", cause });
+  const run = arrivingFolder(home, name);
+  let isInUse: boolean;
+  try {
+    isInUse = run.isInUse();
+  } catch (cause) {
+    throw taken(`the destination cannot tell whether an earlier VM named ${name} runs there still`, cause);
+  }
+  if (isInUse) throw taken(`a VM named ${name} runs at the destination already`);
 }
 
 /** How a QEMU is started here: to take in the stream of a VM that arrives, or to boot one that lies here. */
