@@ -4,8 +4,9 @@
  */
 import { MigrateError } from "../protocol/errors.ts";
 import { deadlines } from "../protocol/limits.ts";
+import { printable } from "../protocol/printable.ts";
 import { type Address, addressText } from "./address.ts";
-import { call, calleeOf } from "./call.ts";
+import { call, calleeOf, type Welcome } from "./call.ts";
 import { ControlLink, type HeartbeatTiming } from "./control-link.ts";
 import { DeliveryWatch } from "./delivery-watch.ts";
 import type { FrameHandler, FrameSocket } from "./frame-socket.ts";
@@ -35,6 +36,10 @@ export interface SourceLink {
   peer: string;
   /** True if the ticket was used up just now. */
   paired: boolean;
+  /** What the destination says that it is: "migrate 0.2.0", as printable text. */
+  software: string;
+  /** True if it answers ASK. */
+  asks: boolean;
 }
 
 /**
@@ -51,17 +56,18 @@ export async function openSourceLink(options: SourceLinkOptions): Promise<Source
   if (identity !== null && pinned === null) {
     throw notTrusted("source", `${place} is not a destination that this host knows`);
   }
-  const opened = Promise.withResolvers<{ link: ControlLink; socket: FrameSocket; trusted: boolean }>();
+  const opened = Promise.withResolvers<{ link: ControlLink; socket: FrameSocket; welcome: Welcome }>();
   await call(calleeOf(address, identity, pinned ?? ""), "control", {
     hello: () => (session ? { session: session.id, attempt: session.attempt } : {}),
-    welcomed: (socket, { trusted }) => {
+    welcomed: (socket, welcome) => {
       const { link, handler } = controlOver(socket, options.timing);
-      opened.resolve({ link, socket, trusted });
+      opened.resolve({ link, socket, welcome });
       return handler;
     },
     wrongPeer: (fingerprint) => wrongIdentity(place, fingerprint, ticket !== undefined),
   });
-  const { link, socket, trusted } = await opened.promise;
+  const { link, socket, welcome } = await opened.promise;
+  const { trusted, asks = false } = welcome;
   try {
     if (!trusted) {
       if (ticket === undefined || identity === null) {
@@ -72,7 +78,14 @@ export async function openSourceLink(options: SourceLinkOptions): Promise<Source
     if (trust && ticket && socket.peer !== null && trust.knownDestination(place) !== socket.peer) {
       await trust.add(socket.peer, "destination", place, `paired ${new Date().toISOString()}`);
     }
-    return { link, socket, peer: socket.peer ?? "insecure", paired: !trusted };
+    return {
+      link,
+      socket,
+      peer: socket.peer ?? "insecure",
+      paired: !trusted,
+      software: printable(welcome.software, " "),
+      asks,
+    };
   } catch (thrown) {
     link.finish();
     throw thrown;

@@ -3,23 +3,17 @@ import { startGuard } from "../migration/source/guard.ts";
 import { sendVm } from "../migration/source/send.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
-import { checkVmName } from "../protocol/names.ts";
 import { verifyKinds } from "../protocol/offer.ts";
 import { type Compression, highestLevel } from "../transfer/compression/compression.ts";
-import { systemUri } from "../vm/libvirt/virsh.ts";
-import { droppable, isDroppable } from "../vm/qemu/images/left-behind.ts";
-import { flagOf, readValue, usageErrors } from "./cli/arguments.ts";
+import { readValue, usageErrors } from "./cli/arguments.ts";
 import { homeOf, passphraseBefore, passphraseOptions, warnInsecure } from "./cli/context.ts";
 import { defineCommand } from "./cli/define-command.ts";
-import { dropped } from "./cli/dropped.ts";
 import {
   address,
   defaultPort,
   duration,
-  list,
   oneOf,
   optional,
-  repeated,
   size,
   toggle,
   wholeNumber,
@@ -27,17 +21,11 @@ import {
 } from "./cli/option.ts";
 import { mostUsualLanes, usualLanes } from "./cli/threads.ts";
 import { hasTicket, ticketFrom, ticketOptions } from "./cli/ticket-input.ts";
+import { leaveOptions, vmName, vmOptions, whichVm } from "./send/which-vm.ts";
 
 const name = "migrate send";
 
-/** What marks a VM that runs: the path of its QEMU's QMP socket follows. */
-const qmpPrefix = "qmp:";
-/** What marks a domain of libvirt: its name or UUID follows. */
-const libvirtPrefix = "libvirt:";
 const usualRetryForMs = 10 * 60_000;
-/** QEMU's own downtime limit is the same. */
-const usualDowntimeMs = 300;
-const notForStop: readonly string[] = ["downtimeLimit", "autoConverge"];
 
 /** The values of --compress, for the help. */
 const compressionForm = `auto|off|1..${highestLevel}`;
@@ -63,12 +51,7 @@ export default defineCommand({
   },
   options: {
     ...ticketOptions,
-    name: optional("NAME", "Name of a VM given by its files, or another one for a VM that runs"),
-    ram: optional("FILE", "Its saved RAM"),
-    disk: list("FILE", "A disk of it: a whole qcow2 image, or a raw one that looks like no other format"),
-    rawDisk: list("FILE", "A disk of it that is raw, whatever a guest wrote on it"),
-    withoutRam: toggle("Send a VM in a folder as it was switched off, without the saved RAM that lies there"),
-    tpmState: optional("DIR", "The state folder of its virtual TPM"),
+    ...vmOptions,
     streams: optional(
       "N",
       `Connections, each with a thread at both ends, 1 to ${limits.lanes} (default: one a core, at most ${mostUsualLanes})`,
@@ -82,49 +65,13 @@ export default defineCommand({
     ),
     base: optional("NAME", "A VM at the destination that this one has much in common with", vmName),
     bandwidth: optional("RATE", "At most so many bytes a second; K, M, G, T are powers of 1024: 200M", size),
-    after: optional(
-      "WHAT",
-      "What becomes of the source's files: keep, rename (to *.migrated, the default) or delete",
-      oneOf(["keep", "rename", "delete"]),
-    ),
-    mode: optional(
-      "MODE",
-      "Of a VM that runs: live (the default), or stop, which stops it before anything is sent",
-      oneOf(["live", "stop"]),
-    ),
-    downtimeLimit: optional(
-      "TIME",
-      "Of a live move: how long the VM may stand still at its end (default: 300ms)",
-      duration(1, 60_000),
-    ),
-    autoConverge: optional(
-      "on|off",
-      "Of a live move: slow the VM down if it writes memory faster than the link carries it (default: on)",
-      oneOf(["on", "off"]),
-    ),
-    cpuCheck: optional(
-      "on|off",
-      "Of a VM that runs: have the destination refuse it, before it is sent, if its processor or its QEMU is not enough (default: on)",
-      oneOf(["on", "off"]),
-    ),
-    connect: optional("URI", `Of a VM of libvirt: where that is reached (default: ${systemUri})`),
-    drop: repeated(
-      `${droppable.join("|")}|ELEMENT`,
-      "Move the VM without these, where they cannot be carried: of one that runs, or an element of a domain's XML",
-      dropped,
-    ),
-    multifd: optional(
-      "N",
-      `Of a VM that runs: N more connections for its RAM, at most ${limits.ramStreams - 1}`,
-      wholeNumber(1, limits.ramStreams - 1),
-    ),
+    ...leaveOptions,
     verify: withDefault(
       verifyKinds.join("|"),
       "Whether the destination reads back what it has written before this host lets go: auto does where its memory holds all of it, disk reads it from the disk, off compares what arrived alone",
       "auto",
       oneOf(verifyKinds),
     ),
-    copy: toggle("Make a copy: the source keeps the VM and owns it still"),
     retryFor: optional(
       "TIME",
       "How long a lost link is tried again (default: 10m), and, if it is given, a destination that has not answered yet",
@@ -151,112 +98,16 @@ export default defineCommand({
   ],
   side: "source",
   async run({ options, positionals, world, reporter }) {
-    const domain = positionals[0]?.startsWith(libvirtPrefix)
-      ? positionals[0].slice(libvirtPrefix.length)
-      : null;
-    const running = positionals[0]?.startsWith(qmpPrefix) === true;
-    const files =
-      options.ram !== undefined ||
-      options.disk.length > 0 ||
-      options.rawDisk.length > 0 ||
-      options.tpmState !== undefined;
-    const adHoc = !running && (files || options.name !== undefined);
     const refuse = usageErrors(name);
-    const expected = adHoc ? 1 : 2;
-    if (positionals.length > expected)
-      throw refuse(
-        "A VM is given by its folder or by its files, not both",
-        "Leave out the folder, or --name, --ram, --disk, --raw-disk and --tpm-state.",
-      );
-    if (positionals.length < expected)
-      throw refuse("HOST:PORT is missing", `Say where to: ${name} ${positionals[0]} HOST:PORT`);
-    if (adHoc && options.name === undefined)
-      throw refuse("--name is missing", "A VM given by its files needs a name.");
-    if (running && files)
-      throw refuse(
-        "The files of a VM that runs are found by its QEMU",
-        "Leave out --ram, --disk, --raw-disk and --tpm-state.",
-      );
-    if (running && positionals[0] === qmpPrefix)
-      throw refuse("The path of the QMP socket is missing", "Write it behind the colon: qmp:/run/web1.qmp");
-    if (domain === "")
-      throw refuse("The domain's name is missing", "Write it behind the colon: libvirt:web1");
-    if (domain !== null && (files || options.name !== undefined))
-      throw refuse(
-        "What a domain consists of, and its name, libvirt tells",
-        "Leave out --name and its files.",
-      );
-    if (domain !== null && options.copy)
-      throw refuse("A domain can be moved, not copied", "Leave out --copy.");
-    if (domain === null && options.connect !== undefined)
-      throw refuse("--connect is about a VM of libvirt, which is given as libvirt:NAME");
-    if (running && options.copy) throw refuse("A VM that runs can be moved, not copied", "Leave out --copy.");
-    const liveFlag = (["mode", "multifd", "downtimeLimit", "autoConverge"] as const).find(
-      (flag) =>
-        options[flag] !== undefined &&
-        ((!running && domain === null) || (options.mode === "stop" && notForStop.includes(flag))),
-    );
-    if (liveFlag !== undefined)
-      throw refuse(
-        running || domain !== null
-          ? `${flagOf(liveFlag)} is about a live move`
-          : `${flagOf(liveFlag)} is about a VM that runs, which is given as qmp:PATH`,
-      );
-    if (options.withoutRam && (running || adHoc || domain !== null))
-      throw refuse(
-        "--without-ram is about a VM that is given by its folder",
-        adHoc ? "Leave out --ram." : "A VM that runs has its RAM in QEMU.",
-      );
-    if (options.cpuCheck !== undefined && !running)
-      throw refuse("--cpu-check is about a VM that runs, which is given as qmp:PATH");
-    if (options.drop.length > 0 && !running && domain === null)
-      throw refuse("--drop is about a VM that runs, which is given as qmp:PATH, or a domain of libvirt");
-    const strange = running ? options.drop.find((what) => !isDroppable(what)) : undefined;
-    if (strange !== undefined)
-      throw refuse(`--drop takes ${droppable.join(" and ")} of a VM that runs, not ${strange}`);
-    if (options.drop.includes("snapshots") && options.mode === "stop")
-      throw refuse("--drop snapshots is about a live move", "--mode stop keeps the snapshots.");
-    if (options.copy && options.after !== undefined)
-      throw refuse("--copy and --after exclude each other", "A copy leaves the source's files as they are.");
+    const { vm, host, isKept, after } = whichVm(positionals, options, {
+      ...{ command: name, refuse, needsHost: true },
+    });
     if (options.insecure && hasTicket(options))
       throw refuse(
         "--insecure and --ticket exclude each other",
         "A ticket proves who is there; --insecure asks nobody.",
       );
-    const to = readValue("HOST:PORT", () => address(1, defaultPort)(positionals.at(-1) ?? ""), refuse);
-
-    const vm = running
-      ? {
-          qmp: positionals[0]!.slice(qmpPrefix.length),
-          name: options.name,
-          live: options.mode !== "stop",
-          drop: options.drop.filter(isDroppable),
-          cpuCheck: options.cpuCheck !== "off",
-          after: options.after,
-          downtimeLimitMs: options.downtimeLimit ?? usualDowntimeMs,
-          autoConverge: options.autoConverge !== "off",
-          channels: options.multifd ?? 0,
-          workers: usualLanes(),
-        }
-      : domain !== null
-        ? {
-            libvirt: domain,
-            connect: options.connect ?? systemUri,
-            live: options.mode !== "stop",
-            drop: options.drop,
-            downtimeLimitMs: options.downtimeLimit ?? usualDowntimeMs,
-            autoConverge: options.autoConverge !== "off",
-            workers: usualLanes(),
-          }
-        : adHoc
-          ? {
-              name: options.name ?? "",
-              ram: options.ram,
-              disks: options.disk,
-              rawDisks: options.rawDisk,
-              tpmStateDir: options.tpmState,
-            }
-          : { folder: positionals[0] ?? "", withoutRam: options.withoutRam };
+    const to = readValue("HOST:PORT", () => address(1, defaultPort)(host ?? ""), refuse);
     const home = homeOf(world);
     warnInsecure(reporter, options.insecure);
     const ticket = await ticketFrom(world, options);
@@ -273,16 +124,14 @@ export default defineCommand({
         compression: options.compress,
         base: options.base,
         verify: options.verify,
-        after: options.copy ? "keep" : (options.after ?? "rename"),
+        after,
         copy: options.copy,
         retryForMs: options.retryFor ?? usualRetryForMs,
         timeoutMs: options.timeout,
         waitsForFirst: options.retryFor !== undefined,
         insecure: options.insecure,
         passphrase,
-        ...(running || domain !== null
-          ? { guard: (session: string) => startGuard(world.self, home, session) }
-          : {}),
+        ...(isKept ? { guard: (session: string) => startGuard(world.self, home, session) } : {}),
         signal: world.interrupts(reporter),
       },
       reporter.observer,
@@ -290,13 +139,6 @@ export default defineCommand({
     return undefined;
   },
 });
-
-/** The name of a VM at the destination. */
-function vmName(text: string): string {
-  const wrong = checkVmName(text);
-  if (wrong !== null) throw new MigrateError("usage", `is no name of a VM: ${wrong}`);
-  return text;
-}
 
 /**
  * "auto", "off" or a level from 1 to 19.

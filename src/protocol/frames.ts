@@ -49,6 +49,8 @@ export const frameTypes = {
   describe: 39,
   want: 40,
   dataZstd: 41,
+  ask: 42,
+  answer: 43,
 } as const;
 
 export type FrameName = keyof typeof frameTypes;

@@ -57,6 +57,10 @@ export const limits = {
   processorFeatures: 512,
   /** Rows in one SESSIONS message. */
   sessionRows: 256,
+  /** Refusals in one ANSWER. */
+  refusals: 16,
+  /** Sessions that one ASK names as ended before its offer. */
+  endedSessions: 16,
   /** Text of an error that a peer sends. */
   errorTextBytes: 1024,
 } as const;

@@ -4,6 +4,7 @@
  * version may add some.
  */
 import * as v from "valibot";
+import { answer, ask, cards } from "./asking.ts";
 import { asMigrateError, type ErrorCode, MigrateError } from "./errors.ts";
 import { count, digest, hex, text } from "./fields.ts";
 import { encodeFrame, type FrameName, frameTypes } from "./frames.ts";
@@ -64,6 +65,8 @@ const schemas = {
     software: text(64),
     /** True if the destination already takes VMs from this source. */
     trusted: v.boolean(),
+    /** True if the destination answers ASK. */
+    asks: v.optional(v.boolean()),
     /** Of a stream: what the destination has of the source's bytes. */
     received: v.optional(count(Number.MAX_SAFE_INTEGER)),
     /** Of a lane: which of the destination's threads takes it, and how many there are. */
@@ -74,6 +77,8 @@ const schemas = {
   pair: v.object({ ticket: hex(16), proof: hex(64) }),
   paired: nothing,
   offer,
+  ask,
+  answer,
   accept: v.object({
     state: v.picklist(["receiving", "owner", "published", "cancelled"]),
     laneToken: hex(32),
@@ -90,9 +95,7 @@ const schemas = {
     /** True if READY answers a challenge of SEAL. */
     proves: v.optional(v.boolean()),
     /** Of a running VM: what is behind each of its network cards here. */
-    cards: v.optional(
-      v.pipe(v.array(v.picklist(["none", "user", "bridge"])), v.maxLength(limits.modelParts)),
-    ),
+    cards: v.optional(cards),
     /** Of a running VM: true if its processor was compared with the one that it gets here. */
     processor: v.optional(v.boolean()),
   }),
@@ -203,15 +206,16 @@ export function decodeMessage(name: MessageName, payload: Uint8Array): Message {
     throw new MigrateError("protocol", `a ${name} message is not JSON`, { cause });
   }
   if (name === "hello" || name === "welcome") checkVersion(json);
+  const isOffer = name === "offer" || name === "ask";
   const result = v.safeParse(schemas[name] as v.GenericSchema, json);
   if (result.success) {
-    if (name === "offer") checkOffer(result.output as Offer);
+    if (isOffer) checkOffer(result.output as Offer);
     return { name, body: result.output } as Message;
   }
   const issue = result.issues[0];
   const path = v.getDotPath(issue) ?? "";
-  const code = name === "offer" && /(^|\.)(name|base)$/.test(path) ? "name-invalid" : "protocol";
-  const isSize = name === "offer" && /\.(b|allocatedB)ytes$/.test(path);
+  const code = isOffer && /(^|\.)(name|base)$/.test(path) ? "name-invalid" : "protocol";
+  const isSize = isOffer && /\.(b|allocatedB)ytes$/.test(path);
   const bytesOff = isSize && typeof issue.input === "number" && issue.input > limits.vmBytes;
   throw new MigrateError(
     bytesOff ? "limit" : code,
@@ -246,11 +250,16 @@ const ownAffairs: Partial<Record<ErrorCode, string>> = {
   "source-changed": "a file of the VM has changed while it was sent",
 };
 
-/** The ERROR frame for a peer: the code and a short text, nothing of this host. */
-export function encodeError(thrown: unknown): Buffer {
+/** What a peer is told of an error: the code and a short text, nothing of this host. */
+export function errorForPeer(thrown: unknown): MessageBody<"error"> {
   const error = asMigrateError(thrown);
   const message = Buffer.from(ownAffairs[error.code] ?? printable(error.message, " "));
   // A character that the limit cuts in two is left out.
   const short = new TextDecoder().decode(message.subarray(0, limits.errorTextBytes), { stream: true });
-  return encodeMessage("error", { code: error.code, message: short });
+  return { code: error.code, message: short };
+}
+
+/** The ERROR frame for a peer. */
+export function encodeError(thrown: unknown): Buffer {
+  return encodeMessage("error", errorForPeer(thrown));
 }

@@ -34,6 +34,8 @@ const samples: { [N in MessageName]: MessageBody<N> } = {
   pair: { ticket: "00".repeat(8), proof: "11".repeat(32) },
   paired: {},
   offer,
+  ask: offer,
+  answer: { refused: [], room: { neededBytes: 1, freeBytes: 2, promisedBytes: 0 } },
   accept: { state: "receiving", laneToken: "22".repeat(16), inventory: false },
   inventoryEnd: {},
   seal: { digest, files: [digest] },
@@ -110,7 +112,9 @@ describe("each message", () => {
         if (field === "session" && name === "hello") continue;
         if (field === "attempt") continue;
         const { code, message } = refusal(name, json(rest));
-        expect(code).toBe(name === "offer" && field === "name" ? "name-invalid" : "protocol");
+        expect(code).toBe(
+          (name === "offer" || name === "ask") && field === "name" ? "name-invalid" : "protocol",
+        );
         expect(message).toContain(`${name}.${field}`);
         expect(refusal(name, json({ ...body, [field]: null })).message).toContain(field);
       }

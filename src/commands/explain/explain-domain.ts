@@ -30,7 +30,15 @@ export async function explainDomain(
     live,
     drop,
     netMap,
-  }: { connect: string; live: boolean; drop: readonly string[]; netMap: NetMap },
+    isTold,
+  }: {
+    connect: string;
+    live: boolean;
+    drop: readonly string[];
+    netMap: NetMap;
+    /** The destination says itself what becomes of the cards. */
+    isTold: boolean;
+  },
 ): Promise<DomainExplanation> {
   const virsh = new Virsh(connect, "source");
   const look = await lookAtDomain(virsh, which, { live, drop, patienceMs: 0 });
@@ -48,7 +56,7 @@ export async function explainDomain(
       .map((line) => line.replaceAll("/STORE/", "STORE/")),
     xml,
     notes:
-      cut === 0
+      cut === 0 || isTold
         ? notes
         : [
             ...notes,

@@ -219,7 +219,7 @@ export class Destination {
         } else if (message.name === "profile" && this.#options.measuring !== undefined) {
           await this.#options.measuring.begin(asker, message.body);
         } else {
-          answerInquiry(this.#options.journal, asker, message);
+          await answerInquiry(this.#options, asker, message);
         }
       }
     } catch (thrown) {

@@ -2,12 +2,14 @@
 import { MigrateError } from "../../protocol/errors.ts";
 import { limits } from "../../protocol/limits.ts";
 import type { Message, RemoteSession, WireState } from "../../protocol/messages.ts";
-import type { Journal } from "../journal/journal.ts";
 import type { SessionSummary } from "../journal/session-summaries.ts";
+import { type AskedContext, answerTo } from "./asked-offer.ts";
 import type { Asker } from "./destination-session.ts";
 
-/** Answers QUERY and LIST. Throws MigrateError "protocol" for any other message. */
-export function answerInquiry(journal: Journal, { link, peer }: Asker, message: Message): void {
+/** Answers QUERY, LIST and ASK. Throws MigrateError "protocol" for any other message. */
+export async function answerInquiry(context: AskedContext, asker: Asker, message: Message): Promise<void> {
+  const { journal } = context;
+  const { link, peer } = asker;
   switch (message.name) {
     case "query": {
       const { session } = message.body;
@@ -19,6 +21,9 @@ export function answerInquiry(journal: Journal, { link, peer }: Asker, message: 
     }
     case "list":
       link.send("sessions", { rows: journal.ofPeer("destination", peer, limits.sessionRows).map(rowOf) });
+      break;
+    case "ask":
+      link.send("answer", await answerTo(message.body, asker, context));
       break;
     default:
       throw new MigrateError("protocol", `a ${message.name} message is not expected here`);

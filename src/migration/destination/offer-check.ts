@@ -1,11 +1,12 @@
 /** Checks an offer against the destination's own rules, before anything is made for it. */
-import { lstatSync } from "node:fs";
+import { accessSync, constants, lstatSync } from "node:fs";
 import { join } from "node:path";
 import { mostNameBytes } from "../../platform/files/filesystem.ts";
-import { type ErrorCode, MigrateError } from "../../protocol/errors.ts";
+import { asMigrateError, type ErrorCode, MigrateError } from "../../protocol/errors.ts";
 import { mirroredDisks, type Offer, providerName } from "../../protocol/offer.ts";
+import { storeFailure } from "../../transfer/landing/store-failure.ts";
 import type { Journal, SessionRecord } from "../journal/journal.ts";
-import { type CheckedOffer, type LandingPolicy, roomOf, type StoredPart } from "../providers/provider.ts";
+import { type LandingPolicy, roomOf, type StoredPart } from "../providers/provider.ts";
 import { offeredProvider, providerOf } from "../providers/providers.ts";
 import { sessionShare } from "./peers/peer-share.ts";
 import { type PromisedRoom, requireRoom } from "./peers/promised-room.ts";
@@ -20,50 +21,102 @@ export interface OfferContext {
   maxSessions: number;
   /** Room that is promised to sessions which are under way, in bytes. */
   promisedBytes: number;
+  /** Sessions of its source that are over before the offer comes; none if absent. */
+  ends?: readonly string[] | undefined;
 }
 
 /** Where a new session is to begin. */
 export interface Reception extends Omit<OfferContext, "promisedBytes"> {
   session: string;
+  home: string;
   policy: LandingPolicy;
   room: PromisedRoom;
 }
 
-/**
- * As `checkNewOffer`, and asks this host's programs whether they can run the VM: throws what that finds as well. Who
- * comes while they are asked may be first.
- */
-export async function requireWelcome(
-  { session, policy, room, ...context }: Reception,
-  offer: Offer,
-  { peer, source, isOver }: { peer: string; source: string; isOver(): boolean },
-): Promise<void> {
-  const provider = offeredProvider(providerName(offer));
-  const check = () => {
-    const promisedBytes = room.owedToOthers(session);
-    checkNewOffer({ ...context, promisedBytes }, offer, () => provider.check(offer, policy), peer);
-  };
-  check();
-  if (provider.requireFitting === undefined) return;
-  await provider.requireFitting(offer, policy, { source, isOver });
-  check();
+/** Who offers. */
+export interface Offering {
+  peer: string;
+  source: string;
+  isOver(): boolean;
+}
+
+/** Throws MigrateError if a new session of this offer cannot begin: the first of `objectionsTo`. */
+export async function requireWelcome(reception: Reception, offer: Offer, who: Offering): Promise<void> {
+  const [first] = await objectionsTo(reception, offer, who, { all: false });
+  if (first !== undefined) throw first;
 }
 
 /**
- * Throws MigrateError "name-taken", "name-invalid", "busy" or "no-room" if a new session cannot begin, and what `check`
- * throws. The room needed is what the source's files hold, besides what the other sessions of the store have still to
- * receive.
+ * What there is against a new session of this offer, in the order in which it is found; with `all` false the first of it
+ * alone. Changes nothing: an offer that is made and one that is only asked about are held against this. The room needed is
+ * what the source's files hold, besides what the other sessions of the store have still to receive. Who comes while this
+ * host's programs are asked may be first: then all is looked at again. Throws what is a fault of this program.
  */
-export function checkNewOffer(
+export async function objectionsTo(
+  { session, home, policy, room, ...context }: Reception,
+  offer: Offer,
+  { peer, source, isOver }: Offering,
+  { all }: { all: boolean },
+): Promise<MigrateError[]> {
+  const found: MigrateError[] = [];
+  const provider = offeredProvider(providerName(offer));
+  let isChecked = false;
+  const check = () => {
+    provider.check(offer, policy);
+    isChecked = true;
+  };
+  const look = () => {
+    const promisedBytes = room.owedToOthers(session);
+    for (const step of stepsOf({ ...context, promisedBytes }, offer, check, peer)) {
+      if (found.length > 0 && !all) return;
+      attempt(found, step);
+    }
+  };
+  look();
+  if (found.length > 0 && !(all && isChecked)) return found;
+  if (provider.requireFitting === undefined) return found;
+  const fits = await provider.requireFitting(offer, policy, { source, isOver, home }).catch(asMigrateError);
+  if (fits instanceof MigrateError) found.push(fits);
+  if (found.length === 0) look();
+  return found;
+}
+
+function attempt(found: MigrateError[], step: () => void): void {
+  try {
+    step();
+  } catch (thrown) {
+    const error = storeFailure(thrown);
+    if (error.code === "bug") throw thrown;
+    if (!found.some(({ message }) => message === error.message)) found.push(error);
+  }
+}
+
+/**
+ * The checks of a new offer, in their order: MigrateError "name-taken" or "busy"; what `check` throws; "store-failed";
+ * "name-invalid"; "no-room".
+ */
+function stepsOf(
   { promisedBytes, ...context }: OfferContext,
   offer: Offer,
-  check: () => CheckedOffer,
+  check: () => void,
   peer: string,
-): void {
-  requirePlace(context, offer.name, peer);
-  check();
-  checkNameLengths(offer, mostNameBytes(context.store));
-  requireRoom(context.store, roomOf(partsOf(offer)), promisedBytes);
+): (() => void)[] {
+  return [
+    () => requirePlace(context, offer.name, peer),
+    check,
+    () => requireWritable(context.store),
+    () => checkNameLengths(offer, mostNameBytes(context.store)),
+    () => requireRoom(context.store, roomOf(partsOf(offer)), promisedBytes),
+  ];
+}
+
+/** Throws MigrateError "store-failed" if nothing can be made in the store: access(2) tells of a read-only disk as well. */
+function requireWritable(store: string): void {
+  try {
+    accessSync(store, constants.W_OK | constants.X_OK);
+  } catch (thrown) {
+    throw storeFailure(thrown);
+  }
 }
 
 /**
@@ -72,12 +125,12 @@ export function checkNewOffer(
  * one is let in.
  */
 export function requirePlace(
-  { journal, store, maxSessions }: Omit<OfferContext, "promisedBytes">,
+  { journal, store, maxSessions, ends = [] }: Omit<OfferContext, "promisedBytes">,
   name: string,
   peer: string,
 ): void {
   checkNameFree(store, name);
-  const open = journal.openIn(store);
+  const open = journal.openIn(store).filter((other) => other.peer !== peer || !ends.includes(other.session));
   const rival = open.find((other) => other.name === name && !other.settled);
   if (rival) {
     // Of another peer's session, a source learns only that the name is taken.

@@ -2,9 +2,10 @@
  * Which sessions published a VM in this store, according to the folders' vm.json: all that is known of a
  * session if the journal has lost it.
  */
-import { readdirSync } from "node:fs";
+import { type Dirent, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { manifestName } from "../../protocol/names.ts";
+import { storeFailure } from "../../transfer/landing/store-failure.ts";
 import { readManifest } from "../../vm/folder/manifest.ts";
 
 /** How many folders of a store are read; the others are ignored. */
@@ -42,10 +43,19 @@ export class PublishedSessions {
   }
 
   #read(): Map<string, string> {
-    const names = readdirSync(this.#store, { withFileTypes: true })
+    const names = entriesOf(this.#store)
       .filter((entry) => entry.isDirectory() && !entry.name.startsWith("."))
       .slice(0, mostFolders);
     return new Map(names.flatMap(({ name }) => originOf(join(this.#store, name))));
+  }
+}
+
+/** Throws MigrateError "store-failed": it may be away. */
+function entriesOf(store: string): Dirent[] {
+  try {
+    return readdirSync(store, { withFileTypes: true });
+  } catch (thrown) {
+    throw storeFailure(thrown);
   }
 }
 

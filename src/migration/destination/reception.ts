@@ -47,13 +47,13 @@ export class Reception {
     const peer = opened.peer;
     if (insecure || (peer !== null && (await this.#trust((file) => file.allows(peer, "source"))))) {
       admit();
-      link.send("welcome", { version: limits.version, software, trusted: true });
+      link.send("welcome", { version: limits.version, software, trusted: true, asks: true });
       return peer ?? "insecure";
     }
     if (peer === null) throw new MigrateError("not-trusted", "the source showed no certificate");
     this.#strangers.add(link, opened.remote);
     try {
-      link.send("welcome", { version: limits.version, software, trusted: false });
+      link.send("welcome", { version: limits.version, software, trusted: false, asks: true });
       const { body } = await link.expect("pair");
       tickets.redeem(
         Buffer.from(body.ticket, "hex"),

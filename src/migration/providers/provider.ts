@@ -1,4 +1,5 @@
 /** What each kind of VM provides: how its sessions end at the source, and how such a VM arrives. */
+import type { Surroundings } from "../../protocol/asking.ts";
 import type { ImageFormat } from "../../protocol/disk-head.ts";
 import type { MessageBody } from "../../protocol/messages.ts";
 import type { FileKind, Offer } from "../../protocol/offer.ts";
@@ -47,6 +48,14 @@ export interface PublishedParts {
   passing?: readonly FileKind[];
   /** True if the files change as soon as the VM runs: recorded digests would then raise false alarms. */
   changes: boolean;
+}
+
+/** For whom this host's programs are asked. */
+export interface FittingAsker {
+  source: string;
+  isOver(): boolean;
+  /** MIGRATE_HOME of this host. */
+  home: string;
 }
 
 export interface Provider {
@@ -104,11 +113,11 @@ export interface Provider {
    * Destination, once `check` has nothing against an offer, and before anything is made for it: asks this host's
    * programs whether they can run the VM. Throws MigrateError, "cancelled" if the asker is over before its turn.
    */
-  requireFitting?(
-    offer: Offer,
-    policy: LandingPolicy,
-    asker: { source: string; isOver(): boolean },
-  ): Promise<void>;
+  requireFitting?(offer: Offer, policy: LandingPolicy, asker: FittingAsker): Promise<void>;
+  /**
+   * Destination: how the VM of an offer that `check` has nothing against would run here; what cannot be told is left out.
+   */
+  surroundings?(offer: Offer, policy: LandingPolicy, asker: FittingAsker): Promise<Surroundings>;
   /** Destination: what of a session comes to lie in the store. */
   stored(record: SessionRecord): StoredPart[];
   arrive(offered: Offered, policy: LandingPolicy, options: ArrivalOptions): Arrival;

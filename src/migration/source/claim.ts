@@ -241,6 +241,59 @@ async function applyUnlessReleased(
   await applyLocally(session, { type }, local);
 }
 
+/** What keeps a session from beginning is looked for; nothing of it is changed. */
+export interface Claimable {
+  /** With which the session would begin, or the one that would be resumed. */
+  record: SessionRecord;
+  opened: OpenedVm;
+  /** The session that would be resumed; null if a new one would begin. */
+  resumed: string | null;
+  /** Sessions of this VM that would be given up first. */
+  ends: string[];
+}
+
+/**
+ * As `claimSession`, for who only asks: throws what that would throw, writes nothing, and does not resume a VM that an
+ * earlier process left stopped. Null if the session was released and only has to end. `address` is null if nobody said
+ * where to.
+ */
+export async function claimable(
+  candidate: Candidate,
+  options: Omit<ClaimOptions, "address"> & { address: string | null },
+  { home, journal, now }: Pick<LocalOptions, "home" | "journal" | "now">,
+): Promise<Claimable | null> {
+  const earlier = journal
+    .all("source")
+    .filter((record) => candidate.isIt(record) && record.endedAtMs === null)
+    .reverse();
+  for (const found of earlier) lockSession(home, found)();
+  const released = earlier.find(isReleased);
+  if (released !== undefined && released.address !== options.address) throw releasedElsewhere(released);
+  if (released !== undefined) return null;
+  const last = () => journal.all("source").find(candidate.wasMovedBy);
+  const opened = await candidate.open().catch((thrown: unknown) => {
+    const gone = options.mode === "move" ? last() : undefined;
+    throw gone !== undefined && isMovedAway(gone) ? movedAway(gone) : thrown;
+  });
+  try {
+    const resumed = earlier.find(
+      (record) =>
+        opened.resumes(record) && record.address === options.address && record.mode === options.mode,
+    );
+    if (resumed !== undefined) return { record: resumed, opened, resumed: resumed.session, ends: [] };
+    const address = options.address ?? "";
+    const record = newRecord(candidate.provider, opened, { ...options, address }, now());
+    if (options.mode === "move") {
+      requireNotMoved(journal, opened.isStill);
+      requireUnmarked(record);
+    }
+    return { record, opened, resumed: null, ends: earlier.map(({ session }) => session) };
+  } catch (thrown) {
+    opened.close();
+    throw thrown;
+  }
+}
+
 async function locked(home: string, record: SessionRecord, work: () => Promise<void>): Promise<void> {
   const release = lockSession(home, record);
   try {

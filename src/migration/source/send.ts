@@ -4,25 +4,19 @@ import type { HeartbeatTiming } from "../../channel/control-link.ts";
 import { loadIdentity } from "../../channel/identity.ts";
 import { parseTicket, type Ticket } from "../../channel/ticket.ts";
 import { openHome } from "../../home/home.ts";
-import { requireOpenFiles } from "../../platform/process-limits.ts";
 import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
 import type { VerifyKind } from "../../protocol/offer.ts";
 import type { Compression } from "../../transfer/compression/compression.ts";
 import { Journal, type SessionRecord, type WriteHook } from "../journal/journal.ts";
 import { candidateOf, type VmSpec } from "../providers/candidates.ts";
 import type { Departure, OpenedVm } from "../providers/departure.ts";
-import { requireRetirable } from "../providers/files/retire.ts";
 import { providerOf } from "../providers/providers.ts";
 import type { Observer } from "../report/events.ts";
 import type { Report } from "../report/report.ts";
 import { applyLocally, type LocalOptions } from "./apply-locally.ts";
+import { beginDeparture, leftBehind } from "./begin-departure.ts";
 import { type Claim, claimSession } from "./claim.ts";
 import { Source } from "./source.ts";
-
-/** Files and connections that a source has open beside the VM's files, with all its lanes and streams. */
-const ownOpenFiles = 64;
-/** The session's own descriptor of a file, the one lent to the lanes, and one for a moment's look. */
-const openFilesOfFile = 3;
 
 export interface SendOptions {
   home: string;
@@ -139,32 +133,18 @@ async function sendClaimed(
 
 /** What of the VM stays here is said before anything of it goes. */
 function tellLeftBehind(record: SessionRecord, observe: Observer): void {
-  for (const { what, fate } of providerOf(record).leftBehind(record)) {
-    observe({ event: "notice", message: `${record.name} goes without ${what}, ${fate}` });
-  }
+  for (const message of leftBehind(record)) observe({ event: "notice", message });
 }
 
 /**
  * Begins the departure. If the VM cannot leave, or somebody else uses its files, a session of which no destination has learned is forgotten.
  */
 function departOrForget(opened: OpenedVm, session: string, { journal, observe }: LocalOptions): Departure {
-  let departure: Departure | undefined;
   try {
-    const { files } = opened.facts;
-    const record = journal.find(session)!;
-    requireRetirable(record, providerOf(record).ownFiles(record));
-    requireOpenFiles(ownOpenFiles + openFilesOfFile * files.length, `sending a VM of ${files.length} files`);
-    departure = opened.depart(session);
-    const { streamed } = departure;
-    if (streamed.length > 0) {
-      const needed = ownOpenFiles + openFilesOfFile * (files.length + streamed.length);
-      requireOpenFiles(needed, `sending a VM of ${streamed.length - 1} disks`);
-    }
-    const notice = departure.requireUnheld();
+    const { departure, notice } = beginDeparture(opened, journal.find(session)!);
     if (notice !== null) observe({ event: "notice", message: notice });
     return departure;
   } catch (thrown) {
-    departure?.close();
     if (journal.find(session)?.peer === "") journal.write("forgotten", () => journal.remove(session));
     throw thrown;
   }

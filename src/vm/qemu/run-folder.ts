@@ -105,7 +105,7 @@ export class RunFolder {
    * process by which another caller could tell that the folder is in use.
    */
   make(session: string): void {
-    if (this.#isInUse()) {
+    if (this.isInUse()) {
       throw new MigrateError("name-taken", `A VM called ${this.#vmName} runs on this host already.`, {
         hint: `Its sockets are in ${this.path}.`,
       });
@@ -188,8 +188,8 @@ export class RunFolder {
     rmSync(this.path, { recursive: true, force: true });
   }
 
-  /** Whether a process of an earlier VM of this name still runs. */
-  #isInUse(): boolean {
+  /** Whether a process of an earlier VM of this name still runs. Throws MigrateError "home-unusable" if that cannot be told. */
+  isInUse(): boolean {
     const noted = this.noted();
     const processes = [noted?.qemu, noted?.swtpm].filter((id) => id !== undefined && id !== null);
     if (processes.some(isRunning)) return true;

@@ -108,7 +108,7 @@ test("what becomes of each card is told", async () => {
 test("a socket that nobody listens on is told apart from a word that names none", async () => {
   expect(await run(`qmp:${folder}/none`, "--json")).toBe(6);
   expect(world.takeEvents()).toMatchObject([{ event: "error", code: "vm-invalid" }]);
-  for (const words of [[folder], ["qmp:"], ["qmp:x", "--net", "bridge:../x"]]) {
+  for (const words of [[], ["qmp:"], ["qmp:x", "--net", "bridge:../x"], ["qmp:x", "a", "b"]]) {
     expect(await run(...words, "--json")).toBe(2);
     expect(world.takeEvents()).toMatchObject([{ event: "error", code: "usage" }]);
   }

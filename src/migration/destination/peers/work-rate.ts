@@ -10,7 +10,8 @@ export type Work = Message["name"] | "offer-running" | "seal-again";
 /** The work that a message makes; `isReady` is true if its session is whole here already. Pure. */
 export function workOf(message: Message, isReady = false): Work {
   if (message.name === "seal" && isReady) return "seal-again";
-  return message.name === "offer" && message.body.machine !== undefined ? "offer-running" : message.name;
+  if (message.name !== "offer" && message.name !== "ask") return message.name;
+  return message.body.machine === undefined ? "offer" : "offer-running";
 }
 
 /**

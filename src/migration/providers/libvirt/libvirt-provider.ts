@@ -1,12 +1,16 @@
 /** The provider of domains of libvirt: found by their names, and defined and started at the destination by its libvirt. */
 import { isDeepStrictEqual } from "node:util";
+import type { Surroundings } from "../../../protocol/asking.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
+import type { Offer } from "../../../protocol/offer.ts";
 import { relativePath } from "../../../vm/folder/staging.ts";
-import { checkRoomFor } from "../../../vm/qemu/host-room.ts";
+import type { Domain } from "../../../vm/libvirt/definition/domain.ts";
+import { attributeOf, childOf } from "../../../vm/libvirt/xml/xml-element.ts";
+import { checkRoomFor, hostRoom } from "../../../vm/qemu/host-room.ts";
 import { ownFilesOf, retireFiles } from "../files/retire.ts";
-import type { Provider } from "../provider.ts";
+import type { LandingPolicy, Provider } from "../provider.ts";
 import { ArrivingDomain } from "./arriving-domain.ts";
-import { checkDomain, presentOf } from "./arriving-xml.ts";
+import { checkDomain, presentOf, readBoth, toldCards } from "./arriving-xml.ts";
 import {
   clearTpmPlace,
   domainStaysHere,
@@ -122,6 +126,8 @@ export const libvirtProvider: Provider = {
     await libvirt!.host.requireFitting(domain);
   },
 
+  surroundings: domainSurroundings,
+
   stored: (record) => [...record.files, ...(arrivingLibvirtRecord(record)?.live?.disks ?? [])],
 
   arrive(offered, { libvirt }, options) {
@@ -140,3 +146,32 @@ export const libvirtProvider: Provider = {
     passing: ["ram", "tpm"],
   }),
 };
+
+/** Of an offer that may be refused: what can be told all the same. Throws MigrateError if its definition cannot be read. */
+async function domainSurroundings(offer: Offer, { libvirt }: LandingPolicy): Promise<Surroundings> {
+  if (libvirt === undefined) return {};
+  const offered = offer.domain!;
+  const domain = presentOf(readBoth(offered));
+  const room = hostRoom();
+  const cpu = cpuText(domain);
+  return {
+    // One that is switched off takes no memory until somebody starts it.
+    ...(offered.state === "off"
+      ? {}
+      : { memory: { neededBytes: domain.memoryBytes, freeBytes: room.memoryBytes } }),
+    processors: { needed: Math.min(domain.vcpus, 0xffff), there: room.processors },
+    machine: domain.machine.slice(0, 64),
+    accelerator: domain.type === "kvm" ? "kvm" : "tcg",
+    ...(cpu === null ? {} : { cpu }),
+    firmware: domain.firmware.loader !== null || domain.firmware.auto ? "host" : "qemu",
+    ...(domain.tpm === null ? {} : { tpm: true }),
+    cards: toldCards(offered, libvirt.netMap),
+  };
+}
+
+/** The model that the domain names, or how libvirt is to choose one. */
+function cpuText({ cpu }: Domain): string | null {
+  if (cpu === null) return null;
+  const model = childOf(cpu, "model")?.text;
+  return (model || attributeOf(cpu, "mode") || "custom").slice(0, 64);
+}

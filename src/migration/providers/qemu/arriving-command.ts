@@ -96,6 +96,23 @@ export function arrivingFolder(home: string, name: string): RunFolder {
   }
 }
 
+/**
+ * Throws MigrateError "name-invalid" as `arrivingFolder`, and "name-taken" if programs of another VM of that name run
+ * here: what would be found when the VM's QEMU is to start is found before anything of it is sent.
+ */
+export function requireRunFolder(home: string, name: string): void {
+  const taken = (message: string, cause?: unknown) =>
+    new MigrateError("name-taken", message, { side: "destination", cause });
+  const run = arrivingFolder(home, name);
+  let isInUse: boolean;
+  try {
+    isInUse = run.isInUse();
+  } catch (cause) {
+    throw taken(`the destination cannot tell whether an earlier VM named ${name} runs there still`, cause);
+  }
+  if (isInUse) throw taken(`a VM named ${name} runs at the destination already`);
+}
+
 /** How a QEMU is started here: to take in the stream of a VM that arrives, or to boot one that lies here. */
 export type Beginning = "arrives" | "boots";
 

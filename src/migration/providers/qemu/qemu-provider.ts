@@ -10,7 +10,7 @@ import { keepRunFolders } from "../../../vm/qemu/run-upkeep.ts";
 import type { Departure } from "../departure.ts";
 import { ownFilesOf, retireFiles } from "../files/retire.ts";
 import type { Provider } from "../provider.ts";
-import { checkMachine } from "./arriving-command.ts";
+import { checkMachine, requireRunFolder } from "./arriving-command.ts";
 import { ArrivingVm } from "./arriving-vm.ts";
 import { DepartingVm } from "./departing-vm.ts";
 import { endAtSource } from "./end-at-source.ts";
@@ -18,6 +18,7 @@ import { fittedModel } from "./processors/fitted-model.ts";
 import { arrivingQemuRecord, sourceQemuRecord, staysPaused } from "./qemu-records.ts";
 import { residentVm } from "./resident-vm.ts";
 import { resumeUnderQemu } from "./resume-here.ts";
+import { surroundingsOf } from "./surroundings.ts";
 
 /** Before it answers, a destination may have to start QEMU, or sync a whole VM to its disk. */
 const leastAnswerMs = 120_000;
@@ -87,8 +88,12 @@ export const qemuProvider: Provider = {
   },
 
   async requireFitting(offer, { qemu }, asker) {
-    await fittedModel(checkMachine(offer, qemu), offer.machine!, qemu!, asker);
+    const model = checkMachine(offer, qemu);
+    requireRunFolder(asker.home, offer.name);
+    await fittedModel(model, offer.machine!, qemu!, asker);
   },
+
+  surroundings: surroundingsOf,
 
   stored: (record) => [...record.files, ...(arrivingQemuRecord(record)?.disks ?? [])],
 

@@ -23,6 +23,13 @@ import { type TrialAsker, TrialTurns } from "./trial-turns.ts";
 /** What a source says of its side; a field that is absent is not compared. */
 export type Compared = Pick<OfferedMachine, "qemu" | "processor">;
 
+/** What was found of a VM's processor: what it is to be started with, and the QEMU that said so. */
+interface Fitted {
+  cpu: CpuModel | null;
+  /** Null if none was asked. */
+  qemu: QemuVersion | null;
+}
+
 export interface ProcessorPolicy {
   allowTcg: boolean;
   confinement: Confinement | null;
@@ -30,7 +37,7 @@ export interface ProcessorPolicy {
 
 /** Answers that are remembered: START comes after OFFER, with the same question. */
 const mostRemembered = 16;
-const remembered = new Map<string, CpuModel | null>();
+const remembered = new Map<string, Fitted>();
 const turns = new TrialTurns();
 
 const refusal = (code: "policy" | "processor", message: string) =>
@@ -47,25 +54,34 @@ export async function fittedModel(
   policy: ProcessorPolicy,
   asker: TrialAsker,
 ): Promise<VmModel> {
+  const { cpu } = await fittedProcessor(model, compared, policy, asker);
+  return { ...model, cpu };
+}
+
+/** As `fittedModel`: what the VM's processor is to be, and the version of this host's QEMU. */
+export async function fittedProcessor(
+  model: VmModel,
+  compared: Compared,
+  policy: ProcessorPolicy,
+  asker: TrialAsker,
+): Promise<Fitted> {
   const trial = trialOf(model, policy);
   const key = JSON.stringify([trial.id, trial.command(model.cpu), model.cpu, compared]);
-  const known = () => {
-    const cpu = remembered.get(key);
-    return cpu === undefined ? null : { ...model, cpu };
-  };
+  const known = () => remembered.get(key) ?? null;
   // What is known waits for nobody's trial.
   const before = known();
   if (before !== null) return before;
   return await turns.run(asker, async () => known() ?? (await fitted(model, compared, trial, key)));
 }
 
-async function fitted(model: VmModel, compared: Compared, trial: Trial, key: string): Promise<VmModel> {
+async function fitted(model: VmModel, compared: Compared, trial: Trial, key: string): Promise<Fitted> {
   try {
     const cpu = await fittedCpu(model, compared, trial);
-    remembered.set(key, cpu);
+    const found = { cpu, qemu: trial.version };
+    remembered.set(key, found);
     const [oldest] = remembered.keys();
     if (remembered.size > mostRemembered) remembered.delete(oldest!);
-    return { ...model, cpu };
+    return found;
   } catch (thrown) {
     throw qmpFailure(thrown, "destination");
   }
@@ -98,6 +114,8 @@ async function fittedCpu(
 interface Trial {
   /** What its answers hang on beside its command line. */
   id: unknown;
+  /** Of the QEMU that was asked; null until one was. */
+  version: QemuVersion | null;
   command(cpu: CpuModel | null): readonly string[];
   /** Starts the VM's machine and reads its processor. Throws MigrateError if that cannot be had, and QmpError. */
   run(model: VmModel, qemu: QemuVersion | undefined): Promise<ReadProcessor | null>;
@@ -116,10 +134,12 @@ function trialOf(model: VmModel, { allowTcg, confinement }: ProcessorPolicy): Tr
     const started = await TrialQemu.start(confined(emptyCommand(binary)));
     if (!(started instanceof TrialQemu)) throw notStarted(started.lastErrors);
     await using asked = started;
-    await requireVersion(asked, qemu);
+    trial.version = await asked.version;
+    requireVersion(trial.version, qemu);
     await requireNames(asked, of);
   };
-  return {
+  const trial: Trial = {
+    version: null,
     id: [dev, ino, mtimeMs, size],
     command: (cpu) => trialCommand({ ...model, cpu }, binary, accel),
     async run(of, qemu) {
@@ -129,11 +149,13 @@ function trialOf(model: VmModel, { allowTcg, confinement }: ProcessorPolicy): Tr
         throw notStarted(started.lastErrors);
       }
       await using asked = started;
-      await requireVersion(asked, qemu);
+      trial.version = await asked.version;
+      requireVersion(trial.version, qemu);
       return await readProcessor(asked.ask);
     },
     requireKnown,
   };
+  return trial;
 }
 
 function notStarted(lastErrors: string): MigrateError {
@@ -143,9 +165,8 @@ function notStarted(lastErrors: string): MigrateError {
   });
 }
 
-async function requireVersion(asked: TrialQemu, qemu: QemuVersion | undefined): Promise<void> {
+function requireVersion({ major, minor }: QemuVersion, qemu: QemuVersion | undefined): void {
   if (qemu === undefined) return;
-  const { major, minor } = await asked.version;
   if (major > qemu.major || (major === qemu.major && minor >= qemu.minor)) return;
   throw refusal(
     "processor",

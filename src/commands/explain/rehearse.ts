@@ -1,0 +1,60 @@
+/** `migrate explain`: the way that `send` would go, up to where it would write, on both hosts. */
+import { loadIdentity } from "../../channel/identity.ts";
+import { parseTicket } from "../../channel/ticket.ts";
+import { openHome } from "../../home/home.ts";
+import { candidateOf } from "../../migration/providers/candidates.ts";
+import { type DryRun, dryRun } from "../../migration/source/dry-run.ts";
+import { asMigrateError, type MigrateError } from "../../protocol/errors.ts";
+import { homeOf, type World } from "../cli/context.ts";
+import type { OtherHost } from "../cli/other-host.ts";
+import type { WhichVm } from "../send/which-vm.ts";
+
+export interface Rehearsal {
+  /** Null if nothing could be learned of the VM, or it was released before. */
+  run: DryRun | null;
+  /** What `send` would end with comes first. */
+  refusals: MigrateError[];
+  notes: string[];
+}
+
+/** Throws MigrateError, as `send` would, if the destination cannot be asked. */
+export async function rehearse(
+  world: World,
+  { vm, after }: Pick<WhichVm, "vm" | "after">,
+  {
+    there,
+    ticket: text,
+    copy,
+    base,
+  }: { there: OtherHost | null; ticket: string | undefined; copy: boolean; base: string | undefined },
+): Promise<Rehearsal> {
+  const home = openHome(homeOf(world));
+  const mode = copy ? "copy" : "move";
+  let hasCalled = false;
+  try {
+    const candidate = candidateOf(vm, { home, bandwidthBytesPerSec: null, retryForMs: 0, mode });
+    const run = await dryRun(candidate, {
+      ...{ home, mode, after, base, to: there === null ? null : await addressed(home, there, text) },
+      calling: () => {
+        hasCalled = true;
+      },
+    });
+    if (run !== null) return { run, refusals: run.there?.refusals ?? [], notes: run.notes };
+    const said = "the VM was released before, and what is left to do is to end that move: send does it";
+    return { run, refusals: [], notes: [said] };
+  } catch (thrown) {
+    const error = asMigrateError(thrown);
+    // The way there is no part of what there is against the VM.
+    if (error.code === "bug" || (hasCalled && error.side !== "destination")) throw error;
+    return { run: null, refusals: [error], notes: [] };
+  }
+}
+
+async function addressed(
+  home: string,
+  { address, insecure, passphrase }: OtherHost,
+  text: string | undefined,
+) {
+  const identity = insecure ? null : await loadIdentity(home, { passphrase });
+  return { address, identity, ticket: text === undefined || insecure ? undefined : parseTicket(text) };
+}
