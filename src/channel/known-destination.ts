@@ -1,6 +1,9 @@
 /**
  * How a source comes to a control connection with a destination that it has reason to trust: the pin that
  * it remembers or that a ticket brings, and the pairing of two hosts that have not met (SPEC.md, Pairing).
+ *
+ * An address with a pin of its own is answered by that host or by none. One without is answered by any destination that
+ * this host trusts, whatever the address that it is known by: who it is, is said before anything else is done.
  */
 import { MigrateError } from "../protocol/errors.ts";
 import { deadlines } from "../protocol/limits.ts";
@@ -26,6 +29,8 @@ export interface SourceLinkOptions {
   knownPeer?: string | undefined;
   session?: { id: string; attempt: number } | undefined;
   timing?: HeartbeatTiming | undefined;
+  /** Says which host it is that has answered at an address which this host does not know. */
+  notice?: ((message: string) => void) | undefined;
 }
 
 export interface SourceLink {
@@ -48,9 +53,8 @@ export async function openSourceLink(options: SourceLinkOptions): Promise<Source
   const trust = identity && TrustFile.load(home);
   const pinned =
     ticket?.destinationFingerprint ?? options.knownPeer ?? trust?.knownDestination(place) ?? null;
-  if (identity !== null && pinned === null) {
-    throw notTrusted("source", `${place} is not a destination that this host knows`);
-  }
+  const known = pinned === null && trust !== null ? trust.destinations() : new Map<string, string>();
+  if (identity !== null && pinned === null && known.size === 0) throw unknownPlace(place);
   const opened = Promise.withResolvers<{ link: ControlLink; socket: FrameSocket; trusted: boolean }>();
   await call(calleeOf(address, identity, pinned ?? ""), "control", {
     hello: () => (session ? { session: session.id, attempt: session.attempt } : {}),
@@ -59,10 +63,16 @@ export async function openSourceLink(options: SourceLinkOptions): Promise<Source
       opened.resolve({ link, socket, trusted });
       return handler;
     },
-    wrongPeer: (fingerprint) => wrongIdentity(place, fingerprint, ticket !== undefined),
+    mayAnswer: (fingerprint) => known.has(fingerprint),
+    wrongPeer: (fingerprint) =>
+      pinned === null
+        ? unknownPlace(place, fingerprint)
+        : wrongIdentity(place, fingerprint, ticket !== undefined),
   });
   const { link, socket, trusted } = await opened.promise;
   try {
+    const name = known.get(socket.peer ?? "");
+    if (name !== undefined) options.notice?.(`${place} is ${name}, by its fingerprint ${socket.peer}`);
     if (!trusted) {
       if (ticket === undefined || identity === null) {
         throw notTrusted("destination", `${place} does not take VMs from this host`);
@@ -145,6 +155,16 @@ function notTrusted(side: "source" | "destination", message: string): MigrateErr
     side,
     hint: "run `migrate serve` there and paste the line it prints; it carries a ticket",
   });
+}
+
+/** Of an address without a pin; `fingerprint` is that of the host which has answered there, if one was asked. */
+function unknownPlace(place: string, fingerprint?: string): MigrateError {
+  return notTrusted(
+    "source",
+    fingerprint === undefined
+      ? `${place} is not a destination that this host knows`
+      : `${place} is not a destination that this host knows: it shows ${fingerprint}`,
+  );
 }
 
 function wrongIdentity(place: string, fingerprint: string, byTicket: boolean): MigrateError {

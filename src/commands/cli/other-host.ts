@@ -23,6 +23,8 @@ export interface OtherHost {
   address: Address;
   insecure: boolean;
   passphrase: () => Promise<string>;
+  /** Says which host it is that has answered, where the address does not. */
+  notice: (message: string) => void;
 }
 
 /**
@@ -42,5 +44,6 @@ export function otherHost(
   }
   const to = readValue("HOST:PORT", () => destinationAddress(where), refuse);
   warnInsecure(reporter, insecure);
-  return { where, address: to, insecure, passphrase: passphraseFrom(world, passphraseFile) };
+  const notice = (message: string) => reporter.note(message);
+  return { where, address: to, insecure, passphrase: passphraseFrom(world, passphraseFile), notice };
 }

@@ -154,12 +154,15 @@ async function serveStore(
     destination.doors = doors;
     upkeep = setInterval(() => void destination.upkeep(), options.upkeepEveryMs ?? upkeepMs);
     vmUpkeep = setInterval(keepVms, options.upkeepEveryMs ?? vmUpkeepMs);
-    const announcement = await announcementOf(doors.places, options);
-    const described = { options, store, announcement, fingerprint: identity?.fingerprint, tickets };
-    const answer = (question: Question) => answerTo(question, described, journal.openIn(store).length);
+    const { places } = doors;
+    const described = { options, store, fingerprint: identity?.fingerprint, tickets };
+    // Addresses come and go: each time it is looked anew.
+    const answer = async (question: Question) =>
+      answerTo(question, described, await announcementOf(places, options), journal.openIn(store).length);
+    const announcement = await announcementOf(places, options);
     const opened = await ControlSocket.open(home, store, answer).catch(asMigrateError);
     if (opened instanceof ControlSocket) control = opened;
-    announce(described, observe);
+    announce(described, announcement, observe);
     announced.resolve();
     // A serve that no `migrate ticket` reaches takes VMs in all the same.
     if (opened instanceof MigrateError) observe({ event: "warning", message: opened.message });
@@ -200,13 +203,13 @@ function startIndex(home: string, store: string, observe: Observer, announced: P
 interface Described {
   options: ServeOptions;
   store: string;
-  announcement: Announcement;
   fingerprint: string | undefined;
   tickets: TicketBook;
 }
 
 function announce(
-  { options, store, announcement, fingerprint, tickets }: Described,
+  { options, store, fingerprint, tickets }: Described,
+  announcement: Announcement,
   observe: Observer,
 ): void {
   const ticket = options.insecure ? undefined : tickets.issue(options.ticketTtlMs).toText();
@@ -223,12 +226,16 @@ function announce(
 }
 
 /** Answers on the control socket. Throws MigrateError "policy" for a ticket where none is taken. */
-function answerTo(question: Question, described: Described, sessions: number): Answer {
-  const { options, store, announcement, fingerprint = null, tickets } = described;
+function answerTo(
+  question: Question,
+  { options, store, fingerprint, tickets }: Described,
+  announcement: Announcement,
+  sessions: number,
+): Answer {
   const about: About = {
     store,
     addresses: announcement.addresses,
-    fingerprint,
+    fingerprint: fingerprint ?? null,
     version: software,
     pid: process.pid,
     sessions,
