@@ -6,9 +6,11 @@
  */
 import type { Socket } from "bun";
 import { type TcpSending, tcpSending } from "../platform/tcp-sending.ts";
+import { unixWaitingBytes } from "../platform/unix-sending.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { FrameDecoder, type FrameName, type Standing } from "../protocol/frames.ts";
 import { encodeMessage } from "../protocol/messages.ts";
+import { plainAddress } from "./address-group.ts";
 import type { Pace } from "./pacer.ts";
 
 export interface FrameHandler {
@@ -47,6 +49,7 @@ export class FrameSocket {
   readonly #decoder: FrameDecoder;
   #handler: FrameHandler | undefined;
   #socket: RawSocket | undefined;
+  #remote: string | undefined;
   #pending: { bytes: Buffer; taken: () => void; failed: (error: MigrateError) => void }[] = [];
   #pendingBytes = 0;
   #holdsBack = false;
@@ -85,7 +88,7 @@ export class FrameSocket {
   }
 
   get remoteAddress(): string {
-    return this.#socket?.remoteAddress ?? "unknown";
+    return this.#remote ?? plainAddress(this.#socket?.remoteAddress ?? "unknown");
   }
 
   /** True in the middle of a frame that comes. */
@@ -108,7 +111,16 @@ export class FrameSocket {
     if (this.#closed || this.#socket === undefined) return null;
     // Bun's types do not know this one.
     const { fd } = this.#socket as unknown as { fd?: number };
-    return fd === undefined ? null : tcpSending(fd);
+    if (fd === undefined) return null;
+    if (this.#remote === undefined) return tcpSending(fd);
+    // On a unix socket nothing is on its way: the other end has read it, or has not.
+    const waitingBytes = unixWaitingBytes(fd);
+    if (waitingBytes === null) return null;
+    return {
+      acknowledgedBytes: Math.max(0, this.takenBytes - waitingBytes),
+      isUnderway: false,
+      waitingBytes,
+    };
   }
 
   /** 32 bytes that only the two ends of this TLS connection can know; empty on an insecure link. */
@@ -200,9 +212,10 @@ export class FrameSocket {
     this.#socket?.terminate();
   }
 
-  /** @internal The callbacks below are the socket's. */
-  attach(socket: RawSocket): void {
+  /** @internal `remote` is what the peer is called where its socket has no address. The callbacks below are the socket's. */
+  attach(socket: RawSocket, remote?: string): void {
     this.#socket = socket;
+    this.#remote = remote;
     socket.setNoDelay(true);
   }
 

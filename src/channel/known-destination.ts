@@ -1,6 +1,9 @@
 /**
  * How a source comes to a control connection with a destination that it has reason to trust: the pin that
  * it remembers or that a ticket brings, and the pairing of two hosts that have not met (SPEC.md, Pairing).
+ *
+ * An address with a pin of its own is answered by that host or by none. One without is answered by any destination that
+ * this host trusts, whatever the address that it is known by: who it is, is said before anything else is done.
  */
 import { MigrateError } from "../protocol/errors.ts";
 import { deadlines } from "../protocol/limits.ts";
@@ -27,6 +30,8 @@ export interface SourceLinkOptions {
   knownPeer?: string | undefined;
   session?: { id: string; attempt: number } | undefined;
   timing?: HeartbeatTiming | undefined;
+  /** Says which host it is that has answered at an address which this host does not know. */
+  notice?: ((message: string) => void) | undefined;
 }
 
 export interface SourceLink {
@@ -53,9 +58,8 @@ export async function openSourceLink(options: SourceLinkOptions): Promise<Source
   const trust = identity && TrustFile.load(home);
   const pinned =
     ticket?.destinationFingerprint ?? options.knownPeer ?? trust?.knownDestination(place) ?? null;
-  if (identity !== null && pinned === null) {
-    throw notTrusted("source", `${place} is not a destination that this host knows`);
-  }
+  const known = pinned === null && trust !== null ? trust.destinations() : new Map<string, string>();
+  if (identity !== null && pinned === null && known.size === 0) throw unknownPlace(place);
   const opened = Promise.withResolvers<{ link: ControlLink; socket: FrameSocket; welcome: Welcome }>();
   await call(calleeOf(address, identity, pinned ?? ""), "control", {
     hello: () => (session ? { session: session.id, attempt: session.attempt } : {}),
@@ -64,11 +68,17 @@ export async function openSourceLink(options: SourceLinkOptions): Promise<Source
       opened.resolve({ link, socket, welcome });
       return handler;
     },
-    wrongPeer: (fingerprint) => wrongIdentity(place, fingerprint, ticket !== undefined),
+    mayAnswer: (fingerprint) => known.has(fingerprint),
+    wrongPeer: (fingerprint) =>
+      pinned === null
+        ? unknownPlace(place, fingerprint)
+        : wrongIdentity(place, fingerprint, ticket !== undefined),
   });
   const { link, socket, welcome } = await opened.promise;
   const { trusted, asks = false } = welcome;
   try {
+    const name = known.get(socket.peer ?? "");
+    if (name !== undefined) options.notice?.(`${place} is ${name}, by its fingerprint ${socket.peer}`);
     if (!trusted) {
       if (ticket === undefined || identity === null) {
         throw notTrusted("destination", `${place} does not take VMs from this host`);
@@ -117,7 +127,7 @@ function withWayOut(thrown: unknown): unknown {
   if (!(thrown instanceof MigrateError) || !thrown.code.startsWith("ticket-")) return thrown;
   return new MigrateError(thrown.code, thrown.message, {
     side: "destination",
-    hint: "each start of migrate serve prints a line with a new ticket, which pairs one source, once, and for as long as --ticket-ttl says: start it anew there, and paste that line. Hosts that are paired need none",
+    hint: "run migrate ticket there: it prints a line with a new ticket, which pairs one source, once, and for as long as its --ttl says. Hosts that are paired need none",
     cause: thrown,
   });
 }
@@ -158,6 +168,16 @@ function notTrusted(side: "source" | "destination", message: string): MigrateErr
     side,
     hint: "run `migrate serve` there and paste the line it prints; it carries a ticket",
   });
+}
+
+/** Of an address without a pin; `fingerprint` is that of the host which has answered there, if one was asked. */
+function unknownPlace(place: string, fingerprint?: string): MigrateError {
+  return notTrusted(
+    "source",
+    fingerprint === undefined
+      ? `${place} is not a destination that this host knows`
+      : `${place} is not a destination that this host knows: it shows ${fingerprint}`,
+  );
 }
 
 function wrongIdentity(place: string, fingerprint: string, byTicket: boolean): MigrateError {

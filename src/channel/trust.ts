@@ -84,6 +84,15 @@ export class TrustFile {
     return this.peers().find(isIt)?.fingerprint ?? null;
   }
 
+  /** The destinations that are trusted: the name of each (its first) by its fingerprint. */
+  destinations(): Map<string, string> {
+    const found = new Map<string, string>();
+    for (const { fingerprint, roles, name } of this.peers()) {
+      if (roles.includes("destination") && !found.has(fingerprint)) found.set(fingerprint, name);
+    }
+    return found;
+  }
+
   /**
    * Trusts a peer in this role, durably. A line with this fingerprint and name gets the role added (and
    * the comment, if it has none); else a line is added.

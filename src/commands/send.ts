@@ -9,7 +9,6 @@ import { readValue, usageErrors } from "./cli/arguments.ts";
 import { homeOf, passphraseBefore, passphraseOptions, warnInsecure } from "./cli/context.ts";
 import { defineCommand } from "./cli/define-command.ts";
 import {
-  address,
   defaultPort,
   duration,
   oneOf,
@@ -21,6 +20,7 @@ import {
 } from "./cli/option.ts";
 import { mostUsualLanes, usualLanes } from "./cli/threads.ts";
 import { hasTicket, ticketFrom, ticketOptions } from "./cli/ticket-input.ts";
+import { destinationAddress } from "./cli/unix-address.ts";
 import { leaveOptions, vmName, vmOptions, whichVm } from "./send/which-vm.ts";
 
 const name = "migrate send";
@@ -46,7 +46,7 @@ export default defineCommand({
     least: 1,
     about: [
       "qmp:PATH of a VM that runs, libvirt:NAME, or the folder of one that does not run",
-      `Where migrate serve listens; the port is ${defaultPort} if left out`,
+      `Where migrate serve listens; the port is ${defaultPort} if left out; unix:PATH is a socket of this host that leads there`,
     ],
   },
   options: {
@@ -107,7 +107,7 @@ export default defineCommand({
         "--insecure and --ticket exclude each other",
         "A ticket proves who is there; --insecure asks nobody.",
       );
-    const to = readValue("HOST:PORT", () => address(1, defaultPort)(host ?? ""), refuse);
+    const to = readValue("HOST:PORT", () => destinationAddress(host ?? ""), refuse);
     const home = homeOf(world);
     warnInsecure(reporter, options.insecure);
     const ticket = await ticketFrom(world, options);

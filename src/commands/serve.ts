@@ -1,8 +1,12 @@
 /** `migrate serve`: waits for VMs on the destination host. */
 import { resolve } from "node:path";
+import type { ListenAddress } from "../channel/address.ts";
+import { type LastServe, noteLastServe } from "../home/last-serve.ts";
 import type { StartMeasuring } from "../migration/destination/measuring.ts";
 import { serve } from "../migration/destination/serve.ts";
-import { exitCodes, MigrateError } from "../protocol/errors.ts";
+import { everywhere } from "../migration/destination/serving/reachable.ts";
+import { asMigrateError, exitCodes, MigrateError } from "../protocol/errors.ts";
+import type { Reporter } from "../terminal/reporter.ts";
 import { Confinement } from "../vm/confinement/confinement.ts";
 import { systemUri } from "../vm/libvirt/virsh.ts";
 import { usageErrors } from "./cli/arguments.ts";
@@ -11,17 +15,19 @@ import { defineCommand } from "./cli/define-command.ts";
 import { Interruption } from "./cli/interruption.ts";
 import { netPolicyAbout, netPolicyForm, parseNetPolicy } from "./cli/net-policy.ts";
 import {
-  address,
+  asWritten,
   defaultPort,
   duration,
   needed,
   oneOf,
   optional,
+  repeated,
   toggle,
   wholeNumber,
   withDefault,
 } from "./cli/option.ts";
 import { usualDoors } from "./cli/threads.ts";
+import { listenAddress } from "./cli/unix-address.ts";
 import { parseUserRange } from "./cli/user-range.ts";
 
 export default defineCommand({
@@ -30,11 +36,10 @@ export default defineCommand({
   about:
     "Prints its address, its fingerprint and a migrate send line with a ticket, which pairs one source with this host. A VM ends in DIR under its own name, with a vm.json, once every byte of it is durable and checked.\n\nSIGTERM finishes the chunk in hand and leaves every session resumable; a running VM that is still on its way stays at its source.",
   options: {
-    listen: withDefault(
-      "HOST:PORT",
-      "Where to listen; port 0 takes a free one",
-      `0.0.0.0:${defaultPort}`,
-      address(0, defaultPort),
+    listen: repeated(
+      "HOST:PORT|unix:PATH",
+      `Where to listen (default: [::]:${defaultPort}, every address of this host, IPv4 too); port 0 takes a free one, and a unix socket is for this user and root alone; may be given twice`,
+      listenAddress,
     ),
     store: needed("DIR", "Folder that the VMs go to"),
     once: toggle("End after one VM"),
@@ -57,7 +62,7 @@ export default defineCommand({
     net: optional(
       netPolicyForm,
       `With --qemu: what is behind a VM's network cards here (default: none), ${netPolicyAbout}`,
-      parseNetPolicy,
+      asWritten(parseNetPolicy),
     ),
     libvirt: toggle("Take in VMs of libvirt, and have this host's libvirt run them"),
     connect: optional("URI", `With --libvirt: where it is reached (default: ${systemUri})`),
@@ -68,7 +73,7 @@ export default defineCommand({
     vmUsers: optional(
       "FIRST-LAST|off",
       "With --qemu, as root: the users as which VMs run, one each (default: 1900000000-1900065535)",
-      parseUserRange,
+      asWritten(parseUserRange),
     ),
     profilePort: withDefault(
       "PORT",
@@ -98,6 +103,9 @@ export default defineCommand({
       options.connect !== undefined ? "--connect" : options.netMap !== undefined ? "--net-map" : undefined;
     if (!options.libvirt && needsLibvirt !== undefined)
       throw usageErrors("migrate serve")(`${needsLibvirt} is about VMs of libvirt: it needs --libvirt`);
+    if (options.listen.length > mostPlaces)
+      throw usageErrors("migrate serve")(`--listen may be given ${mostPlaces} times at most`);
+    const listen = options.listen.length > 0 ? options.listen : [everywhere(defaultPort)];
     const home = homeOf(world);
     warnInsecure(reporter, options.insecure);
     const passphrase = await passphraseBefore(world, home, options.passphraseFile);
@@ -105,7 +113,7 @@ export default defineCommand({
     await serve(
       {
         home,
-        listen: options.listen,
+        listen,
         store: resolve(options.store),
         once: options.once,
         maxSessions: options.maxSessions,
@@ -116,8 +124,8 @@ export default defineCommand({
           ? {
               qemu: {
                 allowTcg: options.allowTcg,
-                net: options.net ?? { kind: "none" },
-                confinement: await Confinement.find({ self: world.self, users: options.vmUsers }),
+                net: options.net?.value ?? { kind: "none" },
+                confinement: await Confinement.find({ self: world.self, users: options.vmUsers?.value }),
               },
             }
           : {}),
@@ -129,9 +137,12 @@ export default defineCommand({
         signal,
         ...(options.profilePort === null
           ? {}
-          : { measure: measuring(world.self, options.listen.host, options.profilePort) }),
+          : { measure: measuring(world.self, measuringHost(listen), options.profilePort) }),
       },
-      reporter.observer,
+      (event) => {
+        reporter.observer(event);
+        if (event.event === "listening") note(home, lastOf(options), reporter);
+      },
     );
     const { reason } = signal;
     // SIGTERM is how a service is stopped, and all is as it should be; SIGINT is a person's Ctrl-C.
@@ -140,6 +151,48 @@ export default defineCommand({
       : exitCodes.done;
   },
 });
+
+interface Given {
+  store: string;
+  qemu: boolean;
+  allowTcg: boolean;
+  net: { text: string } | undefined;
+  vmUsers: { text: string } | undefined;
+  libvirt: boolean;
+  connect: string | undefined;
+  netMap: string | undefined;
+}
+
+function lastOf({ store, qemu, allowTcg, net, vmUsers, libvirt, connect, netMap }: Given): LastServe {
+  return {
+    store: resolve(store),
+    qemu,
+    allowTcg,
+    net: net?.text ?? null,
+    vmUsers: vmUsers?.text ?? null,
+    libvirt,
+    connect: connect ?? null,
+    netMap: netMap ?? null,
+  };
+}
+
+/** That it cannot be noted keeps no VM away. */
+function note(home: string, last: LastServe, reporter: Reporter): void {
+  try {
+    noteLastServe(home, last);
+  } catch (thrown) {
+    reporter.warn(asMigrateError(thrown).message);
+  }
+}
+
+/** How many places it listens in: a port and a unix socket are what is needed. */
+const mostPlaces = 2;
+
+/** Who can reach a unix socket alone reaches this host's own address, or has it forwarded. */
+function measuringHost(listen: readonly ListenAddress[]): string {
+  const tcp = listen.find((place) => "host" in place);
+  return tcp?.host ?? "127.0.0.1";
+}
 
 /** Largest number of bytes that one run may send: that they are discarded makes them no less work. */
 const mostProfileBytes = 1024 ** 4;

@@ -52,9 +52,14 @@ export async function rehearse(
 
 async function addressed(
   home: string,
-  { address, insecure, passphrase }: OtherHost,
+  { address, insecure, passphrase, notice }: OtherHost,
   text: string | undefined,
 ) {
   const identity = insecure ? null : await loadIdentity(home, { passphrase });
-  return { address, identity, ticket: text === undefined || insecure ? undefined : parseTicket(text) };
+  return {
+    address,
+    identity,
+    notice,
+    ticket: text === undefined || insecure ? undefined : parseTicket(text),
+  };
 }

@@ -1,14 +1,15 @@
 /** `migrate serve`: opens the doors, and waits for sources. */
 import { closeSync, constants, openSync } from "node:fs";
-import { hostname } from "node:os";
 import { join, resolve } from "node:path";
+import type { ListenAddress } from "../../channel/address.ts";
 import type { HeartbeatTiming } from "../../channel/control-link.ts";
 import { loadIdentity } from "../../channel/identity.ts";
 import { TicketBook } from "../../channel/ticket-book.ts";
 import { TrustFile } from "../../channel/trust.ts";
 import { openHome } from "../../home/home.ts";
 import { tryFlock } from "../../platform/files/locks.ts";
-import { MigrateError } from "../../protocol/errors.ts";
+import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
+import { software } from "../../protocol/software.ts";
 import { DoorPool } from "../../transfer/doors/door-pool.ts";
 import { IndexKeeper } from "../../transfer/reuse/store/index-keeper.ts";
 import { checkStore } from "../../vm/folder/store.ts";
@@ -22,6 +23,9 @@ import { Measuring, type StartMeasuring } from "./measuring.ts";
 import { PromisedRoom } from "./peers/promised-room.ts";
 import { PublishedSessions } from "./published-sessions.ts";
 import { recover, tellOtherStores } from "./recovery.ts";
+import { type Announcement, announcementOf } from "./serving/announcement.ts";
+import { ControlSocket } from "./serving/control-socket.ts";
+import type { About, Answer, Question } from "./serving/control-words.ts";
 import { StoreLookup } from "./store-lookup.ts";
 
 /** How often it is looked at what has been held for too long. */
@@ -31,7 +35,8 @@ const vmUpkeepMs = 10_000;
 
 export interface ServeOptions {
   home: string;
-  listen: { host: string; port: number };
+  /** At least one place. */
+  listen: readonly ListenAddress[];
   store: string;
   /** End after one VM has arrived. */
   once: boolean;
@@ -124,6 +129,7 @@ async function serveStore(
     measuring,
   });
   let doors: DoorPool | undefined;
+  let control: ControlSocket | undefined;
   let upkeep: Timer | undefined;
   let vmUpkeep: Timer | undefined;
   const isOpen = (session: string) => journal.find(session)?.endedAtMs === null;
@@ -135,8 +141,7 @@ async function serveStore(
     await destination.upkeep();
     keepVms();
     doors = await DoorPool.open({
-      host: options.listen.host,
-      port: options.listen.port,
+      listen: options.listen,
       credentials: identity && {
         certificatePem: identity.certificatePem,
         privateKeyPem: identity.privateKeyPem,
@@ -149,8 +154,18 @@ async function serveStore(
     destination.doors = doors;
     upkeep = setInterval(() => void destination.upkeep(), options.upkeepEveryMs ?? upkeepMs);
     vmUpkeep = setInterval(keepVms, options.upkeepEveryMs ?? vmUpkeepMs);
-    announce(options, store, doors.port, identity?.fingerprint, tickets, observe);
+    const { places } = doors;
+    const described = { options, store, fingerprint: identity?.fingerprint, tickets };
+    // Addresses come and go: each time it is looked anew.
+    const answer = async (question: Question) =>
+      answerTo(question, described, await announcementOf(places, options), journal.openIn(store).length);
+    const announcement = await announcementOf(places, options);
+    const opened = await ControlSocket.open(home, store, answer).catch(asMigrateError);
+    if (opened instanceof ControlSocket) control = opened;
+    announce(described, announcement, observe);
     announced.resolve();
+    // A serve that no `migrate ticket` reaches takes VMs in all the same.
+    if (opened instanceof MigrateError) observe({ event: "warning", message: opened.message });
     tellOtherStores(context);
     for (const message of options.qemu?.confinement?.lacks ?? []) observe({ event: "warning", message });
     if (options.signal.aborted) over.resolve();
@@ -158,6 +173,7 @@ async function serveStore(
     await over.promise;
     await destination.stop();
   } finally {
+    control?.close();
     clearInterval(upkeep);
     clearInterval(vmUpkeep);
     await Promise.all([doors?.stop(), measuring.stop(), keeper?.stop()]);
@@ -184,31 +200,57 @@ function startIndex(home: string, store: string, observe: Observer, announced: P
   });
 }
 
+interface Described {
+  options: ServeOptions;
+  store: string;
+  fingerprint: string | undefined;
+  tickets: TicketBook;
+}
+
 function announce(
-  options: ServeOptions,
-  store: string,
-  port: number,
-  fingerprint: string | undefined,
-  tickets: TicketBook,
+  { options, store, fingerprint, tickets }: Described,
+  announcement: Announcement,
   observe: Observer,
 ): void {
-  const { host } = options.listen;
-  const shown = host.includes(":") ? `[${host}]` : host;
-  const address = `${shown}:${port}`;
-  // The address to type on the source: a wildcard address cannot be connected to.
-  const reachable = host === "0.0.0.0" || host === "::" ? `${hostname()}:${port}` : address;
   const ticket = options.insecure ? undefined : tickets.issue(options.ticketTtlMs).toText();
   observe({
     event: "listening",
-    address,
+    ...announcement,
     ...(fingerprint === undefined ? {} : { fingerprint }),
     ...(ticket === undefined ? {} : { ticket }),
-    command: `migrate send VM ${reachable} ${ticket === undefined ? "--insecure" : "--ticket -"}`,
     store,
     insecure: options.insecure,
     qemu: options.qemu !== undefined,
     libvirt: options.libvirt !== undefined,
   });
+}
+
+/** Answers on the control socket. Throws MigrateError "policy" for a ticket where none is taken. */
+function answerTo(
+  question: Question,
+  { options, store, fingerprint, tickets }: Described,
+  announcement: Announcement,
+  sessions: number,
+): Answer {
+  const about: About = {
+    store,
+    addresses: announcement.addresses,
+    fingerprint: fingerprint ?? null,
+    version: software,
+    pid: process.pid,
+    sessions,
+    qemu: options.qemu !== undefined,
+    libvirt: options.libvirt !== undefined,
+  };
+  if (question.ask === "about") return { answer: "about", ...about };
+  if (options.insecure)
+    throw new MigrateError(
+      "policy",
+      `the migrate serve of ${store} runs with --insecure, and takes no tickets`,
+    );
+  const { ttlMs } = question;
+  const ticket = tickets.issue(ttlMs).toText();
+  return { answer: "ticket", ticket, command: announcement.command, ttlMs, ...about };
 }
 
 /**

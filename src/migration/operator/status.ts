@@ -53,6 +53,8 @@ export interface RemoteStatusOptions {
   address: Address;
   insecure: boolean;
   passphrase: () => Promise<string>;
+  /** See SourceLinkOptions. */
+  notice?: ((message: string) => void) | undefined;
 }
 
 /** Returns the sessions that a destination has with this host and that have not ended, newest first. Throws as `openSourceLink`. */
@@ -68,7 +70,12 @@ export async function remoteHistory(options: RemoteStatusOptions): Promise<Sessi
 async function remoteSessions(options: RemoteStatusOptions): Promise<SessionRow[]> {
   const home = openHome(options.home);
   const identity = options.insecure ? null : await loadIdentity(home, { passphrase: options.passphrase });
-  const { link, peer } = await openSourceLink({ home, address: options.address, identity });
+  const { link, peer } = await openSourceLink({
+    home,
+    address: options.address,
+    identity,
+    notice: options.notice,
+  });
   try {
     link.send("list", {});
     const { body } = await link.expect("sessions");

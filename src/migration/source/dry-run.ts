@@ -22,8 +22,13 @@ import { refusedOffer } from "./refused-offer.ts";
 export interface DryRunOptions extends Omit<ClaimOptions, "address"> {
   home: string;
   base?: string | undefined;
-  /** Null: only this host is asked. */
-  to: { address: Address; identity: Identity | null; ticket?: Ticket | undefined } | null;
+  /** Null: only this host is asked. `notice`: see SourceLinkOptions. */
+  to: {
+    address: Address;
+    identity: Identity | null;
+    ticket?: Ticket | undefined;
+    notice?: (message: string) => void;
+  } | null;
   /** Called once this host has nothing against the move, before the destination is called. */
   calling?: () => void;
 }
