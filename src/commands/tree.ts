@@ -14,6 +14,7 @@ export const tree: CommandGroup = {
     history: async () => (await import("./history.ts")).default,
     verify: async () => (await import("./verify.ts")).default,
     ls: async () => (await import("./ls.ts")).default,
+    delete: async () => (await import("./vms/delete.ts")).default,
     start: async () => (await import("./vms/start.ts")).default,
     explain: async () => (await import("./explain.ts")).default,
     id: async () => (await import("./id.ts")).default,
