@@ -9,6 +9,7 @@ export const tree: CommandGroup = {
     serve: async () => (await import("./serve.ts")).default,
     send: async () => (await import("./send.ts")).default,
     tune: async () => (await import("./upkeep/tune.ts")).default,
+    prune: async () => (await import("./upkeep/prune.ts")).default,
     status: async () => (await import("./status.ts")).default,
     resolve: async () => (await import("./resolve.ts")).default,
     history: async () => (await import("./history.ts")).default,

@@ -50,6 +50,14 @@ export function ownEntries(folder: string, manifest: Pick<Manifest, "files">): O
   return { own, others };
 }
 
+/** What swtpm keeps in a state folder that lies outside of the VM's. Throws as node:fs does. */
+export function tpmEntries(folder: string): FolderEntry[] {
+  return readdirSync(folder)
+    .filter((name) => swtpmFile.test(name))
+    .map((name) => ({ name, stat: lstatSync(join(folder, name), { throwIfNoEntry: false }) }))
+    .flatMap(({ name, stat }) => (stat?.isFile() === true ? [{ name, bytes: stat.blocks * 512 }] : []));
+}
+
 /**
  * Deletes the files, then the folders that are empty now; durable when it returns. `removed` is told of each. Throws as
  * node:fs does.

@@ -120,7 +120,7 @@ function isEmptied(folder: string, files: readonly OwnFile[]): boolean {
  * The paths that a file or folder of a session may get, the first one that is free. A name that is too long for the
  * file system with such an ending is cut, and keeps a few digits of its digest.
  */
-function pathsAside(path: string, session: string): string[] {
+export function pathsAside(path: string, session: string): string[] {
   const [folder, name] = [dirname(path), basename(path)];
   return namesAside(name, session, mostNameBytes(folder)).map((aside) => join(folder, aside));
 }
