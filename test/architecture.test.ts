@@ -47,7 +47,7 @@ const rooms: Readonly<Record<string, readonly (readonly string[])[]>> = {
   migration: [["ownership"], ["journal"], ["report"], ["providers"], ["source", "destination"], ["operator"]],
   profiler: [["statistics"], ["notation"], ["engine"], ["runs"], ["figures"], ["report"]],
   "profiler/engine": [["account"], ["records"], ["."]],
-  commands: [["cli"], ["send"], ["demo", "doctor", "explain", "ls", "profile"], ["."]],
+  commands: [["cli"], ["send"], ["demo", "doctor", "explain", "ls", "profile", "upkeep", "vms"], ["."]],
 };
 
 /** A file that calls itself pure, and all of the wire format and of ownership: no clock, no socket, no file, no chance. */

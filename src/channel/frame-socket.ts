@@ -187,8 +187,9 @@ export class FrameSocket {
 
   /** As `send`, no faster than the pacer lets it. */
   async sendPaced(bytes: Buffer, pacer: Pace): Promise<void> {
-    for (let at = 0; at < bytes.length; at += pacer.sliceBytes) {
-      const slice = bytes.subarray(at, at + pacer.sliceBytes);
+    // The size of a slice may be another one each time.
+    for (let at = 0, slice: Buffer; at < bytes.length; at += slice.length) {
+      slice = bytes.subarray(at, at + pacer.sliceBytes);
       await pacer.admit(slice.length);
       await this.send(slice);
     }

@@ -6,14 +6,19 @@ const burstMs = 50;
 
 /** Something that lets bytes through at a rate. */
 export interface Pace {
-  /** What is admitted at a time: small enough to be smooth, large enough to be cheap. */
+  /** What is admitted at a time: small enough to be smooth, large enough to be cheap. It changes with the rate. */
   readonly sliceBytes: number;
   /** Waits until `bytes` more bytes may be sent. */
   admit(bytes: number): Promise<void>;
 }
 
+/** What is admitted at a time at a rate in bytes a millisecond. */
+export function sliceBytesAt(bytesPerMs: number): number {
+  return Math.max(1024, Math.min(128 * 1024, Math.floor(bytesPerMs * 20)));
+}
+
 export class Pacer implements Pace {
-  readonly sliceBytes: number;
+  #sliceBytes = 0;
   #bytesPerMs = 0;
   #burstBytes = 0;
   #tokens: number;
@@ -21,17 +26,20 @@ export class Pacer implements Pace {
 
   /** Takes the rate in bytes per second. */
   constructor(bandwidthBytesPerSec: number) {
-    const bytesPerMs = bandwidthBytesPerSec / 1000;
-    this.sliceBytes = Math.max(1024, Math.min(128 * 1024, Math.floor(bytesPerMs * 20)));
     this.#tokens = 0;
     this.bandwidthBytesPerSec = bandwidthBytesPerSec;
+  }
+
+  get sliceBytes(): number {
+    return this.#sliceBytes;
   }
 
   /** Another rate from now on. */
   set bandwidthBytesPerSec(bandwidthBytesPerSec: number) {
     this.#refill();
     this.#bytesPerMs = bandwidthBytesPerSec / 1000;
-    this.#burstBytes = Math.max(this.sliceBytes, this.#bytesPerMs * burstMs);
+    this.#sliceBytes = sliceBytesAt(this.#bytesPerMs);
+    this.#burstBytes = Math.max(this.#sliceBytes, this.#bytesPerMs * burstMs);
   }
 
   async admit(bytes: number): Promise<void> {

@@ -79,8 +79,13 @@ export default defineCommand({
     ),
     timeout: optional(
       "TIME",
-      "Give the move up if it is not at the handover after so long: the VM goes on here, exit code 4 (default: never)",
+      "Give the move up if it is not at the handover after so long: the VM goes on here, exit code 4 (default: never); see --on-timeout",
       duration(1, 7 * 24 * 3_600_000),
+    ),
+    onTimeout: optional(
+      "WHAT",
+      "What --timeout does: cancel (the default), or force, which stops a VM that is moved live, so that its move gets done; it stands still for as long as that takes",
+      oneOf(["cancel", "force"]),
     ),
     insecure: toggle("Plain TCP, nobody authenticated, nothing encrypted; serve must have it too"),
     ...passphraseOptions,
@@ -102,6 +107,11 @@ export default defineCommand({
     const { vm, host, isKept, after } = whichVm(positionals, options, {
       ...{ command: name, refuse, needsHost: true },
     });
+    const isLive = ("qmp" in vm || "libvirt" in vm) && options.mode !== "stop";
+    if (options.onTimeout !== undefined && options.timeout === undefined)
+      throw refuse("--on-timeout says what --timeout does", "Give --timeout TIME as well.");
+    if (options.onTimeout === "force" && !isLive)
+      throw refuse("--on-timeout force is about a live move", "It stops the VM, which does not run here.");
     if (options.insecure && hasTicket(options))
       throw refuse(
         "--insecure and --ticket exclude each other",
@@ -128,6 +138,7 @@ export default defineCommand({
         copy: options.copy,
         retryForMs: options.retryFor ?? usualRetryForMs,
         timeoutMs: options.timeout,
+        forces: options.onTimeout === "force",
         waitsForFirst: options.retryFor !== undefined,
         insecure: options.insecure,
         passphrase,

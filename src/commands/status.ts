@@ -1,5 +1,9 @@
 /** `migrate status`: the sessions that have not ended, here and on another host. */
-import { localStatus, remoteStatus, type SessionRow } from "../migration/operator/status.ts";
+import { remoteStatus, type SessionRow } from "../migration/operator/status.ts";
+import { statusHere } from "../migration/operator/tune.ts";
+import type { MoveLook } from "../migration/source/control-messages.ts";
+import { formatDuration } from "../terminal/format.ts";
+import { tuningFacts } from "../terminal/sentences.ts";
 import { homeOf } from "./cli/context.ts";
 import { defineCommand } from "./cli/define-command.ts";
 import { otherHost, otherHostOptions, otherHostPositional } from "./cli/other-host.ts";
@@ -22,10 +26,13 @@ export default defineCommand({
     const other = otherHost(name, positionals, options, { world, reporter });
     const home = homeOf(world);
     const columns = sessionColumns(Date.now(), false);
-    const here = localStatus(home).map((row) => ({ where: "here", ...row }));
+    const here = (await statusHere(home)).map((row) => ({ where: "here", ...row }));
     if (other !== null && !reporter.json) reporter.note("Here:");
     reporter.table("status", columns, here, "No session is under way here.");
-    for (const row of here) if (!reporter.json) sayCode(row, (text) => reporter.note(text));
+    for (const row of reporter.json ? [] : here) {
+      sayCode(row, (text) => reporter.note(text));
+      if (row.move !== undefined) reporter.note(moveText(row.name, row.move));
+    }
     if (other === null) return undefined;
     const { where } = other;
     const rows = await remoteStatus({ home, ...other });
@@ -35,6 +42,21 @@ export default defineCommand({
     return undefined;
   },
 });
+
+/** How a process of this host sends a VM just now, and what its time-out will do. */
+function moveText(vm: string, { tuning, timeoutInMs, onTimeout }: MoveLook): string {
+  const facts = tuningFacts(tuning);
+  if (timeoutInMs !== undefined) {
+    const what = onTimeout === "force" ? "it is stopped, so that it gets done," : "the move is given up";
+    const done = onTimeout === "force" ? "it was to be stopped, so that it gets done" : "it is late";
+    facts.push(
+      timeoutInMs > 0
+        ? `${what} in ${formatDuration(timeoutInMs)} if it is not at the handover by then`
+        : `--timeout is over: ${done}`,
+    );
+  }
+  return `${vm} is being sent: ${facts.join("; ")}`;
+}
 
 /** What a person needs who settles the session at the destination while the two hosts cannot speak. */
 function sayCode({ name: vm, session, releaseCode }: SessionRow, say: (text: string) => void): void {

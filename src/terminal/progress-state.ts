@@ -31,6 +31,8 @@ export interface SessionView {
   /** The last sample; undefined before the first and after a cut, so that an outage is no slow transfer. */
   sample: { seconds: number; doneBytes: number; wireBytes: number } | undefined;
   link: LinkTrouble | undefined;
+  /** What a person has limited the bandwidth to on the way; undefined if to nothing. */
+  mostBytesPerSec?: number | undefined;
   /** Undefined if no RAM of a VM that runs is on its way (yet). */
   ram: RamView | undefined;
 }
@@ -62,6 +64,11 @@ export function progressAfter(state: ProgressState, event: MigrationEvent, nowMs
       const { iteration, remainingBytes, dirtyBytesPerSec, expectedDowntimeMs, throttlePercent } = event;
       const ram = { iteration, remainingBytes, dirtyBytesPerSec, expectedDowntimeMs, throttlePercent };
       return changed(state, event.session, { name: event.name, ram });
+    }
+    case "tuned": {
+      const { bandwidthBytesPerSec: rate } = event;
+      if (rate === undefined) return state;
+      return changed(state, event.session, { name: event.name, mostBytesPerSec: rate ?? undefined });
     }
     case "link": {
       // Of several connections that are lost with the network, the one that knows when it tries again is shown.

@@ -131,6 +131,7 @@ function factsOf(view: SessionView, nowMs: number): string[] {
   if (view.rateBytesPerSec !== undefined && !isRam) facts.push(formatRate(view.rateBytesPerSec));
   if (view.wireRateBytesPerSec !== undefined)
     facts.push(`on the wire ${formatRate(view.wireRateBytesPerSec)}`);
+  if (view.mostBytesPerSec !== undefined) facts.push(`at most ${formatRate(view.mostBytesPerSec)}`);
   if (view.savedBytes > 0) facts.push(`saved ${formatBytes(view.savedBytes)}`);
   const left = timeLeftMs(view);
   if (left !== undefined) facts.push(formatTimeLeft(left));

@@ -4,6 +4,8 @@ import { MigrateError } from "../protocol/errors.ts";
 
 /** Longest passphrase in bytes, here and in a file. */
 const passphraseBytes = 4096;
+/** No answer to a question is longer. */
+const answerBytes = 64;
 
 /** What of process.stdin the prompt needs. */
 export interface KeyboardInput {
@@ -62,6 +64,33 @@ export async function askNewSecret(options: PromptOptions): Promise<string> {
       hint: "Nothing was changed. Try again.",
     });
   return first;
+}
+
+/**
+ * Asks a question to which nothing but "y" or "yes" is a yes. The terminal shows what is typed.
+ * @throws MigrateError "usage" if there is no terminal; `hint` says what to give in its place.
+ */
+export async function askYes({ input, write, question }: PromptOptions, hint: string): Promise<boolean> {
+  if (input.isTTY !== true)
+    throw new MigrateError("usage", "This has to be confirmed, and there is no terminal to ask", { hint });
+  write(question);
+  const { promise, resolve } = Promise.withResolvers<string>();
+  let typed = "";
+  const onEnd = () => resolve("");
+  const onData = (bytes: Buffer) => {
+    typed += bytes.toString();
+    if (/[\r\n]/.test(typed) || typed.length > answerBytes) resolve(typed);
+  };
+  input.on("data", onData);
+  input.on("end", onEnd);
+  input.resume();
+  try {
+    return /^y(?:es)?$/i.test((await promise).trim());
+  } finally {
+    input.off("data", onData);
+    input.off("end", onEnd);
+    input.pause();
+  }
 }
 
 /** Reads keys in raw mode up to Enter. Backspace, Ctrl-U (erase the line), Ctrl-C and Ctrl-D work as on any terminal. */

@@ -21,6 +21,7 @@ import {
   linkText,
   listeningText,
   sessionText,
+  tuningFacts,
 } from "./sentences.ts";
 import { type Column, tableLines } from "./table.ts";
 
@@ -149,6 +150,9 @@ export function makeReporter(options: ReporterOptions): Reporter {
         break;
       case "progress":
         if (display === undefined) plainProgress(event.session);
+        break;
+      case "tuned":
+        log.log(`${printable(event.name)}, from now on: ${tuningFacts(event).join(", ")}`);
         break;
       case "link":
         // A stream's loss is reported once, and not at all while the link's own is known.

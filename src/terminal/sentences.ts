@@ -1,5 +1,5 @@
 /** The sentences in which events and errors are reported to a person. Pure; every string from the other side is made harmless. */
-import type { MigrationEvent } from "../migration/report/events.ts";
+import type { MigrationEvent, Tuning } from "../migration/report/events.ts";
 import type { ErrorContext, MigrateError, Side } from "../protocol/errors.ts";
 import { printable } from "../protocol/printable.ts";
 import { formatBytes, formatBytesExactly, formatDuration, formatRate } from "./format.ts";
@@ -46,6 +46,17 @@ export function sessionText(event: EventOf<"session">): string {
   const kind = event.mode === "copy" ? "a copy of " : "";
   const resumed = event.resumed ? ", resuming where it stopped" : "";
   return `${verb} ${kind}${printable(event.name)} (${formatBytes(event.bytes)}) ${towards} ${printable(event.peer)}${resumed}`;
+}
+
+/** What holds of a move, as parts of a sentence: "at most 200.0 MiB/s", "downtime limit 1.0 s". */
+export function tuningFacts({ bandwidthBytesPerSec: rate, downtimeLimitMs, autoConverge }: Tuning): string[] {
+  return [
+    ...(rate === undefined
+      ? []
+      : [rate === null ? "no limit of the bandwidth" : `at most ${formatRate(rate)}`]),
+    ...(downtimeLimitMs === undefined ? [] : [`downtime limit ${formatDuration(downtimeLimitMs)}`]),
+    ...(autoConverge === undefined ? [] : [`auto-converge ${autoConverge ? "on" : "off"}`]),
+  ];
 }
 
 export function linkText(event: EventOf<"link">): string {
@@ -126,6 +137,7 @@ export function doneText(event: EventOf<"done">): string {
       : []),
     `  digest ${printable(event.digest)}, ${checkedText(event)}`,
     ...(event.proven === undefined ? [] : [`  (${printable(event.proven)})`]),
+    ...(event.tuned === undefined ? [] : [`  changed on the way: ${tuningFacts(event.tuned).join(", ")}`]),
     ...(event.leftBehind ?? []).map((what) => `  left behind: ${printable(what)}`),
     ...(event.folder === undefined ? [] : [`  It lies in ${printable(event.folder)}`]),
     // What became of the source's files is the source's to say.

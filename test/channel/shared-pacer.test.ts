@@ -63,7 +63,7 @@ describe("pacers that share a rate", () => {
     test(`keep to ${rate} bytes a second together, at any moment, however late their timers are`, async () => {
       const random = seeded("shared pacers");
       clock.lateMs = () => random.below(4);
-      const memory = SharedPacer.memory(clock.nowNs);
+      const memory = SharedPacer.memory(rate, clock.nowNs);
       const startMs = clock.nowMs;
       let total = 0;
       const admitted = (bytes: number) => {
@@ -71,7 +71,7 @@ describe("pacers that share a rate", () => {
         const most = (rate / 1000) * (clock.nowMs - startMs);
         expect(total).toBeLessThanOrEqual(most * (1 + 1e-6) + 1);
       };
-      const pacers = [1, 2, 3].map(() => new SharedPacer(rate, memory, clock.nowNs));
+      const pacers = [1, 2, 3].map(() => new SharedPacer(memory, clock.nowNs));
       await clock.run(...pacers.map((pacer) => send(pacer, 100, admitted)));
       expect(total).toBe(300 * pacers[0]!.sliceBytes);
       // Late timers are made up for: they slow nothing down but the very end.
@@ -82,12 +82,9 @@ describe("pacers that share a rate", () => {
 
   test("leave to the others what one of them does not use", async () => {
     const rate = 10_000_000;
-    const memory = SharedPacer.memory(clock.nowNs);
+    const memory = SharedPacer.memory(rate, clock.nowNs);
     const startMs = clock.nowMs;
-    const [first, second] = [
-      new SharedPacer(rate, memory, clock.nowNs),
-      new SharedPacer(rate, memory, clock.nowNs),
-    ];
+    const [first, second] = [new SharedPacer(memory, clock.nowNs), new SharedPacer(memory, clock.nowNs)];
     let secondBytes = 0;
     await clock.run(
       send(first, 5),
@@ -101,8 +98,8 @@ describe("pacers that share a rate", () => {
 
   test("never make up for a time in which nobody sent by more than a moment's worth", async () => {
     const rate = 10_000_000;
-    const memory = SharedPacer.memory(clock.nowNs);
-    const pacers = [new SharedPacer(rate, memory, clock.nowNs), new SharedPacer(rate, memory, clock.nowNs)];
+    const memory = SharedPacer.memory(rate, clock.nowNs);
+    const pacers = [new SharedPacer(memory, clock.nowNs), new SharedPacer(memory, clock.nowNs)];
     clock.nowMs += 60_000;
     const startMs = clock.nowMs;
     let total = 0;
@@ -115,15 +112,36 @@ describe("pacers that share a rate", () => {
   });
 
   test("begin with an empty bucket", async () => {
-    const pacer = new SharedPacer(1_000_000, SharedPacer.memory(clock.nowNs), clock.nowNs);
+    const pacer = new SharedPacer(SharedPacer.memory(1_000_000, clock.nowNs), clock.nowNs);
     const startMs = clock.nowMs;
     await clock.run(pacer.admit(20_000));
     expect(clock.nowMs - startMs).toBeCloseTo(20, 3);
   });
 
+  test("all keep to another rate once one of them sets it, and to none", async () => {
+    const memory = SharedPacer.memory(1_000_000, clock.nowNs);
+    const [first, second] = [new SharedPacer(memory, clock.nowNs), new SharedPacer(memory, clock.nowNs)];
+    await clock.run(first.admit(100_000), second.admit(100_000));
+    first.bandwidthBytesPerSec = 10_000_000;
+    const startMs = clock.nowMs;
+    let total = 0;
+    await clock.run(
+      send(second, 20, (bytes) => {
+        total += bytes;
+      }),
+    );
+    expect(clock.nowMs - startMs).toBeCloseTo((total / 10_000_000) * 1000, 0);
+    expect(second.isLimited).toBe(true);
+    first.bandwidthBytesPerSec = null;
+    const freeMs = clock.nowMs;
+    await clock.run(second.admit(1e12));
+    expect(clock.nowMs).toBe(freeMs);
+    expect(second.isLimited).toBe(false);
+  });
+
   test("admit small pieces at small rates, and never pieces of nothing", () => {
     for (const rate of [1, ...rates]) {
-      const { sliceBytes } = new SharedPacer(rate, SharedPacer.memory(clock.nowNs));
+      const { sliceBytes } = new SharedPacer(SharedPacer.memory(rate, clock.nowNs));
       expect(sliceBytes).toBeGreaterThanOrEqual(1024);
       expect(sliceBytes).toBeLessThanOrEqual(128 * 1024);
     }
@@ -139,7 +157,7 @@ describe("Workers that share a rate", () => {
 
   /** Lets two Workers send at the same time, so many slices each. */
   async function paced(bandwidthBytesPerSec: number, slices: number): Promise<Workload[]> {
-    const memory = SharedPacer.memory();
+    const memory = SharedPacer.memory(bandwidthBytesPerSec);
     const workers = [1, 2].map(
       () => new Worker(new URL("../support/system/pacer-worker.ts", import.meta.url).href),
     );
@@ -151,7 +169,7 @@ describe("Workers that share a rate", () => {
           worker.onmessage = ({ data }: MessageEvent<Paced>) =>
             resolve({ ...data, fromNs, toNs: monotonicNs() });
           worker.onerror = ({ message }) => reject(new Error(message));
-          worker.postMessage({ bandwidthBytesPerSec, memory, slices } satisfies PacedWork);
+          worker.postMessage({ memory, slices } satisfies PacedWork);
           return promise;
         }),
       );

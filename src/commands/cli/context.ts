@@ -3,7 +3,13 @@
 import { isSealed } from "../../channel/identity.ts";
 import { migrateHome, openHome } from "../../home/home.ts";
 import type { Output } from "../../terminal/output.ts";
-import { askNewSecret, askSecret, type KeyboardInput, readPassphraseFile } from "../../terminal/prompt.ts";
+import {
+  askNewSecret,
+  askSecret,
+  askYes,
+  type KeyboardInput,
+  readPassphraseFile,
+} from "../../terminal/prompt.ts";
 import type { Reporter } from "../../terminal/reporter.ts";
 import { optional } from "./option.ts";
 
@@ -77,6 +83,11 @@ export function warnInsecure(reporter: Reporter, insecure: boolean): void {
   reporter.warn(
     "--insecure: no authentication, no encryption; whoever is on the way can read and change the VM",
   );
+}
+
+/** Whether the person says yes to `question`. Throws MigrateError "usage" without a terminal: a script says --yes. */
+export function confirmed(world: World, question: string): Promise<boolean> {
+  return askYes(prompt(world, `${question} [y/N] `), "Look at what it is, and give --yes.");
 }
 
 function prompt(world: World, question: string) {

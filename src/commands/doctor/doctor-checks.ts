@@ -4,6 +4,7 @@ import { dirname } from "node:path";
 import { isSealed, loadFingerprint } from "../../channel/identity.ts";
 import { TrustFile } from "../../channel/trust.ts";
 import { openHome } from "../../home/home.ts";
+import { keptCopies } from "../../migration/operator/prune/kept-copies.ts";
 import { localStatus } from "../../migration/operator/status.ts";
 import type { Owner } from "../../migration/ownership/owner.ts";
 import { LandingHost } from "../../migration/providers/libvirt/landing-host.ts";
@@ -14,7 +15,6 @@ import { asMigrateError } from "../../protocol/errors.ts";
 import { formatBytes } from "../../terminal/format.ts";
 import { Confinement } from "../../vm/confinement/confinement.ts";
 import { systemUri } from "../../vm/libvirt/virsh.ts";
-import { keptCopies } from "./kept-copies.ts";
 
 /** `problem`: migrations fail. `warning`: they work, with less. */
 export type CheckState = "ok" | "warning" | "problem";
@@ -114,7 +114,7 @@ export function keptCheck(home: string, store: string | undefined): Check[] {
     warning(
       "migrated",
       `${what} moved away take ${formatBytes(bytes)}: ${shown}${others}`,
-      "Nothing removes them but you: once the VM runs well where it is, rm -r them.",
+      "Nothing removes them but you: once the VM runs well where it is, migrate prune does.",
     ),
   ];
 }

@@ -53,8 +53,9 @@ export function findEnded(db: Database, session: string): EndedSession | null {
 
 const isOver: Readonly<Record<"source" | "destination", string>> = {
   destination: "side = 'destination' AND endedAtMs IS NOT NULL AND state IN ('closed', 'cancelled')",
-  source: `side = 'source' AND endedAtMs IS NOT NULL AND acknowledged = 1
-    AND (settled = 1 OR provider = 'files') AND state IN ('confirmed', 'cancelled')
+  // A destination is told of what was cancelled; that it owns a VM it has said itself.
+  source: `side = 'source' AND endedAtMs IS NOT NULL AND (state = 'confirmed' OR state = 'cancelled' AND acknowledged = 1)
+    AND (settled = 1 OR provider = 'files')
     AND NOT (state = 'confirmed' AND mode = 'move' AND after = 'keep')`,
 };
 
@@ -102,6 +103,32 @@ export function pruneEnded(db: Database, nowMs: number, left: IsLeft): void {
     `DELETE FROM ended WHERE session IN (SELECT session FROM ended ORDER BY endedAtMs DESC
        LIMIT -1 OFFSET $most)`,
   ).run({ most } as never);
+}
+
+/** The sessions that are over and whose row may go, of both sides, oldest first; each with the bytes of its row. */
+export function overSessions(db: Database): { session: string; bytes: number }[] {
+  return db
+    .query(
+      `SELECT session, ${sizeOf} AS bytes FROM sessions
+         WHERE (${isOver.destination}) OR (${isOver.source}) ORDER BY endedAtMs`,
+    )
+    .all() as { session: string; bytes: number }[];
+}
+
+/**
+ * Removes the row of a session that is over, and keeps a short line of one that came here. Only within a transaction.
+ * Returns false, and changes nothing, if it is not over (any more).
+ */
+export function forgetOver(db: Database, session: string): boolean {
+  const one = { session } as never;
+  const isOne = `session = $session AND ((${isOver.destination}) OR (${isOver.source}))`;
+  if (db.query(`SELECT 1 FROM sessions WHERE ${isOne}`).get(one) === null) return false;
+  db.query(
+    `INSERT OR REPLACE INTO ended SELECT session, peer, mode, state, attempt, endedAtMs FROM sessions
+       WHERE session = $session AND side = 'destination'`,
+  ).run(one);
+  db.query("DELETE FROM sessions WHERE session = $session").run(one);
+  return true;
 }
 
 function abridge(db: Database, which: string, values: object, left: IsLeft): void {

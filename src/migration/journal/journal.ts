@@ -13,8 +13,10 @@ import { type Edge, isEdge } from "../ownership/records.ts";
 import {
   type EndedSession,
   findEnded,
+  forgetOver,
   type IsLeft,
   makeEndedTable,
+  overSessions,
   pruneEnded,
   pruneEndedOfPeer,
 } from "./ended-sessions.ts";
@@ -262,6 +264,16 @@ export class Journal {
     } catch (thrown) {
       if (sqliteCode(thrown) === undefined) throw thrown;
     }
+  }
+
+  /** The sessions that are over and of which the journal need not tell any more, each with the bytes of its row. */
+  over(): { session: string; bytes: number }[] {
+    return overSessions(this.#db);
+  }
+
+  /** Forgets a session that is over; false if it is not. Only within `write`. */
+  forget(session: string): boolean {
+    return forgetOver(this.#db, session);
   }
 
   /** Every session of one side, or of both, newest first. */

@@ -19,6 +19,7 @@ import { applyLocally, type LocalOptions } from "../source/apply-locally.ts";
 import { lockSession } from "../source/session-lock.ts";
 import { Source } from "../source/source.ts";
 import { decideAtDestination, type ReleaseProof } from "./decide-at-destination.ts";
+import { findSession } from "./find-session.ts";
 import { type SessionRow, sessionRow } from "./status.ts";
 
 export interface ResolveOptions {
@@ -58,16 +59,6 @@ export async function resolveSession(options: ResolveOptions, observe: Observer)
   } finally {
     journal.close();
   }
-}
-
-function findSession(journal: Journal, prefix: string): SessionRecord {
-  const found = journal.findByPrefix(prefix.toLowerCase());
-  if (found.length === 1) return found[0]!;
-  throw new MigrateError(
-    found.length === 0 ? "unknown-session" : "usage",
-    found.length === 0 ? `no session begins with ${prefix}` : `${found.length} sessions begin with ${prefix}`,
-    { hint: "migrate status and migrate history list them" },
-  );
 }
 
 interface SourceDecision {

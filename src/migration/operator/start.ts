@@ -61,8 +61,8 @@ function folderOf(given: string): string {
   }
 }
 
-/** By what lies here: vm.json, and the marks of a release. */
-function requireOwner({ name, ownership }: Manifest, files: readonly string[]): void {
+/** By what lies here: vm.json, and the marks of a release. Throws MigrateError "not-owner". */
+export function requireOwner({ name, ownership }: Manifest, files: readonly string[]): void {
   if (ownership?.state !== "owner") {
     throw new MigrateError("not-owner", `vm.json does not say that this host owns ${name}`, {
       hint: "a copy stands beside a VM that runs elsewhere: start it by hand, under another name",
@@ -81,8 +81,8 @@ function requireOwner({ name, ownership }: Manifest, files: readonly string[]): 
   }
 }
 
-/** By the journal: its coming has ended, and it is not going. */
-function requireOurs(journal: Journal, { name, ownership }: Manifest, files: readonly string[]): void {
+/** By the journal: its coming has ended, and it is not going. Throws MigrateError "in-doubt", "vm-busy", "not-owner". */
+export function requireOurs(journal: Journal, { name, ownership }: Manifest, files: readonly string[]): void {
   const came = journal.find(ownership!.session);
   if (came?.side === "destination" && !isOver(came)) {
     throw new MigrateError(

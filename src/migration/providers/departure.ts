@@ -12,6 +12,7 @@ import type { OpenFiles } from "../../vm/folder/open-files.ts";
 import type { SessionRecord } from "../journal/journal.ts";
 import type { Observer } from "../report/events.ts";
 import type { ProgressMeter } from "../report/progress-meter.ts";
+import type { Tuning } from "../report/tuning.ts";
 
 /** Where the streams go, without the two fields that the destination sends in STARTED. */
 export type Route = Omit<StreamRoute, "instance" | "token">;
@@ -105,6 +106,17 @@ export interface Departure {
    * one, and resumes. Throws what ended the link, or MigrateError if the move has failed.
    */
   carry(link: ControlLink, route: Route, meter: ProgressMeter, observe: Observer): Promise<void>;
+  /**
+   * Changes how the VM is sent, from now on; the lanes that carry its files are not its concern. Throws MigrateError
+   * "policy", and changes nothing, if any of it cannot be changed (any more), and "qemu-failed" or "libvirt-failed".
+   */
+  tune(tuning: Tuning): Promise<void>;
+  /**
+   * Stops a guest that does not let its move get done, so that it does: from here on its downtime counts. True if it
+   * stands still now, false if that would help nobody (no link, nothing of it on its way). Idempotent; absent if the VM
+   * does not run while it is sent. Throws MigrateError.
+   */
+  force?(): Promise<boolean>;
   /** Ends what is in progress, so that the VM can be taken back. Idempotent; never rejects. */
   halt(): Promise<void>;
   /** Closes files and connections. Idempotent. */

@@ -6,6 +6,9 @@
 import type { ErrorCode, Side } from "../../protocol/errors.ts";
 import type { ReadBack } from "../../protocol/offer.ts";
 import type { Mode, Phase } from "../ownership/phases.ts";
+import type { Tuning } from "./tuning.ts";
+
+export type { Tuning } from "./tuning.ts";
 
 export interface FileProgress {
   /** The file's base name at the destination. */
@@ -96,6 +99,8 @@ export type MigrationEvent =
        */
       throttlePercent: number;
     }
+  /** Source only: a person has changed the move on its way; what is absent stays as it was. */
+  | ({ event: "tuned"; session: string; name: string } & Tuning)
   | {
       event: "link";
       session: string;
@@ -157,6 +162,8 @@ export type MigrationEvent =
       runs?: boolean;
       /** Whose the VM is to run, if that is another program. */
       manager?: "libvirt";
+      /** Source only: what a person changed on the way, as it was in the end; absent if nothing. */
+      tuned?: Tuning;
       /** What became of the source's files. */
       after: "keep" | "rename" | "delete" | "copy";
     }

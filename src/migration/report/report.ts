@@ -3,6 +3,7 @@ import { join } from "node:path";
 import type { ReadBack } from "../../protocol/offer.ts";
 import type { SessionRecord } from "../journal/journal.ts";
 import type { MigrationEvent } from "./events.ts";
+import type { Tuning } from "./tuning.ts";
 
 export type Report = Extract<MigrationEvent, { event: "done" }>;
 
@@ -23,6 +24,7 @@ export function reportOf(
     /** What the digest is about, if it is not the files. */
     proven?: string | undefined;
     leftBehind?: readonly string[];
+    tuned?: Tuning | undefined;
   },
 ): Report {
   return {
@@ -43,6 +45,7 @@ export function reportOf(
     ...(figures.readBack === undefined ? {} : { readBack: figures.readBack }),
     ...(figures.proven === undefined ? {} : { proven: figures.proven }),
     ...(figures.leftBehind?.length ? { leftBehind: [...figures.leftBehind] } : {}),
+    ...(figures.tuned === undefined ? {} : { tuned: figures.tuned }),
     ...(record.store === null ? {} : { folder: join(record.store, record.name) }),
     ...(record.provider === "libvirt" ? { manager: "libvirt" as const } : {}),
     owner: record.mode === "move" ? "destination" : "source",

@@ -16,6 +16,7 @@ import type { Report } from "../report/report.ts";
 import { applyLocally, type LocalOptions } from "./apply-locally.ts";
 import { beginDeparture, leftBehind } from "./begin-departure.ts";
 import { type Claim, claimSession } from "./claim.ts";
+import { openControl } from "./control-socket.ts";
 import { Source } from "./source.ts";
 
 export interface SendOptions {
@@ -40,6 +41,8 @@ export interface SendOptions {
   waitsForFirst?: boolean | undefined;
   /** A move that is not at the handover after so long is given up, in milliseconds. */
   timeoutMs?: number | undefined;
+  /** Then a VM that runs is stopped instead, so that its move gets done. */
+  forces?: boolean | undefined;
   insecure: boolean;
   passphrase: () => Promise<string>;
   /**
@@ -111,8 +114,10 @@ async function sendClaimed(
   const { home, journal, observe, now } = local;
   const departure = opened === null ? null : departOrForget(opened, session, local);
   if (departure !== null) tellLeftBehind(journal.find(session)!, observe);
+  const source = new Source({ ...options, home, journal, session, departure, observe, now });
+  const endControl = controlOf(source, session, local);
   try {
-    return await new Source({ ...options, home, journal, session, departure, observe, now }).run();
+    return await source.run();
   } catch (thrown) {
     await departure?.halt();
     // The session may be forgotten, if no destination ever learned of it, or be over. Otherwise a VM that was
@@ -126,8 +131,23 @@ async function sendClaimed(
     if (cancelled === undefined) throw thrown;
     throw givenBack(cancelled, providerOf(record).givenBackHint?.(journal.find(session) ?? record));
   } finally {
+    endControl();
     await departure?.halt();
     departure?.close();
+  }
+}
+
+/** Without a control socket the move goes on all the same. Returns a function that closes it. */
+function controlOf(source: Source, session: string, { home, observe }: LocalOptions): () => void {
+  try {
+    return openControl(home, session, source);
+  } catch (thrown) {
+    const { message } = asMigrateError(thrown);
+    observe({
+      event: "notice",
+      message: `this move cannot be changed on its way (migrate tune): ${message}`,
+    });
+    return () => {};
   }
 }
 

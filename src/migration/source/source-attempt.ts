@@ -42,6 +42,11 @@ export class SourceAttempt {
     this.#current?.link.fail(error);
   }
 
+  /** As `SourceTransfer.pace`. */
+  pace(bandwidthBytesPerSec: number | null): void {
+    this.#transferring?.pace(bandwidthBytesPerSec);
+  }
+
   /** Resolves once the session is completed. Throws what ended the attempt before that. */
   async run(): Promise<void> {
     const { link, socket } = await this.#openUnlessAborted();

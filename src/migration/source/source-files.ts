@@ -110,7 +110,7 @@ export class SourceFiles {
   /** Returns the lanes that send what the destination `peer` does not have; `moving` is called while it arrives. */
   lanes(peer: string, laneToken: string, moving: () => void): LanePool {
     const session = this.#session;
-    const { address, identity, lanes, bandwidthBytesPerSec, compression, departure } = session.options;
+    const { address, identity, lanes, compression, departure } = session.options;
     if (departure === null) throw new MigrateError("bug", "there are no files to send");
     const { record, meter } = session;
     const setting = this.#zstd ? compression : "off";
@@ -123,7 +123,7 @@ export class SourceFiles {
       moving,
       tagKey: Buffer.from(record.tagKey, "hex"),
       lanes: Math.max(1, Math.min(lanes, mostLanes(setting), Math.ceil(fileBytes / laneWorthBytes))),
-      bandwidthBytesPerSec: bandwidthBytesPerSec ?? null,
+      bandwidthBytesPerSec: session.bandwidthBytesPerSec,
       compression: setting,
       indexKey: this.#indexKey,
       repeats: this.#repeats && setting !== "off",

@@ -15,6 +15,7 @@ import { providerOf } from "../providers/providers.ts";
 import type { Observer } from "../report/events.ts";
 import { ProgressMeter } from "../report/progress-meter.ts";
 import { type Report, reportOf } from "../report/report.ts";
+import type { Tuning } from "../report/tuning.ts";
 
 export interface SourceOptions {
   home: string;
@@ -37,6 +38,8 @@ export interface SourceOptions {
   waitsForFirst?: boolean | undefined;
   /** A move that is not at the handover after so long is given up, in milliseconds. */
   timeoutMs?: number | undefined;
+  /** Then the guest is stopped instead, so that the move gets done, if that is possible. */
+  forces?: boolean | undefined;
   signal: AbortSignal;
   timing?: HeartbeatTiming | undefined;
   observe: Observer;
@@ -61,6 +64,8 @@ export class SourceSession {
   interrupted = false;
   /** True once `timeoutMs` are over. */
   isLate = false;
+  /** What a person has changed on the way; undefined if nothing. */
+  tuned: Tuning | undefined;
   /**
    * How long the VM ran nowhere, in milliseconds; undefined until the destination answers that it runs there.
    */
@@ -73,6 +78,13 @@ export class SourceSession {
     this.meter = new ProgressMeter(this.record, options.observe, options.journal, options.now);
     this.tags = this.record.files.map(({ bytes }) => new SourceTags(bytes));
     options.departure?.onKept((kept) => this.write("kept", { kept }));
+  }
+
+  /** What all lanes together may send in a second; null for as much as the link carries. */
+  get bandwidthBytesPerSec(): number | null {
+    const { tuned, options } = this;
+    const { bandwidthBytesPerSec = options.bandwidthBytesPerSec ?? null } = tuned ?? {};
+    return bandwidthBytesPerSec;
   }
 
   /**
@@ -170,6 +182,7 @@ export class SourceSession {
       runs: provider.runsThere(record),
       proven: provider.provenOf(record),
       leftBehind: provider.leftBehind(record).map(({ what }) => what),
+      tuned: this.tuned,
     });
     observe(report);
     return report;

@@ -35,6 +35,11 @@ export class SourceTransfer {
     this.#pool?.abort(error);
   }
 
+  /** Lanes send no faster than this from now on, all together; null for as fast as it goes. */
+  pace(bandwidthBytesPerSec: number | null): void {
+    this.#pool?.pace(bandwidthBytesPerSec);
+  }
+
   /**
    * Resolves with "transferred" once everything is at the destination, and with "grown" if files are longer now than
    * they were offered. Throws what ended the link before that, or the error of `abort`.

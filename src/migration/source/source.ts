@@ -2,6 +2,8 @@
 import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
 import type { SessionRecord } from "../journal/journal.ts";
 import type { Report } from "../report/report.ts";
+import type { Tuning } from "../report/tuning.ts";
+import type { MoveLook } from "./control-messages.ts";
 import { SourceAttempt } from "./source-attempt.ts";
 import { type SourceOptions, SourceSession } from "./source-session.ts";
 
@@ -17,6 +19,7 @@ export class Source {
   readonly #session: SourceSession;
   #attempt: SourceAttempt | undefined;
   #wake: (() => void) | undefined;
+  #beganAtMs = performance.now();
 
   constructor(options: SourceOptions) {
     this.#session = new SourceSession(options);
@@ -28,8 +31,9 @@ export class Source {
    */
   async run(): Promise<Report> {
     const { signal, timeoutMs } = this.#session.options;
+    this.#beganAtMs = performance.now();
     const interrupt = () => this.#interrupt();
-    const timeout = timeoutMs === undefined ? undefined : setTimeout(() => this.#timeOut(), timeoutMs);
+    const timeout = timeoutMs === undefined ? undefined : setTimeout(() => void this.#timeOut(), timeoutMs);
     signal.addEventListener("abort", interrupt);
     try {
       if (signal.aborted) interrupt();
@@ -111,9 +115,70 @@ export class Source {
     return this.#session.report(false);
   }
 
+  /**
+   * Changes the move on its way. Throws MigrateError "policy", and changes nothing, if any of it cannot be changed (any
+   * more), and as `Departure.tune`.
+   */
+  async tune(tuning: Tuning): Promise<void> {
+    const { record, options } = this.#session;
+    const { session, name, state } = record;
+    if (state !== "sending" || options.departure === null) {
+      throw new MigrateError("policy", `${name} is ${state} already: there is nothing left to change`, {
+        side: "source",
+      });
+    }
+    await options.departure.tune(tuning);
+    this.#session.tuned = { ...this.#session.tuned, ...tuning };
+    if (tuning.bandwidthBytesPerSec !== undefined) this.#attempt?.pace(tuning.bandwidthBytesPerSec);
+    options.observe({ event: "tuned", session, name, ...tuning });
+  }
+
+  /** How the move is carried out just now. */
+  look(): MoveLook {
+    const { options, tuned, bandwidthBytesPerSec } = this.#session;
+    const { timeoutMs, forces } = options;
+    return {
+      tuning: { ...tuned, bandwidthBytesPerSec },
+      ...(timeoutMs === undefined
+        ? {}
+        : {
+            timeoutInMs: Math.round(this.#beganAtMs + timeoutMs - performance.now()),
+            onTimeout: forces === true ? "force" : "cancel",
+          }),
+    };
+  }
+
+  /** Whether the time that was given is over for a guest that can be stopped, so that its move gets done. */
+  async #forced(): Promise<boolean> {
+    const { options, record } = this.#session;
+    const { departure, forces, timeoutMs = 0, observe } = options;
+    if (forces !== true || departure?.force === undefined || record.state !== "sending") return false;
+    if (departure.stoppedAtMs !== undefined) return true;
+    const { session, name } = record;
+    const late = `${name} is not at the handover after ${timeoutMs / 1000} s (--timeout)`;
+    observe({
+      event: "warning",
+      session,
+      name,
+      message: `${late}: it is stopped here now, so that the rest gets through (--on-timeout force)`,
+    });
+    const stands = await departure.force();
+    if (!stands) {
+      const message = `${name} is not stopped: no link stands, and it would stand still for nothing`;
+      observe({ event: "notice", session, name, message });
+    }
+    return stands;
+  }
+
   /** Once the VM is released, the time that was given for it is no reason to leave it in doubt. */
-  #timeOut(): void {
+  async #timeOut(): Promise<void> {
     const session = this.#session;
+    try {
+      if (await this.#forced()) return;
+    } catch {
+      // What keeps the guest from being stopped ends the move itself; where it does not, the time is over.
+      if (session.options.departure?.failure !== undefined) return;
+    }
     session.isLate = true;
     if (!session.mayStop) return;
     this.#attempt?.abort(session.interruption());

@@ -20,8 +20,8 @@ export type ToLane =
       compression: Compression;
       /** The highest level that "auto" may choose. */
       mostLevel: number;
-      /** What all lanes together may send, and the memory of their SharedPacer; null if nothing holds them back. */
-      pace: { bandwidthBytesPerSec: number; memory: SharedArrayBuffer } | null;
+      /** The memory of the lanes' SharedPacer: what all of them together may send. */
+      pace: SharedArrayBuffer;
       /** Key of the destination's index; null if chunks are sent without asking for them. */
       indexKey: Uint8Array | null;
       /** Which lane this is, and the memory of KnownPages; null if all data is sent, repeated or not. */

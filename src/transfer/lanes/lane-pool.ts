@@ -59,6 +59,7 @@ export class LanePool {
   readonly #lanes: Lane[] = [];
   #plan: Generator<PlanStep> | undefined;
   readonly #queue = new WorkQueue();
+  readonly #pace: SharedArrayBuffer;
   readonly #spread: LaneSpread;
   readonly #finished = Promise.withResolvers<void>();
   /** Chunks that were laid out and are not confirmed yet. */
@@ -68,6 +69,7 @@ export class LanePool {
 
   constructor(options: TransferOptions) {
     this.#options = options;
+    this.#pace = SharedPacer.memory(options.bandwidthBytesPerSec);
     this.#spread = new LaneSpread(options.lanes);
     // The link may be gone before anybody waits for the end.
     this.#finished.promise.catch(() => {});
@@ -93,7 +95,7 @@ export class LanePool {
 
   async #runLanes(lent: LentFiles): Promise<void> {
     const { callee, session, laneToken, silenceMs, tagKey, lanes, files } = this.#options;
-    const { compression, indexKey, bandwidthBytesPerSec } = this.#options;
+    const { compression, indexKey } = this.#options;
     const memory = this.#options.repeats ? KnownPages.memory(files.map(({ tags }) => tags.bytes)) : null;
     const start: Omit<Extract<ToLane, { kind: "start" }>, "repeats"> = {
       kind: "start",
@@ -106,7 +108,7 @@ export class LanePool {
       queue: this.#queue.memory,
       compression,
       mostLevel: highestLevelOf(lanes),
-      pace: bandwidthBytesPerSec === null ? null : { bandwidthBytesPerSec, memory: SharedPacer.memory() },
+      pace: this.#pace,
       indexKey,
     };
     this.#fill();
@@ -124,6 +126,11 @@ export class LanePool {
       worker.postMessage({ ...start, repeats } satisfies ToLane);
     }
     await this.#finished.promise;
+  }
+
+  /** Sends no faster than this from now on, on all lanes together; null for as fast as it goes. */
+  pace(bandwidthBytesPerSec: number | null): void {
+    new SharedPacer(this.#pace).bandwidthBytesPerSec = bandwidthBytesPerSec;
   }
 
   abort(error: MigrateError): void {

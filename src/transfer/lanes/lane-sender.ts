@@ -43,7 +43,7 @@ export class LaneSender {
   readonly #reader: ChunkReader;
   readonly #queue: WorkQueue;
   readonly #compressor: ChunkCompressor;
-  readonly #pacer: SharedPacer | undefined;
+  readonly #pacer: SharedPacer;
   readonly #hasher: BlockHasher | undefined;
   readonly #repeats: RepeatFinder | null;
   /** One for each file: of RAM the store has next to nothing, of a disk it may have nearly all. */
@@ -73,9 +73,7 @@ export class LaneSender {
     this.#reader = new ChunkReader(start.files);
     this.#queue = new WorkQueue(start.queue);
     this.#compressor = new ChunkCompressor(start.compression, { mostLevel: start.mostLevel });
-    this.#pacer = start.pace
-      ? new SharedPacer(start.pace.bandwidthBytesPerSec, start.pace.memory)
-      : undefined;
+    this.#pacer = new SharedPacer(start.pace);
     this.#hasher = start.indexKey ? new BlockHasher(start.indexKey) : undefined;
     this.#choices = start.files.map(() => new DescriptionChoice());
     const fileBytes = start.files.map(({ bytes }) => bytes);
@@ -287,10 +285,11 @@ export class LaneSender {
     // Frames are garbage that the collector knows little of: a large VM would take 50 MiB more. Asking takes 0.1 ms.
     if (++this.#frames % collectedFrames === 0) Bun.gc(false);
     const { socket } = this.#link!;
-    const sent = this.#pacer ? socket.sendPaced(frame, this.#pacer) : socket.send(frame);
+    const { isLimited } = this.#pacer;
+    const sent = isLimited ? socket.sendPaced(frame, this.#pacer) : socket.send(frame);
     // A failure to send ends the lane by way of `failed`, which knows the reason.
     this.#sending[slot] = sent?.catch(() => {});
-    if (this.#pacer) await this.#wait(() => this.#sending[slot], true);
+    if (isLimited) await this.#wait(() => this.#sending[slot], true);
   }
 
   #report(): void {

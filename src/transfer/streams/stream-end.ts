@@ -81,7 +81,7 @@ export class StreamEnd {
     });
     this.inbox = new StreamInbox(stream, streamKey(tagKey, instance, other), this.local);
     this.outbox = new StreamOutbox(stream, streamKey(tagKey, instance, side), options.compressed);
-    if (options.bandwidthBytesPerSec !== null) this.pace(options.bandwidthBytesPerSec);
+    this.pace(options.bandwidthBytesPerSec);
     this.#watch = new StreamWatch(timing);
   }
 
@@ -148,8 +148,13 @@ export class StreamEnd {
     }
   }
 
-  /** Sends no faster than this from now on. */
-  pace(bandwidthBytesPerSec: number): void {
+  /** Sends no faster than this from now on; null for as fast as it goes. */
+  pace(bandwidthBytesPerSec: number | null): void {
+    if (bandwidthBytesPerSec === null) {
+      this.#pacer = undefined;
+      this.#pieceBytes = limits.dataBytes;
+      return;
+    }
     if (this.#pacer) this.#pacer.bandwidthBytesPerSec = bandwidthBytesPerSec;
     else this.#pacer = new Pacer(bandwidthBytesPerSec);
     const { sliceBytes } = this.#pacer;

@@ -31,7 +31,7 @@ export type ToStreams =
   | { kind: "route"; route: StreamRoute; mostLevel: number }
   /** Takes the descriptor over as the program's end of the stream. */
   | { kind: "open"; stream: number; fd: number; bandwidthBytesPerSec: number | null }
-  | { kind: "rate"; stream: number; bandwidthBytesPerSec: number }
+  | { kind: "rate"; stream: number; bandwidthBytesPerSec: number | null }
   /** Ends everything and closes every descriptor; answered by `dropped`. */
   | { kind: "drop" };
 

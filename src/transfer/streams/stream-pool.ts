@@ -118,8 +118,8 @@ export class StreamPool {
     return { toDestination, toSource };
   }
 
-  /** Sends no faster than this from now on, on all streams together. */
-  pace(bandwidthBytesPerSec: number): void {
+  /** Sends no faster than this from now on, on all streams together; null for as fast as it goes. */
+  pace(bandwidthBytesPerSec: number | null): void {
     this.#bandwidthBytesPerSec = bandwidthBytesPerSec;
     this.#divide();
   }
@@ -184,10 +184,15 @@ export class StreamPool {
   /** Divides the bandwidth among the streams that are open: evenly for now, soon by what they send. */
   #divide(): void {
     const bandwidth = this.#bandwidthBytesPerSec;
-    if (bandwidth === null || this.#isClosed) return;
+    if (this.#isClosed) return;
     clearInterval(this.#divider);
-    this.#divider = setInterval(() => this.#divideByUse(bandwidth), divideMs).unref();
     const open = this.#unended();
+    if (bandwidth === null) {
+      for (const [number, { worker }] of open)
+        post(worker, { kind: "rate", stream: number, bandwidthBytesPerSec: null });
+      return;
+    }
+    this.#divider = setInterval(() => this.#divideByUse(bandwidth), divideMs).unref();
     for (const [number, stream] of open) this.#allow(number, stream, bandwidth / open.length);
   }
 

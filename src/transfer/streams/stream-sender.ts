@@ -80,7 +80,7 @@ export class StreamSender {
     }
   }
 
-  pace(bandwidthBytesPerSec: number): void {
+  pace(bandwidthBytesPerSec: number | null): void {
     this.#end.pace(bandwidthBytesPerSec);
   }
 

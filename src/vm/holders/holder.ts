@@ -11,6 +11,8 @@ export interface Holder {
   file: number;
   /** The holder with an article, as in "python3 (process 12)". */
   who: string;
+  /** Its process; absent if it is the kernel. */
+  pid?: number;
   /** It can change the file. */
   writes: boolean;
   /** It is a VM, or makes the file a disk: the file cannot be taken from it, even if it only reads. */

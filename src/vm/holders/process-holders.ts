@@ -54,6 +54,7 @@ function holderOf(pid: number, file: number, use: Use): Holder {
   const who = name === null ? `${program} (process ${pid})` : `${name} (${program}, process ${pid})`;
   return {
     file,
+    pid,
     who: use === "maps" ? `${who}, which has it mapped` : who,
     writes: use !== "reads",
     needsIt: vm,

@@ -1,7 +1,9 @@
 /** The QEMU of a domain, and its definition, as libvirt notes them (src/qemu/qemu_process.c, qemu_conf.c). */
+
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { isEnding, type ProcessId, processId } from "../../platform/process-id.ts";
+import { MigrateError } from "../../protocol/errors.ts";
 
 const stateFolder = "/run/libvirt/qemu";
 const definitionFolder = "/etc/libvirt/qemu";
@@ -28,4 +30,12 @@ export async function ending(qemu: ProcessId, signal: AbortSignal): Promise<void
     signal.throwIfAborted();
     await Bun.sleep(lookEveryMs);
   }
+}
+
+/** The error if the domain's QEMU is gone in the middle of its move. Pure. */
+export function endedInMove(name: string): MigrateError {
+  return new MigrateError("qemu-failed", `the QEMU of ${name} has ended here, in the middle of its move`, {
+    side: "source",
+    hint: "It crashed, or the guest powered off: nothing of it is at the destination. virsh start begins it anew from its disks.",
+  });
 }

@@ -34,6 +34,8 @@ export interface MigrationFigures {
 }
 
 const mib = 2 ** 20;
+/** As many MiB a second as libvirt takes for a limit (libvirt's qemu_conf.h, QEMU_DOMAIN_MIG_BANDWIDTH_MAX). */
+const mostMibPerSec = "8796093022207";
 /** How often, and after how many milliseconds each, it is asked whether an aborted migration is over. */
 const mostTries = 150;
 const betweenTriesMs = 100;
@@ -50,6 +52,8 @@ export class MigrateCommand {
   #asking = false;
   #limited = false;
   #downtimeLimitMs = 0;
+  /** The domain's own limit in MiB a second before this command changed it; undefined if it has not. */
+  #speedBefore: string | undefined;
   /** When libvirt stopped the domain for the switchover, on the monotonic clock. */
   stoppedAtMs: number | undefined;
 
@@ -68,9 +72,7 @@ export class MigrateCommand {
         ? []
         : ["--copy-storage-all", "--migrate-disks", targets.join(","), "--disks-uri", `unix://${diskPath}`]),
       ...(autoConverge ? ["--auto-converge"] : []),
-      ...(bandwidthBytesPerSec === null
-        ? []
-        : ["--bandwidth", String(Math.max(1, Math.floor(bandwidthBytesPerSec / mib)))]),
+      ...(bandwidthBytesPerSec === null ? [] : ["--bandwidth", mibPerSec(bandwidthBytesPerSec)]),
       ...["--domain", this.#uuid, "--desturi", `qemu+unix:///system?socket=${rpcPath}`],
       ...["--migrateuri", `unix://${ramPath}`],
     ];
@@ -106,12 +108,7 @@ export class MigrateCommand {
       const said = await this.#virsh.run(["domjobinfo", "--domain", this.#uuid, "--rawstats"]);
       if (!this.#limited) {
         this.#limited = true;
-        await this.#virsh.ask([
-          "migrate-setmaxdowntime",
-          "--domain",
-          this.#uuid,
-          String(this.#downtimeLimitMs),
-        ]);
+        await this.#virsh.ask(this.#downtimeWords(this.#downtimeLimitMs));
       }
       return figuresIn(said);
     } catch {
@@ -119,6 +116,48 @@ export class MigrateCommand {
     } finally {
       this.#asking = false;
     }
+  }
+
+  /**
+   * Changes the migration on its way; nothing if it was not started. Throws MigrateError "policy" for what libvirt does
+   * not change (virsh(1): migrate-setspeed, migrate-setmaxdowntime), and as `Virsh.run`.
+   */
+  async tune({
+    bandwidthBytesPerSec,
+    downtimeLimitMs,
+    autoConverge,
+  }: Partial<MigrateOptions>): Promise<void> {
+    if (this.#ended === undefined) return;
+    if (autoConverge !== undefined) {
+      throw new MigrateError("policy", "libvirt switches auto-converge only as a migration begins", {
+        side: this.#virsh.side,
+        hint: "Change the bandwidth or the downtime limit, or give the move up and send it again.",
+      });
+    }
+    if (downtimeLimitMs !== undefined) {
+      await this.#virsh.run(this.#downtimeWords(downtimeLimitMs));
+      this.#downtimeLimitMs = downtimeLimitMs;
+      this.#limited = true;
+    }
+    if (bandwidthBytesPerSec !== undefined) {
+      this.#speedBefore ??= (await this.#virsh.run(["migrate-getspeed", "--domain", this.#uuid])).trim();
+      await this.#setSpeed(bandwidthBytesPerSec === null ? mostMibPerSec : mibPerSec(bandwidthBytesPerSec));
+    }
+  }
+
+  /** Stops the domain where it is: its migration then gets done. Throws as `Virsh.run`. */
+  async stopDomain(): Promise<void> {
+    const nowMs = performance.now();
+    await this.#virsh.run(["suspend", "--domain", this.#uuid]);
+    this.stoppedAtMs ??= nowMs;
+  }
+
+  #downtimeWords(limitMs: number): string[] {
+    return ["migrate-setmaxdowntime", "--domain", this.#uuid, String(limitMs)];
+  }
+
+  async #setSpeed(speed: string): Promise<void> {
+    await this.#virsh.run(["migrate-setspeed", "--domain", this.#uuid, "--bandwidth", speed]);
   }
 
   /**
@@ -133,6 +172,7 @@ export class MigrateCommand {
     }
     this.#given.abort();
     await this.#ended.catch(() => {});
+    await this.#restoreSpeed();
   }
 
   /** The same where the domain's QEMU has ended, which libvirt may never notice in the middle of a move. */
@@ -141,6 +181,14 @@ export class MigrateCommand {
     await Promise.race([this.#ended.catch(() => {}), Bun.sleep(noticeMs)]);
     this.#given.abort();
     await this.#ended.catch(() => {});
+    await this.#restoreSpeed();
+  }
+
+  /** The domain's own limit outlives a migration that is broken off. Never throws. */
+  async #restoreSpeed(): Promise<void> {
+    const before = this.#speedBefore;
+    this.#speedBefore = undefined;
+    if (before !== undefined && /^\d{1,20}$/.test(before)) await this.#setSpeed(before).catch(() => {});
   }
 
   async #watch(events: ReadableStream<Uint8Array>): Promise<void> {
@@ -153,6 +201,10 @@ export class MigrateCommand {
       last = last.slice(last.lastIndexOf("\n") + 1);
     }
   }
+}
+
+function mibPerSec(bandwidthBytesPerSec: number): string {
+  return String(Math.max(1, Math.floor(bandwidthBytesPerSec / mib)));
 }
 
 /** True while libvirt moves the domain to another host, whoever told it to. Throws MigrateError as `Virsh.run`. */
@@ -185,4 +237,11 @@ export function figuresIn(text: string): MigrationFigures | null {
     diskDoneBytes: of("disk_processed"),
     diskTotalBytes: of("disk_total"),
   };
+}
+
+/** The error if libvirtd did not wait for the answer to its last call. Pure. */
+export function notHeld(name: string): MigrateError {
+  return new MigrateError("libvirt-failed", `libvirt let ${name} go on before the move was decided`, {
+    side: "source",
+  });
 }

@@ -28,20 +28,16 @@ const makingMs = 3_600_000;
  * has not ended: its folder stays.
  */
 export function keepRunFolders(home: string, isOpen: (session: string) => boolean, nowMs: number): void {
-  const dead: { folder: RunFolder; changedAtMs: number }[] = [];
   for (const folder of allIn(home)) {
     try {
       for (const name of readdirSync(folder.path)) {
         if (name.endsWith(".log")) shorten(join(folder.path, name));
       }
-      const changedAtMs = statSync(folder.path).mtimeMs;
-      if (isDead(folder, isOpen, nowMs - changedAtMs)) dead.push({ folder, changedAtMs });
     } catch {
       // It went, or cannot be looked at: then nothing of it is touched.
     }
   }
-  dead.sort((one, other) => other.changedAtMs - one.changedAtMs);
-  for (const [i, { folder, changedAtMs }] of dead.entries()) {
+  for (const [i, { folder, changedAtMs }] of deadRunFolders(home, isOpen, nowMs).entries()) {
     if (i < runKeeps.deadFolders && nowMs - changedAtMs < runKeeps.deadMs) continue;
     try {
       folder.remove();
@@ -49,6 +45,28 @@ export function keepRunFolders(home: string, isOpen: (session: string) => boolea
       // The next time, or a person.
     }
   }
+}
+
+export interface DeadRunFolder {
+  folder: RunFolder;
+  changedAtMs: number;
+}
+
+/** The run folders of VMs that have certainly ended, the newest first; `isOpen` as above. Never throws. */
+export function deadRunFolders(
+  home: string,
+  isOpen: (session: string) => boolean,
+  nowMs: number,
+): DeadRunFolder[] {
+  const dead = allIn(home).flatMap((folder) => {
+    try {
+      const changedAtMs = statSync(folder.path).mtimeMs;
+      return isDead(folder, isOpen, nowMs - changedAtMs) ? [{ folder, changedAtMs }] : [];
+    } catch {
+      return [];
+    }
+  });
+  return dead.sort((one, other) => other.changedAtMs - one.changedAtMs);
 }
 
 function allIn(home: string): RunFolder[] {

@@ -143,3 +143,71 @@ test(
   },
   limitMs,
 );
+
+test(
+  "one that never gets through is tuned on its way until it does, and what was changed is in the report",
+  triedAgain(async () => {
+    const { at, guest } = await busyGuest();
+    const send = at.send(guest, ["--bandwidth", "4M", "--downtime-limit", "1ms"]);
+    await send.waitFor("ram", { deadlineMs: 60_000 });
+    const off = at.hosts.source(["tune", "web1", "--auto-converge", "off"]);
+    expect(await off.exit).toMatchObject({ code: 0 });
+    const monitor = await guest.watch();
+    const parameters = () => monitor.execute("query-migrate-parameters") as Promise<Record<string, unknown>>;
+    expect(await parameters()).toMatchObject({ "max-cpu-throttle": 1, "cpu-throttle-initial": 1 });
+    const flags = ["--bandwidth", "48M", "--downtime-limit", "30s", "--auto-converge", "on"];
+    const tune = at.hosts.source(["tune", "web1", ...flags]);
+    expect(await tune.exit).toMatchObject({ code: 0 });
+    const tuned = { bandwidthBytesPerSec: 48 * 1024 ** 2, downtimeLimitMs: 30_000, autoConverge: true };
+    const done = await doneOf(send);
+    expect(done).toMatchObject({ tuned });
+    expect(done.seconds).toBeLessThan(45);
+    await expectWhole(at, guest);
+  }),
+  limitMs,
+);
+
+test(
+  "QEMU does not switch auto-converge on while it sends: that is refused, the rest of it not done, and what was tuned is set back",
+  async () => {
+    const { at, guest } = await busyGuest();
+    const monitor = await guest.watch();
+    const parameters = () => monitor.execute("query-migrate-parameters") as Promise<Record<string, unknown>>;
+    const before = await parameters();
+    const begun = ["--bandwidth", "4M", "--auto-converge", "off", "--timeout", "15s"];
+    const send = at.send(guest, begun);
+    await send.waitFor("ram", { deadlineMs: 60_000 });
+    const tune = at.hosts.source(["tune", "web1", "--bandwidth", "5M", "--auto-converge", "on"]);
+    expect(await tune.exit).toMatchObject({ code: 6 });
+    expect(tune.events.at(-1)).toMatchObject({
+      code: "policy",
+      message: "auto-converge cannot be switched on while QEMU sends the RAM",
+    });
+    expect(send.events.some(({ event }) => event === "tuned")).toBe(false);
+    const off = at.hosts.source(["tune", "web1", "--auto-converge", "off", "--downtime-limit", "2ms"]);
+    expect(await off.exit).toMatchObject({ code: 0 });
+    expect(await send.exit).toMatchObject({ code: 4 });
+    await guest.log.waitForTick((guest.log.ticks().at(-1) ?? 0) + 3);
+    expect(await parameters()).toEqual(before);
+  },
+  limitMs,
+);
+
+test(
+  "one that never gets through is stopped by --on-timeout force, which says so first, and moves",
+  triedAgain(async () => {
+    const { at, guest } = await busyGuest();
+    const flags = ["--bandwidth", "12M", "--downtime-limit", "1ms", "--auto-converge", "off"];
+    const send = at.send(guest, [...flags, "--timeout", "6s", "--on-timeout", "force"]);
+    const said = await send.waitFor("warning", { deadlineMs: 60_000 });
+    expect(said.message).toBe(
+      "web1 is not at the handover after 6 s (--timeout): it is stopped here now, so that the rest gets through (--on-timeout force)",
+    );
+    const done = await doneOf(send);
+    // From where it was stopped: what was left, at most its whole memory, went while it stood still.
+    expect(done.downtimeMs).toBeGreaterThan(500);
+    expect(done.runs).toBe(true);
+    await expectWhole(at, guest);
+  }),
+  limitMs,
+);

@@ -287,3 +287,25 @@ describe("a VM is not started", () => {
     expect((await start("start", folder)).event).toMatchObject({ event: "started" });
   });
 });
+
+test("while it runs it is not deleted; once its QEMU has ended it is, run folder and all", async () => {
+  const guest = await at.guest({ tpm: true, disks: [{ name: "data.raw", format: "raw" }] });
+  await at.serve();
+  await doneOf(at.send(guest));
+  const there = await expectMoved(at, guest);
+  const folder = join(at.hosts.store, "web1");
+  const busy = at.hosts.destination(["delete", "web1", "--yes"]);
+  expect(await busy.exit).toMatchObject({ code: 6 });
+  expect(busy.events.at(-1)).toMatchObject({ event: "error", code: "vm-running" });
+  expect(there.isRunning()).toBe(true);
+  await quit(there);
+  const deleting = at.hosts.destination(["delete", "web1", "--yes"]);
+  expect(await deleting.exit).toMatchObject({ code: 0 });
+  expect(deleting.events.at(-1)).toMatchObject({
+    event: "deleted",
+    files: expect.arrayContaining(["data.raw", "tpm/tpm2-00.permall", "vm.json"]),
+    left: [],
+  });
+  expect(existsSync(folder)).toBe(false);
+  expect(existsSync(there.folder)).toBe(false);
+});

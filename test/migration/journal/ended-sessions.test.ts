@@ -152,3 +152,45 @@ test("a question that a peer asks does not read what its sessions consist of", (
   expect(journal.openIn("/other")).toEqual([]);
   expect(JSON.stringify(journal.ofPeer("destination", "sha256:source", 256)).length).toBeLessThan(40_000);
 });
+
+test("a move that its destination owns is over without an acknowledgement; one that was cancelled, kept or is open is not", () => {
+  const made = (
+    number: number,
+    steps: ("released" | "confirmed" | "cancelled")[],
+    change: Partial<SessionRecord>,
+  ) => {
+    const record = recordOf({
+      number,
+      peer: "p",
+      side: "source",
+      state: "sending",
+      acknowledged: false,
+      ...change,
+    });
+    journal.write("made", () => {
+      journal.insert({ ...record, side: "source", state: "sending" });
+      let from: "sending" | "released" = "sending";
+      for (const to of steps) {
+        journal.step(record.session, { side: "source", from, to });
+        from = "released";
+      }
+      journal.update(record.session, { endedAtMs: 1, settled: true, ...change });
+    });
+  };
+  made(1, ["released", "confirmed"], { after: "rename" });
+  made(2, ["released", "confirmed"], { after: "keep" });
+  made(3, ["cancelled"], { after: "rename" });
+  made(4, ["released", "confirmed"], { after: "rename", endedAtMs: null });
+  made(5, ["cancelled"], { after: "rename", acknowledged: true });
+  expect(
+    journal
+      .over()
+      .map(({ session }) => Number.parseInt(session, 16))
+      .sort(),
+  ).toEqual([1, 5]);
+  const forgotten = [1, 2, 3, 4, 5].filter((number) =>
+    journal.write("forget", () => journal.forget(idOf(number))),
+  );
+  expect(forgotten).toEqual([1, 5]);
+  expect(journal.all("source")).toHaveLength(3);
+});

@@ -1,6 +1,7 @@
 /** A lane of the source against a destination that the test plays, over plain TCP. */
 import { closeSync, openSync } from "node:fs";
 import type { Socket, TCPSocketListener } from "bun";
+import { SharedPacer } from "../../../src/channel/shared-pacer.ts";
 import { FrameDecoder } from "../../../src/protocol/frames.ts";
 import { deadlines, limits } from "../../../src/protocol/limits.ts";
 import { encodeMessage } from "../../../src/protocol/messages.ts";
@@ -112,7 +113,7 @@ export function playLane(options: PlayedLaneOptions): PlayedLane {
       queue: queue.memory,
       compression,
       mostLevel: 19,
-      pace: null,
+      pace: SharedPacer.memory(null),
       indexKey: describes === true ? laneIndexKey : null,
       repeats,
     },

@@ -5,7 +5,6 @@ import { monotonicNs } from "../../../src/platform/clocks.ts";
 declare const self: Worker;
 
 export interface PacedWork {
-  bandwidthBytesPerSec: number;
   memory: SharedArrayBuffer;
   slices: number;
 }
@@ -19,7 +18,7 @@ export interface Paced {
 
 self.onmessage = async ({ data }: MessageEvent<PacedWork>) => {
   const beganNs = monotonicNs();
-  const pacer = new SharedPacer(data.bandwidthBytesPerSec, data.memory);
+  const pacer = new SharedPacer(data.memory);
   for (let i = 0; i < data.slices; i++) await pacer.admit(pacer.sliceBytes);
   const bytes = data.slices * pacer.sliceBytes;
   self.postMessage({ bytes, beganNs, endedNs: monotonicNs() } satisfies Paced);

@@ -220,6 +220,12 @@ describe("a stream", () => {
     source.write(bytes);
     await until(() => heard === 2 * bytes.length, "everything again");
     expect(performance.now() - startMs).toBeLessThan(slowMs / 2);
+    ground.pool.pace(rate);
+    ground.pool.pace(null);
+    startMs = performance.now();
+    source.write(bytes);
+    await until(() => heard === 3 * bytes.length, "everything once more");
+    expect(performance.now() - startMs).toBeLessThan(slowMs / 2);
   });
 });
 

@@ -10,6 +10,7 @@ import { WatchedFiles } from "../../../vm/folder/watched-files.ts";
 import { requireUnheld } from "../../../vm/holders/file-holders.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
 import type { Mode } from "../../ownership/phases.ts";
+import { requireBandwidthAlone } from "../bandwidth-alone.ts";
 import type { Candidate, Departure, OpenedVm } from "../departure.ts";
 import type { FilesRecord } from "./left-out.ts";
 import { requireFreshRam } from "./stale-ram.ts";
@@ -139,6 +140,7 @@ export function filesDeparture(vm: Vm, mode: Mode): Departure {
     requireStill: async () => {},
     rewritten: () => [],
     carry: async () => {},
+    tune: async (tuning) => requireBandwidthAlone(tuning, `${vm.name} does not run`),
     halt: async () => {},
     close: () => files.close(),
   };

@@ -110,7 +110,7 @@ export async function domainStaysHere(record: SessionRecord): Promise<void> {
     const info = await settledMigration(virsh, uuid);
     if (kept.tpmStateDir !== null) rmSync(asideOf(kept.tpmStateDir), { recursive: true, force: true });
     // libvirt has it go on by itself as its move fails; whoever dies in between may leave it stopped.
-    if (kept.state === "running" && info?.state === "paused" && info.reason !== "user")
+    if (kept.state === "running" && info?.state === "paused" && (info.reason !== "user" || kept.forced))
       await virsh.run(["resume", "--domain", uuid]);
     return;
   }

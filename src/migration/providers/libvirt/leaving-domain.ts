@@ -183,7 +183,7 @@ async function openedDomain(
       if (offered.live === undefined) return { ...filesDeparture(vm, "move"), domain: offered, changes };
       return new LiveDeparture({
         changes,
-        ...{ virsh, uuid, name, domain: offered },
+        ...{ virsh, uuid, name, kept, domain: offered },
         ...{ downtimeLimitMs: spec.downtimeLimitMs, autoConverge: spec.autoConverge, workers: spec.workers },
         bandwidthBytesPerSec: sending.bandwidthBytesPerSec,
         targets: offered.live.disks.map(({ target }) => target),

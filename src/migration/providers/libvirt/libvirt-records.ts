@@ -19,6 +19,8 @@ export interface SourceLibvirtRecord {
   saves: boolean;
   /** The image of its memory, once that is there. */
   image: OwnFile | null;
+  /** This program has stopped it in the middle of a live move, so that it gets done: it is to go on if it stays here. */
+  forced?: true;
   /** It was moved while it ran. */
   isLive: boolean;
   /** The state of its TPM, if that came with its memory. */

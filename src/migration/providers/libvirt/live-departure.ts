@@ -3,10 +3,8 @@
  * carries, and is given the answer to its last call (FINISH) only once it is decided whose the domain is. Until then the
  * domain stands here, paused, with all it has, and libvirtd lets it go on as soon as that call fails.
  */
-import { closeSync, openSync } from "node:fs";
 import { join } from "node:path";
 import type { ControlLink } from "../../../channel/control-link.ts";
-import { holdAgainstLaterQemus } from "../../../platform/files/locks.ts";
 import { isEnding, type ProcessId } from "../../../platform/process-id.ts";
 import { UnixListener } from "../../../platform/unix-listener.ts";
 import { asMigrateError, MigrateError } from "../../../protocol/errors.ts";
@@ -14,25 +12,31 @@ import { limits } from "../../../protocol/limits.ts";
 import type { OfferedDomain } from "../../../protocol/offer.ts";
 import { StreamPool, type StreamResult, type StreamRoute } from "../../../transfer/streams/stream-pool.ts";
 import type { OpenFiles } from "../../../vm/folder/open-files.ts";
-import { domainProcess, ending } from "../../../vm/libvirt/domain-process.ts";
-import { MigrateCommand } from "../../../vm/libvirt/migrate-command.ts";
+import { domainProcess, endedInMove, ending } from "../../../vm/libvirt/domain-process.ts";
+import { HeldDisks } from "../../../vm/libvirt/held-disks.ts";
+import { MigrateCommand, notHeld } from "../../../vm/libvirt/migrate-command.ts";
 import { GateRelay } from "../../../vm/libvirt/rpc/gate-relay.ts";
 import { type SourceEvent, SourceGate } from "../../../vm/libvirt/rpc/source-gate.ts";
 import type { Virsh } from "../../../vm/libvirt/virsh.ts";
 import type { Phase } from "../../ownership/phases.ts";
 import type { Observer } from "../../report/events.ts";
 import type { ProgressMeter } from "../../report/progress-meter.ts";
+import type { Tuning } from "../../report/tuning.ts";
+import { requireBandwidthAlone } from "../bandwidth-alone.ts";
 import type { Departure, Route, StreamedPart } from "../departure.ts";
 import { startedAnew } from "../started-anew.ts";
 import type { SocketPlace } from "../streaming/socket-place.ts";
 import { StallWatch } from "../streaming/stall-watch.ts";
 import { StreamSockets } from "../streaming/stream-sockets.ts";
+import type { SourceLibvirtRecord } from "./libvirt-records.ts";
 
 export interface LiveDepartureOptions {
   changes: Departure["changes"];
   virsh: Virsh;
   uuid: string;
   name: string;
+  /** What the journal keeps of it. */
+  kept: SourceLibvirtRecord;
   domain: OfferedDomain;
   /** Targets of the disks that are mirrored, in the order of the offer. */
   targets: readonly string[];
@@ -82,7 +86,9 @@ export class LiveDeparture implements Departure {
   #results: StreamResult[] = [];
   #phase: Phase | undefined;
   #qemu: ProcessId | null = null;
-  #held: number[] = [];
+  readonly #held = new HeldDisks();
+  #keep: (kept: object) => void = () => {};
+  #tuned: Tuning = {};
   #ticker: Timer | undefined;
   failure: MigrateError | undefined;
 
@@ -137,9 +143,10 @@ export class LiveDeparture implements Departure {
 
   changes: Departure["changes"] = (accepted) => this.#options.changes(accepted);
   rewritten: Departure["rewritten"] = () => [];
-  onKept(): void {}
+  onKept(keep: (kept: object) => void): void {
+    this.#keep = keep;
+  }
   async standStill(): Promise<void> {}
-
   requireUnheld(): string | null {
     return this.#options.requireUnheld();
   }
@@ -191,7 +198,7 @@ export class LiveDeparture implements Departure {
     // libvirtd knows no more of it than that its connection ended.
     if (this.#gate.refused !== undefined) return this.#gate.refused;
     // What both libvirtd make of that says little.
-    if (this.#hasEnded) return ended(this.#options.name);
+    if (this.#hasEnded) return endedInMove(this.#options.name);
     // A stream that is let in no more: nobody there knows of the session.
     const isForgotten = own.code === "policy" && own.side === "destination";
     const isOpen = own.code !== "libvirt-failed" && own.code !== "qemu-failed" && !isForgotten;
@@ -205,7 +212,7 @@ export class LiveDeparture implements Departure {
   }
 
   async #steps(route: StreamRoute, meter: ProgressMeter, observe: Observer): Promise<StreamResult[]> {
-    const { workers, bandwidthBytesPerSec, sockets: place, targets } = this.#options;
+    const { workers, sockets: place, targets, bandwidthBytesPerSec } = { ...this.#options, ...this.#tuned };
     const { session, name } = meter.session;
     const pool = new StreamPool(route, {
       workers,
@@ -244,6 +251,7 @@ export class LiveDeparture implements Departure {
     this.#enter("pre-copy", meter);
     const migrated = this.#command.start({
       ...this.#options,
+      ...this.#tuned,
       rpcPath: listener.path,
       ramPath: ram.path,
       diskPath: disk?.path,
@@ -277,7 +285,7 @@ export class LiveDeparture implements Departure {
   }
 
   #look(meter: ProgressMeter, observe: Observer): void {
-    if (this.#hasEnded) this.#halted.reject(this.#fail(ended(this.#options.name)));
+    if (this.#hasEnded) this.#halted.reject(this.#fail(endedInMove(this.#options.name)));
     this.#lookForStall();
     const { session, name } = meter.session;
     const first = this.#options.domain.live!.disks.length;
@@ -309,7 +317,7 @@ export class LiveDeparture implements Departure {
   async letGo(): Promise<boolean> {
     const { autostart } = this.#options.domain;
     // What is started by itself, should libvirtd die just now, is waited for.
-    const isHeld = !autostart && this.#holdDisks();
+    const isHeld = !autostart && this.#held.hold(this.#options.paths);
     if (this.#gate.holding) this.#relay!.perform(this.#gate.release());
     const { signal } = this.#aborted;
     try {
@@ -319,16 +327,6 @@ export class LiveDeparture implements Departure {
       return true;
     } catch {
       signal.throwIfAborted();
-      return false;
-    }
-  }
-
-  /** Keeps whoever may come from the disks, until this process is done. False if that cannot be had. */
-  #holdDisks(): boolean {
-    try {
-      this.#held = this.#options.paths.map((path) => openSync(path, "r"));
-      return this.#held.every((fd) => holdAgainstLaterQemus(fd));
-    } catch {
       return false;
     }
   }
@@ -354,6 +352,21 @@ export class LiveDeparture implements Departure {
     await this.#sending?.catch(() => {});
   }
 
+  async tune(tuning: Tuning): Promise<void> {
+    const { name } = this.#options;
+    if (this.stoppedAtMs !== undefined) requireBandwidthAlone(tuning, `${name} stands still already`);
+    await this.#command.tune(tuning);
+    this.#tuned = { ...this.#tuned, ...tuning };
+    if (tuning.bandwidthBytesPerSec !== undefined) this.#pool?.pace(tuning.bandwidthBytesPerSec);
+  }
+
+  async force(): Promise<boolean> {
+    if (this.#sending === undefined || !this.#isLinked) return this.stoppedAtMs !== undefined;
+    this.#keep({ ...this.#options.kept, forced: true });
+    await this.#command.stopDomain();
+    return true;
+  }
+
   /** libvirtd has the domain go on. */
   #refuse(): void {
     if (this.#gate.holding) this.#relay?.perform(this.#gate.refuse("the move was given up"));
@@ -361,7 +374,7 @@ export class LiveDeparture implements Departure {
 
   close(): void {
     this.files.close();
-    for (const fd of this.#held.splice(0)) closeSync(fd);
+    this.#held.release();
   }
 
   #streamed(): number[] {
@@ -384,16 +397,3 @@ const mostWaitMs = 2 ** 31 - 1;
 const abortMs = 2000;
 /** How long the destination may take to say what happened there. */
 const wordsMs = 5000;
-
-function ended(name: string): MigrateError {
-  return new MigrateError("qemu-failed", `the QEMU of ${name} has ended here, in the middle of its move`, {
-    side: "source",
-    hint: "It crashed, or the guest powered off: nothing of it is at the destination. virsh start begins it anew from its disks.",
-  });
-}
-
-function notHeld(name: string): MigrateError {
-  return new MigrateError("libvirt-failed", `libvirt let ${name} go on before the move was decided`, {
-    side: "source",
-  });
-}

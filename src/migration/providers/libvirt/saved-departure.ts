@@ -11,6 +11,8 @@ import type { Vm } from "../../../vm/folder/vm-folder.ts";
 import { findDomain } from "../../../vm/libvirt/domains.ts";
 import type { Virsh } from "../../../vm/libvirt/virsh.ts";
 import type { Observer } from "../../report/events.ts";
+import type { Tuning } from "../../report/tuning.ts";
+import { requireBandwidthAlone } from "../bandwidth-alone.ts";
 import type { Departure } from "../departure.ts";
 import { filesDeparture } from "../files/leaving-files.ts";
 import { requirePlainImage } from "./domain-look.ts";
@@ -117,6 +119,10 @@ export class SavedDeparture implements Departure {
   }
 
   async carry(): Promise<void> {}
+
+  async tune(tuning: Tuning): Promise<void> {
+    requireBandwidthAlone(tuning, `${this.#options.kept.domain} is saved before it is sent`);
+  }
 
   /** The files are let go as well: the domain is to have them back. */
   async halt(): Promise<void> {

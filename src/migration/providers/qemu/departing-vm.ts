@@ -19,43 +19,20 @@ import type { RunningVm } from "../../../vm/qemu/running-vm.ts";
 import type { Phase } from "../../ownership/phases.ts";
 import type { Observer } from "../../report/events.ts";
 import type { ProgressMeter } from "../../report/progress-meter.ts";
+import type { Tuning } from "../../report/tuning.ts";
 import type { Departure, Route, StreamedPart } from "../departure.ts";
 import { startedAnew } from "../started-anew.ts";
 import { LinkGate } from "../streaming/link-gate.ts";
-import type { SocketPlace } from "../streaming/socket-place.ts";
-import { type StallLimits, StallWatch } from "../streaming/stall-watch.ts";
+import { StallWatch } from "../streaming/stall-watch.ts";
 import { StreamSockets } from "../streaming/stream-sockets.ts";
+import type { DepartingOptions } from "./departing-options.ts";
 import { DepartureProgress } from "./departure-progress.ts";
 import { GuestHold } from "./guest-hold.ts";
 import { imageWarning, slowedNotice } from "./image-warning.ts";
 import { requireUnheldBesides } from "./leaving/other-holders.ts";
 import { changesOf } from "./processors/changes.ts";
-import type { SourceQemuRecord } from "./qemu-records.ts";
-import { RamPace } from "./ram-pace.ts";
+import { RamTuning } from "./ram-tuning.ts";
 import { causeOf } from "./stream-failure.ts";
-
-export interface DepartingOptions {
-  /** The files that go as chunks, open. */
-  files: HeldFiles;
-  /** What OFFER carries of the VM beside its files, and whether it is paused. */
-  machine: Omit<OfferedMachine, "paused">;
-  /** What the journal keeps of the VM. */
-  kept: SourceQemuRecord;
-  /** Mirror the disks while the VM runs; otherwise it is stopped before anything is sent. */
-  live: boolean;
-  downtimeLimitMs: number;
-  /** Channels of the RAM beside the main one (QEMU's multifd). */
-  channels: number;
-  autoConverge: boolean;
-  bandwidthBytesPerSec: number | null;
-  session: string;
-  /** Threads that carry streams. */
-  workers: number;
-  /** Where its QEMU finds the sockets that it connects to. */
-  sockets: SocketPlace;
-  /** Limits that replace the usual ones. */
-  stallLimits?: StallLimits | undefined;
-}
 
 /** How long a VM may be stopped without a link before it is resumed at the source. */
 const stoppedPatienceMs = 15_000;
@@ -71,7 +48,7 @@ export class DepartingVm implements Departure {
   readonly #ram: RamMigration;
   readonly #mirrors: DiskMirrors;
   readonly #progress: DepartureProgress;
-  readonly #pace: RamPace | undefined;
+  readonly #tuning: RamTuning;
   #instance: string | undefined;
   #link: ControlLink | undefined;
   #pool: StreamPool | undefined;
@@ -102,7 +79,7 @@ export class DepartingVm implements Departure {
     });
     this.#mirrors = new DiskMirrors(vm.qmp, mirrored);
     this.#progress = new DepartureProgress(vm, this.#ram, this.#mirrors.all);
-    if (options.bandwidthBytesPerSec !== null) this.#pace = new RamPace(options.bandwidthBytesPerSec);
+    this.#tuning = new RamTuning(this.#ram, options);
   }
 
   get files(): HeldFiles {
@@ -126,6 +103,11 @@ export class DepartingVm implements Departure {
   get streamed(): readonly StreamedPart[] {
     const { machine } = this.#options;
     return [...machine.disks, { name: "RAM", bytes: this.#vm.definition.ramBytes, atMost: true }];
+  }
+
+  /** The VM is the destination's: how its QEMU ends here says nothing of the VM any more. */
+  leave(): void {
+    this.#guest.close();
   }
 
   /** A connection to the VM's QEMU, until `close` is called. */
@@ -256,11 +238,11 @@ export class DepartingVm implements Departure {
   }
 
   async #steps(route: StreamRoute, meter: ProgressMeter, observe: Observer): Promise<StreamResult[]> {
-    const { live, workers, bandwidthBytesPerSec, channels, sockets } = this.#options;
+    const { live, workers, channels, sockets } = this.#options;
     const { session, name } = meter.session;
     const pool = new StreamPool(route, {
       workers,
-      bandwidthBytesPerSec,
+      bandwidthBytesPerSec: this.#tuning.bandwidthBytesPerSec,
       link: (state, stream, message) => {
         // Only the first stream of each kind reports: all share the network.
         if (stream !== 0 && stream !== limits.ramStreams) return;
@@ -297,17 +279,14 @@ export class DepartingVm implements Departure {
   }
 
   async #sendRam(channels: number): Promise<void> {
-    const { downtimeLimitMs, autoConverge, bandwidthBytesPerSec, live } = this.#options;
+    const { live } = this.#options;
     await this.#until();
     const opened = this.#sockets!.expect("ram", this.#ramStreams());
-    await this.#ram.begin(opened.path, await this.#guest.begin(), {
-      mark: moveMark(this.#options.session),
-      downtimeLimitMs,
-      channels,
-      autoConverge: autoConverge && live,
-      bandwidthBytesPerSec,
-      pause: live,
-    });
+    const before = await this.#guest.begin();
+    const { autoConverge, ...tuned } = this.#tuning.begin(before);
+    const converges = { autoConverge: autoConverge && live, pause: live };
+    const options = { mark: moveMark(this.#options.session), channels, ...tuned, ...converges };
+    await this.#ram.begin(opened.path, before, options);
     // If QEMU fails before it opens a channel, its answer tells the reason.
     await this.#until(Promise.race([opened.open, this.#ram.reaches("completed")]));
     await this.#guest.checkDevices();
@@ -344,14 +323,31 @@ export class DepartingVm implements Departure {
     ]);
   }
 
+  async tune(tuning: Tuning): Promise<void> {
+    const stands = !this.isLive || this.stoppedAtMs !== undefined;
+    await this.#tuning.change(tuning, stands ? "the VM stands still already" : null);
+    if (tuning.bandwidthBytesPerSec !== undefined) this.#pool?.pace(tuning.bandwidthBytesPerSec);
+  }
+
+  async force(): Promise<boolean> {
+    if (this.stoppedAtMs !== undefined) return true;
+    if (this.#sending === undefined || !this.#gate.isOpen) return false;
+    try {
+      await this.#guest.stop();
+    } catch (thrown) {
+      const failure = this.#fail(qmpFailure(thrown, "source"));
+      this.#halted.reject(failure);
+      throw failure;
+    }
+    return true;
+  }
+
   /** The bandwidth that compression saves is available for more of the RAM. */
   #paceRam(): void {
     const [ram, pool] = [this.#ramStreams(), this.#pool!];
     const carriedBytes = ram.reduce((sum, stream) => sum + pool.carried(stream).toDestination, 0);
     const sentBytes = ram.reduce((sum, stream) => sum + pool.sentBytesOn(stream), 0);
-    const bandwidthBytesPerSec = this.#pace?.look(carriedBytes, sentBytes);
-    // If QEMU is gone, whatever waits for it reports that.
-    if (bandwidthBytesPerSec != null) this.#ram.pace(bandwidthBytesPerSec).catch(() => {});
+    this.#tuning.look(carriedBytes, sentBytes);
   }
 
   /** Sends QEMU no command: while it sends the last part, it answers none. */

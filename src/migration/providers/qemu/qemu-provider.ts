@@ -34,6 +34,7 @@ export const qemuProvider: Provider = {
 
   async retire(record, home, departure) {
     const machine = sourceQemuRecord(record);
+    if (departure instanceof DepartingVm) departure.leave();
     if (machine !== null) await endAtSource(machine, home, qmpOf(departure));
     retireFiles(record, qemuProvider.ownFiles(record));
   },

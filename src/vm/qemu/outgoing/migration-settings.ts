@@ -16,12 +16,40 @@ const parametersSchema = v.object({
   "multifd-compression": v.optional(v.string()),
   "tls-creds": v.optional(v.string()),
   "tls-hostname": v.optional(v.string()),
+  // In this order they are set back: QEMU takes no beginning that is above the most.
+  "max-cpu-throttle": v.optional(v.number()),
+  "cpu-throttle-initial": v.optional(v.number()),
+  "cpu-throttle-increment": v.optional(v.number()),
 });
 
 export interface MigrationSettings {
   /** Every capability that this QEMU has, and whether it is on. */
   capabilities: Record<string, boolean>;
   parameters: v.InferOutput<typeof parametersSchema>;
+}
+
+/** By how many percent QEMU slows a guest down (qapi/migration.json, cpu-throttle-*). */
+export type Throttle = Required<
+  Pick<
+    MigrationSettings["parameters"],
+    "max-cpu-throttle" | "cpu-throttle-initial" | "cpu-throttle-increment"
+  >
+>;
+
+/** The least that QEMU knows: a guest that it has slowed is let go on from the next pass on. */
+export const unthrottled: Throttle = {
+  "max-cpu-throttle": 1,
+  "cpu-throttle-initial": 1,
+  "cpu-throttle-increment": 1,
+};
+
+/** As the settings have it; where they do not say, as QEMU begins. Pure. */
+export function throttleParameters({ parameters }: MigrationSettings): Throttle {
+  return {
+    "max-cpu-throttle": parameters["max-cpu-throttle"] ?? 99,
+    "cpu-throttle-initial": parameters["cpu-throttle-initial"] ?? 20,
+    "cpu-throttle-increment": parameters["cpu-throttle-increment"] ?? 10,
+  };
 }
 
 /** Asks for the settings as they are. Throws QmpError. */

@@ -5,7 +5,7 @@
 import * as v from "valibot";
 import { MigrateError } from "../../../protocol/errors.ts";
 import type { Qmp, QmpEvent } from "../qmp/qmp.ts";
-import { type MigrationSettings, setCapabilities } from "./migration-settings.ts";
+import { type MigrationSettings, setCapabilities, type Throttle } from "./migration-settings.ts";
 
 export interface RamOptions {
   /** What tells this migration from others (roll-back.ts). */
@@ -108,8 +108,25 @@ export class RamMigration {
   }
 
   /** From now on QEMU sends at most so many bytes a second. Throws QmpError. */
-  async pace(bandwidthBytesPerSec: number): Promise<void> {
-    await this.#qmp.execute("migrate-set-parameters", { "max-bandwidth": Math.ceil(bandwidthBytesPerSec) });
+  pace(bandwidthBytesPerSec: number): Promise<void> {
+    return this.tune({ bandwidthBytesPerSec });
+  }
+
+  /** Changes the migration on its way: nothing, or all that is given. Throws QmpError. */
+  async tune({
+    bandwidthBytesPerSec,
+    downtimeLimitMs,
+    throttle = {},
+  }: Partial<
+    Pick<RamOptions, "bandwidthBytesPerSec" | "downtimeLimitMs"> & { throttle: Partial<Throttle> }
+  >): Promise<void> {
+    await this.#qmp.execute("migrate-set-parameters", {
+      ...(bandwidthBytesPerSec === undefined
+        ? {}
+        : { "max-bandwidth": Math.ceil(bandwidthBytesPerSec ?? unlimitedBytesPerSec) }),
+      ...(downtimeLimitMs === undefined ? {} : { "downtime-limit": downtimeLimitMs }),
+      ...throttle,
+    });
   }
 
   /** Resolves once it has come to `status`. Throws MigrateError "qemu-failed" if it ends otherwise, and QmpError. */

@@ -126,8 +126,11 @@ function here(error: MigrateError): MigrateError {
   return new MigrateError(error.code, error.message, { hint: error.hint, cause: error });
 }
 
-/** Only one process at a time starts the VM; the kernel keeps the lock as long as it lives (flock(2)). */
-function lockRun(run: RunFolder, name: string): () => void {
+/**
+ * Only one process at a time starts the VM; the kernel keeps the lock as long as it lives (flock(2)). Returns what gives
+ * it back. Throws MigrateError "vm-busy".
+ */
+export function lockRun(run: RunFolder, name: string): () => void {
   const folder = dirname(run.path);
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   // No VM's name begins with a point.

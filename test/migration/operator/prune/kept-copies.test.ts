@@ -2,12 +2,12 @@ import { afterEach, beforeEach, expect, test } from "bun:test";
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { keptCheck } from "../../../src/commands/doctor/doctor-checks.ts";
-import { keptCopies } from "../../../src/commands/doctor/kept-copies.ts";
-import { openHome } from "../../../src/home/home.ts";
-import { Journal } from "../../../src/migration/journal/journal.ts";
-import { recordOfOffer } from "../../../src/migration/journal/offer-record.ts";
-import { emptyOffer } from "../../migration/destination/played-destination.ts";
+import { keptCheck } from "../../../../src/commands/doctor/doctor-checks.ts";
+import { openHome } from "../../../../src/home/home.ts";
+import { Journal } from "../../../../src/migration/journal/journal.ts";
+import { recordOfOffer } from "../../../../src/migration/journal/offer-record.ts";
+import { keptCopies } from "../../../../src/migration/operator/prune/kept-copies.ts";
+import { emptyOffer } from "../../destination/played-destination.ts";
 
 let root: string;
 let home: string;
@@ -44,7 +44,7 @@ test("what moved VMs left is found where they were and in the store, with what i
   const [check] = keptCheck(home, store);
   expect(check).toMatchObject({ check: "migrated", state: "warning" });
   expect(check!.message).toContain("2 files of VMs that were moved away take 1.5 MiB");
-  expect(check!.help).toContain("rm -r");
+  expect(check!.help).toContain("migrate prune");
   // To tell of them is all that is done.
   expect(existsSync(join(vms, "web1.raw.migrated"))).toBe(true);
 });

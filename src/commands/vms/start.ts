@@ -1,14 +1,13 @@
 /** `migrate start`: starts a VM that arrived on this host and whose QEMU has ended. */
-import { join } from "node:path";
-import { startVm } from "../migration/operator/start.ts";
-import { checkVmName } from "../protocol/names.ts";
-import { Confinement } from "../vm/confinement/confinement.ts";
-import { usageErrors } from "./cli/arguments.ts";
-import { homeOf } from "./cli/context.ts";
-import { defineCommand } from "./cli/define-command.ts";
-import { netPolicyAbout, netPolicyForm, parseNetPolicy } from "./cli/net-policy.ts";
-import { optional, toggle, withDefault } from "./cli/option.ts";
-import { parseUserRange } from "./cli/user-range.ts";
+import { findVm } from "../../migration/operator/find-vm.ts";
+import { startVm } from "../../migration/operator/start.ts";
+import { Confinement } from "../../vm/confinement/confinement.ts";
+import { homeOf } from "../cli/context.ts";
+import { defineCommand } from "../cli/define-command.ts";
+import { netPolicyAbout, netPolicyForm, parseNetPolicy } from "../cli/net-policy.ts";
+import { optional, toggle, withDefault } from "../cli/option.ts";
+import { parseUserRange } from "../cli/user-range.ts";
+import { nameAbout, storeOption } from "./vm-name.ts";
 
 const name = "migrate start";
 
@@ -20,10 +19,10 @@ export default defineCommand({
   positionals: {
     names: ["NAME"],
     least: 1,
-    about: ["Name of a VM in the store; without --store, the VM's folder"],
+    about: [nameAbout],
   },
   options: {
-    store: optional("DIR", "The folder of migrate serve in which the VM lies"),
+    store: storeOption,
     net: withDefault(
       netPolicyForm,
       `What is behind the VM's network cards, ${netPolicyAbout}`,
@@ -38,17 +37,16 @@ export default defineCommand({
     ),
   },
   examples: [
-    [`${name} web1 --store /var/lib/vms`, "start web1 again, cut off from all networks"],
+    [`${name} web1`, "start web1 again, cut off from all networks"],
     [`${name} /var/lib/vms/web1 --net bridge:br0`, "and with its card on a bridge"],
   ],
   async run({ options, positionals, world, reporter }) {
     const [given = ""] = positionals;
-    const wrong = options.store === undefined ? null : checkVmName(given);
-    if (wrong !== null) throw usageErrors(name)(`NAME: ${wrong}`);
-    const folder = options.store === undefined ? given : join(options.store, given);
-    const { net, allowTcg } = options;
+    const { net, allowTcg, store } = options;
+    const home = homeOf(world);
+    const { folder } = findVm({ home, given, store });
     const confinement = await Confinement.find({ self: world.self, users: options.vmUsers });
-    const vm = await startVm({ home: homeOf(world), folder, policy: { net, allowTcg, confinement } });
+    const vm = await startVm({ home, folder, policy: { net, allowTcg, confinement } });
     const { qmpPath, process, wasThere, notes } = vm;
     for (const message of wasThere ? [] : confinement.lacks) reporter.observer({ event: "warning", message });
     for (const note of wasThere ? [] : notes) reporter.observer({ event: "notice", message: note });

@@ -4,8 +4,8 @@
  */
 import { existsSync, lstatSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { Journal } from "../../migration/journal/journal.ts";
-import { statBlockBytes } from "../../platform/files/filesystem.ts";
+import { statBlockBytes } from "../../../platform/files/filesystem.ts";
+import { Journal } from "../../journal/journal.ts";
 
 /** `send` puts the session behind it where the name is taken (migration/providers/files/retire.ts). */
 const keptName = /\.migrated(?:-[0-9a-f]{8})?$/;
@@ -55,7 +55,8 @@ function sentFrom(home: string): string[] {
   }
 }
 
-function bytesBelow(path: string): number {
+/** What a file, or all that lies below a folder, takes on the disk; what cannot be looked at is left out. */
+export function bytesBelow(path: string): number {
   const stat = lstatSync(path, { throwIfNoEntry: false });
   if (stat === undefined) return 0;
   const own = stat.blocks * statBlockBytes;

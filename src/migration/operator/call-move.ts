@@ -1,0 +1,76 @@
+/** Calls the `migrate send` that runs for a session of this host: to look at its move, or to change it. */
+import * as v from "valibot";
+import { isErrorCode, MigrateError } from "../../protocol/errors.ts";
+import {
+  type ControlRequest,
+  controlAnswerSchema,
+  controlLineBytes,
+  controlPath,
+  type MoveLook,
+} from "../source/control-messages.ts";
+
+/** How long an answer may take, in milliseconds: a QEMU may be slow, and libvirt slower. */
+const tuneTimeoutMs = 60_000;
+const lookTimeoutMs = 2_000;
+
+/**
+ * Says one thing to the process that sends the session, and returns how the move is then. Throws MigrateError
+ * "unknown-session" if no process sends it here, what that process refuses, and "network" if it does not answer.
+ */
+export async function callMove(home: string, session: string, request: ControlRequest): Promise<MoveLook> {
+  const { promise, resolve, reject } = Promise.withResolvers<string>();
+  let heard = "";
+  const timeoutMs = request.say === "look" ? lookTimeoutMs : tuneTimeoutMs;
+  const silent = new MigrateError("network", "the migrate that sends this VM does not answer", {
+    side: "source",
+    hint: "Look at it in the terminal in which it runs, or in the log of what started it.",
+  });
+  const timer = setTimeout(() => reject(silent), timeoutMs);
+  promise.catch(() => {});
+  try {
+    const socket = await Bun.connect({
+      unix: controlPath(home, session),
+      socket: {
+        data(_, piece) {
+          heard += piece.toString();
+          if (heard.length > 2 * controlLineBytes) reject(silent);
+          const end = heard.indexOf("\n");
+          if (end >= 0) resolve(heard.slice(0, end));
+        },
+        close: () => reject(silent),
+        error: () => reject(silent),
+      },
+    }).catch((cause: unknown) => {
+      throw new MigrateError("unknown-session", "no process of this host and home sends this VM just now", {
+        side: "source",
+        hint: "See migrate status. What waits for its source is sent on by the same migrate send.",
+        cause,
+      });
+    });
+    try {
+      socket.write(`${JSON.stringify(request)}\n`);
+      return lookIn(await promise, silent);
+    } finally {
+      socket.terminate();
+    }
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function lookIn(line: string, silent: MigrateError): MoveLook {
+  const parsed = v.safeParse(controlAnswerSchema, parseJson(line));
+  if (!parsed.success) throw silent;
+  const said = parsed.output;
+  if ("look" in said) return said.look;
+  const { code, message, hint } = said.error;
+  throw new MigrateError(isErrorCode(code) ? code : "bug", message, { side: "source", hint });
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
