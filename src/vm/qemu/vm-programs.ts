@@ -128,6 +128,13 @@ export class VmPrograms {
     return this.#command(argv, own, { network: "none", cwd: run.path });
   }
 
+  /** The command that starts the keeper of the VM's serial lines, a role of this program. */
+  keeper(words: readonly string[]): string[] {
+    const self = this.#confinement?.self ?? ownCommand();
+    const own: PlannedFile[] = [{ path: this.#house.run.path, right: "own" }, ...sourcesOf(self)];
+    return this.#command([...self, ...words], own, { network: "none", cwd: this.#house.run.path });
+  }
+
   /** The command that starts qemu-img on one disk of the VM, which is there already. */
   qemuImg(argv: readonly string[], disk: string): string[] {
     const own: PlannedFile[] = [{ path: join(this.#house.folder, disk), right: "write" }];
@@ -150,6 +157,18 @@ export class VmPrograms {
     const final = finalFolder === folder ? [] : [{ path: join(finalFolder, part), from, right }];
     return [{ path: from, right }, ...final];
   }
+}
+
+/** How this program is started where nobody has said so: as main.ts finds it out. */
+function ownCommand(): string[] {
+  return Bun.main.startsWith("/$bunfs/")
+    ? [process.execPath]
+    : [process.execPath, join(import.meta.dir, "../../main.ts")];
+}
+
+/** What a program that is no compiled one needs beside the runtime: its sources, and the packages beside them. */
+function sourcesOf([, main]: readonly string[]): PlannedFile[] {
+  return main === undefined ? [] : [{ path: join(main, "../.."), right: "read" }];
 }
 
 /** Whoever this process runs as. */

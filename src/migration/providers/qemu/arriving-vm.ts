@@ -23,7 +23,8 @@ import { adoptQemu, endOf, failureBehind, type RunningQemu, startQemu } from "..
 import { resumeGuest } from "../../../vm/qemu/outgoing/resume-guest.ts";
 import { QmpError, qmpFailure } from "../../../vm/qemu/qmp/qmp-error.ts";
 import { qmpSocketName, type RunFolder } from "../../../vm/qemu/run-folder.ts";
-import { endSwtpm, startSwtpm, tpmStateName } from "../../../vm/qemu/swtpm.ts";
+import { endFollowers, startKeeper } from "../../../vm/qemu/serial/start-keeper.ts";
+import { startSwtpm, tpmStateName } from "../../../vm/qemu/swtpm.ts";
 import { endLimits, filesOf, VmPrograms } from "../../../vm/qemu/vm-programs.ts";
 import type { Arrival, ArrivalOptions, Offered } from "../arrival.ts";
 import type { StreamedPart } from "../departure.ts";
@@ -150,6 +151,7 @@ export class ArrivingVm implements Arrival {
       ...[qmpSocketName, spareQmpName, incomingName].map((name) => run.socket(name)),
       ...(nbd !== null && nodes.length > 0 ? [paths.nbd] : []),
     ]);
+    await startKeeper(definition, run, programs);
     this.#instance = randomBytes(16).toString("hex");
     this.#token = randomBytes(16).toString("hex");
     this.#streams = new ArrivingStreams({
@@ -352,7 +354,7 @@ export class ArrivingVm implements Arrival {
     if (qemu !== null) await qemu.kill();
     else if (ours && noted.qemu) await endDaemon(noted.qemu);
     if (!ours) return;
-    if (noted.swtpm) await endSwtpm(noted.swtpm);
+    await endFollowers(noted);
     endLimits(noted.session);
     this.#run.remove();
   }

@@ -10,6 +10,7 @@ import {
 import { MigrateError } from "../../../protocol/errors.ts";
 import { Qmp } from "../../../vm/qemu/qmp/qmp.ts";
 import { RunFolder } from "../../../vm/qemu/run-folder.ts";
+import { endFollowers } from "../../../vm/qemu/serial/start-keeper.ts";
 import { endSwtpm } from "../../../vm/qemu/swtpm.ts";
 import { endLimits } from "../../../vm/qemu/vm-programs.ts";
 import type { SourceQemuRecord } from "./qemu-records.ts";
@@ -28,6 +29,7 @@ export async function endAtSource(machine: SourceQemuRecord, home: string, qmp?:
   for (const run of RunFolder.all(home)) {
     const noted = run.noted();
     if (noted === null || !isSameProcess(noted.qemu, machine.qemu)) continue;
+    await endFollowers(noted);
     endLimits(noted.session);
     rmSync(run.path, { recursive: true, force: true });
   }
