@@ -117,6 +117,7 @@ export default defineCommand({
               qemu: {
                 allowTcg: options.allowTcg,
                 net: options.net ?? { kind: "none" },
+                users: options.vmUsers,
                 confinement: await Confinement.find({ self: world.self, users: options.vmUsers }),
               },
             }

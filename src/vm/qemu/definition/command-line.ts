@@ -4,6 +4,7 @@
  * again, for a VM that moves on. Pure.
  */
 import { MigrateError } from "../../../protocol/errors.ts";
+import { qemuSerialName, serialLines, socketName } from "./consoles/serial-lines.ts";
 import { deviceValue } from "./devices.ts";
 import type {
   BlockdevPart,
@@ -18,7 +19,6 @@ import type {
 import { type CardOutcome, type MakeTap, type NetPolicy, NetworkArguments } from "./network-arguments.ts";
 import { escapeCommas, writePairs } from "./option-syntax.ts";
 import { plainArgv } from "./plain-rules.ts";
-import { qemuSerialName, serialLines, socketName } from "./serial-lines.ts";
 
 export type { CardOutcome, CardPolicy, NetPolicy } from "./network-arguments.ts";
 export { changeNotes, networkNotes } from "./network-arguments.ts";

@@ -1,5 +1,5 @@
 /** What belongs to a serial line in a VM's run folder. Pure. */
-import { qemuSerialName } from "../definition/serial-lines.ts";
+import { qemuSerialName } from "../definition/consoles/serial-lines.ts";
 
 export interface SerialNames {
   /** QEMU's own socket, which serves one caller: the keeper. */

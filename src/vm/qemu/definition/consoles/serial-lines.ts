@@ -1,6 +1,6 @@
 /** Which character devices of a VM are its serial lines: those behind which a person may sit. Pure. */
-import type { ChardevPart, VmModel } from "./model.ts";
-import { valueIn } from "./option-syntax.ts";
+import type { ChardevPart, VmModel } from "../model.ts";
+import { valueIn } from "../option-syntax.ts";
 
 /** Devices that are serial lines or consoles to a guest; not those by which its agents speak. */
 const serialDevices = /^(?:isa-serial|pci-serial(?:-[24]x)?|virtconsole)$/;
