@@ -20,6 +20,7 @@ import {
   type NetPolicy,
   networkNotes,
 } from "../vm/qemu/definition/command-line.ts";
+import { screenNotes } from "../vm/qemu/definition/consoles/display.ts";
 import { readDefinition } from "../vm/qemu/definition/definition.ts";
 import { droppable, isDroppable } from "../vm/qemu/images/left-behind.ts";
 import { explainProcessor } from "../vm/qemu/processor/explain-processor.ts";
@@ -98,6 +99,8 @@ export default defineCommand({
     const look = await lookAt(where, { name: asked, live, drop, after });
     const refusals = [...look.refusals];
     const notes = [...look.notes];
+    // The host itself says it, if it is asked.
+    if (there === null) notes.push(...screenNotes(look.definition?.shownBy ?? [], "unknown"));
     const called = asked ?? look.definition?.name ?? null;
     const command =
       look.model === null ? [] : started({ ...look.model, name: called }, options, { refusals, notes });

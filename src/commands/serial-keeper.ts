@@ -1,4 +1,4 @@
-/** `migrate serial-keeper`: for this program's own use; see vm/qemu/serial/keeper.ts. */
+/** `migrate serial-keeper`: for this program's own use; see vm/qemu/attendants/keeper.ts. */
 import { defineCommand } from "./cli/define-command.ts";
 
 export default defineCommand({
@@ -15,7 +15,7 @@ export default defineCommand({
   examples: [["migrate serial-keeper serial0", "started by migrate serve itself"]],
   side: "destination",
   async run({ positionals }) {
-    const { keepSerialLines } = await import("../vm/qemu/serial/keeper.ts");
+    const { keepSerialLines } = await import("../vm/qemu/attendants/keeper.ts");
     await keepSerialLines(positionals);
     return undefined;
   },

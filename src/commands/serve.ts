@@ -5,6 +5,7 @@ import { serve } from "../migration/destination/serve.ts";
 import { exitCodes, MigrateError } from "../protocol/errors.ts";
 import { Confinement } from "../vm/confinement/confinement.ts";
 import { systemUri } from "../vm/libvirt/virsh.ts";
+import { vncPolicies } from "../vm/qemu/definition/consoles/display.ts";
 import { usageErrors } from "./cli/arguments.ts";
 import { homeOf, passphraseBefore, passphraseOptions, warnInsecure } from "./cli/context.ts";
 import { defineCommand } from "./cli/define-command.ts";
@@ -23,6 +24,8 @@ import {
 } from "./cli/option.ts";
 import { usualDoors } from "./cli/threads.ts";
 import { parseUserRange } from "./cli/user-range.ts";
+
+const vncForm = vncPolicies.join("|");
 
 export default defineCommand({
   name: "migrate serve",
@@ -59,6 +62,11 @@ export default defineCommand({
       `With --qemu: what is behind a VM's network cards here (default: none), ${netPolicyAbout}`,
       parseNetPolicy,
     ),
+    vnc: optional(
+      vncForm,
+      "With --qemu: what shows the screen of a VM that has one (default: none): a socket in its run folder, or a port of 127.0.0.1, without a password",
+      oneOf(vncPolicies),
+    ),
     libvirt: toggle("Take in VMs of libvirt, and have this host's libvirt run them"),
     connect: optional("URI", `With --libvirt: where it is reached (default: ${systemUri})`),
     netMap: optional(
@@ -91,7 +99,7 @@ export default defineCommand({
   async run({ options, world, reporter }) {
     const needsQemu = options.allowTcg
       ? "--allow-tcg"
-      : (options.net && "--net") || (options.vmUsers && "--vm-users");
+      : (options.net && "--net") || (options.vmUsers && "--vm-users") || (options.vnc && "--vnc");
     if (!options.qemu && needsQemu !== undefined)
       throw usageErrors("migrate serve")(`${needsQemu} is about VMs that run: it needs --qemu`);
     const needsLibvirt =
@@ -118,6 +126,7 @@ export default defineCommand({
                 allowTcg: options.allowTcg,
                 net: options.net ?? { kind: "none" },
                 users: options.vmUsers,
+                vnc: options.vnc,
                 confinement: await Confinement.find({ self: world.self, users: options.vmUsers }),
               },
             }

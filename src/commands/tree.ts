@@ -25,6 +25,7 @@ export const tree: CommandGroup = {
     profile: async () => (await import("./profile.ts")).default,
     "send-guard": async () => (await import("./send-guard.ts")).default,
     "serial-keeper": async () => (await import("./serial-keeper.ts")).default,
+    "vnc-relay": async () => (await import("./vnc-relay.ts")).default,
     confined: async () => (await import("./confined.ts")).default,
     "profile-side": async () => (await import("./profile-side.ts")).default,
     demo: async () => (await import("./demo.ts")).default,

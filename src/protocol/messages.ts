@@ -93,6 +93,8 @@ const schemas = {
     cards: v.optional(
       v.pipe(v.array(v.picklist(["none", "user", "bridge"])), v.maxLength(limits.modelParts)),
     ),
+    /** Of a running VM: what shows its screen here. */
+    vnc: v.optional(v.picklist(["none", "unix", "127.0.0.1"])),
     /** Of a running VM: true if its processor was compared with the one that it gets here. */
     processor: v.optional(v.boolean()),
   }),

@@ -4,7 +4,7 @@ import { lastWords, openConsole } from "../../migration/providers/qemu/watching/
 import { plainText } from "../../terminal/plain-text.ts";
 import type { KeyboardInput } from "../../terminal/prompt.ts";
 import type { Reporter } from "../../terminal/reporter.ts";
-import type { ConsoleLine } from "../../vm/qemu/serial/console-line.ts";
+import type { ConsoleLine } from "../../vm/qemu/attendants/console-line.ts";
 import { homeOf, type World } from "../cli/context.ts";
 import { defineCommand } from "../cli/define-command.ts";
 import { wholeNumber, withDefault } from "../cli/option.ts";

@@ -2,10 +2,11 @@
 import { findVm } from "../../migration/operator/find-vm.ts";
 import { startRules, startVm } from "../../migration/operator/start.ts";
 import { Confinement } from "../../vm/confinement/confinement.ts";
+import { vncPolicies } from "../../vm/qemu/definition/consoles/display.ts";
 import { homeOf } from "../cli/context.ts";
 import { defineCommand } from "../cli/define-command.ts";
 import { netPolicyAbout, netPolicyForm, parseNetPolicy } from "../cli/net-policy.ts";
-import { optional, toggle } from "../cli/option.ts";
+import { oneOf, optional, toggle } from "../cli/option.ts";
 import { parseUserRange } from "../cli/user-range.ts";
 import { nameAbout, storeOption } from "./vm-name.ts";
 
@@ -29,6 +30,11 @@ export default defineCommand({
       parseNetPolicy,
     ),
     allowTcg: toggle("A VM that ran with KVM may run without it, slowly (default: as when it arrived)"),
+    vnc: optional(
+      vncPolicies.join("|"),
+      "What shows the VM's screen, if it has one (default: as when it arrived): a socket in its run folder, or a port of 127.0.0.1, without a password",
+      oneOf(vncPolicies),
+    ),
     vmUsers: optional(
       "FIRST-LAST|off",
       "As root: the users of which one runs the VM (default: as when it arrived, else 1900000000-1900065535)",
@@ -50,16 +56,24 @@ export default defineCommand({
       ...kept,
       ...(options.net === undefined ? {} : { net: options.net }),
       allowTcg: options.allowTcg || kept.allowTcg,
+      ...(options.vnc === undefined ? {} : { vnc: options.vnc }),
       users,
       confinement,
     };
     const vm = await startVm({ home, folder, policy });
-    const { qmpPath, process, wasThere, notes } = vm;
+    const { qmpPath, process, wasThere, notes, screen } = vm;
     for (const message of wasThere ? [] : confinement.lacks) reporter.observer({ event: "warning", message });
     for (const note of wasThere ? [] : notes) reporter.observer({ event: "notice", message: note });
     reporter.result(
-      { event: "started", name: vm.name, qmp: qmpPath, pid: process.pid, wasThere },
-      `${vm.name} runs${wasThere ? " already" : ""}. QMP answers at ${qmpPath}`,
+      {
+        event: "started",
+        name: vm.name,
+        qmp: qmpPath,
+        pid: process.pid,
+        wasThere,
+        ...(screen === undefined ? {} : { screen }),
+      },
+      `${vm.name} runs${wasThere ? " already" : ""}. QMP answers at ${qmpPath}${screen === undefined ? "" : `\n${screen}`}`,
     );
     return undefined;
   },

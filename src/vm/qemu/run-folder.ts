@@ -24,8 +24,9 @@ const processesName = "processes.json";
 export const qemuLogName = "qemu.log";
 export const swtpmLogName = "swtpm.log";
 export const keeperLogName = "keeper.log";
+export const relayLogName = "relay.log";
 /** Files of ours: nothing that a VM's command line names may take their place. */
-const ownNames: readonly string[] = [processesName, qemuLogName, swtpmLogName, keeperLogName];
+const ownNames: readonly string[] = [processesName, qemuLogName, swtpmLogName, keeperLogName, relayLogName];
 /** No dot at the start: those are the files that are being replaced. */
 const plainName = /^[A-Za-z0-9_][A-Za-z0-9._-]*$/;
 
@@ -41,6 +42,7 @@ const schema = v.object({
   swtpm: v.nullable(processSchema),
   /** Absent where there is none, and in the notes of an earlier version. */
   keeper: v.optional(v.nullable(processSchema)),
+  relay: v.optional(v.nullable(processSchema)),
 });
 
 export interface NotedProcesses {
@@ -50,6 +52,8 @@ export interface NotedProcesses {
   swtpm: ProcessId | null;
   /** Of its serial lines; absent if it has none. */
   keeper?: ProcessId | null | undefined;
+  /** Between its screen and a port of this host's; absent if it has none. */
+  relay?: ProcessId | null | undefined;
 }
 
 export class RunFolder {
@@ -163,7 +167,7 @@ export class RunFolder {
    * Remembers one of the VM's processes, durably, before anything is done with it. Throws MigrateError
    * "home-unusable" if that cannot be written, or the folder was not made.
    */
-  note(what: "qemu" | "swtpm" | "keeper", process: ProcessId): void {
+  note(what: "qemu" | "swtpm" | "keeper" | "relay", process: ProcessId): void {
     const noted = this.noted();
     if (noted === null) {
       throw new MigrateError("home-unusable", "The VM's run folder is gone or damaged.", {

@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { existsSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { serialKeeps } from "../../../src/vm/qemu/serial/serial-log.ts";
+import { serialKeeps } from "../../../src/vm/qemu/attendants/serial-log.ts";
 import { expectConfined } from "../../support/guests/seen/confined-program.ts";
 import { callMonitor } from "../../support/guests/seen/monitor.ts";
 import { LivingHost } from "../../support/guests/small/living-host.ts";

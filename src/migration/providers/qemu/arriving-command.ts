@@ -158,6 +158,7 @@ function placeOf(definition: VmModel, policy: QemuPolicy, bridges: string[] = []
     allowTcg: policy.allowTcg,
     kvmUsable: kvmUsable().usable,
     net: policy.net,
+    vnc: policy.vnc,
     ...(policy.confinement === null ? {} : { tap }),
   };
 }

@@ -8,9 +8,9 @@ import {
   waitForEnd,
 } from "../../../platform/process-id.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
+import { endFollowers } from "../../../vm/qemu/attendants/start-attendants.ts";
 import { Qmp } from "../../../vm/qemu/qmp/qmp.ts";
 import { RunFolder } from "../../../vm/qemu/run-folder.ts";
-import { endFollowers } from "../../../vm/qemu/serial/start-keeper.ts";
 import { endSwtpm } from "../../../vm/qemu/swtpm.ts";
 import { endLimits } from "../../../vm/qemu/vm-programs.ts";
 import type { SourceQemuRecord } from "./qemu-records.ts";

@@ -5,13 +5,13 @@
 import { join } from "node:path";
 import * as v from "valibot";
 import { isRunning } from "../../../platform/process-id.ts";
+import { endFollowers } from "../../../vm/qemu/attendants/start-attendants.ts";
 import { endDaemon } from "../../../vm/qemu/daemon.ts";
 import { connectTo } from "../../../vm/qemu/launch.ts";
 import { resumeGuest } from "../../../vm/qemu/outgoing/resume-guest.ts";
 import { Qmp } from "../../../vm/qemu/qmp/qmp.ts";
 import { qmpFailure } from "../../../vm/qemu/qmp/qmp-error.ts";
 import { RunFolder } from "../../../vm/qemu/run-folder.ts";
-import { endFollowers } from "../../../vm/qemu/serial/start-keeper.ts";
 import { tpmStateName } from "../../../vm/qemu/swtpm.ts";
 import { endLimits } from "../../../vm/qemu/vm-programs.ts";
 import type { SessionRecord } from "../../journal/journal.ts";

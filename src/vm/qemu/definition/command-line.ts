@@ -4,6 +4,7 @@
  * again, for a VM that moves on. Pure.
  */
 import { MigrateError } from "../../../protocol/errors.ts";
+import { type VncPolicy, vncOf, vncWords } from "./consoles/display.ts";
 import { qemuSerialName, serialLines, socketName } from "./consoles/serial-lines.ts";
 import { deviceValue } from "./devices.ts";
 import type {
@@ -31,7 +32,7 @@ export interface QemuPlace {
   file: (file: ModelFile) => string;
   /**
    * Run folder: sockets of character devices become <folder>/<id>, their logs <folder>/<id>.log; those of serial lines
-   * <folder>/migrate-serial-<number>, behind which their keeper sits (vm/qemu/serial).
+   * <folder>/migrate-serial-<number>, behind which their keeper sits (vm/qemu/attendants).
    */
   socketFolder: string;
   /** Control socket of the destination's own swtpm; null if there is none. */
@@ -44,6 +45,8 @@ export interface QemuPlace {
   tap?: MakeTap;
   /** False if nobody keeps what is said on serial lines: then they have sockets and logs as other devices have. */
   keepsLines?: false;
+  /** What shows the VM's screen; nothing if absent. */
+  vnc?: VncPolicy | undefined;
   /** The VM waits for no stream: told to run, it boots. */
   boots?: true;
 }
@@ -84,6 +87,7 @@ export function commandLine(model: NamedModel, place: QemuPlace): string[] {
     ...(model.name === null ? [] : ["-name", writePairs([{ key: "guest", value: model.name }])]),
     ...(model.uuid === null ? [] : ["-uuid", model.uuid]),
     ...["-sandbox", network.usesHelper ? bridgeSandbox : tightSandbox],
+    ...vncWords(vncOf(model, place.vnc), place.socketFolder),
     ...["-display", "none", "-S", ...(place.boots ? [] : ["-incoming", "defer"])],
     ...["-qmp", `unix:${escapeCommas(`${place.socketFolder}/qmp`)},server=on,wait=off`],
     ...["-machine", writePairs(machine, "type")],

@@ -10,6 +10,7 @@ import { MigrateError } from "../../../../protocol/errors.ts";
 import { openTaps } from "../../../../vm/confinement/taps.ts";
 import { tpmFolder } from "../../../../vm/folder/manifest.ts";
 import { requireUnheld } from "../../../../vm/holders/file-holders.ts";
+import { endFollowers, screenOf, startAttendants } from "../../../../vm/qemu/attendants/start-attendants.ts";
 import { endDaemon } from "../../../../vm/qemu/daemon.ts";
 import { cardOutcomes, networkNotes } from "../../../../vm/qemu/definition/command-line.ts";
 import type { VmModel } from "../../../../vm/qemu/definition/definition.ts";
@@ -19,7 +20,6 @@ import { startQemu } from "../../../../vm/qemu/launch.ts";
 import { resumeGuest } from "../../../../vm/qemu/outgoing/resume-guest.ts";
 import { qmpFailure } from "../../../../vm/qemu/qmp/qmp-error.ts";
 import { qmpSocketName, RunFolder } from "../../../../vm/qemu/run-folder.ts";
-import { endFollowers, startKeeper } from "../../../../vm/qemu/serial/start-keeper.ts";
 import { endSwtpm, startSwtpm, swtpmOf, tpmSocketName } from "../../../../vm/qemu/swtpm.ts";
 import { endLimits, filesOf, VmPrograms } from "../../../../vm/qemu/vm-programs.ts";
 import {
@@ -48,6 +48,8 @@ export interface BootedVm {
   process: ProcessId;
   /** It was there before: nothing was started. */
   wasThere: boolean;
+  /** Where its screen is shown, as a sentence; undefined if it is not. */
+  screen: string | undefined;
   /** Sentences on what is behind its network cards, and on what could not be looked at. */
   notes: readonly string[];
 }
@@ -65,14 +67,18 @@ export async function bootVm(options: BootOptions): Promise<BootedVm> {
   try {
     const notes = networkNotes(definition, cardOutcomes(definition, policy.net), "here");
     const there = await endLeftOver(run, folder, name);
-    if (there !== null) return { qmpPath: there.qmpPath, process: there.process, wasThere: true, notes };
+    if (there !== null) {
+      const screen = screenOf(run, name);
+      return { qmpPath: there.qmpPath, process: there.process, wasThere: true, notes, screen };
+    }
     refuseOthers(folder);
     const unseen = refuseHolders(definition, folder);
     requirePrograms(definition, []);
     checkHostRoom(definition, hostRoom(), "this host");
     const process = await boot(options, run);
     const all = unseen === null ? notes : [...notes, unseen];
-    return { qmpPath: run.socket(qmpSocketName), process, wasThere: false, notes: all };
+    const screen = screenOf(run, name);
+    return { qmpPath: run.socket(qmpSocketName), process, wasThere: false, notes: all, screen };
   } finally {
     unlock();
   }
@@ -99,7 +105,7 @@ async function boot({ folder, definition, policy }: BootOptions, run: RunFolder)
     const qemu = await startQemu(command, run, { descriptors: taps }).finally(() => taps.map(closeSync));
     try {
       programs.pin([qmpSocketName, spareQmpName].map((name) => run.socket(name)));
-      await startKeeper(definition, run, programs);
+      await startAttendants(definition, { run, programs, vnc: policy.vnc });
       const answer = await resumeGuest(qemu.qmp);
       if (answer.outcome === "refused") throw answer.why;
     } catch (thrown) {

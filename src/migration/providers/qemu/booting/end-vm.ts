@@ -5,12 +5,12 @@
 import { existsSync } from "node:fs";
 import { type ProcessId, waitForEnd } from "../../../../platform/process-id.ts";
 import { MigrateError } from "../../../../protocol/errors.ts";
+import { endFollowers } from "../../../../vm/qemu/attendants/start-attendants.ts";
 import { endDaemon } from "../../../../vm/qemu/daemon.ts";
 import { hostVms } from "../../../../vm/qemu/host-vms.ts";
 import { connectTo } from "../../../../vm/qemu/launch.ts";
 import type { Qmp } from "../../../../vm/qemu/qmp/qmp.ts";
 import { RunFolder } from "../../../../vm/qemu/run-folder.ts";
-import { endFollowers } from "../../../../vm/qemu/serial/start-keeper.ts";
 import { endSwtpm, swtpmOf, tpmSocketName } from "../../../../vm/qemu/swtpm.ts";
 import { endLimits } from "../../../../vm/qemu/vm-programs.ts";
 import { spareQmpName } from "../arriving-command.ts";

@@ -1,9 +1,9 @@
 /**
  * Reading a VM's log as it grows: its end first, then what is added, also across the moment in which a full one takes
- * the place of the one before it (vm/qemu/serial/serial-log.ts) or gives back its beginning (run-upkeep.ts).
+ * the place of the one before it (vm/qemu/attendants/serial-log.ts) or gives back its beginning (run-upkeep.ts).
  */
 import { closeSync, fstatSync, readSync } from "node:fs";
-import { olderLog, openToRead, serialKeeps } from "../../../../vm/qemu/serial/serial-log.ts";
+import { olderLog, openToRead, serialKeeps } from "../../../../vm/qemu/attendants/serial-log.ts";
 
 /** What is read at once. */
 const pieceBytes = 256 * 1024;

@@ -5,12 +5,12 @@ import { isRunning } from "../../../../platform/process-id.ts";
 import { MigrateError } from "../../../../protocol/errors.ts";
 import { manifestName } from "../../../../protocol/names.ts";
 import { readManifest } from "../../../../vm/folder/manifest.ts";
+import { type ConsoleLine, callLine } from "../../../../vm/qemu/attendants/console-line.ts";
+import type { SerialNames } from "../../../../vm/qemu/attendants/names.ts";
+import { serialTail } from "../../../../vm/qemu/attendants/serial-log.ts";
+import { serialNamesOf } from "../../../../vm/qemu/attendants/start-attendants.ts";
 import { readModel } from "../../../../vm/qemu/definition/schema.ts";
 import { keeperLogName, qemuLogName, RunFolder, swtpmLogName } from "../../../../vm/qemu/run-folder.ts";
-import { type ConsoleLine, callLine } from "../../../../vm/qemu/serial/console-line.ts";
-import type { SerialNames } from "../../../../vm/qemu/serial/names.ts";
-import { serialTail } from "../../../../vm/qemu/serial/serial-log.ts";
-import { serialNamesOf } from "../../../../vm/qemu/serial/start-keeper.ts";
 import { vmLinkName } from "../arriving-command.ts";
 
 export interface WatchedVm {

@@ -10,6 +10,7 @@ import type { Socket } from "bun";
 import { greetingText } from "./console-words.ts";
 import { type SerialNames, serialNames } from "./names.ts";
 import { SerialLog, serialKeeps, serialTail } from "./serial-log.ts";
+import { SlowSocket } from "./slow-socket.ts";
 
 /** How long QEMU's sockets are waited for, in milliseconds; it has them before the keeper is started. */
 const callMs = 10_000;
@@ -29,58 +30,14 @@ export async function keepSerialLines(names: readonly string[]): Promise<void> {
   await Promise.all(lines.map((line) => line.ended));
 }
 
-/** A socket whose bytes go out in its own time. */
-class Slow {
-  readonly #socket: Socket<unknown>;
-  #waiting: Uint8Array[] = [];
-  waitingBytes = 0;
-
-  constructor(socket: Socket<unknown>) {
-    this.#socket = socket;
-  }
-
-  /** Takes the bytes over. */
-  send(bytes: Uint8Array): void {
-    this.#waiting.push(bytes);
-    this.waitingBytes += bytes.length;
-    this.flush();
-  }
-
-  flush(): void {
-    for (let next = this.#waiting[0]; next !== undefined; next = this.#waiting[0]) {
-      const taken = this.#socket.write(next);
-      // Negative once it is closed; `close` is called for that.
-      if (taken <= 0) return;
-      this.waitingBytes -= taken;
-      if (taken < next.length) {
-        this.#waiting[0] = next.subarray(taken);
-        return;
-      }
-      this.#waiting.shift();
-    }
-  }
-
-  end(): void {
-    this.#socket.end();
-  }
-
-  pause(): void {
-    this.#socket.pause();
-  }
-
-  resume(): void {
-    this.#socket.resume();
-  }
-}
-
 class Line {
   readonly #names: SerialNames;
   readonly #log: SerialLog;
-  readonly #programs = new Set<Slow>();
-  readonly #consoles = new Set<Slow>();
+  readonly #programs = new Set<SlowSocket>();
+  readonly #consoles = new Set<SlowSocket>();
   readonly #end = Promise.withResolvers<void>();
   readonly #listeners: { stop(closeAll?: boolean): void }[] = [];
-  #qemu: Slow | undefined;
+  #qemu: SlowSocket | undefined;
   #arePaused = false;
   /** Bytes that the guest has said, and those of them that were sent to a console. */
   #saidBytes = 0;
@@ -112,7 +69,7 @@ class Line {
       unix: this.#names.qemu,
       socket: {
         open: (socket) => {
-          this.#qemu = new Slow(socket);
+          this.#qemu = new SlowSocket(socket);
         },
         data: (_, bytes) => this.#said(bytes),
         drain: () => {
@@ -133,13 +90,13 @@ class Line {
     this.#listenAt(this.#names.console, this.#consoles, (caller) => this.#greet(caller));
   }
 
-  #listenAt(path: string, callers: Set<Slow>, welcome: (caller: Slow) => void): void {
-    const known = new Map<Socket<unknown>, Slow>();
+  #listenAt(path: string, callers: Set<SlowSocket>, welcome: (caller: SlowSocket) => void): void {
+    const known = new Map<Socket<unknown>, SlowSocket>();
     const listener = Bun.listen<unknown>({
       unix: path,
       socket: {
         open: (socket) => {
-          const caller = new Slow(socket);
+          const caller = new SlowSocket(socket);
           known.set(socket, caller);
           welcome(caller);
           callers.add(caller);
@@ -157,7 +114,7 @@ class Line {
     this.#listeners.push(listener);
   }
 
-  #greet(caller: Slow): void {
+  #greet(caller: SlowSocket): void {
     const unseen = Math.min(this.#saidBytes - this.#seenBytes, serialKeeps.tailBytes);
     const history = serialTail(this.#names.log, Math.max(unseen, contextBytes));
     this.#seenBytes = this.#saidBytes;
