@@ -9,6 +9,7 @@ import { asMigrateError, exitCodes, MigrateError } from "../protocol/errors.ts";
 import type { Reporter } from "../terminal/reporter.ts";
 import { Confinement } from "../vm/confinement/confinement.ts";
 import { systemUri } from "../vm/libvirt/virsh.ts";
+import { vncPolicies } from "../vm/qemu/definition/consoles/display.ts";
 import { usageErrors } from "./cli/arguments.ts";
 import { homeOf, passphraseBefore, passphraseOptions, warnInsecure } from "./cli/context.ts";
 import { defineCommand } from "./cli/define-command.ts";
@@ -29,6 +30,8 @@ import {
 import { usualDoors } from "./cli/threads.ts";
 import { listenAddress } from "./cli/unix-address.ts";
 import { parseUserRange } from "./cli/user-range.ts";
+
+const vncForm = vncPolicies.join("|");
 
 export default defineCommand({
   name: "migrate serve",
@@ -64,6 +67,11 @@ export default defineCommand({
       `With --qemu: what is behind a VM's network cards here (default: none), ${netPolicyAbout}`,
       asWritten(parseNetPolicy),
     ),
+    vnc: optional(
+      vncForm,
+      "With --qemu: what shows the screen of a VM that has one (default: none): a socket in its run folder, or a port of 127.0.0.1, without a password",
+      oneOf(vncPolicies),
+    ),
     libvirt: toggle("Take in VMs of libvirt, and have this host's libvirt run them"),
     connect: optional("URI", `With --libvirt: where it is reached (default: ${systemUri})`),
     netMap: optional(
@@ -96,7 +104,7 @@ export default defineCommand({
   async run({ options, world, reporter }) {
     const needsQemu = options.allowTcg
       ? "--allow-tcg"
-      : (options.net && "--net") || (options.vmUsers && "--vm-users");
+      : (options.net && "--net") || (options.vmUsers && "--vm-users") || (options.vnc && "--vnc");
     if (!options.qemu && needsQemu !== undefined)
       throw usageErrors("migrate serve")(`${needsQemu} is about VMs that run: it needs --qemu`);
     const needsLibvirt =
@@ -125,6 +133,8 @@ export default defineCommand({
               qemu: {
                 allowTcg: options.allowTcg,
                 net: options.net?.value ?? { kind: "none" },
+                users: options.vmUsers?.value,
+                vnc: options.vnc,
                 confinement: await Confinement.find({ self: world.self, users: options.vmUsers?.value }),
               },
             }

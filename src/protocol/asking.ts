@@ -21,6 +21,9 @@ export type Ask = v.InferOutput<typeof ask>;
 /** What is behind each network card of a VM that runs, or of a domain. */
 export const cards = v.pipe(v.array(v.picklist(["none", "user", "bridge"])), v.maxLength(limits.modelParts));
 
+/** What shows the screen of a VM that runs. */
+export const vnc = v.picklist(["none", "unix", "127.0.0.1"]);
+
 /** Longest text of `cpu`, in bytes. */
 export const cpuTextBytes = 2048;
 
@@ -52,6 +55,7 @@ export const answer = v.object({
   /** True if it has a virtual TPM, and there is an swtpm for it. */
   tpm: v.optional(v.boolean()),
   cards: v.optional(cards),
+  vnc: v.optional(vnc),
   /** True if its processor was compared. */
   processor: v.optional(v.boolean()),
 });
@@ -69,5 +73,6 @@ export type Surroundings = Pick<
   | "firmware"
   | "tpm"
   | "cards"
+  | "vnc"
   | "processor"
 >;

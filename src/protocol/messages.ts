@@ -4,7 +4,7 @@
  * version may add some.
  */
 import * as v from "valibot";
-import { answer, ask, cards } from "./asking.ts";
+import { answer, ask, cards, vnc } from "./asking.ts";
 import { asMigrateError, type ErrorCode, MigrateError } from "./errors.ts";
 import { count, digest, hex, text } from "./fields.ts";
 import { encodeFrame, type FrameName, frameTypes } from "./frames.ts";
@@ -96,6 +96,8 @@ const schemas = {
     proves: v.optional(v.boolean()),
     /** Of a running VM: what is behind each of its network cards here. */
     cards: v.optional(cards),
+    /** Of a running VM: what shows its screen here. */
+    vnc: v.optional(vnc),
     /** Of a running VM: true if its processor was compared with the one that it gets here. */
     processor: v.optional(v.boolean()),
   }),

@@ -15,6 +15,7 @@ import {
   type NetPolicy,
   networkNotes,
 } from "../../vm/qemu/definition/command-line.ts";
+import { screenNotes } from "../../vm/qemu/definition/consoles/display.ts";
 import { readDefinition } from "../../vm/qemu/definition/definition.ts";
 import { explainProcessor } from "../../vm/qemu/processor/explain-processor.ts";
 import { lookFailure } from "../../vm/qemu/refusals.ts";
@@ -55,6 +56,8 @@ export async function explainRunning(
   const look = await lookAt(resolve(path), leave);
   const refusals = [...look.refusals];
   const notes = [...look.notes];
+  // The host itself says it, if it is asked.
+  if (answer === undefined) notes.push(...screenNotes(look.definition?.shownBy ?? [], "unknown"));
   const name = leave.name ?? look.definition?.name ?? null;
   if (look.model === null) return { name, command: [], notes, refusals };
   const found = { refusals: answer === undefined ? refusals : [...refusals], notes };

@@ -28,6 +28,6 @@ export function offeredRecord(
     store,
     nowMs: now(),
     bytes: provider.check(offer, policy).bytes,
-    kept: provider.keep(offer),
+    kept: provider.keep(offer, policy),
   });
 }

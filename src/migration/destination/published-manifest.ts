@@ -11,7 +11,7 @@ import { providerOf } from "../providers/providers.ts";
  * order. The same record always results in the same text, except for the time.
  */
 export function publishedManifest(record: SessionRecord, nowMs: number, stamps: readonly string[]): string {
-  const { disks, changes, definition, manager, passing = [] } = providerOf(record).published(record);
+  const { disks, changes, definition, here, manager, passing = [] } = providerOf(record).published(record);
   const manifest: Manifest = {
     format: "migrate-vm/1",
     name: record.name,
@@ -43,6 +43,7 @@ export function publishedManifest(record: SessionRecord, nowMs: number, stamps: 
           },
         }),
     ...(definition === undefined ? {} : { definition }),
+    ...(here === undefined ? {} : { here: { ...here } }),
     ...(manager === undefined ? {} : { manager }),
     ownership: {
       state: record.mode === "copy" ? "copy" : "owner",

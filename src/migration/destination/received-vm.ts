@@ -146,7 +146,7 @@ export class ReceivedVm {
     this.#laneToken = randomBytes(16);
     const { finder = null, base = false } = this.#context.lookup?.lookup(offer, record.peer) ?? {};
     this.#finder = finder;
-    const { cards } = this.#arrival;
+    const { cards, vnc } = this.#arrival;
     this.#verify = offer.verify ?? "off";
     link.send("accept", {
       state: "receiving",
@@ -158,6 +158,7 @@ export class ReceivedVm {
       ...(finder === null ? {} : { index: Buffer.from(finder.key).toString("hex") }),
       ...(base ? { base } : {}),
       ...(cards === undefined ? {} : { cards }),
+      ...(vnc === undefined ? {} : { vnc }),
       ...(offer.machine?.processor === undefined ? {} : { processor: true }),
     });
     if (resumed) {
@@ -310,6 +311,9 @@ export class ReceivedVm {
    */
   async run(): Promise<void> {
     await this.#arrival.resume(this.#sure);
+    const { session, name } = this.#offered;
+    const { screen } = this.#arrival;
+    if (screen !== undefined) this.#context.observe({ event: "notice", session, name, message: screen });
   }
 
   /** Ends the programs that hold a running VM. Idempotent. */

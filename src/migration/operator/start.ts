@@ -17,6 +17,7 @@ import { providerOf } from "../providers/providers.ts";
 import type { QemuPolicy } from "../providers/qemu/arriving-command.ts";
 import { type BootedVm, bootVm } from "../providers/qemu/booting/boot-vm.ts";
 import { lyingVm } from "../providers/qemu/booting/lying-vm.ts";
+import { readRules, type StartRules } from "../providers/qemu/booting/start-rules.ts";
 
 export interface StartOptions {
   home: string;
@@ -47,6 +48,11 @@ export async function startVm({
     journal.close();
   }
   return { name, ...(await bootVm({ home, name, folder, definition: vm.definition, policy })) };
+}
+
+/** How the VM in that folder is started if nobody says otherwise. Throws MigrateError "vm-invalid". */
+export function startRules(folder: string): StartRules {
+  return readRules(readManifest(join(folderOf(folder), manifestName)).here);
 }
 
 function folderOf(given: string): string {

@@ -48,6 +48,10 @@ export interface Arrival {
   readonly streams: ArrivingStreams | undefined;
   /** What is behind each of the VM's network cards here; undefined if it does not run. */
   readonly cards: MessageBody<"accept">["cards"];
+  /** What shows the VM's screen here; absent if that is not this program's to say. */
+  readonly vnc?: MessageBody<"accept">["vnc"];
+  /** Where the screen is shown, once the VM runs, as a sentence; absent if it is not. */
+  readonly screen?: string | undefined;
   /**
    * How long the source may be away before the received data are removed, in milliseconds; null if forever.
    */

@@ -100,7 +100,7 @@ export interface Departure {
   /** Returns the numbers of the files that were written since the last call (or `standStill`), which may be longer now. */
   rewritten(): number[];
   /** Sentences on what will be different at the destination, which has accepted the offer with this. */
-  changes(accepted: Pick<MessageBody<"accept">, "cards" | "processor">): readonly string[];
+  changes(accepted: Pick<MessageBody<"accept">, "cards" | "processor" | "vnc">): readonly string[];
   /**
    * Sends all parts of the VM that do not go as chunks. If the link is lost, it is called again on the next
    * one, and resumes. Throws what ended the link, or MigrateError if the move has failed.

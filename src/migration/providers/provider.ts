@@ -42,6 +42,8 @@ export interface PublishedParts {
   disks: readonly { name: string; format: ImageFormat }[];
   /** What a QEMU is started with for it; absent if it is files alone. */
   definition?: Record<string, unknown>;
+  /** How it is started on this host, as it was when it was offered. */
+  here?: object;
   /** Whose the VM is to run from then on, if that is another program. */
   manager?: "libvirt";
   /** Files that are not there any more once the VM is taken over. */
@@ -95,8 +97,8 @@ export interface Provider {
   /** True if the VM runs at the destination, false if it is paused there; undefined if it is only files. */
   runsThere(record: SessionRecord): boolean | undefined;
 
-  /** Destination: what the journal keeps of an offer. */
-  keep(offer: Offer): object | null;
+  /** Destination: what the journal keeps of an offer, and of how this host takes it in, if it is told. */
+  keep(offer: Offer, policy?: LandingPolicy): object | null;
   /** Destination: true if a repeated offer has the same of what is kept of it. */
   sameKept(record: SessionRecord, offer: Offer): boolean;
   /** Destination: paths below the VM's folder of the files that do not change before it is owned. */

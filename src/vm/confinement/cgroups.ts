@@ -120,7 +120,9 @@ export class Cgroups {
   /** Whoever started a VM may be gone when it ends: its group goes when another is made. */
   #sweep(): void {
     for (const { folder } of this.#places) {
-      for (const name of readdirSync(folder).filter((entry) => entry.startsWith(prefix))) {
+      // A unit that starts a VM (migrate autostart) has a group beside ours, with a point in its name.
+      const ours = (entry: string) => entry.startsWith(prefix) && !entry.includes(".");
+      for (const name of readdirSync(folder).filter(ours)) {
         const path = join(folder, name);
         if (this.#nowMs() - (statSync(path, { throwIfNoEntry: false })?.ctimeMs ?? 0) > staleMs)
           removeEmpty(path);

@@ -43,7 +43,8 @@ export interface ProgramPlace {
 export class Confinement {
   /** What this host, or this user, cannot have: a sentence each. */
   readonly lacks: readonly string[];
-  readonly #self: readonly string[];
+  /** The command that starts this program. */
+  readonly self: readonly string[];
   readonly #range: UserRange | null;
   readonly #prefix: readonly string[];
   readonly #view: boolean;
@@ -58,7 +59,7 @@ export class Confinement {
     confined: Confined,
     lacks: readonly string[],
   ) {
-    this.#self = self;
+    this.self = self;
     this.#range = range;
     this.#prefix = prefix;
     this.#view = view;
@@ -135,7 +136,7 @@ export class Confinement {
       ...(endsWithParent ? { endsWithParent } : {}),
     };
     const path = program.startsWith("/") ? program : (which(program) ?? program);
-    return [...this.#prefix, ...this.#self, "confined", JSON.stringify(plan), "--", path, ...words];
+    return [...this.#prefix, ...this.self, "confined", JSON.stringify(plan), "--", path, ...words];
   }
 
   /**

@@ -22,6 +22,13 @@ const timeRule = "must be a time like 2030-01-31T12:00:00.000Z";
 const stampRule = "must be a text of at most 128 characters";
 const keyRule = "must be 32 hex digits";
 
+/** What others read: any object. */
+const anObject = () =>
+  v.custom<Record<string, unknown>>(
+    (value) => typeof value === "object" && value !== null && !Array.isArray(value),
+    objectRule,
+  );
+
 const file = v.pipe(
   v.object(
     {
@@ -84,12 +91,9 @@ const schema = v.object(
       ),
     ),
     /** What a QEMU is started with for it (vm/qemu/definition/schema.ts); absent if it did not arrive under one. */
-    definition: v.optional(
-      v.custom<Record<string, unknown>>(
-        (value) => typeof value === "object" && value !== null && !Array.isArray(value),
-        objectRule,
-      ),
-    ),
+    definition: v.optional(anObject()),
+    /** How it is started on this host (migration/providers/qemu/booting/start-rules.ts); for no other one. */
+    here: v.optional(anObject()),
     /** Whose the VM is to run, if that is another program: its files alone are not the VM. */
     manager: v.optional(v.literal("libvirt", 'must be "libvirt"')),
     /** What the last migration made of it: its owner, or a copy beside the owner. */

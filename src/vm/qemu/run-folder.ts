@@ -23,8 +23,10 @@ const processesName = "processes.json";
 /** The standard error of the VM's processes. */
 export const qemuLogName = "qemu.log";
 export const swtpmLogName = "swtpm.log";
+export const keeperLogName = "keeper.log";
+export const relayLogName = "relay.log";
 /** Files of ours: nothing that a VM's command line names may take their place. */
-const ownNames: readonly string[] = [processesName, qemuLogName, swtpmLogName];
+const ownNames: readonly string[] = [processesName, qemuLogName, swtpmLogName, keeperLogName, relayLogName];
 /** No dot at the start: those are the files that are being replaced. */
 const plainName = /^[A-Za-z0-9_][A-Za-z0-9._-]*$/;
 
@@ -38,6 +40,9 @@ const schema = v.object({
   bootId: v.string(),
   qemu: v.nullable(processSchema),
   swtpm: v.nullable(processSchema),
+  /** Absent where there is none, and in the notes of an earlier version. */
+  keeper: v.optional(v.nullable(processSchema)),
+  relay: v.optional(v.nullable(processSchema)),
 });
 
 export interface NotedProcesses {
@@ -45,6 +50,10 @@ export interface NotedProcesses {
   session: string;
   qemu: ProcessId | null;
   swtpm: ProcessId | null;
+  /** Of its serial lines; absent if it has none. */
+  keeper?: ProcessId | null | undefined;
+  /** Between its screen and a port of this host's; absent if it has none. */
+  relay?: ProcessId | null | undefined;
 }
 
 export class RunFolder {
@@ -158,7 +167,7 @@ export class RunFolder {
    * Remembers one of the VM's processes, durably, before anything is done with it. Throws MigrateError
    * "home-unusable" if that cannot be written, or the folder was not made.
    */
-  note(what: "qemu" | "swtpm", process: ProcessId): void {
+  note(what: "qemu" | "swtpm" | "keeper" | "relay", process: ProcessId): void {
     const noted = this.noted();
     if (noted === null) {
       throw new MigrateError("home-unusable", "The VM's run folder is gone or damaged.", {
@@ -176,10 +185,23 @@ export class RunFolder {
     try {
       const text = readHomeFile(join(this.path, processesName), 0o077);
       if (text === null) return null;
-      const { session, bootId, qemu, swtpm } = v.parse(schema, JSON.parse(text));
-      return bootId === thisBoot() ? { session, qemu, swtpm } : { session, qemu: null, swtpm: null };
+      const { bootId, ...noted } = v.parse(schema, JSON.parse(text));
+      return bootId === thisBoot() ? noted : { session: noted.session, qemu: null, swtpm: null };
     } catch {
       return null;
+    }
+  }
+
+  /**
+   * Removes everything that a VM that has ended leaves, but for what it said (files in `.log`, and those that these
+   * replaced), the links, and what is noted: somebody may look for a reason, and `keepRunFolders` takes the rest.
+   * Idempotent. Throws as node:fs does.
+   */
+  sweep(): void {
+    for (const entry of readdirSync(this.path, { withFileTypes: true })) {
+      if (entry.isSymbolicLink() || entry.name === processesName || /\.log(?:\.1)?$/.test(entry.name))
+        continue;
+      rmSync(join(this.path, entry.name), { recursive: true, force: true });
     }
   }
 

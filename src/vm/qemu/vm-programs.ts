@@ -2,7 +2,7 @@
  * The programs of one VM on this host, QEMU, swtpm and qemu-img: each is started as the VM's user, with a view of
  * the VM's own files (confinement.ts).
  */
-import { lchownSync, lstatSync, readdirSync } from "node:fs";
+import { chmodSync, lchownSync, lstatSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { MigrateError } from "../../protocol/errors.ts";
 import { removeGroup } from "../confinement/cgroups.ts";
@@ -52,11 +52,16 @@ export class VmPrograms {
   constructor(confinement: Confinement | null, house: VmHouse) {
     this.#confinement = confinement;
     this.#house = house;
-    this.#user = confinement?.lease([...house.stores, join(house.run.path, "..")]) ?? null;
+    this.#user = confinement?.lease(this.#folders()) ?? null;
     if (this.#user !== null) {
       give("sockets", house.run.path, this.#user);
       give("way in", house.folder, this.#user);
     }
+  }
+
+  /** Where what belongs to VMs' users lies. */
+  #folders(): string[] {
+    return [...this.#house.stores, join(this.#house.run.path, "..")];
   }
 
   /** Bounds what all of the VM's programs take together. Throws as node:fs does. */
@@ -93,13 +98,17 @@ export class VmPrograms {
 
   /**
    * Keeps sockets that QEMU has made as they are: from here on QEMU cannot put anything else in their places, and
-   * have us, with our rights, speak to whom it likes. Throws MigrateError "qemu-failed" if one is no socket.
+   * have us, with our rights, speak to whom it likes. `forGroup` leaves them to the VM's group, the relay's. Throws MigrateError "qemu-failed" if one is no socket.
    */
-  pin(sockets: readonly string[]): void {
+  pin(sockets: readonly string[], { forGroup = false } = {}): void {
     if (this.#user === null) return;
     for (const path of sockets) {
       lchownSync(path, process.geteuid?.() ?? -1, this.#user.gid);
-      if (lstatSync(path).isSocket()) continue;
+      if (lstatSync(path).isSocket()) {
+        // It is ours now: nothing else can come to lie here.
+        if (forGroup) chmodSync(path, 0o770);
+        continue;
+      }
       throw new MigrateError("qemu-failed", "the destination's QEMU made something else of its sockets", {
         side: "destination",
       });
@@ -128,6 +137,26 @@ export class VmPrograms {
     return this.#command(argv, own, { network: "none", cwd: run.path });
   }
 
+  /** The command that starts the keeper of the VM's serial lines, a role of this program. */
+  keeper(words: readonly string[]): string[] {
+    const self = this.#confinement?.self ?? ownCommand();
+    const own: PlannedFile[] = [{ path: this.#house.run.path, right: "own" }, ...sourcesOf(self)];
+    return this.#command([...self, ...words], own, { network: "none", cwd: this.#house.run.path });
+  }
+
+  /**
+   * The command that starts the relay of the VM's screen, a role of this program. It has this host's network, which
+   * QEMU has not: so it runs as a user of its own, with the VM's group. Throws MigrateError "policy" if there is none.
+   */
+  relay(words: readonly string[]): string[] {
+    const self = this.#confinement?.self ?? ownCommand();
+    const own: PlannedFile[] = [{ path: this.#house.run.path, right: "own" }, ...sourcesOf(self)];
+    const leased = this.#user === null ? null : (this.#confinement?.lease(this.#folders()) ?? null);
+    const user =
+      leased === null || this.#user === null ? this.#user : { uid: leased.uid, gid: this.#user.gid };
+    return this.#command([...self, ...words], own, { network: "host", cwd: this.#house.run.path, user });
+  }
+
   /** The command that starts qemu-img on one disk of the VM, which is there already. */
   qemuImg(argv: readonly string[], disk: string): string[] {
     const own: PlannedFile[] = [{ path: join(this.#house.folder, disk), right: "write" }];
@@ -137,7 +166,7 @@ export class VmPrograms {
   #command(
     argv: readonly string[],
     files: readonly PlannedFile[],
-    rest: { network: "host" | "none"; kept?: readonly number[]; cwd: string },
+    rest: { network: "host" | "none"; kept?: readonly number[]; cwd: string; user?: VmUser | null },
   ): string[] {
     if (this.#confinement === null) return [...argv];
     return this.#confinement.command(argv, { user: this.#user, files, cgroups: this.#cgroups, ...rest });
@@ -150,6 +179,18 @@ export class VmPrograms {
     const final = finalFolder === folder ? [] : [{ path: join(finalFolder, part), from, right }];
     return [{ path: from, right }, ...final];
   }
+}
+
+/** How this program is started where nobody has said so: as main.ts finds it out. */
+function ownCommand(): string[] {
+  return Bun.main.startsWith("/$bunfs/")
+    ? [process.execPath]
+    : [process.execPath, join(import.meta.dir, "../../main.ts")];
+}
+
+/** What a program that is no compiled one needs beside the runtime: its sources, and the packages beside them. */
+function sourcesOf([, main]: readonly string[]): PlannedFile[] {
+  return main === undefined ? [] : [{ path: join(main, "../.."), right: "read" }];
 }
 
 /** Whoever this process runs as. */

@@ -44,7 +44,7 @@ test("a VM that can be moved is shown as it would be started, and what is differ
   expect(stdout).toContain("\n  -device e1000,netdev=n0\n");
   expect(stdout).toMatch(/\n {2}-machine pc-i440fx-[\d.]+,dump-guest-core=off\n/);
   expect(stdout).toContain("\n\nWhat is different there:\n");
-  expect(stdout).toContain("\n  -k is left out: the destination shows no display\n");
+  expect(stdout).toContain("\n  -k is left out: it is about the display at the source\n");
   expect(stdout).not.toContain(folder);
   expect(stdout).not.toContain("Refused");
 });

@@ -20,7 +20,7 @@ function tools(text: string): Tool[] {
 
 /** For the guests under test/live. */
 export const liveTools: readonly Tool[] = tools(
-  "apt-get dpkg qemu-system-x86_64=qemu-system-x86 qemu-img=qemu-utils swtpm=swtpm swtpm_setup=swtpm-tools cpio=cpio mkfs.xfs=xfsprogs mke2fs=e2fsprogs debugfs=e2fsprogs ip=iproute2 tc=iproute2 chromium=chromium",
+  "apt-get dpkg qemu-system-x86_64=qemu-system-x86 qemu-img=qemu-utils swtpm=swtpm swtpm_setup=swtpm-tools cpio=cpio mkfs.xfs=xfsprogs mke2fs=e2fsprogs debugfs=e2fsprogs ip=iproute2 tc=iproute2 chromium=chromium systemd-analyze=systemd script=bsdutils",
 );
 
 /**

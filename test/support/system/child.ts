@@ -13,8 +13,8 @@ export interface ChildOptions {
   cwd?: string;
   /** The whole environment; the test's own where it is absent. */
   env?: Record<string, string | undefined>;
-  /** A file to read from; the child's standard input is empty where it is absent. */
-  stdin?: Bun.BunFile;
+  /** A file to read from, or "pipe" for `type`; the child's standard input is empty where it is absent. */
+  stdin?: Bun.BunFile | "pipe";
   /** Called with each piece of standard output, decoded as UTF-8, in order. */
   onStdout?: (text: string) => void;
   /** Called with each piece of standard error, decoded as UTF-8, in order. */
@@ -33,6 +33,8 @@ export interface Child {
   kill(signal?: NodeJS.Signals): Promise<ChildExit>;
   /** Sends a signal and does not wait. */
   signal(signal: NodeJS.Signals): void;
+  /** Writes to its standard input, if that is a pipe. */
+  type(text: string): void;
   /** User and system CPU time in milliseconds, its own and its reaped children's; known after its end. */
   cpuMs(): { userMs: number; systemMs: number } | undefined;
 }
@@ -82,6 +84,12 @@ export function startChild(command: string[], options: ChildOptions = {}): Child
       return await exit;
     },
     signal: (signal) => subprocess.kill(signal),
+    type(text) {
+      const { stdin } = subprocess;
+      if (stdin === undefined || typeof stdin === "number") throw new Error("its standard input is no pipe");
+      stdin.write(text);
+      stdin.flush();
+    },
     cpuMs() {
       const time = subprocess.resourceUsage()?.cpuTime;
       if (time === undefined) return undefined;

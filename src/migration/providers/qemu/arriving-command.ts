@@ -7,7 +7,9 @@ import { kvmUsable, which } from "../../../platform/host.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
 import type { Offer, OfferedMachine } from "../../../protocol/offer.ts";
 import type { Confinement } from "../../../vm/confinement/confinement.ts";
+import type { UserRange } from "../../../vm/confinement/vm-user.ts";
 import { commandLine, type NetPolicy } from "../../../vm/qemu/definition/command-line.ts";
+import type { VncPolicy } from "../../../vm/qemu/definition/consoles/display.ts";
 import type { VmModel } from "../../../vm/qemu/definition/definition.ts";
 import { hasTpm } from "../../../vm/qemu/definition/model.ts";
 import { NetworkArguments } from "../../../vm/qemu/definition/network-arguments.ts";
@@ -22,6 +24,10 @@ export interface QemuPolicy {
   /** A VM that ran with KVM may run without it if this host has none. */
   allowTcg: boolean;
   net: NetPolicy;
+  /** Whom VMs run as, if that was said: what `confinement` was found with. */
+  users?: UserRange | "off" | undefined;
+  /** What shows a VM's screen; nothing if absent. */
+  vnc?: VncPolicy | undefined;
   /** How the VM's programs are confined; null for tests that are not about that. */
   confinement: Confinement | null;
 }
@@ -169,6 +175,7 @@ function placeOf(definition: VmModel, policy: QemuPolicy, bridges: string[] = []
     allowTcg: policy.allowTcg,
     kvmUsable: kvmUsable().usable,
     net: policy.net,
+    vnc: policy.vnc,
     ...(policy.confinement === null ? {} : { tap }),
   };
 }

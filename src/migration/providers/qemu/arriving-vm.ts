@@ -13,8 +13,10 @@ import type { MessageBody } from "../../../protocol/messages.ts";
 import { ArrivingStreams } from "../../../transfer/doors/arriving-streams.ts";
 import { storeFailure } from "../../../transfer/landing/store-failure.ts";
 import { openTaps } from "../../../vm/confinement/taps.ts";
+import { endFollowers, screenOf, startAttendants } from "../../../vm/qemu/attendants/start-attendants.ts";
 import { endDaemon } from "../../../vm/qemu/daemon.ts";
 import { cardOutcomes } from "../../../vm/qemu/definition/command-line.ts";
+import { vncOf } from "../../../vm/qemu/definition/consoles/display.ts";
 import type { VmModel } from "../../../vm/qemu/definition/definition.ts";
 import { hasTpm } from "../../../vm/qemu/definition/model.ts";
 import { readModel } from "../../../vm/qemu/definition/schema.ts";
@@ -23,7 +25,7 @@ import { adoptQemu, endOf, failureBehind, type RunningQemu, startQemu } from "..
 import { resumeGuest } from "../../../vm/qemu/outgoing/resume-guest.ts";
 import { QmpError, qmpFailure } from "../../../vm/qemu/qmp/qmp-error.ts";
 import { qmpSocketName, type RunFolder } from "../../../vm/qemu/run-folder.ts";
-import { endSwtpm, startSwtpm, tpmStateName } from "../../../vm/qemu/swtpm.ts";
+import { startSwtpm, tpmStateName } from "../../../vm/qemu/swtpm.ts";
 import { endLimits, filesOf, VmPrograms } from "../../../vm/qemu/vm-programs.ts";
 import type { Arrival, ArrivalOptions, Offered } from "../arrival.ts";
 import type { StreamedPart } from "../departure.ts";
@@ -83,6 +85,15 @@ export class ArrivingVm implements Arrival {
   get cards(): Arrival["cards"] {
     const { machine, policy } = this.#options;
     return cardOutcomes(readModel(machine.definition), policy.net);
+  }
+
+  get vnc(): NonNullable<Arrival["vnc"]> {
+    const { machine, policy } = this.#options;
+    return vncOf(readModel(machine.definition), policy.vnc);
+  }
+
+  get screen(): string | undefined {
+    return screenOf(this.#run, this.#options.offered.name);
   }
 
   get patienceMs(): number {
@@ -150,6 +161,7 @@ export class ArrivingVm implements Arrival {
       ...[qmpSocketName, spareQmpName, incomingName].map((name) => run.socket(name)),
       ...(nbd !== null && nodes.length > 0 ? [paths.nbd] : []),
     ]);
+    await startAttendants(definition, { run, programs, vnc: policy.vnc });
     this.#instance = randomBytes(16).toString("hex");
     this.#token = randomBytes(16).toString("hex");
     this.#streams = new ArrivingStreams({
@@ -352,7 +364,7 @@ export class ArrivingVm implements Arrival {
     if (qemu !== null) await qemu.kill();
     else if (ours && noted.qemu) await endDaemon(noted.qemu);
     if (!ours) return;
-    if (noted.swtpm) await endSwtpm(noted.swtpm);
+    await endFollowers(noted);
     endLimits(noted.session);
     this.#run.remove();
   }

@@ -8,6 +8,7 @@ import {
   waitForEnd,
 } from "../../../platform/process-id.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
+import { endFollowers } from "../../../vm/qemu/attendants/start-attendants.ts";
 import { Qmp } from "../../../vm/qemu/qmp/qmp.ts";
 import { RunFolder } from "../../../vm/qemu/run-folder.ts";
 import { endSwtpm } from "../../../vm/qemu/swtpm.ts";
@@ -28,6 +29,7 @@ export async function endAtSource(machine: SourceQemuRecord, home: string, qmp?:
   for (const run of RunFolder.all(home)) {
     const noted = run.noted();
     if (noted === null || !isSameProcess(noted.qemu, machine.qemu)) continue;
+    await endFollowers(noted);
     endLimits(noted.session);
     rmSync(run.path, { recursive: true, force: true });
   }

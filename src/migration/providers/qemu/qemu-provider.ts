@@ -12,6 +12,7 @@ import { ownFilesOf, retireFiles } from "../files/retire.ts";
 import type { Provider } from "../provider.ts";
 import { checkMachine, requireRunFolder } from "./arriving-command.ts";
 import { ArrivingVm } from "./arriving-vm.ts";
+import { rulesOf } from "./booting/start-rules.ts";
 import { DepartingVm } from "./departing-vm.ts";
 import { endAtSource } from "./end-at-source.ts";
 import { fittedModel } from "./processors/fitted-model.ts";
@@ -61,10 +62,13 @@ export const qemuProvider: Provider = {
     return sourceQemuRecord(record)?.wasRunning ?? (arriving === null || !staysPaused(arriving));
   },
 
-  keep: ({ machine }) => (machine === undefined ? null : { side: "destination", ...machine }),
+  keep({ machine }, policy) {
+    if (machine === undefined) return null;
+    return { side: "destination", ...machine, ...(policy?.qemu ? { here: rulesOf(policy.qemu) } : {}) };
+  },
 
   sameKept(record, offer) {
-    const { sealedPaused: _, landed: __, ...offered } = arrivingQemuRecord(record)!;
+    const { sealedPaused: _, landed: __, here: ___, ...offered } = arrivingQemuRecord(record)!;
     return isDeepStrictEqual(offered, qemuProvider.keep(offer));
   },
 
@@ -109,9 +113,9 @@ export const qemuProvider: Provider = {
   upkeep: keepRunFolders,
 
   published(record) {
-    const { disks = [], definition } = arrivingQemuRecord(record) ?? {};
+    const { disks = [], definition, here } = arrivingQemuRecord(record) ?? {};
     // A session that was begun by an earlier version keeps none.
-    return { disks, ...(definition && { definition }), changes: true };
+    return { disks, ...(definition && { definition }), ...(here && { here }), changes: true };
   },
 };
 

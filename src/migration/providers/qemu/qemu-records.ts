@@ -36,6 +36,8 @@ export interface ArrivingQemuRecord extends OfferedMachine {
   sealedPaused?: boolean;
   /** Once it was sealed: its files. */
   landed?: Landed;
+  /** How VMs were run here when it was offered (booting/start-rules.ts); absent in records of earlier versions. */
+  here?: object;
 }
 
 /** True if the VM was paused at the source, and is not resumed here. */

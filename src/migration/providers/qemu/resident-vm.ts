@@ -5,13 +5,14 @@
 import { join } from "node:path";
 import * as v from "valibot";
 import { isRunning } from "../../../platform/process-id.ts";
+import { endFollowers } from "../../../vm/qemu/attendants/start-attendants.ts";
 import { endDaemon } from "../../../vm/qemu/daemon.ts";
 import { connectTo } from "../../../vm/qemu/launch.ts";
 import { resumeGuest } from "../../../vm/qemu/outgoing/resume-guest.ts";
 import { Qmp } from "../../../vm/qemu/qmp/qmp.ts";
 import { qmpFailure } from "../../../vm/qemu/qmp/qmp-error.ts";
 import { RunFolder } from "../../../vm/qemu/run-folder.ts";
-import { endSwtpm, tpmStateName } from "../../../vm/qemu/swtpm.ts";
+import { tpmStateName } from "../../../vm/qemu/swtpm.ts";
 import { endLimits } from "../../../vm/qemu/vm-programs.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
 import type { Resident } from "../arrival.ts";
@@ -63,7 +64,7 @@ export function residentVm(record: SessionRecord, home: string): Resident {
     async end() {
       if (ours === null) return;
       if (ours.qemu) await endDaemon(ours.qemu);
-      if (ours.swtpm) await endSwtpm(ours.swtpm);
+      await endFollowers(ours);
       endLimits(ours.session);
       run.remove();
     },

@@ -3,6 +3,7 @@ import { kvmUsable, which } from "../../../platform/host.ts";
 import { cpuTextBytes, type Surroundings } from "../../../protocol/asking.ts";
 import type { Offer } from "../../../protocol/offer.ts";
 import { acceleratorFor, cardOutcomes } from "../../../vm/qemu/definition/command-line.ts";
+import { vncOf } from "../../../vm/qemu/definition/consoles/display.ts";
 import { type CpuModel, hasTpm, type VmModel } from "../../../vm/qemu/definition/model.ts";
 import { readModel } from "../../../vm/qemu/definition/schema.ts";
 import { memoryOf, processorsOf } from "../../../vm/qemu/definition/size.ts";
@@ -32,6 +33,7 @@ export async function surroundingsOf(
     firmware: hasOwnFirmware(model) ? "vm" : "qemu",
     ...(hasTpm(model) ? { tpm: which("swtpm") !== null } : {}),
     cards: cardOutcomes(model, policy.net),
+    vnc: vncOf(model, policy.vnc),
     processor: machine.processor !== undefined,
   };
 }

@@ -4,6 +4,8 @@
  * again, for a VM that moves on. Pure.
  */
 import { MigrateError } from "../../../protocol/errors.ts";
+import { type VncPolicy, vncOf, vncWords } from "./consoles/display.ts";
+import { qemuSerialName, serialLines, socketName } from "./consoles/serial-lines.ts";
 import { deviceValue } from "./devices.ts";
 import type {
   BlockdevPart,
@@ -28,7 +30,10 @@ export interface QemuPlace {
   binary: string;
   /** The destination's path for a file of the VM: absolute. */
   file: (file: ModelFile) => string;
-  /** Run folder: sockets of character devices become <folder>/<id>, their logs <folder>/<id>.log. */
+  /**
+   * Run folder: sockets of character devices become <folder>/<id>, their logs <folder>/<id>.log; those of serial lines
+   * <folder>/migrate-serial-<number>, behind which their keeper sits (vm/qemu/attendants).
+   */
   socketFolder: string;
   /** Control socket of the destination's own swtpm; null if there is none. */
   tpmSocket: string | null;
@@ -38,17 +43,16 @@ export interface QemuPlace {
   net: NetPolicy;
   /** Called for each card that is to be on a bridge; absent if QEMU's own helper makes its tap device. */
   tap?: MakeTap;
+  /** False if nobody keeps what is said on serial lines: then they have sockets and logs as other devices have. */
+  keepsLines?: false;
+  /** What shows the VM's screen; nothing if absent. */
+  vnc?: VncPolicy | undefined;
   /** The VM waits for no stream: told to run, it boots. */
   boots?: true;
 }
 
 /** A VM to be started, and the name that it has here; null for none. */
 export type NamedModel = VmModel & { name: string | null };
-
-/** Names in the run folder that are not for a VM's own sockets. */
-const ownNames = new Set(["qmp", "qemu", "swtpm", "tpm", "vm", "processes"]);
-/** Ids that are a socket's name as they are: without a dot they are no file of the VM, and ours begin otherwise. */
-const socketId = /^(?!migrate|tpm-)[A-Za-z][\w-]{0,31}$/;
 
 /** Allows nothing that QEMU does not need once it runs (qemu(1), -sandbox). The helper for bridges is a program. */
 export const tightSandbox = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
@@ -68,6 +72,7 @@ export function cardOutcomes(model: VmModel, net: NetPolicy): CardOutcome[] {
 export function commandLine(model: NamedModel, place: QemuPlace): string[] {
   const accel = acceleratorFor(model, place);
   const network = new NetworkArguments(model, place.net, place.tap);
+  const lines = place.keepsLines === false ? [] : serialLines(model);
   const machine = [
     { key: "type", value: model.machine },
     // The accelerator's own switch, which tcg does not have.
@@ -82,6 +87,7 @@ export function commandLine(model: NamedModel, place: QemuPlace): string[] {
     ...(model.name === null ? [] : ["-name", writePairs([{ key: "guest", value: model.name }])]),
     ...(model.uuid === null ? [] : ["-uuid", model.uuid]),
     ...["-sandbox", network.usesHelper ? bridgeSandbox : tightSandbox],
+    ...vncWords(vncOf(model, place.vnc), place.socketFolder),
     ...["-display", "none", "-S", ...(place.boots ? [] : ["-incoming", "defer"])],
     ...["-qmp", `unix:${escapeCommas(`${place.socketFolder}/qmp`)},server=on,wait=off`],
     ...["-machine", writePairs(machine, "type")],
@@ -93,7 +99,7 @@ export function commandLine(model: NamedModel, place: QemuPlace): string[] {
       ),
     ],
     ...(model.cpu === null ? [] : ["-cpu", [model.cpu.model, ...model.cpu.features].join(",")]),
-    ...model.parts.flatMap((part) => argvOf(part, { place, network, files: model.files })),
+    ...model.parts.flatMap((part) => argvOf(part, { place, network, files: model.files, lines })),
     ...network.defaultNic(),
   ];
 }
@@ -146,9 +152,11 @@ interface Around {
   place: QemuPlace;
   network: NetworkArguments;
   files: readonly ModelFile[];
+  /** Ids of the character devices that are serial lines. */
+  lines: readonly string[];
 }
 
-function argvOf(part: Part, { place, network, files }: Around): string[] {
+function argvOf(part: Part, { place, network, files, lines }: Around): string[] {
   switch (part.kind) {
     case "plain":
       return plainArgv(part);
@@ -161,7 +169,7 @@ function argvOf(part: Part, { place, network, files }: Around): string[] {
     case "device":
       return ["-device", deviceValue(part.driver, part.json, part.pairs)];
     case "chardev":
-      return ["-chardev", chardevValue(part, place)];
+      return ["-chardev", chardevValue(part, place, lines.indexOf(part.id))];
     case "serial":
       return ["-serial", `chardev:${part.chardev}`];
     case "network":
@@ -225,7 +233,8 @@ function nested(pairs: readonly Pair[]): Record<string, unknown> {
   return object;
 }
 
-function chardevValue({ id, backend, pairs, log }: ChardevPart, place: QemuPlace): string {
+/** `line` is its number among the serial lines; negative for another one. */
+function chardevValue({ id, backend, pairs, log }: ChardevPart, place: QemuPlace, line: number): string {
   const start = (name: string): Pair[] => [
     { key: "backend", value: name },
     { key: "id", value: id },
@@ -237,7 +246,7 @@ function chardevValue({ id, backend, pairs, log }: ChardevPart, place: QemuPlace
       });
     return writePairs([...start("socket"), { key: "path", value: place.tpmSocket }], "backend");
   }
-  const path = `${place.socketFolder}/${socketId.test(id) && !ownNames.has(id) ? id : `chardev.${id}`}`;
+  const path = `${place.socketFolder}/${line < 0 ? socketName({ id }) : qemuSerialName(line)}`;
   const listening = [
     { key: "path", value: path },
     { key: "server", value: "on" },
@@ -248,7 +257,8 @@ function chardevValue({ id, backend, pairs, log }: ChardevPart, place: QemuPlace
       ...start(backend),
       ...(backend === "socket" ? listening : []),
       ...pairs,
-      ...(log ? [{ key: "logfile", value: `${path}.log` }] : []),
+      // What a serial line says is kept by its keeper.
+      ...(log && line < 0 ? [{ key: "logfile", value: `${path}.log` }] : []),
     ],
     "backend",
   );

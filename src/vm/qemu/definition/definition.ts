@@ -196,6 +196,7 @@ function finish(draft: Draft, { system, byKvm }: Program): QemuDefinition {
     noDefaults: draft.noDefaults,
     parts,
     notes: draft.notes,
+    shownBy: draft.shownBy,
   };
 }
 

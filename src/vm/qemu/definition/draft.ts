@@ -44,6 +44,8 @@ export class Draft {
   readonly parts: (Part | null)[] = [];
   readonly files: DefinitionFile[] = [];
   readonly notes: string[] = [];
+  /** Options by which its screen was shown. */
+  readonly shownBy: string[] = [];
   readonly protocols = new Map<string, ProtocolNode>();
   /** Names of nodes that are refused: the command line is, whatever else it holds. */
   readonly refusedNodes: string[] = [];

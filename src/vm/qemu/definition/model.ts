@@ -176,6 +176,8 @@ export interface QemuDefinition extends VmModel {
   tpmSocket: string | null;
   /** Sentences on what is left out or replaced. */
   notes: readonly string[];
+  /** Options by which its screen was shown; what becomes of that is the destination's own decision. */
+  shownBy: readonly string[];
 }
 
 /** What of a definition may leave its host. */

@@ -8,6 +8,7 @@
  * vnet_hdr=on") can only resume with a tap device. Pure.
  */
 import { MigrateError } from "../../../protocol/errors.ts";
+import { screenNotes, type VncPolicy } from "./consoles/display.ts";
 import { hasDefaultNic, type NetworkPart, type Pair, type QemuDefinition, type VmModel } from "./model.ts";
 import { valueIn, writePairs } from "./option-syntax.ts";
 
@@ -170,8 +171,16 @@ export function networkNotes(
 }
 
 /** Sentences on what is left out or replaced of a VM that goes where its cards become this, if that was told. */
-export function changeNotes(definition: QemuDefinition, cards: readonly CardOutcome[] | undefined): string[] {
-  return [...definition.notes, ...(cards === undefined ? [] : networkNotes(definition, cards))];
+export function changeNotes(
+  definition: QemuDefinition,
+  cards: readonly CardOutcome[] | undefined,
+  vnc?: VncPolicy,
+): string[] {
+  return [
+    ...definition.notes,
+    ...screenNotes(definition.shownBy, vnc),
+    ...(cards === undefined ? [] : networkNotes(definition, cards)),
+  ];
 }
 
 const sources: Readonly<Record<NetworkPart["source"], string>> = {

@@ -9,18 +9,22 @@ function leftOut(why: string): OptionReader {
   return (draft, _, option) => draft.note(`${option} is left out: ${why}`);
 }
 
-const noDisplay = leftOut("the destination shows no display");
+/** Where it is shown there is the destination's own decision: see consoles/display.ts. */
+const shows: OptionReader = (draft, _, option) => {
+  if (!draft.shownBy.includes(option)) draft.shownBy.push(option);
+};
+const ownDisplay = leftOut("it is about the display at the source");
 const ownProcess = leftOut("it is about the process at the source");
 
 /** Readers of options that take a value and are left out. */
 export const leftOutOptions: Readonly<Record<string, OptionReader>> = {
   "-display": (draft, value, option) => {
-    if (value !== "none") noDisplay(draft, value, option);
+    if (value !== "none") shows(draft, value, option);
   },
-  "-vnc": noDisplay,
-  "-spice": noDisplay,
-  "-g": noDisplay,
-  "-k": noDisplay,
+  "-vnc": shows,
+  "-spice": shows,
+  "-g": ownDisplay,
+  "-k": ownDisplay,
   "-incoming": silent,
   "-sandbox": silent,
   "-pidfile": ownProcess,
@@ -44,13 +48,13 @@ export const leftOutSwitches: Readonly<Record<string, OptionReader>> = {
   "-nographic": (draft) => {
     draft.nographic = true;
   },
-  "-sdl": noDisplay,
-  "-curses": noDisplay,
-  "-full-screen": noDisplay,
-  "-alt-grab": noDisplay,
-  "-ctrl-grab": noDisplay,
-  "-no-quit": noDisplay,
-  "-show-cursor": noDisplay,
+  "-sdl": shows,
+  "-curses": shows,
+  "-full-screen": ownDisplay,
+  "-alt-grab": ownDisplay,
+  "-ctrl-grab": ownDisplay,
+  "-no-quit": ownDisplay,
+  "-show-cursor": ownDisplay,
   "-mem-prealloc": leftOut("the destination reserves no memory before the guest uses it"),
 };
 

@@ -219,6 +219,7 @@ const nowhere = {
   allowTcg: false,
   kvmUsable: true,
   net: { kind: "none" },
+  keepsLines: false,
 } as const;
 
 /**

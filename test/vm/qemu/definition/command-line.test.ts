@@ -124,14 +124,14 @@ describe("character devices", () => {
     expect(command.slice(command.indexOf("-chardev"))).toEqual([
       ...[
         "-chardev",
-        "socket,id=serial1,path=/run/web1/serial1,server=on,wait=off",
+        "socket,id=serial1,path=/run/web1/migrate-serial-0,server=on,wait=off",
         "-serial",
         "chardev:serial1",
       ],
       ...["-serial", "null"],
       ...[
         "-chardev",
-        "socket,id=serial2,path=/run/web1/serial2,server=on,wait=off",
+        "socket,id=serial2,path=/run/web1/migrate-serial-1,server=on,wait=off",
         "-serial",
         "chardev:serial2",
       ],

@@ -3,22 +3,20 @@
  * whatever finds such a VM (`migrate ls`, `send`) finds this one too.
  */
 import { randomBytes } from "node:crypto";
-import { closeSync, mkdirSync, openSync, statSync } from "node:fs";
+import { closeSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { tryFlock } from "../../../../platform/files/locks.ts";
-import { argumentsOf, isRunning, type ProcessId } from "../../../../platform/process-id.ts";
+import type { ProcessId } from "../../../../platform/process-id.ts";
 import { MigrateError } from "../../../../protocol/errors.ts";
-import { isEntering } from "../../../../vm/confinement/confinement.ts";
 import { openTaps } from "../../../../vm/confinement/taps.ts";
 import { tpmFolder } from "../../../../vm/folder/manifest.ts";
 import { requireUnheld } from "../../../../vm/holders/file-holders.ts";
+import { endFollowers, screenOf, startAttendants } from "../../../../vm/qemu/attendants/start-attendants.ts";
 import { endDaemon } from "../../../../vm/qemu/daemon.ts";
 import { cardOutcomes, networkNotes } from "../../../../vm/qemu/definition/command-line.ts";
 import type { VmModel } from "../../../../vm/qemu/definition/definition.ts";
 import { checkHostRoom, hostRoom } from "../../../../vm/qemu/host-room.ts";
-import { type HostVm, hostVms } from "../../../../vm/qemu/host-vms.ts";
-import { connectTo, startQemu } from "../../../../vm/qemu/launch.ts";
-import { runState } from "../../../../vm/qemu/outgoing/guest-watch.ts";
+import { hostVms } from "../../../../vm/qemu/host-vms.ts";
+import { startQemu } from "../../../../vm/qemu/launch.ts";
 import { resumeGuest } from "../../../../vm/qemu/outgoing/resume-guest.ts";
 import { qmpFailure } from "../../../../vm/qemu/qmp/qmp-error.ts";
 import { qmpSocketName, RunFolder } from "../../../../vm/qemu/run-folder.ts";
@@ -32,11 +30,8 @@ import {
   spareQmpName,
   vmLinkName,
 } from "../arriving-command.ts";
+import { entered, lockRun, qemusIn, type ReachableVm, statusOf } from "./running-here.ts";
 import { runsFrom } from "./runs-from.ts";
-
-/** How long a QEMU that an earlier start began may take to answer, in milliseconds. */
-const answerMs = 15_000;
-const pollMs = 20;
 
 export interface BootOptions {
   home: string;
@@ -53,6 +48,8 @@ export interface BootedVm {
   process: ProcessId;
   /** It was there before: nothing was started. */
   wasThere: boolean;
+  /** Where its screen is shown, as a sentence; undefined if it is not. */
+  screen: string | undefined;
   /** Sentences on what is behind its network cards, and on what could not be looked at. */
   notes: readonly string[];
 }
@@ -70,14 +67,18 @@ export async function bootVm(options: BootOptions): Promise<BootedVm> {
   try {
     const notes = networkNotes(definition, cardOutcomes(definition, policy.net), "here");
     const there = await endLeftOver(run, folder, name);
-    if (there !== null) return { qmpPath: there.qmpPath, process: there.process, wasThere: true, notes };
+    if (there !== null) {
+      const screen = screenOf(run, name);
+      return { qmpPath: there.qmpPath, process: there.process, wasThere: true, notes, screen };
+    }
     refuseOthers(folder);
     const unseen = refuseHolders(definition, folder);
     requirePrograms(definition, []);
     checkHostRoom(definition, hostRoom(), "this host");
     const process = await boot(options, run);
     const all = unseen === null ? notes : [...notes, unseen];
-    return { qmpPath: run.socket(qmpSocketName), process, wasThere: false, notes: all };
+    const screen = screenOf(run, name);
+    return { qmpPath: run.socket(qmpSocketName), process, wasThere: false, notes: all, screen };
   } finally {
     unlock();
   }
@@ -104,6 +105,7 @@ async function boot({ folder, definition, policy }: BootOptions, run: RunFolder)
     const qemu = await startQemu(command, run, { descriptors: taps }).finally(() => taps.map(closeSync));
     try {
       programs.pin([qmpSocketName, spareQmpName].map((name) => run.socket(name)));
+      await startAttendants(definition, { run, programs, vnc: policy.vnc });
       const answer = await resumeGuest(qemu.qmp);
       if (answer.outcome === "refused") throw answer.why;
     } catch (thrown) {
@@ -113,8 +115,8 @@ async function boot({ folder, definition, policy }: BootOptions, run: RunFolder)
     qemu.qmp.close();
     return qemu.process;
   } catch (thrown) {
-    const swtpm = run.noted()?.swtpm;
-    if (swtpm) await endSwtpm(swtpm);
+    const noted = run.noted();
+    if (noted !== null) await endFollowers(noted);
     endLimits(id);
     run.remove();
     throw here(qmpFailure(thrown, "destination"));
@@ -127,32 +129,12 @@ function here(error: MigrateError): MigrateError {
 }
 
 /**
- * Only one process at a time starts the VM; the kernel keeps the lock as long as it lives (flock(2)). Returns what gives
- * it back. Throws MigrateError "vm-busy".
- */
-export function lockRun(run: RunFolder, name: string): () => void {
-  const folder = dirname(run.path);
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
-  // No VM's name begins with a point.
-  const fd = openSync(join(folder, `.${name}.lock`), "a", 0o600);
-  if (tryFlock(fd)) return () => closeSync(fd);
-  closeSync(fd);
-  throw new MigrateError("vm-busy", `${name} is being started by another process`, {
-    hint: "wait for that one; migrate ls shows what runs",
-  });
-}
-
-type ReachableVm = HostVm & { qmpPath: string };
-
-/**
  * Ends what an earlier start that was killed left behind: a QEMU that was never told to run, an swtpm without one.
  * Returns the VM if it is there; null if there is nothing any more.
  */
 async function endLeftOver(run: RunFolder, folder: string, name: string): Promise<ReachableVm | null> {
   await entered(run);
-  const isOurs = (vm: HostVm): vm is ReachableVm => vm.qmpPath !== null && dirname(vm.qmpPath) === run.path;
-  const ours = hostVms().filter(isOurs);
-  for (const vm of ours) {
+  for (const vm of qemusIn(run)) {
     const status = await statusOf(vm, run);
     if (status === null) continue;
     if (status === "prelaunch") await endDaemon(vm.process);
@@ -165,35 +147,8 @@ async function endLeftOver(run: RunFolder, folder: string, name: string): Promis
   }
   const swtpm = swtpmOf(run.socket(tpmSocketName));
   if (swtpm !== null) await endSwtpm(swtpm.process);
-  return null;
-}
-
-/** Waits until the programs of an earlier start are what they were started to be: each gives up its rights first. */
-async function entered(run: RunFolder): Promise<void> {
-  const { qemu = null, swtpm = null } = run.noted() ?? {};
-  const lateAtMs = performance.now() + answerMs;
-  for (const process of [qemu, swtpm]) {
-    if (process === null) continue;
-    while (isRunning(process) && isEntering(argumentsOf(process.pid) ?? [])) {
-      if (performance.now() > lateAtMs) await endDaemon(process);
-      else await Bun.sleep(pollMs);
-    }
-  }
-}
-
-/** What QEMU says of its VM, once it answers; null if it ends. Asked on the socket that no serve holds. */
-async function statusOf({ process }: HostVm, run: RunFolder): Promise<string | null> {
-  for (const lateAtMs = performance.now() + answerMs; isRunning(process); await Bun.sleep(pollMs)) {
-    try {
-      using qmp = await connectTo(process, run.socket(spareQmpName));
-      return await runState(qmp);
-    } catch (cause) {
-      // Not there yet, or about to end.
-      if (performance.now() < lateAtMs) continue;
-      const said = `a QEMU of this VM runs (process ${process.pid}) and does not answer`;
-      throw new MigrateError("vm-running", said, { hint: "end it, and start the VM again", cause });
-    }
-  }
+  const noted = run.noted();
+  if (noted !== null) await endFollowers(noted);
   return null;
 }
 

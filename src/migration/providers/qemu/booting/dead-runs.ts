@@ -1,7 +1,7 @@
 /** The run folders that VMs left here which have ended: logs, and what was noted of their processes. */
 import { basename } from "node:path";
 import { deadRunFolders } from "../../../../vm/qemu/run-upkeep.ts";
-import { lockRun } from "./boot-vm.ts";
+import { lockRun } from "./running-here.ts";
 
 export interface DeadRun {
   path: string;

@@ -5,7 +5,7 @@ import { isRunning } from "../../../../platform/process-id.ts";
 import { MigrateError } from "../../../../protocol/errors.ts";
 import { hostVms } from "../../../../vm/qemu/host-vms.ts";
 import { RunFolder } from "../../../../vm/qemu/run-folder.ts";
-import { lockRun } from "./boot-vm.ts";
+import { lockRun } from "./running-here.ts";
 import { runsFrom } from "./runs-from.ts";
 
 export interface VmPlace {

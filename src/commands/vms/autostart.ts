@@ -1,0 +1,76 @@
+/** `migrate autostart`: whether a VM is started when this host boots. */
+import { autostartOff, autostartOn, unitPlace } from "../../migration/operator/autostart/autostart.ts";
+import { findVm } from "../../migration/operator/find-vm.ts";
+import { startRules } from "../../migration/operator/start.ts";
+import { runsHere } from "../../migration/providers/qemu/watching/watched-vm.ts";
+import { MigrateError } from "../../protocol/errors.ts";
+import { usageErrors } from "../cli/arguments.ts";
+import { homeOf } from "../cli/context.ts";
+import { defineCommand } from "../cli/define-command.ts";
+import { nameAbout, storeOption } from "./vm-name.ts";
+
+const name = "migrate autostart";
+
+export default defineCommand({
+  name,
+  summary: "start a VM when this host boots, or no more",
+  about:
+    "Writes a systemd unit of the VM's own, which starts it with this very program, home and folder, as it ran when it had arrived, and switches it off when the host goes down (its guest has 90 seconds). It needs no migrate serve. As root the unit is the system's (/etc/systemd/system), else this user's own (~/.config/systemd/user). Where systemd does not run, what is left to do is said.",
+  positionals: { names: ["NAME", "on|off"], least: 2, about: [nameAbout, "Whether it is started then"] },
+  options: { store: storeOption },
+  examples: [
+    [`${name} web1 on`, "start it at every boot"],
+    [`${name} web1 off`, "and no more; whether it runs now does not change"],
+  ],
+  async run({ options, positionals, world, reporter }) {
+    const [given = "", state] = positionals;
+    if (state !== "on" && state !== "off") throw usageErrors(name)(`It is on or off, not "${state}"`);
+    const home = homeOf(world);
+    const place = unitPlace(world.env);
+    if (state === "off") {
+      const vm = nameOf(home, given, options.store);
+      const was = await autostartOff(vm, place);
+      reporter.result(
+        { event: "autostart", name: vm, on: false, ...was },
+        was === null
+          ? `${vm} was not started at boot`
+          : `${vm} is not started at boot any more: ${was.unit} is removed`,
+      );
+      toldLeft(was?.left ?? []);
+      return undefined;
+    }
+    const found = findVm({ home, given, store: options.store });
+    // What cannot be started is not promised.
+    startRules(found.folder);
+    const runs = runsHere({ home, ...found });
+    const { unit, left } = await autostartOn({ ...found, home, self: world.self, place, runs });
+    reporter.result(
+      { event: "autostart", name: found.name, on: true, unit, left },
+      `${found.name} is started at boot, by ${unit}`,
+    );
+    toldLeft(left);
+    const [program = ""] = world.self;
+    if (/^\/(?:tmp|run|var\/tmp|dev\/shm)\//.test(program))
+      reporter.warn(`${program} may be gone after a boot: install migrate, and say this again with that one`);
+    if (place.scope === "user")
+      reporter.note(
+        "A user's units run while the user is logged in; loginctl enable-linger has them start at boot",
+      );
+    return undefined;
+
+    function toldLeft(commands: readonly string[]): void {
+      if (commands.length > 0)
+        reporter.note(`systemd does not run here. Where it does, run: ${commands.join(" && ")}`);
+    }
+  },
+});
+
+/** The unit of a VM that has gone can be removed as well. */
+function nameOf(home: string, given: string, store: string | undefined): string {
+  try {
+    return findVm({ home, given, store }).name;
+  } catch (thrown) {
+    if (thrown instanceof MigrateError && thrown.code === "vm-invalid" && !given.includes("/")) return given;
+    throw thrown;
+  }
+}
