@@ -21,6 +21,7 @@ export const tree: CommandGroup = {
     profile: async () => (await import("./profile.ts")).default,
     "send-guard": async () => (await import("./send-guard.ts")).default,
     confined: async () => (await import("./confined.ts")).default,
+    "ssh-child": async () => (await import("./ssh-child.ts")).default,
     "profile-side": async () => (await import("./profile-side.ts")).default,
     demo: async () => (await import("./demo.ts")).default,
   },
