@@ -13,7 +13,7 @@ import { callCancelled, dial } from "./dial.ts";
 import type { FrameHandler, FrameSocket } from "./frame-socket.ts";
 import type { Identity } from "./identity.ts";
 import type { Credentials } from "./tls.ts";
-import { tcp } from "./transport/tcp.ts";
+import { wayTo } from "./transport/way.ts";
 import { turnAway } from "./turn-away.ts";
 
 export type Role = MessageBody<"hello">["role"];
@@ -82,7 +82,7 @@ async function callOnce({ address, tls }: Callee, role: Role, options: CallOptio
   const place = addressText(address);
   const { signal, timeoutMs, wrongPeer = (fingerprint) => anotherHost(place, fingerprint) } = options;
   if (signal?.aborted) throw callCancelled();
-  const socket = await dial(tcp(address), {
+  const socket = await dial(wayTo(address), {
     place,
     credentials: tls?.credentials ?? null,
     standing: standings[role],

@@ -80,7 +80,7 @@ export function dial(transport: Transport, options: DialOptions): Promise<FrameS
       socket: {
         ...socketCallbacks,
         open(socket) {
-          link.attach(socket as RawSocket);
+          link.attach(socket as RawSocket, transport.remote);
           // A connection that was given up while it was made.
           if (link.closed) socket.terminate();
           else if (credentials === null) stands();
@@ -115,6 +115,8 @@ function reasonOf(error: Error & { code?: string }): string {
   switch (error.code) {
     case "ECONNREFUSED":
       return "nothing listens there";
+    case "ENOENT":
+      return "there is no such socket";
     case "ENOTFOUND":
       return "the name is not known";
     default:

@@ -47,6 +47,7 @@ export class FrameSocket {
   readonly #decoder: FrameDecoder;
   #handler: FrameHandler | undefined;
   #socket: RawSocket | undefined;
+  #remote: string | undefined;
   #pending: { bytes: Buffer; taken: () => void; failed: (error: MigrateError) => void }[] = [];
   #pendingBytes = 0;
   #holdsBack = false;
@@ -85,7 +86,7 @@ export class FrameSocket {
   }
 
   get remoteAddress(): string {
-    return this.#socket?.remoteAddress ?? "unknown";
+    return this.#remote ?? this.#socket?.remoteAddress ?? "unknown";
   }
 
   /** True in the middle of a frame that comes. */
@@ -200,9 +201,10 @@ export class FrameSocket {
     this.#socket?.terminate();
   }
 
-  /** @internal The callbacks below are the socket's. */
-  attach(socket: RawSocket): void {
+  /** @internal `remote` is what the peer is called where its socket has no address. The callbacks below are the socket's. */
+  attach(socket: RawSocket, remote?: string): void {
     this.#socket = socket;
+    this.#remote = remote;
     socket.setNoDelay(true);
   }
 

@@ -1,13 +1,14 @@
 /** Listening for sources: each connection is handed on once its TLS handshake is complete. */
-import type { TCPSocketListener } from "bun";
+import { listenInPlace } from "../platform/unix-place.ts";
 import { MigrateError } from "../protocol/errors.ts";
+import type { ListenAddress } from "./address.ts";
 import { FrameSocket, type RawSocket, socketCallbacks } from "./frame-socket.ts";
 import type { Strangers } from "./strangers.ts";
 import { type Credentials, handshakeFailure, peerFingerprint, tlsOptions } from "./tls.ts";
+import type { Connecting } from "./transport/transport.ts";
 
 export interface ListenOptions {
-  host: string;
-  port: number;
+  at: ListenAddress;
   credentials?: Credentials | undefined;
   /**
    * A peer whose handshake is complete (or who came on an insecure link); sets the handler. On a
@@ -33,17 +34,36 @@ function collect(): void {
   if (++connections % connectionsPerCollection === 0) setImmediate(() => Bun.gc(true));
 }
 
+/** Who comes by a unix socket has no address; all of them are one to whoever counts strangers by it. */
+export const unixRemote = "unix";
+
+/** What listens. */
+export interface Listening {
+  stop(force: boolean): void;
+}
+
 /**
- * Listens, sharing the port with the other listeners of this process (SO_REUSEPORT, socket(7)).
- * Throws what Bun.listen throws.
+ * Listens: on a TCP port, sharing it with the other listeners of this process (SO_REUSEPORT, socket(7)), or on a unix
+ * socket that this user and root alone may connect to, and that nobody else listens on (`claimSocketPath`). Throws what
+ * Bun.listen throws, and as node:fs does.
  */
-export function listen(options: ListenOptions): TCPSocketListener<FrameSocket> {
+export function listen(options: ListenOptions): Listening {
+  const { at } = options;
+  if ("unix" in at) {
+    return listenInPlace(at.unix, (unix) =>
+      Bun.listen<FrameSocket>({ unix, ...served(options, unixRemote) }),
+    );
+  }
+  const { host: hostname, port } = at;
+  // Bun takes reusePort; its types do not know it.
+  const shared = { reusePort: true } as object;
+  return Bun.listen<FrameSocket>({ hostname, port, ...shared, ...served(options) });
+}
+
+/** How connections are received; `remote` is the address of those that have none. */
+function served(options: ListenOptions, remoteOfAll?: string): Pick<Connecting, "socket" | "tls"> {
   const { strangers } = options;
-  return Bun.listen<FrameSocket>({
-    hostname: options.host,
-    port: options.port,
-    // Bun takes it; its types do not know it.
-    ...({ reusePort: true } as object),
+  return {
     ...(options.credentials ? { tls: tlsOptions(options.credentials) } : {}),
     socket: {
       ...socketCallbacks,
@@ -51,7 +71,7 @@ export function listen(options: ListenOptions): TCPSocketListener<FrameSocket> {
         collect();
         const link = new FrameSocket("stranger");
         socket.data = link;
-        link.attach(socket as RawSocket);
+        link.attach(socket as RawSocket, remoteOfAll);
         link.holdBack();
         const remote = link.remoteAddress;
         link.handler = {
@@ -81,5 +101,5 @@ export function listen(options: ListenOptions): TCPSocketListener<FrameSocket> {
         options.accept(link);
       },
     },
-  });
+  };
 }

@@ -1,5 +1,6 @@
 /** `migrate serve`: waits for VMs on the destination host. */
 import { resolve } from "node:path";
+import { type ListenAddress, unixPrefix } from "../channel/address.ts";
 import type { StartMeasuring } from "../migration/destination/measuring.ts";
 import { serve } from "../migration/destination/serve.ts";
 import { exitCodes, MigrateError } from "../protocol/errors.ts";
@@ -17,6 +18,7 @@ import {
   needed,
   oneOf,
   optional,
+  repeated,
   toggle,
   wholeNumber,
   withDefault,
@@ -30,11 +32,10 @@ export default defineCommand({
   about:
     "Prints its address, its fingerprint and a migrate send line with a ticket, which pairs one source with this host. A VM ends in DIR under its own name, with a vm.json, once every byte of it is durable and checked.\n\nSIGTERM finishes the chunk in hand and leaves every session resumable; a running VM that is still on its way stays at its source.",
   options: {
-    listen: withDefault(
-      "HOST:PORT",
-      "Where to listen; port 0 takes a free one",
-      `0.0.0.0:${defaultPort}`,
-      address(0, defaultPort),
+    listen: repeated(
+      "HOST:PORT|unix:PATH",
+      `Where to listen (default: 0.0.0.0:${defaultPort}); port 0 takes a free one, and a unix socket is for this user and root alone; may be given twice`,
+      listenAddress,
     ),
     store: needed("DIR", "Folder that the VMs go to"),
     once: toggle("End after one VM"),
@@ -98,6 +99,9 @@ export default defineCommand({
       options.connect !== undefined ? "--connect" : options.netMap !== undefined ? "--net-map" : undefined;
     if (!options.libvirt && needsLibvirt !== undefined)
       throw usageErrors("migrate serve")(`${needsLibvirt} is about VMs of libvirt: it needs --libvirt`);
+    if (options.listen.length > mostPlaces)
+      throw usageErrors("migrate serve")(`--listen may be given ${mostPlaces} times at most`);
+    const listen = options.listen.length > 0 ? options.listen : [everywhere];
     const home = homeOf(world);
     warnInsecure(reporter, options.insecure);
     const passphrase = await passphraseBefore(world, home, options.passphraseFile);
@@ -105,7 +109,7 @@ export default defineCommand({
     await serve(
       {
         home,
-        listen: options.listen,
+        listen,
         store: resolve(options.store),
         once: options.once,
         maxSessions: options.maxSessions,
@@ -129,7 +133,7 @@ export default defineCommand({
         signal,
         ...(options.profilePort === null
           ? {}
-          : { measure: measuring(world.self, options.listen.host, options.profilePort) }),
+          : { measure: measuring(world.self, measuringHost(listen), options.profilePort) }),
       },
       reporter.observer,
     );
@@ -140,6 +144,25 @@ export default defineCommand({
       : exitCodes.done;
   },
 });
+
+/** Where it listens if nothing else is asked for. */
+const everywhere: ListenAddress = { host: "0.0.0.0", port: defaultPort };
+/** How many places it listens in: a port and a unix socket are what is needed. */
+const mostPlaces = 2;
+
+/** HOST:PORT or unix:PATH. Throws MigrateError "usage"; its message ends a sentence that begins with the flag. */
+function listenAddress(text: string): ListenAddress {
+  if (!text.startsWith(unixPrefix)) return address(0, defaultPort)(text);
+  const path = text.slice(unixPrefix.length);
+  if (path === "") throw new MigrateError("usage", "names no path behind unix:");
+  return { unix: resolve(path) };
+}
+
+/** Who can reach a unix socket alone reaches this host's own address, or has it forwarded. */
+function measuringHost(listen: readonly ListenAddress[]): string {
+  const tcp = listen.find((place) => "host" in place);
+  return tcp?.host ?? "127.0.0.1";
+}
 
 /** Largest number of bytes that one run may send: that they are discarded makes them no less work. */
 const mostProfileBytes = 1024 ** 4;

@@ -56,6 +56,7 @@ export const errno = {
   EAGAIN: constants.errno.EAGAIN,
   EACCES: constants.errno.EACCES,
   EEXIST: constants.errno.EEXIST,
+  EADDRINUSE: constants.errno.EADDRINUSE,
   EXDEV: constants.errno.EXDEV,
   EINVAL: constants.errno.EINVAL,
   ESPIPE: constants.errno.ESPIPE,

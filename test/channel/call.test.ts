@@ -19,6 +19,7 @@ afterEach(() => {
 
 interface Played {
   callee: Callee;
+  place: string;
   /** Frames of all connections, in order: the name, and the body of a message. */
   frames: { name: FrameName; body: unknown }[];
   connections: Socket<FrameDecoder>[];
@@ -51,7 +52,7 @@ function play(answer: (connection: number) => Buffer | null): Played {
   });
   undone.push(() => server.stop(true));
   const callee = { address: { host: "127.0.0.1", port: server.port }, tls: null };
-  return { callee, frames, connections, closed: () => closed };
+  return { callee, place: `127.0.0.1:${server.port}`, frames, connections, closed: () => closed };
 }
 
 interface Called {
@@ -133,7 +134,7 @@ describe.each(roles)("a %s call", (role) => {
     const played = play(() => null);
     const { error } = await calling(played.callee, role);
     expect(error).toMatchObject({ code: "network", hint: expect.stringContaining("--insecure") });
-    expect(error!.message).toContain(`127.0.0.1:${played.callee.address.port} closed the connection`);
+    expect(error!.message).toContain(`${played.place} closed the connection`);
     undone.pop()!();
     const refused = await calling(played.callee, role);
     expect(refused.error).toMatchObject({ code: "network" });

@@ -14,6 +14,8 @@ export interface Connecting {
 }
 
 export interface Transport {
+  /** What the peer is called where its socket has no address. */
+  remote?: string;
   /** Connects; the callbacks take over once the socket is open. Rejects with the system's error. */
   connect(connecting: Connecting): Promise<unknown>;
 }

@@ -1,6 +1,5 @@
 /** The product's own engine for `migrate profile --engine full`: sendVm and serve, as the commands run them. */
 import { mkdirSync } from "node:fs";
-import { parseAddressText } from "../../channel/address.ts";
 import { serve } from "../../migration/destination/serve.ts";
 import type { MigrationEvent } from "../../migration/report/events.ts";
 import { sendVm } from "../../migration/source/send.ts";
@@ -20,7 +19,7 @@ export class ProductEngine implements FullEngine {
     serve(
       {
         home,
-        listen: { host: "127.0.0.1", port: 0 },
+        listen: [{ host: "127.0.0.1", port: 0 }],
         store,
         once: false,
         maxSessions: 1,
@@ -37,7 +36,10 @@ export class ProductEngine implements FullEngine {
       },
     ).catch(listening.reject);
     const { address, ticket } = await listening.promise;
-    return { port: parseAddressText(address).port, ...(ticket === undefined ? {} : { ticket }) };
+    return {
+      port: Number(address.slice(address.lastIndexOf(":") + 1)),
+      ...(ticket === undefined ? {} : { ticket }),
+    };
   }
 
   async send(options: FullSend, linked: () => void): Promise<{ wireBytes: number }> {

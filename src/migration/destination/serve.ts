@@ -2,6 +2,7 @@
 import { closeSync, constants, openSync } from "node:fs";
 import { hostname } from "node:os";
 import { join, resolve } from "node:path";
+import { type ListenAddress, listenText } from "../../channel/address.ts";
 import type { HeartbeatTiming } from "../../channel/control-link.ts";
 import { loadIdentity } from "../../channel/identity.ts";
 import { TicketBook } from "../../channel/ticket-book.ts";
@@ -31,7 +32,8 @@ const vmUpkeepMs = 10_000;
 
 export interface ServeOptions {
   home: string;
-  listen: { host: string; port: number };
+  /** At least one place. */
+  listen: readonly ListenAddress[];
   store: string;
   /** End after one VM has arrived. */
   once: boolean;
@@ -135,8 +137,7 @@ async function serveStore(
     await destination.upkeep();
     keepVms();
     doors = await DoorPool.open({
-      host: options.listen.host,
-      port: options.listen.port,
+      listen: options.listen,
       credentials: identity && {
         certificatePem: identity.certificatePem,
         privateKeyPem: identity.privateKeyPem,
@@ -149,7 +150,7 @@ async function serveStore(
     destination.doors = doors;
     upkeep = setInterval(() => void destination.upkeep(), options.upkeepEveryMs ?? upkeepMs);
     vmUpkeep = setInterval(keepVms, options.upkeepEveryMs ?? vmUpkeepMs);
-    announce(options, store, doors.port, identity?.fingerprint, tickets, observe);
+    announce(options, store, doors.places, identity?.fingerprint, tickets, observe);
     announced.resolve();
     tellOtherStores(context);
     for (const message of options.qemu?.confinement?.lacks ?? []) observe({ event: "warning", message });
@@ -187,16 +188,16 @@ function startIndex(home: string, store: string, observe: Observer, announced: P
 function announce(
   options: ServeOptions,
   store: string,
-  port: number,
+  places: readonly ListenAddress[],
   fingerprint: string | undefined,
   tickets: TicketBook,
   observe: Observer,
 ): void {
-  const { host } = options.listen;
-  const shown = host.includes(":") ? `[${host}]` : host;
-  const address = `${shown}:${port}`;
+  const address = places.map(listenText).join(", ");
+  const first = places.find((place) => "host" in place) ?? places[0]!;
   // The address to type on the source: a wildcard address cannot be connected to.
-  const reachable = host === "0.0.0.0" || host === "::" ? `${hostname()}:${port}` : address;
+  const isWildcard = "host" in first && (first.host === "0.0.0.0" || first.host === "::");
+  const reachable = isWildcard ? `${hostname()}:${first.port}` : listenText(first);
   const ticket = options.insecure ? undefined : tickets.issue(options.ticketTtlMs).toText();
   observe({
     event: "listening",

@@ -1,4 +1,5 @@
 /** The messages between the main thread of a destination and its doors. Both are ours, so nothing here is checked. */
+import type { ListenAddress } from "../../channel/address.ts";
 import type { Credentials } from "../../channel/tls.ts";
 import type { PlainError } from "../../protocol/errors.ts";
 import type { FrameName } from "../../protocol/frames.ts";
@@ -10,8 +11,7 @@ import type { FromReceivingLane } from "../lanes/lane-messages.ts";
 export type ToDoor =
   | {
       kind: "listen";
-      host: string;
-      port: number;
+      places: readonly ListenAddress[];
       credentials: Credentials | null;
       maxStrangers: number;
       /** A connection with a higher descriptor is closed at once. */
@@ -55,8 +55,8 @@ export interface StreamGrant {
 
 /** A door of the destination to the main thread. */
 export type FromDoor =
-  | { kind: "listening"; port: number }
-  | { kind: "listen-failed"; code: string; message: string }
+  | { kind: "listening" }
+  | { kind: "listen-failed"; place: ListenAddress; code: string; message: string }
   | {
       kind: "control";
       conn: number;

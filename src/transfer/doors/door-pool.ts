@@ -1,4 +1,5 @@
-/** The doors of a destination for its main thread: one port, several Workers. */
+/** The doors of a destination for its main thread: several Workers that listen in the same places. */
+import type { ListenAddress } from "../../channel/address.ts";
 import type { Credentials } from "../../channel/tls.ts";
 import { processLimits, requireOpenFiles } from "../../platform/process-limits.ts";
 import { spawnWorker } from "../../platform/worker.ts";
@@ -7,6 +8,7 @@ import { limits } from "../../protocol/limits.ts";
 import { TagTable } from "../chunks/tag-table.ts";
 import type { TaggedFile } from "../landing/read-tags.ts";
 import type { FromDoor, ToDoor } from "./door-messages.ts";
+import { listenFailure, type Reserved, reserve } from "./reserve.ts";
 
 /** Connections of one door that have not finished their TLS handshake. */
 const mostStrangers = 64;
@@ -21,7 +23,9 @@ const leastStrangers = 2;
 const spareOpenFiles = 4;
 
 export class DoorPool {
-  readonly port: number;
+  /** Where the doors listen, in the order that was asked for. */
+  readonly places: readonly ListenAddress[];
+  readonly #reserved: Reserved;
   readonly #workers: Worker[];
   readonly #barriers = new Map<number, { missing: number; done: () => void }>();
   #nextBarrier = 1;
@@ -29,33 +33,32 @@ export class DoorPool {
   #nextReading = 1;
   #stopping: { missing: number; done: () => void } | undefined;
 
-  private constructor(workers: Worker[], port: number) {
+  private constructor(workers: Worker[], reserved: Reserved) {
     this.#workers = workers;
-    this.port = port;
+    this.#reserved = reserved;
+    this.places = reserved.places;
   }
 
   /**
-   * Starts `workers` doors on host:port (port 0 takes a free one). `receive` gets every message of a door,
-   * with the door's number; `broken` a Worker that died. Throws MigrateError "port-in-use"
-   * if nothing can listen there, "limit" if this process may not have enough files open.
+   * Starts `workers` doors on these places. All of them listen on each TCP port, and the first one alone on a unix
+   * socket, which has no SO_REUSEPORT. `receive` gets every message of a door, with the door's number; `broken` a
+   * Worker that died. Throws MigrateError "port-in-use" if nothing can listen there, "limit" if this process may not
+   * have enough files open.
    */
   static async open(options: {
-    host: string;
-    port: number;
+    listen: readonly ListenAddress[];
     credentials: Credentials | null;
     workers: number;
     receive: (door: number, message: FromDoor) => void;
     broken: (error: Error) => void;
   }): Promise<DoorPool> {
-    // The doors share the port with each other (SO_REUSEPORT), and would share it with a second
-    // serve of the same user as well: so it is tried alone first, once.
     const own = ownOpenFiles + openFilesOfDoor * options.workers;
     const { openFiles } = processLimits();
     requireOpenFiles(own + leastStrangers * options.workers, "a destination");
     // Half of what is left is for connections of sessions.
     const forStrangers = Math.floor((openFiles - own) / 2 / options.workers);
     const maxStrangers = Math.max(leastStrangers, Math.min(mostStrangers, forStrangers));
-    const port = reservePort(options.host, options.port);
+    const reserved = await reserve(options.listen);
     const workers: Worker[] = [];
     try {
       for (let door = 0; door < options.workers; door++) {
@@ -66,12 +69,11 @@ export class DoorPool {
             reject(new MigrateError("bug", `a door did not start: ${event.message}`));
           worker.onmessage = ({ data }: MessageEvent<FromDoor>) => {
             if (data.kind === "listening") resolve();
-            if (data.kind === "listen-failed") reject(listenFailure(options.host, port, data));
+            if (data.kind === "listen-failed") reject(listenFailure(data.place, data));
           };
           const message: ToDoor = {
             kind: "listen",
-            host: options.host,
-            port,
+            places: reserved.places.filter((place) => door === 0 || !("unix" in place)),
             credentials: options.credentials,
             maxStrangers,
             mostDescriptor: openFiles - spareOpenFiles,
@@ -83,9 +85,11 @@ export class DoorPool {
       }
     } catch (thrown) {
       for (const worker of workers) worker.terminate();
+      reserved.release();
       throw thrown;
     }
-    const pool = new DoorPool(workers, port);
+    reserved.taken();
+    const pool = new DoorPool(workers, reserved);
     workers.forEach((worker, door) => {
       worker.onerror = (event) => options.broken(new Error(event.message));
       worker.onmessage = ({ data }: MessageEvent<FromDoor>) => {
@@ -158,6 +162,7 @@ export class DoorPool {
       this.postAll({ kind: "stop" });
     });
     for (const worker of this.#workers) worker.terminate();
+    this.#reserved.release();
   }
 
   #passed(id: number): void {
@@ -170,34 +175,4 @@ export class DoorPool {
   #stoppedOne(): void {
     if (this.#stopping && --this.#stopping.missing === 0) this.#stopping.done();
   }
-}
-
-function reservePort(host: string, port: number): number {
-  try {
-    const probe = Bun.listen({ hostname: host, port, exclusive: true, socket: { data() {} } });
-    const taken = probe.port;
-    probe.stop(true);
-    return taken;
-  } catch (thrown) {
-    throw listenFailure(host, port, thrown as NodeJS.ErrnoException);
-  }
-}
-
-function listenFailure(
-  host: string,
-  port: number,
-  error: { code?: string | undefined; message: string },
-): MigrateError {
-  if (error.code === "EADDRINUSE") {
-    return new MigrateError("port-in-use", `port ${port} of ${host} is in use`, {
-      side: "destination",
-      hint: "another migrate serve, perhaps; choose a port with --listen HOST:PORT",
-    });
-  }
-  if (error.code === "EACCES") {
-    return new MigrateError("port-in-use", `port ${port} of ${host} needs root`, { side: "destination" });
-  }
-  return new MigrateError("port-in-use", `cannot listen on ${host}:${port}: ${error.message}`, {
-    side: "destination",
-  });
 }

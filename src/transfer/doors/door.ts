@@ -3,9 +3,8 @@
  * and the bulk work of whatever connection the kernel gives it. Lanes and streams are served in place; a control
  * connection's frames are carried to the main thread, which alone decides.
  */
-import type { TCPSocketListener } from "bun";
 import type { FrameSocket } from "../../channel/frame-socket.ts";
-import { listen } from "../../channel/listen.ts";
+import { type Listening, listen } from "../../channel/listen.ts";
 import { Strangers } from "../../channel/strangers.ts";
 import { part, turnAway } from "../../channel/turn-away.ts";
 import { MigrateError, toPlainError } from "../../protocol/errors.ts";
@@ -29,9 +28,20 @@ const mostStrangerFrames = 16;
 /** How often it is looked what moves on each connection. */
 const lookMs = 1_000;
 
-interface Visitor {
+/** Which of how many doors a connection has come to, of those that can be reached by the way that it took. */
+interface Place {
+  door: number;
+  doors: number;
+}
+
+/** Who has not said HELLO yet. */
+interface Caller {
   conn: number;
   link: FrameSocket;
+  place: Place;
+}
+
+interface Visitor extends Caller {
   watch: VisitorWatch;
   lane: LaneReceiver | undefined;
   stream: HostedStream | undefined;
@@ -47,9 +57,8 @@ export class Door {
   readonly #post: (message: FromDoor) => void;
   readonly #visitors = new Map<number, Visitor>();
   #strangers: Strangers<FrameSocket> | undefined;
-  #listener: TCPSocketListener<FrameSocket> | undefined;
+  readonly #listening: Listening[] = [];
   readonly #streams: StreamHost;
-  #place = { door: 0, doors: 1 };
   #nextConn = 1;
   #looking: Timer | undefined;
 
@@ -126,7 +135,7 @@ export class Door {
         break;
       case "stop":
         // Whatever chunk was in hand has been written: chunks are handled whole, in one go.
-        this.#listener?.stop(false);
+        for (const listening of this.#listening) listening.stop(false);
         clearInterval(this.#looking);
         this.#streams.drop();
         for (const { link } of [...this.#visitors.values()]) link.finish();
@@ -148,8 +157,7 @@ export class Door {
   }
 
   #listen(message: Extract<ToDoor, { kind: "listen" }>): void {
-    const { host, port, credentials, door, doors } = message;
-    this.#place = { door, doors };
+    const { places, credentials, door, doors } = message;
     const strangers = new Strangers<FrameSocket>(message.maxStrangers, deadlines.helloMs, (link, why) =>
       link.destroy(
         new MigrateError("network", why === "late" ? "no HELLO in time" : "too many connections at once"),
@@ -157,25 +165,30 @@ export class Door {
     );
     this.#strangers = strangers;
     this.#looking = setInterval(() => this.#lookAtAll(), lookMs);
-    try {
-      this.#listener = listen({
-        host,
-        port,
-        credentials: credentials ?? undefined,
-        strangers,
-        mostDescriptor: message.mostDescriptor,
-        accept: (link) => this.#greet(link, credentials !== null),
-        rejected: (remote, error) => this.#post({ kind: "rejected", remote, error: toPlainError(error) }),
-      });
-      this.#post({ kind: "listening", port: this.#listener.port });
-    } catch (thrown) {
-      const { code, message: text } = thrown as NodeJS.ErrnoException;
-      this.#post({ kind: "listen-failed", code: code ?? "unknown", message: text });
+    for (const at of places) {
+      // On a unix socket there is this door and no other.
+      const place = "unix" in at ? { door: 0, doors: 1 } : { door, doors };
+      try {
+        const listening = listen({
+          at,
+          credentials: credentials ?? undefined,
+          strangers,
+          mostDescriptor: message.mostDescriptor,
+          accept: (link) => this.#greet(link, place, credentials !== null),
+          rejected: (remote, error) => this.#post({ kind: "rejected", remote, error: toPlainError(error) }),
+        });
+        this.#listening.push(listening);
+      } catch (thrown) {
+        const { code, message: text } = thrown as NodeJS.ErrnoException;
+        this.#post({ kind: "listen-failed", place: at, code: code ?? "unknown", message: text });
+        return;
+      }
     }
+    this.#post({ kind: "listening" });
   }
 
   /** A peer is there; waits for its HELLO. */
-  #greet(link: FrameSocket, secure: boolean): void {
+  #greet(link: FrameSocket, place: Place, secure: boolean): void {
     const conn = this.#nextConn++;
     const remote = link.remoteAddress;
     const rejected = (error: MigrateError) =>
@@ -188,7 +201,7 @@ export class Door {
     link.handler = {
       frame: (name, payload) => {
         this.#strangers?.drop(link);
-        this.#hello(conn, link, name, payload);
+        this.#hello({ conn, link, place }, name, payload);
       },
       broken: refuse,
       closed: (error) => {
@@ -201,7 +214,7 @@ export class Door {
     }
   }
 
-  #hello(conn: number, link: FrameSocket, name: FrameName, payload: Buffer): void {
+  #hello({ conn, link, place }: Caller, name: FrameName, payload: Buffer): void {
     if (name !== "hello") throw new MigrateError("protocol", "a connection begins with HELLO");
     const { body } = decodeMessage("hello", payload) as { body: MessageBody<"hello"> };
     if (body.version !== limits.version) {
@@ -228,6 +241,7 @@ export class Door {
       lane: undefined,
       stream: undefined,
       received: body.received ?? 0,
+      place,
       admitted: false,
       frames: 0,
       untaken: 0,
@@ -298,7 +312,7 @@ export class Door {
     visitor.untaken = 0;
     visitor.lane = new LaneReceiver(lane, visitor.link, post, failed);
     visitor.link.standing = "lane-destination";
-    const welcome = { version: limits.version, software, trusted: true, ...this.#place };
+    const welcome = { version: limits.version, software, trusted: true, ...visitor.place };
     visitor.link.send(encodeMessage("welcome", welcome))?.catch(() => {});
   }
 

@@ -26,7 +26,7 @@ export async function connectTo(
   certificate = ground.route.callee.tls!.credentials,
 ): Promise<RawPeer> {
   const identity = { ...certificate, fingerprint: fingerprintOf(certificate.certificatePem) };
-  return await RawPeer.connect({ port: ground.doors.port, identity });
+  return await RawPeer.connect({ port: ground.place.port, identity });
 }
 
 /** The destination's program at the other end of a stream; it reads, and says what it has heard, or does not. */

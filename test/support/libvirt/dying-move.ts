@@ -57,7 +57,7 @@ async function run(): Promise<void> {
       {
         home,
         store: config.store ?? "",
-        listen: { host: "127.0.0.1", port: 0 },
+        listen: [{ host: "127.0.0.1", port: 0 }],
         once: false,
         maxSessions: 256,
         ticketTtlMs: 600_000,

@@ -9,7 +9,7 @@ await serve(
   {
     home,
     store,
-    listen: { host: "127.0.0.1", port: 0 },
+    listen: [{ host: "127.0.0.1", port: 0 }],
     once: false,
     maxSessions: 256,
     ticketTtlMs: 600_000,

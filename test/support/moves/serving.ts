@@ -1,6 +1,6 @@
 /** A destination inside the test's own process. */
 
-import type { Address } from "../../../src/channel/address.ts";
+import type { ListenAddress, TcpAddress } from "../../../src/channel/address.ts";
 import type { HeartbeatTiming } from "../../../src/channel/control-link.ts";
 import { serve } from "../../../src/migration/destination/serve.ts";
 import type { WriteHook } from "../../../src/migration/journal/journal.ts";
@@ -10,6 +10,8 @@ import type { MigrationEvent } from "../../../src/migration/report/events.ts";
 export interface ServingOptions {
   home: string;
   store: string;
+  /** A unix socket beside the port. */
+  unix?: string;
   /** Plain TCP unless this is true. */
   secure?: boolean;
   once?: boolean;
@@ -25,7 +27,7 @@ export interface ServingOptions {
 }
 
 export interface Serving {
-  address: Address;
+  address: TcpAddress;
   /** One ticket; absent on an insecure one. */
   ticket: string | undefined;
   /** Everything it said so far. */
@@ -50,11 +52,13 @@ export async function stopServing(): Promise<void> {
 export async function startServing(options: ServingOptions): Promise<Serving> {
   const controller = new AbortController();
   const events: MigrationEvent[] = [];
+  const listen: ListenAddress[] = [{ host: "127.0.0.1", port: 0 }];
+  if (options.unix !== undefined) listen.push({ unix: options.unix });
   const listening = Promise.withResolvers<Extract<MigrationEvent, { event: "listening" }>>();
   const ended = serve(
     {
       home: options.home,
-      listen: { host: "127.0.0.1", port: 0 },
+      listen,
       store: options.store,
       once: options.once ?? false,
       maxSessions: options.maxSessions ?? 256,
@@ -74,7 +78,8 @@ export async function startServing(options: ServingOptions): Promise<Serving> {
     },
   );
   ended.catch(listening.reject);
-  const { address, ticket } = await listening.promise;
+  const { address: places, ticket } = await listening.promise;
+  const [address = ""] = places.split(", ");
   const serving: Serving = {
     address: { host: "127.0.0.1", port: Number(address.slice(address.lastIndexOf(":") + 1)) },
     ticket,

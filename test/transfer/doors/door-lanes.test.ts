@@ -3,9 +3,11 @@ import { afterEach, expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { TcpAddress } from "../../../src/channel/address.ts";
 import { limits } from "../../../src/protocol/limits.ts";
 import { Door } from "../../../src/transfer/doors/door.ts";
 import type { FromDoor } from "../../../src/transfer/doors/door-messages.ts";
+import { reserve } from "../../../src/transfer/doors/reserve.ts";
 import { RawPeer } from "../../support/hostile/raw/peer.ts";
 import { RawVm } from "../../support/hostile/raw/vm.ts";
 import { until } from "../../support/system/until.ts";
@@ -27,9 +29,9 @@ async function laneThrough() {
   writeFileSync(path, "");
   const vm = new RawVm("web1");
   const told: Told[] = [];
-  const port = Promise.withResolvers<number>();
+  const listening = Promise.withResolvers<void>();
   const door = new Door((message) => {
-    if (message.kind === "listening") port.resolve(message.port);
+    if (message.kind === "listening") listening.resolve();
     else if (message.kind === "chunks") told.push(message);
     else if (message.kind === "lane") {
       const files = [{ path, bytes: chunks * limits.chunkBytes }];
@@ -39,9 +41,12 @@ async function laneThrough() {
     }
   });
   undo.push(() => door.handle({ kind: "stop" }));
-  const place = { door: 0, doors: 1, maxStrangers: 8, mostDescriptor: 1_000_000 };
-  door.handle({ kind: "listen", host: "127.0.0.1", port: 0, credentials: null, ...place });
-  const lane = await RawPeer.connect({ port: await port.promise, tls: false, identity: null });
+  const { places } = await reserve([{ host: "127.0.0.1", port: 0 }]);
+  const bounds = { door: 0, doors: 1, maxStrangers: 8, mostDescriptor: 1_000_000 };
+  door.handle({ kind: "listen", places, credentials: null, ...bounds });
+  await listening.promise;
+  const { port } = places[0] as TcpAddress;
+  const lane = await RawPeer.connect({ port, tls: false, identity: null });
   undo.push(() => lane.close());
   await lane.hello({ role: "lane", session, laneToken: "00".repeat(16) }).expect("welcome");
   return { door, vm, lane, told };

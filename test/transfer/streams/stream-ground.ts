@@ -7,6 +7,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { createConnection, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { TcpAddress } from "../../../src/channel/address.ts";
 import { fingerprintOf, makeCertificate } from "../../../src/channel/certificate.ts";
 import { UnixListener } from "../../../src/platform/unix-listener.ts";
 import type { MigrateError } from "../../../src/protocol/errors.ts";
@@ -64,14 +65,18 @@ export class StreamGround {
   readonly asked: number[] = [];
   readonly #sockets: Socket[] = [];
 
+  /** Where the doors listen. */
+  get place(): TcpAddress {
+    return this.doors.places[0] as TcpAddress;
+  }
+
   static async make(options: GroundOptions = {}): Promise<StreamGround> {
     const { doors = 2, secure = true, workers = 1, bandwidthBytesPerSec = null } = options;
     const ground = new StreamGround();
     const credentials = secure ? await makeCertificate() : null;
     const peer = credentials ? fingerprintOf(credentials.certificatePem) : null;
     ground.doors = await DoorPool.open({
-      host: "127.0.0.1",
-      port: 0,
+      listen: [{ host: "127.0.0.1", port: 0 }],
       credentials,
       workers: doors,
       receive: (door, message) => ground.#hear(door, message),
@@ -80,7 +85,7 @@ export class StreamGround {
       },
     });
     ground.proxy = await CuttingProxy.open({
-      target: () => ({ host: "127.0.0.1", port: ground.doors.port }),
+      target: () => ground.place,
       parseFrames: options.parseFrames ?? false,
     });
     ground.arriving = new ArrivingStreams({
