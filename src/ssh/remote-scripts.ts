@@ -19,8 +19,9 @@ function quoted(word: string): string {
   return `'${word}'`;
 }
 
-/** Where the copies of this program lie there, each under its hash. */
-const cacheFolder = '"${XDG_CACHE_HOME:-$HOME/.cache}/migrate"';
+/** Where the copies of this program lie there, each under its hash; a relative XDG_CACHE_HOME counts for nothing. */
+const findCache =
+  "cache=$XDG_CACHE_HOME; case $cache in /*) ;; *) cache=$HOME/.cache ;; esac; cache=$cache/migrate";
 
 /** Of a file: its SHA-256 if it has as many bytes as ours, which is quickly known; else nothing. */
 const hashIfAlike =
@@ -36,14 +37,14 @@ const lookScript = [
   'say uid "$uid"',
   'say user "$(id -un)"',
   'if [ "$uid" = 0 ]; then say root yes; elif command -v sudo >/dev/null 2>&1; then if sudo -n true </dev/null >/dev/null 2>&1; then say root sudo; else say root asks; fi; else say root none; fi',
-  `cache=${cacheFolder}`,
+  findCache,
   'say cache "$cache"',
   "for tool in sha256sum zstd gzip; do if command -v $tool >/dev/null 2>&1; then say has $tool; fi; done",
   'say cached "$(alike "$cache/$hash/migrate")"',
   'own=$(command -v migrate) && say path "$own" && say pathhash "$(alike "$own")" && say pathversion "$("$own" --version 2>/dev/null </dev/null | head -n 1 | cut -c1-80)"',
   'at=$store; until [ -z "$at" ] || [ "$at" = / ] || [ -e "$at" ]; do at=$(dirname "$at"); done',
   'if [ -n "$at" ] && [ -w "$at" ]; then say writable yes; fi',
-  'say connection "${SSH_CONNECTION:-}"',
+  'say connection "$SSH_CONNECTION"',
   "say end yes",
 ].join("; ");
 
@@ -60,7 +61,8 @@ export const copyExits = { folder: 73, writing: 74, hash: 75, running: 76 } as c
 
 const copyScript = [
   "hash=$1; tool=$2; umask 077",
-  `folder=${cacheFolder}/$hash`,
+  findCache,
+  "folder=$cache/$hash",
   `mkdir -p "$folder" || exit ${copyExits.folder}`,
   'new="$folder/.new.$$"',
   'trap "rm -f \\"$new\\"" EXIT',
@@ -81,7 +83,7 @@ export function copyCommand(hash: string, tool: string): string {
 }
 
 const removeScript = [
-  `cache=${cacheFolder}`,
+  findCache,
   'rm -rf "$cache/$1"',
   'rmdir "$cache" 2>/dev/null',
   'if [ -e "$cache/$1" ]; then exit 1; fi; exit 0',

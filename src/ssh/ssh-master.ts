@@ -130,6 +130,12 @@ export class SshMaster {
     return (await runSsh(this.#client(...words), { timeoutMs })).code === 0;
   }
 
+  /** Takes a forwarding back. */
+  async unforward(local: string, remote: string, timeoutMs: number): Promise<void> {
+    const words = ["-O", "cancel", "-L", `${local}:${remote}`, this.#address.host];
+    await runSsh(this.#client(...words), { timeoutMs });
+  }
+
   /** Ends it, and with it all that goes through it. */
   async close(): Promise<void> {
     this.#child.kill("SIGTERM");

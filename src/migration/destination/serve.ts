@@ -20,6 +20,7 @@ import type { QemuPolicy } from "../providers/qemu/arriving-command.ts";
 import type { Observer } from "../report/events.ts";
 import { Destination } from "./destination.ts";
 import { Measuring, type StartMeasuring } from "./measuring.ts";
+import { IdleWatch } from "./peers/idle-watch.ts";
 import { PromisedRoom } from "./peers/promised-room.ts";
 import { PublishedSessions } from "./published-sessions.ts";
 import { recover, tellOtherStores } from "./recovery.ts";
@@ -37,6 +38,11 @@ export interface ServeOptions {
   store: string;
   /** End after one VM has arrived. */
   once: boolean;
+  /**
+   * End when no source has been connected for so long, in milliseconds; and, once a VM has arrived, as soon as none is.
+   * Absent: never.
+   */
+  idleMs?: number | undefined;
   /** How many sessions of the store may be open at once. */
   maxSessions: number;
   ticketTtlMs: number;
@@ -119,12 +125,15 @@ async function serveStore(
     trust: () => TrustFile.load(home),
     timing: options.timing,
     completed: () => {
+      idle?.arrived();
       if (options.once) over.resolve();
       else keeper?.scan();
     },
     receiving: (isReceiving) => (isReceiving ? keeper?.pause() : keeper?.resume()),
     measuring,
   });
+  const { idleMs } = options;
+  const idle = idleMs === undefined ? undefined : new IdleWatch(idleMs, () => over.resolve());
   let doors: DoorPool | undefined;
   let upkeep: Timer | undefined;
   let vmUpkeep: Timer | undefined;
@@ -143,7 +152,10 @@ async function serveStore(
         privateKeyPem: identity.privateKeyPem,
       },
       workers: options.workers,
-      receive: (door, message) => destination.hear(door, message),
+      receive: (door, message) => {
+        idle?.hear(door, message);
+        destination.hear(door, message);
+      },
       broken: (error) =>
         over.reject(new MigrateError("bug", `a door died: ${error.message}`, { side: "destination" })),
     });
@@ -152,6 +164,7 @@ async function serveStore(
     vmUpkeep = setInterval(keepVms, options.upkeepEveryMs ?? vmUpkeepMs);
     announce(options, store, doors.places, identity?.fingerprint, tickets, observe);
     announced.resolve();
+    idle?.start();
     tellOtherStores(context);
     for (const message of options.qemu?.confinement?.lacks ?? []) observe({ event: "warning", message });
     if (options.signal.aborted) over.resolve();
@@ -159,6 +172,7 @@ async function serveStore(
     await over.promise;
     await destination.stop();
   } finally {
+    idle?.stop();
     clearInterval(upkeep);
     clearInterval(vmUpkeep);
     await Promise.all([doors?.stop(), measuring.stop(), keeper?.stop()]);

@@ -1,0 +1,96 @@
+/** Starts a serve that outlives the ssh that asked for it, and waits until it listens. */
+import { closeSync, constants, openSync, readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { childEnvironment } from "../../platform/confine/child-environment.ts";
+import { isErrorCode, MigrateError } from "../../protocol/errors.ts";
+
+export interface OneTimeOptions {
+  self: readonly string[];
+  home: string;
+  store: string;
+  /** Where it listens: `--listen` values. */
+  listen: readonly string[];
+  /** Further flags. */
+  flags: readonly string[];
+  idleMs: number;
+}
+
+/** What it says once it listens. */
+export interface Listening {
+  pid: number;
+  /** host:port and unix:PATH, with ", " between. */
+  address: string;
+  fingerprint: string;
+  ticket: string;
+}
+
+/** A store of many VMs is looked at first. */
+const startMs = 60_000;
+const lookMs = 20;
+
+/** Throws MigrateError: what the serve ended with, or "policy" if it does not listen in time. */
+export async function startOneTimeServe(options: OneTimeOptions): Promise<Listening> {
+  const { self, home, store, listen, flags, idleMs } = options;
+  const log = join(home, `one-time-serve-${process.pid}.log`);
+  const { O_WRONLY, O_CREAT, O_EXCL, O_APPEND, O_NOFOLLOW } = constants;
+  rmSync(log, { force: true });
+  const fd = openSync(log, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW, 0o600);
+  const words = listen.flatMap((place) => ["--listen", place]);
+  const child = Bun.spawn(
+    [...self, "serve", "--json", "--store", store, "--idle", `${Math.ceil(idleMs / 1000)}s`, ...words, ...flags],
+    {
+      stdin: "ignore",
+      stdout: fd,
+      stderr: fd,
+      // A session of its own (setsid(2)): the end of the ssh is not its end.
+      detached: true,
+      cwd: "/",
+      env: childEnvironment({ MIGRATE_HOME: home }),
+    },
+  );
+  child.unref();
+  closeSync(fd);
+  try {
+    const lateAtMs = performance.now() + startMs;
+    for (;;) {
+      const text = readFileSync(log, "utf8");
+      const said = eventOf(text, "listening");
+      if (said !== null) {
+        const { address, fingerprint, ticket } = said;
+        if (typeof address === "string" && typeof fingerprint === "string" && typeof ticket === "string")
+          return { pid: child.pid, address, fingerprint, ticket };
+      }
+      if (child.exitCode !== null || child.signalCode !== null) throw endedWith(readFileSync(log, "utf8"));
+      if (performance.now() > lateAtMs) {
+        child.kill("SIGTERM");
+        throw new MigrateError("policy", `a serve does not begin to listen within ${startMs / 1000} s`, {
+          side: "destination",
+        });
+      }
+      await Promise.race([Bun.sleep(lookMs), child.exited]);
+    }
+  } finally {
+    // It goes on writing to a file without a name: a ticket does not lie about.
+    rmSync(log, { force: true });
+  }
+}
+
+/** The first event of that name among lines of which the last may not be whole. */
+function eventOf(text: string, name: string): Record<string, unknown> | null {
+  const lines = text.split("\n");
+  lines.pop();
+  for (const line of lines) {
+    if (!line.startsWith("{")) continue;
+    const event = JSON.parse(line) as Record<string, unknown>;
+    if (event.event === name) return event;
+  }
+  return null;
+}
+
+function endedWith(text: string): MigrateError {
+  const { code, message, hint } = eventOf(text, "error") ?? {};
+  const side = "destination";
+  if (typeof code === "string" && isErrorCode(code) && typeof message === "string")
+    return new MigrateError(code, message, { side, hint: typeof hint === "string" ? hint : undefined });
+  return new MigrateError("policy", `a serve ends as soon as it is started: ${text.trim().slice(-300)}`, { side });
+}
