@@ -6,6 +6,7 @@
  */
 import type { Socket } from "bun";
 import { type TcpSending, tcpSending } from "../platform/tcp-sending.ts";
+import { unixWaitingBytes } from "../platform/unix-sending.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { FrameDecoder, type FrameName, type Standing } from "../protocol/frames.ts";
 import { encodeMessage } from "../protocol/messages.ts";
@@ -109,7 +110,16 @@ export class FrameSocket {
     if (this.#closed || this.#socket === undefined) return null;
     // Bun's types do not know this one.
     const { fd } = this.#socket as unknown as { fd?: number };
-    return fd === undefined ? null : tcpSending(fd);
+    if (fd === undefined) return null;
+    if (this.#remote === undefined) return tcpSending(fd);
+    // On a unix socket nothing is on its way: the other end has read it, or has not.
+    const waitingBytes = unixWaitingBytes(fd);
+    if (waitingBytes === null) return null;
+    return {
+      acknowledgedBytes: Math.max(0, this.takenBytes - waitingBytes),
+      isUnderway: false,
+      waitingBytes,
+    };
   }
 
   /** 32 bytes that only the two ends of this TLS connection can know; empty on an insecure link. */

@@ -13,7 +13,6 @@ import { homeOf, passphraseBefore, passphraseOptions, warnInsecure } from "./cli
 import { defineCommand } from "./cli/define-command.ts";
 import { dropped } from "./cli/dropped.ts";
 import {
-  address,
   defaultPort,
   duration,
   list,
@@ -27,6 +26,7 @@ import {
 } from "./cli/option.ts";
 import { mostUsualLanes, usualLanes } from "./cli/threads.ts";
 import { hasTicket, ticketFrom, ticketOptions } from "./cli/ticket-input.ts";
+import { destinationAddress } from "./cli/unix-address.ts";
 
 const name = "migrate send";
 
@@ -58,7 +58,7 @@ export default defineCommand({
     least: 1,
     about: [
       "qmp:PATH of a VM that runs, libvirt:NAME, or the folder of one that does not run",
-      `Where migrate serve listens; the port is ${defaultPort} if left out`,
+      `Where migrate serve listens; the port is ${defaultPort} if left out; unix:PATH is a socket of this host that leads there`,
     ],
   },
   options: {
@@ -223,7 +223,7 @@ export default defineCommand({
         "--insecure and --ticket exclude each other",
         "A ticket proves who is there; --insecure asks nobody.",
       );
-    const to = readValue("HOST:PORT", () => address(1, defaultPort)(positionals.at(-1) ?? ""), refuse);
+    const to = readValue("HOST:PORT", () => destinationAddress(positionals.at(-1) ?? ""), refuse);
 
     const vm = running
       ? {

@@ -1,6 +1,6 @@
 /** `migrate serve`: waits for VMs on the destination host. */
 import { resolve } from "node:path";
-import { type ListenAddress, unixPrefix } from "../channel/address.ts";
+import type { ListenAddress } from "../channel/address.ts";
 import type { StartMeasuring } from "../migration/destination/measuring.ts";
 import { serve } from "../migration/destination/serve.ts";
 import { exitCodes, MigrateError } from "../protocol/errors.ts";
@@ -12,7 +12,6 @@ import { defineCommand } from "./cli/define-command.ts";
 import { Interruption } from "./cli/interruption.ts";
 import { netPolicyAbout, netPolicyForm, parseNetPolicy } from "./cli/net-policy.ts";
 import {
-  address,
   defaultPort,
   duration,
   needed,
@@ -24,6 +23,7 @@ import {
   withDefault,
 } from "./cli/option.ts";
 import { usualDoors } from "./cli/threads.ts";
+import { listenAddress } from "./cli/unix-address.ts";
 import { parseUserRange } from "./cli/user-range.ts";
 
 export default defineCommand({
@@ -155,14 +155,6 @@ export default defineCommand({
 const everywhere: ListenAddress = { host: "0.0.0.0", port: defaultPort };
 /** How many places it listens in: a port and a unix socket are what is needed. */
 const mostPlaces = 2;
-
-/** HOST:PORT or unix:PATH. Throws MigrateError "usage"; its message ends a sentence that begins with the flag. */
-function listenAddress(text: string): ListenAddress {
-  if (!text.startsWith(unixPrefix)) return address(0, defaultPort)(text);
-  const path = text.slice(unixPrefix.length);
-  if (path === "") throw new MigrateError("usage", "names no path behind unix:");
-  return { unix: resolve(path) };
-}
 
 /** Who can reach a unix socket alone reaches this host's own address, or has it forwarded. */
 function measuringHost(listen: readonly ListenAddress[]): string {

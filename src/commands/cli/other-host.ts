@@ -3,7 +3,8 @@ import type { Address } from "../../channel/address.ts";
 import type { Reporter } from "../../terminal/reporter.ts";
 import { readValue, usageErrors } from "./arguments.ts";
 import { passphraseFrom, passphraseOptions, type World, warnInsecure } from "./context.ts";
-import { address, defaultPort, toggle } from "./option.ts";
+import { toggle } from "./option.ts";
+import { destinationAddress } from "./unix-address.ts";
 
 export const otherHostPositional = {
   names: ["HOST:PORT"],
@@ -39,7 +40,7 @@ export function otherHost(
     if (insecure) throw refuse("--insecure needs a HOST:PORT");
     return null;
   }
-  const to = readValue("HOST:PORT", () => address(1, defaultPort)(where), refuse);
+  const to = readValue("HOST:PORT", () => destinationAddress(where), refuse);
   warnInsecure(reporter, insecure);
   return { where, address: to, insecure, passphrase: passphraseFrom(world, passphraseFile) };
 }

@@ -13,6 +13,9 @@ import {
 } from "node:fs";
 import { createConnection } from "node:net";
 import { join } from "node:path";
+import { DeliveryWatch } from "../../../src/channel/delivery-watch.ts";
+import { dial } from "../../../src/channel/dial.ts";
+import { unix } from "../../../src/channel/transport/unix.ts";
 import { TrustFile } from "../../../src/channel/trust.ts";
 import { MigrateError } from "../../../src/protocol/errors.ts";
 import { hashOf, makeSmallVm, type SmallVm } from "../../support/files/small-vm.ts";
@@ -29,11 +32,11 @@ eachTestInFolder("unix-doors", async (folder) => {
 
 const name = "ssh://root@hostb/srv/vms";
 
-async function serving(unix: string, home = "b") {
+async function serving(path: string, home = "b") {
   return await startServing({
     home: join(root, home),
     store: join(root, `${home}-store`),
-    unix,
+    unix: path,
     secure: true,
   });
 }
@@ -152,5 +155,29 @@ test("strangers on a unix socket are one group, and lock nobody out who comes by
     await sendWhole({ home: join(root, "a"), vm: vm.spec, address, ticket });
   } finally {
     for (const socket of idle) socket.destroy();
+  }
+});
+
+test("one who takes nothing off the socket is told of as what carries it, not as a link of a small MTU", async () => {
+  const path = join(root, "stuck");
+  const server = Bun.listen({ unix: path, socket: { open: (socket) => socket.pause(), data() {} } });
+  try {
+    const link = await dial(unix({ unix: path, name }), {
+      place: name,
+      credentials: null,
+      standing: "control",
+      checkPeer: () => null,
+    });
+    const watch = new DeliveryWatch(link, { limitMs: 1000, waitsForRoom: false }, 0);
+    void link.send(Buffer.alloc(4096))?.catch(() => {});
+    watch.look(true, 10);
+    expect(watch.look(true, 500)).toBeNull();
+    expect(watch.look(true, 2000)).toMatchObject({
+      code: "network",
+      message: expect.stringContaining(`the link to ${name} takes data and nobody there answers it`),
+    });
+    link.destroy();
+  } finally {
+    server.stop(true);
   }
 });
