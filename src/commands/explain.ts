@@ -25,11 +25,12 @@ import { droppable, isDroppable } from "../vm/qemu/images/left-behind.ts";
 import { explainProcessor } from "../vm/qemu/processor/explain-processor.ts";
 import { lookFailure } from "../vm/qemu/refusals.ts";
 import { usageErrors } from "./cli/arguments.ts";
+import { homeOf } from "./cli/context.ts";
 import { defineCommand } from "./cli/define-command.ts";
 import { dropped } from "./cli/dropped.ts";
 import { netPolicyAbout, netPolicyForm, parseNetPolicy } from "./cli/net-policy.ts";
 import { oneOf, optional, repeated, toggle, withDefault } from "./cli/option.ts";
-import { otherHost, otherHostOptions } from "./cli/other-host.ts";
+import { otherHost, otherHostOptions, whileOpen } from "./cli/other-host.ts";
 import { ticketFrom, ticketOptions } from "./cli/ticket-input.ts";
 import { askThere } from "./explain/ask-there.ts";
 import { type DomainExplanation, explainDomain } from "./explain/explain-domain.ts";
@@ -86,7 +87,9 @@ export default defineCommand({
     const ask = async (vm: VmSpec, refusals: readonly MigrateError[]) =>
       there === null || refusals.length > 0
         ? null
-        : askThere(world, vm, { ...there, ticket: await ticketFrom(world, options) });
+        : whileOpen(there, { home: homeOf(world), needs: needsOf(vm) }, { world, reporter }, async (host) =>
+            askThere(world, vm, { ...there, ...host, ticket: await ticketFrom(world, options) }),
+          );
     if (where.startsWith(libvirtScheme)) {
       const { connect = systemUri, netMap, drop } = options;
       const domain = where.slice(libvirtScheme.length);
@@ -126,6 +129,9 @@ export default defineCommand({
 
 /** What of a `send` makes no difference to what is explained. */
 const asSent = { downtimeLimitMs: 300, autoConverge: true } as const;
+
+/** What a serve that ssh starts there has to take. */
+const needsOf = (vm: VmSpec) => ({ qemu: "qmp" in vm, libvirt: "libvirt" in vm });
 
 function withAnswer(
   told: DomainExplanation,

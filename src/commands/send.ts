@@ -24,9 +24,9 @@ import {
   wholeNumber,
   withDefault,
 } from "./cli/option.ts";
+import { calledHost, openHost, sshOptions } from "./cli/ssh-host.ts";
 import { mostUsualLanes, usualLanes } from "./cli/threads.ts";
 import { hasTicket, ticketFrom, ticketOptions } from "./cli/ticket-input.ts";
-import { destinationAddress } from "./cli/unix-address.ts";
 
 const name = "migrate send";
 
@@ -35,6 +35,8 @@ const qmpPrefix = "qmp:";
 /** What marks a domain of libvirt: its name or UUID follows. */
 const libvirtPrefix = "libvirt:";
 const usualRetryForMs = 10 * 60_000;
+/** A serve that ssh has started there is not gone before a lost link is noticed. */
+const leastIdleMs = 2 * 60_000;
 /** QEMU's own downtime limit is the same. */
 const usualDowntimeMs = 300;
 const notForStop: readonly string[] = ["downtimeLimit", "autoConverge"];
@@ -51,6 +53,7 @@ export default defineCommand({
     `${name} VM HOST:PORT [FLAGS]`,
     `${name} qmp:PATH HOST:PORT [--mode live|stop] [FLAGS]`,
     `${name} libvirt:NAME HOST:PORT [--mode stop] [FLAGS]`,
+    `${name} VM ssh://[USER@]HOST[:PORT][/STORE] [FLAGS]`,
     `${name} --name NAME [--ram FILE] [--disk FILE]... HOST:PORT [FLAGS]`,
   ],
   positionals: {
@@ -58,7 +61,7 @@ export default defineCommand({
     least: 1,
     about: [
       "qmp:PATH of a VM that runs, libvirt:NAME, or the folder of one that does not run",
-      `Where migrate serve listens; the port is ${defaultPort} if left out; unix:PATH is a socket of this host that leads there`,
+      `Where migrate serve listens; the port is ${defaultPort} if left out; unix:PATH is a socket of this host that leads there, and with ssh://HOST nothing needs to be there yet but ssh`,
     ],
   },
   options: {
@@ -135,10 +138,15 @@ export default defineCommand({
       "Give the move up if it is not at the handover after so long: the VM goes on here, exit code 4 (default: never)",
       duration(1, 7 * 24 * 3_600_000),
     ),
+    ...sshOptions,
     insecure: toggle("Plain TCP, nobody authenticated, nothing encrypted; serve must have it too"),
     ...passphraseOptions,
   },
   examples: [
+    [
+      "migrate send qmp:/run/web1.qmp ssh://root@hostb",
+      "to a host that ssh reaches, with nothing set up there",
+    ],
     [
       "migrate send /srv/vms/web1 192.0.2.7:7600 --ticket -",
       "the first time: asks for the ticket that serve printed",
@@ -223,7 +231,15 @@ export default defineCommand({
         "--insecure and --ticket exclude each other",
         "A ticket proves who is there; --insecure asks nobody.",
       );
-    const to = readValue("HOST:PORT", () => destinationAddress(positionals.at(-1) ?? ""), refuse);
+    const to = readValue("HOST:PORT", () => calledHost(positionals.at(-1) ?? ""), refuse);
+    const sshFlag = (["via", "leaveNothing"] as const).find((flag) => options[flag]);
+    if (to.ssh === undefined && sshFlag !== undefined)
+      throw refuse(`${flagOf(sshFlag)} is about a host that is reached by ssh, which is given as ssh://HOST`);
+    if (to.ssh !== undefined && (options.insecure || hasTicket(options)))
+      throw refuse(
+        `--${options.insecure ? "insecure" : "ticket"} is not for a host that is reached by ssh`,
+        "ssh brings a ticket of its own; leave it out.",
+      );
 
     const vm = running
       ? {
@@ -261,32 +277,42 @@ export default defineCommand({
     warnInsecure(reporter, options.insecure);
     const ticket = await ticketFrom(world, options);
     const passphrase = await passphraseBefore(world, home, options.passphraseFile);
-    // The report is the `done` event, which the observer has had.
-    await sendVm(
-      {
-        home,
-        vm,
-        address: to,
-        ...(ticket === undefined ? {} : { ticket }),
-        lanes: options.streams ?? usualLanes(),
-        ...(options.bandwidth === undefined ? {} : { bandwidthBytesPerSec: options.bandwidth }),
-        compression: options.compress,
-        base: options.base,
-        verify: options.verify,
-        after: options.copy ? "keep" : (options.after ?? "rename"),
-        copy: options.copy,
-        retryForMs: options.retryFor ?? usualRetryForMs,
-        timeoutMs: options.timeout,
-        waitsForFirst: options.retryFor !== undefined,
-        insecure: options.insecure,
-        passphrase,
-        ...(running || domain !== null
-          ? { guard: (session: string) => startGuard(world.self, home, session) }
-          : {}),
-        signal: world.interrupts(reporter),
-      },
-      reporter.observer,
-    );
+    const retryForMs = options.retryFor ?? usualRetryForMs;
+    const { via, leaveNothing } = options;
+    const needs = { qemu: running, libvirt: domain !== null };
+    const idleMs = Math.max(leastIdleMs, retryForMs);
+    const host = openHost(to, { home, needs, via, leaveNothing, idleMs, passphrase }, { world, reporter });
+    try {
+      // The report is the `done` event, which the observer has had.
+      await sendVm(
+        {
+          home,
+          vm,
+          address: host.address,
+          way: host.way,
+          ...(ticket === undefined ? {} : { ticket }),
+          lanes: options.streams ?? usualLanes(),
+          ...(options.bandwidth === undefined ? {} : { bandwidthBytesPerSec: options.bandwidth }),
+          compression: options.compress,
+          base: options.base,
+          verify: options.verify,
+          after: options.copy ? "keep" : (options.after ?? "rename"),
+          copy: options.copy,
+          retryForMs,
+          timeoutMs: options.timeout,
+          waitsForFirst: options.retryFor !== undefined,
+          insecure: options.insecure,
+          passphrase,
+          ...(running || domain !== null
+            ? { guard: (session: string) => startGuard(world.self, home, session) }
+            : {}),
+          signal: world.interrupts(reporter),
+        },
+        reporter.observer,
+      );
+    } finally {
+      await host.close();
+    }
     return undefined;
   },
 });

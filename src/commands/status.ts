@@ -2,7 +2,7 @@
 import { localStatus, remoteStatus, type SessionRow } from "../migration/operator/status.ts";
 import { homeOf } from "./cli/context.ts";
 import { defineCommand } from "./cli/define-command.ts";
-import { otherHost, otherHostOptions, otherHostPositional } from "./cli/other-host.ts";
+import { otherHost, otherHostOptions, otherHostPositional, whileOpen } from "./cli/other-host.ts";
 import { sessionColumns } from "./cli/session-table.ts";
 
 const name = "migrate status";
@@ -28,7 +28,9 @@ export default defineCommand({
     for (const row of here) if (!reporter.json) sayCode(row, (text) => reporter.note(text));
     if (other === null) return undefined;
     const { where } = other;
-    const rows = await remoteStatus({ home, ...other });
+    const rows = await whileOpen(other, { home }, { world, reporter }, (host) =>
+      remoteStatus({ ...other, ...host, home }),
+    );
     if (!reporter.json) reporter.note(`On ${where}:`);
     const there = rows.map((row) => ({ where, ...row }));
     reporter.table("status", columns, there, "No session is under way there.");

@@ -22,6 +22,7 @@ export const tree: CommandGroup = {
     "send-guard": async () => (await import("./send-guard.ts")).default,
     confined: async () => (await import("./confined.ts")).default,
     "ssh-child": async () => (await import("./ssh-child.ts")).default,
+    "ssh-side": async () => (await import("./ssh-side.ts")).default,
     "profile-side": async () => (await import("./profile-side.ts")).default,
     demo: async () => (await import("./demo.ts")).default,
   },

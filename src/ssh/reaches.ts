@@ -18,7 +18,8 @@ export async function reaches(
       place: addressText(address),
       credentials: { certificatePem, privateKeyPem },
       standing: "control",
-      checkPeer: (shown) => (shown === fingerprint ? null : new MigrateError("wrong-identity", "another host")),
+      checkPeer: (shown) =>
+        shown === fingerprint ? null : new MigrateError("wrong-identity", "another host"),
       timeoutMs,
     });
     socket.destroy();

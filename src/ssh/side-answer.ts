@@ -6,11 +6,14 @@ import { printable } from "../protocol/printable.ts";
 const text = (most: number) => v.pipe(v.string(), v.minLength(1), v.maxLength(most));
 const absolute = v.pipe(text(4096), v.startsWith("/"));
 
+/** A unix socket's path, or host:port (ssh(1), -L). */
+const wayForm = /^(?:\/[^\0-\x20:'"\\]+|\[[0-9A-Fa-f:.]+\]:\d{1,5}|[0-9A-Za-z][0-9A-Za-z.-]*:\d{1,5})$/;
+
 const opened = v.object({
   answer: v.literal("opened"),
   store: absolute,
   /** The unix socket there on which it listens, or host:port where it has none. */
-  way: v.pipe(text(300), v.regex(/^(?:\/[^\0-\x20:'"\\]+|127\.0\.0\.1:\d{1,5}|\[::1\]:\d{1,5})$/)),
+  way: v.pipe(text(300), v.regex(wayForm)),
   /** Where it listens on TCP, for others. */
   tcp: v.pipe(
     v.array(

@@ -36,10 +36,14 @@ export function rootFor(
   const why = look.root === "asks" ? "sudo asks it for a password there" : "it has no sudo there";
   const otherwise = `Let ${user} run sudo there without a password (NOPASSWD), or send to ssh://root@HOST`;
   if (libvirt) {
-    throw new MigrateError("policy", `libvirt at ${place} takes a domain from root alone, and ${user} is not: ${why}`, {
-      side: "destination",
-      hint: `${otherwise}.`,
-    });
+    throw new MigrateError(
+      "policy",
+      `libvirt at ${place} takes a domain from root alone, and ${user} is not: ${why}`,
+      {
+        side: "destination",
+        hint: `${otherwise}.`,
+      },
+    );
   }
   if (!look.writable) {
     const folder = store ?? usualStore;

@@ -41,7 +41,6 @@ export interface SshWayOptions {
   mayAsk: boolean;
   tell: (sentence: string) => void;
   warn: (sentence: string) => void;
-  signal: AbortSignal;
 }
 
 /** A first connection that nobody is asked for, and one that is made again. */
@@ -112,8 +111,9 @@ export class SshWay implements Way {
     await this.#folder?.close();
   }
 
+  /** A person's Ctrl-C is for whoever uses the way: what is released must still be settled over it. */
   get #signal(): AbortSignal {
-    return AbortSignal.any([this.#options.signal, this.#closing.signal]);
+    return this.#closing.signal;
   }
 
   async #open(): Promise<{ address: Address; ticket: Ticket }> {
@@ -199,9 +199,13 @@ export class SshWay implements Way {
     const answer = run.code === null ? null : readSideAnswer(run.stdout, this.#place);
     if (answer === null) {
       if (run.code === null || run.code === sshFailed) throw master.lost(run);
-      throw new MigrateError("protocol", `migrate at ${this.#place} ended without an answer: ${lastLine(run.stderr)}`, {
-        side: "destination",
-      });
+      throw new MigrateError(
+        "protocol",
+        `migrate at ${this.#place} ended without an answer: ${lastLine(run.stderr)}`,
+        {
+          side: "destination",
+        },
+      );
     }
     const who = root.bySudo ? "root (sudo)" : printable(look.user);
     this.#tellOnce(
@@ -291,7 +295,10 @@ export class SshWay implements Way {
       const hash = this.#own?.hash ?? "";
       const run = await master.run(removeCommand(hash), { timeoutMs: removeTimeoutMs });
       if (run.code !== 0) warn(left);
-      else tell(`removed from ${this.#place}: ${path}. What stays there: the VM, and migrate's own folder with its journal`);
+      else
+        tell(
+          `removed from ${this.#place}: ${path}. What stays there: the VM, and migrate's own folder with its journal`,
+        );
     } catch (thrown) {
       warn(`${left} (${(thrown as Error).message})`);
     }

@@ -2,6 +2,7 @@
 import type { Address } from "../../channel/address.ts";
 import { loadIdentity } from "../../channel/identity.ts";
 import { parseTicket } from "../../channel/ticket.ts";
+import type { Way } from "../../channel/way.ts";
 import { candidateOf, type VmSpec } from "../../migration/providers/candidates.ts";
 import { askDestination } from "../../migration/source/ask-destination.ts";
 import { asMigrateError, type MigrateError } from "../../protocol/errors.ts";
@@ -11,6 +12,8 @@ export interface There {
   /** As the person named it. */
   where: string;
   address: Address;
+  /** Makes the way to `address`, if one has to be made; brings its own ticket. */
+  way?: Way | undefined;
   insecure: boolean;
   passphrase: () => Promise<string>;
   ticket?: string | undefined;
@@ -20,14 +23,15 @@ export interface There {
 export async function askThere(
   world: World,
   vm: VmSpec,
-  { address, insecure, passphrase, where, ticket: text }: There,
+  { address, way, insecure, passphrase, where, ticket: text }: There,
 ): Promise<{ notes: string[]; refusal: MigrateError | null }> {
   const home = homeOf(world);
   const identity = insecure ? null : await loadIdentity(home, { passphrase });
   const ticket = text === undefined || insecure ? undefined : parseTicket(text);
   const candidate = candidateOf(vm, { home, bandwidthBytesPerSec: null, retryForMs: 0, mode: "move" });
   try {
-    const changes = await askDestination(candidate, { home, address, identity, ticket });
+    const reached = (await way?.open()) ?? { address, ticket };
+    const changes = await askDestination(candidate, { home, identity, ...reached });
     return { notes: [...changes, `${where} takes the VM as it is now`], refusal: null };
   } catch (thrown) {
     const error = asMigrateError(thrown);

@@ -77,7 +77,15 @@ export async function sendVm(options: SendOptions, observe: Observer): Promise<R
     observe({ event: "notice", message: "another program has the journal locked: waiting for it" });
   const journal = Journal.open(home, options.onJournalWrite, { waiting });
   const { timing, way } = options;
-  const local = { home, journal, identity: async () => identity, observe, now: () => Date.now(), timing, way };
+  const local = {
+    home,
+    journal,
+    identity: async () => identity,
+    observe,
+    now: () => Date.now(),
+    timing,
+    way,
+  };
   try {
     const { address, after } = options;
     const claim = await claimSession(candidate, { address: addressText(address), mode, after }, local).catch(

@@ -1,0 +1,117 @@
+/** Finds the serve of a store, or starts one for those who come by ssh; and ends one that was started so. */
+import { lstatSync } from "node:fs";
+import { join } from "node:path";
+import { unixPrefix } from "../../channel/address.ts";
+import { askTicket, servesOf } from "../../migration/operator/ask-serve.ts";
+import { MigrateError } from "../../protocol/errors.ts";
+import type { SideOpened } from "../../ssh/side-answer.ts";
+import { usualStore } from "../../ssh/side-rights.ts";
+import { checkStore } from "../../vm/folder/store.ts";
+import { defaultPort } from "../cli/option.ts";
+import { lastServed } from "./last-served.ts";
+import { startOneTimeServe } from "./one-time-serve.ts";
+import { callerOf, handOver, waySocket } from "./way-socket.ts";
+
+export interface SshWishes {
+  self: readonly string[];
+  env: Readonly<Record<string, string | undefined>>;
+  home: string;
+  /** Absent: what this host's serve was last given, else the usual one. */
+  store: string | undefined;
+  qemu: boolean;
+  libvirt: boolean;
+  tcp: boolean;
+  idleMs: number;
+}
+
+/** A ticket is shown as soon as it has come by ssh. */
+const ticketTtlMs = 5 * 60_000;
+/** Where it listens, if that is free: a firewall may let that port through and no other. */
+const ports = [`0.0.0.0:${defaultPort}`, "0.0.0.0:0"];
+
+/** Throws MigrateError: what keeps a serve from starting, or a VM from being received here. */
+export async function openForSsh(wishes: SshWishes): Promise<Omit<SideOpened, "answer">> {
+  const { home, env } = wishes;
+  const last = lastServed(home);
+  const store = wishes.store ?? last?.store ?? usualStore;
+  const socket = waySocket(home, store);
+  const found = (await servesOf(home)).some((serve) => serve.store === store);
+  if (!found) {
+    checkStore(store);
+    await start(wishes, store, socket, last?.store === store ? last.flags : []);
+  }
+  const { addresses, fingerprint, ticket } = await askTicket(home, { store, ttlMs: ticketTtlMs });
+  if (fingerprint === null) {
+    throw new MigrateError(
+      "policy",
+      `the serve of ${store} runs with --insecure, and ssh's is not carried so`,
+      {
+        side: "destination",
+        hint: "End it there, or send to its port with --insecure.",
+      },
+    );
+  }
+  const tcp = addresses.flatMap((text) => {
+    const [, host, port] = /^\[?([^[\]]+?)\]?:(\d{1,5})$/.exec(text.startsWith(unixPrefix) ? "" : text) ?? [];
+    return host === undefined ? [] : [{ host, port: Number(port) }];
+  });
+  const way = wayOf(addresses, socket);
+  if (way === null) {
+    throw new MigrateError("policy", `the serve of ${store} listens where no ssh leads`, {
+      side: "destination",
+      hint: "End it there, or start it with --listen on a port as well.",
+    });
+  }
+  if (way === socket) handOver(socket, callerOf(env));
+  // A link-local address holds on one link, and its zone on one host.
+  const plain = tcp.filter(({ host }) => !host.includes("%"));
+  return { store, way, tcp: plain.slice(0, 16), fingerprint, ticket, found };
+}
+
+/** The socket for ssh if it listens on that, else one of its TCP addresses, as this host itself reaches it. */
+function wayOf(addresses: readonly string[], socket: string): string | null {
+  if (addresses.includes(`${unixPrefix}${socket}`)) return socket;
+  return addresses.find((text) => !text.startsWith(unixPrefix)) ?? null;
+}
+
+async function start(
+  wishes: SshWishes,
+  store: string,
+  socket: string,
+  last: readonly string[],
+): Promise<void> {
+  const { self, home, qemu, libvirt, tcp, idleMs } = wishes;
+  const has = (flag: string) => last.includes(flag);
+  const flags = [
+    ...last,
+    ...(qemu && !has("--qemu") ? ["--qemu"] : []),
+    ...(libvirt && !has("--libvirt") ? ["--libvirt"] : []),
+  ];
+  for (const port of tcp ? ports : [null]) {
+    const listen = [`${unixPrefix}${socket}`, ...(port === null ? [] : [port])];
+    try {
+      return await startOneTimeServe({ self, home, store, listen, flags, idleMs });
+    } catch (thrown) {
+      // Another serve, of another store, may have the usual port.
+      const isTaken = thrown instanceof MigrateError && thrown.code === "port-in-use";
+      if (!isTaken || port === null || port === ports.at(-1)) throw thrown;
+    }
+  }
+}
+
+/** Ends the serve of this store if it was started for those who come by ssh; every session stays resumable. */
+export async function endOneTimeServe(home: string, asked: string | undefined): Promise<void> {
+  const store = asked ?? lastServed(home)?.store ?? usualStore;
+  const serve = (await servesOf(home)).find((one) => one.store === store);
+  const socket = waySocket(home, store);
+  if (serve === undefined || !serve.addresses.includes(`${unixPrefix}${socket}`)) return;
+  process.kill(serve.pid, "SIGTERM");
+  const lateAtMs = performance.now() + endMs;
+  while (lstatSync(join("/proc", String(serve.pid)), { throwIfNoEntry: false }) !== undefined) {
+    if (performance.now() > lateAtMs) return;
+    await Bun.sleep(endLookMs);
+  }
+}
+
+const endMs = 10_000;
+const endLookMs = 50;
