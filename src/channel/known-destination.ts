@@ -104,7 +104,7 @@ function withWayOut(thrown: unknown): unknown {
   if (!(thrown instanceof MigrateError) || !thrown.code.startsWith("ticket-")) return thrown;
   return new MigrateError(thrown.code, thrown.message, {
     side: "destination",
-    hint: "each start of migrate serve prints a line with a new ticket, which pairs one source, once, and for as long as --ticket-ttl says: start it anew there, and paste that line. Hosts that are paired need none",
+    hint: "run migrate ticket there: it prints a line with a new ticket, which pairs one source, once, and for as long as its --ttl says. Hosts that are paired need none",
     cause: thrown,
   });
 }

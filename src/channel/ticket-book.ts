@@ -87,6 +87,6 @@ function keyOf(ticketId: Uint8Array): string {
 function refused(code: "ticket-invalid" | "ticket-used" | "ticket-expired", message: string): MigrateError {
   return new MigrateError(code, message, {
     side: "destination",
-    hint: "Take a new ticket from migrate serve on the destination.",
+    hint: "Take a new ticket there: migrate ticket makes one.",
   });
 }

@@ -1,9 +1,12 @@
 /** `migrate serve`: waits for VMs on the destination host. */
 import { resolve } from "node:path";
 import type { ListenAddress } from "../channel/address.ts";
+import { type LastServe, noteLastServe } from "../home/last-serve.ts";
 import type { StartMeasuring } from "../migration/destination/measuring.ts";
 import { serve } from "../migration/destination/serve.ts";
-import { exitCodes, MigrateError } from "../protocol/errors.ts";
+import { everywhere } from "../migration/destination/serving/reachable.ts";
+import { asMigrateError, exitCodes, MigrateError } from "../protocol/errors.ts";
+import type { Reporter } from "../terminal/reporter.ts";
 import { Confinement } from "../vm/confinement/confinement.ts";
 import { systemUri } from "../vm/libvirt/virsh.ts";
 import { usageErrors } from "./cli/arguments.ts";
@@ -12,6 +15,7 @@ import { defineCommand } from "./cli/define-command.ts";
 import { Interruption } from "./cli/interruption.ts";
 import { netPolicyAbout, netPolicyForm, parseNetPolicy } from "./cli/net-policy.ts";
 import {
+  asWritten,
   defaultPort,
   duration,
   needed,
@@ -34,7 +38,7 @@ export default defineCommand({
   options: {
     listen: repeated(
       "HOST:PORT|unix:PATH",
-      `Where to listen (default: 0.0.0.0:${defaultPort}); port 0 takes a free one, and a unix socket is for this user and root alone; may be given twice`,
+      `Where to listen (default: [::]:${defaultPort}, every address of this host, IPv4 too); port 0 takes a free one, and a unix socket is for this user and root alone; may be given twice`,
       listenAddress,
     ),
     store: needed("DIR", "Folder that the VMs go to"),
@@ -63,7 +67,7 @@ export default defineCommand({
     net: optional(
       netPolicyForm,
       `With --qemu: what is behind a VM's network cards here (default: none), ${netPolicyAbout}`,
-      parseNetPolicy,
+      asWritten(parseNetPolicy),
     ),
     libvirt: toggle("Take in VMs of libvirt, and have this host's libvirt run them"),
     connect: optional("URI", `With --libvirt: where it is reached (default: ${systemUri})`),
@@ -74,7 +78,7 @@ export default defineCommand({
     vmUsers: optional(
       "FIRST-LAST|off",
       "With --qemu, as root: the users as which VMs run, one each (default: 1900000000-1900065535)",
-      parseUserRange,
+      asWritten(parseUserRange),
     ),
     profilePort: withDefault(
       "PORT",
@@ -106,7 +110,7 @@ export default defineCommand({
       throw usageErrors("migrate serve")(`${needsLibvirt} is about VMs of libvirt: it needs --libvirt`);
     if (options.listen.length > mostPlaces)
       throw usageErrors("migrate serve")(`--listen may be given ${mostPlaces} times at most`);
-    const listen = options.listen.length > 0 ? options.listen : [everywhere];
+    const listen = options.listen.length > 0 ? options.listen : [everywhere(defaultPort)];
     const home = homeOf(world);
     warnInsecure(reporter, options.insecure);
     const passphrase = await passphraseBefore(world, home, options.passphraseFile);
@@ -126,8 +130,8 @@ export default defineCommand({
           ? {
               qemu: {
                 allowTcg: options.allowTcg,
-                net: options.net ?? { kind: "none" },
-                confinement: await Confinement.find({ self: world.self, users: options.vmUsers }),
+                net: options.net?.value ?? { kind: "none" },
+                confinement: await Confinement.find({ self: world.self, users: options.vmUsers?.value }),
               },
             }
           : {}),
@@ -141,7 +145,11 @@ export default defineCommand({
           ? {}
           : { measure: measuring(world.self, measuringHost(listen), options.profilePort) }),
       },
-      reporter.observer,
+      (event) => {
+        reporter.observer(event);
+        // One that ends by itself was started for a move: it is not what a person has this host serve.
+        if (event.event === "listening" && options.idle === undefined) note(home, lastOf(options), reporter);
+      },
     );
     const { reason } = signal;
     // SIGTERM is how a service is stopped, and all is as it should be; SIGINT is a person's Ctrl-C.
@@ -151,8 +159,39 @@ export default defineCommand({
   },
 });
 
-/** Where it listens if nothing else is asked for. */
-const everywhere: ListenAddress = { host: "0.0.0.0", port: defaultPort };
+interface Given {
+  store: string;
+  qemu: boolean;
+  allowTcg: boolean;
+  net: { text: string } | undefined;
+  vmUsers: { text: string } | undefined;
+  libvirt: boolean;
+  connect: string | undefined;
+  netMap: string | undefined;
+}
+
+function lastOf({ store, qemu, allowTcg, net, vmUsers, libvirt, connect, netMap }: Given): LastServe {
+  return {
+    store: resolve(store),
+    qemu,
+    allowTcg,
+    net: net?.text ?? null,
+    vmUsers: vmUsers?.text ?? null,
+    libvirt,
+    connect: connect ?? null,
+    netMap: netMap ?? null,
+  };
+}
+
+/** That it cannot be noted keeps no VM away. */
+function note(home: string, last: LastServe, reporter: Reporter): void {
+  try {
+    noteLastServe(home, last);
+  } catch (thrown) {
+    reporter.warn(asMigrateError(thrown).message);
+  }
+}
+
 /** How many places it listens in: a port and a unix socket are what is needed. */
 const mostPlaces = 2;
 

@@ -8,6 +8,7 @@ export const tree: CommandGroup = {
   commands: {
     serve: async () => (await import("./serve.ts")).default,
     send: async () => (await import("./send.ts")).default,
+    ticket: async () => (await import("./ticket.ts")).default,
     status: async () => (await import("./status.ts")).default,
     resolve: async () => (await import("./resolve.ts")).default,
     history: async () => (await import("./history.ts")).default,

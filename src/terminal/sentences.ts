@@ -9,14 +9,27 @@ type EventOf<Name extends MigrationEvent["event"]> = Extract<MigrationEvent, { e
 /** What `serve` prints when it is ready; the command line stands alone so that it is easy to copy. */
 export function listeningText(event: EventOf<"listening">): string {
   const lines = [`Listening on ${printable(event.address)}, store ${printable(event.store)}`];
+  const reached = event.addresses.map((address) => printable(address)).join(", ");
+  if (reached !== printable(event.address)) lines.push(`Reached at ${reached}`);
   if (event.fingerprint !== undefined) lines.push(`Fingerprint ${event.fingerprint}`);
+  lines.push(sendLineText(event));
+  return lines.join("\n");
+}
+
+/** The command line for the source, alone on its line, and so the ticket. */
+export function sendLineText({
+  command,
+  ticket,
+  qemu,
+  libvirt,
+}: Pick<EventOf<"listening">, "command" | "ticket" | "qemu" | "libvirt">): string {
   const vm = [
-    ...(event.libvirt ? ["libvirt:NAME"] : []),
-    ...(event.qemu ? ["qmp:PATH of a VM that runs"] : []),
-    event.qemu ? "the folder of one that does not," : "the VM's folder",
+    ...(libvirt ? ["libvirt:NAME"] : []),
+    ...(qemu ? ["qmp:PATH of a VM that runs"] : []),
+    qemu ? "the folder of one that does not," : "the VM's folder",
   ].join(", or ");
-  lines.push(`On the source run, with ${vm} for VM:`, "", `  ${printable(event.command)}`, "");
-  if (event.ticket !== undefined) lines.push("The ticket that it asks for:", "", `  ${event.ticket}`, "");
+  const lines = [`On the source run, with ${vm} for VM:`, "", `  ${printable(command)}`, ""];
+  if (ticket !== undefined) lines.push("The ticket that it asks for:", "", `  ${printable(ticket)}`, "");
   return lines.join("\n");
 }
 

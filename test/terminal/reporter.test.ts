@@ -237,6 +237,7 @@ describe("without a terminal", () => {
     const listening: MigrationEvent = {
       event: "listening",
       address: "127.0.0.1:7",
+      addresses: ["127.0.0.1:7"],
       fingerprint: "sha256:00",
       ticket: "t",
       command: "migrate send VM x",

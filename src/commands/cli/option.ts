@@ -95,6 +95,11 @@ export function repeated<Value>(takes: string, about: string, parse: Parse<Value
   };
 }
 
+/** What `parse` makes of a text, and the text itself, for a note of what was given. */
+export function asWritten<Value>(parse: Parse<Value>): Parse<{ text: string; value: Value }> {
+  return (text) => ({ text, value: parse(text) });
+}
+
 /** One of a few choices. */
 export function oneOf<const Choice extends string>(choices: readonly Choice[]): Parse<Choice> {
   return (text) => {

@@ -7,11 +7,10 @@ import { isErrorCode, MigrateError } from "../../protocol/errors.ts";
 export interface OneTimeOptions {
   self: readonly string[];
   home: string;
-  store: string;
   /** Where it listens: `--listen` values. */
   listen: readonly string[];
-  /** Further flags. */
-  flags: readonly string[];
+  /** The store, and what it takes: words behind `migrate serve`. */
+  words: readonly string[];
   idleMs: number;
 }
 
@@ -21,17 +20,17 @@ const lookMs = 20;
 
 /** Throws MigrateError: what the serve ended with, or "policy" if it does not listen in time. */
 export async function startOneTimeServe(options: OneTimeOptions): Promise<void> {
-  const { self, home, store, listen, flags, idleMs } = options;
+  const { self, home, listen, idleMs } = options;
   const log = join(home, `one-time-serve-${process.pid}.log`);
   const { O_WRONLY, O_CREAT, O_EXCL, O_APPEND, O_NOFOLLOW } = constants;
   rmSync(log, { force: true });
   const fd = openSync(log, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW, 0o600);
-  const words = listen.flatMap((place) => ["--listen", place]);
+  const places = listen.flatMap((place) => ["--listen", place]);
   const child = Bun.spawn(
     // The ticket that it prints is nobody's: who comes is given another one.
     [
-      ...[...self, "serve", "--json", "--store", store, "--ticket-ttl", "1s"],
-      ...["--idle", `${Math.ceil(idleMs / 1000)}s`, ...words, ...flags],
+      ...[...self, "serve", "--json", ...options.words, "--ticket-ttl", "1s"],
+      ...["--idle", `${Math.ceil(idleMs / 1000)}s`, ...places],
     ],
     {
       stdin: "ignore",

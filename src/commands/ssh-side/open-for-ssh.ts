@@ -2,13 +2,13 @@
 import { lstatSync } from "node:fs";
 import { join } from "node:path";
 import { unixPrefix } from "../../channel/address.ts";
+import { type LastServe, lastServe, serveWords } from "../../home/last-serve.ts";
 import { askTicket, servesOf } from "../../migration/operator/ask-serve.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import type { SideOpened } from "../../ssh/side-answer.ts";
 import { usualStore } from "../../ssh/side-rights.ts";
 import { checkStore } from "../../vm/folder/store.ts";
 import { defaultPort } from "../cli/option.ts";
-import { lastServed } from "./last-served.ts";
 import { startOneTimeServe } from "./one-time-serve.ts";
 import { callerOf, handOver, waySocket } from "./way-socket.ts";
 
@@ -32,13 +32,13 @@ const ports = [`0.0.0.0:${defaultPort}`, "0.0.0.0:0"];
 /** Throws MigrateError: what keeps a serve from starting, or a VM from being received here. */
 export async function openForSsh(wishes: SshWishes): Promise<Omit<SideOpened, "answer">> {
   const { home, env } = wishes;
-  const last = lastServed(home);
+  const last = lastServe(home);
   const store = wishes.store ?? last?.store ?? usualStore;
   const socket = waySocket(home, store);
   const found = (await servesOf(home)).some((serve) => serve.store === store);
   if (!found) {
     checkStore(store);
-    await start(wishes, store, socket, last?.store === store ? last.flags : []);
+    await start(wishes, store, socket, last);
   }
   const { addresses, fingerprint, ticket } = await askTicket(home, { store, ttlMs: ticketTtlMs });
   if (fingerprint === null) {
@@ -81,16 +81,21 @@ async function start(
   last: readonly string[],
 ): Promise<void> {
   const { self, home, qemu, libvirt, tcp, idleMs } = wishes;
-  const has = (flag: string) => last.includes(flag);
-  const flags = [
-    ...last,
-    ...(qemu && !has("--qemu") ? ["--qemu"] : []),
-    ...(libvirt && !has("--libvirt") ? ["--libvirt"] : []),
-  ];
+  const usual: LastServe = {
+    ...{ store, qemu: false, allowTcg: false, net: null, vmUsers: null },
+    ...{ libvirt: false, connect: null, netMap: null },
+  };
+  const given = last ?? usual;
+  const words = serveWords({
+    ...given,
+    store,
+    qemu: given.qemu || qemu,
+    libvirt: given.libvirt || libvirt,
+  });
   for (const port of tcp ? ports : [null]) {
     const listen = [`${unixPrefix}${socket}`, ...(port === null ? [] : [port])];
     try {
-      return await startOneTimeServe({ self, home, store, listen, flags, idleMs });
+      return await startOneTimeServe({ self, home, words, listen, idleMs });
     } catch (thrown) {
       // Another serve, of another store, may have the usual port.
       const isTaken = thrown instanceof MigrateError && thrown.code === "port-in-use";
@@ -101,7 +106,7 @@ async function start(
 
 /** Ends the serve of this store if it was started for those who come by ssh; every session stays resumable. */
 export async function endOneTimeServe(home: string, asked: string | undefined): Promise<void> {
-  const store = asked ?? lastServed(home)?.store ?? usualStore;
+  const store = asked ?? lastServe(home)?.store ?? usualStore;
   const serve = (await servesOf(home)).find((one) => one.store === store);
   const socket = waySocket(home, store);
   if (serve === undefined || !serve.addresses.includes(`${unixPrefix}${socket}`)) return;

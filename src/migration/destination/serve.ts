@@ -1,15 +1,15 @@
 /** `migrate serve`: opens the doors, and waits for sources. */
 import { closeSync, constants, openSync } from "node:fs";
-import { hostname } from "node:os";
 import { join, resolve } from "node:path";
-import { type ListenAddress, listenText } from "../../channel/address.ts";
+import type { ListenAddress } from "../../channel/address.ts";
 import type { HeartbeatTiming } from "../../channel/control-link.ts";
 import { loadIdentity } from "../../channel/identity.ts";
 import { TicketBook } from "../../channel/ticket-book.ts";
 import { TrustFile } from "../../channel/trust.ts";
 import { openHome } from "../../home/home.ts";
 import { tryFlock } from "../../platform/files/locks.ts";
-import { MigrateError } from "../../protocol/errors.ts";
+import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
+import { software } from "../../protocol/software.ts";
 import { DoorPool } from "../../transfer/doors/door-pool.ts";
 import { IndexKeeper } from "../../transfer/reuse/store/index-keeper.ts";
 import { checkStore } from "../../vm/folder/store.ts";
@@ -24,6 +24,9 @@ import { IdleWatch } from "./peers/idle-watch.ts";
 import { PromisedRoom } from "./peers/promised-room.ts";
 import { PublishedSessions } from "./published-sessions.ts";
 import { recover, tellOtherStores } from "./recovery.ts";
+import { type Announcement, announcementOf } from "./serving/announcement.ts";
+import { ControlSocket } from "./serving/control-socket.ts";
+import type { About, Answer, Question } from "./serving/control-words.ts";
 import { StoreLookup } from "./store-lookup.ts";
 
 /** How often it is looked at what has been held for too long. */
@@ -135,6 +138,7 @@ async function serveStore(
   const { idleMs } = options;
   const idle = idleMs === undefined ? undefined : new IdleWatch(idleMs, () => over.resolve());
   let doors: DoorPool | undefined;
+  let control: ControlSocket | undefined;
   let upkeep: Timer | undefined;
   let vmUpkeep: Timer | undefined;
   const isOpen = (session: string) => journal.find(session)?.endedAtMs === null;
@@ -162,9 +166,16 @@ async function serveStore(
     destination.doors = doors;
     upkeep = setInterval(() => void destination.upkeep(), options.upkeepEveryMs ?? upkeepMs);
     vmUpkeep = setInterval(keepVms, options.upkeepEveryMs ?? vmUpkeepMs);
-    announce(options, store, doors.places, identity?.fingerprint, tickets, observe);
+    const announcement = await announcementOf(doors.places, options);
+    const described = { options, store, announcement, fingerprint: identity?.fingerprint, tickets };
+    const answer = (question: Question) => answerTo(question, described, journal.openIn(store).length);
+    const opened = await ControlSocket.open(home, store, answer).catch(asMigrateError);
+    if (opened instanceof ControlSocket) control = opened;
+    announce(described, observe);
     announced.resolve();
     idle?.start();
+    // A serve that no `migrate ticket` reaches takes VMs in all the same.
+    if (opened instanceof MigrateError) observe({ event: "warning", message: opened.message });
     tellOtherStores(context);
     for (const message of options.qemu?.confinement?.lacks ?? []) observe({ event: "warning", message });
     if (options.signal.aborted) over.resolve();
@@ -173,6 +184,7 @@ async function serveStore(
     await destination.stop();
   } finally {
     idle?.stop();
+    control?.close();
     clearInterval(upkeep);
     clearInterval(vmUpkeep);
     await Promise.all([doors?.stop(), measuring.stop(), keeper?.stop()]);
@@ -199,31 +211,53 @@ function startIndex(home: string, store: string, observe: Observer, announced: P
   });
 }
 
+interface Described {
+  options: ServeOptions;
+  store: string;
+  announcement: Announcement;
+  fingerprint: string | undefined;
+  tickets: TicketBook;
+}
+
 function announce(
-  options: ServeOptions,
-  store: string,
-  places: readonly ListenAddress[],
-  fingerprint: string | undefined,
-  tickets: TicketBook,
+  { options, store, announcement, fingerprint, tickets }: Described,
   observe: Observer,
 ): void {
-  const address = places.map(listenText).join(", ");
-  const first = places.find((place) => "host" in place) ?? places[0]!;
-  // The address to type on the source: a wildcard address cannot be connected to.
-  const isWildcard = "host" in first && (first.host === "0.0.0.0" || first.host === "::");
-  const reachable = isWildcard ? `${hostname()}:${first.port}` : listenText(first);
   const ticket = options.insecure ? undefined : tickets.issue(options.ticketTtlMs).toText();
   observe({
     event: "listening",
-    address,
+    ...announcement,
     ...(fingerprint === undefined ? {} : { fingerprint }),
     ...(ticket === undefined ? {} : { ticket }),
-    command: `migrate send VM ${reachable} ${ticket === undefined ? "--insecure" : "--ticket -"}`,
     store,
     insecure: options.insecure,
     qemu: options.qemu !== undefined,
     libvirt: options.libvirt !== undefined,
   });
+}
+
+/** Answers on the control socket. Throws MigrateError "policy" for a ticket where none is taken. */
+function answerTo(question: Question, described: Described, sessions: number): Answer {
+  const { options, store, announcement, fingerprint = null, tickets } = described;
+  const about: About = {
+    store,
+    addresses: announcement.addresses,
+    fingerprint,
+    version: software,
+    pid: process.pid,
+    sessions,
+    qemu: options.qemu !== undefined,
+    libvirt: options.libvirt !== undefined,
+  };
+  if (question.ask === "about") return { answer: "about", ...about };
+  if (options.insecure)
+    throw new MigrateError(
+      "policy",
+      `the migrate serve of ${store} runs with --insecure, and takes no tickets`,
+    );
+  const { ttlMs } = question;
+  const ticket = tickets.issue(ttlMs).toText();
+  return { answer: "ticket", ticket, command: announcement.command, ttlMs, ...about };
 }
 
 /**

@@ -21,8 +21,13 @@ export interface FileProgress {
 export type MigrationEvent =
   | {
       event: "listening";
-      /** host:port; the port is the one that the system chose if 0 was asked for. */
+      /**
+       * host:port, or unix:PATH; two of them have a comma between. The port is the one that the system chose if 0 was
+       * asked for.
+       */
       address: string;
+      /** By which of its addresses other hosts reach it, each with its port, the likeliest first. */
+      addresses: string[];
       /** sha256:<64 hex digits>; absent with --insecure. */
       fingerprint?: string;
       /** A one-time ticket; absent with --insecure. */

@@ -1,0 +1,62 @@
+import { expect, test } from "bun:test";
+import { chmodSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { type LastServe, lastServe, noteLastServe, serveWords } from "../../src/home/last-serve.ts";
+import { eachTestInFolder } from "../support/system/test-folder.ts";
+
+let home: string;
+eachTestInFolder("last-serve", (folder) => {
+  home = folder;
+});
+
+const last: LastServe = {
+  store: "/srv/vms",
+  qemu: true,
+  allowTcg: true,
+  net: "none,0=bridge:br0",
+  vmUsers: "off",
+  libvirt: true,
+  connect: null,
+  netMap: "default=br0",
+};
+
+test("what serve was given last can be given again, as it was written", () => {
+  expect(lastServe(home)).toBeNull();
+  noteLastServe(home, { ...last, store: "/srv/other" });
+  noteLastServe(home, last);
+  expect(statSync(join(home, "last-serve.json")).mode & 0o777).toBe(0o600);
+  expect(lastServe(home)).toEqual(last);
+  expect(serveWords(last).join(" ")).toBe(
+    "--store /srv/vms --qemu --allow-tcg --net none,0=bridge:br0 --vm-users off --libvirt --net-map default=br0",
+  );
+  const plain = {
+    ...last,
+    qemu: false,
+    allowTcg: false,
+    net: null,
+    vmUsers: null,
+    libvirt: false,
+    netMap: null,
+  };
+  expect(serveWords(plain)).toEqual(["--store", "/srv/vms"]);
+});
+
+test("a file that others may write or read, or that says something else, decides nothing", () => {
+  noteLastServe(home, last);
+  const path = join(home, "last-serve.json");
+  for (const mode of [0o620, 0o640]) {
+    chmodSync(path, mode);
+    expect(() => lastServe(home)).toThrow(path);
+  }
+  chmodSync(path, 0o600);
+  for (const text of [
+    "",
+    "{}",
+    "{",
+    JSON.stringify({ ...last, store: "vms" }),
+    JSON.stringify({ ...last, more: 1 }),
+  ]) {
+    writeFileSync(path, text);
+    expect(() => lastServe(home)).toThrow("is not what migrate serve writes there");
+  }
+});
