@@ -7,7 +7,7 @@ import { join } from "node:path";
 import type { Address } from "../channel/address.ts";
 import type { Identity } from "../channel/identity.ts";
 import { parseTicket, type Ticket } from "../channel/ticket.ts";
-import type { Way } from "../channel/way.ts";
+import type { Way } from "../channel/transport/made-way.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { printable } from "../protocol/printable.ts";
 import { carryProgram } from "./carry-program.ts";

@@ -1,7 +1,7 @@
 /** Another host that is reached by ssh, for the commands that take HOST:PORT. */
 import type { Address } from "../../channel/address.ts";
 import { loadIdentity } from "../../channel/identity.ts";
-import type { Way } from "../../channel/way.ts";
+import type { Way } from "../../channel/transport/made-way.ts";
 import { isSshAddress, parseSshAddress, type SshAddress } from "../../ssh/ssh-address.ts";
 import { SshWay } from "../../ssh/ssh-way.ts";
 import type { Reporter } from "../../terminal/reporter.ts";

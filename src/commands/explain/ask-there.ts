@@ -2,7 +2,7 @@
 import type { Address } from "../../channel/address.ts";
 import { loadIdentity } from "../../channel/identity.ts";
 import { parseTicket } from "../../channel/ticket.ts";
-import type { Way } from "../../channel/way.ts";
+import type { Way } from "../../channel/transport/made-way.ts";
 import { candidateOf, type VmSpec } from "../../migration/providers/candidates.ts";
 import { askDestination } from "../../migration/source/ask-destination.ts";
 import { asMigrateError, type MigrateError } from "../../protocol/errors.ts";

@@ -1,8 +1,10 @@
 /** Finds the serve of a store, or starts one for those who come by ssh; and ends one that was started so. */
 import { lstatSync } from "node:fs";
 import { join } from "node:path";
-import { unixPrefix } from "../../channel/address.ts";
+import { listenText, unixPrefix } from "../../channel/address.ts";
+import { withHomeLock } from "../../home/home-file.ts";
 import { type LastServe, lastServe, serveWords } from "../../home/last-serve.ts";
+import { everywhere } from "../../migration/destination/serving/reachable.ts";
 import { askTicket, servesOf } from "../../migration/operator/ask-serve.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import type { SideOpened } from "../../ssh/side-answer.ts";
@@ -26,8 +28,10 @@ export interface SshWishes {
 
 /** A ticket is shown as soon as it has come by ssh. */
 const ticketTtlMs = 5 * 60_000;
-/** Where it listens, if that is free: a firewall may let that port through and no other. */
-const ports = [`0.0.0.0:${defaultPort}`, "0.0.0.0:0"];
+/** As long as a serve may take to start. */
+const startPatienceMs = 60_000;
+/** Where it listens, if that is free: a firewall may let the first port through and no other. */
+const ports = [defaultPort, 0];
 
 /** Throws MigrateError: what keeps a serve from starting, or a VM from being received here. */
 export async function openForSsh(wishes: SshWishes): Promise<Omit<SideOpened, "answer">> {
@@ -35,11 +39,17 @@ export async function openForSsh(wishes: SshWishes): Promise<Omit<SideOpened, "a
   const last = lastServe(home);
   const store = wishes.store ?? last?.store ?? usualStore;
   const socket = waySocket(home, store);
-  const found = (await servesOf(home)).some((serve) => serve.store === store);
-  if (!found) {
-    checkStore(store);
-    await start(wishes, store, socket, last);
-  }
+  // Of two that come at once one starts it, and the other finds it.
+  const found = await withHomeLock(
+    join(home, "ssh.lock"),
+    async () => {
+      if ((await servesOf(home)).some((serve) => serve.store === store)) return true;
+      checkStore(store);
+      await start(wishes, store, socket, last);
+      return false;
+    },
+    startPatienceMs,
+  );
   const { addresses, fingerprint, ticket } = await askTicket(home, { store, ttlMs: ticketTtlMs });
   if (fingerprint === null) {
     throw new MigrateError(
@@ -78,7 +88,7 @@ async function start(
   wishes: SshWishes,
   store: string,
   socket: string,
-  last: readonly string[],
+  last: LastServe | null,
 ): Promise<void> {
   const { self, home, qemu, libvirt, tcp, idleMs } = wishes;
   const usual: LastServe = {
@@ -93,7 +103,7 @@ async function start(
     libvirt: given.libvirt || libvirt,
   });
   for (const port of tcp ? ports : [null]) {
-    const listen = [`${unixPrefix}${socket}`, ...(port === null ? [] : [port])];
+    const listen = [`${unixPrefix}${socket}`, ...(port === null ? [] : [listenText(everywhere(port))])];
     try {
       return await startOneTimeServe({ self, home, words, listen, idleMs });
     } catch (thrown) {

@@ -9,7 +9,7 @@
 
 import { parseAddressText } from "../../channel/address.ts";
 import { loadIdentity } from "../../channel/identity.ts";
-import type { Way } from "../../channel/way.ts";
+import type { Way } from "../../channel/transport/made-way.ts";
 import { openHome } from "../../home/home.ts";
 import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
 import { Journal, type SessionRecord } from "../journal/journal.ts";

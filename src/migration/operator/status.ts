@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { type Address, addressText } from "../../channel/address.ts";
 import { loadIdentity } from "../../channel/identity.ts";
 import { openSourceLink } from "../../channel/known-destination.ts";
-import type { Way } from "../../channel/way.ts";
+import type { Way } from "../../channel/transport/made-way.ts";
 import { openHome } from "../../home/home.ts";
 import type { Side } from "../../protocol/errors.ts";
 import type { RemoteSession } from "../../protocol/messages.ts";

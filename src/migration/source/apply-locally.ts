@@ -7,7 +7,7 @@
 import { parseAddressText } from "../../channel/address.ts";
 import type { HeartbeatTiming } from "../../channel/control-link.ts";
 import type { Identity } from "../../channel/identity.ts";
-import type { Way } from "../../channel/way.ts";
+import type { Way } from "../../channel/transport/made-way.ts";
 import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
 import { releaseMark } from "../../vm/folder/release-mark.ts";
 import type { SessionRecord } from "../journal/journal.ts";

@@ -3,7 +3,7 @@ import { type Address, addressText } from "../../channel/address.ts";
 import type { HeartbeatTiming } from "../../channel/control-link.ts";
 import { loadIdentity } from "../../channel/identity.ts";
 import { parseTicket, type Ticket } from "../../channel/ticket.ts";
-import type { Way } from "../../channel/way.ts";
+import type { Way } from "../../channel/transport/made-way.ts";
 import { openHome } from "../../home/home.ts";
 import { requireOpenFiles } from "../../platform/process-limits.ts";
 import { asMigrateError, MigrateError } from "../../protocol/errors.ts";

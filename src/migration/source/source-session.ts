@@ -4,7 +4,7 @@ import type { Address } from "../../channel/address.ts";
 import type { HeartbeatTiming } from "../../channel/control-link.ts";
 import type { Identity } from "../../channel/identity.ts";
 import type { Ticket } from "../../channel/ticket.ts";
-import type { Way } from "../../channel/way.ts";
+import type { Way } from "../../channel/transport/made-way.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import type { ReadBack, VerifyKind } from "../../protocol/offer.ts";
 import { SourceTags } from "../../transfer/chunks/source-tags.ts";

@@ -3,13 +3,13 @@
  * a move alone, and prints one line of JSON; nothing that is secret stands on a command line.
  */
 import { resolve } from "node:path";
-import { asMigrateError } from "../protocol/errors.ts";
-import { jsonLine } from "../protocol/printable.ts";
-import { usageErrors } from "./cli/arguments.ts";
-import { homeOf } from "./cli/context.ts";
-import { defineCommand } from "./cli/define-command.ts";
-import { duration, optional, toggle, withDefault } from "./cli/option.ts";
-import { endOneTimeServe, openForSsh } from "./ssh-side/open-for-ssh.ts";
+import { asMigrateError } from "../../protocol/errors.ts";
+import { jsonLine } from "../../protocol/printable.ts";
+import { usageErrors } from "../cli/arguments.ts";
+import { homeOf } from "../cli/context.ts";
+import { defineCommand } from "../cli/define-command.ts";
+import { duration, optional, toggle, withDefault } from "../cli/option.ts";
+import { endOneTimeServe, openForSsh } from "./open-for-ssh.ts";
 
 const name = "migrate ssh-side";
 

@@ -3,9 +3,9 @@
  * ends, and a Ctrl-C on the terminal that they share is that process's to take (ssh leaves SIGINT ignored if it finds it
  * so).
  */
-import { become } from "../platform/confine/program.ts";
-import { endWithParent } from "../platform/confine/rights.ts";
-import { defineCommand } from "./cli/define-command.ts";
+import { become } from "../../platform/confine/program.ts";
+import { endWithParent } from "../../platform/confine/rights.ts";
+import { defineCommand } from "../cli/define-command.ts";
 
 export default defineCommand({
   name: "migrate ssh-child",

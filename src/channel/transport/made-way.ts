@@ -1,6 +1,6 @@
 /** A destination to which no way leads of itself: one has to be made before each connection, and may lead elsewhere each time. */
-import type { Address } from "./address.ts";
-import type { Ticket } from "./ticket.ts";
+import type { Address } from "../address.ts";
+import type { Ticket } from "../ticket.ts";
 
 export interface Way {
   /** What people, the journal and the trust file call the destination. */
