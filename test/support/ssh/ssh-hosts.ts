@@ -12,6 +12,7 @@ import {
   readFileSync,
   readlinkSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -31,9 +32,11 @@ export interface SshHostsOptions {
   sudo?: boolean;
   /** Lines of sshd_config. */
   sshd?: string[];
+  /** This very program is in the PATH there, so that nothing has to be copied. */
+  installed?: boolean;
   /** Programs found before all others by who comes by ssh: name and shell script. */
   programs?: Record<string, string>;
-  /** Ports there that nothing comes to from the other host, but for ssh's. */
+  /** No port there but ssh's is reached from the other host, and nobody is told so: as behind a firewall. */
   portsClosed?: boolean;
 }
 
@@ -43,6 +46,8 @@ export class SshHosts {
   readonly #options: SshHostsOptions;
   #source: Child | undefined;
   #destination: Child | undefined;
+  /** The one that listens there. */
+  sshd: Child | undefined;
 
   private constructor(folder: string, network: NetworkHosts, options: SshHostsOptions) {
     this.folder = folder;
@@ -118,7 +123,13 @@ export class SshHosts {
     const namespace = namespaceOf(holder?.pid ?? 0);
     return readdirSync("/proc").flatMap((name) => {
       const pid = Number(name);
-      if (!/^\d+$/.test(name) || pid === holder?.pid || namespaceOf(pid) !== namespace) return [];
+      if (
+        !/^\d+$/.test(name) ||
+        pid === holder?.pid ||
+        pid === this.sshd?.pid ||
+        namespaceOf(pid) !== namespace
+      )
+        return [];
       try {
         const words = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0").join(" ").trim();
         return words === "" ? [] : [{ pid, words }];
@@ -173,6 +184,7 @@ export class SshHosts {
     for (const [name, script] of Object.entries(programs)) {
       writeFileSync(join(this.at("bin"), name), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
     }
+    if (this.#options.installed === true) symlinkSync(builtBinary, join(this.at("bin"), "migrate"));
     const accounts = (rootHome: string) =>
       [
         `root:x:0:0::${rootHome}:/bin/sh`,
@@ -234,7 +246,7 @@ export class SshHosts {
     await this.startSshd();
   }
 
-  /** Starts the other host's sshd; it was not running. */
+  /** Starts the other host's sshd, which was not running. */
   async startSshd(): Promise<void> {
     const up = Promise.withResolvers<void>();
     let text = "";
@@ -252,8 +264,6 @@ export class SshHosts {
     await withDeadline(up.promise, 10_000, "sshd");
   }
 
-  sshd: Child | undefined;
-
   async #holder(host: "source" | "destination", commands: string[]): Promise<Child> {
     const up = Promise.withResolvers<void>();
     const script = ["set -e", "mount --make-rprivate /", ...commands].join("\n");
@@ -268,9 +278,10 @@ export class SshHosts {
     return holder;
   }
 
-  /** Only ssh's port lets anything in from the link (tc-u32(8), on what arrives). */
+  /** What ports above those of the system answer does not leave that host (ip-rule(8)). */
   async #closePorts(): Promise<void> {
-    throw new Error("not yet");
+    const rule = ["rule", "add", "pref", "10", "ipproto", "tcp", "sport", "1024-65535", "blackhole"];
+    await runChild(["ip", "-n", this.network.namespace("destination"), ...rule]);
   }
 }
 
