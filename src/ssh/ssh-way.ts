@@ -35,6 +35,8 @@ export interface SshWayOptions {
   via?: Via | undefined;
   /** How long a serve of our own waits there for somebody to call, in milliseconds. */
   idleMs: number;
+  /** It is for a question: a serve that was started for it ends with it. */
+  isQuestion: boolean;
   /** Remove the copy of this program in the end. */
   leaveNothing: boolean;
   /** ssh may ask on a terminal, the first time. */
@@ -78,6 +80,7 @@ export class SshWay implements Way {
   #forwarded: string | undefined;
   #opening: Promise<{ address: Address; ticket: Ticket }> | undefined;
   #told = "";
+  #started = false;
   #own: OwnProgram | undefined;
   readonly #closing = new AbortController();
 
@@ -103,8 +106,10 @@ export class SshWay implements Way {
 
   /** Ends all that it has here, and removes the copy there if that was asked for. Never throws. */
   async close(): Promise<void> {
-    const { leaveNothing } = this.#options;
+    const { leaveNothing, isQuestion } = this.#options;
     if (leaveNothing && this.#there !== undefined) await this.#leaveNothing(this.#there);
+    else if (isQuestion && this.#started && this.#there !== undefined)
+      await this.#endServe("end-idle", this.#there);
     this.#closing.abort();
     await this.#opening?.catch(() => {});
     await this.#master?.close();
@@ -207,6 +212,7 @@ export class SshWay implements Way {
         },
       );
     }
+    if (!answer.found) this.#started = true;
     const who = root.bySudo ? "root (sudo)" : printable(look.user);
     this.#tellOnce(
       `${this.#place} takes the VM in ${printable(answer.store)}, as ${who}, by ${answer.found ? "the serve that runs there" : "a serve for this move alone"}`,
@@ -277,8 +283,18 @@ export class SshWay implements Way {
         );
   }
 
-  async #leaveNothing({ copied, program, look }: There): Promise<void> {
-    const { to, needs, tell, warn } = this.#options;
+  /** Has a serve that was started for those who come by ssh end there. */
+  async #endServe(verb: "end" | "end-idle", { look, program }: There): Promise<void> {
+    const { to, needs } = this.#options;
+    const root = rootFor(look, { ...needs, store: to.store }, this.#place);
+    const words = [...(root.bySudo ? ["sudo", "-n", "--"] : []), program, "ssh-side", verb];
+    const store = to.store === undefined ? [] : ["--store", to.store];
+    await this.#master?.run(remoteCommand([...words, ...store]), { timeoutMs: removeTimeoutMs });
+  }
+
+  async #leaveNothing(there: There): Promise<void> {
+    const { copied, program } = there;
+    const { tell, warn } = this.#options;
     const master = this.#master;
     const path = printable(program);
     const left = `the copy of this program stays at ${this.#place}: ${path}`;
@@ -287,10 +303,7 @@ export class SshWay implements Way {
       return;
     }
     try {
-      const root = rootFor(look, { ...needs, store: to.store }, this.#place);
-      const words = [...(root.bySudo ? ["sudo", "-n", "--"] : []), program, "ssh-side", "end"];
-      const store = to.store === undefined ? [] : ["--store", to.store];
-      await master.run(remoteCommand([...words, ...store]), { timeoutMs: removeTimeoutMs });
+      await this.#endServe("end", there);
       if (!copied) return;
       const hash = this.#own?.hash ?? "";
       const run = await master.run(removeCommand(hash), { timeoutMs: removeTimeoutMs });

@@ -32,7 +32,7 @@ export interface SshHostOptions {
   needs?: { qemu: boolean; libvirt: boolean } | undefined;
   via?: "direct" | "ssh" | undefined;
   leaveNothing?: boolean | undefined;
-  /** How long a serve that is started there waits for a call, in milliseconds. */
+  /** How long a serve that is started there waits for a call, in milliseconds; absent for a question. */
   idleMs?: number | undefined;
   passphrase: () => Promise<string>;
 }
@@ -63,6 +63,7 @@ export function openHost(
     needs,
     via: options.via,
     idleMs: options.idleMs ?? questionIdleMs,
+    isQuestion: options.idleMs === undefined,
     leaveNothing: options.leaveNothing === true,
     // What ssh asks on its terminal is read by a person only if what it is about is, too.
     mayAsk: world.stderr.isTTY,

@@ -114,12 +114,20 @@ async function start(
   }
 }
 
-/** Ends the serve of this store if it was started for those who come by ssh; every session stays resumable. */
-export async function endOneTimeServe(home: string, asked: string | undefined): Promise<void> {
+/**
+ * Ends the serve of this store if it was started for those who come by ssh; every session stays resumable. With `isIdle`
+ * only if it has no session.
+ */
+export async function endOneTimeServe(
+  home: string,
+  asked: string | undefined,
+  isIdle: boolean,
+): Promise<void> {
   const store = asked ?? lastServe(home)?.store ?? usualStore;
   const serve = (await servesOf(home)).find((one) => one.store === store);
   const socket = waySocket(home, store);
   if (serve === undefined || !serve.addresses.includes(`${unixPrefix}${socket}`)) return;
+  if (isIdle && serve.sessions > 0) return;
   process.kill(serve.pid, "SIGTERM");
   const lateAtMs = performance.now() + endMs;
   while (lstatSync(join("/proc", String(serve.pid)), { throwIfNoEntry: false }) !== undefined) {

@@ -18,9 +18,9 @@ export default defineCommand({
   summary: "receive a VM from a host that came by ssh",
   hidden: true,
   positionals: {
-    names: ["open|end"],
+    names: ["open|end|end-idle"],
     least: 1,
-    about: ["Find or start a serve; or end one that was started so"],
+    about: ["Find or start a serve; or end one that was started so, or only if it has no session"],
   },
   options: {
     store: optional("DIR", "Folder that the VMs go to"),
@@ -41,11 +41,11 @@ export default defineCommand({
     const asked = store === undefined ? undefined : resolve(store);
     try {
       const home = homeOf(world);
-      if (verb === "end") await endOneTimeServe(home, asked);
+      if (verb === "end" || verb === "end-idle") await endOneTimeServe(home, asked, verb === "end-idle");
       else if (verb === "open") {
         const wishes = { self: world.self, env: world.env, home, store: asked, qemu, libvirt, tcp, idleMs };
         world.stdout.write(`${jsonLine({ answer: "opened", ...(await openForSsh(wishes)) })}\n`);
-      } else throw usageErrors(name)("open or end is expected");
+      } else throw usageErrors(name)("open, end or end-idle is expected");
       return undefined;
     } catch (thrown) {
       const { code, message, hint, exitCode } = asMigrateError(thrown);

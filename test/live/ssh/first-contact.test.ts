@@ -66,7 +66,6 @@ test(
     await history.exit;
     expect(history.stdout()).toContain('"name":"web1"');
     expect(history.stdout()).toContain('"name":"web2"');
-    for (const { pid } of hosts.processes("destination")) process.kill(pid, "SIGTERM");
     await expectNothingLeft(hosts, known);
   },
   limitMs,

@@ -280,7 +280,7 @@ export class SshHosts {
 
   /** What ports above those of the system answer does not leave that host (ip-rule(8)). */
   async #closePorts(): Promise<void> {
-    const rule = ["rule", "add", "pref", "10", "ipproto", "tcp", "sport", "1024-65535", "blackhole"];
+    const rule = ["rule", "add", "pref", "10", "ipproto", "tcp", "sport", "1024-65534", "blackhole"];
     await runChild(["ip", "-n", this.network.namespace("destination"), ...rule]);
   }
 }
