@@ -56,7 +56,7 @@ const kinds: readonly Kind[] = [
     hint: byHand,
   },
   {
-    pattern: /Connection refused/,
+    pattern: /connect to (?:host|address) .*: Connection refused/,
     code: "network",
     sentence: (place) => `no ssh server answers at ${place}: the connection is refused`,
     hint: (login) => `Is sshd running there, and on that port? ${byHand(login)}`,

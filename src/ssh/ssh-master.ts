@@ -4,7 +4,7 @@
  * decides how that host is reached and known is the user's own configuration alone; what is set here is about the
  * connection's shape.
  */
-import { existsSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { MigrateError } from "../protocol/errors.ts";
 import type { SshAddress } from "./ssh-address.ts";
@@ -67,6 +67,8 @@ export class SshMaster {
     signal?.throwIfAborted();
     const control = join(folder, "ctl");
     const words = [...shape, "-o", `BatchMode=${options.batch ? "yes" : "no"}`, "-S", control];
+    // That of an ssh that was killed is still there, and would be taken for this one's.
+    rmSync(control, { force: true });
     // `ssh-child` ends it with this process, and keeps a Ctrl-C that is meant for this process from it.
     const argv = [
       ...self,
