@@ -143,3 +143,21 @@ test(
   },
   limitMs,
 );
+
+test(
+  "a link that is dead without a word is noticed, ssh is made anew over the new one, and nobody is left behind",
+  async () => {
+    const hosts = await makeHosts({ installed: true });
+    const { vm, send } = await underWay(hosts);
+    const master = masterOf(hosts);
+    await hosts.network.cut();
+    await send.waitFor("link", { where: ({ state }) => state === "lost", deadlineMs: 60_000 });
+    await hosts.network.restore();
+    await send.waitFor("link", { where: ({ state }) => state === "restored", deadlineMs: 60_000 });
+    await done(send);
+    expectArrived(vm, hosts.at("store"));
+    await send.exit;
+    await until(() => hosts.processes("source").length === 0, `an end of ssh (${master} at first)`);
+  },
+  limitMs,
+);
