@@ -215,7 +215,7 @@ export class SshWay implements Way {
     if (!answer.found) this.#started = true;
     const who = root.bySudo ? "root (sudo)" : printable(look.user);
     this.#tellOnce(
-      `${this.#place} takes the VM in ${printable(answer.store)}, as ${who}, by ${answer.found ? "the serve that runs there" : "a serve for this move alone"}`,
+      `${this.#place} receives in ${printable(answer.store)}, as ${who}, by ${answer.found ? "the serve that runs there" : "a serve for this command alone"}`,
     );
     if (root.lacks !== undefined) this.#tellOnce(root.lacks);
     return answer;
@@ -228,13 +228,13 @@ export class SshWay implements Way {
     const ticket = parseTicket(opened.ticket);
     const direct = via === "ssh" ? null : await this.#direct(opened, identity);
     if (direct !== null) {
-      this.#tellOnce(`the VM goes there directly, to port ${(direct as { port: number }).port}`);
+      this.#tellOnce(`${this.#place} is reached directly, at port ${(direct as { port: number }).port}`);
       return { address: direct, ticket };
     }
     if (via === "direct") throw this.#noWay(opened, "--via direct");
     const through = await this.#through(master, opened, identity);
     if (through === null) throw this.#noWay(opened, "--via ssh");
-    this.#tellOnce("the VM goes there through ssh");
+    this.#tellOnce(`${this.#place} is reached through ssh`);
     return { address: through, ticket };
   }
 

@@ -99,7 +99,9 @@ export class SourceSession {
   /** Makes the way to the destination, where one has to be made. Throws as `Way.open`. */
   async reach(): Promise<void> {
     const { way } = this.options;
-    if (way !== undefined) Object.assign(this.options, await way.open());
+    if (way === undefined) return;
+    Object.assign(this.options, await way.open());
+    if (!this.linked) this.meter.restart();
   }
 
   /** The session's record as it is in the journal now. */

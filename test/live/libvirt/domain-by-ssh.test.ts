@@ -83,7 +83,7 @@ test(
 
     const send = migrate(["send", `libvirt:${name}`, address, "--via", "ssh"]);
     await doneOf(send);
-    expect(said(send)).toContain(`takes the VM in ${b.store}, as root, by a serve for this move alone`);
+    expect(said(send)).toContain(`receives in ${b.store}, as root, by a serve for this command alone`);
     await here.at(b.libvirt).waitForTicks(3);
     await expectSameDomain(before, b.libvirt, name);
     expect((await a.libvirt.tryVirsh("domstate", name)).code).toBe(1);

@@ -27,9 +27,9 @@ test(
     expectArrived(vm, store);
     expect(statSync(join(store, "web1")).uid).toBe(0);
     expect(said(send)).toContain(
-      "takes the VM in /var/lib/migrate/vms, as root (sudo), by a serve for this move alone",
+      "receives in /var/lib/migrate/vms, as root (sudo), by a serve for this command alone",
     );
-    expect(said(send)).toContain("the VM goes there through ssh");
+    expect(said(send)).toContain("is reached through ssh");
     expect(existsSync(hosts.at("home-mover/.local"))).toBe(false);
     await hosts.waitUntilQuiet();
   },
@@ -46,7 +46,7 @@ test(
     await done(send);
     expectArrived(vm, store);
     expect(statSync(join(store, "web1")).uid).toBe(user.uid);
-    expect(said(send)).toContain(`takes the VM in ${store}, as mover, by a serve for this move alone`);
+    expect(said(send)).toContain(`receives in ${store}, as mover, by a serve for this command alone`);
     await hosts.waitUntilQuiet();
   },
   limitMs,
@@ -64,15 +64,15 @@ test(
     });
     await serve.waitFor("listening");
     for (const [name, via, way] of [
-      ["web1", "direct", "directly, to port 7611"],
+      ["web1", "direct", "directly, at port 7611"],
       ["web2", "ssh", "through ssh"],
     ] as const) {
       const vm = makeSmallVm(hosts.at(name), { seed: name.length });
       const send = hosts.migrate(["send", vm.folder, hosts.address("root"), "--via", via, "--json"]);
       await done(send);
       expectArrived(vm, store);
-      expect(said(send)).toContain(`takes the VM in ${store}, as root, by the serve that runs there`);
-      expect(said(send)).toContain(`the VM goes there ${way}`);
+      expect(said(send)).toContain(`receives in ${store}, as root, by the serve that runs there`);
+      expect(said(send)).toContain(`is reached ${way}`);
     }
     const status = hosts.migrate(["status", hosts.address("root"), "--json"]);
     expect((await status.exit).code).toBe(0);
@@ -84,7 +84,7 @@ test(
     const send = hosts.migrate(["send", vm.folder, hosts.address("root"), "--json"]);
     await done(send);
     expectArrived(vm, store);
-    expect(said(send)).toContain("by a serve for this move alone");
+    expect(said(send)).toContain("by a serve for this command alone");
     expect(JSON.parse(readFileSync(join(hosts.rootHome, "last-serve.json"), "utf8")).store).toBe(store);
     await hosts.waitUntilQuiet();
   },

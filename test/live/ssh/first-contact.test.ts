@@ -50,8 +50,8 @@ test(
     const copy = join(hosts.cache("root"), hashOfBinary(), "migrate");
     expect(said(send)).toContain(`copying this migrate to root@`);
     expect(said(send)).toContain(copy);
-    expect(said(send)).toContain(`takes the VM in ${store}, as root, by a serve for this move alone`);
-    expect(said(send)).toContain("goes there directly, to port 7600");
+    expect(said(send)).toContain(`receives in ${store}, as root, by a serve for this command alone`);
+    expect(said(send)).toContain("is reached directly, at port 7600");
     expect(filesBelow(hosts.at("home-root"))).toEqual([copy.slice(hosts.at("home-root").length + 1)]);
     expect(readFileSync(copy).equals(readFileSync(builtBinary))).toBe(true);
     await expectNothingLeft(hosts, known);

@@ -55,7 +55,7 @@ test(
     process.kill(master!.pid, "SIGKILL");
     await send.waitFor("link", { where: ({ state }) => state === "restored" });
     await doneOf(send);
-    expect(said(send)).toContain("the VM goes there through ssh");
+    expect(said(send)).toContain("is reached through ssh");
     await goesOn(hosts, guest);
   },
   limitMs,
@@ -71,7 +71,7 @@ test(
     const send = hosts.migrate([...words, "--json"]);
     await doneOf(send);
     expect(said(send)).toContain("as root (sudo)");
-    expect(said(send)).toContain("the VM goes there directly");
+    expect(said(send)).toContain("is reached directly");
     await goesOn(hosts, guest);
     // What is left of the move there is the VM.
     const others = () => hosts.processes("destination").filter(({ words }) => !words.includes("qemu-system"));
