@@ -16,6 +16,7 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   channel: ["home", "protocol", "platform"],
   transfer: ["channel", "protocol", "platform"],
   vm: ["home", "protocol", "platform"],
+  ssh: ["channel", "protocol", "platform"],
   migration: ["transfer", "vm", "channel", "home", "protocol", "platform"],
   profiler: ["transfer", "vm", "channel", "protocol", "platform"],
   // Only what a migration tells; see the test below.
@@ -25,6 +26,7 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
     "profiler",
     "transfer",
     "vm",
+    "ssh",
     "channel",
     "home",
     "protocol",
@@ -47,7 +49,12 @@ const rooms: Readonly<Record<string, readonly (readonly string[])[]>> = {
   migration: [["ownership"], ["journal"], ["report"], ["providers"], ["source", "destination"], ["operator"]],
   profiler: [["statistics"], ["notation"], ["engine"], ["runs"], ["figures"], ["report"]],
   "profiler/engine": [["account"], ["records"], ["."]],
-  commands: [["cli"], ["send"], ["demo", "doctor", "explain", "ls", "profile", "upkeep", "vms"], ["."]],
+  commands: [
+    ["cli"],
+    ["send"],
+    ["demo", "doctor", "explain", "ls", "profile", "ssh-side", "upkeep", "vms"],
+    ["."],
+  ],
 };
 
 /** A file that calls itself pure, and all of the wire format and of ownership: no clock, no socket, no file, no chance. */
@@ -183,7 +190,7 @@ describe("imports", () => {
   });
 
   test("commands take of the channel only who a host is, where it is reached, and whom it trusts", () => {
-    const known = ["identity", "address", "trust", "ticket", "fingerprint"].map(
+    const known = ["identity", "address", "trust", "ticket", "fingerprint", "transport/made-way"].map(
       (name) => `src/channel/${name}.ts`,
     );
     const wrong = faults(

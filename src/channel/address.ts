@@ -4,6 +4,8 @@ import { MigrateError } from "../protocol/errors.ts";
 export interface TcpAddress {
   host: string;
   port: number;
+  /** What the destination is called instead, if it was asked for by another name (`ssh://hostb`). */
+  name?: string;
 }
 
 /**
@@ -27,7 +29,7 @@ export const unixPrefix = "unix:";
 
 /** The name of a TCP address is host:port, as sentences name a destination; IPv6 in brackets (RFC 3986 section 3.2.2). */
 export function addressText(address: Address): string {
-  return "unix" in address ? address.name : tcpText(address);
+  return address.name ?? tcpText(address as TcpAddress);
 }
 
 /** The same of a place where one listens: host:port, or unix:PATH. */

@@ -65,7 +65,7 @@ export default defineCommand({
     const there = otherHost(name, given, options, { world, reporter });
     const ticket = await ticketFrom(world, options);
     const { copy, base } = options;
-    const rehearsal = await rehearse(world, which, { there, ticket, copy, base });
+    const rehearsal = await rehearse({ world, reporter }, which, { there, ticket, copy, base });
     const told = await tellOf(which, rehearsal, options);
     // As `send` ends, with the first of them.
     const refusals = [...rehearsal.refusals];

@@ -2,7 +2,7 @@
 import { history, remoteHistory } from "../migration/operator/status.ts";
 import { homeOf } from "./cli/context.ts";
 import { defineCommand } from "./cli/define-command.ts";
-import { otherHost, otherHostOptions, otherHostPositional } from "./cli/other-host.ts";
+import { otherHost, otherHostOptions, otherHostPositional, whileOpen } from "./cli/other-host.ts";
 import { sessionColumns } from "./cli/session-table.ts";
 
 const name = "migrate history";
@@ -27,7 +27,10 @@ export default defineCommand({
       return undefined;
     }
     const { where } = other;
-    const there = (await remoteHistory({ home, ...other })).map((row) => ({ where, ...row }));
+    const rows = await whileOpen(other, { home }, { world, reporter }, (host) =>
+      remoteHistory({ ...other, ...host, home }),
+    );
+    const there = rows.map((row) => ({ where, ...row }));
     reporter.table("history", columns, there, "No session with this host has ended there.");
     return undefined;
   },

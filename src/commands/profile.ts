@@ -1,18 +1,21 @@
 /** `migrate profile`: what a secure migration costs, measured as the thesis did. */
 import { randomInt } from "node:crypto";
+import { parseTicket } from "../channel/ticket.ts";
 import { compareSamples } from "../profiler/report/compare.ts";
 import { sizesOfVm } from "../profiler/runs/profile-input.ts";
 import type { ProfileProgress } from "../profiler/runs/run-profile.ts";
 import type { Plan, Samples } from "../profiler/statistics/samples.ts";
 import { suiteNames } from "../profiler/statistics/samples.ts";
 import { suiteOf } from "../profiler/statistics/suite.ts";
+import { isSshAddress } from "../ssh/ssh-address.ts";
 import { formatBytes } from "../terminal/format.ts";
 import type { Reporter } from "../terminal/reporter.ts";
 import { RunBar } from "../terminal/run-bar.ts";
 import { usageErrors } from "./cli/arguments.ts";
-import { homeOf, passphraseBefore, passphraseOptions, type World } from "./cli/context.ts";
+import { homeOf, passphraseBefore, passphraseFrom, passphraseOptions, type World } from "./cli/context.ts";
 import { defineCommand } from "./cli/define-command.ts";
 import { address, defaultPort, oneOf, optional, toggle, wholeNumber, withDefault } from "./cli/option.ts";
+import { type Called, calledHost, openHost } from "./cli/ssh-host.ts";
 import { hasTicket, ticketFrom, ticketOptions } from "./cli/ticket-input.ts";
 import { ProfileFolder, profileText, tableText } from "./profile/profile-output.ts";
 import { planFor, quick, sizeOrNone, sizes, suites, thesis } from "./profile/profile-plan.ts";
@@ -72,7 +75,11 @@ With --to the destination is another host's migrate serve, which discards what i
       "thesis",
       oneOf(["thesis", "full"]),
     ),
-    to: optional("HOST:PORT", "Measure to the migrate serve there", address(1, defaultPort)),
+    to: optional(
+      "HOST:PORT",
+      "Measure to the migrate serve there; ssh://HOST has one started, and its port must be reached directly",
+      tcpHost,
+    ),
     ...ticketOptions,
     out: optional("DIR", "Folder for samples.json, CSV, figures and report.html (default: a new one here)"),
     seed: optional(
@@ -112,6 +119,8 @@ With --to the destination is another host's migrate serve, which discards what i
         "--engine full measures on this host alone",
         "A real send to the other host would leave a VM there.",
       );
+    if (hasTicket(options) && options.to?.ssh !== undefined)
+      throw refuse("--ticket is not for a host that is reached by ssh", "ssh brings one of its own.");
     if (hasTicket(options) && options.to === undefined) throw refuse("--ticket belongs to --to");
 
     const earlier = options.resume === undefined ? undefined : readSamples(options.resume);
@@ -128,15 +137,19 @@ With --to the destination is another host's migrate serve, which discards what i
     const startedAt = earlier?.startedAt ?? new Date().toISOString();
     const folder = folderFor(options.out, options.resume, startedAt, reporter);
     const home = options.to === undefined ? "" : homeOf(world);
-    const to = options.to && {
-      address: options.to,
-      home,
-      ticket: await ticketFrom(world, options),
-      passphrase: await passphraseBefore(world, home, options.passphraseFile),
-    };
+    const passphrase = await (options.to === undefined
+      ? passphraseFrom(world, options.passphraseFile)
+      : passphraseBefore(world, home, options.passphraseFile));
+    // What goes through ssh would measure ssh.
+    const host = options.to && openHost(options.to, { home, passphrase, via: "direct" }, { world, reporter });
     announce(plan, seed, reporter);
     const bar = reporter.json ? undefined : new RunBar({ ...world, output: world.stderr });
     try {
+      const to = host && {
+        home,
+        passphrase,
+        ...((await host.way?.open()) ?? { address: host.address, ticket: await ticketGiven(world, options) }),
+      };
       const { samples, stopped } = await measurePlan({
         plan,
         seed,
@@ -159,9 +172,20 @@ With --to the destination is another host's migrate serve, which discards what i
     } finally {
       bar?.close();
       folder?.removeIfEmpty();
+      await host?.close();
     }
   },
 });
+
+/** HOST:PORT or ssh://…: a measurement needs ports. Throws MigrateError "usage"; its message ends a sentence. */
+function tcpHost(text: string): Called {
+  return isSshAddress(text) ? calledHost(text) : { address: address(1, defaultPort)(text) };
+}
+
+async function ticketGiven(world: World, options: Parameters<typeof ticketFrom>[1]) {
+  const text = await ticketFrom(world, options);
+  return text === undefined ? undefined : parseTicket(text);
+}
 
 function aboutSuite(suite: (typeof suiteNames)[number]): string {
   const { about, weakness } = suiteOf(suite);

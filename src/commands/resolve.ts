@@ -1,10 +1,12 @@
 /** `migrate resolve`: settles who owns a VM whose session was cut at the wrong moment. */
 import { resolveSession } from "../migration/operator/resolve.ts";
+import { isSshAddress } from "../ssh/ssh-address.ts";
 import { usageErrors } from "./cli/arguments.ts";
 import { homeOf, passphraseBefore, passphraseOptions, warnInsecure } from "./cli/context.ts";
 import { defineCommand } from "./cli/define-command.ts";
 import { duration, oneOf, optional, toggle, withDefault } from "./cli/option.ts";
 import { sessionColumns } from "./cli/session-table.ts";
+import { calledHost, type OpenHost, openHost } from "./cli/ssh-host.ts";
 
 const name = "migrate resolve";
 
@@ -61,6 +63,14 @@ export default defineCommand({
     const home = homeOf(world);
     warnInsecure(reporter, options.insecure);
     const decision = options.cancel ? "cancel" : options.owner;
+    const passphrase = await passphraseBefore(world, home, options.passphraseFile);
+    const opened: OpenHost[] = [];
+    const wayTo = (address: string) => {
+      if (!isSshAddress(address)) return undefined;
+      const host = openHost(calledHost(address), { home, passphrase }, { world, reporter });
+      opened.push(host);
+      return host.way;
+    };
     const row = await resolveSession(
       {
         home,
@@ -68,12 +78,13 @@ export default defineCommand({
         ...(decision === undefined ? {} : { decision }),
         proof,
         insecure: options.insecure,
-        passphrase: await passphraseBefore(world, home, options.passphraseFile),
+        passphrase,
         retryForMs: options.retryFor,
         signal: world.interrupts(reporter),
+        wayTo,
       },
       reporter.observer,
-    );
+    ).finally(() => Promise.all(opened.map((host) => host.close())));
     reporter.table("resolved", sessionColumns(Date.now(), true), [row], "");
     return undefined;
   },

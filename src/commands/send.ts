@@ -5,7 +5,7 @@ import { MigrateError } from "../protocol/errors.ts";
 import { limits } from "../protocol/limits.ts";
 import { verifyKinds } from "../protocol/offer.ts";
 import { type Compression, highestLevel } from "../transfer/compression/compression.ts";
-import { readValue, usageErrors } from "./cli/arguments.ts";
+import { flagOf, readValue, usageErrors } from "./cli/arguments.ts";
 import { homeOf, passphraseBefore, passphraseOptions, warnInsecure } from "./cli/context.ts";
 import { defineCommand } from "./cli/define-command.ts";
 import {
@@ -18,14 +18,16 @@ import {
   wholeNumber,
   withDefault,
 } from "./cli/option.ts";
+import { calledHost, openHost, sshOptions } from "./cli/ssh-host.ts";
 import { mostUsualLanes, usualLanes } from "./cli/threads.ts";
 import { hasTicket, ticketFrom, ticketOptions } from "./cli/ticket-input.ts";
-import { destinationAddress } from "./cli/unix-address.ts";
-import { leaveOptions, vmName, vmOptions, whichVm } from "./send/which-vm.ts";
+import { leaveOptions, needsOf, vmName, vmOptions, whichVm } from "./send/which-vm.ts";
 
 const name = "migrate send";
 
 const usualRetryForMs = 10 * 60_000;
+/** A serve that ssh has started there is not gone before a lost link is noticed. */
+const leastIdleMs = 2 * 60_000;
 
 /** The values of --compress, for the help. */
 const compressionForm = `auto|off|1..${highestLevel}`;
@@ -39,6 +41,7 @@ export default defineCommand({
     `${name} VM HOST:PORT [FLAGS]`,
     `${name} qmp:PATH HOST:PORT [--mode live|stop] [FLAGS]`,
     `${name} libvirt:NAME HOST:PORT [--mode stop] [FLAGS]`,
+    `${name} VM ssh://[USER@]HOST[:PORT][/STORE] [FLAGS]`,
     `${name} --name NAME [--ram FILE] [--disk FILE]... HOST:PORT [FLAGS]`,
   ],
   positionals: {
@@ -46,7 +49,7 @@ export default defineCommand({
     least: 1,
     about: [
       "qmp:PATH of a VM that runs, libvirt:NAME, or the folder of one that does not run",
-      `Where migrate serve listens; the port is ${defaultPort} if left out; unix:PATH is a socket of this host that leads there`,
+      `Where migrate serve listens; the port is ${defaultPort} if left out; unix:PATH is a socket of this host that leads there, and with ssh://HOST nothing needs to be there yet but ssh`,
     ],
   },
   options: {
@@ -87,10 +90,15 @@ export default defineCommand({
       "What --timeout does: cancel (the default), or force, which stops a VM that is moved live, so that its move gets done; it stands still for as long as that takes",
       oneOf(["cancel", "force"]),
     ),
+    ...sshOptions,
     insecure: toggle("Plain TCP, nobody authenticated, nothing encrypted; serve must have it too"),
     ...passphraseOptions,
   },
   examples: [
+    [
+      "migrate send qmp:/run/web1.qmp ssh://root@hostb",
+      "to a host that ssh reaches, with nothing set up there",
+    ],
     [
       "migrate send /srv/vms/web1 192.0.2.7:7600 --ticket -",
       "the first time: asks for the ticket that serve printed",
@@ -117,36 +125,54 @@ export default defineCommand({
         "--insecure and --ticket exclude each other",
         "A ticket proves who is there; --insecure asks nobody.",
       );
-    const to = readValue("HOST:PORT", () => destinationAddress(host ?? ""), refuse);
+    const to = readValue("HOST:PORT", () => calledHost(host ?? ""), refuse);
+    const sshFlag = (["via", "leaveNothing"] as const).find((flag) => options[flag]);
+    if (to.ssh === undefined && sshFlag !== undefined)
+      throw refuse(`${flagOf(sshFlag)} is about a host that is reached by ssh, which is given as ssh://HOST`);
+    if (to.ssh !== undefined && (options.insecure || hasTicket(options)))
+      throw refuse(
+        `--${options.insecure ? "insecure" : "ticket"} is not for a host that is reached by ssh`,
+        "ssh brings a ticket of its own; leave it out.",
+      );
     const home = homeOf(world);
     warnInsecure(reporter, options.insecure);
     const ticket = await ticketFrom(world, options);
     const passphrase = await passphraseBefore(world, home, options.passphraseFile);
-    // The report is the `done` event, which the observer has had.
-    await sendVm(
-      {
-        home,
-        vm,
-        address: to,
-        ...(ticket === undefined ? {} : { ticket }),
-        lanes: options.streams ?? usualLanes(),
-        ...(options.bandwidth === undefined ? {} : { bandwidthBytesPerSec: options.bandwidth }),
-        compression: options.compress,
-        base: options.base,
-        verify: options.verify,
-        after,
-        copy: options.copy,
-        retryForMs: options.retryFor ?? usualRetryForMs,
-        timeoutMs: options.timeout,
-        forces: options.onTimeout === "force",
-        waitsForFirst: options.retryFor !== undefined,
-        insecure: options.insecure,
-        passphrase,
-        ...(isKept ? { guard: (session: string) => startGuard(world.self, home, session) } : {}),
-        signal: world.interrupts(reporter),
-      },
-      reporter.observer,
-    );
+    const retryForMs = options.retryFor ?? usualRetryForMs;
+    const { via, leaveNothing } = options;
+    const needs = needsOf(vm);
+    const idleMs = Math.max(leastIdleMs, retryForMs);
+    const there = openHost(to, { home, needs, via, leaveNothing, idleMs, passphrase }, { world, reporter });
+    try {
+      // The report is the `done` event, which the observer has had.
+      await sendVm(
+        {
+          home,
+          vm,
+          address: there.address,
+          way: there.way,
+          ...(ticket === undefined ? {} : { ticket }),
+          lanes: options.streams ?? usualLanes(),
+          ...(options.bandwidth === undefined ? {} : { bandwidthBytesPerSec: options.bandwidth }),
+          compression: options.compress,
+          base: options.base,
+          verify: options.verify,
+          after,
+          copy: options.copy,
+          retryForMs,
+          timeoutMs: options.timeout,
+          forces: options.onTimeout === "force",
+          waitsForFirst: options.retryFor !== undefined,
+          insecure: options.insecure,
+          passphrase,
+          ...(isKept ? { guard: (session: string) => startGuard(world.self, home, session) } : {}),
+          signal: world.interrupts(reporter),
+        },
+        reporter.observer,
+      );
+    } finally {
+      await there.close();
+    }
     return undefined;
   },
 });

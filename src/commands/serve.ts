@@ -46,6 +46,11 @@ export default defineCommand({
     ),
     store: needed("DIR", "Folder that the VMs go to"),
     once: toggle("End after one VM"),
+    idle: optional(
+      "TIME",
+      "End when no source has been connected for so long, and as soon as none is once a VM has arrived",
+      duration(1000, 7 * 24 * 3_600_000),
+    ),
     maxSessions: withDefault("N", "VMs at the same time at most", "16", wholeNumber(1, 256)),
     ticketTtl: withDefault(
       "TIME",
@@ -124,6 +129,7 @@ export default defineCommand({
         listen,
         store: resolve(options.store),
         once: options.once,
+        idleMs: options.idle,
         maxSessions: options.maxSessions,
         ticketTtlMs: options.ticketTtl,
         insecure: options.insecure,
@@ -151,7 +157,8 @@ export default defineCommand({
       },
       (event) => {
         reporter.observer(event);
-        if (event.event === "listening") note(home, lastOf(options), reporter);
+        // One that ends by itself was started for a move: it is not what a person has this host serve.
+        if (event.event === "listening" && options.idle === undefined) note(home, lastOf(options), reporter);
       },
     );
     const { reason } = signal;

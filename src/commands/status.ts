@@ -6,7 +6,7 @@ import { formatDuration } from "../terminal/format.ts";
 import { tuningFacts } from "../terminal/sentences.ts";
 import { homeOf } from "./cli/context.ts";
 import { defineCommand } from "./cli/define-command.ts";
-import { otherHost, otherHostOptions, otherHostPositional } from "./cli/other-host.ts";
+import { otherHost, otherHostOptions, otherHostPositional, whileOpen } from "./cli/other-host.ts";
 import { sessionColumns } from "./cli/session-table.ts";
 
 const name = "migrate status";
@@ -35,7 +35,9 @@ export default defineCommand({
     }
     if (other === null) return undefined;
     const { where } = other;
-    const rows = await remoteStatus({ home, ...other });
+    const rows = await whileOpen(other, { home }, { world, reporter }, (host) =>
+      remoteStatus({ ...other, ...host, home }),
+    );
     if (!reporter.json) reporter.note(`On ${where}:`);
     const there = rows.map((row) => ({ where, ...row }));
     reporter.table("status", columns, there, "No session is under way there.");

@@ -31,6 +31,8 @@ export const tree: CommandGroup = {
     "serial-keeper": async () => (await import("./serial-keeper.ts")).default,
     "vnc-relay": async () => (await import("./vnc-relay.ts")).default,
     confined: async () => (await import("./confined.ts")).default,
+    "ssh-child": async () => (await import("./ssh-side/ssh-child.ts")).default,
+    "ssh-side": async () => (await import("./ssh-side/ssh-side.ts")).default,
     "profile-side": async () => (await import("./profile-side.ts")).default,
     demo: async () => (await import("./demo.ts")).default,
   },

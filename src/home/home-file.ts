@@ -109,10 +109,14 @@ export function isLeftover(path: string, name: string): boolean {
  * The lock is a flock(2), which the kernel takes back from a process that dies; so the empty lock file
  * stays where it is. Throws MigrateError "home-unusable" when another one holds the lock for ten seconds.
  */
-export async function withHomeLock<T>(lockPath: string, work: () => T): Promise<T> {
+export async function withHomeLock<T>(
+  lockPath: string,
+  work: () => T | Promise<T>,
+  patienceMs = lockPatienceMs,
+): Promise<T> {
   const fd = openLock(lockPath);
   try {
-    const giveUpAtMs = performance.now() + lockPatienceMs;
+    const giveUpAtMs = performance.now() + patienceMs;
     while (!tryFlock(fd)) {
       if (performance.now() > giveUpAtMs) {
         const hint = "Look which migrate process hangs, for example with fuser on that file.";
@@ -120,7 +124,7 @@ export async function withHomeLock<T>(lockPath: string, work: () => T): Promise<
       }
       await Bun.sleep(lockRetryMs);
     }
-    return work();
+    return await work();
   } finally {
     closeSync(fd);
   }

@@ -1,15 +1,14 @@
 /** The other host that a command may be asked about: `migrate status HOST:PORT`, `migrate history HOST:PORT`. */
-import type { Address } from "../../channel/address.ts";
 import type { Reporter } from "../../terminal/reporter.ts";
 import { readValue, usageErrors } from "./arguments.ts";
 import { passphraseFrom, passphraseOptions, type World, warnInsecure } from "./context.ts";
 import { toggle } from "./option.ts";
-import { destinationAddress } from "./unix-address.ts";
+import { type Called, calledHost, type OpenHost, openHost, type SshHostOptions } from "./ssh-host.ts";
 
 export const otherHostPositional = {
   names: ["HOST:PORT"],
   least: 0,
-  about: ["Another host, where migrate serve runs"],
+  about: ["Another host, where migrate serve runs; or ssh://[USER@]HOST[:PORT][/STORE]"],
 };
 
 export const otherHostOptions = {
@@ -20,7 +19,7 @@ export const otherHostOptions = {
 export interface OtherHost {
   /** As the person named it. */
   where: string;
-  address: Address;
+  called: Called;
   insecure: boolean;
   passphrase: () => Promise<string>;
   /** Says which host it is that has answered, where the address does not. */
@@ -42,8 +41,25 @@ export function otherHost(
     if (insecure) throw refuse("--insecure needs a HOST:PORT");
     return null;
   }
-  const to = readValue("HOST:PORT", () => destinationAddress(where), refuse);
+  const called = readValue("HOST:PORT", () => calledHost(where), refuse);
+  if (called.ssh !== undefined && insecure)
+    throw refuse("--insecure is not for a host that is reached by ssh", "Leave it out.");
   warnInsecure(reporter, insecure);
   const notice = (message: string) => reporter.note(message);
-  return { where, address: to, insecure, passphrase: passphraseFrom(world, passphraseFile), notice };
+  return { where, called, insecure, passphrase: passphraseFrom(world, passphraseFile), notice };
+}
+
+/** Asks the host, with the way to it open as long as that takes. Throws what `ask` throws. */
+export async function whileOpen<Answer>(
+  { called, passphrase }: OtherHost,
+  options: Omit<SshHostOptions, "passphrase">,
+  around: { world: World; reporter: Reporter },
+  ask: (host: Pick<OpenHost, "address" | "way">) => Promise<Answer>,
+): Promise<Answer> {
+  const host = openHost(called, { ...options, passphrase }, around);
+  try {
+    return await ask(host);
+  } finally {
+    await host.close();
+  }
 }

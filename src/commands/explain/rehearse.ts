@@ -5,9 +5,10 @@ import { openHome } from "../../home/home.ts";
 import { candidateOf } from "../../migration/providers/candidates.ts";
 import { type DryRun, dryRun } from "../../migration/source/dry-run.ts";
 import { asMigrateError, type MigrateError } from "../../protocol/errors.ts";
+import type { Reporter } from "../../terminal/reporter.ts";
 import { homeOf, type World } from "../cli/context.ts";
-import type { OtherHost } from "../cli/other-host.ts";
-import type { WhichVm } from "../send/which-vm.ts";
+import { type OtherHost, whileOpen } from "../cli/other-host.ts";
+import { needsOf, type WhichVm } from "../send/which-vm.ts";
 
 export interface Rehearsal {
   /** Null if nothing could be learned of the VM, or it was released before. */
@@ -19,7 +20,7 @@ export interface Rehearsal {
 
 /** Throws MigrateError, as `send` would, if the destination cannot be asked. */
 export async function rehearse(
-  world: World,
+  around: { world: World; reporter: Reporter },
   { vm, after }: Pick<WhichVm, "vm" | "after">,
   {
     there,
@@ -28,17 +29,23 @@ export async function rehearse(
     base,
   }: { there: OtherHost | null; ticket: string | undefined; copy: boolean; base: string | undefined },
 ): Promise<Rehearsal> {
-  const home = openHome(homeOf(world));
-  const mode = copy ? "copy" : "move";
+  const home = openHome(homeOf(around.world));
+  const mode: "copy" | "move" = copy ? "copy" : "move";
   let hasCalled = false;
   try {
     const candidate = candidateOf(vm, { home, bandwidthBytesPerSec: null, retryForMs: 0, mode });
-    const run = await dryRun(candidate, {
-      ...{ home, mode, after, base, to: there === null ? null : await addressed(home, there, text) },
+    const asked = {
+      ...{ home, mode, after, base },
       calling: () => {
         hasCalled = true;
       },
-    });
+    } as const;
+    const run =
+      there === null
+        ? await dryRun(candidate, { ...asked, to: null })
+        : await whileOpen(there, { home, needs: needsOf(vm) }, around, async (host) =>
+            dryRun(candidate, { ...asked, to: { ...host, ...(await introduced(home, there, text)) } }),
+          );
     if (run !== null) return { run, refusals: run.there?.refusals ?? [], notes: run.notes };
     const said = "the VM was released before, and what is left to do is to end that move: send does it";
     return { run, refusals: [], notes: [said] };
@@ -50,16 +57,12 @@ export async function rehearse(
   }
 }
 
-async function addressed(
+/** Who asks, and by which ticket. */
+async function introduced(
   home: string,
-  { address, insecure, passphrase, notice }: OtherHost,
+  { insecure, passphrase, notice }: OtherHost,
   text: string | undefined,
 ) {
   const identity = insecure ? null : await loadIdentity(home, { passphrase });
-  return {
-    address,
-    identity,
-    notice,
-    ticket: text === undefined || insecure ? undefined : parseTicket(text),
-  };
+  return { identity, notice, ticket: text === undefined || insecure ? undefined : parseTicket(text) };
 }

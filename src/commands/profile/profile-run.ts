@@ -2,7 +2,8 @@
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { availableParallelism, cpus, tmpdir } from "node:os";
 import { join } from "node:path";
-import { addressText } from "../../channel/address.ts";
+import { type Address, addressText } from "../../channel/address.ts";
+import type { Ticket } from "../../channel/ticket.ts";
 import { measureAt } from "../../migration/source/measure-at.ts";
 import { kernelVersion } from "../../platform/host.ts";
 import { openFullSides } from "../../profiler/engine/full-sides.ts";
@@ -11,7 +12,7 @@ import { openLocalPeer, openThesisSides } from "../../profiler/engine/thesis-sid
 import { largestFiles, makeInput, type ProfileInput } from "../../profiler/runs/profile-input.ts";
 import { type ProfileProgress, type ProfileResult, runProfile } from "../../profiler/runs/run-profile.ts";
 import type { Plan, Sample, Samples } from "../../profiler/statistics/samples.ts";
-import type { Address } from "../cli/option.ts";
+import { MigrateError } from "../../protocol/errors.ts";
 import { build } from "../cli/version.ts";
 
 export interface MeasureOptions {
@@ -22,7 +23,7 @@ export interface MeasureOptions {
   self: readonly string[];
   /** Another host, or undefined for this one. */
   to:
-    | { address: Address; home: string; ticket: string | undefined; passphrase: () => Promise<string> }
+    | { address: Address; home: string; ticket: Ticket | undefined; passphrase: () => Promise<string> }
     | undefined;
   progress: (progress: ProfileProgress) => void;
   keep: (samples: Samples) => void;
@@ -86,11 +87,17 @@ async function openSides(
       if (at.paired) note(`Paired with ${at.peer}; from now on no ticket is needed`);
       const { port, plainPort, destination, secret } = at;
       return {
-        address: { host: to.address.host, port, plainPort, destination, secret },
+        address: { host: hostOf(to.address), port, plainPort, destination, secret },
         link: addressText(to.address),
         lost: at.lost,
         close: at.close,
       };
     },
   });
+}
+
+/** A measurement goes to ports; profile asks for no address that has none. */
+function hostOf(address: Address): string {
+  if ("host" in address) return address.host;
+  throw new MigrateError("bug", "a measurement was asked for over a unix socket");
 }

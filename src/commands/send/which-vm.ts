@@ -235,3 +235,6 @@ export function vmName(text: string): string {
   if (wrong !== null) throw new MigrateError("usage", `is no name of a VM: ${wrong}`);
   return text;
 }
+
+/** What a destination has to take for this VM. */
+export const needsOf = (vm: VmSpec) => ({ qemu: "qmp" in vm, libvirt: "libvirt" in vm });

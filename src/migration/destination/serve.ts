@@ -20,6 +20,7 @@ import type { QemuPolicy } from "../providers/qemu/arriving-command.ts";
 import type { Observer } from "../report/events.ts";
 import { Destination } from "./destination.ts";
 import { Measuring, type StartMeasuring } from "./measuring.ts";
+import { IdleWatch } from "./peers/idle-watch.ts";
 import { PromisedRoom } from "./peers/promised-room.ts";
 import { PublishedSessions } from "./published-sessions.ts";
 import { recover, tellOtherStores } from "./recovery.ts";
@@ -40,6 +41,11 @@ export interface ServeOptions {
   store: string;
   /** End after one VM has arrived. */
   once: boolean;
+  /**
+   * End when no source has been connected for so long, in milliseconds; and, once a VM has arrived, as soon as none is.
+   * Absent: never.
+   */
+  idleMs?: number | undefined;
   /** How many sessions of the store may be open at once. */
   maxSessions: number;
   ticketTtlMs: number;
@@ -122,12 +128,15 @@ async function serveStore(
     trust: () => TrustFile.load(home),
     timing: options.timing,
     completed: () => {
+      idle?.arrived();
       if (options.once) over.resolve();
       else keeper?.scan();
     },
     receiving: (isReceiving) => (isReceiving ? keeper?.pause() : keeper?.resume()),
     measuring,
   });
+  const { idleMs } = options;
+  const idle = idleMs === undefined ? undefined : new IdleWatch(idleMs, () => over.resolve());
   let doors: DoorPool | undefined;
   let control: ControlSocket | undefined;
   let upkeep: Timer | undefined;
@@ -147,7 +156,10 @@ async function serveStore(
         privateKeyPem: identity.privateKeyPem,
       },
       workers: options.workers,
-      receive: (door, message) => destination.hear(door, message),
+      receive: (door, message) => {
+        idle?.hear(door, message);
+        destination.hear(door, message);
+      },
       broken: (error) =>
         over.reject(new MigrateError("bug", `a door died: ${error.message}`, { side: "destination" })),
     });
@@ -164,6 +176,7 @@ async function serveStore(
     if (opened instanceof ControlSocket) control = opened;
     announce(described, announcement, observe);
     announced.resolve();
+    idle?.start();
     // A serve that no `migrate ticket` reaches takes VMs in all the same.
     if (opened instanceof MigrateError) observe({ event: "warning", message: opened.message });
     tellOtherStores(context);
@@ -173,6 +186,7 @@ async function serveStore(
     await over.promise;
     await destination.stop();
   } finally {
+    idle?.stop();
     control?.close();
     clearInterval(upkeep);
     clearInterval(vmUpkeep);

@@ -9,6 +9,7 @@
 
 import { parseAddressText } from "../../channel/address.ts";
 import { loadIdentity } from "../../channel/identity.ts";
+import type { Way } from "../../channel/transport/made-way.ts";
 import { openHome } from "../../home/home.ts";
 import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
 import { Journal, type SessionRecord } from "../journal/journal.ts";
@@ -37,6 +38,8 @@ export interface ResolveOptions {
   passphrase: () => Promise<string>;
   retryForMs: number;
   signal: AbortSignal;
+  /** Makes the way to a destination that is called so, if one has to be made. */
+  wayTo?: ((name: string) => Way | undefined) | undefined;
 }
 
 /**
@@ -77,7 +80,8 @@ async function resolveSource(session: string, decision: SourceDecision): Promise
       const insecure = journal.find(session)!.peer === "insecure";
       return insecure ? null : await loadIdentity(home, { passphrase: options.passphrase });
     };
-    const local: LocalOptions = { home, journal, identity, observe, now };
+    const way = options.wayTo?.(journal.find(session)!.address);
+    const local: LocalOptions = { home, journal, identity, observe, now, way };
     // What was read before this process held the lock may be out of date: a send may just have released the
     // VM.
     const { endedAtMs } = journal.find(session)!;
@@ -111,7 +115,8 @@ async function ask(
       session,
       departure: null,
       identity: await local.identity(),
-      address: parseAddressText(journal.find(session)!.address),
+      address: local.way?.address ?? parseAddressText(journal.find(session)!.address),
+      way: local.way,
       lanes: 1,
       compression: "off",
       retryForMs: options.retryForMs,

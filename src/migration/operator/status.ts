@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { type Address, addressText } from "../../channel/address.ts";
 import { loadIdentity } from "../../channel/identity.ts";
 import { openSourceLink } from "../../channel/known-destination.ts";
+import type { Way } from "../../channel/transport/made-way.ts";
 import { openHome } from "../../home/home.ts";
 import type { Side } from "../../protocol/errors.ts";
 import type { RemoteSession } from "../../protocol/messages.ts";
@@ -51,6 +52,8 @@ export function history(home: string): SessionRow[] {
 export interface RemoteStatusOptions {
   home: string;
   address: Address;
+  /** Makes the way to `address`, if one has to be made. */
+  way?: Way | undefined;
   insecure: boolean;
   passphrase: () => Promise<string>;
   /** See SourceLinkOptions. */
@@ -70,12 +73,8 @@ export async function remoteHistory(options: RemoteStatusOptions): Promise<Sessi
 async function remoteSessions(options: RemoteStatusOptions): Promise<SessionRow[]> {
   const home = openHome(options.home);
   const identity = options.insecure ? null : await loadIdentity(home, { passphrase: options.passphrase });
-  const { link, peer } = await openSourceLink({
-    home,
-    address: options.address,
-    identity,
-    notice: options.notice,
-  });
+  const reached = (await options.way?.open()) ?? { address: options.address };
+  const { link, peer } = await openSourceLink({ home, identity, ...reached, notice: options.notice });
   try {
     link.send("list", {});
     const { body } = await link.expect("sessions");

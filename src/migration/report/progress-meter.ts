@@ -17,7 +17,7 @@ export class ProgressMeter {
   #observedAtMs = 0;
   #journalledAtMs = 0;
   #savedBytes = 0;
-  readonly #startedAtMs = performance.now();
+  #startedAtMs = performance.now();
   #streamBytes = 0;
   #paused = false;
   readonly #session: { session: string; name: string; bytes: number };
@@ -43,6 +43,11 @@ export class ProgressMeter {
 
   get seconds(): number {
     return (performance.now() - this.#startedAtMs) / 1000;
+  }
+
+  /** What was done until now is no part of the migration. */
+  restart(): void {
+    this.#startedAtMs = performance.now();
   }
 
   get currentPhase(): Phase {

@@ -7,6 +7,7 @@
 import { parseAddressText } from "../../channel/address.ts";
 import type { HeartbeatTiming } from "../../channel/control-link.ts";
 import type { Identity } from "../../channel/identity.ts";
+import type { Way } from "../../channel/transport/made-way.ts";
 import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
 import { releaseMark } from "../../vm/folder/release-mark.ts";
 import type { SessionRecord } from "../journal/journal.ts";
@@ -22,6 +23,8 @@ export interface LocalOptions extends Omit<SourceStepsOptions, "session" | "depa
    */
   identity: () => Promise<Identity | null>;
   timing?: HeartbeatTiming | undefined;
+  /** Makes the way to a destination that has none of itself. */
+  way?: Way | undefined;
   /** The destination itself has given the session up: nothing is missed if it cannot be told so. */
   givenUpThere?: boolean | undefined;
 }
@@ -87,7 +90,7 @@ async function tellDestination(record: SessionRecord, options: LocalOptions): Pr
       journal,
       identity,
       peer,
-      address: parseAddressText(address),
+      address: options.way?.name === address ? (await options.way.open()).address : parseAddressText(address),
       observe,
       timing,
     });

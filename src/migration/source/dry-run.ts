@@ -8,6 +8,7 @@ import { peerError } from "../../channel/control-link.ts";
 import type { Identity } from "../../channel/identity.ts";
 import { openSourceLink } from "../../channel/known-destination.ts";
 import type { Ticket } from "../../channel/ticket.ts";
+import type { Way } from "../../channel/transport/made-way.ts";
 import { statBlockBytes } from "../../platform/files/filesystem.ts";
 import type { Answer } from "../../protocol/asking.ts";
 import { MigrateError } from "../../protocol/errors.ts";
@@ -22,9 +23,13 @@ import { refusedOffer } from "./refused-offer.ts";
 export interface DryRunOptions extends Omit<ClaimOptions, "address"> {
   home: string;
   base?: string | undefined;
-  /** Null: only this host is asked. `notice`: see SourceLinkOptions. */
+  /**
+   * Null: only this host is asked. `way` makes the way to `address`, if one has to be made, and brings its own ticket;
+   * `notice`: see SourceLinkOptions.
+   */
   to: {
     address: Address;
+    way?: Way | undefined;
     identity: Identity | null;
     ticket?: Ticket | undefined;
     notice?: (message: string) => void;
@@ -105,7 +110,9 @@ async function ask(
   { home, to, base, journal, calling }: AskOptions,
 ): Promise<There> {
   calling?.();
-  const { link, peer, software, asks } = await openSourceLink({ ...to, home });
+  const reached = (await to.way?.open()) ?? { address: to.address, ticket: to.ticket };
+  const { identity, notice } = to;
+  const { link, peer, software, asks } = await openSourceLink({ home, identity, notice, ...reached });
   try {
     if (!asks) {
       throw new MigrateError(

@@ -7,14 +7,14 @@ import { type Address, addressText } from "../../channel/address.ts";
 import type { ControlLink } from "../../channel/control-link.ts";
 import { loadIdentity } from "../../channel/identity.ts";
 import { openSourceLink } from "../../channel/known-destination.ts";
-import { parseTicket } from "../../channel/ticket.ts";
+import type { Ticket } from "../../channel/ticket.ts";
 import { openHome } from "../../home/home.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 
 export interface MeasureAtOptions {
   home: string;
   address: Address;
-  ticket?: string | undefined;
+  ticket?: Ticket | undefined;
   passphrase: () => Promise<string>;
   /** See SourceLinkOptions. */
   notice?: ((message: string) => void) | undefined;
@@ -64,7 +64,7 @@ export async function measureAt(options: MeasureAtOptions): Promise<MeasuredAt> 
     home,
     address: options.address,
     identity: await loadIdentity(home, { passphrase: options.passphrase }),
-    ticket: options.ticket === undefined ? undefined : parseTicket(options.ticket),
+    ticket: options.ticket,
     notice: options.notice,
   });
   try {

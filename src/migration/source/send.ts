@@ -3,6 +3,7 @@ import { type Address, addressText } from "../../channel/address.ts";
 import type { HeartbeatTiming } from "../../channel/control-link.ts";
 import { loadIdentity } from "../../channel/identity.ts";
 import { parseTicket, type Ticket } from "../../channel/ticket.ts";
+import type { Way } from "../../channel/transport/made-way.ts";
 import { openHome } from "../../home/home.ts";
 import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
 import type { VerifyKind } from "../../protocol/offer.ts";
@@ -24,6 +25,8 @@ export interface SendOptions {
   vm: VmSpec;
   address: Address;
   ticket?: string | undefined;
+  /** Makes the way to `address` before each connection, if one has to be made; brings its own tickets. */
+  way?: Way | undefined;
   /** Lanes: connections that carry chunks, each in a Worker of its own. */
   lanes: number;
   bandwidthBytesPerSec?: number | undefined;
@@ -70,8 +73,16 @@ export async function sendVm(options: SendOptions, observe: Observer): Promise<R
   const waiting = () =>
     observe({ event: "notice", message: "another program has the journal locked: waiting for it" });
   const journal = Journal.open(home, options.onJournalWrite, { waiting });
-  const { timing } = options;
-  const local = { home, journal, identity: async () => identity, observe, now: () => Date.now(), timing };
+  const { timing, way } = options;
+  const local = {
+    home,
+    journal,
+    identity: async () => identity,
+    observe,
+    now: () => Date.now(),
+    timing,
+    way,
+  };
   try {
     const { address, after } = options;
     const claim = await claimSession(candidate, { address: addressText(address), mode, after }, local).catch(

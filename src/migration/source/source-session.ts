@@ -4,6 +4,7 @@ import type { Address } from "../../channel/address.ts";
 import type { HeartbeatTiming } from "../../channel/control-link.ts";
 import type { Identity } from "../../channel/identity.ts";
 import type { Ticket } from "../../channel/ticket.ts";
+import type { Way } from "../../channel/transport/made-way.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import type { ReadBack, VerifyKind } from "../../protocol/offer.ts";
 import { SourceTags } from "../../transfer/chunks/source-tags.ts";
@@ -26,6 +27,8 @@ export interface SourceOptions {
   identity: Identity | null;
   address: Address;
   ticket?: Ticket | undefined;
+  /** Makes the way to the destination before each connection, if one has to be made. */
+  way?: Way | undefined;
   lanes: number;
   bandwidthBytesPerSec?: number | undefined;
   compression: Compression;
@@ -74,7 +77,7 @@ export class SourceSession {
   readBack: ReadBack | undefined;
 
   constructor(options: SourceOptions) {
-    this.options = options;
+    this.options = { ...options };
     this.meter = new ProgressMeter(this.record, options.observe, options.journal, options.now);
     this.tags = this.record.files.map(({ bytes }) => new SourceTags(bytes));
     options.departure?.onKept((kept) => this.write("kept", { kept }));
@@ -103,6 +106,14 @@ export class SourceSession {
       bytes: files.reduce((sum, file, i) => sum + now[i]! - file.bytes, bytes),
     });
     return true;
+  }
+
+  /** Makes the way to the destination, where one has to be made. Throws as `Way.open`. */
+  async reach(): Promise<void> {
+    const { way } = this.options;
+    if (way === undefined) return;
+    Object.assign(this.options, await way.open());
+    if (!this.linked) this.meter.restart();
   }
 
   /** The session's record as it is in the journal now. */

@@ -59,6 +59,7 @@ export class Source {
       const doneBefore = doneBytes();
       try {
         if (session.mayStop) throw session.interruption();
+        await this.#reach();
         this.#attempt = new SourceAttempt(session);
         await this.#attempt.run();
         return session.report(true);
@@ -95,6 +96,21 @@ export class Source {
       } finally {
         this.#attempt = undefined;
       }
+    }
+  }
+
+  /** An interruption does not wait for a way that is not there yet. */
+  async #reach(): Promise<void> {
+    const session = this.#session;
+    if (session.options.way === undefined) return;
+    const stopped = Promise.withResolvers<never>();
+    this.#wake = () => {
+      if (session.mayStop) stopped.reject(session.interruption());
+    };
+    try {
+      await Promise.race([session.reach(), stopped.promise]);
+    } finally {
+      this.#wake = undefined;
     }
   }
 

@@ -1,5 +1,6 @@
 /** Becoming another program, with nothing of this one left: execve(2), close_range(2), setrlimit(2), signal(7). */
 import { ptr } from "bun:ffi";
+import { constants } from "node:os";
 import { attempt, call } from "./kernel.ts";
 
 /** asm-generic/resource.h. */
@@ -14,6 +15,8 @@ const FD_CLOEXEC = 1;
 const mostDescriptors = 4096;
 const SIG_SETMASK = 2;
 const SIG_IGN = 1n;
+/** Those that a terminal sends. */
+export type Signal = "SIGINT" | "SIGQUIT";
 /** Bytes of the kernel's sigset_t, and how many signals it holds. */
 const signalSetBytes = 8;
 const signals = 64;
@@ -36,16 +39,17 @@ export function hardLimit(resource: Resource): number {
 
 /**
  * Becomes the program (an absolute path first): the calling thread goes on as it, all others vanish. Of the
- * descriptors it has 0 to 2 and `kept`, of the environment `env` alone, and no signal is ignored or held back.
- * Throws a SystemError if it cannot be started; never returns.
+ * descriptors it has 0 to 2 and `kept`, of the environment `env` alone, and no signal is held back, or ignored but
+ * `ignored`. Throws a SystemError if it cannot be started; never returns.
  */
 export function become(
   argv: readonly string[],
   env: Readonly<Record<string, string>>,
-  kept: readonly number[] = [],
+  { kept = [], ignored = [] }: { kept?: readonly number[] | undefined; ignored?: readonly Signal[] } = {},
 ): never {
   closeOnExec(kept);
   resetSignals();
+  for (const signal of ignored) ignore(constants.signals[signal]);
   const variables = Object.entries(env).map(([key, value]) => `${key}=${value}`);
   const held = [argv, variables].map((words) => words.map((word) => Buffer.from(`${word}\0`)));
   const [words, environment] = held.map(
@@ -53,6 +57,12 @@ export function become(
   );
   call("execve", argv[0] ?? "", words!, environment!);
   throw new Error(`execve(2) of ${held.length} lists has returned`);
+}
+
+function ignore(signal: number): void {
+  const action = new BigUint64Array(signalActionWords);
+  action[0] = SIG_IGN;
+  call("rt_sigaction", signal, new Uint8Array(action.buffer), null, signalSetBytes);
 }
 
 function closeOnExec(kept: readonly number[]): void {

@@ -54,5 +54,5 @@ export function confine(plan: Plan, program: string): Confined {
 /** Confines this process and becomes the program: argv, with its absolute path first. Never returns. */
 export function becomeConfined(plan: Plan, argv: readonly string[]): never {
   confine(plan, argv[0] ?? "");
-  become(argv, programEnvironment, plan.kept);
+  become(argv, programEnvironment, { kept: plan.kept });
 }

@@ -18,9 +18,12 @@ function tools(text: string): Tool[] {
   });
 }
 
-/** For the guests under test/live. */
+/**
+ * For the guests under test/live, and the hosts under test/live/ssh. Where no init runs, as in a container, no sshd is
+ * started by its package; the tests' own listen in namespaces of theirs.
+ */
 export const liveTools: readonly Tool[] = tools(
-  "apt-get dpkg qemu-system-x86_64=qemu-system-x86 qemu-img=qemu-utils swtpm=swtpm swtpm_setup=swtpm-tools cpio=cpio mkfs.xfs=xfsprogs mke2fs=e2fsprogs debugfs=e2fsprogs ip=iproute2 tc=iproute2 chromium=chromium systemd-analyze=systemd script=bsdutils",
+  "apt-get dpkg qemu-system-x86_64=qemu-system-x86 qemu-img=qemu-utils swtpm=swtpm swtpm_setup=swtpm-tools cpio=cpio mkfs.xfs=xfsprogs mke2fs=e2fsprogs debugfs=e2fsprogs ip=iproute2 tc=iproute2 chromium=chromium ssh=openssh-client ssh-keygen=openssh-client sshd=openssh-server sudo=sudo unshare=util-linux nsenter=util-linux systemd-analyze=systemd script=bsdutils",
 );
 
 /**
@@ -31,7 +34,7 @@ export const libvirtTools: readonly Tool[] = tools(
   "libvirtd=libvirt-daemon-system virtlogd=libvirt-daemon-system virsh=libvirt-clients unshare=util-linux nsenter=util-linux /usr/share/OVMF/OVMF_CODE_4M.fd=ovmf",
 );
 
-/** For the peers in test/bench; installing an SSH server is more than a test should do unasked. */
+/** For the peers in test/bench. */
 export const peerTools: readonly Tool[] = tools(
   "ssh=openssh-client sshd=openssh-server rsync=rsync socat=socat openssl=openssl",
 );

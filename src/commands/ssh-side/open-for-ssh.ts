@@ -1,0 +1,140 @@
+/** Finds the serve of a store, or starts one for those who come by ssh; and ends one that was started so. */
+import { lstatSync } from "node:fs";
+import { join } from "node:path";
+import { listenText, unixPrefix } from "../../channel/address.ts";
+import { withHomeLock } from "../../home/home-file.ts";
+import { type LastServe, lastServe, serveWords } from "../../home/last-serve.ts";
+import { everywhere } from "../../migration/destination/serving/reachable.ts";
+import { askTicket, servesOf } from "../../migration/operator/ask-serve.ts";
+import { MigrateError } from "../../protocol/errors.ts";
+import type { SideOpened } from "../../ssh/side-answer.ts";
+import { usualStore } from "../../ssh/side-rights.ts";
+import { checkStore } from "../../vm/folder/store.ts";
+import { defaultPort } from "../cli/option.ts";
+import { startOneTimeServe } from "./one-time-serve.ts";
+import { callerOf, handOver, waySocket } from "./way-socket.ts";
+
+export interface SshWishes {
+  self: readonly string[];
+  env: Readonly<Record<string, string | undefined>>;
+  home: string;
+  /** Absent: what this host's serve was last given, else the usual one. */
+  store: string | undefined;
+  qemu: boolean;
+  libvirt: boolean;
+  tcp: boolean;
+  idleMs: number;
+}
+
+/** A ticket is shown as soon as it has come by ssh. */
+const ticketTtlMs = 5 * 60_000;
+/** As long as a serve may take to start. */
+const startPatienceMs = 60_000;
+/** Where it listens, if that is free: a firewall may let the first port through and no other. */
+const ports = [defaultPort, 0];
+
+/** Throws MigrateError: what keeps a serve from starting, or a VM from being received here. */
+export async function openForSsh(wishes: SshWishes): Promise<Omit<SideOpened, "answer">> {
+  const { home, env } = wishes;
+  const last = lastServe(home);
+  const store = wishes.store ?? last?.store ?? usualStore;
+  const socket = waySocket(home, store);
+  // Of two that come at once one starts it, and the other finds it.
+  const found = await withHomeLock(
+    join(home, "ssh.lock"),
+    async () => {
+      if ((await servesOf(home)).some((serve) => serve.store === store)) return true;
+      checkStore(store);
+      await start(wishes, store, socket, last);
+      return false;
+    },
+    startPatienceMs,
+  );
+  const { addresses, fingerprint, ticket } = await askTicket(home, { store, ttlMs: ticketTtlMs });
+  if (fingerprint === null) {
+    throw new MigrateError(
+      "policy",
+      `the serve of ${store} runs with --insecure, and ssh's is not carried so`,
+      {
+        side: "destination",
+        hint: "End it there, or send to its port with --insecure.",
+      },
+    );
+  }
+  const tcp = addresses.flatMap((text) => {
+    const [, host, port] = /^\[?([^[\]]+?)\]?:(\d{1,5})$/.exec(text.startsWith(unixPrefix) ? "" : text) ?? [];
+    return host === undefined ? [] : [{ host, port: Number(port) }];
+  });
+  const way = wayOf(addresses, socket);
+  if (way === null) {
+    throw new MigrateError("policy", `the serve of ${store} listens where no ssh leads`, {
+      side: "destination",
+      hint: "End it there, or start it with --listen on a port as well.",
+    });
+  }
+  if (way === socket) handOver(socket, callerOf(env));
+  // A link-local address holds on one link, and its zone on one host.
+  const plain = tcp.filter(({ host }) => !host.includes("%"));
+  return { store, way, tcp: plain.slice(0, 16), fingerprint, ticket, found };
+}
+
+/** The socket for ssh if it listens on that, else one of its TCP addresses, as this host itself reaches it. */
+function wayOf(addresses: readonly string[], socket: string): string | null {
+  if (addresses.includes(`${unixPrefix}${socket}`)) return socket;
+  return addresses.find((text) => !text.startsWith(unixPrefix)) ?? null;
+}
+
+async function start(
+  wishes: SshWishes,
+  store: string,
+  socket: string,
+  last: LastServe | null,
+): Promise<void> {
+  const { self, home, qemu, libvirt, tcp, idleMs } = wishes;
+  const usual: LastServe = {
+    ...{ store, qemu: false, allowTcg: false, net: null, vmUsers: null },
+    ...{ libvirt: false, connect: null, netMap: null },
+  };
+  const given = last ?? usual;
+  const words = serveWords({
+    ...given,
+    store,
+    qemu: given.qemu || qemu,
+    libvirt: given.libvirt || libvirt,
+  });
+  for (const port of tcp ? ports : [null]) {
+    const listen = [`${unixPrefix}${socket}`, ...(port === null ? [] : [listenText(everywhere(port))])];
+    try {
+      return await startOneTimeServe({ self, home, words, listen, idleMs });
+    } catch (thrown) {
+      // Another serve, of another store, may have the usual port.
+      const isTaken = thrown instanceof MigrateError && thrown.code === "port-in-use";
+      if (!isTaken || port === null || port === ports.at(-1)) throw thrown;
+    }
+  }
+}
+
+/**
+ * Ends the serve of this store if it was started for those who come by ssh; every session stays resumable. With `isIdle`
+ * only if it has no session.
+ */
+export async function endOneTimeServe(
+  home: string,
+  asked: string | undefined,
+  isIdle: boolean,
+): Promise<void> {
+  const store = asked ?? lastServe(home)?.store ?? usualStore;
+  const serve = (await servesOf(home)).find((one) => one.store === store);
+  const socket = waySocket(home, store);
+  if (serve === undefined || !serve.addresses.includes(`${unixPrefix}${socket}`)) return;
+  if (isIdle && serve.sessions > 0) return;
+  process.kill(serve.pid, "SIGTERM");
+  const lateAtMs = performance.now() + endMs;
+  while (lstatSync(join("/proc", String(serve.pid)), { throwIfNoEntry: false }) !== undefined) {
+    if (performance.now() > lateAtMs) return;
+    await Bun.sleep(endLookMs);
+  }
+}
+
+const endMs = 10_000;
+const endLookMs = 50;

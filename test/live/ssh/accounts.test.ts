@@ -1,0 +1,123 @@
+/** As whom a VM is received by ssh, and by which serve: root by sudo, the account itself, or a serve that runs there. */
+import { expect, test } from "bun:test";
+import { chownSync, existsSync, mkdirSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { makeSmallVm } from "../../support/files/small-vm.ts";
+import { user } from "../../support/ssh/ssh-hosts.ts";
+import {
+  done,
+  expectArrived,
+  failure,
+  said,
+  sshHostsOfEachTest,
+} from "../../support/ssh/ssh-hosts-of-tests.ts";
+import { runMigrate } from "../../support/system/process.ts";
+
+const makeHosts = sshHostsOfEachTest();
+const limitMs = 120_000;
+
+test(
+  "root by sudo where the store is that host's to choose, and the account can reach the socket of root's serve",
+  async () => {
+    const hosts = await makeHosts({ installed: true, portsClosed: true });
+    const vm = makeSmallVm(hosts.at("web1"));
+    const send = hosts.migrate(["send", vm.folder, hosts.address("mover"), "--json"]);
+    await done(send);
+    const store = hosts.at("var-lib/migrate/vms");
+    expectArrived(vm, store);
+    expect(statSync(join(store, "web1")).uid).toBe(0);
+    expect(said(send)).toContain(
+      "receives in /var/lib/migrate/vms, as root (sudo), by a serve for this command alone",
+    );
+    expect(said(send)).toContain("is reached through ssh");
+    expect(existsSync(hosts.at("home-mover/.local"))).toBe(false);
+    await hosts.waitUntilQuiet();
+  },
+  limitMs,
+);
+
+test(
+  "the account itself where it may write the store, with sudo or without",
+  async () => {
+    const hosts = await makeHosts({ installed: true, sudo: false, portsClosed: true });
+    const store = hosts.at("home-mover/vms");
+    const vm = makeSmallVm(hosts.at("web1"));
+    const send = hosts.migrate(["send", vm.folder, hosts.address("mover", store), "--json"]);
+    await done(send);
+    expectArrived(vm, store);
+    expect(statSync(join(store, "web1")).uid).toBe(user.uid);
+    expect(said(send)).toContain(`receives in ${store}, as mover, by a serve for this command alone`);
+    await hosts.waitUntilQuiet();
+  },
+  limitMs,
+);
+
+test(
+  "a serve that runs there is used, with the store that it has, and goes on",
+  async () => {
+    const hosts = await makeHosts({ installed: true });
+    const store = hosts.at("kept");
+    const serve = runMigrate(["serve", "--store", store, "--listen", "10.77.0.2:7611", "--json"], {
+      home: "/var/lib/migrate",
+      binary: [...hosts.enter("destination"), "/usr/bin/env", "migrate"],
+      env: { PATH: `${hosts.at("bin")}:${process.env.PATH}` },
+    });
+    await serve.waitFor("listening");
+    for (const [name, via, way] of [
+      ["web1", "direct", "directly, at port 7611"],
+      ["web2", "ssh", "through ssh"],
+    ] as const) {
+      const vm = makeSmallVm(hosts.at(name), { seed: name.length });
+      const send = hosts.migrate(["send", vm.folder, hosts.address("root"), "--via", via, "--json"]);
+      await done(send);
+      expectArrived(vm, store);
+      expect(said(send)).toContain(`receives in ${store}, as root, by the serve that runs there`);
+      expect(said(send)).toContain(`is reached ${way}`);
+    }
+    const status = hosts.migrate(["status", hosts.address("root"), "--json"]);
+    expect((await status.exit).code).toBe(0);
+    expect(hosts.processes("destination").map(({ pid }) => pid)).toEqual([serve.pid]);
+    await serve.kill("SIGTERM");
+
+    // The store that a person had it serve last is where the next one goes.
+    const vm = makeSmallVm(hosts.at("web3"), { seed: 7 });
+    const send = hosts.migrate(["send", vm.folder, hosts.address("root"), "--json"]);
+    await done(send);
+    expectArrived(vm, store);
+    expect(said(send)).toContain("by a serve for this command alone");
+    expect(JSON.parse(readFileSync(join(hosts.rootHome, "last-serve.json"), "utf8")).store).toBe(store);
+    await hosts.waitUntilQuiet();
+  },
+  limitMs,
+);
+
+test(
+  "explain asks the host behind ssh, and ends the serve that was started for it",
+  async () => {
+    const hosts = await makeHosts({ installed: true });
+    const status = hosts.migrate(["status", hosts.address("root", hosts.at("store")), "--json"]);
+    expect((await status.exit).code).toBe(0);
+    await hosts.waitUntilQuiet();
+    const history = hosts.migrate(["history", hosts.address("root", hosts.at("store")), "--json"]);
+    expect((await history.exit).code).toBe(0);
+    await hosts.waitUntilQuiet();
+  },
+  limitMs,
+);
+
+test(
+  "a store that root may not use either is refused with what the other host says",
+  async () => {
+    const hosts = await makeHosts({ installed: true });
+    mkdirSync(hosts.at("open"), { mode: 0o777 });
+    await hosts.run("destination", ["chmod", "777", hosts.at("open")]);
+    chownSync(hosts.at("open"), user.uid, user.uid);
+    const vm = makeSmallVm(hosts.at("web1"));
+    const told = await failure(
+      hosts.migrate(["send", vm.folder, hosts.address("root", hosts.at("open")), "--json"]),
+    );
+    expect(told).toMatchObject({ exit: 6, code: "store-unusable" });
+    expect(told.message).toContain("every user may rename what is in it");
+  },
+  limitMs,
+);
