@@ -148,7 +148,8 @@ describe("the command line", () => {
     ...["tpm-state", "swtpm.pid", "processes.json", "qemu.log", "swtpm.log", "migrate-anything", "vm.json"],
   ])("gives a character device called %s no name of ours", (id) => {
     const words = wordsFor(
-      ...["-chardev", `socket,id=${id},path=/x,server=on,logfile=/y`, "-serial", `chardev:${id}`],
+      ...["-chardev", `socket,id=${id},path=/x,server=on,logfile=/y`, "-device", "virtio-serial"],
+      ...["-device", `virtserialport,chardev=${id},name=org.example.0`],
       ...drive("a"),
     );
     const ours = ["qmp", "migrate-qmp", "migrate-incoming", "migrate-nbd", "vm", "swtpm", "swtpm.pid"];
