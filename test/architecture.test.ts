@@ -183,7 +183,7 @@ describe("imports", () => {
   });
 
   test("commands take of the channel only who a host is, where it is reached, and whom it trusts", () => {
-    const known = ["identity", "address", "trust", "ticket", "fingerprint"].map(
+    const known = ["identity", "address", "trust", "trusted/trust-terms", "ticket", "fingerprint"].map(
       (name) => `src/channel/${name}.ts`,
     );
     const wrong = faults(

@@ -6,6 +6,7 @@ import type { HeartbeatTiming } from "../../channel/control-link.ts";
 import { loadIdentity } from "../../channel/identity.ts";
 import { TicketBook } from "../../channel/ticket-book.ts";
 import { TrustFile } from "../../channel/trust.ts";
+import { steadyClock } from "../../channel/trusted/steady-clock.ts";
 import { openHome } from "../../home/home.ts";
 import { tryFlock } from "../../platform/files/locks.ts";
 import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
@@ -21,6 +22,7 @@ import type { Observer } from "../report/events.ts";
 import { Destination } from "./destination.ts";
 import { Measuring, type StartMeasuring } from "./measuring.ts";
 import { PromisedRoom } from "./peers/promised-room.ts";
+import { SourceTerms } from "./peers/source-terms.ts";
 import { PublishedSessions } from "./published-sessions.ts";
 import { recover, tellOtherStores } from "./recovery.ts";
 import { type Announcement, announcementOf } from "./serving/announcement.ts";
@@ -100,6 +102,10 @@ async function serveStore(
   const isIndexed = options.index && !options.insecure;
   const announced = Promise.withResolvers<void>();
   const keeper = isIndexed ? startIndex(home, store, observe, announced.promise) : null;
+  const now = options.now ?? Date.now;
+  const untilNow = steadyClock(now, () => performance.now());
+  const trust = () => TrustFile.load(home, untilNow);
+  const published = new PublishedSessions(store);
   const context = {
     home,
     lookup: options.insecure ? null : new StoreLookup(store, keeper),
@@ -107,19 +113,20 @@ async function serveStore(
       qemu: options.qemu ?? null,
       libvirt: options.libvirt && (await openLibvirt(home, store, options.libvirt, observe)),
     },
-    published: new PublishedSessions(store),
+    published,
+    sources: options.insecure ? undefined : new SourceTerms({ trust, published, observe, now: untilNow }),
     journal,
     store,
     maxSessions: options.maxSessions,
     room: new PromisedRoom(),
     observe,
-    now: options.now ?? Date.now,
+    now,
   };
   const destination = new Destination({
     ...context,
     insecure: options.insecure,
     tickets,
-    trust: () => TrustFile.load(home),
+    trust,
     timing: options.timing,
     completed: () => {
       if (options.once) over.resolve();
