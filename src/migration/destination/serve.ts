@@ -16,7 +16,8 @@ import { IndexKeeper } from "../../transfer/reuse/store/index-keeper.ts";
 import { checkStore } from "../../vm/folder/store.ts";
 import { Journal, type WriteHook } from "../journal/journal.ts";
 import { openLibvirt } from "../providers/libvirt/open-libvirt.ts";
-import { upkeepOfProviders } from "../providers/providers.ts";
+import type { DeliveryPlace } from "../providers/provider.ts";
+import { deliveryPlaces, upkeepOfProviders } from "../providers/providers.ts";
 import type { QemuPolicy } from "../providers/qemu/arriving-command.ts";
 import type { Observer } from "../report/events.ts";
 import { Destination } from "./destination.ts";
@@ -162,7 +163,8 @@ async function serveStore(
     upkeep = setInterval(() => void destination.upkeep(), options.upkeepEveryMs ?? upkeepMs);
     vmUpkeep = setInterval(keepVms, options.upkeepEveryMs ?? vmUpkeepMs);
     const { places } = doors;
-    const described = { options, store, fingerprint: identity?.fingerprint, tickets };
+    const delivers = deliveryPlaces(home, store, context.policy);
+    const described = { options, store, delivers, fingerprint: identity?.fingerprint, tickets };
     // Addresses come and go: each time it is looked anew.
     const answer = async (question: Question) =>
       answerTo(question, described, await announcementOf(places, options), journal.openIn(store).length);
@@ -210,12 +212,13 @@ function startIndex(home: string, store: string, observe: Observer, announced: P
 interface Described {
   options: ServeOptions;
   store: string;
+  delivers: DeliveryPlace[];
   fingerprint: string | undefined;
   tickets: TicketBook;
 }
 
 function announce(
-  { options, store, fingerprint, tickets }: Described,
+  { options, store, delivers, fingerprint, tickets }: Described,
   announcement: Announcement,
   observe: Observer,
 ): void {
@@ -226,6 +229,7 @@ function announce(
     ...(fingerprint === undefined ? {} : { fingerprint }),
     ...(ticket === undefined ? {} : { ticket }),
     store,
+    delivers,
     insecure: options.insecure,
     qemu: options.qemu !== undefined,
     libvirt: options.libvirt !== undefined,
