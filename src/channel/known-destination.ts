@@ -166,7 +166,7 @@ function controlOver(
 function notTrusted(side: "source" | "destination", message: string): MigrateError {
   return new MigrateError("not-trusted", message, {
     side,
-    hint: "run `migrate serve` there and paste the line it prints; it carries a ticket",
+    hint: "run `migrate ticket` there, or `migrate serve` if it does not run, and paste the line that it prints with its ticket",
   });
 }
 

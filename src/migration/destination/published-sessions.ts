@@ -47,11 +47,7 @@ export class PublishedSessions {
   countOf(peer: string): number {
     this.load();
     let count = 0;
-    for (const [name, from] of this.#folders) {
-      if (from !== peer) continue;
-      if (this.#lies(name)) count++;
-      else this.#folders.delete(name);
-    }
+    for (const [name, from] of this.#folders) if (from === peer && this.#lies(name, peer)) count++;
     return count;
   }
 
@@ -65,8 +61,11 @@ export class PublishedSessions {
     }
   }
 
-  #lies(name: string): boolean {
-    return lstatSync(join(this.#store, name, manifestName), { throwIfNoEntry: false }) !== undefined;
+  /** A vm.json that cannot be read is that of the VM that was put there. */
+  #lies(name: string, peer: string): boolean {
+    const folder = join(this.#store, name);
+    if (lstatSync(join(folder, manifestName), { throwIfNoEntry: false }) === undefined) return false;
+    return (originOf(folder)?.peer ?? peer) === peer;
   }
 
   /** Reads the store now, so that no source's question has to wait for it. */
