@@ -16,6 +16,10 @@ import type { FrameHandler, FrameSocket } from "./frame-socket.ts";
 import type { Identity } from "./identity.ts";
 import type { Ticket } from "./ticket.ts";
 import { TrustFile } from "./trust.ts";
+import { dayBefore, lastDayOf } from "./trusted/trust-terms.ts";
+
+/** No Date is later (ECMA-262, section 21.4.1.1); in milliseconds. */
+const mostDateMs = 8.64e15;
 
 /** For how much of a silence nothing of what is said may arrive. */
 const deliveryPart = 3 / 4;
@@ -60,6 +64,11 @@ export async function openSourceLink(options: SourceLinkOptions): Promise<Source
     ticket?.destinationFingerprint ?? options.knownPeer ?? trust?.knownDestination(place) ?? null;
   const known = pinned === null && trust !== null ? trust.destinations() : new Map<string, string>();
   if (identity !== null && pinned === null && known.size === 0) throw unknownPlace(place);
+  const end = (fingerprint: string) => expiryOf(trust, fingerprint);
+  // A session that is under way runs to its end, and a ticket is newer than the line.
+  const isNew = ticket === undefined && options.knownPeer === undefined;
+  const over = isNew && pinned !== null ? end(pinned) : null;
+  if (over !== null) throw expired(place, over);
   const opened = Promise.withResolvers<{ link: ControlLink; socket: FrameSocket; welcome: Welcome }>();
   await call(calleeOf(address, identity, pinned ?? ""), "control", {
     hello: () => (session ? { session: session.id, attempt: session.attempt } : {}),
@@ -71,21 +80,24 @@ export async function openSourceLink(options: SourceLinkOptions): Promise<Source
     mayAnswer: (fingerprint) => known.has(fingerprint),
     wrongPeer: (fingerprint) =>
       pinned === null
-        ? unknownPlace(place, fingerprint)
+        ? unknownOrExpired(place, fingerprint, end(fingerprint))
         : wrongIdentity(place, fingerprint, ticket !== undefined),
   });
   const { link, socket, welcome } = await opened.promise;
-  const { trusted, asks = false } = welcome;
+  const { trusted, expiredAtMs, asks = false } = welcome;
   try {
     const name = known.get(socket.peer ?? "");
     if (name !== undefined) options.notice?.(`${place} is ${name}, by its fingerprint ${socket.peer}`);
     if (!trusted) {
       if (ticket === undefined || identity === null) {
-        throw notTrusted("destination", `${place} does not take VMs from this host`);
+        const since =
+          expiredAtMs === undefined ? "" : ` any more: its trust expired on ${dayOf(expiredAtMs)}`;
+        throw notTrusted("destination", `${place} does not take VMs from this host${since}`);
       }
       await pair(link, socket, ticket, identity);
     }
-    if (trust && ticket && socket.peer !== null && trust.knownDestination(place) !== socket.peer) {
+    const isKnown = trust?.knownDestination(place) === socket.peer && end(socket.peer ?? "") === null;
+    if (trust && ticket && socket.peer !== null && !isKnown) {
       await trust.add(socket.peer, "destination", place, `paired ${new Date().toISOString()}`);
     }
     return {
@@ -166,7 +178,7 @@ function controlOver(
 function notTrusted(side: "source" | "destination", message: string): MigrateError {
   return new MigrateError("not-trusted", message, {
     side,
-    hint: "run `migrate serve` there and paste the line it prints; it carries a ticket",
+    hint: "run `migrate ticket` there, or `migrate serve` if it does not run, and paste the line that it prints with its ticket",
   });
 }
 
@@ -178,6 +190,28 @@ function unknownPlace(place: string, fingerprint?: string): MigrateError {
       ? `${place} is not a destination that this host knows`
       : `${place} is not a destination that this host knows: it shows ${fingerprint}`,
   );
+}
+
+/** The last day on which a destination was trusted that is not any more; null of any other. */
+function expiryOf(trust: TrustFile | null, fingerprint: string): string | null {
+  if (trust?.standing(fingerprint, "destination") !== "expired") return null;
+  return lastDayOf(trust.terms(fingerprint, "destination")!);
+}
+
+function unknownOrExpired(place: string, fingerprint: string, day: string | null): MigrateError {
+  return day === null ? unknownPlace(place, fingerprint) : expired(place, day);
+}
+
+function expired(place: string, day: string): MigrateError {
+  return new MigrateError("not-trusted", `this host's trust in ${place} expired on ${day}`, {
+    side: "source",
+    hint: "if it is still the right one, migrate trust add it again, with another --expires or with none",
+  });
+}
+
+/** Of a time that a destination told, which may be any. */
+function dayOf(expiredAtMs: number): string {
+  return expiredAtMs <= mostDateMs ? dayBefore(expiredAtMs) : "some day";
 }
 
 function wrongIdentity(place: string, fingerprint: string, byTicket: boolean): MigrateError {

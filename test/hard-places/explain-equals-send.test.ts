@@ -164,7 +164,7 @@ const atDestination: Row[] = [
     before: ({ store }) => rmSync(store, { recursive: true }),
   },
   {
-    says: /^127\.0\.0\.1:\d+ does not take VMs from this host\. run `migrate serve` there and paste/,
+    says: /^127\.0\.0\.1:\d+ does not take VMs from this host\. run `migrate ticket` there/,
     code: "not-trusted",
     serves: { secure: true },
     before: async ({ sourceHome, home, serving: { address } }) => {
@@ -175,7 +175,7 @@ const atDestination: Row[] = [
     flags: () => [],
   },
   {
-    says: /^127\.0\.0\.1:\d+ is not a destination that this host knows\. run `migrate serve` there/,
+    says: /^127\.0\.0\.1:\d+ is not a destination that this host knows\. run `migrate ticket` there/,
     code: "not-trusted",
     serves: { secure: true },
     flags: () => [],

@@ -20,7 +20,7 @@ import { objectionsTo, partsOf, sizesOfRepeated } from "./offer-check.ts";
 /** What an answer is made of. */
 export type AskedContext = Pick<
   SessionContext,
-  "journal" | "store" | "maxSessions" | "policy" | "room" | "home" | "lookup"
+  "journal" | "store" | "maxSessions" | "policy" | "room" | "home" | "lookup" | "sources"
 >;
 
 /** Returns what ANSWER says. Throws what is no MigrateError. */

@@ -6,10 +6,11 @@ import { asMigrateError, type ErrorCode, MigrateError } from "../../protocol/err
 import { mirroredDisks, type Offer, providerName } from "../../protocol/offer.ts";
 import { storeFailure } from "../../transfer/landing/store-failure.ts";
 import type { Journal, SessionRecord } from "../journal/journal.ts";
-import { type LandingPolicy, roomOf, type StoredPart } from "../providers/provider.ts";
+import { type CheckedOffer, type LandingPolicy, roomOf, type StoredPart } from "../providers/provider.ts";
 import { offeredProvider, providerOf } from "../providers/providers.ts";
 import { sessionShare } from "./peers/peer-share.ts";
 import { type PromisedRoom, requireRoom } from "./peers/promised-room.ts";
+import type { SourceTerms } from "./peers/source-terms.ts";
 
 const refusal = (code: ErrorCode, message: string) =>
   new MigrateError(code, message, { side: "destination" });
@@ -23,6 +24,8 @@ export interface OfferContext {
   promisedBytes: number;
   /** Sessions of its source that are over before the offer comes; none if absent. */
   ends?: readonly string[] | undefined;
+  /** On which terms sources may begin a session; absent on an insecure link, where nobody is known. */
+  sources?: SourceTerms | undefined;
 }
 
 /** Where a new session is to begin. */
@@ -62,8 +65,9 @@ export async function objectionsTo(
   const provider = offeredProvider(providerName(offer));
   let isChecked = false;
   const check = () => {
-    provider.check(offer, policy);
+    const checked = provider.check(offer, policy);
     isChecked = true;
+    return checked;
   };
   const look = () => {
     const promisedBytes = room.owedToOthers(session);
@@ -92,18 +96,21 @@ function attempt(found: MigrateError[], step: () => void): void {
 }
 
 /**
- * The checks of a new offer, in their order: MigrateError "name-taken" or "busy"; what `check` throws; "store-failed";
- * "name-invalid"; "no-room".
+ * The checks of a new offer, in their order: MigrateError "not-trusted", "limit", "name-taken" or "busy"; what
+ * `check` throws; "store-failed"; "name-invalid"; "no-room".
  */
 function stepsOf(
   { promisedBytes, ...context }: OfferContext,
   offer: Offer,
-  check: () => void,
+  check: () => CheckedOffer,
   peer: string,
 ): (() => void)[] {
   return [
     () => requirePlace(context, offer.name, peer),
-    check,
+    () => {
+      const { bytes } = check();
+      context.sources?.requireSize(peer, bytes);
+    },
     () => requireWritable(context.store),
     () => checkNameLengths(offer, mostNameBytes(context.store)),
     () => requireRoom(context.store, roomOf(partsOf(offer)), promisedBytes),
@@ -120,17 +127,19 @@ function requireWritable(store: string): void {
 }
 
 /**
- * Throws MigrateError "name-taken" or "busy" if there is no place for one more session of this name. Checked at the
+ * Throws MigrateError "name-taken" or "busy" if there is no place for one more session of this name, "not-trusted" or
+ * "limit" if its source may begin none. Checked at the
  * offer, and again in the turn of the event loop in which the session is recorded: of two that offer one name at once,
  * one is let in.
  */
 export function requirePlace(
-  { journal, store, maxSessions, ends = [] }: Omit<OfferContext, "promisedBytes">,
+  { journal, store, maxSessions, ends = [], sources }: Omit<OfferContext, "promisedBytes">,
   name: string,
   peer: string,
 ): void {
-  checkNameFree(store, name);
   const open = journal.openIn(store).filter((other) => other.peer !== peer || !ends.includes(other.session));
+  sources?.requirePlace(peer, open);
+  checkNameFree(store, name);
   const rival = open.find((other) => other.name === name && !other.settled);
   if (rival) {
     // Of another peer's session, a source learns only that the name is taken.
@@ -189,6 +198,7 @@ export interface RepeatedOfferContext {
   takenBytes: () => number;
   /** Room that is promised to other sessions, in bytes. */
   promisedBytes: number;
+  sources?: SourceTerms | undefined;
 }
 
 /**
@@ -199,7 +209,7 @@ export interface RepeatedOfferContext {
 export function sizesOfRepeated(
   record: SessionRecord,
   offer: Offer,
-  { policy, store, takenBytes, promisedBytes }: RepeatedOfferContext,
+  { policy, store, takenBytes, promisedBytes, sources }: RepeatedOfferContext,
 ): Pick<SessionRecord, "files" | "bytes"> | null {
   const provider = providerOf(record);
   const files = (list: readonly { kind: string; name: string; format?: unknown }[]) =>
@@ -221,6 +231,7 @@ export function sizesOfRepeated(
   }
   if (grown.length === 0) return null;
   const { bytes } = provider.check(offer, policy);
+  sources?.requireGrown(record.peer, bytes);
   requireRoom(store, roomOf(offer.files) - takenBytes(), promisedBytes);
   // What is over stays as it is.
   if (record.state !== "receiving" && record.state !== "ready") return null;

@@ -5,7 +5,7 @@
 import { mkdirSync } from "node:fs";
 import type { Socket } from "bun";
 import * as v from "valibot";
-import { claimSocketPath, listenInPlace, removerOf } from "../../../platform/unix-place.ts";
+import { listenInPlace, removerOf, SocketClaims } from "../../../platform/unix-place.ts";
 import { asMigrateError, MigrateError } from "../../../protocol/errors.ts";
 import {
   type Answer,
@@ -48,10 +48,10 @@ export class ControlSocket {
   ): Promise<ControlSocket> {
     const control = new ControlSocket(answer);
     const path = controlSocket(home, store);
-    let release: (() => void) | undefined;
+    const claims = new SocketClaims();
     try {
       mkdirSync(controlFolder(home), { recursive: true, mode: 0o700 });
-      release = await claimSocketPath(path);
+      await claims.claim(path);
       const listener = listenInPlace(path, (unix) => Bun.listen<Caller>({ unix, socket: control.#handlers }));
       const remove = removerOf(path);
       control.#stop = () => {
@@ -66,7 +66,7 @@ export class ControlSocket {
         hint: "that is where migrate ticket asks a serve; look at what stands there, and who may write its folder",
       });
     } finally {
-      release?.();
+      claims.release();
     }
   }
 
