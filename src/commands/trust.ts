@@ -46,7 +46,7 @@ const list = defineCommand({
     const peers = TrustFile.load(homeOf(world)).peers();
     reporter.table(
       "peer",
-      columns,
+      peers.some((peer) => termsOf(peer) !== "") ? columns : columns.filter(({ title }) => title !== "TERMS"),
       peers,
       "This host trusts nobody yet. A ticket of migrate serve pairs two hosts.",
     );

@@ -77,5 +77,8 @@ test("an end that is over is said by list, by add and by doctor, and is gone onc
   expect(world.take().stdout).toBe("hosta is trusted as source, until 2021-01-31, which is over\n");
   expect(await run("add", host, "hosta", "--role", "source")).toBe(0);
   expect(file()).toBe(`${host} source hosta\n`);
+  world.take();
+  expect(await run("list")).toBe(0);
+  expect(world.take().stdout).not.toContain("TERMS");
   expect(trustCheck(home)).toMatchObject({ message: "1 trusted" });
 });

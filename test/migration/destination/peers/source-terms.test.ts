@@ -239,3 +239,14 @@ test("a destination whose time is over is not called, whatever the address, and 
   expect((await send(vm, { ticket: serving.ticket })).error).toBeUndefined();
   expect(TrustFile.load(source()).standing(own, "destination")).toBe("trusted");
 });
+
+test("of VMs that are offered at once, as many come as may, and no more", async () => {
+  await trusting("max-sessions=2 max-vms=2");
+  const vms = ["web1", "web2", "web3", "web4"].map(made);
+  const slow = { lanes: 1, bandwidthBytesPerSec: 8 * 1024 ** 2, compression: "off" } as const;
+  const sent = await Promise.all(vms.map((vm) => send(vm, slow)));
+  const codes = sent.flatMap(({ error }) => error?.code ?? []);
+  expect(codes).toHaveLength(2);
+  for (const code of codes) expect(code).toBeOneOf(["busy", "limit"]);
+  expect(vms.filter((vm) => inStore().includes(vm.name))).toHaveLength(2);
+});
