@@ -20,6 +20,7 @@ import { loadIdentity } from "../../src/channel/identity.ts";
 import { openSourceLink } from "../../src/channel/known-destination.ts";
 import { makeTicket } from "../../src/channel/ticket.ts";
 import { TrustFile } from "../../src/channel/trust.ts";
+import type { TrustTerms } from "../../src/channel/trusted/trust-terms.ts";
 import { runProgram } from "../../src/commands/cli/program.ts";
 import { openHome } from "../../src/home/home.ts";
 import { Journal } from "../../src/migration/journal/journal.ts";
@@ -75,6 +76,18 @@ afterEach(async () => {
   await stopServing();
   world.remove();
 });
+
+/** The two hosts know each other; the destination takes VMs on these terms. */
+async function trusting(
+  { sourceHome, home, serving: { address } }: Ground,
+  terms: TrustTerms,
+): Promise<void> {
+  const identityIn = (folder: string) => loadIdentity(openHome(folder), { passphrase: async () => "" });
+  const [source, destination] = [await identityIn(sourceHome), await identityIn(home)];
+  const place = `${address.host}:${address.port}`;
+  await TrustFile.load(sourceHome).add(destination.fingerprint, "destination", place, "known before");
+  await TrustFile.load(home).add(source.fingerprint, "source", "somebody", "known before", terms);
+}
 
 /** The session of somebody else that has begun, and stays. */
 async function reserve({ serving, world: { folder } }: Ground, name: string): Promise<void> {
@@ -178,6 +191,20 @@ const atDestination: Row[] = [
     says: /^127\.0\.0\.1:\d+ is not a destination that this host knows\. run `migrate ticket` there/,
     code: "not-trusted",
     serves: { secure: true },
+    flags: () => [],
+  },
+  {
+    says: /^the VM has \d+ bytes, and the destination takes 1 from this source$/,
+    code: "limit",
+    serves: { secure: true },
+    before: (ground) => trusting(ground, { maxBytes: 1 }),
+    flags: () => [],
+  },
+  {
+    says: /^127\.0\.0\.1:\d+ .*expired on 2001-09-09/,
+    code: "not-trusted",
+    serves: { secure: true },
+    before: (ground) => trusting(ground, { expires: "2001-09-09" }),
     flags: () => [],
   },
   {
