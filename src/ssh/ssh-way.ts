@@ -4,10 +4,11 @@
  * ways; ssh says whom to pin.
  */
 import { join } from "node:path";
-import type { Address } from "../channel/address.ts";
+import type { Address, TcpAddress } from "../channel/address.ts";
 import type { Identity } from "../channel/identity.ts";
 import { parseTicket, type Ticket } from "../channel/ticket.ts";
 import type { Way } from "../channel/transport/made-way.ts";
+import { TrustFile } from "../channel/trust.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { printable } from "../protocol/printable.ts";
 import { carryProgram } from "./carry-program.ts";
@@ -26,6 +27,8 @@ export type Via = "direct" | "ssh";
 
 export interface SshWayOptions {
   to: SshAddress;
+  /** This host's home, whose trust file knows the destination's fingerprint of the last time. */
+  home: string;
   /** The command that starts this program. */
   self: readonly string[];
   identity: () => Promise<Identity>;
@@ -61,6 +64,7 @@ const throughMs = 10_000;
 /** Exit code of ssh for what is its own failure (ssh(1), EXIT STATUS), and of a shell that finds no program. */
 const sshFailed = 255;
 const notFound = [126, 127];
+const sudoFindsNone = /command not found/;
 
 interface There {
   look: RemoteLook;
@@ -79,6 +83,8 @@ export class SshWay implements Way {
   #there: There | undefined;
   #forwarded: string | undefined;
   #opening: Promise<{ address: Address; ticket: Ticket }> | undefined;
+  /** Where it was reached directly. */
+  #last: { address: TcpAddress; ticket: Ticket } | undefined;
   #told = "";
   #started = false;
   #own: OwnProgram | undefined;
@@ -123,10 +129,13 @@ export class SshWay implements Way {
 
   async #open(): Promise<{ address: Address; ticket: Ticket }> {
     const before = this.#master;
+    // Where the port is open nothing needs ssh any more, and it may be gone for good.
+    if (this.#last !== undefined && (await this.#stillReached(this.#last))) return this.#last;
     if (before?.stands === true) {
       const opened = await this.#openThere(before, checkMs).catch((thrown: unknown) => {
-        if (thrown instanceof MigrateError && thrown.code === "network") return null;
-        throw thrown;
+        if (thrown instanceof ProgramGone) this.#there = undefined;
+        else if (!(thrown instanceof MigrateError) || thrown.code !== "network") throw thrown;
+        return null;
       });
       if (opened !== null) return await this.#chosen(before, opened);
     }
@@ -200,10 +209,23 @@ export class SshWay implements Way {
       ...(via === "ssh" ? [] : ["--tcp"]),
     ];
     const run = await master.run(remoteCommand(words), { timeoutMs, signal: this.#signal });
-    if (notFound.includes(run.code ?? 0)) throw new ProgramGone();
+    const isGone = root.bySudo
+      ? run.code === 1 && sudoFindsNone.test(run.stderr)
+      : notFound.includes(run.code ?? 0);
+    if (isGone) throw new ProgramGone();
     const answer = run.code === null ? null : readSideAnswer(run.stdout, this.#place);
     if (answer === null) {
       if (run.code === null || run.code === sshFailed) throw master.lost(run);
+      if (root.bySudo && /password|not allowed|not in the sudoers/.test(run.stderr)) {
+        throw new MigrateError(
+          "policy",
+          `sudo at ${this.#place} does not run migrate: ${lastLine(run.stderr)}`,
+          {
+            side: "destination",
+            hint: `Let ${printable(look.user)} run sudo there without a password (NOPASSWD), or send to ssh://root@HOST.`,
+          },
+        );
+      }
       throw new MigrateError(
         "protocol",
         `migrate at ${this.#place} ended without an answer: ${lastLine(run.stderr)}`,
@@ -226,11 +248,19 @@ export class SshWay implements Way {
     const { via } = this.#options;
     const identity = await this.#options.identity();
     const ticket = parseTicket(opened.ticket);
+    const before = TrustFile.load(this.#options.home).knownDestination(this.name);
+    if (before !== null && before !== opened.fingerprint) {
+      this.#tellOnce(
+        `migrate at ${this.#place} has another identity than the last time, ${opened.fingerprint}: ssh knows the host, and it is taken`,
+      );
+    }
     const direct = via === "ssh" ? null : await this.#direct(opened, identity);
     if (direct !== null) {
-      this.#tellOnce(`${this.#place} is reached directly, at port ${(direct as { port: number }).port}`);
-      return { address: direct, ticket };
+      this.#tellOnce(`${this.#place} is reached directly, at port ${direct.port}`);
+      this.#last = { address: direct, ticket };
+      return this.#last;
     }
+    this.#last = undefined;
     if (via === "direct") throw this.#noWay(opened, "--via direct");
     const through = await this.#through(master, opened, identity);
     if (through === null) throw this.#noWay(opened, "--via ssh");
@@ -238,8 +268,16 @@ export class SshWay implements Way {
     return { address: through, ticket };
   }
 
+  async #stillReached({ address, ticket }: { address: TcpAddress; ticket: Ticket }): Promise<boolean> {
+    const { identity: load, home } = this.#options;
+    // Before the two are paired a ticket is needed, which may be too old by now.
+    if (TrustFile.load(home).knownDestination(this.name) !== ticket.destinationFingerprint) return false;
+    const identity = await load();
+    return await reaches(address, ticket.destinationFingerprint, identity, directMs);
+  }
+
   /** The first of its TCP addresses that leads to it; null if none does in time. */
-  async #direct(opened: SideOpened, identity: Identity): Promise<Address | null> {
+  async #direct(opened: SideOpened, identity: Identity): Promise<TcpAddress | null> {
     const reachedAt = this.#there?.look.reachedAt;
     const ports = [...new Set(opened.tcp.map(({ port }) => port))];
     const asReached = reachedAt === undefined ? [] : ports.map((port) => ({ host: reachedAt, port }));

@@ -58,6 +58,7 @@ export function openHost(
   const { home, needs = { qemu: false, libvirt: false }, passphrase } = options;
   const way = new SshWay({
     to: called.ssh,
+    home,
     self: world.self,
     identity: () => loadIdentity(home, { passphrase }),
     needs,

@@ -1,6 +1,6 @@
 /** As whom a VM is received by ssh, and by which serve: root by sudo, the account itself, or a serve that runs there. */
 import { expect, test } from "bun:test";
-import { chownSync, existsSync, mkdirSync, readFileSync, statSync } from "node:fs";
+import { chownSync, existsSync, mkdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { makeSmallVm } from "../../support/files/small-vm.ts";
 import { user } from "../../support/ssh/ssh-hosts.ts";
@@ -92,7 +92,72 @@ test(
 );
 
 test(
-  "explain asks the host behind ssh, and ends the serve that was started for it",
+  "two stores are served at once, each by a serve of its own, and another port is taken where the usual one is",
+  async () => {
+    const hosts = await makeHosts({ installed: true });
+    const vms = ["web1", "web2"].map((name, seed) => makeSmallVm(hosts.at(name), { seed: seed + 1 }));
+    const sends = vms.map((vm) =>
+      hosts.migrate(["send", vm.folder, hosts.address("root", hosts.at(`store-${vm.name}`)), "--json"]),
+    );
+    await Promise.all(sends.map((send) => done(send)));
+    for (const vm of vms) expectArrived(vm, hosts.at(`store-${vm.name}`));
+    await hosts.waitUntilQuiet();
+  },
+  limitMs,
+);
+
+test(
+  "profile --to measures at a host behind ssh, over its port",
+  async () => {
+    const hosts = await makeHosts({ installed: true });
+    const address = hosts.address("root", hosts.at("store"));
+    const words = [
+      "profile",
+      "--to",
+      address,
+      "--ram",
+      "1M",
+      "--disk",
+      "0",
+      "--suites",
+      "tls",
+      "--runs",
+      "1",
+    ];
+    const profile = hosts.migrate([...words, "--out", hosts.at("profile"), "--json"]);
+    expect((await profile.exit).code, profile.stdout() + profile.stderr()).toBe(0);
+    expect(existsSync(join(hosts.at("profile"), "samples.json"))).toBe(true);
+    await hosts.waitUntilQuiet();
+  },
+  limitMs,
+);
+
+test(
+  "a host that was set up anew has another identity, which is taken on ssh's word, and said",
+  async () => {
+    const hosts = await makeHosts({ installed: true });
+    const address = hosts.address("root", hosts.at("store"));
+    const send = async (name: string, seed: number) => {
+      const sending = hosts.migrate([
+        "send",
+        makeSmallVm(hosts.at(name), { seed }).folder,
+        address,
+        "--json",
+      ]);
+      await done(sending);
+      await hosts.waitUntilQuiet();
+      return said(sending);
+    };
+    expect(await send("web1", 1)).not.toContain("another identity");
+    rmSync(hosts.rootHome, { recursive: true });
+    expect(await send("web2", 2)).toContain("has another identity than the last time, sha256:");
+    expect(await send("web3", 3)).not.toContain("another identity");
+  },
+  limitMs,
+);
+
+test(
+  "status and history ask the host behind ssh, and end the serve that was started for them",
   async () => {
     const hosts = await makeHosts({ installed: true });
     const status = hosts.migrate(["status", hosts.address("root", hosts.at("store")), "--json"]);
