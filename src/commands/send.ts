@@ -282,6 +282,7 @@ export default defineCommand({
     const needs = { qemu: running, libvirt: domain !== null };
     const idleMs = Math.max(leastIdleMs, retryForMs);
     const host = openHost(to, { home, needs, via, leaveNothing, idleMs, passphrase }, { world, reporter });
+    let isDone = false;
     try {
       // The report is the `done` event, which the observer has had.
       await sendVm(
@@ -310,8 +311,9 @@ export default defineCommand({
         },
         reporter.observer,
       );
+      isDone = true;
     } finally {
-      await host.close();
+      await host.close(isDone);
     }
     return undefined;
   },

@@ -38,8 +38,6 @@ export interface SshWayOptions {
   via?: Via | undefined;
   /** How long a serve of our own waits there for somebody to call, in milliseconds. */
   idleMs: number;
-  /** It is for a question: a serve that was started for it ends with it. */
-  isQuestion: boolean;
   /** Remove the copy of this program in the end. */
   leaveNothing: boolean;
   /** ssh may ask on a terminal, the first time. */
@@ -64,6 +62,8 @@ const throughMs = 10_000;
 /** Exit code of ssh for what is its own failure (ssh(1), EXIT STATUS), and of a shell that finds no program. */
 const sshFailed = 255;
 const notFound = [126, 127];
+/** What sudo says is read: in the language that it is written in. */
+const asRoot = ["env", "LC_ALL=C", "sudo", "-n", "--"];
 const sudoFindsNone = /command not found/;
 
 interface There {
@@ -110,12 +110,14 @@ export class SshWay implements Way {
     return this.#opening;
   }
 
-  /** Ends all that it has here, and removes the copy there if that was asked for. Never throws. */
-  async close(): Promise<void> {
-    const { leaveNothing, isQuestion } = this.#options;
-    if (leaveNothing && this.#there !== undefined) await this.#leaveNothing(this.#there);
-    else if (isQuestion && this.#started && this.#there !== undefined)
-      await this.#endServe("end-idle", this.#there);
+  /**
+   * Ends all that it has here, and removes the copy there if that was asked for. A serve that was started there ends by
+   * itself once the VM is there (`isDone`); else it is ended if nobody has a session with it. Never throws.
+   */
+  async close(isDone = false): Promise<void> {
+    if (this.#options.leaveNothing && this.#there !== undefined) await this.#leaveNothing(this.#there);
+    else if (!isDone && this.#started && this.#there !== undefined && this.#master?.stands === true)
+      await this.#endServe("end-idle", this.#there).catch(() => {});
     this.#closing.abort();
     await this.#opening?.catch(() => {});
     await this.#master?.close();
@@ -201,7 +203,7 @@ export class SshWay implements Way {
     const { look, program } = this.#there;
     const root = rootFor(look, { ...needs, store: to.store }, this.#place);
     const words = [
-      ...(root.bySudo ? ["sudo", "-n", "--"] : []),
+      ...(root.bySudo ? asRoot : []),
       ...[program, "ssh-side", "open", "--idle", `${Math.ceil(idleMs / 1000)}s`],
       ...(to.store === undefined ? [] : ["--store", to.store]),
       ...(needs.qemu ? ["--qemu"] : []),
@@ -234,10 +236,10 @@ export class SshWay implements Way {
         },
       );
     }
-    if (!answer.found) this.#started = true;
+    this.#started ||= !answer.found;
     const who = root.bySudo ? "root (sudo)" : printable(look.user);
     this.#tellOnce(
-      `${this.#place} receives in ${printable(answer.store)}, as ${who}, by ${answer.found ? "the serve that runs there" : "a serve for this command alone"}`,
+      `${this.#place} receives in ${printable(answer.store)}, as ${who}, by ${this.#started ? "a serve for this command alone" : "the serve that runs there"}`,
     );
     if (root.lacks !== undefined) this.#tellOnce(root.lacks);
     return answer;
@@ -325,7 +327,7 @@ export class SshWay implements Way {
   async #endServe(verb: "end" | "end-idle", { look, program }: There): Promise<void> {
     const { to, needs } = this.#options;
     const root = rootFor(look, { ...needs, store: to.store }, this.#place);
-    const words = [...(root.bySudo ? ["sudo", "-n", "--"] : []), program, "ssh-side", verb];
+    const words = [...(root.bySudo ? asRoot : []), program, "ssh-side", verb];
     const store = to.store === undefined ? [] : ["--store", to.store];
     await this.#master?.run(remoteCommand([...words, ...store]), { timeoutMs: removeTimeoutMs });
   }

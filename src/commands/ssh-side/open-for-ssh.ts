@@ -6,6 +6,7 @@ import { withHomeLock } from "../../home/home-file.ts";
 import { type LastServe, lastServe, serveWords } from "../../home/last-serve.ts";
 import { everywhere } from "../../migration/destination/serving/reachable.ts";
 import { askTicket, servesOf } from "../../migration/operator/ask-serve.ts";
+import { providersUnderWay } from "../../migration/operator/status.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import type { SideOpened } from "../../ssh/side-answer.ts";
 import { usualStore } from "../../ssh/side-rights.ts";
@@ -96,11 +97,13 @@ async function start(
     ...{ libvirt: false, connect: null, netMap: null },
   };
   const given = last ?? usual;
+  // What was begun with such a serve goes on with such a one, whatever this caller needs.
+  const underWay = providersUnderWay(home, store);
   const words = serveWords({
     ...given,
     store,
-    qemu: given.qemu || qemu,
-    libvirt: given.libvirt || libvirt,
+    qemu: given.qemu || qemu || underWay.includes("qemu"),
+    libvirt: given.libvirt || libvirt || underWay.includes("libvirt"),
   });
   for (const port of tcp ? ports : [null]) {
     const listen = [`${unixPrefix}${socket}`, ...(port === null ? [] : [listenText(everywhere(port))])];
