@@ -28,7 +28,7 @@ export default defineCommand({
     for (const row of here) if (!reporter.json) sayCode(row, (text) => reporter.note(text));
     if (other === null) return undefined;
     const { where } = other;
-    const rows = await whileOpen(other, { home }, { world, reporter }, (host) =>
+    const rows = await whileOpen(other, { home, onlyIfThere: true }, { world, reporter }, (host) =>
       remoteStatus({ ...other, ...host, home }),
     );
     if (!reporter.json) reporter.note(`On ${where}:`);

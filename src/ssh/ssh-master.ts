@@ -70,6 +70,7 @@ export class SshMaster {
     const words = [...shape, ...(options.batch ? ["-o", "BatchMode=yes"] : []), "-S", control];
     // That of an ssh that was killed is still there, and would be taken for this one's.
     rmSync(control, { force: true });
+    // It is the user's own ssh, with the user's environment: agent, askpass, tickets of Kerberos.
     // `ssh-child` ends it with this process, and keeps a Ctrl-C that is meant for this process from it.
     const argv = [
       ...self,

@@ -40,6 +40,8 @@ export interface SshWayOptions {
   idleMs: number;
   /** Remove the copy of this program in the end. */
   leaveNothing: boolean;
+  /** A question about sessions: no folder for VMs is made for it. */
+  onlyIfThere: boolean;
   /** ssh may ask on a terminal, the first time. */
   mayAsk: boolean;
   tell: (sentence: string) => void;
@@ -198,7 +200,7 @@ export class SshWay implements Way {
 
   /** Finds or starts a serve there. Throws MigrateError; "network" if ssh has lost the other host. */
   async #openThere(master: SshMaster, timeoutMs: number): Promise<SideOpened> {
-    const { to, needs, via, idleMs } = this.#options;
+    const { to, needs, via, idleMs, onlyIfThere } = this.#options;
     if (this.#there === undefined) throw new MigrateError("bug", "nothing is known of the other host");
     const { look, program } = this.#there;
     const root = rootFor(look, { ...needs, store: to.store }, this.#place);
@@ -209,6 +211,7 @@ export class SshWay implements Way {
       ...(needs.qemu ? ["--qemu"] : []),
       ...(needs.libvirt ? ["--libvirt"] : []),
       ...(via === "ssh" ? [] : ["--tcp"]),
+      ...(onlyIfThere ? ["--only-if-there"] : []),
     ];
     const run = await master.run(remoteCommand(words), { timeoutMs, signal: this.#signal });
     const isGone = root.bySudo
@@ -303,10 +306,12 @@ export class SshWay implements Way {
     return (await leads()) ? address : null;
   }
 
-  #noWay({ tcp }: SideOpened, asked: string): MigrateError {
+  #noWay({ tcp, way }: SideOpened, asked: string): MigrateError {
     const ports = [...new Set(tcp.map(({ port }) => port))];
     const port = ports.length === 0 ? null : `port ${ports.join(", ")} there is not reached from here`;
-    const forwarding = "ssh there forwards no unix socket (AllowStreamLocalForwarding, or DisableForwarding)";
+    const isSocket = way.startsWith("/");
+    const directive = isSocket ? "AllowStreamLocalForwarding" : "AllowTcpForwarding";
+    const forwarding = `ssh there forwards no ${isSocket ? "unix socket" : "port"} (${directive}, or DisableForwarding)`;
     const open = ports.length === 0 ? "a port there" : `port ${ports[0]} there`;
     return asked === "--via direct"
       ? new MigrateError("network", `no direct way to ${this.#place}: ${port ?? "it listens on no port"}`, {
@@ -318,7 +323,7 @@ export class SshWay implements Way {
           `nothing can be carried to ${this.#place}: ${forwarding}${port === null ? "" : `, and ${port}`}`,
           {
             side: "destination",
-            hint: `Allow one of the two: AllowStreamLocalForwarding yes in sshd_config there, or open ${open} to this host${port === null ? " and leave out --via ssh" : ""}.`,
+            hint: `Allow one of the two: ${directive} yes in sshd_config there, or open ${open} to this host${port === null ? " and leave out --via ssh" : ""}.`,
           },
         );
   }

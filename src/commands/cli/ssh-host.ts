@@ -35,6 +35,8 @@ export interface SshHostOptions {
   needs?: RootNeed | undefined;
   via?: "direct" | "ssh" | undefined;
   leaveNothing?: boolean | undefined;
+  /** A question about sessions: no folder for VMs is made for it. */
+  onlyIfThere?: boolean | undefined;
   /** How long a serve that is started there waits for a call, in milliseconds; absent for a question. */
   idleMs?: number | undefined;
   passphrase: () => Promise<string>;
@@ -75,6 +77,7 @@ export function openHost(
     via: options.via,
     idleMs: options.idleMs ?? questionIdleMs,
     leaveNothing: options.leaveNothing === true,
+    onlyIfThere: options.onlyIfThere === true,
     // What ssh asks on its terminal is read by a person only if what it is about is, too.
     mayAsk: world.stderr.isTTY,
     tell: (sentence) => reporter.note(sentence),

@@ -1,5 +1,5 @@
 /** Finds the serve of a store, or starts one for those who come by ssh; and ends one that was started so. */
-import { lstatSync } from "node:fs";
+import { existsSync, lstatSync } from "node:fs";
 import { join } from "node:path";
 import { listenText, unixPrefix } from "../../channel/address.ts";
 import { withHomeLock } from "../../home/home-file.ts";
@@ -24,6 +24,8 @@ export interface SshWishes {
   qemu: boolean;
   libvirt: boolean;
   tcp: boolean;
+  /** Where there is no store none is made. */
+  onlyIfThere: boolean;
   idleMs: number;
 }
 
@@ -45,6 +47,7 @@ export async function openForSsh(wishes: SshWishes): Promise<Omit<SideOpened, "a
     join(home, "ssh.lock"),
     async () => {
       if ((await servesOf(home)).some((serve) => serve.store === store)) return true;
+      if (wishes.onlyIfThere && !existsSync(store)) throw noStore(store);
       checkStore(store);
       await start(wishes, store, socket, last);
       return false;
@@ -77,6 +80,13 @@ export async function openForSsh(wishes: SshWishes): Promise<Omit<SideOpened, "a
   // A link-local address holds on one link, and its zone on one host.
   const plain = tcp.filter(({ host }) => !host.includes("%"));
   return { store, way, tcp: plain.slice(0, 16), fingerprint, ticket, found };
+}
+
+function noStore(store: string): MigrateError {
+  return new MigrateError("store-unusable", `there is no folder ${store}, so no VM is on its way to it`, {
+    side: "destination",
+    hint: "Name the folder that the VMs were sent to: ssh://HOST/STORE.",
+  });
 }
 
 /** The socket for ssh if it listens on that, else one of its TCP addresses, as this host itself reaches it. */

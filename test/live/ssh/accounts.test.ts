@@ -160,8 +160,13 @@ test(
   "status and history ask the host behind ssh, and end the serve that was started for them",
   async () => {
     const hosts = await makeHosts({ installed: true });
-    const status = hosts.migrate(["status", hosts.address("root", hosts.at("store")), "--json"]);
-    expect((await status.exit).code).toBe(0);
+    const asked = ["status", hosts.address("root", hosts.at("store")), "--json"];
+    const none = await failure(hosts.migrate(asked));
+    expect(none).toMatchObject({ exit: 6, code: "store-unusable" });
+    expect(none.message).toContain(`there is no folder ${hosts.at("store")}`);
+    expect(existsSync(hosts.at("store"))).toBe(false);
+    mkdirSync(hosts.at("store"));
+    expect((await hosts.migrate(asked).exit).code).toBe(0);
     await hosts.waitUntilQuiet();
     const history = hosts.migrate(["history", hosts.address("root", hosts.at("store")), "--json"]);
     expect((await history.exit).code).toBe(0);
