@@ -185,9 +185,10 @@ describe("imports", () => {
   });
 
   test("commands take of the channel only who a host is, where it is reached, and whom it trusts", () => {
-    const known = ["identity", "address", "trust", "ticket", "fingerprint", "transport/made-way"].map(
-      (name) => `src/channel/${name}.ts`,
-    );
+    const known = [
+      ...["identity", "address", "trust", "trusted/trust-terms", "ticket", "fingerprint"],
+      "transport/made-way",
+    ].map((name) => `src/channel/${name}.ts`);
     const wrong = faults(
       sources.filter((path) => folderOf(path) === "commands"),
       (path) =>

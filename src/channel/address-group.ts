@@ -1,4 +1,12 @@
-/** Which addresses are taken for one host's. Pure. */
+/** Which addresses are taken for one host's, and how they are written. Pure. */
+
+/** An IPv4 address as a socket of both families tells it (RFC 4291 section 2.5.5.2). */
+const mapped = /^::ffff:(\d{1,3}(?:\.\d{1,3}){3})$/i;
+
+/** The address of a connection as people write it: an IPv4 one without what a socket of both families puts before it. */
+export function plainAddress(address: string): string {
+  return mapped.exec(address)?.[1] ?? address;
+}
 
 /**
  * Returns the group of a remote address: an IPv4 address is one by itself, also as "::ffff:192.0.2.7"; of an
@@ -7,8 +15,8 @@
  */
 export function addressGroup(address: string): string {
   const plain = address.replace(/%.*$/, "").toLowerCase();
-  const mapped = /^(?:0*:)*:?(?:0{1,4}:)*ffff:(\d{1,3}(?:\.\d{1,3}){3})$/.exec(plain)?.[1];
-  if (mapped !== undefined) return mapped;
+  const v4 = /^(?:0*:)*:?(?:0{1,4}:)*ffff:(\d{1,3}(?:\.\d{1,3}){3})$/.exec(plain)?.[1];
+  if (v4 !== undefined) return v4;
   if (!plain.includes(":")) return plain;
   const [head = "", tail] = plain.split("::");
   const groups = (text: string) => (text === "" ? [] : text.split(":"));

@@ -34,6 +34,8 @@ export interface CallOptions {
    * throws is wrong with the WELCOME: the destination is told, and the call rejects with it.
    */
   welcomed: (socket: FrameSocket, welcome: Welcome) => FrameHandler;
+  /** Whether a host of this fingerprint may answer as well as the callee's. */
+  mayAnswer?: (fingerprint: string) => boolean;
   /** The error about a host of this fingerprint that answered in the callee's place. */
   wrongPeer?: (fingerprint: string) => MigrateError;
   /** How often it is dialled again at once if the destination answers BUSY: another of its doors may take the call. */
@@ -80,13 +82,19 @@ export async function call(callee: Callee, role: Role, options: CallOptions): Pr
 
 async function callOnce({ address, tls }: Callee, role: Role, options: CallOptions): Promise<void> {
   const place = addressText(address);
-  const { signal, timeoutMs, wrongPeer = (fingerprint) => anotherHost(place, fingerprint) } = options;
+  const {
+    signal,
+    timeoutMs,
+    mayAnswer = () => false,
+    wrongPeer = (fingerprint) => anotherHost(place, fingerprint),
+  } = options;
   if (signal?.aborted) throw callCancelled();
   const socket = await dial(wayTo(address), {
     place,
     credentials: tls?.credentials ?? null,
     standing: standings[role],
-    checkPeer: (fingerprint) => (fingerprint === tls?.peer ? null : wrongPeer(fingerprint)),
+    checkPeer: (fingerprint) =>
+      fingerprint === tls?.peer || mayAnswer(fingerprint) ? null : wrongPeer(fingerprint),
     timeoutMs,
     signal,
   });

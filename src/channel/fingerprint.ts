@@ -1,7 +1,7 @@
 /**
  * The fingerprint by which hosts know each other: SHA-256 over a certificate's DER, written
  * "sha256:" and 64 lower-case hex digits. Apart from certificate.ts so that a lane, which only
- * compares fingerprints, need not load an X.509 library.
+ * compares fingerprints, need not load an X.509 library. Pure.
  */
 
 /** A fingerprint in its one written form; upper case and colons are taken too; null if it is none. */

@@ -10,6 +10,7 @@ import { unixWaitingBytes } from "../platform/unix-sending.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { FrameDecoder, type FrameName, type Standing } from "../protocol/frames.ts";
 import { encodeMessage } from "../protocol/messages.ts";
+import { plainAddress } from "./address-group.ts";
 import type { Pace } from "./pacer.ts";
 
 export interface FrameHandler {
@@ -87,7 +88,7 @@ export class FrameSocket {
   }
 
   get remoteAddress(): string {
-    return this.#remote ?? this.#socket?.remoteAddress ?? "unknown";
+    return this.#remote ?? plainAddress(this.#socket?.remoteAddress ?? "unknown");
   }
 
   /** True in the middle of a frame that comes. */

@@ -1,17 +1,24 @@
 /**
  * How a source comes to a control connection with a destination that it has reason to trust: the pin that
  * it remembers or that a ticket brings, and the pairing of two hosts that have not met (SPEC.md, Pairing).
+ *
+ * An address with a pin of its own is answered by that host or by none. One without is answered by any destination that
+ * this host trusts, whatever the address that it is known by: who it is, is said before anything else is done.
  */
 import { MigrateError } from "../protocol/errors.ts";
 import { deadlines } from "../protocol/limits.ts";
 import { type Address, addressText } from "./address.ts";
-import { call, calleeOf } from "./call.ts";
+import { call, calleeOf, type Welcome } from "./call.ts";
 import { ControlLink, type HeartbeatTiming } from "./control-link.ts";
 import { DeliveryWatch } from "./delivery-watch.ts";
 import type { FrameHandler, FrameSocket } from "./frame-socket.ts";
 import type { Identity } from "./identity.ts";
 import type { Ticket } from "./ticket.ts";
 import { TrustFile } from "./trust.ts";
+import { dayBefore, lastDayOf } from "./trusted/trust-terms.ts";
+
+/** No Date is later (ECMA-262, section 21.4.1.1); in milliseconds. */
+const mostDateMs = 8.64e15;
 
 /** For how much of a silence nothing of what is said may arrive. */
 const deliveryPart = 3 / 4;
@@ -26,6 +33,8 @@ export interface SourceLinkOptions {
   knownPeer?: string | undefined;
   session?: { id: string; attempt: number } | undefined;
   timing?: HeartbeatTiming | undefined;
+  /** Says which host it is that has answered at an address which this host does not know. */
+  notice?: ((message: string) => void) | undefined;
 }
 
 export interface SourceLink {
@@ -48,28 +57,42 @@ export async function openSourceLink(options: SourceLinkOptions): Promise<Source
   const trust = identity && TrustFile.load(home);
   const pinned =
     ticket?.destinationFingerprint ?? options.knownPeer ?? trust?.knownDestination(place) ?? null;
-  if (identity !== null && pinned === null) {
-    throw notTrusted("source", `${place} is not a destination that this host knows`);
-  }
-  const opened = Promise.withResolvers<{ link: ControlLink; socket: FrameSocket; trusted: boolean }>();
+  const known = pinned === null && trust !== null ? trust.destinations() : new Map<string, string>();
+  if (identity !== null && pinned === null && known.size === 0) throw unknownPlace(place);
+  const end = (fingerprint: string) => expiryOf(trust, fingerprint);
+  // A session that is under way runs to its end, and a ticket is newer than the line.
+  const isNew = ticket === undefined && options.knownPeer === undefined;
+  const over = isNew && pinned !== null ? end(pinned) : null;
+  if (over !== null) throw expired(place, over);
+  const opened = Promise.withResolvers<{ link: ControlLink; socket: FrameSocket; welcome: Welcome }>();
   await call(calleeOf(address, identity, pinned ?? ""), "control", {
     hello: () => (session ? { session: session.id, attempt: session.attempt } : {}),
-    welcomed: (socket, { trusted }) => {
+    welcomed: (socket, welcome) => {
       const { link, handler } = controlOver(socket, options.timing);
-      opened.resolve({ link, socket, trusted });
+      opened.resolve({ link, socket, welcome });
       return handler;
     },
-    wrongPeer: (fingerprint) => wrongIdentity(place, fingerprint, ticket !== undefined),
+    mayAnswer: (fingerprint) => known.has(fingerprint),
+    wrongPeer: (fingerprint) =>
+      pinned === null
+        ? unknownOrExpired(place, fingerprint, end(fingerprint))
+        : wrongIdentity(place, fingerprint, ticket !== undefined),
   });
-  const { link, socket, trusted } = await opened.promise;
+  const { link, socket, welcome } = await opened.promise;
+  const { trusted, expiredAtMs } = welcome;
   try {
+    const name = known.get(socket.peer ?? "");
+    if (name !== undefined) options.notice?.(`${place} is ${name}, by its fingerprint ${socket.peer}`);
     if (!trusted) {
       if (ticket === undefined || identity === null) {
-        throw notTrusted("destination", `${place} does not take VMs from this host`);
+        const since =
+          expiredAtMs === undefined ? "" : ` any more: its trust expired on ${dayOf(expiredAtMs)}`;
+        throw notTrusted("destination", `${place} does not take VMs from this host${since}`);
       }
       await pair(link, socket, ticket, identity);
     }
-    if (trust && ticket && socket.peer !== null && trust.knownDestination(place) !== socket.peer) {
+    const isKnown = trust?.knownDestination(place) === socket.peer && end(socket.peer ?? "") === null;
+    if (trust && ticket && socket.peer !== null && !isKnown) {
       await trust.add(socket.peer, "destination", place, `paired ${new Date().toISOString()}`);
     }
     return { link, socket, peer: socket.peer ?? "insecure", paired: !trusted };
@@ -143,8 +166,40 @@ function controlOver(
 function notTrusted(side: "source" | "destination", message: string): MigrateError {
   return new MigrateError("not-trusted", message, {
     side,
-    hint: "run `migrate serve` there and paste the line it prints; it carries a ticket",
+    hint: "run `migrate ticket` there, or `migrate serve` if it does not run, and paste the line that it prints with its ticket",
   });
+}
+
+/** Of an address without a pin; `fingerprint` is that of the host which has answered there, if one was asked. */
+function unknownPlace(place: string, fingerprint?: string): MigrateError {
+  return notTrusted(
+    "source",
+    fingerprint === undefined
+      ? `${place} is not a destination that this host knows`
+      : `${place} is not a destination that this host knows: it shows ${fingerprint}`,
+  );
+}
+
+/** The last day on which a destination was trusted that is not any more; null of any other. */
+function expiryOf(trust: TrustFile | null, fingerprint: string): string | null {
+  if (trust?.standing(fingerprint, "destination") !== "expired") return null;
+  return lastDayOf(trust.terms(fingerprint, "destination")!);
+}
+
+function unknownOrExpired(place: string, fingerprint: string, day: string | null): MigrateError {
+  return day === null ? unknownPlace(place, fingerprint) : expired(place, day);
+}
+
+function expired(place: string, day: string): MigrateError {
+  return new MigrateError("not-trusted", `this host's trust in ${place} expired on ${day}`, {
+    side: "source",
+    hint: "if it is still the right one, migrate trust add it again, with another --expires or with none",
+  });
+}
+
+/** Of a time that a destination told, which may be any. */
+function dayOf(expiredAtMs: number): string {
+  return expiredAtMs <= mostDateMs ? dayBefore(expiredAtMs) : "some day";
 }
 
 function wrongIdentity(place: string, fingerprint: string, byTicket: boolean): MigrateError {

@@ -44,7 +44,7 @@ export interface Listening {
 
 /**
  * Listens: on a TCP port, sharing it with the other listeners of this process (SO_REUSEPORT, socket(7)), or on a unix
- * socket that this user and root alone may connect to, and that nobody else listens on (`claimSocketPath`). Throws what
+ * socket that this user and root alone may connect to, and that nobody else listens on (`SocketClaims`). Throws what
  * Bun.listen throws, and as node:fs does.
  */
 export function listen(options: ListenOptions): Listening {

@@ -2,13 +2,14 @@
  * Whom this host trusts: `HOME/trust`, a text file that a person may edit, like known_hosts.
  *
  *     # comment
- *     <fingerprint> <roles> <name> [# comment]
- *     sha256:9f…64 hex digits…e1 source,destination web-2.example:7600 # the new rack
+ *     <fingerprint> <roles> <name> [expires=…] [max-bytes=…] [max-vms=…] [max-sessions=…] [# comment]
+ *     sha256:9f…64 hex digits…e1 source,destination web-2.example:7600 expires=2027-01-31 # the new rack
  *
  * `roles` is what the peer may be towards us: a `source` may send VMs to us, a `destination` may
  * receive VMs from us; both are written with a comma and no blank. `name` is a label without blanks or
  * `#`; for a destination it is the host:port under which we reach it. One fingerprint may stand under
- * several names, but a name leads to one destination.
+ * several names, but a name leads to one destination. What its lines say of how long and how much holds together: the
+ * first end, and the least of each number. Who has expired is not trusted; his sessions that are open run to their end.
  *
  * A line that cannot be read is an error that names it, not a line passed over: whoever removed a host
  * and slipped must not go on trusting it. Lines that we do not change are kept as they were written.
@@ -18,25 +19,18 @@ import { join } from "node:path";
 import { readHomeFile, replaceHomeFile, withHomeLock } from "../home/home-file.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { parseFingerprint } from "./fingerprint.ts";
+import {
+  type Line,
+  lineOf,
+  nameFault,
+  type Peer,
+  type PeerRole,
+  parseLine,
+  sortRoles,
+} from "./trusted/trust-line.ts";
+import { isExpired, strictest, type TrustTerms, termsIn } from "./trusted/trust-terms.ts";
 
-export type PeerRole = "source" | "destination";
-
-export interface Peer {
-  /** Canonical: sha256:<64 hex digits>. */
-  fingerprint: string;
-  /** At least one, `source` before `destination`. */
-  roles: PeerRole[];
-  name: string;
-  comment?: string;
-}
-
-/** A line of the file as it stands there, and the peer in it if it has one. */
-interface Line {
-  text: string;
-  peer: Peer | null;
-}
-
-const nameMaxChars = 255;
+export type { Peer, PeerRole };
 
 /**
  * The trust file of one home. It is read again whenever it changed, so that an edit takes effect in a
@@ -44,20 +38,23 @@ const nameMaxChars = 255;
  */
 export class TrustFile {
   readonly #path: string;
+  readonly #now: () => number;
   #lines: Line[] = [];
   #version = "";
 
-  private constructor(path: string) {
+  private constructor(path: string, now: () => number) {
     this.#path = path;
+    this.#now = now;
   }
 
   /**
-   * The trust file of an opened home (see openHome); a file that is absent trusts nobody.
+   * The trust file of an opened home (see openHome); a file that is absent trusts nobody. `now` is Unix time in
+   * milliseconds, by which trust expires.
    * Throws MigrateError "not-trusted", naming file and line, if a line is malformed, and
    * "home-unusable" if others could have written the file.
    */
-  static load(home: string): TrustFile {
-    const file = new TrustFile(join(home, "trust"));
+  static load(home: string, now: () => number = Date.now): TrustFile {
+    const file = new TrustFile(join(home, "trust"), now);
     file.#refresh();
     return file;
   }
@@ -70,7 +67,20 @@ export class TrustFile {
 
   /** Whether the peer may take this role towards us. */
   allows(fingerprint: string, role: PeerRole): boolean {
-    return this.peers().some((peer) => peer.fingerprint === fingerprint && peer.roles.includes(role));
+    return this.standing(fingerprint, role) === "trusted";
+  }
+
+  /** Whether the peer may take this role towards us, or might until it expired. */
+  standing(fingerprint: string, role: PeerRole): "trusted" | "expired" | "unknown" {
+    const terms = this.terms(fingerprint, role);
+    if (terms === null) return "unknown";
+    return isExpired(terms, this.#now()) ? "expired" : "trusted";
+  }
+
+  /** On which terms the peer may take this role towards us, be they over or not; null if it may on none. */
+  terms(fingerprint: string, role: PeerRole): TrustTerms | null {
+    const its = this.peers().filter((peer) => peer.fingerprint === fingerprint && peer.roles.includes(role));
+    return its.length === 0 ? null : strictest(its);
   }
 
   /** The name the peer has in the file (its first), or null. */
@@ -84,9 +94,21 @@ export class TrustFile {
     return this.peers().find(isIt)?.fingerprint ?? null;
   }
 
+  /** The destinations that are trusted: the name of each (its first) by its fingerprint. */
+  destinations(): Map<string, string> {
+    const found = new Map<string, string>();
+    for (const { fingerprint, roles, name } of this.peers()) {
+      if (!roles.includes("destination") || found.has(fingerprint)) continue;
+      if (this.allows(fingerprint, "destination")) found.set(fingerprint, name);
+    }
+    return found;
+  }
+
   /**
    * Trusts a peer in this role, durably. A line with this fingerprint and name gets the role added (and
-   * the comment, if it has none); else a line is added.
+   * the comment, if it has none, and these terms in place of its own); else a line is added. An end that is over is
+   * taken off all lines of the peer, for this role alone: somebody trusts it anew. What they say of how much it may
+   * bring stays.
    *
    * A name leads to one destination: a line that had it for another fingerprint loses that role, and
    * is gone if it had no other. Returns the peers that were so displaced, as they were; who wants to warn
@@ -94,7 +116,13 @@ export class TrustFile {
    *
    * Throws MigrateError "usage" for a fingerprint or name that cannot stand in the file, and what load throws.
    */
-  async add(fingerprint: string, role: PeerRole, name: string, comment?: string): Promise<Peer[]> {
+  async add(
+    fingerprint: string,
+    role: PeerRole,
+    name: string,
+    comment?: string,
+    terms: TrustTerms = {},
+  ): Promise<Peer[]> {
     const canonical = parseFingerprint(fingerprint);
     if (canonical === null)
       throw new MigrateError("usage", "This is not a fingerprint.", { hint: fingerprintHint });
@@ -103,7 +131,8 @@ export class TrustFile {
     const note = comment?.replace(/[\x00-\x1f\x7f-\x9f]+/g, " ").trim();
     return this.#change((lines) => {
       const displaced: Peer[] = [];
-      const kept = lines.flatMap((line) => {
+      const renewed = lines.flatMap((line) => this.#renewed(line, canonical, role));
+      const kept = renewed.flatMap((line) => {
         const { peer } = line;
         const clashes =
           peer?.name === name && peer.fingerprint !== canonical && peer.roles.includes("destination");
@@ -112,15 +141,39 @@ export class TrustFile {
         const roles = peer.roles.filter((other) => other !== "destination");
         return roles.length === 0 ? [] : [lineOf({ ...peer, roles })];
       });
-      const at = kept.findIndex(({ peer }) => peer?.fingerprint === canonical && peer.name === name);
+      const isIts = ({ peer }: Line) => peer?.fingerprint === canonical && peer.name === name;
+      // A line that is over is one for the other role, and stays so.
+      const at = kept.findIndex((line) => isIts(line) && !isExpired(line.peer!, this.#now()));
       const old = kept[at]?.peer;
       const roles = sortRoles([role, ...(old?.roles ?? [])]);
       const remark = old?.comment ?? note;
-      const line = lineOf({ fingerprint: canonical, roles, name, ...(remark ? { comment: remark } : {}) });
+      const its = { ...(old && termsIn(old)), ...terms };
+      const line = lineOf({
+        fingerprint: canonical,
+        roles,
+        name,
+        ...its,
+        ...(remark ? { comment: remark } : {}),
+      });
       if (!old) kept.push(line);
-      else if (roles.length > old.roles.length || remark !== old.comment) kept[at] = line;
+      else if (!Bun.deepEquals(line.peer, old)) kept[at] = line;
       return { lines: kept, result: displaced };
     });
+  }
+
+  /** The line as it is once its end, if that is over, does not hold any more for this peer in this role. */
+  #renewed(line: Line, fingerprint: string, role: PeerRole): Line[] {
+    const { peer } = line;
+    const isIts = peer?.fingerprint === fingerprint && peer.roles.includes(role);
+    if (!isIts || !isExpired(peer, this.#now())) return [line];
+    const { expires, ...rest } = peer;
+    const others = peer.roles.filter((other) => other !== role);
+    const limited = role === "source" ? withoutTerms(rest) : rest;
+    const unlimited = role === "source" ? rest : withoutTerms(rest);
+    return [
+      ...(others.length === 0 ? [] : [lineOf({ ...limited, roles: others, expires: expires! })]),
+      lineOf({ ...unlimited, roles: [role] }),
+    ];
   }
 
   /** Trusts no more whoever has this fingerprint (in any spelling) or this name; returns the peers removed. Throws what load throws. */
@@ -186,44 +239,9 @@ function parseTrust(text: string, path: string): Line[] {
   });
 }
 
-/** A peer, null for a blank line or a comment, or what is wrong with the line. */
-function parseLine(row: string): Peer | null | string {
-  const hash = row.indexOf("#");
-  const comment = hash < 0 ? "" : row.slice(hash + 1).trim();
-  const fields = (hash < 0 ? row : row.slice(0, hash)).trim().split(/\s+/);
-  const [fingerprintText = "", rolesText, name, ...rest] = fields;
-  if (fingerprintText === "") return null;
-  const fingerprint = parseFingerprint(fingerprintText);
-  if (fingerprint === null) return "the first word is not a fingerprint";
-  const roles = parseRoles(rolesText ?? "");
-  if (roles === null) return "the second word must be source, destination or source,destination";
-  if (name === undefined) return "the name is missing";
-  const fault = nameFault(name);
-  if (fault !== null) return fault;
-  if (rest.length > 0) return "there is something behind the name that is not a # comment";
-  return { fingerprint, roles, name, ...(comment === "" ? {} : { comment }) };
-}
-
-function parseRoles(text: string): PeerRole[] | null {
-  const words = text.split(",");
-  const roles = words.filter((word): word is PeerRole => word === "source" || word === "destination");
-  return roles.length === words.length && new Set(roles).size === words.length ? sortRoles(roles) : null;
-}
-
-function sortRoles(roles: PeerRole[]): PeerRole[] {
-  return (["source", "destination"] as const).filter((role) => roles.includes(role));
-}
-
-function lineOf(peer: Peer): Line {
-  const comment = peer.comment === undefined ? "" : ` # ${peer.comment}`;
-  return { text: `${peer.fingerprint} ${peer.roles.join(",")} ${peer.name}${comment}`, peer };
-}
-
-function nameFault(name: string): string | null {
-  if (name.length === 0 || name.length > nameMaxChars) return `a name has 1 to ${nameMaxChars} characters`;
-  if (/[\s#\x00-\x1f\x7f-\x9f]/.test(name)) return "a name has no blanks, no # and no control characters";
-  if (parseFingerprint(name) !== null) return "a name is not a fingerprint";
-  return null;
+/** Who it is, without what a source may bring. */
+function withoutTerms({ fingerprint, roles, name, comment }: Peer): Peer {
+  return { fingerprint, roles, name, ...(comment === undefined ? {} : { comment }) };
 }
 
 function requireName(name: string): void {

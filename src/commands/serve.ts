@@ -1,6 +1,6 @@
 /** `migrate serve`: waits for VMs on the destination host. */
 import { resolve } from "node:path";
-import type { ListenAddress } from "../channel/address.ts";
+import { type ListenAddress, listenText } from "../channel/address.ts";
 import { type LastServe, noteLastServe } from "../home/last-serve.ts";
 import type { StartMeasuring } from "../migration/destination/measuring.ts";
 import { serve } from "../migration/destination/serve.ts";
@@ -110,6 +110,9 @@ export default defineCommand({
       throw usageErrors("migrate serve")(`${needsLibvirt} is about VMs of libvirt: it needs --libvirt`);
     if (options.listen.length > mostPlaces)
       throw usageErrors("migrate serve")(`--listen may be given ${mostPlaces} times at most`);
+    const texts = options.listen.map(listenText);
+    if (new Set(texts).size < texts.length)
+      throw usageErrors("migrate serve")(`--listen ${texts[0]} is given twice`);
     const listen = options.listen.length > 0 ? options.listen : [everywhere(defaultPort)];
     const home = homeOf(world);
     warnInsecure(reporter, options.insecure);

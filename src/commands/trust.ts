@@ -1,5 +1,6 @@
 /** `migrate trust`: which hosts this host sends to and receives from. The same as editing HOME/trust by hand. */
 import { type Peer, type PeerRole, TrustFile } from "../channel/trust.ts";
+import { isExpired, parseTerms, type TrustTerms, termsText } from "../channel/trusted/trust-terms.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import type { Column } from "../terminal/table.ts";
 import { homeOf } from "./cli/context.ts";
@@ -7,12 +8,34 @@ import { type CommandGroup, defineCommand } from "./cli/define-command.ts";
 import { oneOf, optional, withDefault } from "./cli/option.ts";
 import { suggest } from "./cli/suggest.ts";
 
+/** What stands there of how long and how much, and whether it is over. */
+function termsOf(peer: Peer): string {
+  const over = isExpired(peer, Date.now()) ? "expired," : "";
+  return `${over}${termsText(peer).trim().replaceAll(" ", ",")}`;
+}
+
 const columns: readonly Column<Peer>[] = [
   { title: "NAME", cell: (peer) => peer.name },
   { title: "ROLES", cell: (peer) => peer.roles.join(",") },
+  { title: "TERMS", cell: termsOf },
   { title: "FINGERPRINT", cell: (peer) => peer.fingerprint },
   { title: "COMMENT", cell: (peer) => peer.comment ?? "" },
 ];
+
+/** Until when, as the end of a sentence. */
+function untilText(peer: Peer): string {
+  if (peer.expires === undefined) return "";
+  return isExpired(peer, Date.now()) ? `, until ${peer.expires}, which is over` : `, until ${peer.expires}`;
+}
+
+/** A term as the trust file has it. Throws MigrateError "usage"; its message ends a sentence that begins with the flag. */
+function term(key: string): (text: string) => TrustTerms {
+  return (text) => {
+    const terms = /\s/.test(text) ? `${key} has no blanks` : parseTerms([`${key}=${text}`]);
+    if (typeof terms !== "string") return terms;
+    throw new MigrateError("usage", `${terms.slice(key.length + 1)}, not "${text}"`);
+  };
+}
 
 const list = defineCommand({
   name: "migrate trust list",
@@ -35,7 +58,7 @@ const add = defineCommand({
   name: "migrate trust add",
   summary: "trust a host by its fingerprint",
   about:
-    "A source may send VMs to this host; a destination may receive VMs from it. For a destination NAME is the HOST:PORT that migrate send is given.",
+    "A source may send VMs to this host; a destination may receive VMs from it. For a destination NAME is the HOST:PORT that migrate send is given. Given again for a host that is trusted, it changes what it says; an end that is over is taken away. Where several lines are about one host, the first end holds, and the least of each number.",
   positionals: {
     names: ["FINGERPRINT", "NAME"],
     least: 2,
@@ -49,24 +72,52 @@ const add = defineCommand({
       oneOf(["source", "destination", "both"]),
     ),
     comment: optional("TEXT", "A remark for the file"),
+    expires: optional(
+      "TIME",
+      "Trust it until the end of this day (2027-01-31, in UTC), or until this time (RFC 3339)",
+      term("expires"),
+    ),
+    maxBytes: optional(
+      "SIZE",
+      "Of a source: bytes of one VM at most, RAM included (K, M, G, T)",
+      term("max-bytes"),
+    ),
+    maxVms: optional("N", "Of a source: so many of its VMs may lie in a store here at most", term("max-vms")),
+    maxSessions: optional("N", "Of a source: so many sessions at a time at most", term("max-sessions")),
   },
   examples: [
     [
       `migrate trust add sha256:${"9f".repeat(32)} 192.0.2.7:7600 --role destination`,
       "let VMs go to this host without a ticket",
     ],
+    [
+      `migrate trust add sha256:${"f0".repeat(32)} hosta --role source --expires 2027-01-31 --max-vms 5`,
+      "let VMs come from this host, until then, five at most",
+    ],
   ],
   async run({ options, positionals, world, reporter }) {
     const [fingerprint = "", name = ""] = positionals;
     const roles: PeerRole[] = options.role === "both" ? ["source", "destination"] : [options.role];
+    const { expires, maxBytes, maxVms, maxSessions } = options;
+    const limits = { ...maxBytes, ...maxVms, ...maxSessions };
+    if (!roles.includes("source") && Object.keys(limits).length > 0)
+      throw new MigrateError("usage", "--max-bytes, --max-vms and --max-sessions are about a source", {
+        hint: "Leave them out, or --role destination.",
+      });
     const file = TrustFile.load(homeOf(world));
     for (const role of roles)
-      for (const peer of await file.add(fingerprint, role, name, options.comment))
+      for (const peer of await file.add(fingerprint, role, name, options.comment, {
+        ...expires,
+        ...(role === "source" ? limits : {}),
+      }))
         reporter.warn(
           `${name} led to ${peer.fingerprint} before; that host is no destination of that name any more`,
         );
     for (const peer of file.peers().filter((known) => known.name === name))
-      reporter.result({ event: "added", ...peer }, `${peer.name} is trusted as ${peer.roles.join(" and ")}`);
+      reporter.result(
+        { event: "added", ...peer },
+        `${peer.name} is trusted as ${peer.roles.join(" and ")}${untilText(peer)}`,
+      );
     return undefined;
   },
 });

@@ -10,6 +10,7 @@ import {
   lstatSync,
   mkdtempSync,
   openSync,
+  realpathSync,
   renameSync,
   rmSync,
   unlinkSync,
@@ -22,27 +23,42 @@ import { errno, SystemError } from "./libc.ts";
 const patienceMs = 5_000;
 const retryMs = 10;
 
-/**
- * Makes sure that nobody listens at `path`, and that nobody else begins to before the function that it returns is
- * called, if they ask here too (flock(2) on the folder). Throws a SystemError: EADDRINUSE if somebody listens there,
- * EEXIST if what stands there is no socket, EAGAIN if the folder stays locked; and as node:fs does.
- */
-export async function claimSocketPath(path: string): Promise<() => void> {
-  const folder = openSync(dirname(path), constants.O_RDONLY | constants.O_DIRECTORY);
-  try {
-    const giveUpAtMs = performance.now() + patienceMs;
-    while (!tryFlock(folder)) {
-      if (performance.now() > giveUpAtMs) throw new SystemError("flock", errno.EAGAIN);
-      await Bun.sleep(retryMs);
-    }
+/** Paths that are claimed for one process, until it listens on all of them. */
+export class SocketClaims {
+  /** The folders that are locked, by their real paths: a lock keeps out its own process, too. */
+  readonly #folders = new Map<string, number>();
+
+  /**
+   * Makes sure that nobody listens at `path`, and that nobody else begins to before `release`, if they claim it too
+   * (flock(2) on the folder). Throws a SystemError: EADDRINUSE if somebody listens there, EEXIST if what stands there is no
+   * socket, EAGAIN if the folder stays locked; and as node:fs does.
+   */
+  async claim(path: string): Promise<void> {
+    const folder = realpathSync(dirname(path));
+    if (!this.#folders.has(folder)) this.#folders.set(folder, await locked(folder));
     const stat = lstatSync(path, { throwIfNoEntry: false });
     if (stat !== undefined && !stat.isSocket()) throw new SystemError("bind", errno.EEXIST);
     if (stat !== undefined && (await answers(path))) throw new SystemError("bind", errno.EADDRINUSE);
-    return () => closeSync(folder);
-  } catch (thrown) {
-    closeSync(folder);
-    throw thrown;
   }
+
+  /** Idempotent; never throws. */
+  release(): void {
+    for (const fd of this.#folders.values()) closeSync(fd);
+    this.#folders.clear();
+  }
+}
+
+async function locked(folder: string): Promise<number> {
+  const fd = openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY);
+  const giveUpAtMs = performance.now() + patienceMs;
+  while (!tryFlock(fd)) {
+    if (performance.now() > giveUpAtMs) {
+      closeSync(fd);
+      throw new SystemError("flock", errno.EAGAIN);
+    }
+    await Bun.sleep(retryMs);
+  }
+  return fd;
 }
 
 /**

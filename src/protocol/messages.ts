@@ -64,6 +64,8 @@ const schemas = {
     software: text(64),
     /** True if the destination already takes VMs from this source. */
     trusted: v.boolean(),
+    /** It did, until this Unix time; in milliseconds. */
+    expiredAtMs: v.optional(count(Number.MAX_SAFE_INTEGER)),
     /** Of a stream: what the destination has of the source's bytes. */
     received: v.optional(count(Number.MAX_SAFE_INTEGER)),
     /** Of a lane: which of the destination's threads takes it, and how many there are. */

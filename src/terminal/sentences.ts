@@ -12,6 +12,8 @@ export function listeningText(event: EventOf<"listening">): string {
   const reached = event.addresses.map((address) => printable(address)).join(", ");
   if (reached !== printable(event.address)) lines.push(`Reached at ${reached}`);
   if (event.fingerprint !== undefined) lines.push(`Fingerprint ${event.fingerprint}`);
+  for (const { what, path } of event.delivers)
+    lines.push(`Delivers to ${printable(path)}: ${printable(what)}`);
   lines.push(sendLineText(event));
   return lines.join("\n");
 }

@@ -12,7 +12,8 @@ eachTestHasHosts("ticket", (made) => ({ hosts, root } = made));
 
 test("the line and the ticket that it prints are such as serve's, and a source pairs with them", async () => {
   const serve = await hosts.serve();
-  const { addresses } = await serve.waitFor("listening");
+  const { addresses, delivers } = await serve.waitFor("listening");
+  expect(delivers).toEqual([{ what: "VMs, a folder each", path: hosts.store }]);
   const asked = hosts.destination(["ticket", "--ttl", "1h"]);
   expect((await asked.exit).code).toBe(0);
   const [issued] = asked.events as unknown as { ticket: string; command: string }[];

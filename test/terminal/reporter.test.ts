@@ -242,6 +242,10 @@ describe("without a terminal", () => {
       ticket: "t",
       command: "migrate send VM x",
       store: "/srv",
+      delivers: [
+        { what: "VMs, a folder each", path: "/srv" },
+        { what: "sockets", path: "/var/lib/migrate/run" },
+      ],
       insecure: false,
       qemu: false,
       libvirt: false,
@@ -249,6 +253,8 @@ describe("without a terminal", () => {
     reporter.observer(listening);
     expect(stdout().split("\n")).toContain("  migrate send VM x");
     expect(stdout()).not.toContain("qmp:");
+    expect(stdout().split("\n")).toContain("Delivers to /srv: VMs, a folder each");
+    expect(stdout().split("\n")).toContain("Delivers to /var/lib/migrate/run: sockets");
     reporter.observer({ ...listening, qemu: true });
     expect(stdout()).toContain(
       "with qmp:PATH of a VM that runs, or the folder of one that does not, for VM:",

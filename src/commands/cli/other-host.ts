@@ -22,6 +22,8 @@ export interface OtherHost {
   called: Called;
   insecure: boolean;
   passphrase: () => Promise<string>;
+  /** Says which host it is that has answered, where the address does not. */
+  notice: (message: string) => void;
 }
 
 /**
@@ -43,7 +45,8 @@ export function otherHost(
   if (called.ssh !== undefined && insecure)
     throw refuse("--insecure is not for a host that is reached by ssh", "Leave it out.");
   warnInsecure(reporter, insecure);
-  return { where, called, insecure, passphrase: passphraseFrom(world, passphraseFile) };
+  const notice = (message: string) => reporter.note(message);
+  return { where, called, insecure, passphrase: passphraseFrom(world, passphraseFile), notice };
 }
 
 /** Asks the host, with the way to it open as long as that takes. Throws what `ask` throws. */

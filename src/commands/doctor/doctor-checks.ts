@@ -3,6 +3,7 @@ import { accessSync, constants, existsSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import { isSealed, loadFingerprint } from "../../channel/identity.ts";
 import { TrustFile } from "../../channel/trust.ts";
+import { isExpired } from "../../channel/trusted/trust-terms.ts";
 import { openHome } from "../../home/home.ts";
 import { localStatus } from "../../migration/operator/status.ts";
 import type { Owner } from "../../migration/ownership/owner.ts";
@@ -198,9 +199,17 @@ async function identityCheck(home: string): Promise<Check> {
   });
 }
 
-function trustCheck(home: string): Check {
+export function trustCheck(home: string): Check {
   try {
-    const count = TrustFile.load(home).peers().length;
+    const peers = TrustFile.load(home).peers();
+    const over = peers.filter((peer) => isExpired(peer, Date.now()));
+    const count = peers.length;
+    if (over.length > 0)
+      return warning(
+        "trust",
+        `${count} in the trust file, of which ${over.length} expired: ${over.map(({ name }) => name).join(", ")}`,
+        "Those are not trusted any more: migrate trust add them again, or migrate trust remove them.",
+      );
     return ok("trust", count === 0 ? "No host is trusted yet; a ticket pairs two hosts" : `${count} trusted`);
   } catch (thrown) {
     const error = asMigrateError(thrown);

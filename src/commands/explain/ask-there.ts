@@ -17,13 +17,15 @@ export interface There {
   insecure: boolean;
   passphrase: () => Promise<string>;
   ticket?: string | undefined;
+  /** Says which host it is that has answered, where that is news. */
+  notice: (message: string) => void;
 }
 
 /** Returns what would be different there, and what is refused there, if anything is. Throws MigrateError if it cannot be asked. */
 export async function askThere(
   world: World,
   vm: VmSpec,
-  { address, way, insecure, passphrase, where, ticket: text }: There,
+  { address, way, insecure, passphrase, where, ticket: text, notice }: There,
 ): Promise<{ notes: string[]; refusal: MigrateError | null }> {
   const home = homeOf(world);
   const identity = insecure ? null : await loadIdentity(home, { passphrase });
@@ -31,7 +33,7 @@ export async function askThere(
   const candidate = candidateOf(vm, { home, bandwidthBytesPerSec: null, retryForMs: 0, mode: "move" });
   try {
     const reached = (await way?.open()) ?? { address, ticket };
-    const changes = await askDestination(candidate, { home, identity, ...reached });
+    const changes = await askDestination(candidate, { home, identity, notice, ...reached });
     return { notes: [...changes, `${where} takes the VM as it is now`], refusal: null };
   } catch (thrown) {
     const error = asMigrateError(thrown);

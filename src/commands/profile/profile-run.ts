@@ -83,7 +83,7 @@ async function openSides(
         const prepare = largestFiles(plan, input);
         return openLocalPeer({ self, source, folder: received, mostBytes, prepare });
       }
-      const at = await measureAt({ ...to, request: { source, mostBytes } });
+      const at = await measureAt({ ...to, notice: note, request: { source, mostBytes } });
       if (at.paired) note(`Paired with ${at.peer}; from now on no ticket is needed`);
       const { port, plainPort, destination, secret } = at;
       return {

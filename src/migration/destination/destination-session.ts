@@ -30,6 +30,7 @@ import { checkNameFree, partsOf, requirePlace, requireWelcome, sizesOfRepeated }
 import { offeredRecord } from "./offered-record.ts";
 import { SessionLease } from "./peers/leases.ts";
 import type { PromisedRoom } from "./peers/promised-room.ts";
+import type { SourceTerms } from "./peers/source-terms.ts";
 import type { PublishedSessions } from "./published-sessions.ts";
 import { ReceivedVm, type ReceivedVmContext } from "./received-vm.ts";
 import { SessionEvents } from "./session-events.ts";
@@ -44,6 +45,7 @@ export interface SessionContext extends Omit<ReceivedVmContext, "failed" | "arri
   room: PromisedRoom;
   /** Sessions that the store shows as published, even if the journal has lost them. */
   published: PublishedSessions;
+  sources?: SourceTerms | undefined;
 }
 
 /** The connection and the peer that a request came from. */
@@ -123,10 +125,9 @@ export class DestinationSession {
 
   /** Checks a repeated offer, and takes from it what may have changed. Throws MigrateError. */
   #again(record: SessionRecord, offer: Offer): void {
-    const { policy, store, room } = this.#context;
     const takenBytes = () => this.#vm().files.staging.allocatedBytes();
-    const promisedBytes = room.owedToOthers(this.session);
-    const sizes = sizesOfRepeated(record, offer, { policy, store, takenBytes, promisedBytes });
+    const promisedBytes = this.#context.room.owedToOthers(this.session);
+    const sizes = sizesOfRepeated(record, offer, { ...this.#context, takenBytes, promisedBytes });
     if (sizes === null) return;
     this.#writer.write("sizes", sizes);
     this.#received?.grow(this.record!);
@@ -285,7 +286,7 @@ export class DestinationSession {
       throw thrown;
     }
     this.#writer.write("published-files", { settled: true });
-    this.#context.published.add(record.session, record.peer);
+    this.#context.published.add(record);
   }
 
   /**

@@ -217,6 +217,7 @@ export class Destination {
           const session = bound;
           await session.inTurn(() => session.start(asker));
         } else if (message.name === "profile" && this.#options.measuring !== undefined) {
+          this.#options.sources?.requireTrusted(asker.peer);
           await this.#options.measuring.begin(asker, message.body);
         } else {
           answerInquiry(this.#options.journal, asker, message);

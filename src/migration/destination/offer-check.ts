@@ -9,6 +9,7 @@ import { type CheckedOffer, type LandingPolicy, roomOf, type StoredPart } from "
 import { offeredProvider, providerOf } from "../providers/providers.ts";
 import { sessionShare } from "./peers/peer-share.ts";
 import { type PromisedRoom, requireRoom } from "./peers/promised-room.ts";
+import type { SourceTerms } from "./peers/source-terms.ts";
 
 const refusal = (code: ErrorCode, message: string) =>
   new MigrateError(code, message, { side: "destination" });
@@ -20,6 +21,8 @@ export interface OfferContext {
   maxSessions: number;
   /** Room that is promised to sessions which are under way, in bytes. */
   promisedBytes: number;
+  /** On which terms sources may begin a session; absent on an insecure link, where nobody is known. */
+  sources?: SourceTerms | undefined;
 }
 
 /** Where a new session is to begin. */
@@ -50,7 +53,7 @@ export async function requireWelcome(
 }
 
 /**
- * Throws MigrateError "name-taken", "name-invalid", "busy" or "no-room" if a new session cannot begin, and what `check`
+ * Throws MigrateError "name-taken", "name-invalid", "busy", "no-room", "not-trusted" or "limit" if a new session cannot begin, and what `check`
  * throws. The room needed is what the source's files hold, besides what the other sessions of the store have still to
  * receive.
  */
@@ -61,23 +64,26 @@ export function checkNewOffer(
   peer: string,
 ): void {
   requirePlace(context, offer.name, peer);
-  check();
+  const { bytes } = check();
+  context.sources?.requireSize(peer, bytes);
   checkNameLengths(offer, mostNameBytes(context.store));
   requireRoom(context.store, roomOf(partsOf(offer)), promisedBytes);
 }
 
 /**
- * Throws MigrateError "name-taken" or "busy" if there is no place for one more session of this name. Checked at the
+ * Throws MigrateError "name-taken" or "busy" if there is no place for one more session of this name, "not-trusted" or
+ * "limit" if its source may begin none. Checked at the
  * offer, and again in the turn of the event loop in which the session is recorded: of two that offer one name at once,
  * one is let in.
  */
 export function requirePlace(
-  { journal, store, maxSessions }: Omit<OfferContext, "promisedBytes">,
+  { journal, store, maxSessions, sources }: Omit<OfferContext, "promisedBytes">,
   name: string,
   peer: string,
 ): void {
-  checkNameFree(store, name);
   const open = journal.openIn(store);
+  sources?.requirePlace(peer, open);
+  checkNameFree(store, name);
   const rival = open.find((other) => other.name === name && !other.settled);
   if (rival) {
     // Of another peer's session, a source learns only that the name is taken.
@@ -136,6 +142,7 @@ export interface RepeatedOfferContext {
   takenBytes: () => number;
   /** Room that is promised to other sessions, in bytes. */
   promisedBytes: number;
+  sources?: SourceTerms | undefined;
 }
 
 /**
@@ -146,7 +153,7 @@ export interface RepeatedOfferContext {
 export function sizesOfRepeated(
   record: SessionRecord,
   offer: Offer,
-  { policy, store, takenBytes, promisedBytes }: RepeatedOfferContext,
+  { policy, store, takenBytes, promisedBytes, sources }: RepeatedOfferContext,
 ): Pick<SessionRecord, "files" | "bytes"> | null {
   const provider = providerOf(record);
   const files = (list: readonly { kind: string; name: string; format?: unknown }[]) =>
@@ -168,6 +175,7 @@ export function sizesOfRepeated(
   }
   if (grown.length === 0) return null;
   const { bytes } = provider.check(offer, policy);
+  sources?.requireGrown(record.peer, bytes);
   requireRoom(store, roomOf(offer.files) - takenBytes(), promisedBytes);
   // What is over stays as it is.
   if (record.state !== "receiving" && record.state !== "ready") return null;

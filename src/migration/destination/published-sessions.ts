@@ -2,10 +2,14 @@
  * Which sessions published a VM in this store, according to the folders' vm.json: all that is known of a
  * session if the journal has lost it.
  */
-import { readdirSync } from "node:fs";
+import { lstatSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { manifestName } from "../../protocol/names.ts";
 import { readManifest } from "../../vm/folder/manifest.ts";
+import type { SessionRecord } from "../journal/journal.ts";
+
+/** A folder that a session published, and the source that the session came from. */
+type Published = Pick<SessionRecord, "session" | "peer" | "name">;
 
 /** How many folders of a store are read; the others are ignored. */
 const mostFolders = 65_536;
@@ -14,6 +18,8 @@ export class PublishedSessions {
   readonly #store: string;
   /** By session: which source it came from. */
   #sources: Map<string, string> | undefined;
+  /** By folder: which source the VM in it came from. */
+  readonly #folders = new Map<string, string>();
 
   constructor(store: string) {
     this.#store = store;
@@ -28,12 +34,38 @@ export class PublishedSessions {
     return this.#sources?.get(session) === peer;
   }
 
-  /** This session, of `peer`, has published its VM: it is known even when the journal has pruned it. */
-  add(session: string, peer: string): void {
+  /** This session has published its VM: it is known even when the journal has pruned it. */
+  add(published: Published): void {
     this.load();
-    this.#sources!.set(session, peer);
-    const [oldest] = this.#sources!.keys();
-    if (this.#sources!.size > mostFolders) this.#sources!.delete(oldest!);
+    this.#note(published, this.#sources!);
+  }
+
+  /**
+   * How many VMs that came from this source lie in the store, under the names that they came with: one that was moved on,
+   * or deleted, is none. Looks at each of them.
+   */
+  countOf(peer: string): number {
+    this.load();
+    let count = 0;
+    for (const [name, from] of this.#folders) if (from === peer && this.#lies(name, peer)) count++;
+    return count;
+  }
+
+  #note({ session, peer, name }: Published, sources: Map<string, string>, folder = name): void {
+    sources.set(session, peer);
+    // A folder of another name than its VM's is one that was moved on.
+    if (folder === name) this.#folders.set(name, peer);
+    for (const map of [sources, this.#folders]) {
+      const [oldest] = map.keys();
+      if (map.size > mostFolders) map.delete(oldest!);
+    }
+  }
+
+  /** A vm.json that cannot be read is that of the VM that was put there. */
+  #lies(name: string, peer: string): boolean {
+    const folder = join(this.#store, name);
+    if (lstatSync(join(folder, manifestName), { throwIfNoEntry: false }) === undefined) return false;
+    return (originOf(folder)?.peer ?? peer) === peer;
   }
 
   /** Reads the store now, so that no source's question has to wait for it. */
@@ -45,17 +77,22 @@ export class PublishedSessions {
     const names = readdirSync(this.#store, { withFileTypes: true })
       .filter((entry) => entry.isDirectory() && !entry.name.startsWith("."))
       .slice(0, mostFolders);
-    return new Map(names.flatMap(({ name }) => originOf(join(this.#store, name))));
+    const sources = new Map<string, string>();
+    for (const { name } of names) {
+      const origin = originOf(join(this.#store, name));
+      if (origin !== null) this.#note(origin, sources, name);
+    }
+    return sources;
   }
 }
 
-/** The session that published this folder, and its source; none if that cannot be told. */
-function originOf(folder: string): [session: string, from: string][] {
+/** The session that published this folder, and its source; null if that cannot be told. */
+function originOf(folder: string): Published | null {
   try {
-    const { ownership } = readManifest(join(folder, manifestName));
-    return ownership === undefined ? [] : [[ownership.session, ownership.from]];
+    const { name, ownership } = readManifest(join(folder, manifestName));
+    return ownership === undefined ? null : { name, session: ownership.session, peer: ownership.from };
   } catch {
     // Nothing of ours, or nothing that can be read.
-    return [];
+    return null;
   }
 }

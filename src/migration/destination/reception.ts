@@ -3,10 +3,12 @@ import type { ControlLink } from "../../channel/control-link.ts";
 import { Strangers } from "../../channel/strangers.ts";
 import type { TicketBook } from "../../channel/ticket-book.ts";
 import type { TrustFile } from "../../channel/trust.ts";
+import { dayBefore, endOf } from "../../channel/trusted/trust-terms.ts";
 import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
 import { deadlines, limits } from "../../protocol/limits.ts";
 import { software } from "../../protocol/software.ts";
 import type { FromDoor } from "../../transfer/doors/door-messages.ts";
+import type { Journal } from "../journal/journal.ts";
 import type { Observer } from "../report/events.ts";
 
 /** How many connections may be open and not yet trusted, over all doors. */
@@ -16,6 +18,7 @@ export interface ReceptionOptions {
   insecure: boolean;
   tickets: TicketBook;
   trust: () => TrustFile;
+  journal: Journal;
   observe: Observer;
   now: () => number;
 }
@@ -45,7 +48,10 @@ export class Reception {
   ): Promise<string> {
     const { insecure, tickets, observe } = this.#options;
     const peer = opened.peer;
-    if (insecure || (peer !== null && (await this.#trust((file) => file.allows(peer, "source"))))) {
+    const standing = await this.#standing(peer);
+    // What is under way runs to its end, after a cut as well; with it no source begins another session.
+    const isUnderWay = standing.is === "expired" && this.#isOpen(opened.session, peer);
+    if (insecure || standing.is === "trusted" || isUnderWay) {
       admit();
       link.send("welcome", { version: limits.version, software, trusted: true });
       return peer ?? "insecure";
@@ -53,7 +59,13 @@ export class Reception {
     if (peer === null) throw new MigrateError("not-trusted", "the source showed no certificate");
     this.#strangers.add(link, opened.remote);
     try {
-      link.send("welcome", { version: limits.version, software, trusted: false });
+      const { expiredAtMs } = standing;
+      if (expiredAtMs !== undefined) {
+        const message = `${opened.remote}: the trust in ${peer} expired on ${dayBefore(expiredAtMs)}`;
+        observe({ event: "warning", message });
+      }
+      const expiry = expiredAtMs === undefined ? {} : { expiredAtMs };
+      link.send("welcome", { version: limits.version, software, trusted: false, ...expiry });
       const { body } = await link.expect("pair");
       tickets.redeem(
         Buffer.from(body.ticket, "hex"),
@@ -70,6 +82,23 @@ export class Reception {
     } finally {
       this.#strangers.drop(link);
     }
+  }
+
+  async #standing(
+    peer: string | null,
+  ): Promise<{ is: "trusted" | "expired" | "unknown"; expiredAtMs?: number }> {
+    if (this.#options.insecure || peer === null) return { is: "unknown" };
+    return await this.#trust((file) => {
+      const is = file.standing(peer, "source");
+      const { expires } = file.terms(peer, "source") ?? {};
+      return is === "expired" ? { is, expiredAtMs: endOf(expires!)! } : { is };
+    });
+  }
+
+  /** Whether this session is open here, and this source's. */
+  #isOpen(session: string | null, peer: string | null): boolean {
+    const record = session === null ? null : this.#options.journal.find(session);
+    return record?.side === "destination" && record.peer === peer && record.endedAtMs === null;
   }
 
   /** The addresses from which trusted sources have come: they keep places for those that pair anew from there. */

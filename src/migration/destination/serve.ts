@@ -6,6 +6,7 @@ import type { HeartbeatTiming } from "../../channel/control-link.ts";
 import { loadIdentity } from "../../channel/identity.ts";
 import { TicketBook } from "../../channel/ticket-book.ts";
 import { TrustFile } from "../../channel/trust.ts";
+import { steadyClock } from "../../channel/trusted/steady-clock.ts";
 import { openHome } from "../../home/home.ts";
 import { tryFlock } from "../../platform/files/locks.ts";
 import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
@@ -15,13 +16,15 @@ import { IndexKeeper } from "../../transfer/reuse/store/index-keeper.ts";
 import { checkStore } from "../../vm/folder/store.ts";
 import { Journal, type WriteHook } from "../journal/journal.ts";
 import { openLibvirt } from "../providers/libvirt/open-libvirt.ts";
-import { upkeepOfProviders } from "../providers/providers.ts";
+import type { DeliveryPlace } from "../providers/provider.ts";
+import { deliveryPlaces, upkeepOfProviders } from "../providers/providers.ts";
 import type { QemuPolicy } from "../providers/qemu/arriving-command.ts";
 import type { Observer } from "../report/events.ts";
 import { Destination } from "./destination.ts";
 import { Measuring, type StartMeasuring } from "./measuring.ts";
 import { IdleWatch } from "./peers/idle-watch.ts";
 import { PromisedRoom } from "./peers/promised-room.ts";
+import { SourceTerms } from "./peers/source-terms.ts";
 import { PublishedSessions } from "./published-sessions.ts";
 import { recover, tellOtherStores } from "./recovery.ts";
 import { type Announcement, announcementOf } from "./serving/announcement.ts";
@@ -106,6 +109,10 @@ async function serveStore(
   const isIndexed = options.index && !options.insecure;
   const announced = Promise.withResolvers<void>();
   const keeper = isIndexed ? startIndex(home, store, observe, announced.promise) : null;
+  const now = options.now ?? Date.now;
+  const untilNow = steadyClock(now, () => performance.now());
+  const trust = () => TrustFile.load(home, untilNow);
+  const published = new PublishedSessions(store);
   const context = {
     home,
     lookup: options.insecure ? null : new StoreLookup(store, keeper),
@@ -113,19 +120,20 @@ async function serveStore(
       qemu: options.qemu ?? null,
       libvirt: options.libvirt && (await openLibvirt(home, store, options.libvirt, observe)),
     },
-    published: new PublishedSessions(store),
+    published,
+    sources: options.insecure ? undefined : new SourceTerms({ trust, published, observe, now: untilNow }),
     journal,
     store,
     maxSessions: options.maxSessions,
     room: new PromisedRoom(),
     observe,
-    now: options.now ?? Date.now,
+    now,
   };
   const destination = new Destination({
     ...context,
     insecure: options.insecure,
     tickets,
-    trust: () => TrustFile.load(home),
+    trust,
     timing: options.timing,
     completed: () => {
       idle?.arrived();
@@ -166,12 +174,16 @@ async function serveStore(
     destination.doors = doors;
     upkeep = setInterval(() => void destination.upkeep(), options.upkeepEveryMs ?? upkeepMs);
     vmUpkeep = setInterval(keepVms, options.upkeepEveryMs ?? vmUpkeepMs);
-    const announcement = await announcementOf(doors.places, options);
-    const described = { options, store, announcement, fingerprint: identity?.fingerprint, tickets };
-    const answer = (question: Question) => answerTo(question, described, journal.openIn(store).length);
+    const { places } = doors;
+    const delivers = deliveryPlaces(home, store, context.policy);
+    const described = { options, store, delivers, fingerprint: identity?.fingerprint, tickets };
+    // Addresses come and go: each time it is looked anew.
+    const answer = async (question: Question) =>
+      answerTo(question, described, await announcementOf(places, options), journal.openIn(store).length);
+    const announcement = await announcementOf(places, options);
     const opened = await ControlSocket.open(home, store, answer).catch(asMigrateError);
     if (opened instanceof ControlSocket) control = opened;
-    announce(described, observe);
+    announce(described, announcement, observe);
     announced.resolve();
     idle?.start();
     // A serve that no `migrate ticket` reaches takes VMs in all the same.
@@ -214,13 +226,14 @@ function startIndex(home: string, store: string, observe: Observer, announced: P
 interface Described {
   options: ServeOptions;
   store: string;
-  announcement: Announcement;
+  delivers: DeliveryPlace[];
   fingerprint: string | undefined;
   tickets: TicketBook;
 }
 
 function announce(
-  { options, store, announcement, fingerprint, tickets }: Described,
+  { options, store, delivers, fingerprint, tickets }: Described,
+  announcement: Announcement,
   observe: Observer,
 ): void {
   const ticket = options.insecure ? undefined : tickets.issue(options.ticketTtlMs).toText();
@@ -230,6 +243,7 @@ function announce(
     ...(fingerprint === undefined ? {} : { fingerprint }),
     ...(ticket === undefined ? {} : { ticket }),
     store,
+    delivers,
     insecure: options.insecure,
     qemu: options.qemu !== undefined,
     libvirt: options.libvirt !== undefined,
@@ -237,12 +251,16 @@ function announce(
 }
 
 /** Answers on the control socket. Throws MigrateError "policy" for a ticket where none is taken. */
-function answerTo(question: Question, described: Described, sessions: number): Answer {
-  const { options, store, announcement, fingerprint = null, tickets } = described;
+function answerTo(
+  question: Question,
+  { options, store, fingerprint, tickets }: Described,
+  announcement: Announcement,
+  sessions: number,
+): Answer {
   const about: About = {
     store,
     addresses: announcement.addresses,
-    fingerprint,
+    fingerprint: fingerprint ?? null,
     version: software,
     pid: process.pid,
     sessions,

@@ -70,6 +70,8 @@ export interface RemoteStatusOptions {
   way?: Way | undefined;
   insecure: boolean;
   passphrase: () => Promise<string>;
+  /** See SourceLinkOptions. */
+  notice?: ((message: string) => void) | undefined;
 }
 
 /** Returns the sessions that a destination has with this host and that have not ended, newest first. Throws as `openSourceLink`. */
@@ -86,7 +88,7 @@ async function remoteSessions(options: RemoteStatusOptions): Promise<SessionRow[
   const home = openHome(options.home);
   const identity = options.insecure ? null : await loadIdentity(home, { passphrase: options.passphrase });
   const reached = (await options.way?.open()) ?? { address: options.address };
-  const { link, peer } = await openSourceLink({ home, identity, ...reached });
+  const { link, peer } = await openSourceLink({ home, identity, notice: options.notice, ...reached });
   try {
     link.send("list", {});
     const { body } = await link.expect("sessions");

@@ -17,6 +17,14 @@ export interface LandingPolicy {
   libvirt?: LibvirtPolicy | undefined;
 }
 
+/** A place to which something of a VM that arrives is written. */
+export interface DeliveryPlace {
+  /** What comes there, as a person reads it. */
+  what: string;
+  /** Absolute. */
+  path: string;
+}
+
 /** The size of an offered VM. */
 export interface CheckedOffer {
   /** Bytes of the whole VM, RAM included. */
@@ -111,6 +119,8 @@ export interface Provider {
   ): Promise<void>;
   /** Destination: what of a session comes to lie in the store. */
   stored(record: SessionRecord): StoredPart[];
+  /** Destination: where, beside the store, something of its VMs comes to lie, if they are taken; `home` is MIGRATE_HOME. */
+  delivers?(home: string, policy: LandingPolicy): readonly DeliveryPlace[];
   arrive(offered: Offered, policy: LandingPolicy, options: ArrivalOptions): Arrival;
   resident(record: SessionRecord, home: string): Resident;
   published(record: SessionRecord): PublishedParts;

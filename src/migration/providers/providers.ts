@@ -2,7 +2,7 @@
 import { MigrateError } from "../../protocol/errors.ts";
 import { filesProvider } from "./files/files-provider.ts";
 import { libvirtProvider } from "./libvirt/libvirt-provider.ts";
-import type { Provider } from "./provider.ts";
+import type { DeliveryPlace, LandingPolicy, Provider } from "./provider.ts";
 import { qemuProvider } from "./qemu/qemu-provider.ts";
 
 const providers: readonly Provider[] = [filesProvider, qemuProvider, libvirtProvider];
@@ -26,6 +26,12 @@ export function offeredProvider(name: string): Provider {
   throw new MigrateError("policy", `the destination takes no VMs of the kind "${name}"`, {
     side: "destination",
   });
+}
+
+/** Every place to which a destination with this store writes something of a VM, the store first. */
+export function deliveryPlaces(home: string, store: string, policy: LandingPolicy): DeliveryPlace[] {
+  const others = providers.flatMap((provider) => provider.delivers?.(home, policy) ?? []);
+  return [{ what: "VMs, a folder each", path: store }, ...others];
 }
 
 /** Runs what each provider has to do now and then at a destination (`Provider.upkeep`). */

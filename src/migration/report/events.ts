@@ -35,6 +35,8 @@ export type MigrationEvent =
       /** The ready command line for the source. */
       command: string;
       store: string;
+      /** Every place to which something of a VM is written, the store first, and what that is. */
+      delivers: { what: string; path: string }[];
       insecure: boolean;
       /** Running VMs are accepted as well. */
       qemu: boolean;

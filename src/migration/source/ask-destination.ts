@@ -20,6 +20,8 @@ export interface AskDestinationOptions {
   /** Null for an insecure link. */
   identity: Identity | null;
   ticket?: Ticket | undefined;
+  /** See SourceLinkOptions. */
+  notice?: ((message: string) => void) | undefined;
 }
 
 function takenBy(path: string | undefined): number {

@@ -16,6 +16,8 @@ export interface MeasureAtOptions {
   address: Address;
   ticket?: Ticket | undefined;
   passphrase: () => Promise<string>;
+  /** See SourceLinkOptions. */
+  notice?: ((message: string) => void) | undefined;
   request: MeasuringRequest;
 }
 
@@ -63,6 +65,7 @@ export async function measureAt(options: MeasureAtOptions): Promise<MeasuredAt> 
     address: options.address,
     identity: await loadIdentity(home, { passphrase: options.passphrase }),
     ticket: options.ticket,
+    notice: options.notice,
   });
   try {
     const process = await askToMeasure(link, options.request);

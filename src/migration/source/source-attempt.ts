@@ -83,6 +83,7 @@ export class SourceAttempt {
       timing,
       knownPeer: knownPeer === "" ? undefined : knownPeer,
       session: { id, attempt },
+      notice: (message) => session.options.observe({ event: "notice", message }),
     });
     if (this.#aborted) {
       current.link.finish();

@@ -1,6 +1,6 @@
 /** Where the doors of a destination are to listen: made sure of before any of them does, by the main thread. */
 import { type ListenAddress, listenText } from "../../channel/address.ts";
-import { claimSocketPath, removerOf } from "../../platform/unix-place.ts";
+import { removerOf, SocketClaims } from "../../platform/unix-place.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 
 export interface Reserved {
@@ -17,33 +17,30 @@ export interface Reserved {
  * well: so each is tried alone first, once. Throws MigrateError "port-in-use".
  */
 export async function reserve(asked: readonly ListenAddress[]): Promise<Reserved> {
-  const claims: (() => void)[] = [];
+  const claims = new SocketClaims();
   const removers: (() => void)[] = [];
-  const unclaim = () => {
-    for (const claim of claims.splice(0)) claim();
-  };
   const places: ListenAddress[] = [];
   try {
     for (const place of asked) {
       try {
-        if ("unix" in place) claims.push(await claimSocketPath(place.unix));
+        if ("unix" in place) await claims.claim(place.unix);
         places.push("unix" in place ? place : { ...place, port: freePort(place.host, place.port) });
       } catch (thrown) {
         throw listenFailure(place, thrown as NodeJS.ErrnoException);
       }
     }
   } catch (thrown) {
-    unclaim();
+    claims.release();
     throw thrown;
   }
   return {
     places,
     taken() {
       for (const place of places) if ("unix" in place) removers.push(removerOf(place.unix));
-      unclaim();
+      claims.release();
     },
     release() {
-      unclaim();
+      claims.release();
       for (const remove of removers.splice(0)) remove();
     },
   };

@@ -47,6 +47,9 @@ export interface NotedProcesses {
   swtpm: ProcessId | null;
 }
 
+/** Where the run folders of a home lie. */
+export const runFolders = (home: string): string => join(resolve(home), "run");
+
 export class RunFolder {
   readonly path: string;
   readonly #vmName: string;
@@ -64,7 +67,7 @@ export class RunFolder {
   static at(home: string, vmName: string): RunFolder {
     const wrong = checkVmName(vmName);
     if (wrong !== null) throw new MigrateError("name-invalid", `The VM cannot run here: ${wrong}.`);
-    const path = join(resolve(home), "run", vmName);
+    const path = join(runFolders(home), vmName);
     if (Buffer.byteLength(path) + 1 + runNameBytes > socketPathBytes) {
       throw new MigrateError(
         "home-unusable",
@@ -81,7 +84,7 @@ export class RunFolder {
   static all(home: string): RunFolder[] {
     let names: string[];
     try {
-      names = readdirSync(join(resolve(home), "run"));
+      names = readdirSync(runFolders(home));
     } catch (thrown) {
       if ((thrown as { code?: unknown }).code === "ENOENT") return [];
       throw thrown;

@@ -228,6 +228,7 @@ export class HostileGround {
 function describe(path: string): string {
   const stat = lstatSync(path);
   if (stat.isSymbolicLink()) return `link to ${readlinkSync(path)}`;
+  if (stat.isSocket()) return `socket ${(stat.mode & 0o7777).toString(8)}`;
   if (stat.isDirectory()) return `folder ${(stat.mode & 0o7777).toString(8)}`;
   return `file ${(stat.mode & 0o7777).toString(8)} ${createHash("sha256").update(readFileSync(path)).digest("hex")}`;
 }

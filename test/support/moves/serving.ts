@@ -24,6 +24,8 @@ export interface ServingOptions {
   workers?: number;
   timing?: HeartbeatTiming;
   onJournalWrite?: WriteHook;
+  /** Unix time in milliseconds, in place of this host's. */
+  now?: () => number;
 }
 
 export interface Serving {
@@ -69,6 +71,7 @@ export async function startServing(options: ServingOptions): Promise<Serving> {
       passphrase: () => Promise.reject(new Error("there is no passphrase in this test")),
       signal: controller.signal,
       ...(options.qemu === undefined ? {} : { qemu: options.qemu }),
+      ...(options.now === undefined ? {} : { now: options.now }),
       ...(options.timing === undefined ? {} : { timing: options.timing }),
       ...(options.onJournalWrite === undefined ? {} : { onJournalWrite: options.onJournalWrite }),
     },

@@ -17,7 +17,10 @@ import { DeliveryWatch } from "../../../src/channel/delivery-watch.ts";
 import { dial } from "../../../src/channel/dial.ts";
 import { unix } from "../../../src/channel/transport/unix.ts";
 import { TrustFile } from "../../../src/channel/trust.ts";
+import { runProgram } from "../../../src/commands/cli/program.ts";
 import { MigrateError } from "../../../src/protocol/errors.ts";
+import { DoorPool } from "../../../src/transfer/doors/door-pool.ts";
+import { commandTree, TestWorld } from "../../commands/world.ts";
 import { hashOf, makeSmallVm, type SmallVm } from "../../support/files/small-vm.ts";
 import { sendOnce, sendWhole } from "../../support/moves/sending.ts";
 import { startServing, stopServing } from "../../support/moves/serving.ts";
@@ -179,5 +182,34 @@ test("one who takes nothing off the socket is told of as what carries it, not as
     link.destroy();
   } finally {
     server.stop(true);
+  }
+});
+
+test("two sockets in one folder are two doors, and one that is given twice is refused", async () => {
+  const places = ["one", "other"].map((path) => ({ unix: join(root, path) }));
+  const doors = await DoorPool.open({
+    listen: places,
+    credentials: null,
+    workers: 2,
+    receive: () => {},
+    broken: () => {},
+  });
+  expect(doors.places).toEqual(places);
+  for (const { unix: path } of places) expect(lstatSync(path).isSocket()).toBe(true);
+  await doors.stop();
+  for (const { unix: path } of places) expect(existsSync(path)).toBe(false);
+
+  const world = new TestWorld();
+  const serve = (...listen: string[]) => {
+    const words = ["serve", "--store", join(root, "store"), ...listen.flatMap((at) => ["--listen", at])];
+    return runProgram(commandTree("serve"), words, world);
+  };
+  try {
+    expect(await serve("unix:/run/m", "unix:/run/../run/m")).toBe(2);
+    expect(world.take().stderr).toContain("--listen unix:/run/m is given twice");
+    expect(await serve("unix:/run/m", "127.0.0.1:0", "[::1]:0")).toBe(2);
+    expect(world.take().stderr).toContain("--listen may be given 2 times at most");
+  } finally {
+    world.remove();
   }
 });

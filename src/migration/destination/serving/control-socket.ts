@@ -5,7 +5,7 @@
 import { mkdirSync } from "node:fs";
 import type { Socket } from "bun";
 import * as v from "valibot";
-import { claimSocketPath, listenInPlace, removerOf } from "../../../platform/unix-place.ts";
+import { listenInPlace, removerOf, SocketClaims } from "../../../platform/unix-place.ts";
 import { asMigrateError, MigrateError } from "../../../protocol/errors.ts";
 import {
   type Answer,
@@ -22,35 +22,36 @@ const mostCallers = 16;
 
 interface Caller {
   heard: Buffer;
+  isAnswered: boolean;
   /** Of the answer, what was not taken yet; null before there is one. */
   rest: Buffer | null;
   late: Timer;
 }
 
 export class ControlSocket {
-  readonly #answer: (question: Question) => Answer;
+  readonly #answer: (question: Question) => Promise<Answer>;
   readonly #callers = new Set<Socket<Caller>>();
   #stop = () => {};
 
-  private constructor(answer: (question: Question) => Answer) {
+  private constructor(answer: (question: Question) => Promise<Answer>) {
     this.#answer = answer;
   }
 
   /**
-   * Listens for the serve of this store. `answer` may throw: the caller is told. Throws MigrateError "home-unusable" if
+   * Listens for the serve of this store. `answer` may reject: the caller is told. Throws MigrateError "home-unusable" if
    * nothing can listen there.
    */
   static async open(
     home: string,
     store: string,
-    answer: (question: Question) => Answer,
+    answer: (question: Question) => Promise<Answer>,
   ): Promise<ControlSocket> {
     const control = new ControlSocket(answer);
     const path = controlSocket(home, store);
-    let release: (() => void) | undefined;
+    const claims = new SocketClaims();
     try {
       mkdirSync(controlFolder(home), { recursive: true, mode: 0o700 });
-      release = await claimSocketPath(path);
+      await claims.claim(path);
       const listener = listenInPlace(path, (unix) => Bun.listen<Caller>({ unix, socket: control.#handlers }));
       const remove = removerOf(path);
       control.#stop = () => {
@@ -65,7 +66,7 @@ export class ControlSocket {
         hint: "that is where migrate ticket asks a serve; look at what stands there, and who may write its folder",
       });
     } finally {
-      release?.();
+      claims.release();
     }
   }
 
@@ -80,11 +81,11 @@ export class ControlSocket {
     return {
       open: (socket: Socket<Caller>) => {
         const late = setTimeout(() => socket.terminate(), patienceMs);
-        socket.data = { heard: Buffer.alloc(0), rest: null, late };
+        socket.data = { heard: Buffer.alloc(0), isAnswered: false, rest: null, late };
         this.#callers.add(socket);
         if (this.#callers.size > mostCallers) socket.terminate();
       },
-      data: (socket: Socket<Caller>, bytes: Buffer) => this.#hear(socket, bytes),
+      data: (socket: Socket<Caller>, bytes: Buffer) => void this.#hear(socket, bytes),
       drain: (socket: Socket<Caller>) => write(socket),
       close: (socket: Socket<Caller>) => {
         clearTimeout(socket.data.late);
@@ -94,22 +95,23 @@ export class ControlSocket {
     };
   }
 
-  #hear(socket: Socket<Caller>, bytes: Buffer): void {
+  async #hear(socket: Socket<Caller>, bytes: Buffer): Promise<void> {
     const caller = socket.data;
     // One question a connection.
-    if (caller.rest !== null) return;
+    if (caller.isAnswered) return;
     const room = questionMaxBytes - caller.heard.length;
     caller.heard = Buffer.concat([caller.heard, bytes.subarray(0, room)]);
     const end = caller.heard.indexOf("\n");
     if (end < 0 && caller.heard.length < questionMaxBytes) return;
     const line = end < 0 ? null : caller.heard.toString("utf8", 0, end);
-    caller.rest = Buffer.from(`${JSON.stringify(this.#answerTo(line))}\n`);
-    write(socket);
+    caller.isAnswered = true;
+    caller.rest = Buffer.from(`${JSON.stringify(await this.#answerTo(line))}\n`);
+    if (this.#callers.has(socket)) write(socket);
   }
 
-  #answerTo(line: string | null): Answer {
+  async #answerTo(line: string | null): Promise<Answer> {
     try {
-      return this.#answer(questionOf(line));
+      return await this.#answer(questionOf(line));
     } catch (thrown) {
       const { code, message } = asMigrateError(thrown);
       return { answer: "error", code, message };

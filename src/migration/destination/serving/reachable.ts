@@ -24,7 +24,8 @@ export function everywhere(port: number): TcpAddress {
 
 /**
  * Returns host:port, or unix:PATH, of each way to these places, the likeliest first: of a wildcard address those of the
- * host's interfaces, first of the one with the default route, and last its name if that leads here from elsewhere.
+ * host's interfaces, first of the one with the default route, and last its name if that leads here from elsewhere, or if
+ * there is nothing else to be said.
  */
 export async function reachableAt(places: readonly ListenAddress[]): Promise<string[]> {
   const isWide = places.some((place) => "host" in place && isWildcard(place.host));
@@ -32,12 +33,13 @@ export async function reachableAt(places: readonly ListenAddress[]): Promise<str
   const found = places.flatMap((place) => {
     if ("unix" in place || !isWildcard(place.host)) return [listenText(place)];
     const hosts = reachableHosts(networkInterfaces(), defaultInterfaces(), place.host === "::");
-    return [...hosts, ...(name === null ? [] : [name])].map((host) => listenText({ ...place, host }));
+    if (name !== null) hosts.push(name);
+    if (hosts.length === 0) hosts.push(hostname());
+    return hosts.map((host) => listenText({ ...place, host }));
   });
   // A port is reached by more hosts than a socket of this one.
   const others = found.filter((text) => !text.startsWith("unix:"));
-  const ways = [...others, ...found.filter((text) => text.startsWith("unix:"))];
-  return ways.length > 0 ? [...new Set(ways)] : places.map(listenText);
+  return [...new Set([...others, ...found.filter((text) => text.startsWith("unix:"))])];
 }
 
 /**

@@ -26,8 +26,9 @@ import { invalid, Refusals } from "../../../vm/qemu/refusals.ts";
 import { liveDisks, requireWholeDisks } from "./live-disks.ts";
 import { withoutLiveLink } from "./live-link.ts";
 
-/** Where libvirt keeps what belongs to a domain beside its disks (qemu.conf; src/qemu/qemu_conf.c). */
+/** Where a system's libvirt keeps what belongs to a domain beside its disks (qemu.conf; src/qemu/qemu_conf.c). */
 export const libvirtFolders = {
+  defined: "/etc/libvirt/qemu",
   saved: "/var/lib/libvirt/qemu/save",
   tpm: "/var/lib/libvirt/swtpm",
 } as const;

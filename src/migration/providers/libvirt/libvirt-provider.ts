@@ -17,6 +17,8 @@ import {
   retireTpm,
   withdrawDomain,
 } from "./domain-at-source.ts";
+import { libvirtFolders } from "./domain-look.ts";
+import { runFolder } from "./landing-place.ts";
 import { arrivingLibvirtRecord, sourceLibvirtRecord } from "./libvirt-records.ts";
 import { LiveArrival } from "./live-arrival.ts";
 import { LiveDeparture } from "./live-departure.ts";
@@ -123,6 +125,16 @@ export const libvirtProvider: Provider = {
   },
 
   stored: (record) => [...record.files, ...(arrivingLibvirtRecord(record)?.live?.disks ?? [])],
+
+  delivers: (_home, { libvirt }) =>
+    libvirt === undefined
+      ? []
+      : [
+          { what: "definitions of domains, by libvirt", path: libvirtFolders.defined },
+          { what: "memory of domains that were saved, by libvirt", path: libvirtFolders.saved },
+          { what: "state of domains' virtual TPMs", path: libvirtFolders.tpm },
+          { what: "sockets while a domain arrives", path: runFolder },
+        ],
 
   arrive(offered, { libvirt }, options) {
     const domain = arrivingLibvirtRecord(offered);

@@ -6,6 +6,7 @@ import { isDeepStrictEqual } from "node:util";
 import { MigrateError } from "../../../protocol/errors.ts";
 import { relativePath } from "../../../vm/folder/staging.ts";
 import { ramOf } from "../../../vm/qemu/definition/machine.ts";
+import { runFolders } from "../../../vm/qemu/run-folder.ts";
 import { keepRunFolders } from "../../../vm/qemu/run-upkeep.ts";
 import type { Departure } from "../departure.ts";
 import { ownFilesOf, retireFiles } from "../files/retire.ts";
@@ -91,6 +92,9 @@ export const qemuProvider: Provider = {
   },
 
   stored: (record) => [...record.files, ...(arrivingQemuRecord(record)?.disks ?? [])],
+
+  delivers: (home, { qemu }) =>
+    qemu === null ? [] : [{ what: "sockets and logs of VMs that run", path: runFolders(home) }],
 
   arrive(offered, { qemu }, options) {
     const machine = arrivingQemuRecord(offered);

@@ -20,6 +20,8 @@ const addresses: Readonly<Record<NetworkHost, string>> = {
   source: "10.77.0.1",
   destination: "10.77.0.2",
 };
+/** Of unique local ones (RFC 4193). */
+const addressesV6: Readonly<Record<NetworkHost, string>> = { source: "fd77::1", destination: "fd77::2" };
 const hosts: readonly NetworkHost[] = ["source", "destination"];
 /** The name of the link in either host. */
 const device = "link0";
@@ -69,6 +71,26 @@ export class NetworkHosts {
   /** Its IPv4 address on the link. */
   address(host: NetworkHost): string {
     return addresses[host];
+  }
+
+  /** Whether the link's ends have found each other: their kernel takes a moment. */
+  async isUp(): Promise<boolean> {
+    const words = ["-n", this.namespace("destination"), "-j", "link", "show", device];
+    return (await runChild([program("ip"), ...words])).includes('"operstate":"UP"');
+  }
+
+  /** Gives both an IPv6 address on the link as well, and returns that of the destination. */
+  async addV6(): Promise<string> {
+    for (const host of hosts) {
+      const words = ["address", "add", `${addressesV6[host]}/64`, "dev", device, "nodad"];
+      await ip("-n", this.namespace(host), ...words);
+    }
+    return addressesV6.destination;
+  }
+
+  /** Has the kernel of that host do without IPv6. */
+  async withoutV6(host: NetworkHost): Promise<void> {
+    await runChild([...this.enter(host), "sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6"]);
   }
 
   namespace(host: NetworkHost): string {
