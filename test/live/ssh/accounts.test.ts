@@ -1,6 +1,15 @@
 /** As whom a VM is received by ssh, and by which serve: root by sudo, the account itself, or a serve that runs there. */
 import { expect, test } from "bun:test";
-import { chownSync, existsSync, mkdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import {
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { makeSmallVm } from "../../support/files/small-vm.ts";
 import { user } from "../../support/ssh/ssh-hosts.ts";
@@ -48,6 +57,34 @@ test(
     expect(statSync(join(store, "web1")).uid).toBe(user.uid);
     expect(said(send)).toContain(`receives in ${store}, as mover, by a serve for this command alone`);
     await hosts.waitUntilQuiet();
+  },
+  limitMs,
+);
+
+test(
+  "the user's own configuration of ssh counts, but for what would be run or forwarded beside",
+  async () => {
+    // One command at a time is enough.
+    const hosts = await makeHosts({ installed: true, portsClosed: true, sshd: ["MaxSessions 1"] });
+    const [kind, key] = readFileSync(hosts.at("host-key.pub"), "utf8").split(" ");
+    hosts.know(`box ${kind} ${key}\n`);
+    const lines = [
+      ...["Host box", "HostName 10.77.0.2", "HostKeyAlias box", "User mover", "RemoteCommand echo hello"],
+      ...["RequestTTY force", "LocalForward 127.0.0.1:65000 127.0.0.1:9", "RemoteForward 65001 127.0.0.1:9"],
+      ...["ExitOnForwardFailure yes", "ControlMaster auto", "ControlPath ~/.ssh/own-%C", "ControlPersist 60"],
+    ];
+    writeFileSync(hosts.at("home-source/.ssh/config"), `${lines.join("\n")}\n`, { mode: 0o600 });
+    const vm = makeSmallVm(hosts.at("web1"));
+    const store = hosts.at("home-mover/vms");
+    const send = hosts.migrate(["send", vm.folder, `ssh://box${store}`, "--json"]);
+    await done(send);
+    expectArrived(vm, store);
+    expect(said(send)).toContain(`box receives in ${store}, as mover`);
+    expect(readFileSync(join(hosts.sourceHome, "trust"), "utf8")).toContain(
+      ` destination ssh://box${store} #`,
+    );
+    await hosts.waitUntilQuiet();
+    expect(readdirSync(hosts.at("home-source/.ssh")).filter((name) => name.startsWith("own-"))).toEqual([]);
   },
   limitMs,
 );
