@@ -191,12 +191,7 @@ describe("imports", () => {
 
   test("commands take of the channel only who a host is, where it is reached, and whom it trusts", () => {
     const known = [
-      "identity",
-      "address",
-      "trust",
-      "trusted/trust-terms",
-      "ticket",
-      "fingerprint",
+      ...["identity", "address", "trust", "trusted/trust-terms", "ticket", "fingerprint"],
       "transport/made-way",
     ].map((name) => `src/channel/${name}.ts`);
     const wrong = faults(

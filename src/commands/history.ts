@@ -27,7 +27,7 @@ export default defineCommand({
       return undefined;
     }
     const { where } = other;
-    const rows = await whileOpen(other, { home }, { world, reporter }, (host) =>
+    const rows = await whileOpen(other, { home, onlyIfThere: true }, { world, reporter }, (host) =>
       remoteHistory({ ...other, ...host, home }),
     );
     const there = rows.map((row) => ({ where, ...row }));

@@ -67,7 +67,11 @@ export default defineCommand({
     const opened: OpenHost[] = [];
     const wayTo = (address: string) => {
       if (!isSshAddress(address)) return undefined;
-      const host = openHost(calledHost(address), { home, passphrase }, { world, reporter });
+      const host = openHost(
+        calledHost(address),
+        { home, passphrase, onlyIfThere: true },
+        { world, reporter },
+      );
       opened.push(host);
       return host.way;
     };

@@ -143,6 +143,7 @@ export default defineCommand({
     const needs = needsOf(vm);
     const idleMs = Math.max(leastIdleMs, retryForMs);
     const there = openHost(to, { home, needs, via, leaveNothing, idleMs, passphrase }, { world, reporter });
+    let isDone = false;
     try {
       // The report is the `done` event, which the observer has had.
       await sendVm(
@@ -170,8 +171,9 @@ export default defineCommand({
         },
         reporter.observer,
       );
+      isDone = true;
     } finally {
-      await there.close();
+      await there.close(isDone);
     }
     return undefined;
   },

@@ -35,7 +35,7 @@ export default defineCommand({
     }
     if (other === null) return undefined;
     const { where } = other;
-    const rows = await whileOpen(other, { home }, { world, reporter }, (host) =>
+    const rows = await whileOpen(other, { home, onlyIfThere: true }, { world, reporter }, (host) =>
       remoteStatus({ ...other, ...host, home }),
     );
     if (!reporter.json) reporter.note(`On ${where}:`);

@@ -46,7 +46,7 @@ export async function carryProgram(master: SshMaster, options: CarryOptions): Pr
     });
   }
   const tool = look.has.includes("zstd") ? "zstd" : look.has.includes("gzip") ? "gzip" : "none";
-  const packed = await pack(program.content, tool);
+  const packed = await pack(await Bun.file(program.path).bytes(), tool);
   const path = `${look.cache}/${program.hash}/migrate`;
   tell(`copying this migrate to ${place} (${megabytes(packed.length)}): ${path}`);
   const begunAtMs = performance.now();

@@ -10,6 +10,9 @@ import { MigrateError } from "../protocol/errors.ts";
 /** ssh makes the control socket under a longer name first, 17 characters more (unix(7): 107 bytes in all). */
 const mostPathBytes = 80;
 
+/** ssh expands %, ~ and $ in the path of a control socket (ssh_config(5), TOKENS), and a forwarding ends at a colon. */
+const plain = /^\/[\w.,+@/-]*$/;
+
 export class PrivateFolder {
   readonly path: string;
   readonly #broom: Bun.Subprocess<"pipe", "ignore", "ignore">;
@@ -45,8 +48,7 @@ export class PrivateFolder {
 function made(places: readonly (string | undefined)[]): string {
   let failure: unknown;
   for (const place of places) {
-    if (place === undefined || !place.startsWith("/") || Buffer.byteLength(place) > mostPathBytes - 20)
-      continue;
+    if (place === undefined || !plain.test(place) || Buffer.byteLength(place) > mostPathBytes - 20) continue;
     try {
       return mkdtempSync(join(place, "migrate-ssh-"));
     } catch (thrown) {

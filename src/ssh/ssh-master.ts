@@ -29,6 +29,7 @@ export interface MasterOptions {
 /** How often it is looked whether ssh has been let in, in milliseconds: it says so by the control socket alone. */
 const lookMs = 25;
 const mostSaidCharacters = 16 * 1024;
+const mostSaidLines = 50;
 
 /** In the order of ssh's own configuration nothing is changed but these. */
 const shape = [
@@ -66,9 +67,10 @@ export class SshMaster {
     const { address, folder, self, signal } = options;
     signal?.throwIfAborted();
     const control = join(folder, "ctl");
-    const words = [...shape, "-o", `BatchMode=${options.batch ? "yes" : "no"}`, "-S", control];
+    const words = [...shape, ...(options.batch ? ["-o", "BatchMode=yes"] : []), "-S", control];
     // That of an ssh that was killed is still there, and would be taken for this one's.
     rmSync(control, { force: true });
+    // It is the user's own ssh, with the user's environment: agent, askpass, tickets of Kerberos.
     // `ssh-child` ends it with this process, and keeps a Ctrl-C that is meant for this process from it.
     const argv = [
       ...self,
@@ -85,9 +87,11 @@ export class SshMaster {
       stderr: "pipe",
     });
     let text = "";
+    let lines = 0;
     const reading = readLines(child.stderr, (line) => {
       text = `${text}${line}\n`.slice(-mostSaidCharacters);
-      options.said?.(line);
+      // A banner may be of any length.
+      if (++lines <= mostSaidLines) options.said?.(line);
     });
     const master = new SshMaster(address, control, child, () => text);
     try {

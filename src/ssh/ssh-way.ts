@@ -4,10 +4,11 @@
  * ways; ssh says whom to pin.
  */
 import { join } from "node:path";
-import type { Address } from "../channel/address.ts";
+import type { Address, TcpAddress } from "../channel/address.ts";
 import type { Identity } from "../channel/identity.ts";
 import { parseTicket, type Ticket } from "../channel/ticket.ts";
 import type { Way } from "../channel/transport/made-way.ts";
+import { TrustFile } from "../channel/trust.ts";
 import { MigrateError } from "../protocol/errors.ts";
 import { printable } from "../protocol/printable.ts";
 import { carryProgram } from "./carry-program.ts";
@@ -26,6 +27,8 @@ export type Via = "direct" | "ssh";
 
 export interface SshWayOptions {
   to: SshAddress;
+  /** This host's home, whose trust file knows the destination's fingerprint of the last time. */
+  home: string;
   /** The command that starts this program. */
   self: readonly string[];
   identity: () => Promise<Identity>;
@@ -35,10 +38,10 @@ export interface SshWayOptions {
   via?: Via | undefined;
   /** How long a serve of our own waits there for somebody to call, in milliseconds. */
   idleMs: number;
-  /** It is for a question: a serve that was started for it ends with it. */
-  isQuestion: boolean;
   /** Remove the copy of this program in the end. */
   leaveNothing: boolean;
+  /** A question about sessions: no folder for VMs is made for it. */
+  onlyIfThere: boolean;
   /** ssh may ask on a terminal, the first time. */
   mayAsk: boolean;
   tell: (sentence: string) => void;
@@ -61,6 +64,9 @@ const throughMs = 10_000;
 /** Exit code of ssh for what is its own failure (ssh(1), EXIT STATUS), and of a shell that finds no program. */
 const sshFailed = 255;
 const notFound = [126, 127];
+/** What sudo says is read: in the language that it is written in. */
+const asRoot = ["env", "LC_ALL=C", "sudo", "-n", "--"];
+const sudoFindsNone = /command not found/;
 
 interface There {
   look: RemoteLook;
@@ -79,6 +85,8 @@ export class SshWay implements Way {
   #there: There | undefined;
   #forwarded: string | undefined;
   #opening: Promise<{ address: Address; ticket: Ticket }> | undefined;
+  /** Where it was reached directly. */
+  #last: { address: TcpAddress; ticket: Ticket } | undefined;
   #told = "";
   #started = false;
   #own: OwnProgram | undefined;
@@ -104,12 +112,14 @@ export class SshWay implements Way {
     return this.#opening;
   }
 
-  /** Ends all that it has here, and removes the copy there if that was asked for. Never throws. */
-  async close(): Promise<void> {
-    const { leaveNothing, isQuestion } = this.#options;
-    if (leaveNothing && this.#there !== undefined) await this.#leaveNothing(this.#there);
-    else if (isQuestion && this.#started && this.#there !== undefined)
-      await this.#endServe("end-idle", this.#there);
+  /**
+   * Ends all that it has here, and removes the copy there if that was asked for. A serve that was started there ends by
+   * itself once the VM is there (`isDone`); else it is ended if nobody has a session with it. Never throws.
+   */
+  async close(isDone = false): Promise<void> {
+    if (this.#options.leaveNothing && this.#there !== undefined) await this.#leaveNothing(this.#there);
+    else if (!isDone && this.#started && this.#there !== undefined && this.#master?.stands === true)
+      await this.#endServe("end-idle", this.#there).catch(() => {});
     this.#closing.abort();
     await this.#opening?.catch(() => {});
     await this.#master?.close();
@@ -123,10 +133,13 @@ export class SshWay implements Way {
 
   async #open(): Promise<{ address: Address; ticket: Ticket }> {
     const before = this.#master;
+    // Where the port is open nothing needs ssh any more, and it may be gone for good.
+    if (this.#last !== undefined && (await this.#stillReached(this.#last))) return this.#last;
     if (before?.stands === true) {
       const opened = await this.#openThere(before, checkMs).catch((thrown: unknown) => {
-        if (thrown instanceof MigrateError && thrown.code === "network") return null;
-        throw thrown;
+        if (thrown instanceof ProgramGone) this.#there = undefined;
+        else if (!(thrown instanceof MigrateError) || thrown.code !== "network") throw thrown;
+        return null;
       });
       if (opened !== null) return await this.#chosen(before, opened);
     }
@@ -187,23 +200,37 @@ export class SshWay implements Way {
 
   /** Finds or starts a serve there. Throws MigrateError; "network" if ssh has lost the other host. */
   async #openThere(master: SshMaster, timeoutMs: number): Promise<SideOpened> {
-    const { to, needs, via, idleMs } = this.#options;
+    const { to, needs, via, idleMs, onlyIfThere } = this.#options;
     if (this.#there === undefined) throw new MigrateError("bug", "nothing is known of the other host");
     const { look, program } = this.#there;
     const root = rootFor(look, { ...needs, store: to.store }, this.#place);
     const words = [
-      ...(root.bySudo ? ["sudo", "-n", "--"] : []),
+      ...(root.bySudo ? asRoot : []),
       ...[program, "ssh-side", "open", "--idle", `${Math.ceil(idleMs / 1000)}s`],
       ...(to.store === undefined ? [] : ["--store", to.store]),
       ...(needs.qemu ? ["--qemu"] : []),
       ...(needs.libvirt ? ["--libvirt"] : []),
       ...(via === "ssh" ? [] : ["--tcp"]),
+      ...(onlyIfThere ? ["--only-if-there"] : []),
     ];
     const run = await master.run(remoteCommand(words), { timeoutMs, signal: this.#signal });
-    if (notFound.includes(run.code ?? 0)) throw new ProgramGone();
+    const isGone = root.bySudo
+      ? run.code === 1 && sudoFindsNone.test(run.stderr)
+      : notFound.includes(run.code ?? 0);
+    if (isGone) throw new ProgramGone();
     const answer = run.code === null ? null : readSideAnswer(run.stdout, this.#place);
     if (answer === null) {
       if (run.code === null || run.code === sshFailed) throw master.lost(run);
+      if (root.bySudo && /password|not allowed|not in the sudoers/.test(run.stderr)) {
+        throw new MigrateError(
+          "policy",
+          `sudo at ${this.#place} does not run migrate: ${lastLine(run.stderr)}`,
+          {
+            side: "destination",
+            hint: `Let ${printable(look.user)} run sudo there without a password (NOPASSWD), or send to ssh://root@HOST.`,
+          },
+        );
+      }
       throw new MigrateError(
         "protocol",
         `migrate at ${this.#place} ended without an answer: ${lastLine(run.stderr)}`,
@@ -212,10 +239,10 @@ export class SshWay implements Way {
         },
       );
     }
-    if (!answer.found) this.#started = true;
+    this.#started ||= !answer.found;
     const who = root.bySudo ? "root (sudo)" : printable(look.user);
     this.#tellOnce(
-      `${this.#place} receives in ${printable(answer.store)}, as ${who}, by ${answer.found ? "the serve that runs there" : "a serve for this command alone"}`,
+      `${this.#place} receives in ${printable(answer.store)}, as ${who}, by ${this.#started ? "a serve for this command alone" : "the serve that runs there"}`,
     );
     if (root.lacks !== undefined) this.#tellOnce(root.lacks);
     return answer;
@@ -226,11 +253,19 @@ export class SshWay implements Way {
     const { via } = this.#options;
     const identity = await this.#options.identity();
     const ticket = parseTicket(opened.ticket);
+    const before = TrustFile.load(this.#options.home).knownDestination(this.name);
+    if (before !== null && before !== opened.fingerprint) {
+      this.#tellOnce(
+        `migrate at ${this.#place} has another identity than the last time, ${opened.fingerprint}: ssh knows the host, and it is taken`,
+      );
+    }
     const direct = via === "ssh" ? null : await this.#direct(opened, identity);
     if (direct !== null) {
-      this.#tellOnce(`${this.#place} is reached directly, at port ${(direct as { port: number }).port}`);
-      return { address: direct, ticket };
+      this.#tellOnce(`${this.#place} is reached directly, at port ${direct.port}`);
+      this.#last = { address: direct, ticket };
+      return this.#last;
     }
+    this.#last = undefined;
     if (via === "direct") throw this.#noWay(opened, "--via direct");
     const through = await this.#through(master, opened, identity);
     if (through === null) throw this.#noWay(opened, "--via ssh");
@@ -238,8 +273,16 @@ export class SshWay implements Way {
     return { address: through, ticket };
   }
 
+  async #stillReached({ address, ticket }: { address: TcpAddress; ticket: Ticket }): Promise<boolean> {
+    const { identity: load, home } = this.#options;
+    // Before the two are paired a ticket is needed, which may be too old by now.
+    if (TrustFile.load(home).knownDestination(this.name) !== ticket.destinationFingerprint) return false;
+    const identity = await load();
+    return await reaches(address, ticket.destinationFingerprint, identity, directMs);
+  }
+
   /** The first of its TCP addresses that leads to it; null if none does in time. */
-  async #direct(opened: SideOpened, identity: Identity): Promise<Address | null> {
+  async #direct(opened: SideOpened, identity: Identity): Promise<TcpAddress | null> {
     const reachedAt = this.#there?.look.reachedAt;
     const ports = [...new Set(opened.tcp.map(({ port }) => port))];
     const asReached = reachedAt === undefined ? [] : ports.map((port) => ({ host: reachedAt, port }));
@@ -263,10 +306,12 @@ export class SshWay implements Way {
     return (await leads()) ? address : null;
   }
 
-  #noWay({ tcp }: SideOpened, asked: string): MigrateError {
+  #noWay({ tcp, way }: SideOpened, asked: string): MigrateError {
     const ports = [...new Set(tcp.map(({ port }) => port))];
     const port = ports.length === 0 ? null : `port ${ports.join(", ")} there is not reached from here`;
-    const forwarding = "ssh there forwards no unix socket (AllowStreamLocalForwarding, or DisableForwarding)";
+    const isSocket = way.startsWith("/");
+    const directive = isSocket ? "AllowStreamLocalForwarding" : "AllowTcpForwarding";
+    const forwarding = `ssh there forwards no ${isSocket ? "unix socket" : "port"} (${directive}, or DisableForwarding)`;
     const open = ports.length === 0 ? "a port there" : `port ${ports[0]} there`;
     return asked === "--via direct"
       ? new MigrateError("network", `no direct way to ${this.#place}: ${port ?? "it listens on no port"}`, {
@@ -278,7 +323,7 @@ export class SshWay implements Way {
           `nothing can be carried to ${this.#place}: ${forwarding}${port === null ? "" : `, and ${port}`}`,
           {
             side: "destination",
-            hint: `Allow one of the two: AllowStreamLocalForwarding yes in sshd_config there, or open ${open} to this host${port === null ? " and leave out --via ssh" : ""}.`,
+            hint: `Allow one of the two: ${directive} yes in sshd_config there, or open ${open} to this host${port === null ? " and leave out --via ssh" : ""}.`,
           },
         );
   }
@@ -287,7 +332,7 @@ export class SshWay implements Way {
   async #endServe(verb: "end" | "end-idle", { look, program }: There): Promise<void> {
     const { to, needs } = this.#options;
     const root = rootFor(look, { ...needs, store: to.store }, this.#place);
-    const words = [...(root.bySudo ? ["sudo", "-n", "--"] : []), program, "ssh-side", verb];
+    const words = [...(root.bySudo ? asRoot : []), program, "ssh-side", verb];
     const store = to.store === undefined ? [] : ["--store", to.store];
     await this.#master?.run(remoteCommand([...words, ...store]), { timeoutMs: removeTimeoutMs });
   }

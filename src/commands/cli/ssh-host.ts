@@ -2,7 +2,9 @@
 import type { Address } from "../../channel/address.ts";
 import { loadIdentity } from "../../channel/identity.ts";
 import type { Way } from "../../channel/transport/made-way.ts";
-import { isSshAddress, parseSshAddress, type SshAddress } from "../../ssh/ssh-address.ts";
+import { providersSentTo } from "../../migration/operator/status.ts";
+import type { RootNeed } from "../../ssh/side-rights.ts";
+import { isSshAddress, parseSshAddress, type SshAddress, sshAddressText } from "../../ssh/ssh-address.ts";
 import { SshWay } from "../../ssh/ssh-way.ts";
 import type { Reporter } from "../../terminal/reporter.ts";
 import type { World } from "./context.ts";
@@ -29,9 +31,12 @@ export function calledHost(text: string): Called {
 
 export interface SshHostOptions {
   home: string;
-  needs?: { qemu: boolean; libvirt: boolean } | undefined;
+  /** What the VM needs there; absent for a question, which is asked of whom the VMs were sent to. */
+  needs?: RootNeed | undefined;
   via?: "direct" | "ssh" | undefined;
   leaveNothing?: boolean | undefined;
+  /** A question about sessions: no folder for VMs is made for it. */
+  onlyIfThere?: boolean | undefined;
   /** How long a serve that is started there waits for a call, in milliseconds; absent for a question. */
   idleMs?: number | undefined;
   passphrase: () => Promise<string>;
@@ -41,12 +46,18 @@ export interface OpenHost {
   address: Address;
   /** Absent for an address that leads there of itself. */
   way: Way | undefined;
-  /** Ends what was opened for it. Never throws. */
-  close(): Promise<void>;
+  /** Ends what was opened for it; `isDone` if the VM is there. Never throws. */
+  close(isDone?: boolean): Promise<void>;
 }
 
 /** A question is asked soon. */
 const questionIdleMs = 60_000;
+
+/** What VMs that went there needed: over there root has a journal of its own, and so has each account. */
+function needsAsSent(home: string, to: SshAddress): RootNeed {
+  const sent = providersSentTo(home, sshAddressText(to));
+  return { qemu: sent.includes("qemu"), libvirt: sent.includes("libvirt") };
+}
 
 /** Prepares the way to a host; over ssh nothing is done before it is needed. */
 export function openHost(
@@ -55,20 +66,22 @@ export function openHost(
   { world, reporter }: { world: World; reporter: Reporter },
 ): OpenHost {
   if (called.ssh === undefined) return { address: called.address, way: undefined, close: async () => {} };
-  const { home, needs = { qemu: false, libvirt: false }, passphrase } = options;
+  const { home, passphrase } = options;
+  const needs = options.needs ?? needsAsSent(home, called.ssh);
   const way = new SshWay({
     to: called.ssh,
+    home,
     self: world.self,
     identity: () => loadIdentity(home, { passphrase }),
     needs,
     via: options.via,
     idleMs: options.idleMs ?? questionIdleMs,
-    isQuestion: options.idleMs === undefined,
     leaveNothing: options.leaveNothing === true,
+    onlyIfThere: options.onlyIfThere === true,
     // What ssh asks on its terminal is read by a person only if what it is about is, too.
     mayAsk: world.stderr.isTTY,
     tell: (sentence) => reporter.note(sentence),
     warn: (sentence) => reporter.warn(sentence),
   });
-  return { address: way.address, way, close: () => way.close() };
+  return { address: way.address, way, close: (isDone) => way.close(isDone) };
 }

@@ -1,11 +1,12 @@
 /** Finds the serve of a store, or starts one for those who come by ssh; and ends one that was started so. */
-import { lstatSync } from "node:fs";
+import { existsSync, lstatSync } from "node:fs";
 import { join } from "node:path";
 import { listenText, unixPrefix } from "../../channel/address.ts";
 import { withHomeLock } from "../../home/home-file.ts";
 import { type LastServe, lastServe, serveWords } from "../../home/last-serve.ts";
 import { everywhere } from "../../migration/destination/serving/reachable.ts";
 import { askTicket, servesOf } from "../../migration/operator/ask-serve.ts";
+import { providersUnderWay } from "../../migration/operator/status.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import type { SideOpened } from "../../ssh/side-answer.ts";
 import { usualStore } from "../../ssh/side-rights.ts";
@@ -23,6 +24,8 @@ export interface SshWishes {
   qemu: boolean;
   libvirt: boolean;
   tcp: boolean;
+  /** Where there is no store none is made. */
+  onlyIfThere: boolean;
   idleMs: number;
 }
 
@@ -44,6 +47,7 @@ export async function openForSsh(wishes: SshWishes): Promise<Omit<SideOpened, "a
     join(home, "ssh.lock"),
     async () => {
       if ((await servesOf(home)).some((serve) => serve.store === store)) return true;
+      if (wishes.onlyIfThere && !existsSync(store)) throw noStore(store);
       checkStore(store);
       await start(wishes, store, socket, last);
       return false;
@@ -78,6 +82,13 @@ export async function openForSsh(wishes: SshWishes): Promise<Omit<SideOpened, "a
   return { store, way, tcp: plain.slice(0, 16), fingerprint, ticket, found };
 }
 
+function noStore(store: string): MigrateError {
+  return new MigrateError("store-unusable", `there is no folder ${store}, so no VM is on its way to it`, {
+    side: "destination",
+    hint: "Name the folder that the VMs were sent to: ssh://HOST/STORE.",
+  });
+}
+
 /** The socket for ssh if it listens on that, else one of its TCP addresses, as this host itself reaches it. */
 function wayOf(addresses: readonly string[], socket: string): string | null {
   if (addresses.includes(`${unixPrefix}${socket}`)) return socket;
@@ -96,11 +107,13 @@ async function start(
     ...{ libvirt: false, connect: null, netMap: null },
   };
   const given = last ?? usual;
+  // What was begun with such a serve goes on with such a one, whatever this caller needs.
+  const underWay = providersUnderWay(home, store);
   const words = serveWords({
     ...given,
     store,
-    qemu: given.qemu || qemu,
-    libvirt: given.libvirt || libvirt,
+    qemu: given.qemu || qemu || underWay.includes("qemu"),
+    libvirt: given.libvirt || libvirt || underWay.includes("libvirt"),
   });
   for (const port of tcp ? ports : [null]) {
     const listen = [`${unixPrefix}${socket}`, ...(port === null ? [] : [listenText(everywhere(port))])];

@@ -23,7 +23,8 @@ export default defineCommand({
     const env = Object.entries(world.env).flatMap(([name, value]) =>
       value === undefined ? [] : [[name, value]],
     );
-    endWithParent();
+    // Not SIGKILL: ssh gives a terminal back as it was before it asked there.
+    endWithParent("SIGTERM");
     // It may have ended before that was asked for.
     if (String(process.ppid) !== parent) return undefined;
     return become(argv, Object.fromEntries(env), { ignored: ["SIGINT", "SIGQUIT"] });

@@ -27,6 +27,7 @@ export default defineCommand({
     qemu: toggle("Take in VMs that run"),
     libvirt: toggle("Take in VMs of libvirt"),
     tcp: toggle("Listen on TCP as well"),
+    onlyIfThere: toggle("Make no folder for VMs where there is none"),
     idle: withDefault(
       "TIME",
       "How long a serve waits for somebody to call",
@@ -37,14 +38,16 @@ export default defineCommand({
   examples: [[`${name} open --store /srv/vms --idle 600s`, "started by migrate send itself"]],
   side: "destination",
   async run({ options, positionals: [verb], world }) {
-    const { store, qemu, libvirt, tcp, idle: idleMs } = options;
+    const { store, qemu, libvirt, tcp, onlyIfThere, idle: idleMs } = options;
     const asked = store === undefined ? undefined : resolve(store);
     try {
       const home = homeOf(world);
       if (verb === "end" || verb === "end-idle") await endOneTimeServe(home, asked, verb === "end-idle");
       else if (verb === "open") {
-        const wishes = { self: world.self, env: world.env, home, store: asked, qemu, libvirt, tcp, idleMs };
-        world.stdout.write(`${jsonLine({ answer: "opened", ...(await openForSsh(wishes)) })}\n`);
+        const wishes = { qemu, libvirt, tcp, onlyIfThere, idleMs };
+        world.stdout.write(
+          `${jsonLine({ answer: "opened", ...(await openForSsh({ ...wishes, self: world.self, env: world.env, home, store: asked })) })}\n`,
+        );
       } else throw usageErrors(name)("open, end or end-idle is expected");
       return undefined;
     } catch (thrown) {

@@ -49,6 +49,20 @@ export function history(home: string): SessionRow[] {
   );
 }
 
+/** The kinds of VM (`Provider.name`) that this host has sent to the destination of this address, ever. Throws as `localStatus`. */
+export function providersSentTo(home: string, address: string): string[] {
+  const sent = withJournal(home, (journal) => journal.all("source").filter((row) => row.address === address));
+  return [...new Set(sent.map(({ provider }) => provider))];
+}
+
+/** The kinds of VM in sessions of this store that have not ended. Throws as `localStatus`. */
+export function providersUnderWay(home: string, store: string): string[] {
+  const open = withJournal(home, (journal) =>
+    journal.open("destination").filter((row) => row.store === store),
+  );
+  return [...new Set(open.map(({ provider }) => provider))];
+}
+
 export interface RemoteStatusOptions {
   home: string;
   address: Address;
@@ -74,7 +88,7 @@ async function remoteSessions(options: RemoteStatusOptions): Promise<SessionRow[
   const home = openHome(options.home);
   const identity = options.insecure ? null : await loadIdentity(home, { passphrase: options.passphrase });
   const reached = (await options.way?.open()) ?? { address: options.address };
-  const { link, peer } = await openSourceLink({ home, identity, ...reached, notice: options.notice });
+  const { link, peer } = await openSourceLink({ home, identity, notice: options.notice, ...reached });
   try {
     link.send("list", {});
     const { body } = await link.expect("sessions");

@@ -74,7 +74,9 @@ export class Source {
         }
         const patienceMs = Math.min(retryForMs, this.#mostPatienceMs(record));
         const isFirst = !session.linked && record.attempt <= firstTries;
-        const hopeless = isFirst && tries >= firstTries && session.options.waitsForFirst !== true;
+        // ssh says at once whether it comes through, and asks a person each time.
+        const mostTries = session.options.way === undefined ? firstTries : 1;
+        const hopeless = isFirst && tries >= mostTries && session.options.waitsForFirst !== true;
         const over =
           hopeless ||
           session.options.departure?.failure !== undefined ||

@@ -1,4 +1,5 @@
 /** What the calling thread may do, given up for good: capabilities(7), credentials(7), prctl(2). */
+import { constants } from "node:os";
 import { errno } from "../libc.ts";
 import { attempt, call } from "./kernel.ts";
 
@@ -11,8 +12,6 @@ const PR_CAP_AMBIENT = 47;
 const PR_CAP_AMBIENT_CLEAR_ALL = 4;
 /** linux/securebits.h: NOROOT, NO_SETUID_FIXUP and NO_CAP_AMBIENT_RAISE, each with its lock. */
 const noRootLocked = 0b11 | 0b1100_0000;
-/** signal(7). */
-const SIGKILL = 9;
 /** linux/capability.h: _LINUX_CAPABILITY_VERSION_3. */
 const capabilityVersion = 0x20080522;
 const mostCapabilities = 64;
@@ -60,9 +59,9 @@ export function setNoNewPrivs(): void {
 }
 
 /**
- * The process is killed when the thread that started it ends; a program that it becomes is, too, if it gains no right by
- * that (PR_SET_PDEATHSIG).
+ * The process gets the signal when the thread that started it ends; a program that it becomes does, too, if it gains no
+ * right by that (PR_SET_PDEATHSIG).
  */
-export function endWithParent(): void {
-  call("prctl", PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+export function endWithParent(signal: "SIGKILL" | "SIGTERM" = "SIGKILL"): void {
+  call("prctl", PR_SET_PDEATHSIG, constants.signals[signal], 0, 0, 0);
 }

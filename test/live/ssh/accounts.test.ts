@@ -1,6 +1,15 @@
 /** As whom a VM is received by ssh, and by which serve: root by sudo, the account itself, or a serve that runs there. */
 import { expect, test } from "bun:test";
-import { chownSync, existsSync, mkdirSync, readFileSync, statSync } from "node:fs";
+import {
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { makeSmallVm } from "../../support/files/small-vm.ts";
 import { user } from "../../support/ssh/ssh-hosts.ts";
@@ -53,6 +62,34 @@ test(
 );
 
 test(
+  "the user's own configuration of ssh counts, but for what would be run or forwarded beside",
+  async () => {
+    // One command at a time is enough.
+    const hosts = await makeHosts({ installed: true, portsClosed: true, sshd: ["MaxSessions 1"] });
+    const [kind, key] = readFileSync(hosts.at("host-key.pub"), "utf8").split(" ");
+    hosts.know(`box ${kind} ${key}\n`);
+    const lines = [
+      ...["Host box", "HostName 10.77.0.2", "HostKeyAlias box", "User mover", "RemoteCommand echo hello"],
+      ...["RequestTTY force", "LocalForward 127.0.0.1:65000 127.0.0.1:9", "RemoteForward 65001 127.0.0.1:9"],
+      ...["ExitOnForwardFailure yes", "ControlMaster auto", "ControlPath ~/.ssh/own-%C", "ControlPersist 60"],
+    ];
+    writeFileSync(hosts.at("home-source/.ssh/config"), `${lines.join("\n")}\n`, { mode: 0o600 });
+    const vm = makeSmallVm(hosts.at("web1"));
+    const store = hosts.at("home-mover/vms");
+    const send = hosts.migrate(["send", vm.folder, `ssh://box${store}`, "--json"]);
+    await done(send);
+    expectArrived(vm, store);
+    expect(said(send)).toContain(`box receives in ${store}, as mover`);
+    expect(readFileSync(join(hosts.sourceHome, "trust"), "utf8")).toContain(
+      ` destination ssh://box${store} #`,
+    );
+    await hosts.waitUntilQuiet();
+    expect(readdirSync(hosts.at("home-source/.ssh")).filter((name) => name.startsWith("own-"))).toEqual([]);
+  },
+  limitMs,
+);
+
+test(
   "a serve that runs there is used, with the store that it has, and goes on",
   async () => {
     const hosts = await makeHosts({ installed: true });
@@ -92,11 +129,81 @@ test(
 );
 
 test(
-  "explain asks the host behind ssh, and ends the serve that was started for it",
+  "two stores are served at once, each by a serve of its own, and another port is taken where the usual one is",
   async () => {
     const hosts = await makeHosts({ installed: true });
-    const status = hosts.migrate(["status", hosts.address("root", hosts.at("store")), "--json"]);
-    expect((await status.exit).code).toBe(0);
+    const vms = ["web1", "web2"].map((name, seed) => makeSmallVm(hosts.at(name), { seed: seed + 1 }));
+    const sends = vms.map((vm) =>
+      hosts.migrate(["send", vm.folder, hosts.address("root", hosts.at(`store-${vm.name}`)), "--json"]),
+    );
+    await Promise.all(sends.map((send) => done(send)));
+    for (const vm of vms) expectArrived(vm, hosts.at(`store-${vm.name}`));
+    await hosts.waitUntilQuiet();
+  },
+  limitMs,
+);
+
+test(
+  "profile --to measures at a host behind ssh, over its port",
+  async () => {
+    const hosts = await makeHosts({ installed: true });
+    const address = hosts.address("root", hosts.at("store"));
+    const words = [
+      "profile",
+      "--to",
+      address,
+      "--ram",
+      "1M",
+      "--disk",
+      "0",
+      "--suites",
+      "tls",
+      "--runs",
+      "1",
+    ];
+    const profile = hosts.migrate([...words, "--out", hosts.at("profile"), "--json"]);
+    expect((await profile.exit).code, profile.stdout() + profile.stderr()).toBe(0);
+    expect(existsSync(join(hosts.at("profile"), "samples.json"))).toBe(true);
+    await hosts.waitUntilQuiet();
+  },
+  limitMs,
+);
+
+test(
+  "a host that was set up anew has another identity, which is taken on ssh's word, and said",
+  async () => {
+    const hosts = await makeHosts({ installed: true });
+    const address = hosts.address("root", hosts.at("store"));
+    const send = async (name: string, seed: number) => {
+      const sending = hosts.migrate([
+        "send",
+        makeSmallVm(hosts.at(name), { seed }).folder,
+        address,
+        "--json",
+      ]);
+      await done(sending);
+      await hosts.waitUntilQuiet();
+      return said(sending);
+    };
+    expect(await send("web1", 1)).not.toContain("another identity");
+    rmSync(hosts.rootHome, { recursive: true });
+    expect(await send("web2", 2)).toContain("has another identity than the last time, sha256:");
+    expect(await send("web3", 3)).not.toContain("another identity");
+  },
+  limitMs,
+);
+
+test(
+  "status and history ask the host behind ssh, and end the serve that was started for them",
+  async () => {
+    const hosts = await makeHosts({ installed: true });
+    const asked = ["status", hosts.address("root", hosts.at("store")), "--json"];
+    const none = await failure(hosts.migrate(asked));
+    expect(none).toMatchObject({ exit: 6, code: "store-unusable" });
+    expect(none.message).toContain(`there is no folder ${hosts.at("store")}`);
+    expect(existsSync(hosts.at("store"))).toBe(false);
+    mkdirSync(hosts.at("store"));
+    expect((await hosts.migrate(asked).exit).code).toBe(0);
     await hosts.waitUntilQuiet();
     const history = hosts.migrate(["history", hosts.address("root", hosts.at("store")), "--json"]);
     expect((await history.exit).code).toBe(0);

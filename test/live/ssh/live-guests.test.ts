@@ -1,11 +1,11 @@
 /** VMs that run, moved by ssh: directly and through ssh, as root and by sudo, with ssh lost in the middle. */
 import { afterEach, beforeAll, expect, test } from "bun:test";
-import { mkdirSync } from "node:fs";
+import { chownSync, mkdirSync } from "node:fs";
 import { ArrivedGuest } from "../../support/guests/arrived-guest.ts";
 import { guestImage } from "../../support/guests/guest-image.ts";
 import { RunningHosts } from "../../support/moves/running-hosts.ts";
 import { doneOf, expectGapless } from "../../support/moves/whole-move.ts";
-import type { SshHosts } from "../../support/ssh/ssh-hosts.ts";
+import { type SshHosts, user } from "../../support/ssh/ssh-hosts.ts";
 import { said, sshHostsOfEachTest } from "../../support/ssh/ssh-hosts-of-tests.ts";
 import { until } from "../../support/system/until.ts";
 
@@ -65,7 +65,9 @@ test(
   "a VM that runs goes directly, and is root's there by sudo",
   async () => {
     const hosts = await makeHosts({ installed: true });
+    // The account could take it by itself; what runs a guest is root's to confine.
     mkdirSync(hosts.at("store"));
+    chownSync(hosts.at("store"), user.uid, user.uid);
     const guest = await startGuest();
     const words = ["send", `qmp:${guest.qmpPath}`, hosts.address("mover", hosts.at("store"))];
     const send = hosts.migrate([...words, "--json"]);
@@ -76,6 +78,10 @@ test(
     // What is left of the move there is the VM.
     const others = () => hosts.processes("destination").filter(({ words }) => !words.includes("qemu-system"));
     await until(() => others().length === 0, "an end of all but the VM");
+    // And that is who is asked what became of it.
+    const history = hosts.migrate(["history", hosts.address("mover", hosts.at("store")), "--json"]);
+    await history.exit;
+    expect(history.stdout()).toContain('"name":"web1"');
   },
   limitMs,
 );

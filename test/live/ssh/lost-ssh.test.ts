@@ -1,9 +1,9 @@
 /** What becomes of a move by ssh when ssh, or the send itself, is lost in the middle. */
 import { expect, test } from "bun:test";
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, rmSync } from "node:fs";
 import { makeSmallVm, type SmallVm } from "../../support/files/small-vm.ts";
 import type { SshHosts } from "../../support/ssh/ssh-hosts.ts";
-import { done, expectArrived, sshHostsOfEachTest } from "../../support/ssh/ssh-hosts-of-tests.ts";
+import { done, expectArrived, said, sshHostsOfEachTest } from "../../support/ssh/ssh-hosts-of-tests.ts";
 import type { MigrateProcess } from "../../support/system/process.ts";
 import { until } from "../../support/system/until.ts";
 
@@ -21,7 +21,8 @@ async function underWay(hosts: SshHosts, flags: string[] = []) {
 }
 
 function sendAgain(hosts: SshHosts, vm: SmallVm, flags: string[] = []): MigrateProcess {
-  const slow = ["--bandwidth", "4M", "--compress", "off", "--streams", "1", "--via", "ssh"];
+  const way = flags.includes("--via") ? [] : ["--via", "ssh"];
+  const slow = ["--bandwidth", "4M", "--compress", "off", "--streams", "1", ...way];
   return hosts.migrate([
     "send",
     vm.folder,
@@ -74,6 +75,37 @@ test(
     await send.exit;
     await hosts.waitUntilQuiet();
     expect(readdirSync(hosts.at("tmp"))).toEqual([]);
+  },
+  limitMs,
+);
+
+test(
+  "what was copied and is gone when ssh comes back is copied again",
+  async () => {
+    const hosts = await makeHosts();
+    const { vm, send } = await underWay(hosts);
+    rmSync(hosts.cache("root"), { recursive: true });
+    process.kill(masterOf(hosts), "SIGKILL");
+    await send.waitFor("link", { where: ({ state }) => state === "restored", deadlineMs: 60_000 });
+    await done(send);
+    expectArrived(vm, hosts.at("store"));
+    expect(said(send).match(/copying this migrate/g)?.length).toBe(2);
+  },
+  limitMs,
+);
+
+test(
+  "a move that goes directly does not need ssh to come back",
+  async () => {
+    const hosts = await makeHosts({ installed: true });
+    const { vm, send } = await underWay(hosts, ["--via", "direct"]);
+    hosts.sshd?.signal("SIGKILL");
+    process.kill(masterOf(hosts), "SIGKILL");
+    // The connection itself breaks as well (tcp(7), ss(8)).
+    await hosts.run("source", ["ss", "--kill", "dst", hosts.network.address("destination")]);
+    await send.waitFor("link", { where: ({ state }) => state === "restored" });
+    await done(send);
+    expectArrived(vm, hosts.at("store"));
   },
   limitMs,
 );

@@ -118,7 +118,7 @@ test(
       sshd: ["AllowStreamLocalForwarding no"],
     });
     const store = hosts.at("store");
-    const both = await refused(hosts, hosts.address("root", store), ["--leave-nothing"]);
+    const both = await refused(hosts, hosts.address("root", store));
     expect(both).toMatchObject({ exit: 6, code: "policy" });
     expect(both.message).toContain("forwards no unix socket (AllowStreamLocalForwarding");
     expect(both.message).toContain("and port 7600 there is not reached from here");
@@ -127,7 +127,6 @@ test(
     const direct = await refused(hosts, hosts.address("root", store), [
       "--via",
       "direct",
-      "--leave-nothing",
       "--retry-for",
       "0s",
     ]);
