@@ -39,6 +39,8 @@ const mostMibPerSec = "8796093022207";
 /** How often, and after how many milliseconds each, it is asked whether an aborted migration is over. */
 const mostTries = 150;
 const betweenTriesMs = 100;
+/** How long libvirt is left alone with a migration that it is to break off, in milliseconds. */
+const blockedMs = 3000;
 
 export class MigrateCommand {
   readonly #virsh: Virsh;
@@ -157,8 +159,19 @@ export class MigrateCommand {
     await this.#virsh.run(["migrate-setspeed", "--domain", this.#uuid, "--bandwidth", speed]);
   }
 
-  /** Breaks it off; resolves once libvirt has said so, or too long was waited for that. Idempotent; never throws. */
-  async abort(): Promise<void> {
+  /**
+   * Breaks it off; resolves once libvirt has said so, or too long was waited for that. `unblock` is called when it is
+   * over, and before that if it is not after a while: it takes away what QEMU may wait for, and is idempotent. So is this; it
+   * never throws.
+   */
+  async abort(unblock: () => void = () => {}): Promise<void> {
+    const timer = setTimeout(unblock, blockedMs);
+    await this.#abort();
+    clearTimeout(timer);
+    unblock();
+  }
+
+  async #abort(): Promise<void> {
     if (this.#ended === undefined) return;
     for (let tries = 0; !this.#isOver && tries < mostTries; tries++) {
       await this.#virsh.ask(["domjobabort", "--domain", this.#uuid]).catch(() => {});

@@ -147,11 +147,8 @@ export class LiveDeparture implements Departure {
   onKept(keep: (kept: object) => void): void {
     this.#keep = keep;
   }
+  requireUnheld: Departure["requireUnheld"] = () => this.#options.requireUnheld();
   async standStill(): Promise<void> {}
-  requireUnheld(): string | null {
-    return this.#options.requireUnheld();
-  }
-
   /** The answer to FINISH is held: libvirtd cannot let the domain go on. Throws what ended that. */
   async requireStill(): Promise<void> {
     if (this.failure !== undefined) throw this.failure;
@@ -347,10 +344,12 @@ export class LiveDeparture implements Departure {
     this.#halted.reject(given);
     this.#aborted.abort(given);
     this.#refuse();
-    await this.#command.abort();
-    this.#relay?.close();
-    this.#sockets?.close();
-    this.#pool?.close();
+    // A QEMU that waits for its link answers nobody, and libvirtd waits for QEMU.
+    await this.#command.abort(() => {
+      this.#relay?.close();
+      this.#sockets?.close();
+      this.#pool?.close();
+    });
     await this.#sending?.catch(() => {});
   }
 
