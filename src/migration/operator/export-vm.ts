@@ -8,7 +8,7 @@ import { manifestName } from "../../protocol/names.ts";
 import { readManifest, tpmFolder } from "../../vm/folder/manifest.ts";
 import { Journal } from "../journal/journal.ts";
 import type { CardBackend } from "../providers/libvirt/export/draft.ts";
-import { exportDomain } from "../providers/libvirt/export/export-domain.ts";
+import { exportDomainHere } from "../providers/libvirt/export/export-domain.ts";
 import { lyingVm } from "../providers/qemu/booting/lying-vm.ts";
 import { requireOurs, requireOwner } from "./start.ts";
 
@@ -56,7 +56,7 @@ export function exportVm({ home: path, folder, net }: ExportOptions): ExportedVm
   const tpm = join(folder, tpmFolder);
   const isOldTpm = existsSync(join(tpm, "tpm-00.permall"));
   const pathOf = (file: string) => join(folder, file);
-  const { xml, notes } = exportDomain(definition, { name, uuid, pathOf, net, isOldTpm });
+  const { xml, notes } = exportDomainHere(definition, { name, uuid, pathOf, net, isOldTpm });
   return { name, xml, notes, steps: stepsOf({ name, uuid, folder, isOldTpm, hasTpm: existsSync(tpm) }) };
 }
 

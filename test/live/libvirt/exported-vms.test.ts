@@ -4,10 +4,12 @@ import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { exportDomain } from "../../../src/migration/providers/libvirt/export/export-domain.ts";
 import { isRunning } from "../../../src/platform/process-id.ts";
+import { readCpuMap } from "../../../src/vm/libvirt/cpu-map.ts";
 import { modelOf, parseDefinition } from "../../../src/vm/qemu/definition/definition.ts";
 import { callMonitor } from "../../support/guests/seen/monitor.ts";
 import { ticksOnDisk } from "../../support/guests/tick-disk.ts";
 import { barePc, nographicPc, q35InJson, virtioPc } from "../../support/guests/typical-vms.ts";
+import { wordsOf } from "../../support/libvirt/frozen-domain.ts";
 import { libvirtHostsOfTests } from "../../support/libvirt/libvirt-hosts-of-tests.ts";
 import { hostsOfEachTest } from "../../support/moves/running-hosts-of-tests.ts";
 import { doneOf, expectMoved } from "../../support/moves/whole-move.ts";
@@ -22,6 +24,7 @@ const devices = {
     ...["-netdev", "user,id=n0,restrict=on", "-device", "e1000,netdev=n0,mac=52:54:00:aa:bb:01"],
     ...["-netdev", "user,id=n1,restrict=on", "-device", "virtio-net-pci,netdev=n1,addr=0x9"],
     ...["-device", "virtio-rng-pci", "-smp", "2", "-vga", "std"],
+    ...["-cpu", "qemu64,+pclmulqdq,-sse4.1"],
   ],
 } as const;
 
@@ -66,6 +69,9 @@ test(
     writeFileSync(path, xml.replace("<serial type='pty'>", `<serial type='file'><source path='${serial}'/>`));
     await host.virsh("define", path);
     await host.virsh("start", "web1");
+    // libvirt has words for this processor, and says it as it was.
+    expect(xml).not.toContain("qemu:commandline");
+    expect(wordsOf(host.qemuPid("web1")!)).toContain("qemu64,pclmulqdq=on,sse4.1=off");
     const info = await host.virsh("qemu-monitor-command", "--hmp", "web1", "info pci");
     expect(pciOf(info)).toEqual(before);
     await until(
@@ -97,6 +103,7 @@ test(
         uuid,
         pathOf: (file: string) => `/vms/${file}`,
         net: null,
+        cpuMap: readCpuMap(),
         isOldTpm: false,
       };
       const xml = exportDomain({ ...model, machine }, place).xml.replaceAll(/<!--.*?-->\n/g, "");

@@ -12,6 +12,7 @@ const place = {
   uuid: "12345678-1234-1234-1234-123456789abc",
   pathOf: (file: string) => `/vms/web1/${file}`,
   net: null,
+  cpuMap: null,
   isOldTpm: false,
 };
 
@@ -117,6 +118,32 @@ describe("what the guest is", () => {
     const host = exported([...bare, "-accel", "kvm", "-cpu", "host"]).root;
     expect(attributeOf(childOf(host, "cpu"), "mode")).toBe("host-passthrough");
     expect(attributeOf(host, "type")).toBe("kvm");
+  });
+
+  test("has its processor in libvirt's words where it has them for all of it", () => {
+    const cpuMap = {
+      models: new Set(["qemu64"]),
+      features: new Map([
+        ["pclmulqdq", "pclmuldq"],
+        ["svm", "svm"],
+      ]),
+    };
+    const { root, xml } = exported([...bare, "-cpu", "qemu64,+pclmulqdq,svm=off"], { cpuMap });
+    const cpu = childOf(root, "cpu");
+    expect(childOf(cpu, "model")!.text).toBe("qemu64");
+    const features = cpu!.children.filter(({ name }) => name === "feature");
+    expect(features.map((feature) => [attributeOf(feature, "policy"), attributeOf(feature, "name")])).toEqual(
+      [
+        ["require", "pclmuldq"],
+        ["disable", "svm"],
+      ],
+    );
+    expect(xml).not.toContain("qemu:");
+    for (const words of ["qemu64,+unheard", "Skylake-Server-v4,+svm", "qemu64,model-id=x", "host,pmu=off"]) {
+      const { root: other } = exported([...bare, "-accel", "kvm", "-cpu", words], { cpuMap });
+      const args = childOf(other, "qemu:commandline")!.children.map((arg) => attributeOf(arg, "value"));
+      expect(args).toEqual(["-cpu", words]);
+    }
   });
 
   test("has firmware in flash with what it keeps, and nothing that libvirt would add", () => {

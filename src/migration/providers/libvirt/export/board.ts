@@ -143,7 +143,10 @@ export class Board {
 
   #hpet: string | undefined;
 
-  /** The processor: QEMU is told its words, which libvirt has no words for in all of them; the topology is libvirt's. */
+  /**
+   * The processor in libvirt's words, if it has them for all of it; else QEMU is told its own once more, which count
+   * (<qemu:commandline> comes last), and the topology alone is libvirt's.
+   */
   #cpu(smp: Smp): XmlElement[] {
     const { cpu } = this.#draft.model;
     const topology = element("topology", {
@@ -152,17 +155,31 @@ export class Board {
       cores: String(smp.cores),
       threads: String(smp.threads),
     });
-    if (cpu !== null && cpu.features.length === 0 && (cpu.model === "host" || cpu.model === "max")) {
-      const mode = cpu.model === "host" ? "host-passthrough" : "maximum";
-      return [element("cpu", { mode, check: "none" }, [topology])];
+    if (cpu === null) return [element("cpu", {}, [topology])];
+    const features = cpu.features.map((feature) => this.#feature(feature));
+    const isKnown = features.every((feature) => feature !== null);
+    const mode = { host: "host-passthrough", max: "maximum" }[cpu.model];
+    if (isKnown && mode !== undefined)
+      return [element("cpu", { mode, check: "none" }, [topology, ...features])];
+    if (isKnown && this.#draft.place.cpuMap?.models.has(cpu.model) === true) {
+      const model = element("model", { fallback: "forbid" }, cpu.model);
+      return [
+        element("cpu", { mode: "custom", match: "exact", check: "none" }, [model, topology, ...features]),
+      ];
     }
-    if (cpu !== null) {
-      this.#draft.args.push("-cpu", [cpu.model, ...cpu.features].join(","));
-      this.#draft.note(
-        `The processor (${cpu.model}) is given to QEMU as it was: libvirt does not compare it with this host's.`,
-      );
-    }
+    this.#draft.args.push("-cpu", [cpu.model, ...cpu.features].join(","));
+    this.#draft.note(
+      `The processor (${cpu.model}) is given to QEMU as it was: libvirt has no words for all of it.`,
+    );
     return [element("cpu", {}, [topology])];
+  }
+
+  /** "+avx2", "-avx2", "avx2=on" as an element; null if libvirt has no word for it. */
+  #feature(feature: string): XmlElement | null {
+    const [, sign = "", qemuName = "", value] = /^([+-]?)([\w.-]+)(?:=(on|off))?$/.exec(feature) ?? [];
+    const name = this.#draft.place.cpuMap?.features.get(qemuName);
+    if (name === undefined || (sign !== "" && value !== undefined)) return null;
+    return element("feature", { policy: sign === "-" || value === "off" ? "disable" : "require", name });
   }
 
   #smp(): Smp {

@@ -1,6 +1,7 @@
 /** What an exported domain is made of while its VM's definition is read: elements, arguments, sentences, refusals. */
 import { MigrateError } from "../../../../protocol/errors.ts";
 import { printable } from "../../../../protocol/printable.ts";
+import type { CpuMap } from "../../../../vm/libvirt/cpu-map.ts";
 import type { XmlElement } from "../../../../vm/libvirt/xml/xml-element.ts";
 import type { Pair, VmModel } from "../../../../vm/qemu/definition/model.ts";
 import { PciPlaces } from "./pci-places.ts";
@@ -15,6 +16,8 @@ export interface ExportPlace {
   pathOf: (file: string) => string;
   /** Null for cards that are there and reach nothing. */
   net: CardBackend | null;
+  /** What this host's libvirt has words for; null if that is not known. */
+  cpuMap: CpuMap | null;
   /** Whether the state of its TPM is that of a TPM 1.2. */
   isOldTpm: boolean;
 }

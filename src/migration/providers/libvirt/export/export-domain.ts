@@ -4,6 +4,7 @@
  */
 
 import { MigrateError } from "../../../../protocol/errors.ts";
+import { readCpuMap } from "../../../../vm/libvirt/cpu-map.ts";
 import { writeXml } from "../../../../vm/libvirt/xml/write-xml.ts";
 import { element, type XmlElement } from "../../../../vm/libvirt/xml/xml-element.ts";
 import { hasDefaultNic, type PlainPart, type VmModel } from "../../../../vm/qemu/definition/model.ts";
@@ -40,7 +41,12 @@ const readElsewhere = new Set(
 /** Plain options that QEMU is given as they are: they have no place in libvirt's XML, and need none. */
 const handedOn = new Set(["-global", "-smbios", "-overcommit"]);
 
-/** Throws MigrateError "policy", the first of what keeps it from being exported; `refusalsOf` has all. */
+/** As `exportDomain`, in the words that this host's libvirt has. */
+export function exportDomainHere(model: VmModel, place: Omit<ExportPlace, "cpuMap">): ExportedDomain {
+  return exportDomain(model, { ...place, cpuMap: readCpuMap() });
+}
+
+/** Throws MigrateError "policy", with the first of what keeps it from being exported; the hint has all. */
 export function exportDomain(model: VmModel, place: ExportPlace): ExportedDomain {
   const draft = drafted(model, place);
   const [first, ...others] = draft.refusals;
