@@ -16,6 +16,7 @@ export const tree: CommandGroup = {
     history: async () => (await import("./history.ts")).default,
     verify: async () => (await import("./verify.ts")).default,
     ls: async () => (await import("./ls.ts")).default,
+    export: async () => (await import("./vms/export.ts")).default,
     delete: async () => (await import("./vms/delete.ts")).default,
     start: async () => (await import("./vms/start.ts")).default,
     stop: async () => (await import("./vms/stop.ts")).default,

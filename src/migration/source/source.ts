@@ -182,7 +182,7 @@ export class Source {
     });
     const stands = await departure.force();
     if (!stands) {
-      const message = `${name} is not stopped: no link stands, and it would stand still for nothing`;
+      const message = `${name} is not stopped: nothing of it is on its way just now, and it would stand still for nothing`;
       observe({ event: "notice", session, name, message });
     }
     return stands;

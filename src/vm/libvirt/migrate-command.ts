@@ -41,6 +41,8 @@ const mostTries = 150;
 const betweenTriesMs = 100;
 /** How long libvirt may take to notice that the domain's QEMU has ended. */
 const noticeMs = 3000;
+/** How long libvirt is left alone with a migration that it is to break off, in milliseconds: the domain may stand still. */
+const blockedMs = 2000;
 
 export class MigrateCommand {
   readonly #virsh: Virsh;
@@ -162,9 +164,17 @@ export class MigrateCommand {
 
   /**
    * Breaks it off; resolves once libvirt has said so, or too long was waited for that: then nobody waits for it any more.
-   * Idempotent; never throws.
+   * `unblock` is called when it is over, and before that if it is not after a while: it takes away what QEMU or libvirtd
+   * may wait for, and is idempotent. So is this; it never throws.
    */
-  async abort(): Promise<void> {
+  async abort(unblock: () => void = () => {}): Promise<void> {
+    const timer = setTimeout(unblock, blockedMs);
+    await this.#abort();
+    clearTimeout(timer);
+    unblock();
+  }
+
+  async #abort(): Promise<void> {
     if (this.#ended === undefined) return;
     for (let tries = 0; !this.#isOver && tries < mostTries; tries++) {
       await this.#virsh.ask(["domjobabort", "--domain", this.#uuid]).catch(() => {});

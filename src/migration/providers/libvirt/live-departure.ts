@@ -146,11 +146,8 @@ export class LiveDeparture implements Departure {
   onKept(keep: (kept: object) => void): void {
     this.#keep = keep;
   }
+  requireUnheld: Departure["requireUnheld"] = () => this.#options.requireUnheld();
   async standStill(): Promise<void> {}
-  requireUnheld(): string | null {
-    return this.#options.requireUnheld();
-  }
-
   /** The answer to FINISH is held: libvirtd cannot let the domain go on. Throws what ended that. */
   async requireStill(): Promise<void> {
     if (this.failure !== undefined) throw this.failure;
@@ -342,13 +339,15 @@ export class LiveDeparture implements Departure {
     this.#halted.reject(given);
     this.#aborted.abort(given);
     this.#refuse();
-    const aborting = this.#hasEnded ? this.#command.abandon() : this.#command.abort();
-    // While libvirtd waits for the other one it breaks nothing off, and the domain may stand still.
-    await Promise.race([aborting, ...(this.#gate.isReleased ? [] : [Bun.sleep(abortMs)])]);
-    this.#relay?.close();
-    await aborting;
-    this.#sockets?.close();
-    this.#pool?.close();
+    const unblock = () => {
+      this.#relay?.close();
+      this.#sockets?.close();
+      this.#pool?.close();
+    };
+    // A QEMU that waits for its link answers nobody, and libvirtd waits for QEMU, or for the other libvirtd.
+    if (this.#hasEnded) await this.#command.abandon();
+    else await this.#command.abort(this.#gate.isReleased ? undefined : unblock);
+    unblock();
     await this.#sending?.catch(() => {});
   }
 
@@ -393,7 +392,5 @@ export class LiveDeparture implements Departure {
 }
 /** What libvirt connects to as a migration goes on may be days away. */
 const mostWaitMs = 2 ** 31 - 1;
-/** How long libvirtd may take to break a move off while it still hears the other one. */
-const abortMs = 2000;
 /** How long the destination may take to say what happened there. */
 const wordsMs = 5000;
