@@ -41,7 +41,7 @@ const rooms: Readonly<Record<string, readonly (readonly string[])[]>> = {
   transfer: [["compression"], ["chunks", "streams"], ["reuse"], ["landing"], ["lanes"], ["doors"]],
   "transfer/reuse": [["store"], ["repeats"]],
   vm: [["disks"], ["folder"], ["confinement"], ["qemu", "libvirt"], ["holders"]],
-  "vm/qemu": [["qmp"], ["images"], ["definition", "outgoing"], ["."], ["processor"]],
+  "vm/qemu": [["qmp"], ["images"], ["agent", "definition", "outgoing"], ["."], ["processor"]],
   "vm/libvirt": [["xml"], ["definition", "rpc"], ["."]],
   "vm/libvirt/definition": [["rules"], ["."]],
   migration: [["ownership"], ["journal"], ["report"], ["providers"], ["source", "destination"], ["operator"]],

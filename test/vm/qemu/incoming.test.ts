@@ -29,6 +29,7 @@ async function asked(major: number, minor: number): Promise<{ told: string[]; me
       ramPath: join(folder, "ram"),
       channels: 0,
       nbd: { path: join(folder, "nbd"), nodes: ["a"] },
+      announces: true,
     };
     const message = await expectIncoming(qmp, incoming).then(
       () => "",

@@ -5,7 +5,7 @@ import type { MessageBody } from "../../../protocol/messages.ts";
 import { requireReplaceable } from "../../../vm/libvirt/save-image.ts";
 import type { Arrival, ArrivalOptions, Offered } from "../arrival.ts";
 import { type LibvirtPolicy, presentOf, readBoth, toldCards, xmlIn } from "./arriving-xml.ts";
-import { landDomain } from "./landing.ts";
+import { landDomain, timeOfLanded } from "./landing.ts";
 import { configOf, forPeer, type LibvirtConfig } from "./landing-host.ts";
 import type { Landing } from "./landing-place.ts";
 import type { ArrivingLibvirtRecord } from "./libvirt-records.ts";
@@ -58,6 +58,9 @@ export class ArrivingDomain implements Arrival {
     } catch (thrown) {
       throw forPeer(thrown, "the destination's libvirt could not take the VM over");
     }
+    // The source does not wait for what a guest's agent says.
+    const { notice } = this.#options;
+    void timeOfLanded(this.#landing, this.#config).then((message) => message !== null && notice?.(message));
   }
 
   async end(): Promise<void> {}

@@ -17,6 +17,8 @@ export interface SourceLibvirtRecord {
   state: OfferedDomain["state"];
   /** True if this session saves the domain's memory: it is started again if it stays here. */
   saves: boolean;
+  /** True: its agent sets its clock if it goes on here from its image. */
+  setsTime?: boolean;
   /** The image of its memory, once that is there. */
   image: OwnFile | null;
   /** It was moved while it ran. */
