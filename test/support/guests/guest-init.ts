@@ -155,6 +155,11 @@ answer() {
       id=\${1##*:}
       printf '\\377{"return": %s}\\n' \${id%%[!0-9]*} >&8
       ;;
+    # As libvirt says it.
+    *guest-sync*)
+      id=\${1##*:}
+      printf '{"return": %s}\\n' \${id%%[!0-9]*} >&8
+      ;;
     *guest-set-time*)
       time=\${1##*:}
       time=\${time%%[!0-9]*}

@@ -1,0 +1,58 @@
+/** `explain` is killed, or its link cut, while it asks: the destination has nothing of it, and the VM can be sent at once. */
+import { expect, test } from "bun:test";
+import { readdirSync } from "node:fs";
+import type { FrameName } from "../../src/protocol/frames.ts";
+import type { SmallVm } from "../support/files/small-vm.ts";
+import { eachTestHasHosts } from "../support/moves/hosts-of-tests.ts";
+import { expectMoved, sessionsIn } from "../support/moves/ownership.ts";
+import type { TwoHosts } from "../support/moves/two-hosts.ts";
+import { until } from "../support/system/until.ts";
+
+let hosts: TwoHosts;
+let vm: SmallVm;
+
+eachTestHasHosts(
+  "migrate-asks-",
+  (made) => {
+    ({ hosts, vm } = made);
+  },
+  { insecure: true },
+);
+
+function expectNothingThere(): void {
+  expect(sessionsIn(hosts.destinationHome, "destination")).toEqual([]);
+  expect(readdirSync(hosts.store).filter((name) => name !== ".migrate-lock")).toEqual([]);
+}
+
+test.each(["ask", "answer"] as const)("at %s", async (frame: FrameName) => {
+  await hosts.serve();
+  const { proxy } = hosts;
+  let explain = hosts.explain(vm.folder);
+  let hasPassed = false;
+  proxy.rewrite = (_, name) => {
+    if (name !== frame || hasPassed) return;
+    hasPassed = true;
+    explain.signal("SIGKILL");
+  };
+  await until(() => hasPassed, `${frame} on the link`);
+  expect((await explain.exit).signal).toBe("SIGKILL");
+  expectNothingThere();
+  // Nobody has its name, nor does the next one have to wait.
+  explain = hosts.explain(vm.folder);
+  expect((await explain.waitFor("explanation")) as unknown).toMatchObject({ refused: [] });
+  expectNothingThere();
+  expect(sessionsIn(hosts.sourceHome, "source")).toEqual([]);
+  const send = hosts.send(vm.folder);
+  await send.waitFor("done");
+  expect((await send.exit).code).toBe(0);
+  expectMoved(vm, hosts, frame);
+});
+
+test("its link is cut before the answer", async () => {
+  await hosts.serve();
+  hosts.proxy.breakBefore = (_, name) => name === "answer";
+  const explain = hosts.explain(vm.folder);
+  expect((await explain.exit).code).toBe(4);
+  hosts.proxy.breakBefore = undefined;
+  expectNothingThere();
+});
