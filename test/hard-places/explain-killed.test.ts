@@ -48,6 +48,29 @@ test.each(["ask", "answer"] as const)("at %s", async (frame: FrameName) => {
   expectMoved(vm, hosts, frame);
 });
 
+// [ASK-3]
+test("of a move that was cut, it is told what the destination has already, and that it goes on", async () => {
+  await hosts.serve();
+  hosts.proxy.breakBefore = (direction, name) => direction === "to-source" && name === "ack";
+  const cut = hosts.send(vm.folder, ["--retry-for", "0s"]);
+  expect((await cut.exit).code).toBe(4);
+  hosts.proxy.breakBefore = undefined;
+  const begun = sessionsIn(hosts.destinationHome, "destination");
+  expect(begun).toMatchObject([{ state: "receiving" }]);
+  const explain = hosts.explain(vm.folder);
+  const said = (await explain.waitFor("explanation")) as unknown as {
+    refused: string[];
+    there: { heldBytes: number };
+  };
+  expect(said.refused).toEqual([]);
+  expect(said.there.heldBytes).toBeGreaterThan(0);
+  const again = hosts.send(vm.folder);
+  await again.waitFor("done");
+  expect(sessionsIn(hosts.destinationHome, "destination").map(({ session }) => session)).toEqual(
+    begun.map(({ session }) => session),
+  );
+});
+
 test("its link is cut before the answer", async () => {
   await hosts.serve();
   hosts.proxy.breakBefore = (_, name) => name === "answer";

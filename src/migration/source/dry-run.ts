@@ -16,7 +16,7 @@ import { Journal, type SessionRecord } from "../journal/journal.ts";
 import type { Candidate, Departure } from "../providers/departure.ts";
 import { beginDeparture, leftBehind } from "./begin-departure.ts";
 import { type Claimable, type ClaimOptions, claimable } from "./claim.ts";
-import { offerOf } from "./offer-of.ts";
+import { missingBase, offerOf } from "./offer-of.ts";
 import { refusedOffer } from "./refused-offer.ts";
 
 export interface DryRunOptions extends Omit<ClaimOptions, "address"> {
@@ -80,7 +80,12 @@ async function departed(claim: Claimable, options: DryRunOptions, journal: Journ
         name: record.name,
         bytes: record.bytes,
         cost: costOf(record, departure),
-        notes: [...(notice === null ? [] : [notice]), ...leftBehind(record), ...(there?.changes ?? [])],
+        notes: [
+          ...(notice === null ? [] : [notice]),
+          ...leftBehind(record),
+          ...(there?.changes ?? []),
+          ...(isBaseMissing(options, there) ? [missingBase(options.base!)] : []),
+        ],
         there,
       };
     } finally {
@@ -144,6 +149,10 @@ function asRefusal(said: Answer["refused"][number]): MigrateError {
   } catch (thrown) {
     return thrown as MigrateError;
   }
+}
+
+function isBaseMissing({ base }: DryRunOptions, there: There | null): boolean {
+  return base !== undefined && there !== null && there.answer.baseBytes === undefined;
 }
 
 function costOf({ files, bytes }: SessionRecord, { machine, domain }: Departure): DryRun["cost"] {
