@@ -479,6 +479,43 @@ async function expectSame(row: Row): Promise<void> {
   said.push(explanation);
 }
 
+describe("of the words alone", () => {
+  const qmp = "qmp:/nowhere/web1.qmp";
+  test.each([
+    [
+      ["--name", "web1", "--disk", "a", "/srv/web1", "hostb"],
+      "A VM is given by its folder or by its files, not both",
+    ],
+    [["--disk", "a", "hostb"], "--name is missing"],
+    [[qmp, "hostb", "--disk", "a"], "The files of a VM that runs are found by its QEMU"],
+    [["qmp:", "hostb"], "The path of the QMP socket is missing"],
+    [["libvirt:", "hostb"], "The domain's name is missing"],
+    [["libvirt:web1", "hostb", "--copy"], "A domain can be moved, not copied"],
+    [[qmp, "hostb", "--copy"], "A VM that runs can be moved, not copied"],
+    [["/srv/web1", "hostb", "--connect", "qemu:///system"], "--connect is about a VM of libvirt"],
+    [["/srv/web1", "hostb", "--mode", "stop"], "--mode is about a VM that runs, which is given as qmp:PATH"],
+    [["/srv/web1", "hostb", "--announce", "off"], "--announce is about a VM that runs"],
+    [["/srv/web1", "hostb", "--cpu-check", "off"], "--cpu-check is about a VM that runs"],
+    [
+      [qmp, "hostb", "--set-time", "off"],
+      "--set-time is about a VM that is stopped for its move: --mode stop",
+    ],
+    [[qmp, "hostb", "--without-ram"], "--without-ram is about a VM that is given by its folder"],
+    [["/srv/web1", "hostb", "--drop", "bitmaps"], "--drop is about a VM that runs"],
+    [[qmp, "hostb", "--drop", "video"], "--drop takes snapshots and bitmaps of a VM that runs, not video"],
+    [["/srv/web1", "hostb", "--copy", "--after", "keep"], "--copy and --after exclude each other"],
+    [["/srv/web1", "host:port"], 'HOST:PORT must be HOST:PORT, not "host:port"'],
+  ])("%j", async (words, says) => {
+    const sentences: string[] = [];
+    for (const command of ["explain", "send"]) {
+      expect(await runProgram(tree, [command, ...words, "--json"], world)).toBe(errorCodes.usage);
+      sentences.push(String(world.takeEvents().at(-1)?.message));
+    }
+    expect(sentences[0]).toStartWith(says);
+    expect(sentences[1]).toBe(sentences[0]!);
+  });
+});
+
 describe("at the destination", () => {
   for (const row of atDestination) test(String(row.says), () => expectSame(row));
 });
