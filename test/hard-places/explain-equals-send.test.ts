@@ -524,6 +524,47 @@ describe("at the source", () => {
   for (const row of atSource) test(String(row.says), () => expectSame(row));
 });
 
+describe("what send would see to first is told in its place, and nothing is changed:", () => {
+  async function told(ground: Ground, words: string[]) {
+    const before = hostsNow(ground);
+    expect(await runProgram(tree, ["explain", ...words, "--insecure", "--json"], world)).toBe(0);
+    expect(hostsNow(ground)).toEqual(before);
+    return world.takeEvents().at(-1);
+  }
+  async function made(): Promise<Ground & { to: string }> {
+    const { folder } = world;
+    const [sourceHome, home, store] = [join(folder, "home"), join(folder, "there"), join(folder, "store")];
+    const serving = await startServing({ home, store, workers: 1 });
+    const vm = makeSmallVm(join(folder, "web1"));
+    const to = `127.0.0.1:${serving.address.port}`;
+    return { world, sourceHome, home, store, serving, vm, undo, to };
+  }
+
+  test("the end of a move that was released to this destination, whatever there is of its files", async () => {
+    const ground = await made();
+    (await begun(ground, ground.to, "released"))();
+    for (const isGone of [false, true]) {
+      if (isGone) rmSync(ground.vm.folder, { recursive: true });
+      const { name, refused, unfinished } = (await told(ground, [ground.vm.folder, ground.to]))!;
+      expect({ name, refused }).toEqual({ name: "web1", refused: [] });
+      expect(unfinished).toStartWith(`web1 was released to ${ground.to} before (session `);
+    }
+  });
+
+  test("a running VM's move that died, and was not taken back", async () => {
+    const ground = await made();
+    (await begun(ground, ground.to, "open"))();
+    const journal = Journal.open(ground.sourceHome);
+    const { session } = journal.all("source")[0]!;
+    const kept = { side: "source", qmpPath: "/nowhere/web1.qmp" };
+    journal.write("test", () => journal.update(session, { provider: "qemu", kept }));
+    journal.close();
+    const { refused, unfinished } = (await told(ground, ["qmp:/nowhere/web1.qmp", ground.to]))!;
+    expect(refused).toEqual([]);
+    expect(unfinished).toStartWith("A move of web1 was broken off, and is not taken back yet (session ");
+  });
+});
+
 /** What no row brings about, by how its sentence begins, and why. */
 const elsewhere: readonly (readonly [text: string, why: string])[] = [
   // biome-ignore-start lint/suspicious/noTemplateCurlyInString: templates, as they stand in the source

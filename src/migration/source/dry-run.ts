@@ -15,7 +15,7 @@ import { limits } from "../../protocol/limits.ts";
 import { Journal, type SessionRecord } from "../journal/journal.ts";
 import type { Candidate, Departure } from "../providers/departure.ts";
 import { beginDeparture, leftBehind } from "./begin-departure.ts";
-import { type Claimable, type ClaimOptions, claimable } from "./claim.ts";
+import { type Claimable, type ClaimOptions, claimable, type Unfinished } from "./claim.ts";
 import { missingBase, offerOf } from "./offer-of.ts";
 import { refusedOffer } from "./refused-offer.ts";
 
@@ -51,19 +51,17 @@ export interface DryRun {
 }
 
 /**
- * Goes as far as `send` would before it writes. Returns null if the VM was released already, and `send` would only end
- * that session. Throws MigrateError, as `send` would, if this host refuses the VM or the destination cannot be asked;
+ * Goes as far as `send` would before it writes, or tells of the session with which that would begin. Throws MigrateError, as `send` would, if this host refuses the VM or the destination cannot be asked;
  * what the destination refuses is in what is returned.
  */
-export async function dryRun(candidate: Candidate, options: DryRunOptions): Promise<DryRun | null> {
+export async function dryRun(candidate: Candidate, options: DryRunOptions): Promise<DryRun | Unfinished> {
   const { home, to } = options;
   const journal = Journal.open(home);
   try {
     const address = to === null ? null : addressText(to.address);
     const local = { home, journal, now: () => Date.now() };
     const claim = await claimable(candidate, { ...options, address }, local);
-    if (claim === null) return null;
-    return await departed(claim, options, journal);
+    return "unfinished" in claim ? claim : await departed(claim, options, journal);
   } finally {
     journal.close();
   }
