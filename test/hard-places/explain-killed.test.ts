@@ -71,6 +71,24 @@ test("of a move that was cut, it is told what the destination has already, and t
   );
 });
 
+// [FRAME-2]
+test("a destination of an earlier version is not asked what it does not know, and that is said", async () => {
+  await hosts.serve();
+  hosts.proxy.rewrite = (_, name, frame) => {
+    if (name === "welcome") frame.write("none", frame.indexOf("asks"));
+  };
+  const explain = hosts.explain(vm.folder);
+  const { code, message, side } = await explain.waitFor("error");
+  expect({ code, side, exit: (await explain.exit).code }).toEqual({
+    code: "version",
+    side: "source",
+    exit: 6,
+  });
+  expect(message).toMatch(/^the destination \(migrate\/[\d.]+\) is of a version that cannot be asked$/);
+  expect(hosts.proxy.passed("ask")).toBe(0);
+  expectNothingThere();
+});
+
 test("its link is cut before the answer", async () => {
   await hosts.serve();
   hosts.proxy.breakBefore = (_, name) => name === "answer";

@@ -51,7 +51,8 @@ export interface DryRun {
 }
 
 /**
- * Goes as far as `send` would before it writes, or tells of the session with which that would begin. Throws MigrateError, as `send` would, if this host refuses the VM or the destination cannot be asked;
+ * Goes as far as `send` would before it writes, or tells of the session with which that would begin. Throws MigrateError,
+ * as `send` would, if this host refuses the VM or the destination cannot be reached, and "version" if it cannot be asked;
  * what the destination refuses is in what is returned.
  */
 export async function dryRun(candidate: Candidate, options: DryRunOptions): Promise<DryRun | Unfinished> {
@@ -110,7 +111,8 @@ async function ask(
         "version",
         `the destination (${software}) is of a version that cannot be asked`,
         {
-          side: "destination",
+          // It refuses nothing: it is this host that does not ask.
+          side: "source",
           hint: "migrate send asks it as well, before anything of the VM is sent.",
         },
       );
