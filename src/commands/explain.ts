@@ -63,7 +63,7 @@ export default defineCommand({
     });
     const given = which.host === undefined ? [] : [which.host];
     const there = otherHost(name, given, options, { world, reporter });
-    const ticket = await ticketFrom(world, options);
+    const ticket = there === null ? undefined : await ticketFrom(world, options);
     const { copy, base } = options;
     const rehearsal = await rehearse(world, which, { there, ticket, copy, base });
     const told = rehearsal.unfinished

@@ -13,6 +13,7 @@ import { DoorPool } from "../../transfer/doors/door-pool.ts";
 import { IndexKeeper } from "../../transfer/reuse/store/index-keeper.ts";
 import { checkStore } from "../../vm/folder/store.ts";
 import { Journal, type WriteHook } from "../journal/journal.ts";
+import { allCaredFor } from "../providers/after-care.ts";
 import { openLibvirt } from "../providers/libvirt/open-libvirt.ts";
 import { upkeepOfProviders } from "../providers/providers.ts";
 import type { QemuPolicy } from "../providers/qemu/arriving-command.ts";
@@ -157,6 +158,7 @@ async function serveStore(
     options.signal.addEventListener("abort", () => over.resolve(), { once: true });
     await over.promise;
     await destination.stop();
+    await allCaredFor();
   } finally {
     clearInterval(upkeep);
     clearInterval(vmUpkeep);

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { MigrateError } from "../../../protocol/errors.ts";
 import type { MessageBody } from "../../../protocol/messages.ts";
 import { requireReplaceable } from "../../../vm/libvirt/save-image.ts";
+import { careFor } from "../after-care.ts";
 import type { Arrival, ArrivalOptions, Offered } from "../arrival.ts";
 import { type LibvirtPolicy, presentOf, readBoth, toldCards, xmlIn } from "./arriving-xml.ts";
 import { landDomain, timeOfLanded } from "./landing.ts";
@@ -59,8 +60,12 @@ export class ArrivingDomain implements Arrival {
       throw forPeer(thrown, "the destination's libvirt could not take the VM over");
     }
     // The source does not wait for what a guest's agent says.
-    const { notice } = this.#options;
-    void timeOfLanded(this.#landing, this.#config).then((message) => message !== null && notice?.(message));
+    careFor(this.#setTime());
+  }
+
+  async #setTime(): Promise<void> {
+    const message = await timeOfLanded(this.#landing, this.#config);
+    if (message !== null) this.#options.notice?.(message);
   }
 
   async end(): Promise<void> {}

@@ -26,6 +26,7 @@ import { QmpError, qmpFailure } from "../../../vm/qemu/qmp/qmp-error.ts";
 import { qmpSocketName, type RunFolder } from "../../../vm/qemu/run-folder.ts";
 import { endSwtpm, startSwtpm, tpmStateName } from "../../../vm/qemu/swtpm.ts";
 import { endLimits, filesOf, VmPrograms } from "../../../vm/qemu/vm-programs.ts";
+import { careFor } from "../after-care.ts";
 import type { Arrival, ArrivalOptions, Offered } from "../arrival.ts";
 import type { StreamedPart } from "../departure.ts";
 import { NeverRan } from "../never-ran.ts";
@@ -306,7 +307,7 @@ export class ArrivingVm implements Arrival {
         if (answer.outcome === "refused" && neverRan) this.#ran = "no";
         if (answer.outcome === "refused") throw failed("refused to go on", answer.why);
         // The source does not wait for what a guest's agent says.
-        void this.#setTime();
+        careFor(this.#setTime());
       }
       this.#ran = "yes";
     } catch (thrown) {
