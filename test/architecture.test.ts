@@ -43,7 +43,7 @@ const rooms: Readonly<Record<string, readonly (readonly string[])[]>> = {
   transfer: [["compression"], ["chunks", "streams"], ["reuse"], ["landing"], ["lanes"], ["doors"]],
   "transfer/reuse": [["store"], ["repeats"]],
   vm: [["disks"], ["folder"], ["confinement"], ["qemu", "libvirt"], ["holders"]],
-  "vm/qemu": [["qmp"], ["images"], ["definition", "outgoing"], ["."], ["processor", "attendants"]],
+  "vm/qemu": [["qmp"], ["images"], ["agent", "definition", "outgoing"], ["."], ["processor", "attendants"]],
   "vm/libvirt": [["xml"], ["definition", "rpc"], ["."]],
   "vm/libvirt/definition": [["rules"], ["."]],
   migration: [["ownership"], ["journal"], ["report"], ["providers"], ["source", "destination"], ["operator"]],

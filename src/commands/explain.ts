@@ -63,10 +63,12 @@ export default defineCommand({
     });
     const given = which.host === undefined ? [] : [which.host];
     const there = otherHost(name, given, options, { world, reporter });
-    const ticket = await ticketFrom(world, options);
+    const ticket = there === null ? undefined : await ticketFrom(world, options);
     const { copy, base } = options;
     const rehearsal = await rehearse({ world, reporter }, which, { there, ticket, copy, base });
-    const told = await tellOf(which, rehearsal, options);
+    const told = rehearsal.unfinished
+      ? toldOf(rehearsal.unfinished)
+      : await tellOf(which, rehearsal, options);
     // As `send` ends, with the first of them.
     const refusals = [...rehearsal.refusals];
     for (const other of told.refusals)
@@ -105,6 +107,16 @@ interface Told {
   notShown: string;
   notes: readonly string[];
   refusals: readonly MigrateError[];
+}
+
+/** Of a VM that `send` would not look at yet. */
+function toldOf({ name: called, says }: NonNullable<Rehearsal["unfinished"]>): Told {
+  const event = { unfinished: says };
+  return {
+    ...{ name: called, event, refusedEvent: event, shown: [says], notShown: says },
+    notes: [],
+    refusals: [],
+  };
 }
 
 async function tellOf(

@@ -64,6 +64,10 @@ const machine = v.object({
   channels: count(limits.ramStreams - 1),
   /** The destination gives the session up once no connection has spoken for it for so long. */
   patienceMs: count(0xffff_ffff),
+  /** False: its cards are not to say where it is once it goes on; so at the source. */
+  announce: v.optional(v.boolean()),
+  /** False: its agent is not to be asked to set its clock, should it have stood still. */
+  setTime: v.optional(v.boolean()),
   /** The QEMU under which it runs; absent if the destination is not to compare it with its own. */
   qemu: v.optional(qemuVersion),
   /** The processor that the guest has there; absent if the destination is not to compare it. */
@@ -94,6 +98,8 @@ const domain = v.object({
   state: v.picklist(["off", "saved", "running", "paused"]),
   /** It is to be started with its host. */
   autostart: v.boolean(),
+  /** As in `machine`. */
+  setTime: v.optional(v.boolean()),
   /** It is moved while it runs: its memory and its disks come on streams; absent if all of it is files. */
   live: v.optional(
     v.object({

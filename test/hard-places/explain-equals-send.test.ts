@@ -506,12 +506,90 @@ async function expectSame(row: Row): Promise<void> {
   said.push(explanation);
 }
 
+describe("of the words alone", () => {
+  const qmp = "qmp:/nowhere/web1.qmp";
+  test.each([
+    [
+      ["--name", "web1", "--disk", "a", "/srv/web1", "hostb"],
+      "A VM is given by its folder or by its files, not both",
+    ],
+    [["--disk", "a", "hostb"], "--name is missing"],
+    [[qmp, "hostb", "--disk", "a"], "The files of a VM that runs are found by its QEMU"],
+    [["qmp:", "hostb"], "The path of the QMP socket is missing"],
+    [["libvirt:", "hostb"], "The domain's name is missing"],
+    [["libvirt:web1", "hostb", "--copy"], "A domain can be moved, not copied"],
+    [[qmp, "hostb", "--copy"], "A VM that runs can be moved, not copied"],
+    [["/srv/web1", "hostb", "--connect", "qemu:///system"], "--connect is about a VM of libvirt"],
+    [["/srv/web1", "hostb", "--mode", "stop"], "--mode is about a VM that runs, which is given as qmp:PATH"],
+    [["/srv/web1", "hostb", "--announce", "off"], "--announce is about a VM that runs"],
+    [["/srv/web1", "hostb", "--cpu-check", "off"], "--cpu-check is about a VM that runs"],
+    [
+      [qmp, "hostb", "--set-time", "off"],
+      "--set-time is about a VM that is stopped for its move: --mode stop",
+    ],
+    [[qmp, "hostb", "--without-ram"], "--without-ram is about a VM that is given by its folder"],
+    [["/srv/web1", "hostb", "--drop", "bitmaps"], "--drop is about a VM that runs"],
+    [[qmp, "hostb", "--drop", "video"], "--drop takes snapshots and bitmaps of a VM that runs, not video"],
+    [["/srv/web1", "hostb", "--copy", "--after", "keep"], "--copy and --after exclude each other"],
+    [["/srv/web1", "host:port"], 'HOST:PORT must be HOST:PORT, not "host:port"'],
+  ])("%j", async (words, says) => {
+    const sentences: string[] = [];
+    for (const command of ["explain", "send"]) {
+      expect(await runProgram(tree, [command, ...words, "--json"], world)).toBe(errorCodes.usage);
+      sentences.push(String(world.takeEvents().at(-1)?.message));
+    }
+    expect(sentences[0]).toStartWith(says);
+    expect(sentences[1]).toBe(sentences[0]!);
+  });
+});
+
 describe("at the destination", () => {
   for (const row of atDestination) test(String(row.says), () => expectSame(row));
 });
 
 describe("at the source", () => {
   for (const row of atSource) test(String(row.says), () => expectSame(row));
+});
+
+describe("what send would see to first is told in its place, and nothing is changed:", () => {
+  async function told(ground: Ground, words: string[]) {
+    const before = hostsNow(ground);
+    expect(await runProgram(tree, ["explain", ...words, "--insecure", "--json"], world)).toBe(0);
+    expect(hostsNow(ground)).toEqual(before);
+    return world.takeEvents().at(-1);
+  }
+  async function made(): Promise<Ground & { to: string }> {
+    const { folder } = world;
+    const [sourceHome, home, store] = [join(folder, "home"), join(folder, "there"), join(folder, "store")];
+    const serving = await startServing({ home, store, workers: 1 });
+    const vm = makeSmallVm(join(folder, "web1"));
+    const to = `127.0.0.1:${serving.address.port}`;
+    return { world, sourceHome, home, store, serving, vm, undo, to };
+  }
+
+  test("the end of a move that was released to this destination, whatever there is of its files", async () => {
+    const ground = await made();
+    (await begun(ground, ground.to, "released"))();
+    for (const isGone of [false, true]) {
+      if (isGone) rmSync(ground.vm.folder, { recursive: true });
+      const { name, refused, unfinished } = (await told(ground, [ground.vm.folder, ground.to]))!;
+      expect({ name, refused }).toEqual({ name: "web1", refused: [] });
+      expect(unfinished).toStartWith(`web1 was released to ${ground.to} before (session `);
+    }
+  });
+
+  test("a running VM's move that died, and was not taken back", async () => {
+    const ground = await made();
+    (await begun(ground, ground.to, "open"))();
+    const journal = Journal.open(ground.sourceHome);
+    const { session } = journal.all("source")[0]!;
+    const kept = { side: "source", qmpPath: "/nowhere/web1.qmp" };
+    journal.write("test", () => journal.update(session, { provider: "qemu", kept }));
+    journal.close();
+    const { refused, unfinished } = (await told(ground, ["qmp:/nowhere/web1.qmp", ground.to]))!;
+    expect(refused).toEqual([]);
+    expect(unfinished).toStartWith("A move of web1 was broken off, and is not taken back yet (session ");
+  });
 });
 
 /** What no row brings about, by how its sentence begins, and why. */

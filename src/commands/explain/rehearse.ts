@@ -3,6 +3,7 @@ import { loadIdentity } from "../../channel/identity.ts";
 import { parseTicket } from "../../channel/ticket.ts";
 import { openHome } from "../../home/home.ts";
 import { candidateOf } from "../../migration/providers/candidates.ts";
+import type { Unfinished } from "../../migration/source/claim.ts";
 import { type DryRun, dryRun } from "../../migration/source/dry-run.ts";
 import { asMigrateError, type MigrateError } from "../../protocol/errors.ts";
 import type { Reporter } from "../../terminal/reporter.ts";
@@ -11,8 +12,10 @@ import { type OtherHost, whileOpen } from "../cli/other-host.ts";
 import { needsOf, type WhichVm } from "../send/which-vm.ts";
 
 export interface Rehearsal {
-  /** Null if nothing could be learned of the VM, or it was released before. */
+  /** Null if nothing could be learned of the VM. */
   run: DryRun | null;
+  /** What `send` would see to before it looks at the VM; nothing else can be told then. */
+  unfinished?: { name: string; says: string };
   /** What `send` would end with comes first. */
   refusals: MigrateError[];
   notes: string[];
@@ -46,15 +49,23 @@ export async function rehearse(
         : await whileOpen(there, { home, needs: needsOf(vm) }, around, async (host) =>
             dryRun(candidate, { ...asked, to: { ...host, ...(await introduced(home, there, text)) } }),
           );
-    if (run !== null) return { run, refusals: run.there?.refusals ?? [], notes: run.notes };
-    const said = "the VM was released before, and what is left to do is to end that move: send does it";
-    return { run, refusals: [], notes: [said] };
+    if (!("unfinished" in run)) return { run, refusals: run.there?.refusals ?? [], notes: run.notes };
+    return { run: null, refusals: [], notes: [], unfinished: saidOf(run) };
   } catch (thrown) {
     const error = asMigrateError(thrown);
     // The way there is no part of what there is against the VM.
     if (error.code === "bug" || (hasCalled && error.side !== "destination")) throw error;
     return { run: null, refusals: [error], notes: [] };
   }
+}
+
+function saidOf({ unfinished: { name, address, session }, what }: Unfinished) {
+  const id = session.slice(0, 12);
+  const says =
+    what === "ends"
+      ? `${name} was released to ${address} before (session ${id}): migrate send ends that move, and sends nothing anew.`
+      : `A move of ${name} was broken off, and is not taken back yet (session ${id}): migrate send does that first. Then ask again.`;
+  return { name, says };
 }
 
 /** Who asks, and by which ticket. */

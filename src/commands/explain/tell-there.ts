@@ -9,7 +9,7 @@ const firmwareTexts = { qemu: "QEMU's own", vm: "comes with the VM", host: "that
 
 /** Lines: what is at the destination, `where`, and then what would be sent. */
 export function thereText({ name, there, cost }: DryRun, where: string): string[] {
-  if (there === null) return ["", ...rows([["To send", costText(cost)]])];
+  if (there === null) return ["", `To send: ${costText(cost)}`];
   return [
     "",
     `At ${where} (${there.software}):`,

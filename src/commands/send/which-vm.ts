@@ -55,6 +55,16 @@ export const leaveOptions = {
     "Of a VM that runs: have the destination refuse it, before it is sent, if its processor or its QEMU is not enough (default: on)",
     oneOf(["on", "off"]),
   ),
+  announce: optional(
+    "on|off",
+    "Of a VM that runs: let its network cards say where it is, once it goes on there, or here after all (default: on)",
+    oneOf(["on", "off"]),
+  ),
+  setTime: optional(
+    "on|off",
+    "Of a VM that stands still for its move: have its guest agent, if it has one, set its clock (default: on)",
+    oneOf(["on", "off"]),
+  ),
   connect: optional("URI", `Of a VM of libvirt: where that is reached (default: ${systemUri})`),
   drop: repeated(
     `${droppable.join("|")}|ELEMENT`,
@@ -82,6 +92,8 @@ export interface VmWords {
   downtimeLimit: number | undefined;
   autoConverge: "on" | "off" | undefined;
   cpuCheck: "on" | "off" | undefined;
+  announce: "on" | "off" | undefined;
+  setTime: "on" | "off" | undefined;
   connect: string | undefined;
   drop: string[];
   multifd: number | undefined;
@@ -171,6 +183,8 @@ export function whichVm(
         name: options.name,
         drop: options.drop.filter(isDroppable),
         cpuCheck: options.cpuCheck !== "off",
+        announces: options.announce !== "off",
+        setsTime: options.setTime !== "off",
         after: options.after,
         channels: options.multifd ?? 0,
       },
@@ -178,7 +192,13 @@ export function whichVm(
   if (domain !== null)
     return {
       ...rest,
-      vm: { ...how, libvirt: domain, connect: options.connect ?? systemUri, drop: options.drop },
+      vm: {
+        ...how,
+        libvirt: domain,
+        connect: options.connect ?? systemUri,
+        drop: options.drop,
+        setsTime: options.setTime !== "off",
+      },
     };
   return {
     ...rest,
@@ -216,8 +236,11 @@ function requireApt(
       "--without-ram is about a VM that is given by its folder",
       adHoc ? "Leave out --ram." : "A VM that runs has its RAM in QEMU.",
     );
-  if (options.cpuCheck !== undefined && !running)
-    throw refuse("--cpu-check is about a VM that runs, which is given as qmp:PATH");
+  for (const flag of ["cpuCheck", "announce"] as const)
+    if (options[flag] !== undefined && !running)
+      throw refuse(`${flagOf(flag)} is about a VM that runs, which is given as qmp:PATH`);
+  if (options.setTime !== undefined && (options.mode !== "stop" || (!running && domain === null)))
+    throw refuse("--set-time is about a VM that is stopped for its move: --mode stop");
   if (options.drop.length > 0 && !running && domain === null)
     throw refuse("--drop is about a VM that runs, which is given as qmp:PATH, or a domain of libvirt");
   const strange = running ? options.drop.find((what) => !isDroppable(what)) : undefined;

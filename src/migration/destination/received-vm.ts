@@ -93,6 +93,7 @@ export class ReceivedVm {
       },
       failed: context.failed,
       received: (...bytes) => this.#received(...bytes),
+      notice: (message) => context.observe({ event: "notice", message: `${offered.name}: ${message}` }),
     });
   }
 

@@ -15,6 +15,7 @@ import { DoorPool } from "../../transfer/doors/door-pool.ts";
 import { IndexKeeper } from "../../transfer/reuse/store/index-keeper.ts";
 import { checkStore } from "../../vm/folder/store.ts";
 import { Journal, type WriteHook } from "../journal/journal.ts";
+import { allCaredFor } from "../providers/after-care.ts";
 import { openLibvirt } from "../providers/libvirt/open-libvirt.ts";
 import type { DeliveryPlace } from "../providers/provider.ts";
 import { deliveryPlaces, upkeepOfProviders } from "../providers/providers.ts";
@@ -194,6 +195,7 @@ async function serveStore(
     options.signal.addEventListener("abort", () => over.resolve(), { once: true });
     await over.promise;
     await destination.stop();
+    await allCaredFor();
   } finally {
     idle?.stop();
     control?.close();

@@ -35,6 +35,8 @@ export interface ArrivalOptions {
    * how many of these the store takes: RAM is in memory.
    */
   received: (wireBytes: number, handedOnBytes: number, storedBytes: number) => void;
+  /** Called with a sentence about the VM for this host's people; nobody is told if it is absent. */
+  notice?: (message: string) => void;
 }
 
 export interface Arrival {

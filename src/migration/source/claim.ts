@@ -252,24 +252,30 @@ export interface Claimable {
   ends: string[];
 }
 
+/** A session that stands in the way of a question: `send` ends it, or takes the VM back, before anything else. */
+export interface Unfinished {
+  unfinished: SessionRecord;
+  what: "ends" | "takes-back";
+}
+
 /**
  * As `claimSession`, for who only asks: throws what that would throw, writes nothing, and does not resume a VM that an
- * earlier process left stopped. Null if the session was released and only has to end. `address` is null if nobody said
- * where to.
+ * earlier process left stopped. `address` is null if nobody said where to.
  */
 export async function claimable(
   candidate: Candidate,
   options: Omit<ClaimOptions, "address"> & { address: string | null },
   { home, journal, now }: Pick<LocalOptions, "home" | "journal" | "now">,
-): Promise<Claimable | null> {
-  const earlier = journal
-    .all("source")
-    .filter((record) => candidate.isIt(record) && record.endedAtMs === null)
-    .reverse();
-  for (const found of earlier) lockSession(home, found)();
+): Promise<Claimable | Unfinished> {
+  const own = journal.all("source").filter(candidate.isIt).reverse();
+  const earlier = own.filter(({ endedAtMs }) => endedAtMs === null);
+  const standing = own.find((record) => providerOf(record).standsStill(record));
+  for (const found of [...earlier, ...(standing === undefined ? [] : [standing])]) lockSession(home, found)();
+  // It may stand still, and be in the middle of anything.
+  if (standing !== undefined) return { unfinished: standing, what: "takes-back" };
   const released = earlier.find(isReleased);
   if (released !== undefined && released.address !== options.address) throw releasedElsewhere(released);
-  if (released !== undefined) return null;
+  if (released !== undefined) return { unfinished: released, what: "ends" };
   const last = () => journal.all("source").find(candidate.wasMovedBy);
   const opened = await candidate.open().catch((thrown: unknown) => {
     const gone = options.mode === "move" ? last() : undefined;

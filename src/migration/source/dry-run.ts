@@ -16,8 +16,8 @@ import { limits } from "../../protocol/limits.ts";
 import { Journal, type SessionRecord } from "../journal/journal.ts";
 import type { Candidate, Departure } from "../providers/departure.ts";
 import { beginDeparture, leftBehind } from "./begin-departure.ts";
-import { type Claimable, type ClaimOptions, claimable } from "./claim.ts";
-import { offerOf } from "./offer-of.ts";
+import { type Claimable, type ClaimOptions, claimable, type Unfinished } from "./claim.ts";
+import { missingBase, offerOf } from "./offer-of.ts";
 import { refusedOffer } from "./refused-offer.ts";
 
 export interface DryRunOptions extends Omit<ClaimOptions, "address"> {
@@ -61,19 +61,18 @@ export interface DryRun {
 }
 
 /**
- * Goes as far as `send` would before it writes. Returns null if the VM was released already, and `send` would only end
- * that session. Throws MigrateError, as `send` would, if this host refuses the VM or the destination cannot be asked;
+ * Goes as far as `send` would before it writes, or tells of the session with which that would begin. Throws MigrateError,
+ * as `send` would, if this host refuses the VM or the destination cannot be reached, and "version" if it cannot be asked;
  * what the destination refuses is in what is returned.
  */
-export async function dryRun(candidate: Candidate, options: DryRunOptions): Promise<DryRun | null> {
+export async function dryRun(candidate: Candidate, options: DryRunOptions): Promise<DryRun | Unfinished> {
   const { home, to } = options;
   const journal = Journal.open(home);
   try {
     const address = to === null ? null : addressText(to.address);
     const local = { home, journal, now: () => Date.now() };
     const claim = await claimable(candidate, { ...options, address }, local);
-    if (claim === null) return null;
-    return await departed(claim, options, journal);
+    return "unfinished" in claim ? claim : await departed(claim, options, journal);
   } finally {
     journal.close();
   }
@@ -90,7 +89,12 @@ async function departed(claim: Claimable, options: DryRunOptions, journal: Journ
         name: record.name,
         bytes: record.bytes,
         cost: costOf(record, departure),
-        notes: [...(notice === null ? [] : [notice]), ...leftBehind(record), ...(there?.changes ?? [])],
+        notes: [
+          ...(notice === null ? [] : [notice]),
+          ...leftBehind(record),
+          ...(there?.changes ?? []),
+          ...(isBaseMissing(options, there) ? [missingBase(options.base!)] : []),
+        ],
         there,
       };
     } finally {
@@ -119,7 +123,8 @@ async function ask(
         "version",
         `the destination (${software}) is of a version that cannot be asked`,
         {
-          side: "destination",
+          // It refuses nothing: it is this host that does not ask.
+          side: "source",
           hint: "migrate send asks it as well, before anything of the VM is sent.",
         },
       );
@@ -156,6 +161,10 @@ function asRefusal(said: Answer["refused"][number]): MigrateError {
   } catch (thrown) {
     return thrown as MigrateError;
   }
+}
+
+function isBaseMissing({ base }: DryRunOptions, there: There | null): boolean {
+  return base !== undefined && there !== null && there.answer.baseBytes === undefined;
 }
 
 function costOf({ files, bytes }: SessionRecord, { machine, domain }: Departure): DryRun["cost"] {

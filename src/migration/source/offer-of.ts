@@ -11,6 +11,10 @@ export type Offering = Pick<
   "name" | "vm" | "mode" | "tagKey" | "provider" | "release" | "files"
 >;
 
+/** What is said of a base that the destination does not have. Pure. */
+export const missingBase = (base: string): string =>
+  `the destination has no VM ${base} to take anything from`;
+
 /** Returns the message's body. `departure` is null if the session only has to end. Pure but for what `departure` knows. */
 export function offerOf(
   { name, vm, mode, tagKey, provider, release, files }: Offering,

@@ -10,7 +10,7 @@ import type { SourceAction, SourceEvent } from "../ownership/source-machine.ts";
 import { startedAnew } from "../providers/started-anew.ts";
 import { StillHere } from "../providers/still-here.ts";
 import { tellCancelled } from "./cancellation.ts";
-import { offerOf } from "./offer-of.ts";
+import { missingBase, offerOf } from "./offer-of.ts";
 import { refusedOffer } from "./refused-offer.ts";
 import { SourceFiles } from "./source-files.ts";
 import type { SourceSession } from "./source-session.ts";
@@ -266,8 +266,7 @@ export class SourceAttempt {
     this.#laneToken = body.laneToken;
     this.#files.accepted(body);
     if (options.base !== undefined && body.state === "receiving" && body.base !== true) {
-      const message = `the destination has no VM ${options.base} to take anything from`;
-      options.observe({ event: "warning", message });
+      options.observe({ event: "warning", message: missingBase(options.base) });
     }
     for (const message of options.departure?.changes(body) ?? []) {
       options.observe({ event: "notice", message });

@@ -4,6 +4,7 @@
  */
 import * as v from "valibot";
 import { MigrateError } from "../../protocol/errors.ts";
+import type { QemuVersion } from "../../protocol/processor.ts";
 import { runState } from "./outgoing/guest-watch.ts";
 import { runningStates } from "./outgoing/resume-guest.ts";
 import type { Qmp } from "./qmp/qmp.ts";
@@ -16,6 +17,8 @@ export interface Incoming {
   channels: number;
   /** Unix socket of the NBD server, and the nodes that it offers as disk-0, disk-1, …; null if no disk is mirrored. */
   nbd: { path: string; nodes: readonly string[] } | null;
+  /** False: QEMU is not to say where the VM's cards are as soon as it has loaded it. */
+  announces: boolean;
 }
 
 /** Run states in which a VM that has been loaded waits for `cont`. */
@@ -26,19 +29,25 @@ const migrationSchema = v.object({ status: v.optional(v.string()) });
 /** The first QEMU that knows all of what follows: block-export-add (qapi/block-export.json). */
 const oldestQemu = { major: 5, minor: 2 } as const;
 
+/** Throws MigrateError "policy" if a QEMU of this version is too old to take in a VM that runs. */
+export function requireIncoming({ major, minor }: QemuVersion): void {
+  if (major > oldestQemu.major || (major === oldestQemu.major && minor >= oldestQemu.minor)) return;
+  const needed = `${oldestQemu.major}.${oldestQemu.minor}`;
+  throw new MigrateError(
+    "policy",
+    `the destination's QEMU is ${major}.${minor}; to take in a VM that runs it must be ${needed} or later`,
+    { side: "destination" },
+  );
+}
+
 /**
  * Makes QEMU listen for the disks and for the RAM. Throws MigrateError "policy" if it is too old, and QmpError.
  */
-export async function expectIncoming(qmp: Qmp, { ramPath, channels, nbd }: Incoming): Promise<void> {
-  const { major, minor } = qmp.version;
-  if (major < oldestQemu.major || (major === oldestQemu.major && minor < oldestQemu.minor)) {
-    const needed = `${oldestQemu.major}.${oldestQemu.minor}`;
-    throw new MigrateError(
-      "policy",
-      `the destination's QEMU is ${major}.${minor}; to take in a VM that runs it must be ${needed} or later`,
-      { side: "destination" },
-    );
-  }
+export async function expectIncoming(
+  qmp: Qmp,
+  { ramPath, channels, nbd, announces }: Incoming,
+): Promise<void> {
+  requireIncoming(qmp.version);
   const capabilities = [
     { capability: "events", state: true },
     { capability: "multifd", state: channels > 0 },
@@ -48,6 +57,7 @@ export async function expectIncoming(qmp: Qmp, { ramPath, channels, nbd }: Incom
   ];
   await qmp.execute("migrate-set-capabilities", { capabilities });
   if (channels > 0) await qmp.execute("migrate-set-parameters", { "multifd-channels": channels });
+  if (!announces) await qmp.execute("migrate-set-parameters", { "announce-rounds": 0 });
   if (nbd !== null && nbd.nodes.length > 0) {
     await qmp.execute("nbd-server-start", { addr: { type: "unix", data: { path: nbd.path } } });
     for (const [n, node] of nbd.nodes.entries()) {

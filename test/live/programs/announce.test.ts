@@ -60,6 +60,23 @@ test("where its move was given up", async () => {
   await until(announced, "its announcement");
 });
 
+test("where it went on by itself, as QEMU has it do when its move is broken off", async () => {
+  const there = await stopped(...card());
+  await there.execute("cont");
+  await rollBack(there, { wasRunning: true, before: null }, "migrate-test");
+  await until(announced, "its announcement");
+});
+
+test("and nowhere if it is not to", async () => {
+  const there = await stopped(...card());
+  await rollBack(there, { wasRunning: true, before: null, announces: false }, "migrate-test");
+  expect(await resumeGuest(there, { announces: false })).toEqual({ outcome: "runs" });
+  expect(packets).toEqual([]);
+  // It could have.
+  expect(await resumeGuest(there)).toEqual({ outcome: "runs" });
+  await until(announced, "its announcement");
+});
+
 test("and one without a card runs as well", async () => {
   expect(await resumeGuest(await stopped())).toEqual({ outcome: "runs" });
   expect(await qmp!.execute("query-status")).toMatchObject({ running: true });

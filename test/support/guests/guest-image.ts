@@ -17,7 +17,7 @@ import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { buildingPrefix, builtOnce } from "../files/built-once.ts";
 import { runChild } from "../system/child.ts";
-import { guestInit, guestModules } from "./guest-init.ts";
+import { guestInit, guestModules, laterModules } from "./guest-init.ts";
 import { tpmCommands } from "./tpm-guest.ts";
 
 export interface GuestImage {
@@ -180,9 +180,11 @@ async function build(packages: Package[], building: string, finished: string): P
   writeFileSync(join(tree, "init"), guestInit, { mode: 0o755 });
   renameSync(join(root, busybox), join(tree, "bin/busybox"));
   for (const [name, bytes] of Object.entries(tpmCommands)) writeFileSync(join(tree, "tpm", name), bytes);
-  for (const path of new Bun.Glob("**/kernel/drivers/**/virtio*.ko{,.xz,.zst}").scanSync(root)) {
+  for (const path of new Bun.Glob("**/kernel/{drivers,net}/**/{virtio*,*failover}.ko{,.xz,.zst}").scanSync(
+    root,
+  )) {
     const [name = "", , packing] = basename(path).split(".");
-    if (!(guestModules as readonly string[]).includes(name)) continue;
+    if (!([...guestModules, ...laterModules] as readonly string[]).includes(name)) continue;
     writeFileSync(join(tree, "modules", `${name}.ko`), await unpacked(join(root, path), packing));
   }
   await runChild(

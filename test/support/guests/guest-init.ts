@@ -11,6 +11,9 @@ export const guestModules = [
   "virtio_blk",
 ] as const;
 
+/** Loaded if a word asks for what they are for. */
+export const laterModules = ["failover", "net_failover", "virtio_net", "virtio_console"] as const;
+
 /** What the guest prints once its RAM is filled, before the first tick. */
 export const workDoneLine = "work done";
 
@@ -28,6 +31,8 @@ export const workDoneLine = "work done";
  *   fast as the guest can, each time with other random bytes than before.
  * - `scrub_mib=N`: from the first tick on, N MiB of the last disk, from its second half on, are written over and over and
  *   synced, as fast as the guest can.
+ * - `net=ADDRESS/BITS`: its first network card gets that address, and the kernel answers pings.
+ * - `agent=1`: an agent answers on the channel org.qemu.guest_agent.0, sets the clock, and says so.
  * - `tick_ms=N`: how long it sleeps between two ticks; 100 where it is absent.
  * - `tpm=extend`: what tpm-guest.ts says, before the first tick and at every tenth one. `tpm=seal` leaves
  *   the PCR as it is, so that the TPM must refuse to unseal.
@@ -57,9 +62,11 @@ scrub_mib=0
 check_ticks=0
 tick_ms=100
 tpm=
+net=
+agent=
 for word in $(cat /proc/cmdline); do
   case $word in
-    work_mib=* | random_mib=* | program_mib=* | check_ticks=* | dirty_mib=* | scrub_mib=* | tick_ms=* | tpm=*) export "$word" ;;
+    work_mib=* | random_mib=* | program_mib=* | check_ticks=* | dirty_mib=* | scrub_mib=* | tick_ms=* | tpm=* | net=* | agent=*) export "$word" ;;
   esac
 done
 disks=
@@ -135,9 +142,50 @@ if [ $check_ticks -gt 0 ]; then sum=$(md5sum /busy/filling); fi
 if [ $((dirty_mib + scrub_mib)) -gt 0 ]; then random_file /busy/pattern 16; fi
 if [ -n "$tpm" ]; then tpm_seal; fi
 
+load() { for module in $*; do [ -d /sys/module/$module ] || insmod /modules/$module.ko; done; }
+if [ -n "$net" ]; then
+  load failover net_failover virtio_net
+  ip address add $net dev eth0
+  ip link set eth0 up
+fi
+# What guest-sync-delimited and guest-set-time of a QEMU guest agent do; the time comes in nanoseconds.
+answer() {
+  case $1 in
+    *guest-sync-delimited*)
+      id=\${1##*:}
+      printf '\\377{"return": %s}\\n' \${id%%[!0-9]*} >&8
+      ;;
+    # As libvirt says it.
+    *guest-sync*)
+      id=\${1##*:}
+      printf '{"return": %s}\\n' \${id%%[!0-9]*} >&8
+      ;;
+    *guest-set-time*)
+      time=\${1##*:}
+      time=\${time%%[!0-9]*}
+      was=$(date +%s)
+      date -s @\${time%?????????} >/dev/null
+      echo "agent set the time from $was to $(date +%s)"
+      echo '{"return": {}}' >&8
+      ;;
+  esac
+}
+agent() {
+  load virtio_console
+  while [ ! -e /sys/class/virtio-ports/*/name ]; do read -t 0.2 nothing <&9; done
+  for port in /sys/class/virtio-ports/*; do
+    [ "$(cat $port/name)" = org.qemu.guest_agent.0 ] && exec 8<>/dev/\${port##*/}
+  done
+  # As long as nobody is connected, reading ends at once.
+  while :; do
+    if read -r line <&8; then answer "$line"; else read -t 0.2 nothing <&9; fi
+  done
+}
+
 # Under TCG a process more is what a tick costs: the shell waits by itself, for a pipe that nobody writes to.
 mkfifo /never
 exec 9<>/never
+if [ -n "$agent" ]; then agent & fi
 pause=$(printf "%d.%03d" $((tick_ms / 1000)) $((tick_ms % 1000)))
 n=0
 while :; do

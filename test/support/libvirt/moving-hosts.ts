@@ -59,6 +59,11 @@ export class MovingHost {
     return this.run(["send", `libvirt:${name}`, to.#address, "--ticket", to.#ticket, ...flags]);
   }
 
+  /** `migrate explain libvirt:NAME` with what a host that serves says of it. */
+  explain(name: string, to: MovingHost, ...flags: string[]): MigrateProcess {
+    return this.run(["explain", `libvirt:${name}`, to.#address, "--ticket", to.#ticket, ...flags]);
+  }
+
   /** Any command of the binary, on this host. */
   run(words: string[]): MigrateProcess {
     return runMigrate([...words, "--json"], {

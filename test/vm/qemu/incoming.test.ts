@@ -11,7 +11,11 @@ eachTestInFolder("migrate-incoming-", (made) => {
 });
 
 /** Asks a QEMU of this version to take a VM in; what it was told, and how that ended. */
-async function asked(major: number, minor: number): Promise<{ told: string[]; message: string }> {
+async function asked(
+  major: number,
+  minor: number,
+  announces = true,
+): Promise<{ told: string[]; message: string }> {
   const told: string[] = [];
   const greeting = greetingLine.replace(/"minor": \d+, "major": \d+/, `"minor": ${minor}, "major": ${major}`);
   const path = join(folder, "qmp");
@@ -29,6 +33,7 @@ async function asked(major: number, minor: number): Promise<{ told: string[]; me
       ramPath: join(folder, "ram"),
       channels: 0,
       nbd: { path: join(folder, "nbd"), nodes: ["a"] },
+      announces,
     };
     const message = await expectIncoming(qmp, incoming).then(
       () => "",
@@ -64,4 +69,10 @@ test.each([
     "block-export-add",
     "migrate-incoming",
   ]);
+});
+
+test("one that is not to say where the VM's cards are is told so before anything comes", async () => {
+  const { told } = await asked(7, 2, false);
+  expect(told.slice(0, 2)).toEqual(["migrate-set-capabilities", "migrate-set-parameters"]);
+  expect(told.at(-1)).toBe("migrate-incoming");
 });

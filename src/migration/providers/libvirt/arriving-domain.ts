@@ -3,9 +3,10 @@ import { join } from "node:path";
 import { MigrateError } from "../../../protocol/errors.ts";
 import type { MessageBody } from "../../../protocol/messages.ts";
 import { requireReplaceable } from "../../../vm/libvirt/save-image.ts";
+import { careFor } from "../after-care.ts";
 import type { Arrival, ArrivalOptions, Offered } from "../arrival.ts";
 import { type LibvirtPolicy, presentOf, readBoth, toldCards, xmlIn } from "./arriving-xml.ts";
-import { landDomain } from "./landing.ts";
+import { landDomain, timeOfLanded } from "./landing.ts";
 import { configOf, forPeer, type LibvirtConfig } from "./landing-host.ts";
 import type { Landing } from "./landing-place.ts";
 import type { ArrivingLibvirtRecord } from "./libvirt-records.ts";
@@ -58,6 +59,13 @@ export class ArrivingDomain implements Arrival {
     } catch (thrown) {
       throw forPeer(thrown, "the destination's libvirt could not take the VM over");
     }
+    // The source does not wait for what a guest's agent says.
+    careFor(this.#setTime());
+  }
+
+  async #setTime(): Promise<void> {
+    const message = await timeOfLanded(this.#landing, this.#config);
+    if (message !== null) this.#options.notice?.(message);
   }
 
   async end(): Promise<void> {}

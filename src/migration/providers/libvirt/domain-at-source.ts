@@ -8,6 +8,7 @@ import { renameNoReplace, syncFolder } from "../../../platform/files/rename.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
 import { fileIdentity, isSameFile } from "../../../vm/folder/file-identity.ts";
 import { type DomainInfo, findDomain } from "../../../vm/libvirt/domains.ts";
+import { namesAgentChannel, setDomainTime } from "../../../vm/libvirt/guest-time.ts";
 import { outgoingMigration } from "../../../vm/libvirt/migrate-command.ts";
 import { stdinFile, Virsh } from "../../../vm/libvirt/virsh.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
@@ -123,6 +124,9 @@ export async function domainStaysHere(record: SessionRecord): Promise<void> {
   const isSaved = info?.isSaved === true || (image !== null && existsSync(image.path));
   if (info?.state === "off" && isSaved) {
     await virsh.run(["start", "--domain", uuid], { timeoutMs: Number.POSITIVE_INFINITY });
+    // It stood still as long as it was saved.
+    if (kept.setsTime === true && definition !== null && namesAgentChannel(definition))
+      await setDomainTime(virsh, uuid);
   }
 }
 

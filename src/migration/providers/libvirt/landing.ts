@@ -10,6 +10,7 @@ import { MigrateError } from "../../../protocol/errors.ts";
 import type { Domain } from "../../../vm/libvirt/definition/domain.ts";
 import { domainProcess } from "../../../vm/libvirt/domain-process.ts";
 import { type DomainInfo, findDomain } from "../../../vm/libvirt/domains.ts";
+import { hasAgentChannel, setDomainTime } from "../../../vm/libvirt/guest-time.ts";
 import { readSaveImage, replaceXml } from "../../../vm/libvirt/save-image.ts";
 import { stdinFile, type Virsh } from "../../../vm/libvirt/virsh.ts";
 import { NeverRan } from "../never-ran.ts";
@@ -107,6 +108,16 @@ export async function landDomain(landing: Landing, config: LibvirtConfig): Promi
   if (domain.state !== "off") await goOn(landing, config, await findDomain(virsh, uuid));
   // From now on it is libvirt's.
   rmSync(join(folder, "tpm"), { recursive: true, force: true });
+}
+
+/**
+ * Has the agent of a domain that went on from its image set the clock, if it has one and is to. Returns what is to be told
+ * of that; null if nothing is. Never throws.
+ */
+export async function timeOfLanded({ domain }: Landing, { host }: LibvirtConfig): Promise<string | null> {
+  if (domain.state !== "running" || domain.setTime === false) return null;
+  const present = presentOf(readBoth(domain));
+  return hasAgentChannel(present) ? await setDomainTime(host.virsh, present.uuid) : null;
 }
 
 type Stage = "image" | "restoring" | "restored" | "none";

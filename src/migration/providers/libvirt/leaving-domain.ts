@@ -29,6 +29,8 @@ export interface LibvirtSpec {
   libvirt: string;
   /** The URI of its daemon. */
   connect: string;
+  /** False: its agent is not asked to set its clock after it stood still. */
+  setsTime?: boolean;
   live: boolean;
   drop: readonly string[];
   downtimeLimitMs: number;
@@ -77,10 +79,11 @@ export function libvirtCandidate(spec: LibvirtSpec, sending: LibvirtSending): Ca
 async function openedDomain(
   virsh: Virsh,
   { info, files, tpmStateDir, imagePath, domain, notes }: DomainLook,
-  offered: OfferedDomain,
+  found: OfferedDomain,
   spec: LibvirtSpec,
   sending: LibvirtSending,
 ): Promise<OpenedVm> {
+  const offered: OfferedDomain = { ...found, ...(spec.setsTime === false ? { setTime: false } : {}) };
   const { uuid, name } = info;
   const isActive = offered.state === "running" || offered.state === "paused";
   const saves = isActive && offered.live === undefined;
@@ -109,6 +112,7 @@ async function openedDomain(
     autostart: info.autostart,
     state: offered.state,
     saves,
+    setsTime: saves && spec.setsTime !== false,
     image: offered.state === "saved" ? ownFile(imagePath) : null,
     // A mirrored disk, NVRAM and a TPM that came with the memory: what is left here of them.
     retire:

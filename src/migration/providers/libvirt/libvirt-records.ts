@@ -17,6 +17,8 @@ export interface SourceLibvirtRecord {
   state: OfferedDomain["state"];
   /** True if this session saves the domain's memory: it is started again if it stays here. */
   saves: boolean;
+  /** True: its agent sets its clock if it goes on here from its image. */
+  setsTime?: boolean;
   /** The image of its memory, once that is there. */
   image: OwnFile | null;
   /** This program has stopped it in the middle of a live move, so that it gets done: it is to go on if it stays here. */

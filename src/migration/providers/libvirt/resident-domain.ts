@@ -5,7 +5,7 @@ import { domainProcess, isDefined } from "../../../vm/libvirt/domain-process.ts"
 import { findDomain } from "../../../vm/libvirt/domains.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
 import type { Resident } from "../arrival.ts";
-import { landDomain, landRunning } from "./landing.ts";
+import { landDomain, landRunning, timeOfLanded } from "./landing.ts";
 import { configOf } from "./landing-host.ts";
 import { forgetDomain, type Landing } from "./landing-place.ts";
 import { arrivingLibvirtRecord } from "./libvirt-records.ts";
@@ -52,7 +52,12 @@ export function residentDomain(record: SessionRecord, home: string): Resident {
       if (isLive) pointLink(liveLink(landing()), folder);
     },
 
-    resume: () => (isLive ? landRunning : landDomain)(landing(), configOf(home)),
+    async resume() {
+      const config = configOf(home);
+      if (isLive) return await landRunning(landing(), config);
+      await landDomain(landing(), config);
+      await timeOfLanded(landing(), config);
+    },
 
     async end() {
       if (domain === null) return;

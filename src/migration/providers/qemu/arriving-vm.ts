@@ -23,10 +23,12 @@ import { readModel } from "../../../vm/qemu/definition/schema.ts";
 import { expectIncoming, loadedIncoming } from "../../../vm/qemu/incoming.ts";
 import { adoptQemu, endOf, failureBehind, type RunningQemu, startQemu } from "../../../vm/qemu/launch.ts";
 import { resumeGuest } from "../../../vm/qemu/outgoing/resume-guest.ts";
+import { Qmp } from "../../../vm/qemu/qmp/qmp.ts";
 import { QmpError, qmpFailure } from "../../../vm/qemu/qmp/qmp-error.ts";
 import { qmpSocketName, type RunFolder } from "../../../vm/qemu/run-folder.ts";
 import { startSwtpm, tpmStateName } from "../../../vm/qemu/swtpm.ts";
 import { endLimits, filesOf, VmPrograms } from "../../../vm/qemu/vm-programs.ts";
+import { careFor } from "../after-care.ts";
 import type { Arrival, ArrivalOptions, Offered } from "../arrival.ts";
 import type { StreamedPart } from "../departure.ts";
 import { NeverRan } from "../never-ran.ts";
@@ -41,6 +43,7 @@ import {
   vmLinkName,
 } from "./arriving-command.ts";
 import { makeImages, syncImages } from "./arriving-images.ts";
+import { channelsAt, setTimeAfter } from "./guest-time.ts";
 import { fittedModel } from "./processors/fitted-model.ts";
 import { type ArrivingQemuRecord, staysPaused } from "./qemu-records.ts";
 import { streamFailureMs } from "./stream-failure.ts";
@@ -156,7 +159,8 @@ export class ArrivingVm implements Arrival {
     this.#forbidRun(qemu);
     const paths = { ram: run.socket(incomingName), nbd: run.socket(nbdName) };
     const nbd = machine.live ? { path: paths.nbd, nodes } : null;
-    await expectIncoming(qemu.qmp, { ramPath: paths.ram, channels: machine.channels, nbd });
+    const announces = machine.announce !== false;
+    await expectIncoming(qemu.qmp, { ramPath: paths.ram, channels: machine.channels, nbd, announces });
     programs.pin([
       ...[qmpSocketName, spareQmpName, incomingName].map((name) => run.socket(name)),
       ...(nbd !== null && nodes.length > 0 ? [paths.nbd] : []),
@@ -306,11 +310,16 @@ export class ArrivingVm implements Arrival {
       if (staysPaused({ ...machine, ...(sealedPaused === undefined ? {} : { sealedPaused }) }))
         await qmp.execute("query-status");
       else {
-        const answer = await resumeGuest(qmp, () => {
-          this.#ran = "maybe";
+        const answer = await resumeGuest(qmp, {
+          asking: () => {
+            this.#ran = "maybe";
+          },
+          announces: machine.announce !== false,
         });
         if (answer.outcome === "refused" && neverRan) this.#ran = "no";
         if (answer.outcome === "refused") throw failed("refused to go on", answer.why);
+        // The source does not wait for what a guest's agent says.
+        careFor(this.#setTime());
       }
       this.#ran = "yes";
     } catch (thrown) {
@@ -337,6 +346,19 @@ export class ArrivingVm implements Arrival {
     this.#forbidRun(qemu);
     this.#whole = true;
     return true;
+  }
+
+  /** Has the agent of a VM that stood still set its clock, over a connection of its own. Never throws. */
+  async #setTime(): Promise<void> {
+    const { machine, notice } = this.#options;
+    if (machine.live || machine.setTime === false) return;
+    const channels = channelsAt(this.#run, readModel(machine.definition));
+    if (channels.length === 0) return;
+    const qmp = await Qmp.connect(this.#run.socket(spareQmpName)).catch(() => null);
+    if (qmp === null) return;
+    const message = await setTimeAfter(qmp, channels);
+    qmp.close();
+    if (message !== null) notice?.(message);
   }
 
   /** The VM is now this host's: its QEMU keeps running, and its QMP socket becomes free for others. */

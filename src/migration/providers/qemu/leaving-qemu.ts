@@ -28,6 +28,10 @@ export interface QemuSpec extends Leave {
   /** In milliseconds: QEMU stops the VM once it expects to send the rest within this time. */
   downtimeLimitMs: number;
   autoConverge: boolean;
+  /** False: its cards do not say where it is once it goes on, there or here. */
+  announces?: boolean;
+  /** False: its agent is not asked to set its clock after it stood still. */
+  setsTime?: boolean;
   /** Channels of the RAM (QEMU's multifd) beside the main one; 0 for none. */
   channels: number;
   /** Threads that carry streams. */
@@ -89,8 +93,12 @@ function openedVm(
 ): OpenedVm {
   const { live, channels } = spec;
   const patienceMs = sending.retryForMs + patienceMarginMs;
-  const machine = { live, definition, disks, channels, patienceMs, ...compared };
-  const kept = keptOf(vm, left);
+  const machine = {
+    ...{ live, definition, disks, channels, patienceMs, ...compared },
+    ...(spec.announces === false ? { announce: false } : {}),
+    ...(spec.setsTime === false ? { setTime: false } : {}),
+  };
+  const kept = keptOf(vm, left, spec);
   return {
     facts: {
       name,
@@ -141,7 +149,7 @@ function hasDiskOf(record: SessionRecord, vm: RunningVm): boolean {
   );
 }
 
-function keptOf(vm: RunningVm, leftBehind: string[]): SourceQemuRecord {
+function keptOf(vm: RunningVm, leftBehind: string[], spec: QemuSpec): SourceQemuRecord {
   const retire = [...vm.disks, ...(vm.tpm === null ? [] : [vm.tpm.state])];
   return {
     side: "source",
@@ -152,5 +160,7 @@ function keptOf(vm: RunningVm, leftBehind: string[]): SourceQemuRecord {
     retire: retire.map(({ path, identity }) => ({ path, identity })),
     tpm: vm.tpm && { swtpm: vm.tpm.swtpm },
     leftBehind,
+    announces: spec.announces !== false,
+    setsTime: !spec.live && spec.setsTime !== false,
   };
 }

@@ -27,6 +27,10 @@ export interface SourceQemuRecord {
   tpm: { swtpm: ProcessId } | null;
   /** What of its disks does not move, on the person's word; absent in the records of earlier versions. */
   leftBehind?: string[];
+  /** False: its cards do not say where it is if it goes on here. */
+  announces?: boolean;
+  /** True: it stood still for its move, and its agent sets its clock if it goes on here. */
+  setsTime?: boolean;
 }
 
 /** The destination's part: what it was offered. */

@@ -7,6 +7,7 @@ import * as v from "valibot";
 import { isRunning } from "../../../platform/process-id.ts";
 import { endFollowers } from "../../../vm/qemu/attendants/start-attendants.ts";
 import { endDaemon } from "../../../vm/qemu/daemon.ts";
+import { readModel } from "../../../vm/qemu/definition/schema.ts";
 import { connectTo } from "../../../vm/qemu/launch.ts";
 import { resumeGuest } from "../../../vm/qemu/outgoing/resume-guest.ts";
 import { Qmp } from "../../../vm/qemu/qmp/qmp.ts";
@@ -17,7 +18,8 @@ import { endLimits } from "../../../vm/qemu/vm-programs.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
 import type { Resident } from "../arrival.ts";
 import { spareQmpName, vmLinkName } from "./arriving-command.ts";
-import { arrivingQemuRecord, staysPaused } from "./qemu-records.ts";
+import { channelsAt, setTimeAfter } from "./guest-time.ts";
+import { type ArrivingQemuRecord, arrivingQemuRecord, staysPaused } from "./qemu-records.ts";
 
 const statusSchema = v.object({ running: v.boolean() });
 
@@ -54,8 +56,11 @@ export function residentVm(record: SessionRecord, home: string): Resident {
       try {
         const path = run.socket(spareQmpName);
         using qmp = await (ours?.qemu ? connectTo(ours.qemu, path) : Qmp.connect(path));
-        const answer = await resumeGuest(qmp);
+        const answer = await resumeGuest(qmp, { announces: arriving?.announce !== false });
         if (answer.outcome === "refused") throw answer.why;
+        // Who does this is told by its end: an agent that does not answer holds it up for seconds at most.
+        const stoodStill = arriving?.live === false && arriving.setTime !== false;
+        await setTimeAfter(qmp, stoodStill ? channelsOf(arriving, run) : []);
       } catch (thrown) {
         throw qmpFailure(thrown, "destination");
       }
@@ -69,4 +74,8 @@ export function residentVm(record: SessionRecord, home: string): Resident {
       run.remove();
     },
   };
+}
+
+function channelsOf({ definition }: ArrivingQemuRecord, run: RunFolder) {
+  return channelsAt(run, readModel(definition));
 }

@@ -5,6 +5,7 @@ import { moveMark, rollBack } from "../../../vm/qemu/outgoing/roll-back.ts";
 import { Qmp } from "../../../vm/qemu/qmp/qmp.ts";
 import { QmpError, qmpFailure } from "../../../vm/qemu/qmp/qmp-error.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
+import { channelsOfProcess, setTimeAfter } from "./guest-time.ts";
 import { sourceQemuRecord } from "./qemu-records.ts";
 
 /** How long a QEMU that no longer answers may take to end before it is said to be there, in milliseconds. */
@@ -28,6 +29,8 @@ export async function resumeUnderQemu(record: SessionRecord, known: Qmp | undefi
       throw new QmpError("interrupted", "another QEMU has the VM's QMP socket");
     }
     await rollBack(qmp, machine, moveMark(record.session));
+    const stoodStill = machine.wasRunning && machine.setsTime === true;
+    await setTimeAfter(qmp, stoodStill ? channelsOfProcess(machine.qemu.pid) : []);
   } catch (thrown) {
     // A QEMU that ends closes its sockets first.
     if (await waitForEnd(machine.qemu, endingMs)) return;

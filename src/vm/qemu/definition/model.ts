@@ -192,6 +192,16 @@ export function hasTpm({ parts }: Pick<VmModel, "parts">): boolean {
   return parts.some((part) => part.kind === "chardev" && part.backend === "tpm");
 }
 
+/** Ids of the character devices on whose channel a guest agent would be: virtserialport,name=org.qemu.guest_agent.0. */
+export function agentChannels({ parts }: Pick<VmModel, "parts">): string[] {
+  return parts.flatMap((part) => {
+    if (part.kind !== "device" || part.driver !== "virtserialport") return [];
+    const value = (key: string) => part.pairs.find((pair) => pair.key === key)?.value;
+    const chardev = value("chardev");
+    return value("name") === "org.qemu.guest_agent.0" && typeof chardev === "string" ? [chardev] : [];
+  });
+}
+
 /** Whether nothing in the model is about the network, so that QEMU adds a card with its user network. */
 export function hasDefaultNic({ noDefaults, parts }: Pick<VmModel, "noDefaults" | "parts">): boolean {
   return !noDefaults && !parts.some((part) => part.kind === "network" || isNicNone(part));

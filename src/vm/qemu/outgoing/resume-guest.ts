@@ -13,22 +13,24 @@ async function isGuestRunning(qmp: Qmp): Promise<boolean> {
 }
 
 /**
- * Resumes the VM, and lets its network cards say where it is now. Returns "runs"; or "refused" if QEMU answered with an error and the VM is still stopped.
+ * Resumes the VM, and lets its network cards say where it is now, unless `announces` is false: also one that runs already,
+ * since a destination's QEMU has said that it is there as soon as it had loaded it. Returns "runs"; or "refused" if QEMU answered with an error and the VM is still stopped.
  * Throws QmpError if it is not known whether the VM runs. `asking` is called right before QEMU is asked, so that
  * an error before that call has changed nothing.
  */
 export async function resumeGuest(
   qmp: Qmp,
-  asking: () => void = () => {},
+  { asking = () => {}, announces = true }: { asking?: () => void; announces?: boolean } = {},
 ): Promise<{ outcome: "runs" } | { outcome: "refused"; why: QmpError }> {
-  if (await isGuestRunning(qmp)) return { outcome: "runs" };
-  asking();
-  try {
-    await qmp.execute("cont");
-  } catch (thrown) {
-    if (!(thrown instanceof QmpError) || thrown.kind !== "refused") throw thrown;
-    if (!(await isGuestRunning(qmp))) return { outcome: "refused", why: thrown };
+  if (!(await isGuestRunning(qmp))) {
+    asking();
+    try {
+      await qmp.execute("cont");
+    } catch (thrown) {
+      if (!(thrown instanceof QmpError) || thrown.kind !== "refused") throw thrown;
+      if (!(await isGuestRunning(qmp))) return { outcome: "refused", why: thrown };
+    }
   }
-  await announce(qmp);
+  if (announces) await announce(qmp);
   return { outcome: "runs" };
 }

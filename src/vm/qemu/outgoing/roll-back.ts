@@ -26,6 +26,8 @@ export interface BeforeMove {
   wasRunning: boolean;
   /** Absent if it was not noted: earlier versions of this program did not. */
   before?: MigrationSettings | null;
+  /** False if its cards are not to say where it is. */
+  announces?: boolean;
 }
 
 /**
@@ -40,7 +42,11 @@ export function moveMark(session: string): string {
  * Breaks off the migration and the mirrors of this program, restores QEMU's settings, and resumes the VM if it ran.
  * The migration is broken off only if it carries `mark`. Idempotent. Throws QmpError, also if the VM does not resume.
  */
-export async function rollBack(qmp: Qmp, { wasRunning, before }: BeforeMove, mark: string): Promise<void> {
+export async function rollBack(
+  qmp: Qmp,
+  { wasRunning, before, announces }: BeforeMove,
+  mark: string,
+): Promise<void> {
   await cancelMigration(qmp, before, mark);
   await endJobs(qmp);
   const nodes = await qmp.ask(nodesSchema, "query-named-block-nodes");
@@ -49,7 +55,7 @@ export async function rollBack(qmp: Qmp, { wasRunning, before }: BeforeMove, mar
       await unlessRefused(qmp.execute("blockdev-del", { "node-name": node }));
   }
   if (wasRunning) {
-    const resumed = await resumeGuest(qmp);
+    const resumed = await resumeGuest(qmp, announces === undefined ? {} : { announces });
     if (resumed.outcome === "refused") throw resumed.why;
   }
   const settings = before ?? defaultSettings;

@@ -60,7 +60,14 @@ test("a guest with what the destination's processor has not is refused, flag by 
   await guest.waitForTick(1);
   await serveWith(honest);
   const send = at.send(guest);
-  expect(await failureOf(send)).toMatchObject({
+  const failure = await failureOf(send);
+  const explain = at.hosts.explain(`qmp:${guest.qmpPath}`);
+  const { refused } = (await explain.waitFor("explanation")) as unknown as { refused: string[] };
+  expect([refused[0], (await explain.exit).code]).toEqual([
+    `${failure.message}. ${failure.hint}`,
+    failure.exitCode,
+  ]);
+  expect(failure).toMatchObject({
     code: "processor",
     side: "destination",
     message:

@@ -13,6 +13,7 @@ import type { QemuVersion } from "../../../../protocol/processor.ts";
 import type { Confinement } from "../../../../vm/confinement/confinement.ts";
 import { acceleratorFor } from "../../../../vm/qemu/definition/command-line.ts";
 import type { CpuModel, VmModel } from "../../../../vm/qemu/definition/model.ts";
+import { requireIncoming } from "../../../../vm/qemu/incoming.ts";
 import { differenceOf, isSame, pinned, refusalOf } from "../../../../vm/qemu/processor/processor.ts";
 import { type Ask, type ReadProcessor, readProcessor } from "../../../../vm/qemu/processor/read-processor.ts";
 import { emptyCommand, trialCommand } from "../../../../vm/qemu/processor/trial-command.ts";
@@ -166,6 +167,7 @@ function notStarted(lastErrors: string): MigrateError {
 }
 
 function requireVersion({ major, minor }: QemuVersion, qemu: QemuVersion | undefined): void {
+  requireIncoming({ major, minor });
   if (qemu === undefined) return;
   if (major > qemu.major || (major === qemu.major && minor >= qemu.minor)) return;
   throw refusal(
