@@ -1,6 +1,6 @@
 /**
  * A guest that switches itself off, or boots again, in the middle of its move: it is in one place, and in one state, and
- * that is said. Of domains of libvirt: test/live/libvirt/domain-guests.test.ts.
+ * that is said. Of domains of libvirt: test/live/libvirt/deaths/domain-guests.test.ts.
  */
 import { expect, test } from "bun:test";
 import { existsSync } from "node:fs";

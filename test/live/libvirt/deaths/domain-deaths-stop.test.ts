@@ -3,9 +3,9 @@
  * where it was saved, or at the destination, and nothing is left behind.
  */
 import { describe, expect } from "bun:test";
-import type { Victim } from "../../support/libvirt/disturbed-domain.ts";
-import { disturbedDomains } from "../../support/libvirt/disturbed-domains.ts";
-import { type StopMoment, stopMoments } from "../../support/libvirt/domain-moments.ts";
+import type { Victim } from "../../../support/libvirt/disturbed-domain.ts";
+import { disturbedDomains } from "../../../support/libvirt/disturbed-domains.ts";
+import { type StopMoment, stopMoments } from "../../../support/libvirt/domain-moments.ts";
 
 const { moveTest } = disturbedDomains();
 

@@ -3,10 +3,10 @@
  * one end, with one place that runs it and nothing left behind, by what a host does of itself and the same command.
  */
 import { describe, expect } from "bun:test";
-import type { DisturbedDomain, Victim } from "../../support/libvirt/disturbed-domain.ts";
-import { disturbedDomains } from "../../support/libvirt/disturbed-domains.ts";
-import { type LiveMoment, liveMoments } from "../../support/libvirt/domain-moments.ts";
-import { until } from "../../support/system/until.ts";
+import type { DisturbedDomain, Victim } from "../../../support/libvirt/disturbed-domain.ts";
+import { disturbedDomains } from "../../../support/libvirt/disturbed-domains.ts";
+import { type LiveMoment, liveMoments } from "../../../support/libvirt/domain-moments.ts";
+import { until } from "../../../support/system/until.ts";
 
 const { moveTest } = disturbedDomains();
 

@@ -4,11 +4,11 @@
  */
 import { describe, expect } from "bun:test";
 import { mkdirSync } from "node:fs";
-import { fillDisk } from "../../support/files/ballast.ts";
-import type { DisturbedDomain } from "../../support/libvirt/disturbed-domain.ts";
-import { disturbedDomains } from "../../support/libvirt/disturbed-domains.ts";
-import { type LiveMoment, liveMoments } from "../../support/libvirt/domain-moments.ts";
-import { runChild } from "../../support/system/child.ts";
+import { fillDisk } from "../../../support/files/ballast.ts";
+import type { DisturbedDomain } from "../../../support/libvirt/disturbed-domain.ts";
+import { disturbedDomains } from "../../../support/libvirt/disturbed-domains.ts";
+import { type LiveMoment, liveMoments } from "../../../support/libvirt/domain-moments.ts";
+import { runChild } from "../../../support/system/child.ts";
 
 const { moveTest } = disturbedDomains();
 

@@ -1,10 +1,10 @@
 /** A guest of libvirt reboots, powers off or panics in the middle of its live move. */
 import { describe, expect } from "bun:test";
-import type { DisturbedDomain } from "../../support/libvirt/disturbed-domain.ts";
-import { disturbedDomains } from "../../support/libvirt/disturbed-domains.ts";
-import { type LiveMoment, liveMoments } from "../../support/libvirt/domain-moments.ts";
-import { runChild, startChild } from "../../support/system/child.ts";
-import { until } from "../../support/system/until.ts";
+import type { DisturbedDomain } from "../../../support/libvirt/disturbed-domain.ts";
+import { disturbedDomains } from "../../../support/libvirt/disturbed-domains.ts";
+import { type LiveMoment, liveMoments } from "../../../support/libvirt/domain-moments.ts";
+import { runChild, startChild } from "../../../support/system/child.ts";
+import { until } from "../../../support/system/until.ts";
 
 // A kernel that has panicked reboots at once, and does what its serial line is told to.
 const { moveTest } = disturbedDomains({ onReboot: "restart", append: "sysrq_always_enabled panic=-1" });

@@ -1,7 +1,7 @@
 /** The destination's libvirt stands still in the middle of a live move: the domain at the source does not for long. */
 import { expect } from "bun:test";
-import { disturbedDomains } from "../../support/libvirt/disturbed-domains.ts";
-import { liveMoments } from "../../support/libvirt/domain-moments.ts";
+import { disturbedDomains } from "../../../support/libvirt/disturbed-domains.ts";
+import { liveMoments } from "../../../support/libvirt/domain-moments.ts";
 
 const { moveTest } = disturbedDomains();
 

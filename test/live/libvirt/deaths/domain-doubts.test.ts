@@ -1,9 +1,9 @@
 /** The two hosts of a libvirt domain's move cannot speak any more, and a person says whose it is, on each: by processes that saw none of it. */
 import { describe, expect } from "bun:test";
-import type { DisturbedDomain } from "../../support/libvirt/disturbed-domain.ts";
-import { disturbedDomains } from "../../support/libvirt/disturbed-domains.ts";
-import { liveMoments, stopMoments } from "../../support/libvirt/domain-moments.ts";
-import { until } from "../../support/system/until.ts";
+import type { DisturbedDomain } from "../../../support/libvirt/disturbed-domain.ts";
+import { disturbedDomains } from "../../../support/libvirt/disturbed-domains.ts";
+import { liveMoments, stopMoments } from "../../../support/libvirt/domain-moments.ts";
+import { until } from "../../../support/system/until.ts";
 
 const { moveTest } = disturbedDomains();
 
