@@ -61,8 +61,9 @@ export async function endVm(options: EndOptions): Promise<Ended> {
   }
   // One that hangs is ended all the same, if that is what is asked for.
   const status = await statusOf({ process }, run, now ? shortMs : undefined).catch((thrown: unknown) => {
-    if (!now) throw thrown;
-    return "hangs";
+    if (now) return "hangs";
+    if (!(thrown instanceof MigrateError)) throw thrown;
+    throw new MigrateError(thrown.code, thrown.message, { hint: nowHint(name), cause: thrown });
   });
   if (status !== null) requireItsOwn(status, name);
   const wasOff = status === null || status === "shutdown";
