@@ -31,7 +31,18 @@ test("the channel of a guest agent is none, nor is what keeps its words in memor
 });
 
 test("no line has the name of a file that is ours", () => {
-  for (const id of ["qmp", "qemu", "swtpm", "vm", "processes", "migrate-serial-0", "tpm-x"])
+  for (const id of [
+    "qmp",
+    "qemu",
+    "swtpm",
+    "vm",
+    "processes",
+    "keeper",
+    "relay",
+    "vnc",
+    "migrate-serial-0",
+    "tpm-x",
+  ])
     expect(socketName({ id })).toBe(`chardev.${id}`);
   for (const id of ["serial0", "watch", "A_b-c"]) expect(socketName({ id })).toBe(id);
 });
