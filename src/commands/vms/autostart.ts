@@ -1,7 +1,7 @@
 /** `migrate autostart`: whether a VM is started when this host boots. */
 import { autostartOff, autostartOn, unitPlace } from "../../migration/operator/autostart/autostart.ts";
 import { findVm } from "../../migration/operator/find-vm.ts";
-import { startRules } from "../../migration/operator/start.ts";
+import { requireStartable } from "../../migration/operator/start.ts";
 import { runsHere } from "../../migration/providers/qemu/watching/watched-vm.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { usageErrors } from "../cli/arguments.ts";
@@ -41,7 +41,7 @@ export default defineCommand({
     }
     const found = findVm({ home, given, store: options.store });
     // What cannot be started is not promised.
-    startRules(found.folder);
+    requireStartable(found.folder);
     const runs = runsHere({ home, ...found });
     const { unit, left } = await autostartOn({ ...found, home, self: world.self, place, runs });
     reporter.result(

@@ -18,7 +18,7 @@ export default defineCommand({
   name,
   summary: "show what a VM's QEMU and swtpm said here, or the VM itself",
   about:
-    "Of the run that goes on, or of the last one: the end of what QEMU and swtpm wrote (1 MiB of each at most), line by line with whose it is. With --serial what the guest said on a serial line instead (the last MiB). Shown is plain text: nothing in it steers the terminal. Logs are of bounded size, and go when the VM is started again.",
+    "Of the run that goes on, or of the last one: the end of what QEMU and swtpm wrote (1 MiB of each at most), line by line with whose it is. With --serial what the guest said on a serial line instead (the last MiB). Shown is plain text: nothing in it steers the terminal. What a guest says takes 2 MiB a line at most; a long log of QEMU's is shortened by migrate serve. Logs go when the VM is started again.",
   positionals: { names: ["NAME"], least: 1, about: [nameAbout] },
   options: {
     store: storeOption,

@@ -16,7 +16,7 @@ import type { DestinationRecord } from "../ownership/records.ts";
 import { providerOf } from "../providers/providers.ts";
 import type { QemuPolicy } from "../providers/qemu/arriving-command.ts";
 import { type BootedVm, bootVm } from "../providers/qemu/booting/boot-vm.ts";
-import { lyingVm } from "../providers/qemu/booting/lying-vm.ts";
+import { type LyingVm, lyingVm } from "../providers/qemu/booting/lying-vm.ts";
 import { readRules, type StartRules } from "../providers/qemu/booting/start-rules.ts";
 
 export interface StartOptions {
@@ -37,10 +37,8 @@ export async function startVm({
 }: StartOptions): Promise<BootedVm & { name: string }> {
   const home = openHome(path);
   const folder = folderOf(given);
-  const manifest = readManifest(join(folder, manifestName));
-  const vm = lyingVm(folder, manifest);
+  const { manifest, vm } = startable(folder);
   const { name } = manifest;
-  requireOwner(manifest, vm.files);
   const journal = Journal.open(home);
   try {
     requireOurs(journal, manifest, vm.files);
@@ -48,6 +46,27 @@ export async function startVm({
     journal.close();
   }
   return { name, ...(await bootVm({ home, name, folder, definition: vm.definition, policy })) };
+}
+
+/**
+ * Throws MigrateError as `startVm` does if the VM in that folder is none that this host can start, whatever else runs
+ * here at the moment.
+ */
+export function requireStartable(given: string): void {
+  const folder = folderOf(given);
+  readRules(startable(folder).manifest.here);
+}
+
+function startable(folder: string): { manifest: Manifest; vm: LyingVm } {
+  const manifest = readManifest(join(folder, manifestName));
+  if (manifest.manager === "libvirt") {
+    throw new MigrateError("vm-invalid", `${manifest.name} is libvirt's to run`, {
+      hint: `virsh start ${manifest.name}; virsh autostart ${manifest.name} has it started at boot`,
+    });
+  }
+  const vm = lyingVm(folder, manifest);
+  requireOwner(manifest, vm.files);
+  return { manifest, vm };
 }
 
 /** How the VM in that folder is started if nobody says otherwise. Throws MigrateError "vm-invalid". */

@@ -140,7 +140,7 @@ export class VmPrograms {
   /** The command that starts the keeper of the VM's serial lines, a role of this program. */
   keeper(words: readonly string[]): string[] {
     const self = this.#confinement?.self ?? ownCommand();
-    const own: PlannedFile[] = [{ path: this.#house.run.path, right: "own" }, ...sourcesOf(self)];
+    const own: PlannedFile[] = [{ path: this.#house.run.path, right: "own" }, ...needsOf(self)];
     return this.#command([...self, ...words], own, { network: "none", cwd: this.#house.run.path });
   }
 
@@ -150,7 +150,7 @@ export class VmPrograms {
    */
   relay(words: readonly string[]): string[] {
     const self = this.#confinement?.self ?? ownCommand();
-    const own: PlannedFile[] = [{ path: this.#house.run.path, right: "own" }, ...sourcesOf(self)];
+    const own: PlannedFile[] = [{ path: this.#house.run.path, right: "own" }, ...needsOf(self)];
     const leased = this.#user === null ? null : (this.#confinement?.lease(this.#folders()) ?? null);
     const user =
       leased === null || this.#user === null ? this.#user : { uid: leased.uid, gid: this.#user.gid };
@@ -188,9 +188,13 @@ function ownCommand(): string[] {
     : [process.execPath, join(import.meta.dir, "../../main.ts")];
 }
 
-/** What a program that is no compiled one needs beside the runtime: its sources, and the packages beside them. */
-function sourcesOf([, main]: readonly string[]): PlannedFile[] {
-  return main === undefined ? [] : [{ path: join(main, "../.."), right: "read" }];
+/**
+ * What this program needs to run at all: its runtime looks for its own stack and its own file in proc(5), of which it
+ * sees itself alone; and one that is not compiled has its sources, and the packages beside them.
+ */
+function needsOf([, main]: readonly string[]): PlannedFile[] {
+  const itself: PlannedFile = { path: "/proc/self", right: "read" };
+  return main === undefined ? [itself] : [itself, { path: join(main, "../.."), right: "read" }];
 }
 
 /** Whoever this process runs as. */

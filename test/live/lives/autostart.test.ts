@@ -130,8 +130,26 @@ test("what could not be started is not promised", async () => {
   const units = join(host.folder, "units");
   mkdirSync(units);
   const folder = host.lay("web1");
-  writeFileSync(join(folder, "vm.json"), "{");
-  expect((await autostart(units, folder, "on")).code).toBe(6);
+  const path = join(folder, "vm.json");
+  const whole = JSON.parse(readFileSync(path, "utf8"));
+  for (const [text, code, says] of [
+    ["{", 6, "not JSON"],
+    [JSON.stringify({ ...whole, definition: undefined }), 6, "does not say what VM"],
+    [JSON.stringify({ ...whole, definition: undefined, manager: "libvirt" }), 6, "libvirt's to run"],
+    [
+      JSON.stringify({ ...whole, ownership: { ...whole.ownership, state: "copy" } }),
+      7,
+      "does not say that this host owns",
+    ],
+  ] as const) {
+    writeFileSync(path, text);
+    const refused = await autostart(units, folder, "on");
+    expect(refused).toMatchObject({
+      code,
+      events: [{ event: "error", message: expect.stringContaining(says) }],
+    });
+    expect((await host.run("start", folder)).event).toMatchObject({ message: expect.stringContaining(says) });
+  }
   expect(readdirSync(units)).toEqual([]);
 }, 60_000);
 

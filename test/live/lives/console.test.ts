@@ -34,6 +34,9 @@ const lines = 52_000;
 test("a megabyte and more that nobody saw is kept to its bound, and shown once", async () => {
   host.lay("web1", { lines });
   const { pid } = await host.start("web1");
+  // A program that never reads holds nobody up.
+  const silent = await callSocket(host.inRun("web1", "serial0"));
+  silent.pause();
   await host.hears("web1", smallUp);
   const folder = host.inRun("web1", "");
   const logs = readdirSync(folder).filter((name) => name.startsWith("serial0.log"));
@@ -81,6 +84,7 @@ test("a megabyte and more that nobody saw is kept to its bound, and shown once",
   const late = await host.run("console", "web1");
   expect(late).toMatchObject({ code: 0, stderr: expect.stringContaining("web1 does not run") });
   expect(String(late.event!.text)).toEndWith(`${smallUp}abc`);
+  silent.destroy();
   const logged = await host.run("logs", "web1", "--serial");
   expect(String(logged.event!.text)).toEndWith(`${smallUp}abc`);
 }, 120_000);

@@ -164,3 +164,11 @@ test("what a QEMU that died left behind is cleared away", async () => {
   expect(existsSync(host.inRun("web1", "left"))).toBe(false);
   expect(existsSync(host.inRun("web1", "qmp"))).toBe(false);
 }, 60_000);
+
+test("one whose QEMU hangs is ended by --now", async () => {
+  host.lay("web1");
+  const { pid } = await host.start("web1");
+  process.kill(Number(pid), "SIGSTOP");
+  expect(await host.run("stop", "web1", "--now")).toMatchObject({ code: 0, event: { how: "cut" } });
+  expect(host.processes()).toEqual([]);
+}, 60_000);

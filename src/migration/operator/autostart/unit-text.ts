@@ -17,6 +17,9 @@ export interface UnitWishes {
   scope: "system" | "user";
 }
 
+/** What the runtime and the loader (ld.so(8)) honour whatever a program does: each runs code of whoever set it. */
+const runsOthersCode =
+  "BUN_OPTIONS BUN_BE_BUN BUN_INSPECT BUN_INSPECT_PRELOAD BUN_INSPECT_CONNECT_TO LD_PRELOAD LD_LIBRARY_PATH LD_AUDIT";
 /** How long the guest has to switch itself off when the host goes down, in seconds; and what is left for the rest. */
 const offSeconds = 90;
 const endSeconds = 60;
@@ -57,6 +60,7 @@ ${isSystem ? "Wants=network-online.target\nAfter=network-online.target local-fs.
 Type=oneshot
 RemainAfterExit=yes
 Environment=${setting(`MIGRATE_HOME=${home}`)}
+UnsetEnvironment=${runsOthersCode}
 ExecStart=${command("start", folder)}
 ExecStop=-${command("stop", folder, "--timeout", `${offSeconds}s`)}
 ExecStop=${command("stop", folder, "--now")}

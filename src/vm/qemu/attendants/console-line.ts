@@ -48,8 +48,8 @@ async function greeted(line: BareLine): Promise<ConsoleLine> {
     if (isReady && said !== undefined) return said(bytes);
     heard = Buffer.concat([heard, bytes]);
     if (isReady) return;
-    const end = heard.indexOf("\n");
-    if (end < 0 && heard.length <= greetingBytes) return;
+    const end = heard.subarray(0, greetingBytes).indexOf("\n");
+    if (end < 0 && heard.length < greetingBytes) return;
     let greeting: Greeting;
     try {
       greeting = parseGreeting(heard.toString("utf8", 0, end));
@@ -98,7 +98,7 @@ async function connect(path: string): Promise<BareLine | null> {
     socket = await Bun.connect<unknown>({
       unix: path,
       socket: {
-        data: (_, bytes) => (said === undefined ? void waiting.push(Uint8Array.from(bytes)) : said(bytes)),
+        data: (_, bytes) => (said === undefined ? void waiting.push(new Uint8Array(bytes)) : said(bytes)),
         drain: flush,
         error: () => {},
         close: () => ended.resolve(),

@@ -7,7 +7,10 @@ import * as v from "valibot";
 /** Longer than any greeting; whoever reads more has something else before them. */
 export const greetingBytes = 256;
 
-const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(1 << 24));
+/** Above what any keeper has of a line. */
+const mostHistoryBytes = 2 * 1024 * 1024;
+
+const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(mostHistoryBytes));
 const schema = v.object({
   /** Bytes of history that follow. */
   history: count,

@@ -132,7 +132,7 @@ class Line {
     if (this.#consoles.size > 0) this.#seenBytes = this.#saidBytes;
     for (const caller of [...this.#programs, ...this.#consoles]) {
       // Bun may use the memory again.
-      caller.send(Uint8Array.from(bytes));
+      caller.send(new Uint8Array(bytes));
       if (caller.waitingBytes > mostWaitingBytes) caller.end();
     }
   }
@@ -140,7 +140,7 @@ class Line {
   #typed(bytes: Uint8Array): void {
     const qemu = this.#qemu;
     if (qemu === undefined) return;
-    qemu.send(Uint8Array.from(bytes));
+    qemu.send(new Uint8Array(bytes));
     if (qemu.waitingBytes < mostTypedBytes || this.#arePaused) return;
     this.#arePaused = true;
     for (const caller of [...this.#programs, ...this.#consoles]) caller.pause();

@@ -113,7 +113,7 @@ class Passage {
   fromCaller(bytes: Uint8Array): void {
     if (this.#qemu !== undefined) pass(bytes, this.#qemu, this.#caller);
     else if (this.#early.reduce((sum, early) => sum + early.length, bytes.length) <= mostWaitingBytes)
-      this.#early.push(Uint8Array.from(bytes));
+      this.#early.push(new Uint8Array(bytes));
     else this.#caller.end();
   }
 
@@ -132,6 +132,6 @@ class Passage {
 
 function pass(bytes: Uint8Array, to: SlowSocket, from: SlowSocket | undefined): void {
   // Bun may use the memory again.
-  to.send(Uint8Array.from(bytes));
+  to.send(new Uint8Array(bytes));
   if (to.waitingBytes > mostWaitingBytes) from?.pause();
 }

@@ -10,6 +10,7 @@ import {
 } from "../../../../src/migration/providers/qemu/arriving-command.ts";
 import { which } from "../../../../src/platform/host.ts";
 import type { Offer, OfferedFile, OfferedMachine } from "../../../../src/protocol/offer.ts";
+import { serialNamesOf } from "../../../../src/vm/qemu/attendants/start-attendants.ts";
 import { parseDefinition } from "../../../../src/vm/qemu/definition/definition.ts";
 import { ramOf } from "../../../../src/vm/qemu/definition/machine.ts";
 import { RunFolder } from "../../../../src/vm/qemu/run-folder.ts";
@@ -145,18 +146,28 @@ describe("the command line", () => {
 
   test.each([
     ...["qmp", "vm", "swtpm", "tpm", "qemu", "processes", "migrate-incoming", "migrate-nbd", "migrate-qmp"],
+    ...["keeper", "relay", "keeper.log", "relay.log", "vnc", "vnc.port", "vnc.sock", "migrate-serial-0"],
     ...["tpm-state", "swtpm.pid", "processes.json", "qemu.log", "swtpm.log", "migrate-anything", "vm.json"],
   ])("gives a character device called %s no name of ours", (id) => {
-    const words = wordsFor(
-      ...["-chardev", `socket,id=${id},path=/x,server=on,logfile=/y`, "-device", "virtio-serial"],
-      ...["-device", `virtserialport,chardev=${id},name=org.example.0`],
-      ...drive("a"),
-    );
-    const ours = ["qmp", "migrate-qmp", "migrate-incoming", "migrate-nbd", "vm", "swtpm", "swtpm.pid"];
-    const others = ["tpm-state", "processes.json", "qemu.log", "swtpm.log"];
-    const theirs = opened(words).filter((name) => !["qmp", "vm/a", "migrate-qmp"].includes(name));
-    expect(theirs).toEqual([`chardev.${id}`, `chardev.${id}.log`]);
-    for (const name of theirs) expect([...ours, ...others]).not.toContain(name);
+    const chardev = ["-chardev", `socket,id=${id},path=/x,server=on,logfile=/y`];
+    const theirs = (...words: string[]) =>
+      opened(words).filter((name) => !["qmp", "vm/a", "migrate-qmp"].includes(name));
+    const port = ["-device", "virtio-serial-pci", "-device", `virtserialport,chardev=${id}`];
+    expect(theirs(...wordsFor(...chardev, ...port, ...drive("a")))).toEqual([
+      `chardev.${id}`,
+      `chardev.${id}.log`,
+    ]);
+    // Of a serial line QEMU has a socket of ours, and its keeper the others: none of them is another's.
+    const serial = [...chardev, "-serial", `chardev:${id}`];
+    expect(theirs(...wordsFor(...serial, ...drive("a")))).toEqual(["migrate-serial-0"]);
+    expect(serialNamesOf(parseDefinition([program, ...serial]))).toEqual([
+      {
+        qemu: "migrate-serial-0",
+        program: `chardev.${id}`,
+        console: "migrate-console-0",
+        log: `chardev.${id}.log`,
+      },
+    ]);
   });
 
   test("names what is exported, in the order of the disks", () => {

@@ -3,7 +3,7 @@
  * its run folder end with it.
  */
 import { existsSync } from "node:fs";
-import { type ProcessId, waitForEnd } from "../../../../platform/process-id.ts";
+import { isRunning, type ProcessId, waitForEnd } from "../../../../platform/process-id.ts";
 import { MigrateError } from "../../../../protocol/errors.ts";
 import { endFollowers } from "../../../../vm/qemu/attendants/start-attendants.ts";
 import { endDaemon } from "../../../../vm/qemu/daemon.ts";
@@ -23,6 +23,8 @@ const pressMs = 10_000;
 const lookMs = 250;
 /** How long QEMU may take to quit when it is told to: it writes its disks' last blocks. */
 const quitMs = 15_000;
+/** How long one may take to answer that is to be ended in any case. */
+const shortMs = 5_000;
 /** How long swtpm may take to follow its QEMU: it ends by itself. */
 const followMs = 3_000;
 
@@ -57,7 +59,12 @@ export async function endVm(options: EndOptions): Promise<Ended> {
     await clear(run, name);
     return "was-off";
   }
-  const status = await statusOf({ process }, run);
+  // One that hangs is ended all the same, if that is what is asked for.
+  const status = await statusOf({ process }, run, now ? shortMs : undefined).catch((thrown: unknown) => {
+    if (now) return "hangs";
+    if (!(thrown instanceof MigrateError)) throw thrown;
+    throw new MigrateError(thrown.code, thrown.message, { hint: nowHint(name), cause: thrown });
+  });
   if (status !== null) requireItsOwn(status, name);
   const wasOff = status === null || status === "shutdown";
   const ending =
@@ -160,18 +167,25 @@ async function press(process: ProcessId, run: RunFolder): Promise<void> {
 }
 
 async function quit(process: ProcessId, run: RunFolder): Promise<void> {
-  await asked(process, run, (qmp) => qmp.execute("quit"));
+  const hears = await asked(process, run, (qmp) => qmp.execute("quit"));
+  if (hears && (await waitForEnd(process, quitMs))) return;
   // One that does not answer is asked by SIGTERM, on which it quits as well (qemu(1)), before it is killed.
-  if (!(await waitForEnd(process, quitMs))) await endDaemon(process, { politeMs: quitMs });
+  await endDaemon(process, { politeMs: hears ? quitMs : shortMs });
 }
 
-/** Says something to QEMU on the socket that no serve holds; that it ends or does not answer shows afterwards. */
-async function asked(process: ProcessId, run: RunFolder, ask: (qmp: Qmp) => Promise<unknown>): Promise<void> {
+/** Says something to QEMU on the socket that no serve holds. Returns whether it was heard. */
+async function asked(
+  process: ProcessId,
+  run: RunFolder,
+  ask: (qmp: Qmp) => Promise<unknown>,
+): Promise<boolean> {
   try {
-    using qmp = await connectTo(process, run.socket(spareQmpName), { timeoutMs: quitMs });
+    using qmp = await connectTo(process, run.socket(spareQmpName), { timeoutMs: shortMs });
     await ask(qmp);
+    return true;
   } catch {
-    // Whoever waits for its end sees what became of it.
+    // It may have ended before its answer was read.
+    return !isRunning(process);
   }
 }
 

@@ -53,11 +53,18 @@ export async function entered(run: RunFolder): Promise<void> {
   }
 }
 
-/** What QEMU says of its VM, once it answers; null if it ends. Asked on the socket that no serve holds. */
-export async function statusOf({ process }: { process: ProcessId }, run: RunFolder): Promise<string | null> {
-  for (const lateAtMs = performance.now() + answerMs; isRunning(process); await Bun.sleep(pollMs)) {
+/**
+ * What QEMU says of its VM, once it answers; null if it ends. Asked on the socket that no serve holds. Throws MigrateError
+ * "vm-running" if it does not answer.
+ */
+export async function statusOf(
+  { process }: { process: ProcessId },
+  run: RunFolder,
+  withinMs = answerMs,
+): Promise<string | null> {
+  for (const lateAtMs = performance.now() + withinMs; isRunning(process); await Bun.sleep(pollMs)) {
     try {
-      using qmp = await connectTo(process, run.socket(spareQmpName));
+      using qmp = await connectTo(process, run.socket(spareQmpName), { timeoutMs: withinMs });
       return await runState(qmp);
     } catch (cause) {
       // Not there yet, or about to end.

@@ -5,6 +5,8 @@
 import { closeSync, fstatSync, readSync } from "node:fs";
 import { olderLog, openToRead, serialKeeps } from "../../../../vm/qemu/attendants/serial-log.ts";
 
+/** More than this between two looks is not shown in whole, but its end. */
+const mostBytes = 4 * 1024 * 1024;
 /** What is read at once. */
 const pieceBytes = 256 * 1024;
 
@@ -66,6 +68,9 @@ export class LogReader {
 
   #rest(): string {
     if (this.#fd === null) return "";
+    // The VM's own user writes some of them: what grows without bound is not read in whole.
+    const { size } = fstatSync(this.#fd);
+    if (size - this.#atBytes > mostBytes) this.#atBytes = size - serialKeeps.tailBytes;
     const { text, atBytes } = this.#read(this.#fd, this.#atBytes);
     this.#atBytes = atBytes;
     return text;
@@ -75,9 +80,9 @@ export class LogReader {
     const piece = Buffer.alloc(pieceBytes);
     let text = "";
     let atBytes = from;
-    for (;;) {
+    for (const endBytes = from + mostBytes; ; ) {
       const taken = readSync(fd, piece, 0, piece.length, atBytes);
-      if (taken === 0) return { text, atBytes };
+      if (taken === 0 || atBytes >= endBytes) return { text, atBytes };
       atBytes += taken;
       text += this.#decoded(piece.subarray(0, taken));
     }

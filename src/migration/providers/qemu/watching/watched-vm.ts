@@ -10,7 +10,13 @@ import type { SerialNames } from "../../../../vm/qemu/attendants/names.ts";
 import { serialTail } from "../../../../vm/qemu/attendants/serial-log.ts";
 import { serialNamesOf } from "../../../../vm/qemu/attendants/start-attendants.ts";
 import { readModel } from "../../../../vm/qemu/definition/schema.ts";
-import { keeperLogName, qemuLogName, RunFolder, swtpmLogName } from "../../../../vm/qemu/run-folder.ts";
+import {
+  keeperLogName,
+  qemuLogName,
+  RunFolder,
+  relayLogName,
+  swtpmLogName,
+} from "../../../../vm/qemu/run-folder.ts";
 import { vmLinkName } from "../arriving-command.ts";
 
 export interface WatchedVm {
@@ -35,7 +41,7 @@ export function runsHere(vm: WatchedVm): boolean {
 /** Where its programs' words are, QEMU's first; one that never ran here has none. */
 export function programLogs(vm: WatchedVm): WordsOf[] {
   const run = runOf(vm);
-  const names = { qemu: qemuLogName, swtpm: swtpmLogName, serial: keeperLogName };
+  const names = { qemu: qemuLogName, swtpm: swtpmLogName, serial: keeperLogName, screen: relayLogName };
   return run === null
     ? []
     : Object.entries(names).map(([from, name]) => ({ from, path: join(run.path, name) }));

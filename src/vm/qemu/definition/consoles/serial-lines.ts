@@ -25,7 +25,7 @@ export function serialLines({ parts }: Pick<VmModel, "parts">): string[] {
 }
 
 /** Names in the run folder that are not for a VM's own sockets. */
-const ownNames = new Set(["qmp", "qemu", "swtpm", "tpm", "vm", "processes"]);
+const ownNames = new Set(["qmp", "qemu", "swtpm", "tpm", "vm", "processes", "keeper", "relay", "vnc"]);
 /** Ids that are a socket's name as they are: without a dot they are no file of the VM, and ours begin otherwise. */
 const socketId = /^(?!migrate|tpm-)[A-Za-z][\w-]{0,31}$/;
 
