@@ -29,6 +29,12 @@ async function refused(words: string[]): Promise<Record<string, unknown>> {
 
 describe("migrate send refuses", () => {
   test.each([
+    [["--on-timeout", "force"], "--on-timeout says what --timeout does"],
+    [["--on-timeout", "stop"], '--on-timeout must be one of cancel, force, not "stop"'],
+    [
+      ["--mode", "stop", "--timeout", "1m", "--on-timeout", "force"],
+      "--on-timeout force is about a live move",
+    ],
     [["--mode", "fast"], '--mode must be one of live, stop, not "fast"'],
     [["--mode", ""], "--mode needs a value: --mode MODE"],
     [["--multifd", "0"], '--multifd must be a whole number from 1 to 15, not "0"'],

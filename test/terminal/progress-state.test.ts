@@ -41,6 +41,16 @@ describe("a running VM on its way", () => {
     expect(lines.slice(-2)).toEqual(["  iteration 1, 12.3 MiB left", "  on the wire 50.0 MiB/s"]);
   });
 
+  test("with a bandwidth that a person has set on the way, that is said, until there is none", () => {
+    const tuned = { event: "tuned", session: "s1", name: "web1" } as const;
+    const slower = after(...underWay, { ...tuned, bandwidthBytesPerSec: 10 * MiB });
+    const last = (state: typeof slower) => drawProgress(state, screen, 0).at(-1);
+    expect(last(slower)).toContain("on the wire 50.0 MiB/s, at most 10.0 MiB/s");
+    const other = progressAfter(slower, { ...tuned, downtimeLimitMs: 5 }, 0);
+    expect(last(other)).toContain("at most 10.0 MiB/s");
+    expect(last(progressAfter(other, { ...tuned, bandwidthBytesPerSec: null }, 0))).not.toContain("at most");
+  });
+
   test("before that its disks show how fast they come, and nobody says how long it will take", () => {
     const mirroring = after(progress(0, 100, "pre-copy"), progress(1, 200, "pre-copy"));
     expect(drawProgress(mirroring, screen, 0).at(-1)).toBe("  100.0 MiB/s, on the wire 50.0 MiB/s");

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import {
   askNewSecret,
   askSecret,
+  askYes,
   type KeyboardInput,
   readPassphraseFile,
 } from "../../src/terminal/prompt.ts";
@@ -138,5 +139,34 @@ describe("a passphrase file", () => {
       expect(String(thrown)).not.toContain("secret-word");
     }
     expect.assertions(1);
+  });
+});
+
+describe("asking for a yes", () => {
+  const said = async (...keys: string[]) => {
+    const keyboard = new Keyboard(...keys);
+    const { options, shown } = ask(keyboard);
+    const answer = await askYes(options, "say --yes");
+    expect(shown()).toBe("Secret: ");
+    expect(keyboard.listenerCount("data")).toBe(0);
+    expect(keyboard.raw).toBe(false);
+    return answer;
+  };
+
+  test("y and yes are one, and nothing else is", async () => {
+    for (const yes of ["y\n", "Y\r", "yes\n", " YES \n"]) expect(await said(yes)).toBe(true);
+    for (const no of ["\n", "n\n", "yess\n", "yes no\n", "j\n", "y".repeat(100)])
+      expect(await said(no)).toBe(false);
+    // The end of input is none either.
+    expect(await said()).toBe(false);
+  });
+
+  test("without a terminal nobody is asked, and the hint says what to give", async () => {
+    const keyboard = new Keyboard("y\n");
+    keyboard.isTTY = false;
+    const { options, shown } = ask(keyboard);
+    const thrown = await askYes(options, "say --yes").catch((error: unknown) => error);
+    expect(thrown).toMatchObject({ code: "usage", hint: "say --yes" });
+    expect(shown()).toBe("");
   });
 });

@@ -63,6 +63,19 @@ describe("a running VM that was moved", () => {
     expect(text).toMatch(/\n {2}left behind: the internal snapshots of a\.qcow2 \([^\u001b]*before\)\n/);
   });
 
+  test("what a person changed on the way is in the report, as it was in the end", () => {
+    const text = doneText({
+      ...done,
+      tuned: { bandwidthBytesPerSec: 200 * MiB, downtimeLimitMs: 1000, autoConverge: false },
+    });
+    expect(text).toContain(
+      "\n  changed on the way: at most 200.0 MiB/s, downtime limit 1.0 s, auto-converge off\n",
+    );
+    expect(doneText({ ...done, tuned: { bandwidthBytesPerSec: null } })).toContain(
+      "changed on the way: no limit of the bandwidth",
+    );
+  });
+
   test("one that was paused is told apart, on both sides; the destination measures no downtime", () => {
     const first = (more: Partial<EventOf<"done">>) => {
       const { downtimeMs: _, ...rest } = done;

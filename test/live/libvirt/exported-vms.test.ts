@@ -8,11 +8,13 @@ import { readCpuMap } from "../../../src/vm/libvirt/cpu-map.ts";
 import { modelOf, parseDefinition } from "../../../src/vm/qemu/definition/definition.ts";
 import { callMonitor } from "../../support/guests/seen/monitor.ts";
 import { ticksOnDisk } from "../../support/guests/tick-disk.ts";
+import { tpmSealedLine } from "../../support/guests/tpm-guest.ts";
 import { barePc, nographicPc, q35InJson, virtioPc } from "../../support/guests/typical-vms.ts";
 import { wordsOf } from "../../support/libvirt/frozen-domain.ts";
 import { libvirtHostsOfTests } from "../../support/libvirt/libvirt-hosts-of-tests.ts";
 import { hostsOfEachTest } from "../../support/moves/running-hosts-of-tests.ts";
 import { doneOf, expectMoved } from "../../support/moves/whole-move.ts";
+import { runChild } from "../../support/system/child.ts";
 import { until } from "../../support/system/until.ts";
 
 const newHosts = hostsOfEachTest();
@@ -40,6 +42,8 @@ test(
   async () => {
     const at = await newHosts();
     const guest = await at.guest({
+      tpm: true,
+      append: "tpm=extend",
       disks: [{ name: "data.raw", format: "raw" }],
       extraArgs: [...devices.pc],
     });
@@ -61,12 +65,16 @@ test(
     const exporting = at.hosts.destination(["export", "web1", "--libvirt", "--net", "user"]);
     await exporting.exit;
     expect(exporting.events.at(-1)).toMatchObject({ event: "exported", name: "web1" });
-    const { xml } = exporting.events.at(-1) as unknown as { xml: string };
+    const { xml, steps } = exporting.events.at(-1) as unknown as { xml: string; steps: string[] };
     expect(xml).toContain("52:54:00:aa:bb:01");
     const host = await libvirts.host("hosta");
     const serial = join(libvirts.folder(), "serial.log");
     const path = join(at.folder, "web1.xml");
     writeFileSync(path, xml.replace("<serial type='pty'>", `<serial type='file'><source path='${serial}'/>`));
+    // What is to be done before that, as it was printed: libvirt's swtpm finds the TPM's state.
+    const installs = steps.filter((step) => step.startsWith("install "));
+    expect(installs).toHaveLength(3);
+    for (const step of installs) await runChild(host.command(["/bin/sh", "-c", step]));
     await host.virsh("define", path);
     await host.virsh("start", "web1");
     // libvirt has words for this processor, and says it as it was.
@@ -75,10 +83,11 @@ test(
     const info = await host.virsh("qemu-monitor-command", "--hmp", "web1", "info pci");
     expect(pciOf(info)).toEqual(before);
     await until(
-      () => existsSync(serial) && /tick \d+/.test(readFileSync(serial, "latin1")),
+      () => existsSync(serial) && /^tick \d+/m.test(readFileSync(serial, "latin1")),
       "a tick",
       90_000,
     );
+    expect(readFileSync(serial, "latin1")).toContain(tpmSealedLine);
     await host.virsh("destroy", "web1");
     // It boots, and begins to count anew.
     expect(await ticksOnDisk(disk)).toContain(1);

@@ -6,6 +6,7 @@ import type { RunningHosts } from "../../support/moves/running-hosts.ts";
 import { hostsOfEachTest } from "../../support/moves/running-hosts-of-tests.ts";
 import { doneOf, expectDisksAgree, expectMoved } from "../../support/moves/whole-move.ts";
 import type { EventNamed, MigrateProcess } from "../../support/system/process.ts";
+import { until } from "../../support/system/until.ts";
 
 const newHosts = hostsOfEachTest();
 /** For three guests, see support/lost-guest.ts. */
@@ -209,5 +210,24 @@ test(
     expect(done.runs).toBe(true);
     await expectWhole(at, guest);
   }),
+  limitMs,
+);
+
+test(
+  "one that was stopped by --on-timeout force, and whose destination is gone then, goes on at the source",
+  async () => {
+    const at = await newHosts();
+    const guest = await at.guest({ ramMiB: 256, append: "dirty_mib=64 random_mib=8 check_ticks=20" });
+    const serve = await at.serve();
+    await guest.log.waitUntil((text) => text.includes("dirty pass 10"), "a guest that is busy");
+    const flags = ["--bandwidth", "4M", "--downtime-limit", "1ms", "--auto-converge", "off"];
+    const send = at.send(guest, [...flags, "--timeout", "10s", "--on-timeout", "force"]);
+    await send.waitFor("warning", { deadlineMs: 60_000 });
+    await until(async () => (await guest.status()) === "paused", "the guest to stand still");
+    await serve.kill();
+    expect(await send.exit).toMatchObject({ code: 4 });
+    expect(await guest.status()).toBe("running");
+    await guest.log.waitForTick((guest.log.ticks().at(-1) ?? 0) + 3);
+  },
   limitMs,
 );

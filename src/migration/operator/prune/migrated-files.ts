@@ -9,7 +9,7 @@ import { manifestName } from "../../../protocol/names.ts";
 import { readManifest } from "../../../vm/folder/manifest.ts";
 import { deleteOwn, type FolderEntry, ownEntries, tpmEntries } from "../../../vm/folder/own-files.ts";
 import { releaseMark } from "../../../vm/folder/release-mark.ts";
-import { openElsewhere } from "../../../vm/holders/open-elsewhere.ts";
+import { type OpenElsewhere, openElsewhere } from "../../../vm/holders/open-elsewhere.ts";
 import type { Journal, SessionRecord } from "../../journal/journal.ts";
 import { type OwnFile, pathsAside } from "../../providers/files/retire.ts";
 import { providerOf } from "../../providers/providers.ts";
@@ -30,13 +30,17 @@ export function migratedFiles(
   store: string | undefined,
   nowMs: number,
 ): Leftover[] {
-  const known = new Map<string, Leftover>();
+  const asides = new Map<string, { aside: Aside; record: SessionRecord }>();
   for (const record of journal.all("source")) {
     for (const path of asidesOf(record)) {
-      if (!known.has(path))
-        known.set(path, leftover(home, journal, { path, session: record.session }, nowMs));
+      if (!asides.has(path)) asides.set(path, { aside: { path, session: record.session }, record });
     }
   }
+  // All processes are looked at once, however many files there are.
+  const held = openElsewhere([...asides.values()].flatMap(({ aside, record }) => usedAt(aside.path, record)));
+  const known = new Map(
+    [...asides].map(([path, { aside }]) => [path, leftover(home, journal, aside, { nowMs, held })]),
+  );
   const others = keptCopies(home, store).paths.filter((path) => !known.has(path));
   return [
     ...known.values(),
@@ -75,9 +79,14 @@ function isOf(aside: string, path: string, files: readonly OwnFile[], session: s
   return aside.endsWith(`-${session.slice(0, 8)}`) || basename(aside) === `${basename(path)}.migrated`;
 }
 
-function leftover(home: string, journal: Journal, aside: Aside, nowMs: number): Leftover {
+function leftover(
+  home: string,
+  journal: Journal,
+  aside: Aside,
+  { nowMs, held }: { nowMs: number; held: readonly OpenElsewhere[] },
+): Leftover {
   const record = journal.find(aside.session)!;
-  const stays = whyStays(journal, aside);
+  const stays = whyStays(journal, aside, held);
   return {
     kind: "migrated",
     path: aside.path,
@@ -97,7 +106,12 @@ function leftover(home: string, journal: Journal, aside: Aside, nowMs: number): 
   };
 }
 
-function whyStays(journal: Journal, { path, session }: Aside): string | null {
+/** `held` is what others have open; absent, it is looked for. */
+function whyStays(
+  journal: Journal,
+  { path, session }: Aside,
+  held?: readonly OpenElsewhere[],
+): string | null {
   const record = journal.find(session);
   if (record?.state !== "confirmed" || record.endedAtMs === null || !record.settled)
     return "its session has not ended";
@@ -105,8 +119,14 @@ function whyStays(journal: Journal, { path, session }: Aside): string | null {
   if (files.length === 0 && !isRest(path, record)) return "nothing in it is known to be the VM's";
   const unmarked = files.find((file) => releaseMark(file)?.session !== session);
   if (unmarked !== undefined) return `${basename(unmarked)} does not say that this session released it`;
-  const [held] = openElsewhere([...files, ...namesIn(path).map((name) => join(path, name))]);
-  return held === undefined ? null : `${basename(held.path)} is open in ${held.who}`;
+  const used = new Set(usedAt(path, record));
+  const holder = (held ?? openElsewhere([...used])).find((one) => used.has(one.path));
+  return holder === undefined ? null : `${basename(holder.path)} is open in ${holder.who}`;
+}
+
+/** Whose use by others keeps it: the VM's own files, and what else lies in its folder. */
+function usedAt(path: string, record: SessionRecord): string[] {
+  return [...filesAt(path, record), ...namesIn(path).map((name) => join(path, name))];
 }
 
 /** The VM's own files that lie at or below `path` now. */
