@@ -34,6 +34,8 @@ export const qemuProvider: Provider = {
 
   async retire(record, home, departure) {
     const machine = sourceQemuRecord(record);
+    // That its QEMU ends is this host's doing now, and nothing that became of the guest.
+    await departure?.halt();
     if (machine !== null) await endAtSource(machine, home, qmpOf(departure));
     retireFiles(record, qemuProvider.ownFiles(record));
   },
