@@ -54,7 +54,7 @@ test(
     const [master] = hosts.processes("source").filter(({ words }) => /\bssh -M -N /.test(words));
     process.kill(master!.pid, "SIGKILL");
     await send.waitFor("link", { where: ({ state }) => state === "restored" });
-    await doneOf(send);
+    expect((await doneOf(send)).runs).toBe(true);
     expect(said(send)).toContain("is reached through ssh");
     await goesOn(hosts, guest);
   },
@@ -71,7 +71,7 @@ test(
     const guest = await startGuest();
     const words = ["send", `qmp:${guest.qmpPath}`, hosts.address("mover", hosts.at("store"))];
     const send = hosts.migrate([...words, "--json"]);
-    await doneOf(send);
+    expect((await doneOf(send)).runs).toBe(true);
     expect(said(send)).toContain("as root (sudo)");
     expect(said(send)).toContain("is reached directly");
     await goesOn(hosts, guest);
