@@ -178,18 +178,20 @@ interface Given {
   allowTcg: boolean;
   net: { text: string } | undefined;
   vmUsers: { text: string } | undefined;
+  vnc: string | undefined;
   libvirt: boolean;
   connect: string | undefined;
   netMap: string | undefined;
 }
 
-function lastOf({ store, qemu, allowTcg, net, vmUsers, libvirt, connect, netMap }: Given): LastServe {
+function lastOf({ store, qemu, allowTcg, net, vmUsers, vnc, libvirt, connect, netMap }: Given): LastServe {
   return {
     store: resolve(store),
     qemu,
     allowTcg,
     net: net?.text ?? null,
     vmUsers: vmUsers?.text ?? null,
+    vnc: vnc ?? null,
     libvirt,
     connect: connect ?? null,
     netMap: netMap ?? null,

@@ -1,7 +1,9 @@
 import { expect, test } from "bun:test";
 import { chmodSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { runProgram } from "../../src/commands/cli/program.ts";
 import { type LastServe, lastServe, noteLastServe, serveWords } from "../../src/home/last-serve.ts";
+import { commandTree, TestWorld } from "../commands/world.ts";
 import { eachTestInFolder } from "../support/system/test-folder.ts";
 
 let home: string;
@@ -15,6 +17,7 @@ const last: LastServe = {
   allowTcg: true,
   net: "none,0=bridge:br0",
   vmUsers: "off",
+  vnc: "unix",
   libvirt: true,
   connect: null,
   netMap: "default=br0",
@@ -27,7 +30,7 @@ test("what serve was given last can be given again, as it was written", () => {
   expect(statSync(join(home, "last-serve.json")).mode & 0o777).toBe(0o600);
   expect(lastServe(home)).toEqual(last);
   expect(serveWords(last).join(" ")).toBe(
-    "--store /srv/vms --qemu --allow-tcg --net none,0=bridge:br0 --vm-users off --libvirt --net-map default=br0",
+    "--store /srv/vms --qemu --allow-tcg --net none,0=bridge:br0 --vm-users off --vnc unix --libvirt --net-map default=br0",
   );
   const plain = {
     ...last,
@@ -35,6 +38,7 @@ test("what serve was given last can be given again, as it was written", () => {
     allowTcg: false,
     net: null,
     vmUsers: null,
+    vnc: null,
     libvirt: false,
     netMap: null,
   };
@@ -59,4 +63,17 @@ test("a file that others may write or read, or that says something else, decides
     writeFileSync(path, text);
     expect(() => lastServe(home)).toThrow("is not what migrate serve writes there");
   }
+});
+
+test("every flag that decides what is taken, or what a VM gets, is noted", async () => {
+  // They are about this one serve: where it listens, how long, for whom.
+  const own = ["listen", "once", "idle", "max-sessions", "ticket-ttl", "index", "insecure", "profile-port"];
+  const ofAll = ["passphrase-file", "json", "verbose", "help"];
+  const world = new TestWorld();
+  await runProgram(commandTree("serve"), ["serve", "--help"], world);
+  const help = world.take().stdout;
+  world.remove();
+  const flags = [...help.matchAll(/^ {2}--([a-z-]+)/gm)].map(([, flag]) => flag!);
+  const noted = Object.keys(last).map((key) => key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`));
+  expect(flags.filter((flag) => ![...own, ...ofAll].includes(flag)).sort()).toEqual(noted.sort());
 });

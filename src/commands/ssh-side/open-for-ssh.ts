@@ -103,7 +103,7 @@ async function start(
 ): Promise<void> {
   const { self, home, qemu, libvirt, tcp, idleMs } = wishes;
   const usual: LastServe = {
-    ...{ store, qemu: false, allowTcg: false, net: null, vmUsers: null },
+    ...{ store, qemu: false, allowTcg: false, net: null, vmUsers: null, vnc: null },
     ...{ libvirt: false, connect: null, netMap: null },
   };
   const given = last ?? usual;

@@ -1,4 +1,5 @@
 /** `migrate delete`: takes a VM away that lies on this host. */
+import { autostartOff, isStartedAtBoot, unitPlace } from "../../migration/operator/autostart/autostart.ts";
 import {
   type DeletableVm,
   deleteVm,
@@ -7,7 +8,7 @@ import {
 } from "../../migration/operator/delete-vm.ts";
 import { findVm } from "../../migration/operator/find-vm.ts";
 import { formatBytes } from "../../terminal/format.ts";
-import { confirmed, homeOf } from "../cli/context.ts";
+import { confirmed, homeOf, type World } from "../cli/context.ts";
 import { defineCommand } from "../cli/define-command.ts";
 import { toggle } from "../cli/option.ts";
 import { nameAbout, storeOption } from "./vm-name.ts";
@@ -48,6 +49,7 @@ export default defineCommand({
       }
     }
     const { own, others, bytes } = await deleteVm({ home, folder });
+    const unit = await noMoreAtBoot({ name: vm.name, folder }, world.env);
     const deleted = own.map((entry) => entry.name);
     const rest =
       others.length === 0 ? "" : ` In ${folder} is left what is not its own: ${others.join(", ")}.`;
@@ -55,9 +57,17 @@ export default defineCommand({
       { event: "deleted", name: vm.name, folder, bytes, files: deleted, left: others },
       `${vm.name} is deleted: ${formatBytes(bytes)} are free again.${rest}`,
     );
+    if (unit !== null) reporter.note(`It is not started at boot any more: ${unit} is removed.`);
     return undefined;
   },
 });
+
+/** Removes the unit that starts the VM of this folder, which is gone; returns its path, null if there is none. */
+async function noMoreAtBoot(vm: { name: string; folder: string }, env: World["env"]): Promise<string | null> {
+  const place = unitPlace(env);
+  if (!isStartedAtBoot(vm, place)) return null;
+  return (await autostartOff(vm.name, place))?.unit ?? null;
+}
 
 /** Null if an empty folder was all that an earlier call had left, and is gone now. Throws as `findVm`. */
 function folderOf(home: string, given: string, store: string | undefined): string | null {

@@ -62,7 +62,7 @@ test.each(["system", "user"] as const)(
 );
 
 /** A command of this program whose /etc/systemd/system is a folder of the test. */
-async function autostart(units: string, ...words: string[]) {
+async function withUnits(units: string, ...words: string[]) {
   const binary = [
     "unshare",
     "-m",
@@ -72,10 +72,28 @@ async function autostart(units: string, ...words: string[]) {
     units,
     builtBinary,
   ];
-  const process = host.begin(["autostart", ...words], { binary });
+  const process = host.begin(words, { binary });
   const { code } = await process.exit;
   return { code, events: process.events as readonly Record<string, unknown>[], stderr: process.stderr() };
 }
+
+const autostart = (units: string, ...words: string[]) => withUnits(units, "autostart", ...words);
+
+test("a VM that is deleted is started at boot no more; the unit of another one of its name stays", async () => {
+  const units = join(host.folder, "units");
+  mkdirSync(units);
+  host.lay("web1");
+  expect(await autostart(units, "web1", "on", "--store", host.store)).toMatchObject({ code: 0 });
+  const unit = join(units, "migrate-vm-web1.service");
+  const text = readFileSync(unit, "utf8");
+  writeFileSync(unit, text.replaceAll("/web1", "/elsewhere/web1"));
+  expect(await withUnits(units, "delete", "web1", "--yes", "--store", host.store)).toMatchObject({ code: 0 });
+  expect(readdirSync(units)).toEqual(["migrate-vm-web1.service"]);
+  host.lay("web1");
+  writeFileSync(unit, text);
+  expect(await withUnits(units, "delete", "web1", "--yes", "--store", host.store)).toMatchObject({ code: 0 });
+  expect(readdirSync(units)).toEqual([]);
+});
 
 test("after a boot the unit starts it from what lies on the disk alone, and stops it; off takes the unit away", async () => {
   const units = join(host.folder, "units");

@@ -1,10 +1,10 @@
 /** `migrate autostart`: whether a VM of this host is started when the host boots, by a systemd unit of its own. */
-import { chmodSync, existsSync, mkdirSync, rmSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { homedir } from "node:os";
 import { isAbsolute, join } from "node:path";
 import { replaceHomeFile } from "../../../home/home-file.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
-import { type UnitWishes, unitName, unitText } from "./unit-text.ts";
+import { startWords, type UnitWishes, unitName, unitText } from "./unit-text.ts";
 
 /** It is there while systemd runs the host: sd_booted(3). */
 const bootedBySystemd = "/run/systemd/system";
@@ -65,6 +65,18 @@ export async function autostartOn({ place, runs, ...wishes }: AutostartOptions):
     unit,
     left: await tell(place, [["daemon-reload"], ["enable", name], ...(runs ? [["start", name]] : [])]),
   };
+}
+
+/** True if there is a unit that starts the VM of this folder, and not another one of that name. */
+export function isStartedAtBoot(
+  { name, folder }: { name: string; folder: string },
+  place: UnitPlace,
+): boolean {
+  try {
+    return readFileSync(join(place.folder, unitName(name)), "utf8").includes(startWords(folder));
+  } catch {
+    return false;
+  }
 }
 
 /**

@@ -47,6 +47,9 @@ export function unitName(name: string): string {
   return `migrate-vm-${short}.service`;
 }
 
+/** What of a unit says which VM it starts. */
+export const startWords = (folder: string): string => ["start", folder].map(quoted).join(" ");
+
 /** The unit's text. Throws MigrateError "policy" if this program's path is one that a unit cannot start. */
 export function unitText({ name, folder, home, self, scope }: UnitWishes): string {
   const command = (...words: string[]) => [...programWords(self), ...[...words].map(quoted)].join(" ");
