@@ -73,9 +73,11 @@ export default defineCommand({
     const refusals = [...rehearsal.refusals];
     for (const other of told.refusals)
       if (!refusals.some(({ message }) => message === other.message)) refusals.push(other);
-    const notes = [...new Set([...told.notes, ...rehearsal.notes])];
-    const refused = refusals.map(sentenceOf);
     const { run } = rehearsal;
+    const isTaken = run?.there != null && refusals.length === 0;
+    const notes = [...new Set([...told.notes, ...rehearsal.notes])];
+    if (isTaken && there !== null) notes.push(`${there.where} takes the VM as it is now`);
+    const refused = refusals.map(sentenceOf);
     const shown = refusals.length === 0 ? told.shown : [told.notShown];
     reporter.result(
       {
