@@ -14,6 +14,7 @@ eachTestHasRunningHosts((made) => {
 
 test("disks and the TPM's state folder are removed, what lies beside the state keeps its folder", async () => {
   const guest = await at.guest({ tpm: true, disks: [{ name: "data.raw", format: "raw" }] });
+  await guest.waitForTick(2);
   await at.serve();
   await doneOf(at.send(guest));
   const there = await expectMoved(at, guest);

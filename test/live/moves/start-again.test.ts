@@ -290,6 +290,7 @@ describe("a VM is not started", () => {
 
 test("while it runs it is not deleted; once its QEMU has ended it is, run folder and all", async () => {
   const guest = await at.guest({ tpm: true, disks: [{ name: "data.raw", format: "raw" }] });
+  await guest.waitForTick(2);
   await at.serve();
   await doneOf(at.send(guest));
   const there = await expectMoved(at, guest);
