@@ -161,7 +161,7 @@ export const knownSeconds: Readonly<Record<string, number>> = {
   "test/live/refusals/running-refusals.test.ts": 35,
   "test/live/moves/running-restored.test.ts": 11,
   "test/live/moves/shared-move.test.ts": 4,
-  "test/live/moves/start-again.test.ts": 40,
+  "test/live/lives/start-again.test.ts": 40,
   "test/live/moves/still-images.test.ts": 50,
   "test/live/moves/tpm-moves.test.ts": 37,
   "test/live/moves/two-namespaces.test.ts": 14,
