@@ -69,7 +69,8 @@ const copyScript = [
   'trap "exit 1" HUP INT TERM',
   `case $tool in zstd) zstd -q -dc;; gzip) gzip -dc;; *) cat;; esac >"$new" || exit ${copyExits.writing}`,
   `[ "$(sha256sum <"$new" | cut -c1-64)" = "$hash" ] || exit ${copyExits.hash}`,
-  'chmod 700 "$new"',
+  // The user of a VM runs it as well, for the VM's serial lines; the folders above are the account's alone.
+  'chmod 755 "$new"',
   `"$new" --version </dev/null >/dev/null 2>&1 || exit ${copyExits.running}`,
   'mv -f "$new" "$folder/migrate"',
 ].join("; ");

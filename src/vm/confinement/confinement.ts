@@ -87,6 +87,7 @@ export class Confinement {
     if (isRoot) {
       const whole = await trial([], true, user);
       if (whole !== null) {
+        if (range !== null) requireRunByOthers(self);
         const why = users === "off" ? "--vm-users off" : "this user namespace has no range of users for them";
         return new Confinement(self, range, [], true, whole, range === null ? [ofNoUser(why)] : []);
       }
@@ -161,6 +162,15 @@ export class Confinement {
     if (stat === undefined || (stat.mode & 0o006) === 0o006 || stat.gid === 0) return [];
     return [stat.gid];
   }
+}
+
+/** Throws MigrateError "policy" if the user of a VM could not run this program, which is what keeps the VM's serial lines. */
+function requireRunByOthers([program = ""]: readonly string[]): void {
+  const mode = statSync(program, { throwIfNoEntry: false })?.mode;
+  if (mode === undefined || (mode & 0o001) !== 0) return;
+  throw new MigrateError("policy", `${program} can be run by its owner alone, and not by the users of VMs`, {
+    hint: `What keeps the serial lines of a VM is this program, as the VM's user: chmod a+x ${program}`,
+  });
 }
 
 /** Whether a process with these arguments has yet to become the program that it was started for (`command`). */

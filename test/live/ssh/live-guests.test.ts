@@ -46,7 +46,7 @@ async function goesOn(hosts: SshHosts, guest: Awaited<ReturnType<typeof startGue
 test(
   "a VM that runs goes through ssh to a host with its ports closed, with ssh lost in the middle",
   async () => {
-    const hosts = await makeHosts({ installed: true, portsClosed: true });
+    const hosts = await makeHosts({ portsClosed: true });
     const guest = await startGuest();
     const words = ["send", `qmp:${guest.qmpPath}`, hosts.address("root", hosts.at("store"))];
     const send = hosts.migrate([...words, "--bandwidth", "12M", "--json"]);
@@ -64,7 +64,7 @@ test(
 test(
   "a VM that runs goes directly, and is root's there by sudo",
   async () => {
-    const hosts = await makeHosts({ installed: true });
+    const hosts = await makeHosts();
     // The account could take it by itself; what runs a guest is root's to confine.
     mkdirSync(hosts.at("store"));
     chownSync(hosts.at("store"), user.uid, user.uid);

@@ -1,6 +1,10 @@
 /** What of confinement this host and this user can have, and the command that comes of it. */
 import { expect, test } from "bun:test";
+import { chmodSync, copyFileSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { argumentsOf, processId, waitForEnd } from "../../../src/platform/process-id.ts";
+import type { MigrateError } from "../../../src/protocol/errors.ts";
 import { Confinement } from "../../../src/vm/confinement/confinement.ts";
 import { builtBinary } from "../../support/system/process.ts";
 import { codeOf } from "../../support/system/refusals.ts";
@@ -61,6 +65,30 @@ test("users that are asked for and cannot be had are no reason to go on without"
       throw thrown;
     }),
   ).toBe("policy");
+});
+
+test("a program that its owner alone can run is refused where VMs have users: it keeps their serial lines", async () => {
+  if (!isRoot) return;
+  const folder = mkdtempSync(join(tmpdir(), "confinement-"));
+  const path = join(folder, "migrate");
+  try {
+    copyFileSync(builtBinary, path);
+    chmodSync(path, 0o700);
+    const found = (users?: "off") =>
+      Confinement.find({ self: [path], users }).then(
+        () => null,
+        (thrown: unknown) => thrown as MigrateError,
+      );
+    expect(await found()).toMatchObject({
+      code: "policy",
+      hint: expect.stringContaining(`chmod a+x ${path}`),
+    });
+    expect(await found("off")).toBeNull();
+    chmodSync(path, 0o755);
+    expect(await found()).toBeNull();
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 test("what is only asked something ends with who started it, however that ends", async () => {
