@@ -22,10 +22,10 @@ export class RamTuning {
   /** QEMU's settings before the move, and whether its migration was begun with auto-converge; undefined until it is. */
   #begun: { before: MigrationSettings; autoConverge: boolean } | undefined;
 
-  constructor(ram: RamMigration, settings: Settings) {
+  constructor(ram: RamMigration, { bandwidthBytesPerSec, downtimeLimitMs, autoConverge }: Settings) {
     this.#ram = ram;
-    this.#settings = settings;
-    this.#pace = paceOf(settings);
+    this.#settings = { bandwidthBytesPerSec, downtimeLimitMs, autoConverge };
+    this.#pace = paceOf(this.#settings);
   }
 
   /** What all streams together may send in a second; null for as much as the link carries. */
