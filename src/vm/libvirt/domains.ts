@@ -20,13 +20,27 @@ export interface DomainInfo {
 
 const uuidForm = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
+/** How often a domain that changes while it is asked about is asked about again. */
+const mostReadings = 10;
+
 /** What libvirt knows of a domain, by name or UUID; null if there is none. Throws MigrateError as `Virsh.run`. */
 export async function findDomain(virsh: Virsh, which: string): Promise<DomainInfo | null> {
-  const [text, stated] = await Promise.all([
-    virsh.find(["dominfo", "--domain", which]),
-    virsh.find(["domstate", "--domain", which, "--reason"]),
-  ]);
-  if (text === null || stated === null) return null;
+  let info: DomainInfo | null = null;
+  for (let reading = 0; reading < mostReadings; reading++) {
+    // Each question is a process: they are asked at once, and of one moment if both tell of the same state.
+    const [text, stated] = await Promise.all([
+      virsh.find(["dominfo", "--domain", which]),
+      virsh.find(["domstate", "--domain", which, "--reason"]),
+    ]);
+    if (text === null || stated === null) return null;
+    const read = readInfo(text, stated, virsh);
+    info = read.info;
+    if (read.isOfOneMoment) break;
+  }
+  return info;
+}
+
+function readInfo(text: string, stated: string, virsh: Virsh): { info: DomainInfo; isOfOneMoment: boolean } {
   const said = new Map(
     text.split("\n").flatMap((line): [string, string][] => {
       const found = /^([A-Z][\w() ]*):\s*(.*)$/.exec(line.trim());
@@ -40,7 +54,7 @@ export async function findDomain(virsh: Virsh, which: string): Promise<DomainInf
     });
   }
   const [, state = "", reason = ""] = /^\s*([a-z ]+?)\s*(?:\(([^)]*)\))?\s*$/.exec(stated) ?? [];
-  return {
+  const info = {
     name,
     uuid,
     state: stateOf(state),
@@ -49,6 +63,7 @@ export async function findDomain(virsh: Virsh, which: string): Promise<DomainInf
     autostart: said.get("Autostart") === "enable",
     isSaved: said.get("Managed save") === "yes",
   };
+  return { info, isOfOneMoment: said.get("State") === state };
 }
 
 function stateOf(word: string): DomainState {
