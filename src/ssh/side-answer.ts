@@ -6,8 +6,11 @@ import { printable } from "../protocol/printable.ts";
 const text = (most: number) => v.pipe(v.string(), v.minLength(1), v.maxLength(most));
 const absolute = v.pipe(text(4096), v.startsWith("/"));
 
-/** A unix socket's path, or host:port (ssh(1), -L). */
-const wayForm = /^(?:\/[^\0-\x20:'"\\]+|\[[0-9A-Fa-f:.]+\]:\d{1,5}|[0-9A-Za-z][0-9A-Za-z.-]*:\d{1,5})$/;
+/**
+ * A unix socket's path, or host:port (ssh(1), -L). ssh replaces "%" and "${" in a path by what only this host's user is to
+ * know, and names the socket so at the other host: no path has either.
+ */
+const wayForm = /^(?:\/[\w.,+@/-]+|\[[0-9A-Fa-f:.]+\]:\d{1,5}|[0-9A-Za-z][0-9A-Za-z.-]*:\d{1,5})$/;
 
 const opened = v.object({
   answer: v.literal("opened"),

@@ -328,13 +328,14 @@ export class SshWay implements Way {
         );
   }
 
-  /** Has a serve that was started for those who come by ssh end there. */
-  async #endServe(verb: "end" | "end-idle", { look, program }: There): Promise<void> {
+  /** Has a serve that was started for those who come by ssh end there; true unless it is needed. */
+  async #endServe(verb: "end" | "end-idle", { look, program }: There): Promise<boolean> {
     const { to, needs } = this.#options;
     const root = rootFor(look, { ...needs, store: to.store }, this.#place);
     const words = [...(root.bySudo ? asRoot : []), program, "ssh-side", verb];
     const store = to.store === undefined ? [] : ["--store", to.store];
-    await this.#master?.run(remoteCommand([...words, ...store]), { timeoutMs: removeTimeoutMs });
+    const run = await this.#master?.run(remoteCommand([...words, ...store]), { timeoutMs: removeTimeoutMs });
+    return run?.code === 0;
   }
 
   async #leaveNothing(there: There): Promise<void> {
@@ -348,8 +349,12 @@ export class SshWay implements Way {
       return;
     }
     try {
-      await this.#endServe("end", there);
+      const hasEnded = await this.#endServe("end", there);
       if (!copied) return;
+      if (!hasEnded) {
+        warn(`${left}: a serve with sessions that have not ended runs from it`);
+        return;
+      }
       const hash = this.#own?.hash ?? "";
       const run = await master.run(removeCommand(hash), { timeoutMs: removeTimeoutMs });
       if (run.code !== 0) warn(left);

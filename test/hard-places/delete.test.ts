@@ -87,6 +87,25 @@ test("a VM of which a program has a file open, that is being sent, or that was m
   }
 });
 
+test("a VM that is being copied stays", async () => {
+  await moved();
+  const before = readdirSync(lying()).sort();
+  const copies = await TwoHosts.make(join(root, "copies"), { insecure: true });
+  copies.sourceHome = hosts.destinationHome;
+  try {
+    await copies.serve();
+    const send = copies.send(lying(), ["--copy", "--bandwidth", "16K"]);
+    await send.waitFor("progress", { where: ({ doneBytes }) => doneBytes > 0 });
+    expect(await refusal(vm.name, "--yes")).toMatchObject({
+      code: 6,
+      error: { code: "vm-busy", message: expect.stringContaining("is being copied to") },
+    });
+    expect(readdirSync(lying()).sort()).toEqual(before);
+  } finally {
+    await copies.close();
+  }
+});
+
 test("a VM that came by no move, one whose coming has not ended, and a domain of libvirt's stay", async () => {
   const given = hosts.source(["delete", vm.folder, "--yes"]);
   expect(await given.exit).toMatchObject({ code: 7 });

@@ -30,6 +30,9 @@ test.each([
   [{ way: "/run/x:/etc/passwd" }],
   [{ way: "-oProxyCommand=x:1" }],
   [{ way: "relative" }],
+  // ssh replaces both by what it knows of the source's user.
+  [{ way: `/$${"{SECRET}"}/x` }],
+  [{ way: "/run/%u" }],
   [{ way: "/run/x\n" }],
   [{ store: "srv" }],
   [{ tcp: [{ host: "-x", port: 1 }] }],

@@ -5,7 +5,7 @@ import { listenText, unixPrefix } from "../../channel/address.ts";
 import { withHomeLock } from "../../home/home-file.ts";
 import { type LastServe, lastServe, serveWords } from "../../home/last-serve.ts";
 import { everywhere } from "../../migration/destination/serving/reachable.ts";
-import { askTicket, servesOf } from "../../migration/operator/ask-serve.ts";
+import { askTicket, serveOf } from "../../migration/operator/ask-serve.ts";
 import { providersUnderWay } from "../../migration/operator/status.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import type { SideOpened } from "../../ssh/side-answer.ts";
@@ -46,7 +46,7 @@ export async function openForSsh(wishes: SshWishes): Promise<Omit<SideOpened, "a
   const found = await withHomeLock(
     join(home, "ssh.lock"),
     async () => {
-      if ((await servesOf(home)).some((serve) => serve.store === store)) return true;
+      if ((await serveOf(home, store)) !== null) return true;
       if (wishes.onlyIfThere && !existsSync(store)) throw noStore(store);
       checkStore(store);
       await start(wishes, store, socket, last);
@@ -128,8 +128,8 @@ async function start(
 }
 
 /**
- * Ends the serve of this store if it was started for those who come by ssh; every session stays resumable. With `isIdle`
- * only if it has no session.
+ * Ends the serve of this store if it was started for those who come by ssh, and has no session: one that is under way may
+ * be another source's. Throws MigrateError "busy" if it has one, unless it is to end only if it is idle (`isIdle`).
  */
 export async function endOneTimeServe(
   home: string,
@@ -137,10 +137,14 @@ export async function endOneTimeServe(
   isIdle: boolean,
 ): Promise<void> {
   const store = asked ?? lastServe(home)?.store ?? usualStore;
-  const serve = (await servesOf(home)).find((one) => one.store === store);
+  const serve = await serveOf(home, store);
   const socket = waySocket(home, store);
-  if (serve === undefined || !serve.addresses.includes(`${unixPrefix}${socket}`)) return;
-  if (isIdle && serve.sessions > 0) return;
+  if (serve === null || !serve.addresses.includes(`${unixPrefix}${socket}`)) return;
+  if (serve.sessions > 0) {
+    if (isIdle) return;
+    const said = `the serve of ${store} has ${serve.sessions} sessions that have not ended`;
+    throw new MigrateError("busy", said, { side: "destination", hint: "It ends by itself." });
+  }
   process.kill(serve.pid, "SIGTERM");
   const lateAtMs = performance.now() + endMs;
   while (lstatSync(join("/proc", String(serve.pid)), { throwIfNoEntry: false }) !== undefined) {

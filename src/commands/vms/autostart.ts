@@ -1,5 +1,13 @@
 /** `migrate autostart`: whether a VM is started when this host boots. */
-import { autostartOff, autostartOn, unitPlace } from "../../migration/operator/autostart/autostart.ts";
+import { statSync } from "node:fs";
+import { dirname } from "node:path";
+import {
+  autostartOff,
+  autostartOn,
+  requireNoOther,
+  type UnitPlace,
+  unitPlace,
+} from "../../migration/operator/autostart/autostart.ts";
 import { findVm } from "../../migration/operator/find-vm.ts";
 import { requireStartable } from "../../migration/operator/start.ts";
 import { runsHere } from "../../migration/providers/qemu/watching/watched-vm.ts";
@@ -28,7 +36,7 @@ export default defineCommand({
     const home = homeOf(world);
     const place = unitPlace(world.env);
     if (state === "off") {
-      const vm = nameOf(home, given, options.store);
+      const vm = offWhich(home, given, options.store, place);
       const was = await autostartOff(vm, place);
       reporter.result(
         { event: "autostart", name: vm, on: false, ...was },
@@ -52,6 +60,11 @@ export default defineCommand({
     const [program = ""] = world.self;
     if (/^\/(?:tmp|run|var\/tmp|dev\/shm)\//.test(program))
       reporter.warn(`${program} may be gone after a boot: install migrate, and say this again with that one`);
+    const other = place.scope === "system" ? notRootsOwn(program) : null;
+    if (other !== null)
+      reporter.warn(
+        `${other} is not root's own: who may change it is root at the next boot. Install migrate where only root writes, and say this again with that one`,
+      );
     if (place.scope === "user")
       reporter.note(
         "A user's units run while the user is logged in; loginctl enable-linger has them start at boot",
@@ -65,12 +78,25 @@ export default defineCommand({
   },
 });
 
-/** The unit of a VM that has gone can be removed as well. */
-function nameOf(home: string, given: string, store: string | undefined): string {
+/** The name of the VM; of one that has gone the unit can be removed as well. Throws as `findVm` and `requireNoOther`. */
+function offWhich(home: string, given: string, store: string | undefined, place: UnitPlace): string {
   try {
-    return findVm({ home, given, store }).name;
+    const vm = findVm({ home, given, store });
+    requireNoOther(vm, place);
+    return vm.name;
   } catch (thrown) {
     if (thrown instanceof MigrateError && thrown.code === "vm-invalid" && !given.includes("/")) return given;
     throw thrown;
+  }
+}
+
+/** What of a program's path another user than root may change; null if nothing is. A sticky folder is root's to that end. */
+function notRootsOwn(program: string): string | null {
+  for (let path = program; ; path = dirname(path)) {
+    const stat = statSync(path, { throwIfNoEntry: false });
+    if (stat === undefined) return path;
+    const isShared = (stat.mode & 0o022) !== 0 && (stat.mode & 0o1000) === 0;
+    if (stat.uid !== 0 || isShared) return path;
+    if (path === dirname(path)) return null;
   }
 }

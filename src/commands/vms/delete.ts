@@ -48,8 +48,9 @@ export default defineCommand({
         return undefined;
       }
     }
-    const { own, others, bytes } = await deleteVm({ home, folder });
+    // Killed in between, the VM is there still, and the same command goes on.
     const unit = await noMoreAtBoot({ name: vm.name, folder }, world.env);
+    const { own, others, bytes } = await deleteVm({ home, folder });
     const deleted = own.map((entry) => entry.name);
     const rest =
       others.length === 0 ? "" : ` In ${folder} is left what is not its own: ${others.join(", ")}.`;

@@ -23,6 +23,8 @@ export async function answerInquiry(context: AskedContext, asker: Asker, message
       link.send("sessions", { rows: journal.ofPeer("destination", peer, limits.sessionRows).map(rowOf) });
       break;
     case "ask":
+      // A source whose trust has ended may still end what it began; it learns nothing new of this host.
+      context.sources?.requireTrusted(peer);
       link.send("answer", await answerTo(message.body, asker, context));
       break;
     default:

@@ -33,6 +33,12 @@ export async function servesOf(home: string): Promise<About[]> {
   return abouts.flat();
 }
 
+/** What the serve of that very store says of itself; null if none runs. Throws as `servesOf`. */
+export async function serveOf(home: string, store: string): Promise<About | null> {
+  const answer = await ask(controlSocket(home, store), { ask: "about" });
+  return answer === null ? null : expected(answer, "about");
+}
+
 /**
  * Has a serve of this home make a ticket that is good for `ttlMs` (a second to a week): the one of `store`, or the only
  * one that runs. Throws MigrateError "policy" if none or several could be meant, or it serves with --insecure, and what

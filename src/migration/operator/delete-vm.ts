@@ -14,7 +14,7 @@ import { openElsewhere } from "../../vm/holders/open-elsewhere.ts";
 import { Journal } from "../journal/journal.ts";
 import { requireAtRest, withVmAtRest } from "../providers/qemu/booting/vm-at-rest.ts";
 import { knownStores } from "./find-vm.ts";
-import { requireOurs, requireOwner } from "./start.ts";
+import { ownedBy, requireOurs, requireOwner } from "./start.ts";
 
 export interface DeleteOptions {
   home: string;
@@ -109,9 +109,17 @@ function requireDeletable(home: string, manifest: Manifest, files: readonly stri
   }
   // A copy beside a VM that runs elsewhere is this host's own; of a VM that was moved here there is no other.
   if (ownership.state === "owner") requireOwner(manifest, files);
+  const isIts = ownedBy(files);
   const journal = Journal.open(home);
   try {
     requireOurs(journal, manifest, files);
+    // What is copied is read by this program alone, which is no use of the files by itself (`openElsewhere`).
+    const copying = journal.open().find((record) => record.side === "source" && isIts(record));
+    if (copying !== undefined) {
+      throw new MigrateError("vm-busy", `${name} is being copied to ${copying.address}`, {
+        hint: `wait for that; migrate resolve ${copying.session.slice(0, 12)} --cancel gives it up`,
+      });
+    }
   } finally {
     journal.close();
   }

@@ -7,7 +7,7 @@ import { basename, join } from "node:path";
 import { openHome } from "../../home/home.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { manifestName } from "../../protocol/names.ts";
-import { fileIdentity } from "../../vm/folder/file-identity.ts";
+import { fileIdentity, isSameFile } from "../../vm/folder/file-identity.ts";
 import { type Manifest, readManifest } from "../../vm/folder/manifest.ts";
 import { releaseMark } from "../../vm/folder/release-mark.ts";
 import { Journal, type SessionRecord } from "../journal/journal.ts";
@@ -118,13 +118,10 @@ export function requireOurs(journal: Journal, { name, ownership }: Manifest, fil
       },
     );
   }
-  const identities = new Set(files.map(fileIdentity));
-  const isIts = (record: SessionRecord) =>
-    record.mode === "move" &&
-    providerOf(record)
-      .ownFiles(record)
-      .some(({ identity }) => identities.has(identity));
-  const going = journal.all("source").find((record) => isIts(record) && record.state !== "cancelled");
+  const isIts = ownedBy(files);
+  const going = journal
+    .all("source")
+    .find((record) => record.mode === "move" && record.state !== "cancelled" && isIts(record));
   if (going === undefined) return;
   const session = going.session.slice(0, 12);
   if (going.state === "sending") {
@@ -135,6 +132,15 @@ export function requireOurs(journal: Journal, { name, ownership }: Manifest, fil
   throw new MigrateError("not-owner", `${name} was moved to ${going.address}`, {
     hint: `see migrate history; session ${session}`,
   });
+}
+
+/** Whether one of these files is among those of a session. */
+export function ownedBy(files: readonly string[]): (record: SessionRecord) => boolean {
+  const identities = files.map(fileIdentity);
+  return (record) =>
+    providerOf(record)
+      .ownFiles(record)
+      .some(({ identity }) => identities.some((own) => isSameFile(own, identity)));
 }
 
 function isOver({ state, mode, endedAtMs }: SessionRecord): boolean {

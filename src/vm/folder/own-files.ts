@@ -2,7 +2,7 @@
  * What in a VM's folder is the VM's own, by its vm.json, and taking exactly that away. What somebody else put there
  * stays, and the folder with it. No link is followed, and vm.json goes last: whoever is killed on the way begins again.
  */
-import { lstatSync, readdirSync, rmdirSync, unlinkSync } from "node:fs";
+import { type BigIntStats, lstatSync, readdirSync, rmdirSync, unlinkSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { inPinnedFolder, syncFolder } from "../../platform/files/rename.ts";
 import { manifestName } from "../../protocol/names.ts";
@@ -15,6 +15,8 @@ export interface FolderEntry {
   /** Relative to the VM's folder. */
   name: string;
   bytes: number;
+  /** Device and inode, as it was looked at: what lies there by then goes only if it is the same file. */
+  file: string;
 }
 
 export interface OwnEntries {
@@ -30,11 +32,10 @@ export function ownEntries(folder: string, manifest: Pick<Manifest, "files">): O
   const others: string[] = [];
   const own: FolderEntry[] = [];
   const look = (name: string, isOwn: boolean) => {
-    const stat = lstatSync(join(folder, name), { throwIfNoEntry: false });
-    if (stat === undefined) return;
+    const entry = entryOf(folder, name);
     // Where a file of the VM was is something else now.
-    if (isOwn && stat.isFile()) own.push({ name, bytes: stat.blocks * 512 });
-    else others.push(name);
+    if (isOwn && typeof entry === "object") own.push(entry);
+    else if (entry !== "gone") others.push(name);
   };
   const entries = readdirSync(folder, { withFileTypes: true });
   for (const entry of entries.sort((one, other) => (one.name < other.name ? -1 : 1))) {
@@ -54,9 +55,18 @@ export function ownEntries(folder: string, manifest: Pick<Manifest, "files">): O
 export function tpmEntries(folder: string): FolderEntry[] {
   return readdirSync(folder)
     .filter((name) => swtpmFile.test(name))
-    .map((name) => ({ name, stat: lstatSync(join(folder, name), { throwIfNoEntry: false }) }))
-    .flatMap(({ name, stat }) => (stat?.isFile() === true ? [{ name, bytes: stat.blocks * 512 }] : []));
+    .map((name) => entryOf(folder, name))
+    .filter((entry) => typeof entry === "object");
 }
+
+/** A file, as it is now. */
+function entryOf(folder: string, name: string): FolderEntry | "gone" | "no file" {
+  const stat = lstatSync(join(folder, name), { bigint: true, throwIfNoEntry: false });
+  if (stat === undefined) return "gone";
+  return stat.isFile() ? { name, bytes: Number(stat.blocks) * 512, file: placeOf(stat) } : "no file";
+}
+
+const placeOf = ({ dev, ino }: BigIntStats): string => `${dev}:${ino}`;
 
 /**
  * Deletes the files, then the folders that are empty now; durable when it returns. `removed` is told of each. Throws as
@@ -69,13 +79,13 @@ export function deleteOwn(
 ): void {
   // Whoever may write to the folder above may put another one in its place meanwhile.
   inPinnedFolder(join(folder, manifestName), (pinned) => {
-    for (const { name } of own) {
-      if (name === manifestName) {
+    for (const entry of own) {
+      if (entry.name === manifestName) {
         removeIfEmpty(join(pinned, tpmFolder));
         syncFolder(pinned);
       }
-      unlinkIfThere(pinned, name);
-      removed(name);
+      unlinkIfSame(pinned, entry);
+      removed(entry.name);
     }
     removeIfEmpty(join(pinned, tpmFolder));
     syncFolder(pinned);
@@ -84,10 +94,12 @@ export function deleteOwn(
   syncFolder(dirname(folder));
 }
 
-function unlinkIfThere(pinned: string, name: string): void {
+/** Any of the folders above may lead elsewhere by now, to a file of that name which is not the VM's. */
+function unlinkIfSame(pinned: string, { name, file }: FolderEntry): void {
   inPinnedFolder(join(pinned, name), (inside, base) => {
     const path = join(inside, base);
-    if (lstatSync(path, { throwIfNoEntry: false })?.isFile()) unlinkSync(path);
+    const stat = lstatSync(path, { bigint: true, throwIfNoEntry: false });
+    if (stat?.isFile() === true && placeOf(stat) === file) unlinkSync(path);
   });
 }
 

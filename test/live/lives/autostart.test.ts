@@ -87,6 +87,10 @@ test("a VM that is deleted is started at boot no more; the unit of another one o
   const unit = join(units, "migrate-vm-web1.service");
   const text = readFileSync(unit, "utf8");
   writeFileSync(unit, text.replaceAll("/web1", "/elsewhere/web1"));
+  for (const state of ["on", "off"]) {
+    const said = await autostart(units, "web1", state, "--store", host.store);
+    expect(said).toMatchObject({ code: 6, events: [{ code: "name-taken" }] });
+  }
   expect(await withUnits(units, "delete", "web1", "--yes", "--store", host.store)).toMatchObject({ code: 0 });
   expect(readdirSync(units)).toEqual(["migrate-vm-web1.service"]);
   host.lay("web1");

@@ -43,12 +43,13 @@ export interface Autostart {
 }
 
 /**
- * Has the VM started when the host boots. What was written before is replaced. Throws MigrateError "file-unusable" if the
- * unit cannot be written, "policy" as `unitText`, and "io" if systemd refuses it: the unit stays then.
+ * Has the VM started when the host boots. What was written before is replaced. Throws MigrateError "name-taken" if another
+ * VM of its name is, "file-unusable" if the unit cannot be written, "policy" as `unitText`, and "io" if systemd refuses it: the unit stays then.
  */
 export async function autostartOn({ place, runs, ...wishes }: AutostartOptions): Promise<Autostart> {
   const name = unitName(wishes.name);
   const unit = join(place.folder, name);
+  requireNoOther(wishes, place);
   const text = unitText({ ...wishes, scope: place.scope });
   try {
     mkdirSync(place.folder, { recursive: true });
@@ -77,6 +78,15 @@ export function isStartedAtBoot(
   } catch {
     return false;
   }
+}
+
+/** Throws MigrateError "name-taken" if a unit of this name starts the VM of another folder. */
+export function requireNoOther(vm: { name: string; folder: string }, place: UnitPlace): void {
+  const unit = join(place.folder, unitName(vm.name));
+  if (!existsSync(unit) || isStartedAtBoot(vm, place)) return;
+  throw new MigrateError("name-taken", `another VM called ${vm.name} is started at boot, by ${unit}`, {
+    hint: "see its ExecStart; migrate autostart FOLDER off, with that one's folder, takes it away",
+  });
 }
 
 /**

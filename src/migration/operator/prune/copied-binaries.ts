@@ -2,13 +2,24 @@
  * Copies of this program in the cache of its user (XDG Base Directory Specification): who moves a VM by ssh leaves one
  * under its hash. One that runs is needed.
  */
-import { type BigIntStats, lstatSync, readdirSync, rmdirSync, statSync, unlinkSync } from "node:fs";
+import {
+  type BigIntStats,
+  lstatSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  statSync,
+  unlinkSync,
+} from "node:fs";
 import { homedir } from "node:os";
 import { isAbsolute, join } from "node:path";
+import { unitPlace } from "../autostart/autostart.ts";
 import { bytesBelow } from "./kept-copies.ts";
 import type { Leftover } from "./leftover.ts";
 
 const hash = /^[0-9a-f]{64}$/;
+/** What `migrate autostart` writes. */
+const unitForm = /^migrate-vm-.*\.service$/;
 /** The program, and what a copy that was cut off left. */
 const programFile = /^(?:migrate|\.new\.\d{1,10})$/;
 
@@ -22,8 +33,9 @@ export function cacheFolder(env: Environment): string {
 }
 
 /** The copies that are there, oldest name first. Never throws: what cannot be looked at is left out. */
-export function copiedBinaries(env: Environment): Leftover[] {
+export function copiedBinaries(env: Environment, root = "/"): Leftover[] {
   const cache = cacheFolder(env);
+  const units = unitPlace(env, root).folder;
   return namesIn(cache)
     .filter((name) => hash.test(name))
     .sort()
@@ -32,7 +44,7 @@ export function copiedBinaries(env: Environment): Leftover[] {
       const stat = lstatSync(folder, { throwIfNoEntry: false });
       if (stat?.isDirectory() !== true) return [];
       const used = namesIn(folder).map((file) => lstatSync(join(folder, file), { throwIfNoEntry: false }));
-      const stays = whyNeeded(folder);
+      const stays = whyNeeded(folder, units);
       return [
         {
           kind: "binary" as const,
@@ -44,15 +56,27 @@ export function copiedBinaries(env: Environment): Leftover[] {
             ...used.map((file) => Math.max(file?.mtimeMs ?? 0, file?.atimeMs ?? 0)),
           ),
           ...(stays === null ? {} : { stays }),
-          remove: () => whyNeeded(folder) ?? removeCopy(folder),
+          remove: () => whyNeeded(folder, units) ?? removeCopy(folder),
         },
       ];
     });
 }
 
-function whyNeeded(folder: string): string | null {
+function whyNeeded(folder: string, units: string): string | null {
   const pid = runningFrom(folder);
-  return pid === null ? null : pid === process.pid ? "it is this program" : `process ${pid} runs from it`;
+  if (pid !== null) return pid === process.pid ? "it is this program" : `process ${pid} runs from it`;
+  const unit = namesIn(units).find(
+    (name) => unitForm.test(name) && textOf(join(units, name)).includes(`${folder}/`),
+  );
+  return unit === null ? null : `${unit} starts a VM with it`;
+}
+
+function textOf(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return "";
+  }
 }
 
 /** A process whose program lies in this folder (proc(5), exe); null if there is none, or none that shows. */
