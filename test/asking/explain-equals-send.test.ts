@@ -89,13 +89,18 @@ async function trusting(
   await TrustFile.load(home).add(source.fingerprint, "source", "somebody", "known before", terms);
 }
 
-/** The session of somebody else that has begun, and stays. */
-async function reserve({ serving, world: { folder } }: Ground, name: string): Promise<void> {
+/** A session that has begun, and stays: of somebody else, or of this very source. */
+async function reserve(
+  { serving, sourceHome, world: { folder } }: Ground,
+  name: string,
+  who: "somebody else" | "the source" = "somebody else",
+): Promise<void> {
   const id = "ab".repeat(16);
+  const isOwn = who === "the source";
   const { link } = await openSourceLink({
-    home: openHome(join(folder, "other")),
+    home: isOwn ? sourceHome : openHome(join(folder, "other")),
     address: serving.address,
-    identity: null,
+    identity: isOwn ? await loadIdentity(sourceHome, { passphrase: async () => "" }) : null,
     session: { id, attempt: 1 },
   });
   undo.push(() => link.finish());
@@ -198,6 +203,26 @@ const atDestination: Row[] = [
     code: "limit",
     serves: { secure: true },
     before: (ground) => trusting(ground, { maxBytes: 1 }),
+    flags: () => [],
+  },
+  {
+    says: "the destination has a VM of this source already, and takes 1 from it",
+    code: "limit",
+    serves: { secure: true },
+    before: async (ground) => {
+      await trusting(ground, { maxVms: 1 });
+      await reserve(ground, "web9", "the source");
+    },
+    flags: () => [],
+  },
+  {
+    says: "the destination has a session of this source already, and takes 1 at a time",
+    code: "busy",
+    serves: { secure: true },
+    before: async (ground) => {
+      await trusting(ground, { maxSessions: 1 });
+      await reserve(ground, "web9", "the source");
+    },
     flags: () => [],
   },
   {
