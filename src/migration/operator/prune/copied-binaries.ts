@@ -68,7 +68,7 @@ function whyNeeded(folder: string, units: string): string | null {
   const unit = namesIn(units).find(
     (name) => unitForm.test(name) && textOf(join(units, name)).includes(`${folder}/`),
   );
-  return unit === null ? null : `${unit} starts a VM with it`;
+  return unit === undefined ? null : `${unit} starts a VM with it`;
 }
 
 function textOf(path: string): string {
