@@ -236,7 +236,11 @@ const atDestination: Row[] = [
     says: /^127\.0\.0\.1:\d+ is not the host that made this ticket: it shows sha256:/,
     code: "wrong-identity",
     serves: { secure: true },
-    flags: () => ["--ticket", makeTicket(`sha256:${"5a".repeat(32)}`, secret).toText()],
+    flags: ({ world: { folder } }) => {
+      const file = join(folder, "ticket");
+      writeFileSync(file, makeTicket(`sha256:${"5a".repeat(32)}`, secret).toText(), { mode: 0o600 });
+      return ["--ticket-file", file];
+    },
   },
   {
     says: /^The destination does not know this ticket\./,

@@ -57,7 +57,7 @@ export const argvRefusals: readonly ArgvRefusal[] = [
     ["-object", "secret,id=s,data=x"],
   ],
   [
-    "libvirt runs this VM, and what libvirt runs is not moved behind its back. Take it out of libvirt's hands first (virsh save NAME FILE, or virsh shutdown NAME), and send its files: --ram FILE, --disk DISK.",
+    "libvirt runs this VM, and what libvirt runs is not moved behind its back. Name the domain instead, and libvirt moves it: migrate send libvirt:NAME (the destination serves with --libvirt).",
     ["-object", "secret,id=masterKey0,format=raw,file=/var/lib/libvirt/qemu/domain-1-web1/master-key.aes"],
   ],
   [

@@ -1,4 +1,4 @@
-/** Who else may run a VM: those that have QEMU under their own control, and move its VMs their own way. Pure. */
+/** Who else may run a VM: libvirt has its QEMUs under its own control, and its VMs move by it. Pure. */
 import { MigrateError } from "../../../protocol/errors.ts";
 
 /**
@@ -21,7 +21,7 @@ export function requireUnmanaged(argv: readonly string[]): void {
     "libvirt runs this VM, and what libvirt runs is not moved behind its back",
     {
       side: "source",
-      hint: "Take it out of libvirt's hands first (virsh save NAME FILE, or virsh shutdown NAME), and send its files: --ram FILE, --disk DISK.",
+      hint: "Name the domain instead, and libvirt moves it: migrate send libvirt:NAME (the destination serves with --libvirt).",
     },
   );
 }

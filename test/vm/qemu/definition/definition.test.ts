@@ -59,7 +59,7 @@ describe("what is refused comes with a way out", () => {
     const key = "secret,id=masterKey0,format=raw,file=/var/lib/libvirt/qemu/domain-1-web1/master-key.aes";
     const [only, ...more] = refusals("-object", key, "-device", "vfio-pci", "-fda", "a.img");
     expect(only).toStartWith("libvirt runs this VM, and what libvirt runs is not moved behind its back. ");
-    expect(only).toContain("virsh save NAME FILE");
+    expect(only).toContain("migrate send libvirt:NAME");
     expect(more).toEqual([]);
   });
 

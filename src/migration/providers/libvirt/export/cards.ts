@@ -77,7 +77,7 @@ export class Cards {
     const keys = new Keys(this.#draft, `-device ${driver}`, pairs);
     // Interrupts of its own follow from the model; a card without a ROM cannot be booted from.
     keys.drop("id", "netdev", "vectors");
-    keys.only("mq", "off");
+    keys.allow("mq", "off");
     if (keys.take("romfile") !== undefined) this.#draft.note("Cards without a ROM have QEMU's own now.");
     const mac = keys.take("mac");
     const bootindex = keys.take("bootindex");

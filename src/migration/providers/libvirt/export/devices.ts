@@ -151,7 +151,7 @@ export class Devices {
       draft.refuse(`-device ${driver}`);
       return;
     }
-    keys.only("max_outputs", "1");
+    keys.allow("max_outputs", "1");
     this.#video(screen, this.#placed(keys, driver)[0] ?? null);
   }
 
@@ -204,7 +204,7 @@ export class Devices {
   }
 
   #controller(keys: Keys, attributes: Record<string, string>): void {
-    keys.only("iothread");
+    keys.allow("iothread");
     const element_ = element("controller", attributes, this.#placed(keys, attributes.type!));
     this.#draft.devices.push(element_);
   }

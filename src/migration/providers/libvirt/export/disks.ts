@@ -103,7 +103,7 @@ export function virtioDisk(
   keys.drop("id", "drive");
   if (keys.take("iothread") !== undefined)
     draft.note("Threads of their own for disks (iothread) are left out.");
-  keys.only("write-cache", "on", "auto");
+  keys.allow("write-cache", "on", "auto");
   const front = {
     device: "disk" as const,
     bus: "virtio" as const,
@@ -125,7 +125,7 @@ export function ideDisk(
 ): void {
   const keys = new Keys(draft, `-device ${driver}`, pairs);
   keys.drop("id", "drive");
-  keys.only("write-cache", "on", "auto");
+  keys.allow("write-cache", "on", "auto");
   const bus = keys.take("bus");
   const unit = Number(keys.take("unit") ?? 0);
   const front = { serial: keys.take("serial"), bootindex: keys.take("bootindex") };
@@ -157,12 +157,12 @@ export function scsiDisk(
 ): void {
   const keys = new Keys(draft, `-device ${driver}`, pairs);
   keys.drop("id", "drive");
-  keys.only("write-cache", "on", "auto");
+  keys.allow("write-cache", "on", "auto");
   const bus = keys.take("bus");
   const controller = bus === undefined ? [...controllers.values()][0] : controllers.get(bus);
   const target = keys.take("scsi-id");
   const front = { serial: keys.take("serial"), bootindex: keys.take("bootindex") };
-  keys.only("channel", "0");
+  keys.allow("channel", "0");
   // Without a number of its own, QEMU gives a disk the first that is free on its bus (hw/scsi/scsi-bus.c).
   const unit = keys.take("lun") ?? "0";
   keys.end();

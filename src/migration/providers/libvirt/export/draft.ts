@@ -96,7 +96,7 @@ export class Keys {
   }
 
   /** Takes a key whose value has to be one of these; any other is refused. */
-  only(key: string, ...values: readonly string[]): void {
+  allow(key: string, ...values: readonly string[]): void {
     const value = this.take(key);
     if (value !== undefined && !values.includes(value)) this.#draft.refuse(`${this.#what} ${key}=${value}`);
   }
