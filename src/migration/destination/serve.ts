@@ -9,6 +9,7 @@ import { TrustFile } from "../../channel/trust.ts";
 import { steadyClock } from "../../channel/trusted/steady-clock.ts";
 import { openHome } from "../../home/home.ts";
 import { tryFlock } from "../../platform/files/locks.ts";
+import { LineListener } from "../../platform/line-socket.ts";
 import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
 import { software } from "../../protocol/software.ts";
 import { DoorPool } from "../../transfer/doors/door-pool.ts";
@@ -29,7 +30,7 @@ import { SourceTerms } from "./peers/source-terms.ts";
 import { PublishedSessions } from "./published-sessions.ts";
 import { recover, tellOtherStores } from "./recovery.ts";
 import { type Announcement, announcementOf } from "./serving/announcement.ts";
-import { ControlSocket } from "./serving/control-socket.ts";
+import { openControlSocket } from "./serving/control-socket.ts";
 import type { About, Answer, Question } from "./serving/control-words.ts";
 import { StoreLookup } from "./store-lookup.ts";
 
@@ -147,7 +148,7 @@ async function serveStore(
   const { idleMs } = options;
   const idle = idleMs === undefined ? undefined : new IdleWatch(idleMs, () => over.resolve());
   let doors: DoorPool | undefined;
-  let control: ControlSocket | undefined;
+  let control: LineListener | undefined;
   let upkeep: Timer | undefined;
   let vmUpkeep: Timer | undefined;
   const isOpen = (session: string) => journal.find(session)?.endedAtMs === null;
@@ -182,8 +183,8 @@ async function serveStore(
     const answer = async (question: Question) =>
       answerTo(question, described, await announcementOf(places, options), journal.openIn(store).length);
     const announcement = await announcementOf(places, options);
-    const opened = await ControlSocket.open(home, store, answer).catch(asMigrateError);
-    if (opened instanceof ControlSocket) control = opened;
+    const opened = await openControlSocket(home, store, answer).catch(asMigrateError);
+    if (opened instanceof LineListener) control = opened;
     announce(described, announcement, observe);
     announced.resolve();
     idle?.start();

@@ -2,6 +2,7 @@
 import { lstatSync, readdirSync, realpathSync } from "node:fs";
 import { join, resolve } from "node:path";
 import * as v from "valibot";
+import { exchangeLine } from "../../platform/line-socket.ts";
 import { type ErrorCode, MigrateError } from "../../protocol/errors.ts";
 import {
   type About,
@@ -116,48 +117,25 @@ function expected<Name extends "about" | "ticket">(
 
 /** Null if nobody listens there any more. */
 async function ask(path: string, question: Question): Promise<Answer | null> {
-  const line = await exchange(path, `${JSON.stringify(question)}\n`);
-  if (line === null) return null;
-  try {
-    return v.parse(answerSchema, JSON.parse(line));
-  } catch (cause) {
-    throw strange(cause);
-  }
-}
-
-async function exchange(path: string, question: string): Promise<string | null> {
-  const answer = Promise.withResolvers<string>();
-  let heard = Buffer.alloc(0);
-  const late = setTimeout(
-    () => answer.reject(new MigrateError("network", `the serve at ${path} does not answer`)),
-    patienceMs,
-  );
-  try {
-    const socket = await Bun.connect({
-      unix: path,
-      socket: {
-        open: (socket) => void socket.write(question),
-        data(socket, bytes) {
-          heard = Buffer.concat([heard, bytes]);
-          const end = heard.indexOf("\n");
-          if (end >= 0) answer.resolve(heard.toString("utf8", 0, end));
-          else if (heard.length > answerMaxBytes) socket.terminate();
-        },
-        close: () => answer.reject(strange()),
-        error: () => answer.reject(strange()),
-      },
-    }).catch((cause: NodeJS.ErrnoException) => {
-      if (cause.code === "ECONNREFUSED" || cause.code === "ENOENT") return null;
+  const limits = { mostBytes: answerMaxBytes, timeoutMs: patienceMs };
+  const exchange = await exchangeLine(path, JSON.stringify(question), limits);
+  switch (exchange.kind) {
+    case "nobody":
+      return null;
+    case "late":
+      throw new MigrateError("network", `the serve at ${path} does not answer`);
+    case "unreachable": {
+      const { cause } = exchange;
       throw new MigrateError("network", `the serve at ${path} cannot be asked: ${cause.message}`, { cause });
-    });
-    if (socket === null) return null;
-    try {
-      return await answer.promise;
-    } finally {
-      socket.terminate();
     }
-  } finally {
-    clearTimeout(late);
+    case "broken":
+      throw strange();
+    case "answered":
+      try {
+        return v.parse(answerSchema, JSON.parse(exchange.line));
+      } catch (cause) {
+        throw strange(cause);
+      }
   }
 }
 

@@ -1,5 +1,6 @@
 /** Calls the `migrate send` that runs for a session of this host: to look at its move, or to change it. */
 import * as v from "valibot";
+import { exchangeLine } from "../../platform/line-socket.ts";
 import { isErrorCode, MigrateError } from "../../protocol/errors.ts";
 import {
   type ControlRequest,
@@ -18,49 +19,29 @@ const lookTimeoutMs = 2_000;
  * "unknown-session" if no process sends it here, what that process refuses, and "network" if it does not answer.
  */
 export async function callMove(home: string, session: string, request: ControlRequest): Promise<MoveLook> {
-  const { promise, resolve, reject } = Promise.withResolvers<string>();
-  let heard = "";
   const timeoutMs = request.say === "look" ? lookTimeoutMs : tuneTimeoutMs;
-  const silent = new MigrateError("network", "the migrate that sends this VM does not answer", {
+  const limits = { mostBytes: 2 * controlLineBytes, timeoutMs };
+  const exchange = await exchangeLine(controlPath(home, session), JSON.stringify(request), limits);
+  if (exchange.kind === "answered") return lookIn(exchange.line);
+  if (exchange.kind === "nobody" || exchange.kind === "unreachable") {
+    throw new MigrateError("unknown-session", "no process of this host and home sends this VM just now", {
+      side: "source",
+      hint: "See migrate status. What waits for its source is sent on by the same migrate send.",
+    });
+  }
+  throw silent();
+}
+
+function silent(): MigrateError {
+  return new MigrateError("network", "the migrate that sends this VM does not answer", {
     side: "source",
     hint: "Look at it in the terminal in which it runs, or in the log of what started it.",
   });
-  const timer = setTimeout(() => reject(silent), timeoutMs);
-  promise.catch(() => {});
-  try {
-    const socket = await Bun.connect({
-      unix: controlPath(home, session),
-      socket: {
-        data(_, piece) {
-          heard += piece.toString();
-          if (heard.length > 2 * controlLineBytes) reject(silent);
-          const end = heard.indexOf("\n");
-          if (end >= 0) resolve(heard.slice(0, end));
-        },
-        close: () => reject(silent),
-        error: () => reject(silent),
-      },
-    }).catch((cause: unknown) => {
-      throw new MigrateError("unknown-session", "no process of this host and home sends this VM just now", {
-        side: "source",
-        hint: "See migrate status. What waits for its source is sent on by the same migrate send.",
-        cause,
-      });
-    });
-    try {
-      socket.write(`${JSON.stringify(request)}\n`);
-      return lookIn(await promise, silent);
-    } finally {
-      socket.terminate();
-    }
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
-function lookIn(line: string, silent: MigrateError): MoveLook {
+function lookIn(line: string): MoveLook {
   const parsed = v.safeParse(controlAnswerSchema, parseJson(line));
-  if (!parsed.success) throw silent;
+  if (!parsed.success) throw silent();
   const said = parsed.output;
   if ("look" in said) return said.look;
   const { code, message, hint } = said.error;

@@ -1,8 +1,6 @@
 /** The control socket of a `migrate send` that runs: what `migrate tune` and `migrate status` say to it is answered here. */
-import { chmodSync, lstatSync, unlinkSync } from "node:fs";
-import type { Socket } from "bun";
 import * as v from "valibot";
-import { socketPathBytes } from "../../platform/unix-socket.ts";
+import { LineListener } from "../../platform/line-socket.ts";
 import { MigrateError, toPlainError } from "../../protocol/errors.ts";
 import type { Tuning } from "../report/tuning.ts";
 import {
@@ -14,10 +12,7 @@ import {
   type MoveLook,
 } from "./control-messages.ts";
 
-/** Callers at a time; one more is turned away. */
-const mostCallers = 8;
-/** How long a caller may take to say what it wants, in seconds. */
-const patienceSeconds = 10;
+const limits = { mostCallers: 8, mostBytes: controlLineBytes, patienceMs: 10_000 } as const;
 
 export interface Controlled {
   /** Throws MigrateError. */
@@ -25,46 +20,16 @@ export interface Controlled {
   look(): MoveLook;
 }
 
-interface Caller {
-  said: Buffer;
-  isHeard: boolean;
-}
-
 /**
- * Listens for the session, whose lock this process holds, until the function that is returned is called. Throws
- * MigrateError "home-unusable" if that is not possible: the move can then not be changed on its way.
+ * Listens for the session, whose lock this process holds, until the function that is returned is called: what a process
+ * that was killed left there is replaced. Throws MigrateError "home-unusable" if that is not possible: the move can then
+ * not be changed on its way.
  */
 export function openControl(home: string, session: string, move: Controlled): () => void {
   const path = controlPath(home, session);
-  if (Buffer.byteLength(path) > socketPathBytes) {
-    throw new MigrateError("home-unusable", "MIGRATE_HOME is too deep for a socket in it", {
-      side: "source",
-      hint: `A socket's path has at most ${socketPathBytes} bytes, and ${path} is longer.`,
-    });
-  }
-  let callers = 0;
   try {
-    // A process that was killed left it; the lock tells that it is nobody's now.
-    if (lstatSync(path, { throwIfNoEntry: false })?.isSocket()) unlinkSync(path);
-    const listener = Bun.listen<Caller>({
-      unix: path,
-      socket: {
-        open(socket) {
-          socket.data = { said: Buffer.alloc(0), isHeard: false };
-          if (++callers > mostCallers) socket.terminate();
-          else socket.timeout(patienceSeconds);
-        },
-        data: (socket, piece) => hear(socket, piece, move),
-        timeout: (socket) => socket.terminate(),
-        close() {
-          callers--;
-        },
-        error() {},
-      },
-    });
-    // The folder is closed to others already.
-    chmodSync(path, 0o600);
-    return () => listener.stop(true);
+    const listener = new LineListener(path, limits, async (line) => JSON.stringify(await answer(line, move)));
+    return () => listener.close();
   } catch (cause) {
     throw new MigrateError("home-unusable", "there can be no socket in MIGRATE_HOME", {
       side: "source",
@@ -74,27 +39,8 @@ export function openControl(home: string, session: string, move: Controlled): ()
   }
 }
 
-function hear(socket: Socket<Caller>, piece: Buffer, move: Controlled): void {
-  const { data: caller } = socket;
-  if (caller.isHeard) return;
-  if (caller.said.length + piece.length > controlLineBytes) {
-    socket.terminate();
-    return;
-  }
-  caller.said = Buffer.concat([caller.said, piece]);
-  const end = caller.said.indexOf("\n");
-  if (end < 0) return;
-  caller.isHeard = true;
-  // What was understood may take QEMU a while.
-  socket.timeout(0);
-  void answer(caller.said.subarray(0, end).toString(), move).then((said) => {
-    // An answer is far shorter than what a socket takes at once.
-    socket.write(`${JSON.stringify(said)}\n`);
-    socket.end();
-  });
-}
-
-async function answer(line: string, move: Controlled): Promise<ControlAnswer> {
+/** Null stands for a line that is too long. */
+async function answer(line: string | null, move: Controlled): Promise<ControlAnswer> {
   try {
     const request = requestIn(line);
     if (request.say === "tune") await move.tune(request.tuning);
@@ -105,9 +51,9 @@ async function answer(line: string, move: Controlled): Promise<ControlAnswer> {
   }
 }
 
-function requestIn(line: string): ControlRequest {
+function requestIn(line: string | null): ControlRequest {
   try {
-    return v.parse(controlRequestSchema, JSON.parse(line));
+    return v.parse(controlRequestSchema, JSON.parse(line ?? ""));
   } catch (cause) {
     throw new MigrateError("version", "the migrate that sends this VM does not understand the request", {
       side: "source",
