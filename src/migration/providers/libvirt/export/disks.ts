@@ -93,17 +93,23 @@ function cacheOf(of: (key: string) => Pair["value"] | undefined): string | undef
   return yes(direct) ? "none" : "writeback";
 }
 
+/** What is alike in the devices of all disks is taken already. */
+function keysOf(draft: ExportDraft, { driver, pairs }: Pick<DevicePart, "driver" | "pairs">): Keys {
+  const keys = new Keys(draft, `-device ${driver}`, pairs);
+  keys.drop("id", "drive");
+  keys.allow("write-cache", "on", "auto");
+  return keys;
+}
+
 /** -device virtio-blk-pci. */
 export function virtioDisk(
   draft: ExportDraft,
   backing: Backing | undefined,
   { driver, pairs }: DevicePart,
 ): void {
-  const keys = new Keys(draft, `-device ${driver}`, pairs);
-  keys.drop("id", "drive");
+  const keys = keysOf(draft, { driver, pairs });
   if (keys.take("iothread") !== undefined)
     draft.note("Threads of their own for disks (iothread) are left out.");
-  keys.allow("write-cache", "on", "auto");
   const front = {
     device: "disk" as const,
     bus: "virtio" as const,
@@ -123,9 +129,7 @@ export function ideDisk(
   backing: Backing | undefined,
   { driver, pairs }: DevicePart,
 ): void {
-  const keys = new Keys(draft, `-device ${driver}`, pairs);
-  keys.drop("id", "drive");
-  keys.allow("write-cache", "on", "auto");
+  const keys = keysOf(draft, { driver, pairs });
   const bus = keys.take("bus");
   const unit = Number(keys.take("unit") ?? 0);
   const front = { serial: keys.take("serial"), bootindex: keys.take("bootindex") };
@@ -155,9 +159,7 @@ export function scsiDisk(
   { driver, pairs }: DevicePart,
   controllers: ReadonlyMap<string, number>,
 ): void {
-  const keys = new Keys(draft, `-device ${driver}`, pairs);
-  keys.drop("id", "drive");
-  keys.allow("write-cache", "on", "auto");
+  const keys = keysOf(draft, { driver, pairs });
   const bus = keys.take("bus");
   const controller = bus === undefined ? [...controllers.values()][0] : controllers.get(bus);
   const target = keys.take("scsi-id");
