@@ -1,6 +1,6 @@
 /**
  * A virsh that is there already, connected, and waits for its one command: to start one and to have it connect takes
- * some 25 ms, for which a VM that is handed over would stand still.
+ * some 14 ms, for which a VM that is handed over would stand still.
  */
 import type { Virsh } from "./virsh.ts";
 

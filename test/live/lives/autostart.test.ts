@@ -3,6 +3,7 @@ import { afterEach, beforeEach, expect, test } from "bun:test";
 import { chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { unitName, unitText } from "../../../src/migration/operator/autostart/unit-text.ts";
+import { oddNames } from "../../support/files/odd-names.ts";
 import { LivingHost } from "../../support/guests/small/living-host.ts";
 import { smallUp } from "../../support/guests/small/small-guest.ts";
 import { runChild, startChild } from "../../support/system/child.ts";
@@ -26,24 +27,10 @@ async function verified(unit: string, scope: "system" | "user") {
   return { code, said: verify.stderr() + verify.stdout() };
 }
 
-const names = [
-  "web1",
-  "a b",
-  'q"uote',
-  "per%hcent",
-  "dol$lar $HOME",
-  "back\\slash",
-  "at@sign",
-  "ü-ñ",
-  "x".repeat(100),
-  "%%",
-  "a\\x20b",
-];
-
 test.each(["system", "user"] as const)(
   "a unit of the %s passes, whatever the VM is called",
   async (scope) => {
-    for (const name of names) {
+    for (const name of oddNames) {
       const place = join(host.folder, name);
       const program = join(place.replaceAll(/[$"\\]/g, "_"), "mi grate");
       mkdirSync(place, { recursive: true });

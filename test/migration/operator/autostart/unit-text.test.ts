@@ -1,23 +1,10 @@
 /** The unit that starts a VM, whatever the VM, its folder and this program are called; systemd judges it in test/live/lives/. */
 import { expect, test } from "bun:test";
 import { unitName, unitText } from "../../../../src/migration/operator/autostart/unit-text.ts";
-
-const names = [
-  "web1",
-  "a b",
-  'q"uote',
-  "per%hcent",
-  "dol$lar $HOME",
-  "back\\slash",
-  "at@sign",
-  "ü-ñ",
-  "x".repeat(128),
-  "%%",
-  "a\\x20b",
-];
+import { oddNames } from "../../../support/files/odd-names.ts";
 
 test("no two VMs have one unit, and a unit's name is one that systemd knows", () => {
-  const units = [...names, "a%b", `${"ü".repeat(64)}`, `${"ü".repeat(63)}u`, "a-b", "a_b"].map(unitName);
+  const units = [...oddNames, "a%b", `${"ü".repeat(64)}`, `${"ü".repeat(63)}u`, "a-b", "a_b"].map(unitName);
   expect(new Set(units).size).toBe(units.length);
   // UNIT_NAME_MAX, VALID_CHARS of systemd's unit-name.c.
   for (const unit of units) expect(unit).toMatch(/^migrate-vm-[A-Za-z0-9:_.\\-]{1,217}\.service$/);
