@@ -35,7 +35,7 @@ function collect(): void {
 }
 
 /** Who comes by a unix socket has no address; all of them are one to whoever counts strangers by it. */
-export const unixRemote = "unix";
+const unixRemote = "unix";
 
 /** What listens. */
 export interface Listening {

@@ -6,7 +6,7 @@
 import { MigrateError } from "../protocol/errors.ts";
 
 /** What begins each line of an answer: a login script may print anything before and between. */
-export const answerMark = "migrate:";
+const answerMark = "migrate:";
 
 /** `words` as one command for the other host's login shell. Throws MigrateError "bug" for a word that cannot be quoted. */
 export function remoteCommand(words: readonly string[]): string {

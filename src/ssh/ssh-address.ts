@@ -15,10 +15,10 @@ export interface SshAddress {
   store?: string;
 }
 
-export const sshScheme = "ssh://";
+const sshScheme = "ssh://";
 
 /** How it is written, for help and sentences. */
-export const sshForm = "ssh://[USER@]HOST[:PORT][/STORE]";
+const sshForm = "ssh://[USER@]HOST[:PORT][/STORE]";
 
 /** Neither begins with what ssh takes for a flag. */
 const userForm = /^[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}$/;

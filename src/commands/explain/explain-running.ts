@@ -27,7 +27,7 @@ export interface Policy {
 }
 
 /** What a destination allows by its own word. */
-export function policyOf({ accelerator, cards = [] }: Answer): Policy {
+function policyOf({ accelerator, cards = [] }: Answer): Policy {
   const behind = (kind: (typeof cards)[number]) =>
     kind === "bridge" ? { kind, bridge: "BRIDGE" } : { kind };
   return {

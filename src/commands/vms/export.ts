@@ -48,7 +48,7 @@ export default defineCommand({
 });
 
 /** Null for nothing. */
-export function parseNet(text: string): CardBackend | null {
+function parseNet(text: string): CardBackend | null {
   if (text === "none") return null;
   if (text === "user") return { kind: "user" };
   const [, kind, of = ""] = /^(bridge|network):([\w.-]{1,63})$/.exec(text) ?? [];

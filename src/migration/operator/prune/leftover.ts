@@ -1,6 +1,6 @@
 /** Something that this program left on this host and that takes room: what it is, since when, and whether it may go. Pure. */
 
-export const leftoverKinds = ["migrated", "staging", "run-folder", "binary", "sessions"] as const;
+const leftoverKinds = ["migrated", "staging", "run-folder", "binary", "sessions"] as const;
 export type LeftoverKind = (typeof leftoverKinds)[number];
 
 export interface Leftover {
