@@ -21,6 +21,7 @@ import { guestImage } from "../guests/guest-image.ts";
 import { findProgram } from "../runner/needs.ts";
 import { type ChildOptions, runChild, startChild } from "../system/child.ts";
 import { withDeadline } from "../system/deadline.ts";
+import { mountsOf } from "../system/process-rights.ts";
 import { until } from "../system/until.ts";
 import { copyLibvirtCache, type EmulatorCache, emulatorCache, serialFolder } from "./emulator-cache.ts";
 import { type HostConfiguration, makeHostFolders } from "./host-folders.ts";
@@ -218,7 +219,7 @@ export class LibvirtHost {
     const own = this.#mounts;
     if (own === undefined) return [];
     const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
-    return pids.map(Number).filter((pid) => pid !== this.pid && namespaceOf(pid) === own);
+    return pids.map(Number).filter((pid) => pid !== this.pid && mountsOf(pid) === own);
   }
 
   /** The QEMU of a domain; undefined where it has none. */
@@ -284,7 +285,7 @@ export class LibvirtHost {
       for await (const bytes of this.holder.stdout) {
         text += new TextDecoder().decode(bytes);
         if (text.includes(mountsReadyLine)) {
-          this.#mounts = namespaceOf(this.pid);
+          this.#mounts = mountsOf(this.pid);
           return;
         }
       }
@@ -333,13 +334,4 @@ function killAll(pids: readonly number[]): boolean {
     }
   }
   return pids.length === 0;
-}
-
-function namespaceOf(pid: number): string | undefined {
-  try {
-    return readlinkSync(`/proc/${pid}/ns/mnt`);
-  } catch {
-    // It has ended.
-    return undefined;
-  }
 }

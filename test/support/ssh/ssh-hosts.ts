@@ -10,7 +10,6 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
-  readlinkSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -22,6 +21,7 @@ import { processesBelow } from "../moves/running-hosts.ts";
 import { type Child, type ChildOptions, runChild, startChild } from "../system/child.ts";
 import { withDeadline } from "../system/deadline.ts";
 import { builtBinary, type MigrateOptions, type MigrateProcess, runMigrate } from "../system/process.ts";
+import { mountsOf } from "../system/process-rights.ts";
 import { until } from "../system/until.ts";
 
 /** The account without rights, on the host that ssh leads to. */
@@ -120,15 +120,10 @@ export class SshHosts {
   /** The command lines of the processes on that host, but for its sshd and what holds it. */
   processes(host: "source" | "destination"): { pid: number; words: string }[] {
     const holder = host === "source" ? this.#source : this.#destination;
-    const namespace = namespaceOf(holder?.pid ?? 0);
+    const namespace = mountsOf(holder?.pid ?? 0);
     return readdirSync("/proc").flatMap((name) => {
       const pid = Number(name);
-      if (
-        !/^\d+$/.test(name) ||
-        pid === holder?.pid ||
-        pid === this.sshd?.pid ||
-        namespaceOf(pid) !== namespace
-      )
+      if (!/^\d+$/.test(name) || pid === holder?.pid || pid === this.sshd?.pid || mountsOf(pid) !== namespace)
         return [];
       try {
         const words = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0").join(" ").trim();
@@ -282,13 +277,5 @@ export class SshHosts {
   async #closePorts(): Promise<void> {
     const rule = ["rule", "add", "pref", "10", "ipproto", "tcp", "sport", "1024-65534", "blackhole"];
     await runChild(["ip", "-n", this.network.namespace("destination"), ...rule]);
-  }
-}
-
-function namespaceOf(pid: number): string | null {
-  try {
-    return readlinkSync(`/proc/${pid}/ns/mnt`);
-  } catch {
-    return null;
   }
 }

@@ -43,6 +43,25 @@ export function hasOwn(pid: number, name: NamespaceName): boolean {
   return readlinkSync(`/proc/${pid}/ns/${name}`) !== readlinkSync(`/proc/self/ns/${name}`);
 }
 
+/**
+ * The mount namespace of a process, as long as one of its threads lives: the first one may be gone before the others,
+ * which hold its files and its locks for a moment. Undefined if it has ended.
+ */
+export function mountsOf(pid: number): string | undefined {
+  try {
+    for (const thread of readdirSync(`/proc/${pid}/task`)) {
+      try {
+        return readlinkSync(`/proc/${pid}/task/${thread}/ns/mnt`);
+      } catch {
+        // That thread has ended.
+      }
+    }
+  } catch {
+    // It has ended.
+  }
+  return undefined;
+}
+
 /** A limit of the process (soft and hard), by its name in /proc/PID/limits: "Max open files". */
 export function limitsOf(pid: number, name: string): string[] {
   const line = readFileSync(`/proc/${pid}/limits`, "latin1")

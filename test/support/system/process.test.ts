@@ -1,7 +1,10 @@
 /** The tests' own eyes: what they see of a running program. */
 import { afterEach, expect, test } from "bun:test";
-import { killChildren } from "./child.ts";
+import { readFileSync, readlinkSync } from "node:fs";
+import { killChildren, startChild } from "./child.ts";
 import { type MigrateProcess, runMigrate } from "./process.ts";
+import { mountsOf } from "./process-rights.ts";
+import { until } from "./until.ts";
 
 afterEach(killChildren);
 
@@ -64,4 +67,22 @@ test("the program has its own home, and nothing in the environment that changes 
   } finally {
     delete process.env.BUN_OPTIONS;
   }
+});
+
+test("a process whose first thread alone has ended is still in its namespace, as it still holds its locks", async () => {
+  // SYS_exit (60 on x86-64, 93 elsewhere) ends one thread; those of the garbage collector go on.
+  const number = process.arch === "x64" ? 60 : 93;
+  const child = startChild([
+    process.execPath,
+    "-e",
+    `const { dlopen } = require("bun:ffi");
+     const libc = dlopen("libc.so.6", { syscall: { args: ["i64", "i64"], returns: "i64" } });
+     setTimeout(() => libc.symbols.syscall(${number}, 0), 10);`,
+  ]);
+  const state = () => /^State:\s+(\S)/m.exec(readFileSync(`/proc/${child.pid}/status`, "latin1"))?.[1];
+  await until(() => state() === "Z", "the end of its first thread");
+  expect(() => readlinkSync(`/proc/${child.pid}/ns/mnt`)).toThrow();
+  expect(mountsOf(child.pid)).toBe(readlinkSync("/proc/self/ns/mnt"));
+  await child.kill();
+  expect(mountsOf(child.pid)).toBeUndefined();
 });
