@@ -17,7 +17,8 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   transfer: ["channel", "protocol", "platform"],
   vm: ["home", "protocol", "platform"],
   ssh: ["channel", "protocol", "platform"],
-  migration: ["transfer", "vm", "channel", "home", "protocol", "platform"],
+  attestation: ["channel", "home", "protocol", "platform"],
+  migration: ["transfer", "vm", "attestation", "channel", "home", "protocol", "platform"],
   profiler: ["transfer", "vm", "channel", "protocol", "platform"],
   // Only what a migration tells; see the test below.
   terminal: ["migration", "protocol"],
@@ -27,6 +28,7 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
     "transfer",
     "vm",
     "ssh",
+    "attestation",
     "channel",
     "home",
     "protocol",
@@ -42,6 +44,7 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
 const rooms: Readonly<Record<string, readonly (readonly string[])[]>> = {
   transfer: [["compression"], ["chunks", "streams"], ["reuse"], ["landing"], ["lanes"], ["doors"]],
   "transfer/reuse": [["store"], ["repeats"]],
+  attestation: [["structures"], ["tpm", "credential", "logs"], ["policy"], ["evidence"], ["."]],
   vm: [["disks"], ["folder"], ["confinement"], ["qemu", "libvirt"], ["holders"]],
   "vm/qemu": [["qmp"], ["images"], ["agent", "definition", "outgoing"], ["."], ["processor", "attendants"]],
   "vm/libvirt": [["xml"], ["definition", "rpc"], ["."]],

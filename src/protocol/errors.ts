@@ -42,6 +42,8 @@ export const errorCodes = {
   "ticket-used": exitCodes.notTrusted,
   "ticket-expired": exitCodes.notTrusted,
   "insecure-mismatch": exitCodes.notTrusted,
+  attestation: exitCodes.notTrusted,
+  "tpm-unusable": exitCodes.refused,
   network: exitCodes.network,
   integrity: exitCodes.integrity,
   "source-changed": exitCodes.integrity,
