@@ -1,0 +1,73 @@
+/**
+ * This home's attestation key: made anew in the TPM each time it is needed, from the TPM's endorsement seed and 32 bytes
+ * that lie in HOME/tpm/ak, so that it is the same as long as home and TPM stay, through a clear of the TPM too.
+ *
+ * The file has two lines: `unique` (the 32 bytes, 64 hex digits) and `name` (the key's Name). It is no secret: who has
+ * it and not the TPM has nothing. A Name that is no longer the key's shows that the TPM is another one.
+ */
+import { randomBytes } from "node:crypto";
+import { chmodSync, mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { createHomeFile, readHomeFile } from "../../home/home-file.ts";
+import { MigrateError } from "../../protocol/errors.ts";
+import { attestationTemplate } from "../structures/key-templates.ts";
+import { createPrimary, type LoadedKey } from "./primary-key.ts";
+import { TpmError } from "./response-code.ts";
+import { handle, type Tpm } from "./tpm.ts";
+
+interface KeyFile {
+  unique: Buffer;
+  name: string;
+}
+
+/** The folder of a home that holds what hangs on this host's TPM. */
+export function tpmFolder(home: string): string {
+  return join(home, "tpm");
+}
+
+function keyPath(home: string): string {
+  return join(tpmFolder(home), "ak");
+}
+
+/**
+ * Loads the home's attestation key, and makes the file on first use. Throws TpmError, also where the TPM is another one
+ * than the key was first made in; MigrateError "home-unusable".
+ */
+export async function loadAttestationKey(tpm: Tpm, home: string): Promise<LoadedKey> {
+  const kept = readKeyFile(home);
+  if (kept !== null) {
+    const key = await createFrom(tpm, kept.unique);
+    if (key.name.toString("hex") !== kept.name) throw anotherTpm(home);
+    return key;
+  }
+  const unique = randomBytes(32);
+  const key = await createFrom(tpm, unique);
+  mkdirSync(tpmFolder(home), { recursive: true, mode: 0o700 });
+  chmodSync(tpmFolder(home), 0o700);
+  const text = `unique ${unique.toString("hex")}\nname ${key.name.toString("hex")}\n`;
+  if (createHomeFile(keyPath(home), text)) return key;
+  // Another process was quicker: then its key is the one.
+  await tpm.flush(key.handle);
+  return await loadAttestationKey(tpm, home);
+}
+
+async function createFrom(tpm: Tpm, unique: Buffer): Promise<LoadedKey> {
+  return await createPrimary(tpm, handle.endorsement, attestationTemplate(unique));
+}
+
+function readKeyFile(home: string): KeyFile | null {
+  const text = readHomeFile(keyPath(home), 0o077);
+  if (text === null) return null;
+  const [, unique, name] = /^unique ([0-9a-f]{64})\nname ([0-9a-f]{68})\n$/.exec(text) ?? [];
+  if (unique === undefined || name === undefined)
+    throw new MigrateError("home-unusable", `${keyPath(home)} is damaged.`, {
+      hint: "Restore it from a backup; or remove it, and have the other hosts record this one again.",
+    });
+  return { unique: Buffer.from(unique, "hex"), name };
+}
+
+function anotherTpm(home: string): TpmError {
+  return new TpmError("This host's TPM is not the one that its attestation key was made in.", {
+    hint: `If the TPM was replaced, or its seeds were changed, remove ${keyPath(home)} and have the other hosts record this one again (migrate attest record).`,
+  });
+}
