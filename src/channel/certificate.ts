@@ -5,7 +5,7 @@
  * fingerprint alone. So every host has the same name in it, and it is valid at all times: a clock set
  * back or a host switched off for years must not lock its owner out.
  */
-import { createHash, randomBytes } from "node:crypto";
+import { createHash, createPrivateKey, createPublicKey, randomBytes } from "node:crypto";
 import { MigrateError } from "../protocol/errors.ts";
 
 export interface CertificateWithKey {
@@ -18,8 +18,11 @@ const notBefore = new Date("2020-01-01T00:00:00Z");
 /** RFC 5280 section 4.1.2.5: the date for a certificate that has no well-defined end. */
 const notAfter = new Date("9999-12-31T23:59:59Z");
 
-/** A new P-256 key and a self-signed certificate over it, with CN=migrate and a random serial number. */
-export async function makeCertificate(): Promise<CertificateWithKey> {
+/**
+ * A self-signed certificate, with CN=migrate and a random serial number, over a new P-256 key, or over that of
+ * `privateKeyPem` (PKCS #8).
+ */
+export async function makeCertificate(privateKeyPem?: string): Promise<CertificateWithKey> {
   const {
     ExtendedKeyUsage,
     ExtendedKeyUsageExtension,
@@ -28,7 +31,10 @@ export async function makeCertificate(): Promise<CertificateWithKey> {
     X509CertificateGenerator,
   } = await loadX509();
   const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
-  const keys = await crypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
+  const keys =
+    privateKeyPem === undefined
+      ? await crypto.subtle.generateKey(algorithm, true, ["sign", "verify"])
+      : await importKeys(privateKeyPem, algorithm);
   // RFC 5280 section 4.1.2.2: positive and at most 20 octets, so the top bit is cleared; the next one
   // is set, so that the number never begins with a zero octet, which DER would have to drop.
   const serial = randomBytes(16);
@@ -50,6 +56,19 @@ export async function makeCertificate(): Promise<CertificateWithKey> {
   return {
     certificatePem: pem("CERTIFICATE", Buffer.from(certificate.rawData)),
     privateKeyPem: pem("PRIVATE KEY", key),
+  };
+}
+
+async function importKeys(
+  privateKeyPem: string,
+  algorithm: { name: string; namedCurve: string },
+): Promise<CryptoKeyPair> {
+  const key = createPrivateKey(privateKeyPem);
+  const publicDer = createPublicKey(privateKeyPem).export({ type: "spki", format: "der" });
+  const privateDer = key.export({ type: "pkcs8", format: "der" });
+  return {
+    privateKey: await crypto.subtle.importKey("pkcs8", privateDer, algorithm, true, ["sign"]),
+    publicKey: await crypto.subtle.importKey("spki", publicDer, algorithm, true, ["verify"]),
   };
 }
 

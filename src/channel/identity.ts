@@ -2,7 +2,8 @@
  * Who this host is: one P-256 key and the self-signed certificate over it, in `HOME/identity.pem`.
  *
  * The file holds the certificate, then the key: PKCS #8 as it is, or sealed with a passphrase (see
- * sealed.ts). The certificate is no secret and stays readable, so that a host can say its fingerprint
+ * sealed.ts), or as this host's TPM made it, which alone can open it (what is in that block is the TPM's room's to
+ * know). The certificate is no secret and stays readable, so that a host can say its fingerprint
  * without its passphrase. Sealing and unsealing replace the one file whole; there is no moment with
  * two keys or with none.
  */
@@ -26,14 +27,21 @@ export interface Identity {
 export interface IdentityOptions {
   /** Asked for when the identity is sealed, and only then. */
   passphrase?: () => Promise<string>;
+  /** Opens the key's block where this host's TPM made it, and only then: gives PKCS #8 as PEM. */
+  openTpmKey?: (block: string) => Promise<string>;
 }
 
-/** The file's parts; `key` is PEM, sealed or not. */
+/** Who can open the key: anybody who reads the file, who knows the passphrase, this host's TPM. */
+export type KeyKeeper = "file" | "passphrase" | "tpm";
+
+/** The file's parts; `key` is PEM, as its keeper has it. */
 interface IdentityFile {
   certificatePem: string;
   key: string;
-  sealed: boolean;
+  keeper: KeyKeeper;
 }
+
+const tpmKeyBegin = "-----BEGIN MIGRATE TPM KEY-----";
 
 /** An identity whose key shows neither in a log line nor in JSON. */
 class LoadedIdentity implements Identity {
@@ -65,11 +73,16 @@ class LoadedIdentity implements Identity {
  * at once all get the same one.
  *
  * Throws MigrateError "home-unusable" if the file is damaged, readable by others, not ours or
- * cannot be written; "passphrase-wrong" if it is sealed and the passphrase is wrong or not to be had.
+ * cannot be written; "passphrase-wrong" if it is sealed and the passphrase is wrong or not to be had;
+ * "tpm-unusable" if it is this host's TPM's and that does not open it.
  */
 export async function loadIdentity(home: string, options: IdentityOptions = {}): Promise<Identity> {
   const file = await readOrMake(home);
-  if (!file.sealed) return checked(home, file.certificatePem, file.key);
+  if (file.keeper === "file") return checked(home, file.certificatePem, file.key);
+  if (file.keeper === "tpm") {
+    if (options.openTpmKey === undefined) throw keptByTpm("nothing here may ask it");
+    return checked(home, file.certificatePem, await options.openTpmKey(file.key));
+  }
   if (options.passphrase === undefined) {
     throw new MigrateError(
       "passphrase-wrong",
@@ -92,7 +105,30 @@ export async function loadFingerprint(home: string): Promise<string> {
 
 /** Whether the key is sealed with a passphrase; false if there is no identity yet. Throws "home-unusable". */
 export function isSealed(home: string): boolean {
-  return readIdentityFile(home)?.sealed ?? false;
+  return keyKeeper(home) === "passphrase";
+}
+
+/** Who can open the key; null if there is no identity yet. Throws "home-unusable". */
+export function keyKeeper(home: string): KeyKeeper | null {
+  return readIdentityFile(home)?.keeper ?? null;
+}
+
+/** The block of a key that this host's TPM made; null where the key is another's to open. Throws "home-unusable". */
+export function readTpmKey(home: string): string | null {
+  const file = readIdentityFile(home);
+  return file?.keeper === "tpm" ? file.key : null;
+}
+
+/**
+ * Makes a new identity, another host to all others, over a key that this host's TPM made: `block` is what stands in
+ * the file, `privateKeyPem` the same key opened. What identity there was is lost. Throws "home-unusable".
+ */
+export async function replaceByTpmKey(home: string, block: string, privateKeyPem: string): Promise<Identity> {
+  const { certificatePem } = await makeCertificate(privateKeyPem);
+  const identity = checked(home, certificatePem, privateKeyPem);
+  replaceHomeFile(identityPath(home), certificatePem + block);
+  removeLeftovers(home);
+  return identity;
 }
 
 /**
@@ -105,8 +141,9 @@ export async function sealIdentity(
   passphrase: string,
   work: { log2N?: number } = {},
 ): Promise<void> {
-  const { certificatePem, key, sealed } = await readOrMake(home);
-  if (sealed) {
+  const { certificatePem, key, keeper } = await readOrMake(home);
+  if (keeper === "tpm") throw keptByTpm("a passphrase has nothing to seal");
+  if (keeper === "passphrase") {
     throw new MigrateError("policy", "This host's identity is sealed already.", {
       hint: "Unseal it first to give it another passphrase.",
     });
@@ -125,7 +162,7 @@ export async function sealIdentity(
  */
 export async function unsealIdentity(home: string, passphrase: string): Promise<void> {
   const file = readIdentityFile(home);
-  if (!file?.sealed) throw new MigrateError("policy", "This host's identity is not sealed.");
+  if (file?.keeper !== "passphrase") throw new MigrateError("policy", "This host's identity is not sealed.");
   const { certificatePem, privateKeyPem } = await checked(
     home,
     file.certificatePem,
@@ -157,7 +194,14 @@ function readIdentityFile(home: string): IdentityFile | null {
       text,
     ) ?? [];
   if (certificatePem === undefined || key === undefined) throw damaged(home);
-  return { certificatePem, key, sealed: key.startsWith(sealedBegin) };
+  const keeper = key.startsWith(sealedBegin) ? "passphrase" : key.startsWith(tpmKeyBegin) ? "tpm" : "file";
+  return { certificatePem, key, keeper };
+}
+
+function keptByTpm(why: string): MigrateError {
+  return new MigrateError("policy", `The key of this host's identity is kept by its TPM: ${why}.`, {
+    hint: "A new identity without the TPM is made once identity.pem is moved away; it is another host to others.",
+  });
 }
 
 async function unsealKey(sealed: string, passphrase: string): Promise<string> {

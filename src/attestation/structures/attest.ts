@@ -1,6 +1,6 @@
 /**
  * What a TPM signs of itself: TPMS_ATTEST (TPM 2.0 Library Part 2, 10.12.12), of two kinds: a quote over registers
- * and the certification of an object. Pure.
+ * and the certification of an object, by TPM2_Certify or TPM2_CertifyCreation. Pure.
  */
 import { readSelections, type SelectedBank } from "./pcr-selection.ts";
 import type { TpmClock } from "./platform-state.ts";
@@ -8,7 +8,7 @@ import { type Fault, peerFault, StructureReader } from "./structure-reader.ts";
 
 /** TPM_GENERATED_VALUE: a TPM signs nothing from outside that begins so with a restricted key. */
 const generated = 0xff54_4347;
-const kinds = { quote: 0x8018, certify: 0x8017 } as const;
+const kinds = { quote: 0x8018, certify: 0x8017, creation: 0x801a } as const;
 const nameMaxBytes = 68;
 const extraMaxBytes = 64;
 
@@ -33,7 +33,11 @@ export interface Certification extends AttestOfAnyKind {
   kind: "certify";
   /** The Name of the object that is certified. */
   name: Buffer;
-  qualifiedName: Buffer;
+  /**
+   * "made": this TPM has made the object (TPM2_CertifyCreation). "loaded": the object was in this TPM (TPM2_Certify), which
+   * says of one that can be duplicated nothing of where it was made.
+   */
+  shows: "made" | "loaded";
 }
 
 export type Attest = Quote | Certification;
@@ -58,7 +62,15 @@ function readAttested(reader: StructureReader, type: number, head: AttestOfAnyKi
   }
   if (type === kinds.certify) {
     const name = reader.sized(nameMaxBytes);
-    return { kind: "certify", ...head, name, qualifiedName: reader.sized(nameMaxBytes) };
+    // Its qualified Name, which also says where in the TPM it hangs.
+    reader.sized(nameMaxBytes);
+    return { kind: "certify", ...head, name, shows: "loaded" };
+  }
+  if (type === kinds.creation) {
+    const name = reader.sized(nameMaxBytes);
+    // The hash of its creation data.
+    reader.sized(extraMaxBytes);
+    return { kind: "certify", ...head, name, shows: "made" };
   }
   throw reader.fault("it is neither a quote nor the certification of a key");
 }

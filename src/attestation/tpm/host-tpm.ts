@@ -2,11 +2,14 @@
  * This host's TPM, as attestation needs it. Each call is a conversation of its own, so that other programs come to the
  * TPM in between, and one call at a time goes to it.
  */
+import { readTpmKey } from "../../channel/identity.ts";
 import type { PcrSelection } from "../structures/platform-state.ts";
 import { loadAttestationKey } from "./attestation-key.ts";
 import type { TpmConnector } from "./connection.ts";
 import { connectDevice } from "./device-connection.ts";
 import { activateCredential, loadEndorsementKey } from "./endorsement-key.ts";
+import { certifyHostKey, makeHostKey, openHostKey } from "./host-key.ts";
+import { formatHostKey, parseHostKey } from "./host-key-text.ts";
 import { advanceCounter, readCounter } from "./nv.ts";
 import { quoteRegisters, type TpmQuote } from "./registers.ts";
 import { TpmError } from "./response-code.ts";
@@ -114,6 +117,38 @@ export class HostTpm {
       const { handle: attestationKey } = await loadAttestationKey(tpm, this.#home);
       const keys = { attestationKey, endorsementKey };
       return await activateCredential(tpm, keys, credentialBlob, encryptedSecret);
+    });
+  }
+
+  /**
+   * Makes a key for this host's identity, bound to the values that the registers have now where some are given, and returns it
+   * as it lies in identity.pem (see host-key-text.ts). Throws TpmError.
+   */
+  async makeHostKey(selection: PcrSelection | null): Promise<string> {
+    return formatHostKey(await this.#do((tpm) => makeHostKey(tpm, selection)));
+  }
+
+  /** The key of such a text as PKCS #8, PEM. Throws TpmError, "home-unusable" for a text that is damaged. */
+  async openHostKey(text: string): Promise<string> {
+    const key = parseHostKey(text);
+    return await this.#do((tpm) => openHostKey(tpm, key));
+  }
+
+  /**
+   * The attestation key's word that this TPM made the key of this host's identity, over `qualifyingData` (at most 64
+   * bytes), and the key's TPMT_PUBLIC; see checkHostKey for what it shows. Null where the key was not made here. Throws
+   * TpmError, "home-unusable".
+   */
+  async certifyHostKey(
+    qualifyingData: Buffer,
+  ): Promise<{ certified: Buffer; signature: Buffer; keyPublic: Buffer } | null> {
+    const text = readTpmKey(this.#home);
+    if (text === null) return null;
+    const key = parseHostKey(text);
+    return await this.#do(async (tpm) => {
+      const ak = await loadAttestationKey(tpm, this.#home);
+      const { certified, signature } = await certifyHostKey(tpm, ak.handle, key, qualifyingData);
+      return { certified, signature, keyPublic: key.publicBytes };
     });
   }
 

@@ -33,7 +33,7 @@ const codes = {
   CreatePrimary: 0x131,
   NV_Increment: 0x134,
   ActivateCredential: 0x147,
-  Certify: 0x148,
+  CertifyCreation: 0x14a,
   Duplicate: 0x14b,
   NV_Read: 0x14e,
   PolicySecret: 0x151,

@@ -1,13 +1,18 @@
 /** This host's TPM against swtpm, with tpm2-tools as the one who knows better. */
 import { describe, expect, test } from "bun:test";
+import { X509Certificate } from "node:crypto";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { makeCredential } from "../../../src/attestation/credential/make-credential.ts";
+import { checkHostKey } from "../../../src/attestation/credential/shown-keys.ts";
 import { parseAttest } from "../../../src/attestation/structures/attest.ts";
 import { digestOfRegisters, isSelection } from "../../../src/attestation/structures/pcr-selection.ts";
+import type { PcrSelection } from "../../../src/attestation/structures/platform-state.ts";
 import { nameOf } from "../../../src/attestation/structures/public-area.ts";
 import { verifySignature } from "../../../src/attestation/structures/signature.ts";
-import { openHostTpm } from "../../../src/attestation/tpm/host-tpm.ts";
+import { type HostTpm, openHostTpm } from "../../../src/attestation/tpm/host-tpm.ts";
+import { loadIdentity, replaceByTpmKey } from "../../../src/channel/identity.ts";
+import { MigrateError } from "../../../src/protocol/errors.ts";
 import { eachTestInFolder } from "../../support/system/test-folder.ts";
 import { type Chip, startChip, tpm2 } from "../../support/tpm/chip.ts";
 
@@ -76,3 +81,76 @@ describe("a TPM with certificates", () => {
     expect(await tpm.activate(credentialBlob, encryptedSecret)).toEqual(secret);
   });
 });
+
+describe("a host's own key", () => {
+  const qualifyingData = Buffer.alloc(32, 9);
+
+  async function makeIdentity(tpm: HostTpm, selection: PcrSelection | null): Promise<string> {
+    const block = await tpm.makeHostKey(selection);
+    await replaceByTpmKey(home, block, await tpm.openHostKey(block));
+    return block;
+  }
+
+  test("is made in the TPM, opened at each start, and certified by the attestation key", async () => {
+    chip = await startChip(folder);
+    const tpm = await open();
+    expect(await tpm.certifyHostKey(qualifyingData)).toBeNull();
+    await makeIdentity(tpm, null);
+    await chip.reboot();
+    const openTpmKey = (block: string) => tpm.openHostKey(block);
+    const { certificatePem } = await loadIdentity(home, { openTpmKey });
+    const shown = await tpm.certifyHostKey(qualifyingData);
+    const { akPublic } = await tpm.keys();
+    const terms = { akPublic, qualifyingData, tlsCertificate: new X509Certificate(certificatePem).raw };
+    expect(checkHostKey(shown!, terms)).toEqual({ isBoundToRegisters: false });
+  });
+
+  test("that is bound to registers is given out only while they are as they were", async () => {
+    chip = await startChip(folder);
+    const tpm = await open();
+    const block = await makeIdentity(tpm, { bank: "sha256", registers: [7, 14] });
+    expect(await tpm.openHostKey(block)).toContain("PRIVATE KEY");
+    await tpm2(chip, folder, "pcrextend", `14:sha256=${"cd".repeat(32)}`);
+    const refused = await thrownBy(tpm.openHostKey(block));
+    expect(refused.code).toBe("tpm-unusable");
+    expect(refused.message).toContain("register 14 has another value");
+    await chip.reboot();
+    expect(await tpm.openHostKey(block)).toContain("PRIVATE KEY");
+  });
+
+  test("of a TPM that was cleared is lost, and the sentence says so", async () => {
+    chip = await startChip(folder);
+    const tpm = await open();
+    const block = await makeIdentity(tpm, null);
+    const { akName } = await tpm.keys();
+    await tpm2(chip, folder, "clear", "-c", "platform");
+    const refused = await thrownBy(tpm.openHostKey(block));
+    expect(refused.message).toBe("This host's TPM does not know the key of this host's identity.");
+    // The attestation key hangs on the endorsement seed, which a clear leaves alone.
+    expect((await tpm.keys()).akName).toEqual(akName);
+  });
+});
+
+describe("the generation counter", () => {
+  test("counts up, over a boot and above what it was before a clear", async () => {
+    chip = await startChip(folder);
+    const tpm = await open();
+    expect(await tpm.generation()).toBeNull();
+    const first = await tpm.advanceGeneration();
+    expect(await tpm.advanceGeneration()).toBe(first + 1n);
+    await chip.reboot();
+    expect(await tpm.generation()).toBe(first + 1n);
+    await tpm2(chip, folder, "clear", "-c", "platform");
+    expect(await tpm.generation()).toBeNull();
+    expect(await tpm.advanceGeneration()).toBeGreaterThan(first + 1n);
+  });
+});
+
+async function thrownBy(promise: Promise<unknown>): Promise<MigrateError> {
+  const thrown = await promise.then(
+    () => null,
+    (reason: unknown) => reason,
+  );
+  if (!(thrown instanceof MigrateError)) throw new Error(`threw ${thrown}`);
+  return thrown;
+}

@@ -1,8 +1,8 @@
 /** A TPM of a test's own: swtpm(8) behind a unix socket, in a folder. It ends with the test. */
-import { existsSync, mkdirSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { type Child, runChild, startChild } from "../system/child.ts";
-import { until } from "../system/until.ts";
+import { listening } from "../system/listening.ts";
 
 export interface Chip {
   /** What MIGRATE_TPM is to say. */
@@ -61,12 +61,15 @@ export function makersPems(folder: string): string[] {
 }
 
 async function start(state: string, socket: string): Promise<Child> {
+  // A chip that was killed leaves its sockets, which would be taken for those of the new one.
+  for (const left of [socket, `${socket}.ctrl`]) rmSync(left, { force: true });
   const swtpm = startChild([
     ...["swtpm", "socket", "--tpm2", "--tpmstate", `dir=${state}`],
     ...["--server", `type=unixio,path=${socket}`, "--ctrl", `type=unixio,path=${socket}.ctrl`],
     ...["--flags", "startup-clear,not-need-init"],
   ]);
-  await until(() => existsSync(socket) && existsSync(`${socket}.ctrl`), "swtpm listens");
+  await listening(`${socket}.ctrl`);
+  await listening(socket);
   return swtpm;
 }
 
