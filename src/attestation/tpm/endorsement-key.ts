@@ -15,7 +15,7 @@ import { keyObjectOf } from "../structures/signature.ts";
 import { garbage } from "./connection.ts";
 import { readCertificate } from "./nv.ts";
 import { createPrimary, type LoadedKey } from "./primary-key.ts";
-import { TpmError } from "./response-code.ts";
+import { rc, TpmError } from "./response-code.ts";
 import { handle, readHandles, type Tpm } from "./tpm.ts";
 
 export interface EndorsementKey extends LoadedKey {
@@ -64,16 +64,33 @@ export async function activateCredential(
   credentialBlob: Buffer,
   encryptedSecret: Buffer,
 ): Promise<Buffer> {
-  const { template } = endorsementKey;
-  const { reader } = await tpm.run("ActivateCredential", {
-    handles: [attestationKey, endorsementKey.handle],
-    auths: ["password", template.opensByPassword ? "password" : await openByEndorsement(tpm)],
-    parameters: [sized(credentialBlob), sized(encryptedSecret)],
-  });
-  const secret = Buffer.from(reader.sized());
-  reader.end();
-  return secret;
+  const { template, handle: key } = endorsementKey;
+  const opening = template.opensByPassword ? "password" : await openByEndorsement(tpm);
+  try {
+    const { reader } = await tpm.run("ActivateCredential", {
+      handles: [attestationKey, key],
+      auths: ["password", opening],
+      parameters: [sized(credentialBlob), sized(encryptedSecret)],
+    });
+    const secret = Buffer.from(reader.sized());
+    reader.end();
+    return secret;
+  } catch (thrown) {
+    if (thrown instanceof TpmError && thrown.rc !== null && notForThis.includes(thrown.rc))
+      throw new TpmError(
+        "This host's TPM does not open the credential: it was made for another TPM or another key.",
+        {
+          hint: "Enrol this host again (migrate attest record on the other host); the keys that it showed were others.",
+          rc: thrown.rc,
+          cause: thrown,
+        },
+      );
+    throw thrown;
+  }
 }
+
+/** What a TPM says of a credential that is not its own, or was changed: TPM_RC_INTEGRITY, of the secret also others. */
+const notForThis: readonly number[] = [rc.integrity, rc.value, rc.size, rc.insufficient, rc.eccPoint];
 
 /** A policy session for which the endorsement hierarchy's password, which is empty, has been given. */
 async function openByEndorsement(tpm: Tpm): Promise<number> {

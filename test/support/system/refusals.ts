@@ -21,3 +21,13 @@ export function codeOf(act: () => unknown): string {
   }
   return "none";
 }
+
+/** The MigrateError that a promise is rejected with. Throws what it is rejected with if that is none, and if it is not rejected. */
+export async function rejectionOf(promise: Promise<unknown>): Promise<MigrateError> {
+  const thrown = await promise.then(
+    () => new Error("it was not refused"),
+    (reason: unknown) => reason,
+  );
+  if (thrown instanceof MigrateError) return thrown;
+  throw thrown;
+}

@@ -12,7 +12,7 @@ import { nameOf } from "../../../src/attestation/structures/public-area.ts";
 import { verifySignature } from "../../../src/attestation/structures/signature.ts";
 import { type HostTpm, openHostTpm } from "../../../src/attestation/tpm/host-tpm.ts";
 import { loadIdentity, replaceByTpmKey } from "../../../src/channel/identity.ts";
-import { MigrateError } from "../../../src/protocol/errors.ts";
+import { rejectionOf } from "../../support/system/refusals.ts";
 import { eachTestInFolder } from "../../support/system/test-folder.ts";
 import { type Chip, startChip, tpm2 } from "../../support/tpm/chip.ts";
 
@@ -111,7 +111,7 @@ describe("a host's own key", () => {
     const block = await makeIdentity(tpm, { bank: "sha256", registers: [7, 14] });
     expect(await tpm.openHostKey(block)).toContain("PRIVATE KEY");
     await tpm2(chip, folder, "pcrextend", `14:sha256=${"cd".repeat(32)}`);
-    const refused = await thrownBy(tpm.openHostKey(block));
+    const refused = await rejectionOf(tpm.openHostKey(block));
     expect(refused.code).toBe("tpm-unusable");
     expect(refused.message).toContain("register 14 has another value");
     await chip.reboot();
@@ -124,7 +124,7 @@ describe("a host's own key", () => {
     const block = await makeIdentity(tpm, null);
     const { akName } = await tpm.keys();
     await tpm2(chip, folder, "clear", "-c", "platform");
-    const refused = await thrownBy(tpm.openHostKey(block));
+    const refused = await rejectionOf(tpm.openHostKey(block));
     expect(refused.message).toBe("This host's TPM does not know the key of this host's identity.");
     // The attestation key hangs on the endorsement seed, which a clear leaves alone.
     expect((await tpm.keys()).akName).toEqual(akName);
@@ -145,12 +145,3 @@ describe("the generation counter", () => {
     expect(await tpm.advanceGeneration()).toBeGreaterThan(first + 1n);
   });
 });
-
-async function thrownBy(promise: Promise<unknown>): Promise<MigrateError> {
-  const thrown = await promise.then(
-    () => null,
-    (reason: unknown) => reason,
-  );
-  if (!(thrown instanceof MigrateError)) throw new Error(`threw ${thrown}`);
-  return thrown;
-}
