@@ -3,12 +3,13 @@
  * at a time; others wait, without a word, until that one has left.
  */
 import type { Socket } from "bun";
+import { isListenedAt } from "../../platform/unix-queue.ts";
 import { answerBytes, garbage, gone, messageMaxBytes, silent, type TpmConnection } from "./connection.ts";
 import { TpmError } from "./response-code.ts";
 
 const retryMs = 20;
 
-/** Connects to the socket; where its queue is full (EAGAIN of connect(2)) again, for `patienceMs`. Throws TpmError. */
+/** Connects to the socket; where its queue is full again, for `patienceMs`. Throws TpmError. */
 export async function connectSocket(path: string, patienceMs: number): Promise<TpmConnection> {
   const giveUpAtMs = performance.now() + patienceMs;
   for (;;) {
@@ -18,7 +19,7 @@ export async function connectSocket(path: string, patienceMs: number): Promise<T
       return connection;
     } catch (cause) {
       const { code } = cause as NodeJS.ErrnoException;
-      if (code !== "EAGAIN") throw unreachable(path, code, cause);
+      if (code !== "ECONNREFUSED" || !isListenedAt(path)) throw unreachable(path, code, cause);
       if (performance.now() > giveUpAtMs) throw silent(patienceMs);
       await Bun.sleep(retryMs);
     }
