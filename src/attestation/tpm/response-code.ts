@@ -16,6 +16,7 @@ export class TpmError extends MigrateError {
 }
 
 export const rc = {
+  badTag: 0x01e,
   failure: 0x101,
   initialize: 0x100,
   locality: 0x907,
@@ -65,6 +66,10 @@ export function isFull(code: number): boolean {
 }
 
 const words: Readonly<Record<number, readonly [message: string, hint: string]>> = {
+  [rc.badTag]: [
+    "This host's TPM is a TPM 1.2.",
+    "Attestation needs a TPM 2.0; some firmware's setup has a choice between the two.",
+  ],
   [rc.failure]: [
     "This host's TPM is in failure mode: it refuses every command.",
     "Start the host again (or its swtpm, with its state folder by an absolute path); a TPM that stays so is broken.",

@@ -1,16 +1,16 @@
 /** This host's TPM against swtpm, with tpm2-tools as the one who knows better. */
 import { describe, expect, test } from "bun:test";
 import { X509Certificate } from "node:crypto";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { makeCredential } from "../../../src/attestation/credential/make-credential.ts";
 import { checkHostKey } from "../../../src/attestation/credential/shown-keys.ts";
 import { parseAttest } from "../../../src/attestation/structures/attest.ts";
 import { digestOfRegisters, isSelection } from "../../../src/attestation/structures/pcr-selection.ts";
 import type { PcrSelection } from "../../../src/attestation/structures/platform-state.ts";
-import { nameOf } from "../../../src/attestation/structures/public-area.ts";
+import { nameOf, parsePublic } from "../../../src/attestation/structures/public-area.ts";
 import { verifySignature } from "../../../src/attestation/structures/signature.ts";
-import { type HostTpm, openHostTpm } from "../../../src/attestation/tpm/host-tpm.ts";
+import { type HostTpm, openHostTpm, type TpmKeys } from "../../../src/attestation/tpm/host-tpm.ts";
 import { loadIdentity, replaceByTpmKey } from "../../../src/channel/identity.ts";
 import { rejectionOf } from "../../support/system/refusals.ts";
 import { eachTestInFolder } from "../../support/system/test-folder.ts";
@@ -71,15 +71,53 @@ describe("a TPM without certificates", () => {
 });
 
 describe("a TPM with certificates", () => {
-  test("opens a credential that was made for its keys", async () => {
-    chip = await startChip(folder, { certified: true });
+  const secret = Buffer.alloc(32, 3);
+
+  async function opensItsCredential(): Promise<TpmKeys> {
     const tpm = await open();
-    const { ekPublic, ekCertificate, akName } = await tpm.keys();
-    expect(ekCertificate).not.toBeNull();
-    const secret = Buffer.alloc(32, 3);
-    const { credentialBlob, encryptedSecret } = makeCredential(ekPublic, akName, secret);
+    const keys = await tpm.keys();
+    const { credentialBlob, encryptedSecret } = makeCredential(keys.ekPublic, keys.akName, secret);
     expect(await tpm.activate(credentialBlob, encryptedSecret)).toEqual(secret);
-  });
+    return keys;
+  }
+  const curveOf = ({ ekPublic }: TpmKeys) => {
+    const area = parsePublic(ekPublic);
+    return area.kind === "ecc" ? area.curve.jwk : `RSA ${area.keyBits}`;
+  };
+
+  test("shows the key that the maker has certified, ECC before RSA, made anew or kept in the TPM", async () => {
+    chip = await startChip(folder, { certified: true });
+    const kept = (await tpm2(chip, folder, "getcap", "handles-persistent")).match(/0x810100\w+/g) ?? [];
+    expect(kept.length).toBeGreaterThan(0);
+    const ecc = await opensItsCredential();
+    expect(curveOf(ecc)).toBe("P-384");
+    expect(new X509Certificate(ecc.ekCertificate!).publicKey.asymmetricKeyType).toBe("ec");
+
+    // A TPM whose maker has certified an RSA key alone.
+    await tpm2(chip, folder, "nvundefine", "0x1c00016", "-C", "platform");
+    const rsa = await opensItsCredential();
+    expect(curveOf(rsa)).toBe("RSA 2048");
+    expect(new X509Certificate(rsa.ekCertificate!).publicKey.asymmetricKeyType).toBe("rsa");
+
+    for (const at of kept) await tpm2(chip, folder, "evictcontrol", "-C", "owner", "-c", at);
+    expect(await opensItsCredential()).toEqual(rsa);
+  }, 30_000);
+
+  test("does not show a certificate that is over another key than its own", async () => {
+    chip = await startChip(folder, { certified: true });
+    await tpm2(chip, folder, "nvread", "0x1c00016", "-o", "other.der");
+    await chip.stop();
+    const plain = join(folder, "plain");
+    mkdirSync(plain);
+    chip = await startChip(plain);
+    const bytes = readFileSync(join(folder, "other.der")).length;
+    const define = ["nvdefine", "0x1c00016", "-C", "platform", "-s", String(bytes)];
+    await tpm2(chip, folder, ...define, "-a", "ppwrite|ppread|ownerread|authread|platformcreate");
+    await tpm2(chip, folder, "nvwrite", "0x1c00016", "-C", "platform", "-i", "other.der");
+    const keys = await opensItsCredential();
+    expect(keys.ekCertificate).toBeNull();
+    expect(curveOf(keys)).toBe("P-256");
+  }, 30_000);
 });
 
 describe("a host's own key", () => {
