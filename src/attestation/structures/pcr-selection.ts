@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import { MigrateError } from "../../protocol/errors.ts";
 import { bankHash } from "./algorithms.ts";
 import { u8, u16, u32 } from "./marshal.ts";
-import type { PcrSelection } from "./platform-state.ts";
+import { banks, type PcrSelection } from "./platform-state.ts";
 import type { StructureReader } from "./structure-reader.ts";
 
 /** Registers of a platform: TCG PC Client Platform TPM Profile, 24 of them. */
@@ -32,6 +32,22 @@ export function requireSelection({ registers }: PcrSelection): void {
   );
   if (registers.length === 0 || !inOrder)
     throw new MigrateError("bug", `Registers ${registers.join(",")} are no selection.`);
+}
+
+/**
+ * Registers as a person writes them (`7`, `0,2,7`, `sha384:0,7`): a bank, sha256 where none is named, and numbers from 0 to
+ * 23. Throws MigrateError "usage", whose message ends a sentence that begins with the flag.
+ */
+export function parseRegisters(text: string): PcrSelection {
+  const [, named = "sha256", list = ""] = /^(?:([a-z0-9]+):)?(\d{1,2}(?:,\d{1,2})*)$/.exec(text) ?? [];
+  const bank = banks.find((name) => name === named);
+  const registers = [...new Set(list.split(",").map(Number))].sort((one, other) => one - other);
+  if (list === "" || bank === undefined || registers.some((register) => register >= registerCount))
+    throw new MigrateError(
+      "usage",
+      `must be registers from 0 to ${registerCount - 1}, as in 7 or sha384:0,2,7, not "${text}"`,
+    );
+  return { bank, registers };
 }
 
 /** The selection as TPML_PCR_SELECTION. Throws MigrateError "bug" as requireSelection. */

@@ -6,6 +6,7 @@ import { readTpmKey } from "../../channel/identity.ts";
 import type { PcrSelection } from "../structures/platform-state.ts";
 import { loadAttestationKey } from "./attestation-key.ts";
 import type { TpmConnector } from "./connection.ts";
+import { describeTpm, type TpmDescription } from "./description.ts";
 import { connectDevice } from "./device-connection.ts";
 import { activateCredential, loadEndorsementKey } from "./endorsement-key.ts";
 import { certifyHostKey, makeHostKey, openHostKey } from "./host-key.ts";
@@ -80,6 +81,11 @@ export class HostTpm {
   /** Throws TpmError unless a TPM answers. */
   async probe(): Promise<void> {
     await this.#do((tpm) => readHandles(tpm, firstPersistent));
+  }
+
+  /** What the TPM says of itself; makes nothing. Throws TpmError. */
+  async describe(): Promise<TpmDescription> {
+    return await this.#do(describeTpm);
   }
 
   /** The keys of enrolment; the attestation key is made on first use. Throws TpmError, "home-unusable". */

@@ -1,6 +1,7 @@
 /** Another host that is reached by ssh, for the commands that take HOST:PORT. */
+
+import { loadHostIdentity } from "../../attestation/host-identity.ts";
 import type { Address } from "../../channel/address.ts";
-import { loadIdentity } from "../../channel/identity.ts";
 import type { Way } from "../../channel/transport/made-way.ts";
 import { providersSentTo } from "../../migration/operator/status.ts";
 import type { RootNeed } from "../../ssh/side-rights.ts";
@@ -72,7 +73,7 @@ export function openHost(
     to: called.ssh,
     home,
     self: world.self,
-    identity: () => loadIdentity(home, { passphrase }),
+    identity: () => loadHostIdentity(home, { passphrase }),
     needs,
     via: options.via,
     idleMs: options.idleMs ?? questionIdleMs,

@@ -1,7 +1,7 @@
 /** What `migrate doctor` looks at: one check each, with the sentence that helps if it is not well. */
 import { accessSync, constants, existsSync, statSync } from "node:fs";
 import { dirname } from "node:path";
-import { isSealed, loadFingerprint } from "../../channel/identity.ts";
+import { keyKeeper, loadFingerprint } from "../../channel/identity.ts";
 import { TrustFile } from "../../channel/trust.ts";
 import { isExpired } from "../../channel/trusted/trust-terms.ts";
 import { openHome } from "../../home/home.ts";
@@ -195,7 +195,13 @@ async function homeCheck(home: string): Promise<Check> {
 async function identityCheck(home: string): Promise<Check> {
   return tried("identity", async () => {
     const fingerprint = await loadFingerprint(home);
-    return ok("identity", `${fingerprint}${isSealed(home) ? ", sealed with a passphrase" : ""}`);
+    const keeper = keyKeeper(home);
+    const kept = {
+      file: "",
+      passphrase: ", sealed with a passphrase",
+      tpm: ", its key kept by this host's TPM",
+    };
+    return ok("identity", `${fingerprint}${keeper === null ? "" : kept[keeper]}`);
   });
 }
 

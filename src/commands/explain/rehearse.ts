@@ -1,5 +1,5 @@
 /** `migrate explain`: the way that `send` would go, up to where it would write, on both hosts. */
-import { loadIdentity } from "../../channel/identity.ts";
+import { loadHostIdentity } from "../../attestation/host-identity.ts";
 import { parseTicket } from "../../channel/ticket.ts";
 import { openHome } from "../../home/home.ts";
 import { candidateOf } from "../../migration/providers/candidates.ts";
@@ -74,6 +74,6 @@ async function introduced(
   { insecure, passphrase, notice }: OtherHost,
   text: string | undefined,
 ) {
-  const identity = insecure ? null : await loadIdentity(home, { passphrase });
+  const identity = insecure ? null : await loadHostIdentity(home, { passphrase });
   return { identity, notice, ticket: text === undefined || insecure ? undefined : parseTicket(text) };
 }

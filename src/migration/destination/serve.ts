@@ -1,9 +1,9 @@
 /** `migrate serve`: opens the doors, and waits for sources. */
 import { closeSync, constants, openSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { loadHostIdentity } from "../../attestation/host-identity.ts";
 import type { ListenAddress } from "../../channel/address.ts";
 import type { HeartbeatTiming } from "../../channel/control-link.ts";
-import { loadIdentity } from "../../channel/identity.ts";
 import { TicketBook } from "../../channel/ticket-book.ts";
 import { TrustFile } from "../../channel/trust.ts";
 import { steadyClock } from "../../channel/trusted/steady-clock.ts";
@@ -98,7 +98,7 @@ async function serveStore(
   store: string,
   observe: Observer,
 ): Promise<void> {
-  const identity = options.insecure ? null : await loadIdentity(home, { passphrase: options.passphrase });
+  const identity = options.insecure ? null : await loadHostIdentity(home, { passphrase: options.passphrase });
   const tickets = new TicketBook(identity?.fingerprint ?? `sha256:${"0".repeat(64)}`, {
     monotonicMs: () => performance.now(),
   });

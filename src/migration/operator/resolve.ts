@@ -7,8 +7,8 @@
  * errors. Whether the person has looked at the other host is not checked.
  */
 
+import { loadHostIdentity } from "../../attestation/host-identity.ts";
 import { parseAddressText } from "../../channel/address.ts";
-import { loadIdentity } from "../../channel/identity.ts";
 import type { Way } from "../../channel/transport/made-way.ts";
 import { openHome } from "../../home/home.ts";
 import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
@@ -78,7 +78,7 @@ async function resolveSource(session: string, decision: SourceDecision): Promise
     const now = () => Date.now();
     const identity = async () => {
       const insecure = journal.find(session)!.peer === "insecure";
-      return insecure ? null : await loadIdentity(home, { passphrase: options.passphrase });
+      return insecure ? null : await loadHostIdentity(home, { passphrase: options.passphrase });
     };
     const way = options.wayTo?.(journal.find(session)!.address);
     const local: LocalOptions = { home, journal, identity, observe, now, way };

@@ -1,8 +1,8 @@
 /** What is known of sessions: on this host, from its journal, and on a destination, by asking it. */
 
 import { join } from "node:path";
+import { loadHostIdentity } from "../../attestation/host-identity.ts";
 import { type Address, addressText } from "../../channel/address.ts";
-import { loadIdentity } from "../../channel/identity.ts";
 import { openSourceLink } from "../../channel/known-destination.ts";
 import type { Way } from "../../channel/transport/made-way.ts";
 import { openHome } from "../../home/home.ts";
@@ -86,7 +86,7 @@ export async function remoteHistory(options: RemoteStatusOptions): Promise<Sessi
 
 async function remoteSessions(options: RemoteStatusOptions): Promise<SessionRow[]> {
   const home = openHome(options.home);
-  const identity = options.insecure ? null : await loadIdentity(home, { passphrase: options.passphrase });
+  const identity = options.insecure ? null : await loadHostIdentity(home, { passphrase: options.passphrase });
   const reached = (await options.way?.open()) ?? { address: options.address };
   const { link, peer } = await openSourceLink({ home, identity, notice: options.notice, ...reached });
   try {

@@ -3,7 +3,7 @@
  * be stopped with nobody to resume it: the guard does so, from the journal alone, unless the VM was released.
  */
 
-import { loadIdentity } from "../../channel/identity.ts";
+import { loadHostIdentity } from "../../attestation/host-identity.ts";
 import { openHome } from "../../home/home.ts";
 import { childEnvironment } from "../../platform/confine/child-environment.ts";
 import { MigrateError } from "../../protocol/errors.ts";
@@ -72,7 +72,7 @@ export async function watchOver(
       const insecure = record.peer === "insecure";
       const locked = () => Promise.reject(new MigrateError("passphrase-wrong", "nobody is there to ask"));
       const identity = async () =>
-        insecure ? null : await loadIdentity(home, { passphrase: locked }).catch(() => null);
+        insecure ? null : await loadHostIdentity(home, { passphrase: locked }).catch(() => null);
       await giveUpInTheEnd(session, { home, journal, identity, observe, now: () => Date.now() });
     } finally {
       release();

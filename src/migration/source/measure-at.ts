@@ -3,9 +3,9 @@
  * against, and ends it.
  */
 
+import { loadHostIdentity } from "../../attestation/host-identity.ts";
 import { type Address, addressText } from "../../channel/address.ts";
 import type { ControlLink } from "../../channel/control-link.ts";
-import { loadIdentity } from "../../channel/identity.ts";
 import { openSourceLink } from "../../channel/known-destination.ts";
 import type { Ticket } from "../../channel/ticket.ts";
 import { openHome } from "../../home/home.ts";
@@ -63,7 +63,7 @@ export async function measureAt(options: MeasureAtOptions): Promise<MeasuredAt> 
   const { link, peer, paired } = await openSourceLink({
     home,
     address: options.address,
-    identity: await loadIdentity(home, { passphrase: options.passphrase }),
+    identity: await loadHostIdentity(home, { passphrase: options.passphrase }),
     ticket: options.ticket,
     notice: options.notice,
   });

@@ -1,7 +1,8 @@
 /** `migrate send`: moves or copies one VM to a destination. */
+
+import { loadHostIdentity } from "../../attestation/host-identity.ts";
 import { type Address, addressText } from "../../channel/address.ts";
 import type { HeartbeatTiming } from "../../channel/control-link.ts";
-import { loadIdentity } from "../../channel/identity.ts";
 import { parseTicket, type Ticket } from "../../channel/ticket.ts";
 import type { Way } from "../../channel/transport/made-way.ts";
 import { openHome } from "../../home/home.ts";
@@ -69,7 +70,7 @@ export async function sendVm(options: SendOptions, observe: Observer): Promise<R
   const { bandwidthBytesPerSec = null, retryForMs } = options;
   const mode = options.copy ? "copy" : "move";
   const candidate = candidateOf(options.vm, { home, bandwidthBytesPerSec, retryForMs, mode });
-  const identity = options.insecure ? null : await loadIdentity(home, { passphrase: options.passphrase });
+  const identity = options.insecure ? null : await loadHostIdentity(home, { passphrase: options.passphrase });
   const waiting = () =>
     observe({ event: "notice", message: "another program has the journal locked: waiting for it" });
   const journal = Journal.open(home, options.onJournalWrite, { waiting });

@@ -4,9 +4,9 @@
  * process was given is not handed down, but for a closed list.
  */
 
-/** What another process of this very program may look at: where its home is, and how it writes. */
+/** What another process of this very program may look at: where its home and its TPM are, and how it writes. */
 const handedDown = [
-  ...["PATH", "HOME", "MIGRATE_HOME", "XDG_STATE_HOME", "TMPDIR", "MIGRATE_DEBUG"],
+  ...["PATH", "HOME", "MIGRATE_HOME", "XDG_STATE_HOME", "TMPDIR", "MIGRATE_DEBUG", "MIGRATE_TPM"],
   ...["TERM", "NO_COLOR", "LANG", "LC_ALL", "LC_CTYPE"],
 ];
 

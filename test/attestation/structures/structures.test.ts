@@ -12,6 +12,7 @@ import {
   digestOfRegisters,
   encodeSelection,
   isSelection,
+  parseRegisters,
   readSelections,
 } from "../../../src/attestation/structures/pcr-selection.ts";
 import {
@@ -133,6 +134,14 @@ describe("a selection of registers", () => {
   test("of no register, out of order, twice one or beyond the last cannot be asked for", () => {
     for (const registers of [[], [7, 0], [7, 7], [24], [-1], [1.5]])
       refusalOf(() => encodeSelection({ bank: "sha256", registers }), "bug");
+  });
+
+  test("is read as a person writes it, and refused where it is none", () => {
+    expect(parseRegisters("7")).toEqual({ bank: "sha256", registers: [7] });
+    expect(parseRegisters("14,0,7,0")).toEqual({ bank: "sha256", registers: [0, 7, 14] });
+    expect(parseRegisters("sha384:23")).toEqual({ bank: "sha384", registers: [23] });
+    for (const text of ["", "24", "7,", "sha1:7", "sha256:", "0-7", "7 8", "-1", "100"])
+      refusalOf(() => parseRegisters(text), "usage");
   });
 
   test("of a million banks is refused before anything is taken", () => {

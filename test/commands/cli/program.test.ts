@@ -149,7 +149,10 @@ describe("id", () => {
     expect(first.stderr).toBe("");
     await run("id", "--json");
     expect(world.takeEvents()).toEqual([
-      { event: "id", fingerprint: first.stdout.trim(), sealed: false, home: join(world.folder, "home") },
+      {
+        ...{ event: "id", fingerprint: first.stdout.trim(), sealed: false, keeper: "file" },
+        home: join(world.folder, "home"),
+      },
     ]);
   });
 

@@ -9,8 +9,17 @@ const loads = {
 };
 
 test("what loads code, or is nobody's business, is not handed down", () => {
-  const env = { ...loads, PATH: "/p", HOME: "/h", MIGRATE_HOME: "/m", LANG: "C.UTF-8" };
-  expect(childEnvironment({}, env)).toEqual({ PATH: "/p", HOME: "/h", MIGRATE_HOME: "/m", LANG: "C.UTF-8" });
+  const env = {
+    ...loads,
+    PATH: "/p",
+    HOME: "/h",
+    MIGRATE_HOME: "/m",
+    MIGRATE_TPM: "swtpm:/t",
+    LANG: "C.UTF-8",
+  };
+  expect(childEnvironment({}, env)).toEqual({
+    ...{ PATH: "/p", HOME: "/h", MIGRATE_HOME: "/m", MIGRATE_TPM: "swtpm:/t", LANG: "C.UTF-8" },
+  });
   expect(childEnvironment({ MIGRATE_HOME: "/other" }, env).MIGRATE_HOME).toBe("/other");
 });
 

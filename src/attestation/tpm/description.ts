@@ -1,0 +1,70 @@
+/** What a TPM says of itself, for a person: who made it, and what it can (TPM2_GetCapability, TPM 2.0 Library Part 3, 30.2). */
+
+import { printable } from "../../protocol/printable.ts";
+import { hashOf } from "../structures/algorithms.ts";
+import { u32 } from "../structures/marshal.ts";
+import { readSelections } from "../structures/pcr-selection.ts";
+import type { Bank } from "../structures/platform-state.ts";
+import { garbage } from "./connection.ts";
+import { loadEndorsementKey } from "./endorsement-key.ts";
+import type { Tpm } from "./tpm.ts";
+
+export interface TpmDescription {
+  /** As its maker abbreviates himself, up to four characters: "IBM", "IFX", "STM". */
+  maker: string;
+  /** Its firmware's version, as two numbers. */
+  version: string;
+  /** The banks that have registers. */
+  banks: Bank[];
+  /** Of its endorsement key, DER; null where it has none. */
+  ekCertificate: Buffer | null;
+}
+
+/** TPM_CAP, Part 2, 6.12. */
+const capability = { pcrs: 5, properties: 6 } as const;
+/** TPM_PT, Part 2, 6.13. */
+const property = { manufacturer: 0x105, firmware1: 0x10b, firmware2: 0x10c } as const;
+const mostProperties = 64;
+
+/** Throws TpmError. */
+export async function describeTpm(tpm: Tpm): Promise<TpmDescription> {
+  const properties = await readProperties(tpm);
+  const maker = Buffer.alloc(4);
+  maker.writeUInt32BE(properties.get(property.manufacturer) ?? 0);
+  const [high, low] = [properties.get(property.firmware1) ?? 0, properties.get(property.firmware2) ?? 0];
+  const banks = await readBanks(tpm);
+  const { certificate } = await loadEndorsementKey(tpm);
+  return {
+    maker: printable(maker.toString("latin1").replaceAll("\0", "")).trim(),
+    version: `${high >>> 16}.${high & 0xffff}.${low >>> 16}.${low & 0xffff}`,
+    banks,
+    ekCertificate: certificate,
+  };
+}
+
+async function readProperties(tpm: Tpm): Promise<Map<number, number>> {
+  const reader = await ask(tpm, capability.properties, 0x100);
+  const values = new Map<number, number>();
+  for (let count = reader.count(mostProperties); count > 0; count--) {
+    const name = reader.u32();
+    values.set(name, reader.u32());
+  }
+  return values;
+}
+
+async function readBanks(tpm: Tpm): Promise<Bank[]> {
+  const selections = readSelections(await ask(tpm, capability.pcrs, 0));
+  return selections.flatMap(({ algorithm, registers }) => {
+    const hash = hashOf(algorithm);
+    return hash === undefined || registers.length === 0 ? [] : [hash.name];
+  });
+}
+
+async function ask(tpm: Tpm, wanted: number, first: number) {
+  const { reader } = await tpm.run("GetCapability", {
+    parameters: [u32(wanted), u32(first), u32(mostProperties)],
+  });
+  reader.u8();
+  if (reader.u32() !== wanted) throw garbage("another capability than the one asked for");
+  return reader;
+}
