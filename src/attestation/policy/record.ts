@@ -1,0 +1,80 @@
+/** Makes a policy of a state that a person holds for good, and says how two of them differ. Pure. */
+import { MigrateError } from "../../protocol/errors.ts";
+import { imaRegister } from "../logs/ima-log.ts";
+import { knownPrograms } from "../logs/programs.ts";
+import type { PlatformState } from "../structures/platform-state.ts";
+import { explainState, isUntouched } from "./explained-state.ts";
+import type { KnownEvent, Policy, RegisterRule } from "./policy.ts";
+
+export { comparePolicies } from "./compare.ts";
+
+/** Whose policy it is, who writes it and when, and the keys that were enrolled. */
+export type PolicyHead = Omit<Policy, "bank" | "registers">;
+
+export interface RecordOptions {
+  /** The registers to judge, each of which is quoted; usualRegisters(state) where a person names none. */
+  registers: readonly number[];
+  /** Those of them that are judged by their events. */
+  byEvents: readonly number[];
+}
+
+/**
+ * The registers that say what a Linux host has booted and change with that alone (TCG PC Client Platform Firmware Profile
+ * 1.05, 3.3.4; UAPI Group, Linux TPM PCR Registry): the firmware (0), its option ROMs (2), the boot loader (4), Secure
+ * Boot's state and keys (7); and if something was measured into them, GRUB's commands and kernel (8, 9), the kernel's
+ * command line (12), shim's keys (14); IMA's (10) if there is a list. Of those that are quoted.
+ *
+ * Left out: settings and tables (1, 3, 5, 6), which change with a disk or a memory module, and 11, which systemd extends
+ * while the host runs.
+ */
+export function usualRegisters(state: PlatformState): number[] {
+  const always = [0, 2, 4, 7];
+  const ifUsed = [8, 9, 12, 14, ...(state.imaLog === null ? [] : [imaRegister])];
+  return [...always, ...ifUsed.filter((register) => !isUntouched(state, register))]
+    .filter((register) => state.registers.has(register))
+    .sort((a, b) => a - b);
+}
+
+/**
+ * The policy that allows this state. A register is recorded by its value, with what was measured into it where the log
+ * gives that value; by its events if `byEvents` has it; 10 by IMA's list if there is one, with the programs of a move that
+ * it has measured.
+ * @throws MigrateError "usage" if a register of `options` was not quoted; "attestation" if one is to be recorded by a log
+ *   that does not explain its value.
+ */
+export function recordPolicy(state: PlatformState, head: PolicyHead, options: RecordOptions): Policy {
+  const explained = explainState(state);
+  const rules = [...options.registers]
+    .sort((a, b) => a - b)
+    .map((register): [number, RegisterRule] => {
+      const value = state.registers.get(register);
+      if (value === undefined)
+        throw new MigrateError("usage", `Register ${register} was not quoted.`, {
+          hint: "Name registers among those that are asked for.",
+        });
+      const events = explained.eventsOf(register);
+      if (register === imaRegister && state.imaLog !== null) return [register, imaRule(explained.ima)];
+      if (!options.byEvents.includes(register))
+        return [register, { kind: "value", values: [value], seen: events ?? [] }];
+      if (events === null || events.length === 0)
+        throw new MigrateError(
+          "attestation",
+          explained.eventLogFault ??
+            `The firmware's log does not say what was measured into register ${register}.`,
+          { hint: "Record that register by its value." },
+        );
+      return [register, { kind: "events", required: once(events), allowed: [] }];
+    });
+  return { ...head, bank: state.bank, registers: new Map(rules) };
+}
+
+function imaRule(ima: ReturnType<typeof explainState>["ima"]): RegisterRule {
+  if (typeof ima === "string")
+    throw new MigrateError("attestation", ima, { hint: `Record without register ${imaRegister}.` });
+  const files = knownPrograms(ima.proven).map(({ digest, name, path }) => ({ digest, name, path }));
+  return { kind: "ima", required: files.filter(({ digest }) => !/^(?:md5|sha1):/.test(digest)), allowed: [] };
+}
+
+function once(events: readonly KnownEvent[]): KnownEvent[] {
+  return [...new Map(events.map((event) => [event.digest, event])).values()];
+}
