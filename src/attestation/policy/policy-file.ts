@@ -4,7 +4,7 @@
  */
 import { chmodSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { readHomeFile, replaceHomeFile } from "../../home/home-file.ts";
+import { homeFileMaxBytes, readHomeFile, replaceHomeFile } from "../../home/home-file.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import type { PcrSelection } from "../structures/platform-state.ts";
 import type { Policy } from "./policy.ts";
@@ -48,11 +48,19 @@ export function readPolicy(home: string, fingerprint: string): { policy: Policy;
 /**
  * Puts the policy in the place of the one for its host, if there is one, and returns its digest. Whoever calls it sees to
  * the version.
- * @throws MigrateError "home-unusable"; "bug" if what is written could not be read again.
+ * @throws MigrateError "home-unusable"; "limit" if it is too long; "bug" if what is written could not be read again.
  */
 export function writePolicy(home: string, policy: Policy): string {
   const path = policyPath(home, policy.host);
   const text = policyText(policy);
+  if (Buffer.byteLength(text) > homeFileMaxBytes)
+    throw new MigrateError(
+      "limit",
+      `The policy for ${policy.name} would be longer than ${homeFileMaxBytes} bytes.`,
+      {
+        hint: "Record fewer registers.",
+      },
+    );
   const again = readPolicyText(text);
   if ("says" in again)
     throw new MigrateError("bug", `A policy was made that cannot be read: line ${again.line} ${again.says}`);

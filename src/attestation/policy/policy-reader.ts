@@ -7,7 +7,13 @@ import { type Bank, banks } from "../structures/platform-state.ts";
 import type { HostKeys, KnownEvent, KnownFile, Policy, RegisterRule } from "./policy.ts";
 import { policyFormat } from "./policy-text.ts";
 
-const limits = { lines: 8192, lineChars: 8192, keyBytes: 1024, values: 16, version: 1_000_000_000 } as const;
+const limits = {
+  lines: 16_384,
+  lineChars: 8192,
+  keyBytes: 1024,
+  values: 16,
+  version: 1_000_000_000,
+} as const;
 const hexChars: Readonly<Record<Bank, number>> = { sha256: 64, sha384: 96 };
 /** Words of a person, of a log, of a certificate. */
 const wordsPattern = visiblePattern(1, 300);

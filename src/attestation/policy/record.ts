@@ -2,6 +2,7 @@
 import { MigrateError } from "../../protocol/errors.ts";
 import { imaRegister } from "../logs/ima-log.ts";
 import { knownPrograms } from "../logs/programs.ts";
+import { shown } from "../logs/words.ts";
 import type { PlatformState } from "../structures/platform-state.ts";
 import { explainState, isUntouched } from "./explained-state.ts";
 import type { KnownEvent, Policy, RegisterRule } from "./policy.ts";
@@ -17,6 +18,9 @@ export interface RecordOptions {
   /** Those of them that are judged by their events. */
   byEvents: readonly number[];
 }
+
+/** A person reads the policy; GRUB measures a hundred commands or two. */
+const mostEvents = 500;
 
 /**
  * The registers that say what a Linux host has booted and change with that alone (TCG PC Client Platform Firmware Profile
@@ -40,7 +44,7 @@ export function usualRegisters(state: PlatformState): number[] {
  * gives that value; by its events if `byEvents` has it; 10 by IMA's list if there is one, with the programs of a move that
  * it has measured.
  * @throws MigrateError "usage" if a register of `options` was not quoted; "attestation" if one is to be recorded by a log
- *   that does not explain its value.
+ *   that does not explain its value; "limit" if it is to be recorded by more than mostEvents events.
  */
 export function recordPolicy(state: PlatformState, head: PolicyHead, options: RecordOptions): Policy {
   const explained = explainState(state);
@@ -54,8 +58,10 @@ export function recordPolicy(state: PlatformState, head: PolicyHead, options: Re
         });
       const events = explained.eventsOf(register);
       if (register === imaRegister && state.imaLog !== null) return [register, imaRule(explained.ima)];
-      if (!options.byEvents.includes(register))
-        return [register, { kind: "value", values: [value], seen: events ?? [] }];
+      if (!options.byEvents.includes(register)) {
+        const seen = events !== null && events.length <= mostEvents ? events : [];
+        return [register, { kind: "value", values: [value], seen }];
+      }
       if (events === null || events.length === 0)
         throw new MigrateError(
           "attestation",
@@ -63,9 +69,26 @@ export function recordPolicy(state: PlatformState, head: PolicyHead, options: Re
             `The firmware's log does not say what was measured into register ${register}.`,
           { hint: "Record that register by its value." },
         );
+      if (events.length > mostEvents)
+        throw new MigrateError(
+          "limit",
+          `More than ${mostEvents} events were measured into register ${register}.`,
+          { hint: "Record that register by its value." },
+        );
       return [register, { kind: "events", required: once(events), allowed: [] }];
     });
-  return { ...head, bank: state.bank, registers: new Map(rules) };
+  return { ...presentable(head), bank: state.bank, registers: new Map(rules) };
+}
+
+/** A certificate's issuer is what its maker wrote, and a policy is lines. */
+function presentable(head: PolicyHead): PolicyHead {
+  const { certificate, digest } = head.endorsementKey;
+  const shownCertificate = certificate && { ...certificate, issuer: shown(certificate.issuer) };
+  return {
+    ...head,
+    writtenBy: shown(head.writtenBy),
+    endorsementKey: { digest, certificate: shownCertificate },
+  };
 }
 
 function imaRule(ima: ReturnType<typeof explainState>["ima"]): RegisterRule {
