@@ -11,8 +11,19 @@ export interface ExplainedState {
   eventsOf(register: number): readonly KnownEvent[] | null;
   /** The sentence on what is wrong with the firmware's log as a whole; null if nothing is, or there is none. */
   eventLogFault: string | null;
-  /** The entries of IMA's list that the quote proves; or the sentence on why none are. */
-  ima: { proven: readonly ImaEntry[]; behind: number } | string;
+  ima: ProvenList | UnprovenList;
+}
+
+/** IMA's list as far as the quote proves it, and how many entries stand behind that. */
+export interface ProvenList {
+  proven: readonly ImaEntry[];
+  behind: number;
+}
+
+/** Why nothing of IMA's list is proven. */
+export interface UnprovenList {
+  kind: "log-missing" | "log-broken" | "log-differs";
+  says: string;
 }
 
 /** Reads both logs. Never throws for what they hold. */
@@ -45,18 +56,20 @@ function withReplay(log: EventLog, bank: Bank): EventLog & { values: ReadonlyMap
 
 function imaOf({ imaLog, registers, bank }: PlatformState): ExplainedState["ima"] {
   const quoted = registers.get(imaRegister);
-  if (imaLog === null) return "There is no list of IMA's.";
-  if (quoted === undefined)
-    return `Register ${imaRegister} is not quoted, so that IMA's list proves nothing.`;
-  return attempt(() => {
-    const log = parseImaLog(imaLog);
-    const { entries } = replayIma(log, bank, quoted);
-    if (entries !== null)
-      return { proven: log.entries.slice(0, entries), behind: log.entries.length - entries };
-    if (replaysAsPaddedSha1(log, bank, quoted))
-      return `IMA extends register ${imaRegister} of ${bank} with SHA-1 there, as Linux before 5.8 does in every bank, and later ones in banks whose hash they have not loaded: use bank sha256, or a newer kernel.`;
-    return `IMA's list does not give the quoted value of register ${imaRegister}: something is left out of it, added or changed.`;
-  });
+  if (imaLog === null) return { kind: "log-missing", says: "There is no list of IMA's." };
+  if (quoted === undefined) {
+    const says = `Register ${imaRegister} is not quoted, so that IMA's list proves nothing.`;
+    return { kind: "log-differs", says };
+  }
+  const log = attempt(() => parseImaLog(imaLog));
+  if (typeof log === "string") return { kind: "log-broken", says: log };
+  const { entries } = replayIma(log, bank, quoted);
+  if (entries !== null)
+    return { proven: log.entries.slice(0, entries), behind: log.entries.length - entries };
+  const says = replaysAsPaddedSha1(log, bank, quoted)
+    ? `IMA extends register ${imaRegister} of ${bank} with SHA-1 there, as Linux before 5.8 does in every bank, and later ones in banks whose hash they have not loaded: use bank sha256, or a newer kernel.`
+    : `IMA's list does not give the quoted value of register ${imaRegister}: something is left out of it, added or changed.`;
+  return { kind: "log-differs", says };
 }
 
 /** What it returns; or the sentence of the error. */
@@ -72,5 +85,5 @@ function attempt<Value>(read: () => Value): Value | string {
 /** The programs of a move that IMA has measured there, as far as the quote proves it; [] if it proves none. */
 export function provenPrograms(state: PlatformState): KnownProgram[] {
   const { ima } = explainState({ ...state, eventLog: null });
-  return typeof ima === "string" ? [] : knownPrograms(ima.proven);
+  return "says" in ima ? [] : knownPrograms(ima.proven);
 }

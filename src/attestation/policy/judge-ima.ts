@@ -13,7 +13,7 @@ export function judgeIma(
   { required, allowed }: Extract<RegisterRule, { kind: "ima" }>,
   ima: ExplainedState["ima"],
 ): Finding[] {
-  if (typeof ima === "string") return [finding(imaRegister, null, "log-differs", true, ima)];
+  if ("says" in ima) return [finding(imaRegister, null, ima.kind, true, ima.says)];
   const { proven, behind } = ima;
   const measured = new Set(proven.map(({ digest, violation }) => (violation ? null : digest)));
   const faults = [

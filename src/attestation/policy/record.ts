@@ -4,7 +4,7 @@ import { imaRegister } from "../logs/ima-log.ts";
 import { knownPrograms } from "../logs/programs.ts";
 import { shown } from "../logs/words.ts";
 import type { PlatformState } from "../structures/platform-state.ts";
-import { explainState, isUntouched } from "./explained-state.ts";
+import { type ExplainedState, explainState, isUntouched } from "./explained-state.ts";
 import type { KnownEvent, Policy, RegisterRule } from "./policy.ts";
 
 export { comparePolicies } from "./compare.ts";
@@ -91,9 +91,9 @@ function presentable(head: PolicyHead): PolicyHead {
   };
 }
 
-function imaRule(ima: ReturnType<typeof explainState>["ima"]): RegisterRule {
-  if (typeof ima === "string")
-    throw new MigrateError("attestation", ima, { hint: `Record without register ${imaRegister}.` });
+function imaRule(ima: ExplainedState["ima"]): RegisterRule {
+  if ("says" in ima)
+    throw new MigrateError("attestation", ima.says, { hint: `Record without register ${imaRegister}.` });
   const files = knownPrograms(ima.proven).map(({ digest, name, path }) => ({ digest, name, path }));
   return { kind: "ima", required: files.filter(({ digest }) => !/^(?:md5|sha1):/.test(digest)), allowed: [] };
 }
