@@ -1,6 +1,6 @@
 /** How a new policy differs from the one that it replaces, in words that a person decides by. Pure. */
-import { bounded, brief, differences } from "./differences.ts";
-import type { KnownFile, Policy, RegisterRule } from "./policy.ts";
+import { brief, differences, ruled } from "./differences.ts";
+import type { KnownEvent, KnownFile, Policy, RegisterRule } from "./policy.ts";
 
 /**
  * A sentence for each difference, without a full stop; [] if both allow the same states of the same keys. Version, writer
@@ -68,32 +68,21 @@ function ruleDifferences(before: RegisterRule | undefined, now: RegisterRule | u
   }
   if (before.kind === "events" && now.kind === "events")
     return [
-      ...differences(byDigest(before.required), byDigest(now.required)),
-      ...differences(byDigest(before.allowed), byDigest(now.allowed)).map((words) => `allowed: ${words}`),
+      ...differences(before.required, now.required, ruled("required")),
+      ...differences(before.allowed, now.allowed, ruled("allowed")),
     ];
   if (before.kind === "ima" && now.kind === "ima")
-    return bounded([
-      ...fileDifferences("required", before.required, now.required),
-      ...fileDifferences("allowed", before.allowed, now.allowed),
-    ]);
+    return [
+      ...differences(asEvents(before.required), asEvents(now.required), ruled("required")),
+      ...differences(asEvents(before.allowed), asEvents(now.allowed), ruled("allowed")),
+    ];
   if (before.kind === "ignore" && now.kind === "ignore") return [];
   return [`judged by ${kindWords(now)}, before by ${kindWords(before)}`];
 }
 
-/** The order of a rule's lines means nothing. */
-function byDigest<Known extends { digest: string }>(events: readonly Known[]): Known[] {
-  return [...events].sort((a, b) => (a.digest < b.digest ? -1 : a.digest > b.digest ? 1 : 0));
-}
-
-function fileDifferences(what: string, before: readonly KnownFile[], now: readonly KnownFile[]): string[] {
-  const keyOf = ({ digest, path }: KnownFile) => `${digest} ${path}`;
-  const had = new Set(before.map(keyOf));
-  const has = new Set(now.map(keyOf));
-  const say = ({ digest, name, path }: KnownFile) => `${name} ${path} (${brief(digest)})`;
-  return [
-    ...before.filter((file) => !has.has(keyOf(file))).map((file) => `no longer ${what}: ${say(file)}`),
-    ...now.filter((file) => !had.has(keyOf(file))).map((file) => `${what} now: ${say(file)}`),
-  ];
+/** Files are what their path and name say: the words by which a difference is told. */
+function asEvents(files: readonly KnownFile[]): KnownEvent[] {
+  return files.map(({ digest, name, path }) => ({ digest, words: `${name} ${path}` }));
 }
 
 function kindWords({ kind }: RegisterRule): string {

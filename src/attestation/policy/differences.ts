@@ -4,33 +4,55 @@ import type { KnownEvent } from "./policy.ts";
 /** More than these are counted, and not shown. */
 const mostShown = 12;
 
+/** What a difference is called: of what was measured, the order counts; of the lines of a rule it does not. */
+interface Naming {
+  gone: string;
+  come: string;
+  ordered: boolean;
+}
+
+const measured: Naming = { gone: "no longer measured", come: "measured now and not before", ordered: true };
+
+/** Of what a rule requires, or allows. */
+export const ruled = (what: "required" | "allowed"): Naming => ({
+  gone: `no longer ${what}`,
+  come: `${what} now`,
+  ordered: false,
+});
+
 /**
- * A sentence for each thing that was measured then and is not now, the other way round, or is by the same words something
- * else; [] if the same was measured in the same order. At most mostShown sentences, and one that counts the rest.
+ * A sentence for each thing that was there before and is not now, the other way round, or is by the same words something
+ * else; [] if there is no difference. At most mostShown sentences, and one that counts the rest.
  */
-export function differences(before: readonly KnownEvent[], now: readonly KnownEvent[]): string[] {
-  const gone = without(before, now);
-  const come = without(now, before);
+export function differences(
+  before: readonly KnownEvent[],
+  now: readonly KnownEvent[],
+  { gone, come, ordered }: Naming = measured,
+): string[] {
+  const left = without(before, now);
+  const added = without(now, before);
   const words: string[] = [];
-  for (const event of gone) {
-    const same = come.findIndex((other) => other.words === event.words);
-    if (same < 0) words.push(`no longer measured: ${event.words}`);
+  for (const event of left) {
+    const same = added.findIndex((other) => other.words === event.words);
+    if (same < 0) words.push(`${gone}: ${event.words} (${brief(event.digest)})`);
     else {
-      const [other] = come.splice(same, 1);
+      const [other] = added.splice(same, 1);
       words.push(
         `has changed: ${event.words} (${brief(event.digest)} before, ${brief(other?.digest ?? "")} now)`,
       );
     }
   }
-  words.push(...come.map((event) => `measured now and not before: ${event.words} (${brief(event.digest)})`));
-  if (words.length === 0 && before.some((event, index) => event.digest !== now[index]?.digest))
+  words.push(...added.map((event) => `${come}: ${event.words} (${brief(event.digest)})`));
+  if (ordered && words.length === 0 && before.some((event, index) => event.digest !== now[index]?.digest))
     return ["the same was measured in another order"];
   return bounded(words);
 }
 
 /** The first sentences, and one that counts the others. */
-export function bounded(words: readonly string[], most = mostShown): string[] {
-  return words.length <= most ? [...words] : [...words.slice(0, most), `and ${words.length - most} more`];
+function bounded(words: readonly string[]): string[] {
+  return words.length <= mostShown
+    ? [...words]
+    : [...words.slice(0, mostShown), `and ${words.length - mostShown} more`];
 }
 
 /** The beginning of a digest or a value: enough to find it in a log. */
