@@ -7,31 +7,63 @@ import { createHash } from "node:crypto";
 import type { Bank } from "../structures/platform-state.ts";
 import { digestAlgorithms } from "./digest-algorithms.ts";
 import { extend } from "./event-log.ts";
-import { readTemplate } from "./ima-templates.ts";
+import { readTemplate, type TemplateFields } from "./ima-templates.ts";
 import { logLimits } from "./log-limits.ts";
 import { LogReader } from "./log-reader.ts";
 
 /** The register that IMA extends (CONFIG_IMA_MEASURE_PCR_IDX). */
 export const imaRegister = 10;
 
-export interface ImaEntry {
-  register: number;
-  /** As ima-ng; printable. */
-  template: string;
-  /** Of the file, printable and bounded; null where the template has none, or is not known here. */
-  path: string | null;
-  /** Of the file's content, as "sha256:" and hex; null where there is none. */
-  digest: string | null;
+/** One measurement. A list has hundreds of thousands, so that an entry keeps where it stands, and reads what is asked. */
+export class ImaEntry {
+  readonly register: number;
+  /** As ima-ng; as the list has it, so not to be shown. */
+  readonly #template: string;
   /** The file was written to while it was measured, or the other way round: the kernel had no digest to give. */
-  violation: boolean;
+  readonly violation: boolean;
+  readonly #list: Buffer;
   /** What the entry's digest is of: from and to which byte of the list. */
-  dataStart: number;
-  dataEnd: number;
+  readonly #from: number;
+  readonly #to: number;
+
+  constructor(
+    register: number,
+    template: string,
+    violation: boolean,
+    list: Buffer,
+    from: number,
+    to: number,
+  ) {
+    this.register = register;
+    this.#template = template;
+    this.violation = violation;
+    this.#list = list;
+    this.#from = from;
+    this.#to = to;
+  }
+
+  /** A view of the list. */
+  get data(): Buffer {
+    return this.#list.subarray(this.#from, this.#to);
+  }
+
+  /**
+   * The file's path, printable, null where the template has none or is not known here; and the digest of its content, as
+   * "sha256:" and hex, null where there is none.
+   */
+  fields(): TemplateFields {
+    return readTemplate(this.#template, this.data);
+  }
+
+  /** Whether this is the same measurement as another one of the same list. */
+  equals(other: ImaEntry): boolean {
+    if (this.#to - this.#from !== other.#to - other.#from) return false;
+    return this.#list.compare(this.#list, this.#from, this.#to, other.#from, other.#to) === 0;
+  }
 }
 
 export interface ImaLog {
   entries: readonly ImaEntry[];
-  bytes: Buffer;
 }
 
 const logName = "IMA's list";
@@ -47,17 +79,18 @@ export function parseImaLog(bytes: Buffer): ImaLog {
   if (bytes.length > logLimits.imaLogBytes)
     throw reader.fault(`is ${bytes.length} bytes long, more than ${logLimits.imaLogBytes}`);
   const entries: ImaEntry[] = [];
+  const templates = new Map<string, string>();
   while (reader.left > 0) {
     if (entries.length >= logLimits.imaEntries)
       throw reader.fault(`has more than ${logLimits.imaEntries} entries`);
-    const entry = readEntry(reader, entries.length);
+    const entry = readEntry(reader, bytes, entries.length, templates);
     const first = entries[0];
     // The kernel never lists its first measurement, of how it was booted, again.
-    if (first !== undefined && !first.violation && sameData(bytes, first, entry))
+    if (first !== undefined && !first.violation && !entry.violation && first.equals(entry))
       throw reader.fault(`begins anew at entry ${entries.length + 1}: it is more than one list`);
     entries.push(entry);
   }
-  return { entries, bytes };
+  return { entries };
 }
 
 export interface ImaReplay {
@@ -80,7 +113,7 @@ export function replayIma(log: ImaLog, bank: Bank, quoted?: string): ImaReplay {
   if (target?.equals(value)) return { value: value.toString("hex"), entries: 0 };
   for (const [index, entry] of log.entries.entries()) {
     if (entry.register !== imaRegister) continue;
-    value = extend(bank, value, entry.violation ? violated : digestOfEntry(log, entry, bank));
+    value = extend(bank, value, entry.violation ? violated : digestOfEntry(entry, bank));
     if (target?.equals(value)) return { value: value.toString("hex"), entries: index + 1 };
   }
   return { value: value.toString("hex"), entries: target === undefined ? log.entries.length : null };
@@ -97,23 +130,19 @@ export function replaysAsPaddedSha1(log: ImaLog, bank: Bank, quoted: string): bo
   let value: Buffer = Buffer.alloc(bytes);
   return log.entries.some((entry) => {
     if (entry.register !== imaRegister) return false;
-    const padded = Buffer.concat([digestOfEntry(log, entry, "sha1"), Buffer.alloc(bytes - sha1Bytes)]);
+    const padded = Buffer.concat([digestOfEntry(entry, "sha1"), Buffer.alloc(bytes - sha1Bytes)]);
     value = extend(bank, value, entry.violation ? violated : padded);
     return value.equals(target);
   });
 }
 
 /** The digest of an entry's data, which is what the kernel extends (ima_calc_field_array_hash, since Linux 5.8). */
-function digestOfEntry(log: ImaLog, { dataStart, dataEnd }: ImaEntry, algorithm: Bank | "sha1"): Buffer {
-  return createHash(algorithm).update(log.bytes.subarray(dataStart, dataEnd)).digest();
+function digestOfEntry(entry: ImaEntry, algorithm: Bank | "sha1"): Buffer {
+  return createHash(algorithm).update(entry.data).digest();
 }
 
-function sameData(bytes: Buffer, a: ImaEntry, b: ImaEntry): boolean {
-  if (a.dataEnd - a.dataStart !== b.dataEnd - b.dataStart || a.path !== b.path || b.violation) return false;
-  return bytes.compare(bytes, a.dataStart, a.dataEnd, b.dataStart, b.dataEnd) === 0;
-}
-
-function readEntry(reader: LogReader, index: number): ImaEntry {
+/** `templates` keeps one string for each template's name. */
+function readEntry(reader: LogReader, list: Buffer, index: number, templates: Map<string, string>): ImaEntry {
   const where = `at entry ${index + 1}`;
   const register = reader.u32();
   if (register > 23) throw reader.fault(`names register ${register} ${where}, which no TPM has`);
@@ -129,9 +158,11 @@ function readEntry(reader: LogReader, index: number): ImaEntry {
   const dataBytes = reader.u32();
   if (dataBytes > reader.left)
     throw reader.fault(`is cut ${where}: ${dataBytes} bytes are announced, ${reader.left} are left`);
-  const dataStart = reader.at;
-  const { path, digest, template } = readTemplate(name, reader.bytes(dataBytes));
-  return { register, template, path, digest, violation, dataStart, dataEnd: reader.at };
+  const from = reader.at;
+  reader.skip(dataBytes);
+  const template = templates.get(name) ?? name;
+  templates.set(template, template);
+  return new ImaEntry(register, template, violation, list, from, reader.at);
 }
 
 function isZero(bytes: Buffer): boolean {

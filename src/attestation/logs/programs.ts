@@ -20,8 +20,10 @@ const mostPrograms = 64;
  */
 export function knownPrograms(entries: readonly ImaEntry[]): KnownProgram[] {
   const found = new Map<string, KnownProgram>();
-  for (const { path, digest, violation } of entries) {
-    if (path === null || digest === null || violation) continue;
+  for (const entry of entries) {
+    if (entry.violation) continue;
+    const { path, digest } = entry.fields();
+    if (path === null || digest === null) continue;
     const name = programOf(path);
     if (name === null) continue;
     found.set(`${digest} ${path}`, { name, path, digest });

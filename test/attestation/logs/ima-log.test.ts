@@ -15,7 +15,7 @@ describe("a real list", () => {
     const log = parseImaLog(vector.bytes);
     const quoted = vector.registers.get("sha256")!.get(10)!;
     expect(replayIma(log, "sha256", quoted)).toEqual({ value: quoted, entries: 6 });
-    expect(log.entries.map(({ path }) => path)).toEqual([
+    expect(log.entries.map((entry) => entry.fields().path)).toEqual([
       "boot_aggregate",
       "/bin/busybox",
       "/usr/bin/migrate",
@@ -24,7 +24,7 @@ describe("a real list", () => {
       "/usr/bin/a_name",
       "/usr/bin/later",
     ]);
-    expect(log.entries[1]).toMatchObject({ template: "ima-sig", digest: busybox, violation: false });
+    expect(log.entries[1]?.fields()).toMatchObject({ template: "ima-sig", digest: busybox });
   });
 
   test("in ima-ng replays over a violation, as the kernel does", () => {
@@ -32,7 +32,7 @@ describe("a real list", () => {
     const log = parseImaLog(vector.bytes);
     const quoted = vector.registers.get("sha256")!.get(10)!;
     expect(replayIma(log, "sha256", quoted).value).toBe(quoted);
-    expect(log.entries.filter(({ violation }) => violation).map(({ path }) => path)).toEqual([
+    expect(log.entries.filter(({ violation }) => violation).map((entry) => entry.fields().path)).toEqual([
       "/etc/written",
     ]);
   });
@@ -41,7 +41,7 @@ describe("a real list", () => {
     const registers = logVector("secure-boot").registers.get("sha256")!;
     const values = Array.from({ length: 10 }, (_, register) => Buffer.from(registers.get(register)!, "hex"));
     const { entries } = parseImaLog(logVector("ima-sig").bytes);
-    expect(entries[0]?.digest).toBe(`sha256:${hash("sha256", ...values).toString("hex")}`);
+    expect(entries[0]?.fields().digest).toBe(`sha256:${hash("sha256", ...values).toString("hex")}`);
   });
 
   test("is recognised in a bank that the kernel extends with SHA-1 and zeros, and does not count there", () => {
@@ -109,7 +109,7 @@ describe("the replay", () => {
 });
 
 describe("an entry", () => {
-  const only = (entry: MadeImaEntry) => parseImaLog(imaEntry(entry)).entries[0]!;
+  const only = (entry: MadeImaEntry) => parseImaLog(imaEntry(entry)).entries[0]!.fields();
 
   test("has a template of its own, named by its fields", () => {
     expect(only({ template: "d-ng|n-ng", path: "/a" })).toMatchObject({ template: "d-ng|n-ng", path: "/a" });
@@ -127,7 +127,7 @@ describe("an entry", () => {
   test("of a template that is not known here has neither path nor digest, and is replayed", () => {
     const entry: MadeImaEntry = { template: "ima-next", data: Buffer.from("anything") };
     const log = parseImaLog(imaEntry(entry));
-    expect(log.entries[0]).toMatchObject({ path: null, digest: null });
+    expect(log.entries[0]?.fields()).toMatchObject({ path: null, digest: null });
     expect(replayIma(log, "sha256").value).toBe(imaValue("sha256", [entry]));
   });
 
