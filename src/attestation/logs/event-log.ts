@@ -65,9 +65,11 @@ export function replayEvents({ events }: EventLog, bank: Bank): Map<number, stri
   const values = new Map<number, Buffer>();
   for (const event of events) {
     const locality = localityOf(event);
-    if (locality !== null) values.set(0, Buffer.concat([Buffer.alloc(bytes - 1), Buffer.from([locality])]));
+    if (locality !== null) values.set(0, startedFrom(bytes, locality));
     if (!event.extended) continue;
-    const before = values.get(event.register) ?? Buffer.alloc(bytes);
+    // The hardware's own start leaves 4 in register 0, its locality (10.4.1, EV_EFI_HCRTM_EVENT).
+    const first = event.type === eventTypes.EV_EFI_HCRTM_EVENT && event.register === 0 ? 4 : 0;
+    const before = values.get(event.register) ?? startedFrom(bytes, first);
     values.set(event.register, extend(bank, before, Buffer.from(digestOf(event, bank), "hex")));
   }
   return new Map(
@@ -76,6 +78,12 @@ export function replayEvents({ events }: EventLog, bank: Bank): Map<number, stri
       values.get(register)?.toString("hex") ?? initialValue(bank, register),
     ]),
   );
+}
+
+function startedFrom(bytes: number, locality: number): Buffer {
+  const value = Buffer.alloc(bytes);
+  value[bytes - 1] = locality;
+  return value;
 }
 
 /** A register that nothing was measured into, in hex (PC Client Platform TPM Profile 1.05, 4.6.2, table 3). */

@@ -75,6 +75,12 @@ describe("the replay", () => {
     expect(made.value("sha256", 0)).not.toBe(without.value("sha256", 0));
   });
 
+  test("begins register 0 with 4 where the hardware has measured first", () => {
+    const hardware = new MadeEventLog().event(0, 0x80000010, "HCRTM").event(0, 8, "version");
+    const same = new MadeEventLog().locality(4).event(0, 0x80000010, "HCRTM").event(0, 8, "version");
+    expect(replayEvents(parseEventLog(hardware.bytes), "sha256").get(0)).toBe(same.value("sha256", 0));
+  });
+
   test("extends nothing for what is only said", () => {
     const made = new MadeEventLog().event(4, 3, "only said").event(4, separator, u32(0));
     const log = parseEventLog(made.bytes);
