@@ -17,6 +17,11 @@ export interface RecordOptions {
   registers: readonly number[];
   /** Those of them that are judged by their events. */
   byEvents: readonly number[];
+  /**
+   * The policy that this one replaces: what a person has written into it stays. A register that it ignores stays ignored,
+   * and what it allows beside what it requires stays allowed, where the register is judged in the same way.
+   */
+  before?: Policy | undefined;
 }
 
 /** A person reads the policy; GRUB measures a hundred commands or two. */
@@ -51,13 +56,16 @@ export function recordPolicy(state: PlatformState, head: PolicyHead, options: Re
   const rules = [...options.registers]
     .sort((a, b) => a - b)
     .map((register): [number, RegisterRule] => {
+      const before = options.before?.bank === state.bank ? options.before.registers.get(register) : undefined;
+      if (before?.kind === "ignore") return [register, before];
       const value = state.registers.get(register);
       if (value === undefined)
         throw new MigrateError("usage", `Register ${register} was not quoted.`, {
           hint: "Name registers among those that are asked for.",
         });
       const events = explained.eventsOf(register);
-      if (register === imaRegister && state.imaLog !== null) return [register, imaRule(explained.ima)];
+      if (register === imaRegister && state.imaLog !== null)
+        return [register, imaRule(explained.ima, before)];
       if (!options.byEvents.includes(register)) {
         const seen = events !== null && events.length <= mostEvents ? events : [];
         return [register, { kind: "value", values: [value], seen }];
@@ -75,7 +83,15 @@ export function recordPolicy(state: PlatformState, head: PolicyHead, options: Re
           `More than ${mostEvents} events were measured into register ${register}.`,
           { hint: "Record that register by its value." },
         );
-      return [register, { kind: "events", required: once(events), allowed: [] }];
+      const required = once(events);
+      return [
+        register,
+        {
+          kind: "events",
+          required,
+          allowed: stillAllowed(before?.kind === "events" ? before.allowed : [], required),
+        },
+      ];
     });
   return { ...presentable(head), bank: state.bank, registers: new Map(rules) };
 }
@@ -91,11 +107,26 @@ function presentable(head: PolicyHead): PolicyHead {
   };
 }
 
-function imaRule(ima: ExplainedState["ima"]): RegisterRule {
+function imaRule(ima: ExplainedState["ima"], before: RegisterRule | undefined): RegisterRule {
   if ("says" in ima)
     throw new MigrateError("attestation", ima.says, { hint: `Record without register ${imaRegister}.` });
   const files = knownPrograms(ima.proven).map(({ digest, name, path }) => ({ digest, name, path }));
-  return { kind: "ima", required: files.filter(({ digest }) => !/^(?:md5|sha1):/.test(digest)), allowed: [] };
+  const required = files.filter(({ digest }) => !/^(?:md5|sha1):/.test(digest));
+  return {
+    kind: "ima",
+    required,
+    allowed: stillAllowed(before?.kind === "ima" ? before.allowed : [], required),
+  };
+}
+
+/** What was allowed before, but for what is required now. */
+function stillAllowed<Known extends { digest: string; path?: string }>(
+  allowed: readonly Known[],
+  required: readonly Known[],
+): Known[] {
+  return allowed.filter(
+    ({ digest, path }) => !required.some((known) => known.digest === digest && known.path === path),
+  );
 }
 
 function once(events: readonly KnownEvent[]): KnownEvent[] {

@@ -67,7 +67,7 @@ test("firmware's logs that are nearly good", () => {
   // Many are good logs still, with other words; many are not.
   expect(fine).toBeGreaterThan(inputs / 10);
   expect(fine).toBeLessThan((inputs * 9) / 10);
-}, 20_000);
+}, 60_000);
 
 test("IMA's lists that are nearly good", () => {
   const fine = survive(seeded("IMA's lists"), entries, (bytes) => {
@@ -80,4 +80,4 @@ test("IMA's lists that are nearly good", () => {
   });
   expect(fine).toBeGreaterThan(inputs / 10);
   expect(fine).toBeLessThan((inputs * 9) / 10);
-}, 20_000);
+}, 60_000);

@@ -92,6 +92,49 @@ describe("a record", () => {
     expect(refusalOf(work)).toMatchObject({ code, message, hint: expect.any(String) });
   });
 
+  test("keeps what a person has written into the policy before it", () => {
+    const events = record(state, [8]).registers.get(8);
+    const programs = record().registers.get(10);
+    if (events?.kind !== "events" || programs?.kind !== "ima") throw new Error("not by log");
+    const [moved, ...required] = events.required;
+    const later = { digest: `sha256:${"07".repeat(32)}`, name: "migrate", path: "/usr/bin/migrate" };
+    const before: Policy = {
+      ...record(),
+      registers: new Map<number, RegisterRule>([
+        [4, { kind: "events", required: [moved!], allowed: [moved!] }],
+        [7, { kind: "ignore", why: "its owner changes that" }],
+        [
+          8,
+          {
+            kind: "events",
+            required,
+            allowed: [moved!, { digest: "88".repeat(32), words: "another kernel" }],
+          },
+        ],
+        [10, { ...programs, allowed: [later] }],
+      ]),
+    };
+    const options = { registers: [4, 7, 8, 10], byEvents: [8], before };
+    const { registers } = recordPolicy(state, policyHead, options);
+    expect(registers.get(7)).toEqual({ kind: "ignore", why: "its owner changes that" });
+    expect(registers.get(8)).toEqual({
+      ...events,
+      allowed: [{ digest: "88".repeat(32), words: "another kernel" }],
+    });
+    expect(registers.get(10)).toEqual({ ...programs, allowed: [later] });
+    // Judged in another way now, so that what it allowed means nothing.
+    expect(registers.get(4)?.kind).toBe("value");
+    const other = recordPolicy(
+      { ...state, bank: "sha384", registers: new Map([[7, "77".repeat(48)]]) },
+      policyHead,
+      {
+        ...options,
+        registers: [7],
+      },
+    );
+    expect(other.registers.get(7)?.kind).toBe("value");
+  });
+
   test("of thousands of events by value keeps none of them", () => {
     expect(record(flooded(), [], [4]).registers.get(4)).toMatchObject({ kind: "value", seen: [] });
   });

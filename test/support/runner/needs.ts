@@ -23,7 +23,7 @@ function tools(text: string): Tool[] {
  * started by its package; the tests' own listen in namespaces of theirs.
  */
 export const liveTools: readonly Tool[] = tools(
-  "apt-get dpkg qemu-system-x86_64=qemu-system-x86 qemu-img=qemu-utils swtpm=swtpm swtpm_setup=swtpm-tools tpm2_eventlog=tpm2-tools cpio=cpio mkfs.xfs=xfsprogs mke2fs=e2fsprogs debugfs=e2fsprogs ip=iproute2 tc=iproute2 chromium=chromium ssh=openssh-client ssh-keygen=openssh-client sshd=openssh-server sudo=sudo unshare=util-linux nsenter=util-linux systemd-analyze=systemd script=bsdutils",
+  "apt-get dpkg qemu-system-x86_64=qemu-system-x86 qemu-img=qemu-utils swtpm=swtpm swtpm_setup=swtpm-tools cpio=cpio mkfs.xfs=xfsprogs mke2fs=e2fsprogs debugfs=e2fsprogs ip=iproute2 tc=iproute2 chromium=chromium ssh=openssh-client ssh-keygen=openssh-client sshd=openssh-server sudo=sudo unshare=util-linux nsenter=util-linux systemd-analyze=systemd script=bsdutils",
 );
 
 /**
