@@ -13,6 +13,7 @@ export type TestSet = "quick" | "exhaustive" | "live";
  * inputs, of strangers, of VMs at once, and of moves in a year; a whole profile measured, and a bandwidth over seconds.
  */
 export const exhaustiveFiles: readonly string[] = [
+  "test/attestation/logs/fuzz.test.ts",
   "test/commands/profile/profile-run.test.ts",
   "test/crash/cut.test.ts",
   "test/crash/fewer-bytes-cut.test.ts",
