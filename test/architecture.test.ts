@@ -49,13 +49,21 @@ const rooms: Readonly<Record<string, readonly (readonly string[])[]>> = {
   "vm/qemu": [["qmp"], ["images"], ["agent", "definition", "outgoing"], ["."], ["processor", "attendants"]],
   "vm/libvirt": [["xml"], ["definition", "rpc"], ["."]],
   "vm/libvirt/definition": [["rules"], ["."]],
-  migration: [["ownership"], ["journal"], ["report"], ["providers"], ["source", "destination"], ["operator"]],
+  migration: [
+    ["ownership"],
+    ["journal"],
+    ["report"],
+    ["providers"],
+    ["proofs"],
+    ["source", "destination"],
+    ["operator"],
+  ],
   profiler: [["statistics"], ["notation"], ["engine"], ["runs"], ["figures"], ["report"]],
   "profiler/engine": [["account"], ["records"], ["."]],
   commands: [
     ["cli"],
     ["send"],
-    ["demo", "doctor", "explain", "ls", "profile", "ssh-side", "upkeep", "vms"],
+    ["attest", "demo", "doctor", "explain", "ls", "profile", "ssh-side", "upkeep", "vms"],
     ["."],
   ],
 };

@@ -49,6 +49,11 @@ export interface SourceLink {
   software: string;
   /** True if it answers ASK. */
   asks: boolean;
+  /** True if it proves what it runs, and if it demands the same (SPEC.md, Attestation). */
+  attests: boolean;
+  demands: boolean;
+  /** What a proof is bound to: keying material of this connection; empty on an insecure link. */
+  exporter: Buffer;
 }
 
 /**
@@ -84,7 +89,7 @@ export async function openSourceLink(options: SourceLinkOptions): Promise<Source
         : wrongIdentity(place, fingerprint, ticket !== undefined),
   });
   const { link, socket, welcome } = await opened.promise;
-  const { trusted, expiredAtMs, asks = false } = welcome;
+  const { trusted, expiredAtMs, asks = false, attests = false, demands = false } = welcome;
   try {
     const name = known.get(socket.peer ?? "");
     if (name !== undefined) options.notice?.(`${place} is ${name}, by its fingerprint ${socket.peer}`);
@@ -107,6 +112,9 @@ export async function openSourceLink(options: SourceLinkOptions): Promise<Source
       paired: !trusted,
       software: printable(welcome.software, " "),
       asks,
+      attests,
+      demands,
+      exporter: socket.exporter(),
     };
   } catch (thrown) {
     link.finish();

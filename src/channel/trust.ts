@@ -2,7 +2,7 @@
  * Whom this host trusts: `HOME/trust`, a text file that a person may edit, like known_hosts.
  *
  *     # comment
- *     <fingerprint> <roles> <name> [expires=…] [max-bytes=…] [max-vms=…] [max-sessions=…] [# comment]
+ *     <fingerprint> <roles> <name> [expires=…] [attest=required] [max-bytes=…] [max-vms=…] [max-sessions=…] [# comment]
  *     sha256:9f…64 hex digits…e1 source,destination web-2.example:7600 expires=2027-01-31 # the new rack
  *
  * `roles` is what the peer may be towards us: a `source` may send VMs to us, a `destination` may

@@ -42,6 +42,8 @@ export default defineCommand({
     ...vmOptions,
     ...leaveOptions,
     base: optional("NAME", "A VM at the destination that this one has much in common with", vmName),
+    attest: toggle("Ask the destination only if it proves what it runs, as migrate send --attest does"),
+    prove: toggle("Prove what this host runs to a destination that demands it, as migrate send --prove does"),
     allowTcg: toggle("As at a destination that has no KVM and serves with --allow-tcg"),
     netMap: withDefault("MAP", "Of a VM of libvirt: as the destination serves", "none", readNetMap),
     net: withDefault(
@@ -64,8 +66,15 @@ export default defineCommand({
     const given = which.host === undefined ? [] : [which.host];
     const there = otherHost(name, given, options, { world, reporter });
     const ticket = there === null ? undefined : await ticketFrom(world, options);
-    const { copy, base } = options;
-    const rehearsal = await rehearse({ world, reporter }, which, { there, ticket, copy, base });
+    const { copy, base, attest, prove } = options;
+    const rehearsal = await rehearse({ world, reporter }, which, {
+      there,
+      ticket,
+      copy,
+      base,
+      attest,
+      prove,
+    });
     const told = rehearsal.unfinished
       ? toldOf(rehearsal.unfinished)
       : await tellOf(which, rehearsal, options);

@@ -91,6 +91,10 @@ export default defineCommand({
       oneOf(["cancel", "force"]),
     ),
     ...sshOptions,
+    attest: toggle(
+      "Nothing of the VM goes to a host that does not prove, by its TPM, that it is in the state that was recorded (migrate attest record)",
+    ),
+    prove: toggle("Prove what this host runs, by its TPM, to a destination that demands it"),
     insecure: toggle("Plain TCP, nobody authenticated, nothing encrypted; serve must have it too"),
     ...passphraseOptions,
   },
@@ -125,6 +129,12 @@ export default defineCommand({
         "--insecure and --ticket exclude each other",
         "A ticket proves who is there; --insecure asks nobody.",
       );
+    const proof = options.attest ? "--attest" : options.prove && "--prove";
+    if (options.insecure && proof)
+      throw refuse(
+        `${proof} and --insecure exclude each other`,
+        "A proof is bound to a connection on which both ends are known.",
+      );
     const to = readValue("HOST:PORT", () => calledHost(host ?? ""), refuse);
     const sshFlag = (["via", "leaveNothing"] as const).find((flag) => options[flag]);
     if (to.ssh === undefined && sshFlag !== undefined)
@@ -139,10 +149,14 @@ export default defineCommand({
     const ticket = await ticketFrom(world, options);
     const passphrase = await passphraseBefore(world, home, options.passphraseFile);
     const retryForMs = options.retryFor ?? usualRetryForMs;
-    const { via, leaveNothing } = options;
+    const { via, leaveNothing, attest } = options;
     const needs = needsOf(vm);
     const idleMs = Math.max(leastIdleMs, retryForMs);
-    const there = openHost(to, { home, needs, via, leaveNothing, idleMs, passphrase }, { world, reporter });
+    const there = openHost(
+      to,
+      { home, needs, via, leaveNothing, attest, idleMs, passphrase },
+      { world, reporter },
+    );
     let isDone = false;
     try {
       // The report is the `done` event, which the observer has had.
@@ -165,6 +179,7 @@ export default defineCommand({
           forces: options.onTimeout === "force",
           waitsForFirst: options.retryFor !== undefined,
           insecure: options.insecure,
+          ...{ attests: attest, proves: options.prove, env: world.env },
           passphrase,
           ...(isKept ? { guard: (session: string) => startGuard(world.self, home, session) } : {}),
           signal: world.interrupts(reporter),

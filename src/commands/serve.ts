@@ -78,6 +78,10 @@ export default defineCommand({
       oneOf(vncPolicies),
     ),
     libvirt: toggle("Take in VMs of libvirt, and have this host's libvirt run them"),
+    attest: toggle("Prove what this host runs, by its TPM, to sources that ask (migrate send --attest)"),
+    requireAttestation: toggle(
+      "Take VMs only from sources that prove what they run (migrate send --prove), and whose state is recorded here (migrate attest record)",
+    ),
     connect: optional("URI", `With --libvirt: where it is reached (default: ${systemUri})`),
     netMap: optional(
       "MAP",
@@ -116,6 +120,12 @@ export default defineCommand({
       options.connect !== undefined ? "--connect" : options.netMap !== undefined ? "--net-map" : undefined;
     if (!options.libvirt && needsLibvirt !== undefined)
       throw usageErrors("migrate serve")(`${needsLibvirt} is about VMs of libvirt: it needs --libvirt`);
+    const needsPeers = options.attest ? "--attest" : options.requireAttestation && "--require-attestation";
+    if (options.insecure && needsPeers)
+      throw usageErrors("migrate serve")(
+        `${needsPeers} and --insecure exclude each other`,
+        "A proof is bound to a connection on which both ends are known.",
+      );
     if (options.listen.length > mostPlaces)
       throw usageErrors("migrate serve")(`--listen may be given ${mostPlaces} times at most`);
     const texts = options.listen.map(listenText);
@@ -151,6 +161,10 @@ export default defineCommand({
         ...(options.libvirt
           ? { libvirt: { uri: options.connect ?? systemUri, netMap: options.netMap ?? "none" } }
           : {}),
+        attesting: {
+          ...{ proves: options.attest, demands: options.requireAttestation },
+          env: world.env,
+        },
         workers: usualDoors(),
         passphrase,
         signal,
@@ -182,9 +196,12 @@ interface Given {
   libvirt: boolean;
   connect: string | undefined;
   netMap: string | undefined;
+  attest: boolean;
+  requireAttestation: boolean;
 }
 
-function lastOf({ store, qemu, allowTcg, net, vmUsers, vnc, libvirt, connect, netMap }: Given): LastServe {
+function lastOf(given: Given): LastServe {
+  const { store, qemu, allowTcg, net, vmUsers, vnc, libvirt, connect, netMap } = given;
   return {
     store: resolve(store),
     qemu,
@@ -195,6 +212,8 @@ function lastOf({ store, qemu, allowTcg, net, vmUsers, vnc, libvirt, connect, ne
     libvirt,
     connect: connect ?? null,
     netMap: netMap ?? null,
+    attest: given.attest,
+    requireAttestation: given.requireAttestation,
   };
 }
 

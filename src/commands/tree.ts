@@ -26,6 +26,7 @@ export const tree: CommandGroup = {
     explain: async () => (await import("./explain.ts")).default,
     id: async () => (await import("./id.ts")).default,
     trust: async () => (await import("./trust.ts")).default,
+    attest: async () => (await import("./attest/attest.ts")).default,
     doctor: async () => (await import("./doctor.ts")).default,
     profile: async () => (await import("./profile.ts")).default,
     "send-guard": async () => (await import("./send-guard.ts")).default,

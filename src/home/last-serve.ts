@@ -21,6 +21,9 @@ const schema = v.strictObject({
   libvirt: v.boolean(),
   connect: v.nullable(text),
   netMap: v.nullable(text),
+  // Absent in what an earlier version has written.
+  attest: v.optional(v.boolean(), false),
+  requireAttestation: v.optional(v.boolean(), false),
 });
 
 /** The store, and the flags that decide what is taken there and what a VM gets. */
@@ -62,5 +65,7 @@ export function serveWords(last: LastServe): string[] {
     ...(last.libvirt ? ["--libvirt"] : []),
     ...flag("--connect", last.connect),
     ...flag("--net-map", last.netMap),
+    ...(last.attest ? ["--attest"] : []),
+    ...(last.requireAttestation ? ["--require-attestation"] : []),
   ];
 }

@@ -51,6 +51,16 @@ export const frameTypes = {
   dataZstd: 41,
   ask: 42,
   answer: 43,
+  challenge: 44,
+  evidence: 45,
+  log: 46,
+  attest: 47,
+  verdict: 48,
+  enrol: 49,
+  enrolled: 50,
+  activate: 51,
+  activated: 52,
+  fetch: 53,
 } as const;
 
 export type FrameName = keyof typeof frameTypes;

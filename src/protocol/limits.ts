@@ -61,6 +61,16 @@ export const limits = {
   refusals: 16,
   /** Sessions that one ASK names as ended before its offer. */
   endedSessions: 16,
+  /** A structure of a TPM: a key's public area, a quote, a signature. */
+  tpmStructureBytes: 2048,
+  /** The certificate of an endorsement key. */
+  ekCertificateBytes: 8192,
+  /** The firmware's event log. */
+  eventLogBytes: 4 * 1024 * 1024,
+  /** IMA's list of measurements. */
+  imaLogBytes: 32 * 1024 * 1024,
+  /** A piece of a log in one LOG. */
+  logPieceBytes: 128 * 1024,
   /** Text of an error that a peer sends. */
   errorTextBytes: 1024,
 } as const;

@@ -5,6 +5,16 @@
  */
 import * as v from "valibot";
 import { answer, ask, cards, vnc } from "./asking.ts";
+import {
+  activate,
+  activated,
+  challenge,
+  enrol,
+  enrolled,
+  evidence,
+  fetchLog,
+  logPiece,
+} from "./attesting.ts";
 import { asMigrateError, type ErrorCode, MigrateError } from "./errors.ts";
 import { count, digest, hex, text } from "./fields.ts";
 import { encodeFrame, type FrameName, frameTypes } from "./frames.ts";
@@ -67,6 +77,10 @@ const schemas = {
     trusted: v.boolean(),
     /** True if the destination answers ASK. */
     asks: v.optional(v.boolean()),
+    /** True if the destination proves what it runs to a source that asks. */
+    attests: v.optional(v.boolean()),
+    /** True if it lets in no VM of a source that has not proven what it runs. */
+    demands: v.optional(v.boolean()),
     /** It did, until this Unix time; in milliseconds. */
     expiredAtMs: v.optional(count(Number.MAX_SAFE_INTEGER)),
     /** Of a stream: what the destination has of the source's bytes. */
@@ -81,6 +95,18 @@ const schemas = {
   offer,
   ask,
   answer,
+  challenge,
+  evidence,
+  fetch: fetchLog,
+  log: logPiece,
+  /** The source asks to be challenged. */
+  attest: nothing,
+  /** What the source has shown is accepted. */
+  verdict: nothing,
+  enrol,
+  enrolled,
+  activate,
+  activated,
   accept: v.object({
     state: v.picklist(["receiving", "owner", "published", "cancelled"]),
     laneToken: hex(32),
@@ -249,6 +275,7 @@ const ownAffairs: Partial<Record<ErrorCode, string>> = {
   "file-unusable": "a file cannot be used",
   "home-unusable": "its own folder cannot be used",
   "store-unusable": "its store cannot be used",
+  "tpm-unusable": "its TPM cannot be used",
   "vm-running": "the VM is in use",
   "vm-busy": "the VM is in use",
   "source-changed": "a file of the VM has changed while it was sent",

@@ -8,6 +8,8 @@ export interface RootNeed {
   qemu: boolean;
   /** A domain of libvirt's, which takes commands of root. */
   libvirt: boolean;
+  /** Proofs by that host's TPM, which is root's. */
+  attest?: boolean | undefined;
 }
 
 /** Where VMs go if neither the address nor that host has said so. */
@@ -25,11 +27,11 @@ export interface SideRights {
  */
 export function rootFor(
   look: RemoteLook,
-  { qemu, libvirt, store }: RootNeed & { store: string | undefined },
+  { qemu, libvirt, attest = false, store }: RootNeed & { store: string | undefined },
   place: string,
 ): SideRights {
   if (look.root === "yes") return { bySudo: false };
-  const wanted = libvirt || qemu || store === undefined || !look.writable;
+  const wanted = libvirt || qemu || attest || store === undefined || !look.writable;
   if (!wanted) return { bySudo: false };
   if (look.root === "sudo") return { bySudo: true };
   const user = printable(look.user);

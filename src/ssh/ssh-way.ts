@@ -210,6 +210,7 @@ export class SshWay implements Way {
       ...(to.store === undefined ? [] : ["--store", to.store]),
       ...(needs.qemu ? ["--qemu"] : []),
       ...(needs.libvirt ? ["--libvirt"] : []),
+      ...(needs.attest === true ? ["--attest"] : []),
       ...(via === "ssh" ? [] : ["--tcp"]),
       ...(onlyIfThere ? ["--only-if-there"] : []),
     ];

@@ -141,6 +141,11 @@ export function makeReporter(options: ReporterOptions): Reporter {
       case "paired":
         log.log(`Paired with ${printable(event.peer)}; from now on no ticket is needed`);
         break;
+      case "attested":
+        // The others of a move are of the same platform.
+        if (event.moment === "offer")
+          log.log(`${event.peer} has proven its state, as version ${event.policy} of its policy has it`);
+        break;
       case "indexed":
         if (event.bytesRead > 0) log.log(indexedText(event));
         break;

@@ -21,6 +21,8 @@ const last: LastServe = {
   libvirt: true,
   connect: null,
   netMap: "default=br0",
+  attest: true,
+  requireAttestation: true,
 };
 
 test("what serve was given last can be given again, as it was written", () => {
@@ -30,7 +32,7 @@ test("what serve was given last can be given again, as it was written", () => {
   expect(statSync(join(home, "last-serve.json")).mode & 0o777).toBe(0o600);
   expect(lastServe(home)).toEqual(last);
   expect(serveWords(last).join(" ")).toBe(
-    "--store /srv/vms --qemu --allow-tcg --net none,0=bridge:br0 --vm-users off --vnc unix --libvirt --net-map default=br0",
+    "--store /srv/vms --qemu --allow-tcg --net none,0=bridge:br0 --vm-users off --vnc unix --libvirt --net-map default=br0 --attest --require-attestation",
   );
   const plain = {
     ...last,
@@ -41,8 +43,16 @@ test("what serve was given last can be given again, as it was written", () => {
     vnc: null,
     libvirt: false,
     netMap: null,
+    attest: false,
+    requireAttestation: false,
   };
   expect(serveWords(plain)).toEqual(["--store", "/srv/vms"]);
+});
+
+test("what an earlier version has written demands no proofs", () => {
+  const { attest: _, requireAttestation: __, ...older } = last;
+  writeFileSync(join(home, "last-serve.json"), JSON.stringify(older), { mode: 0o600 });
+  expect(lastServe(home)).toEqual({ ...last, attest: false, requireAttestation: false });
 });
 
 test("a file that others may write or read, or that says something else, decides nothing", () => {

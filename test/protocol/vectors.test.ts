@@ -6,9 +6,10 @@
  * [FRAME-1] [FRAME-2] [FRAME-3] [FRAME-4] [FRAME-5] [STAND-2] [STAND-3] [STAND-4] [STAND-6] [MSG-1] [MSG-2] [MSG-3]
  * [MSG-4] [MSG-5] [CHUNK-1] [CHUNK-2] [CHUNK-3] [CHUNK-4] [CHUNK-8] [ZSTD-1] [ZSTD-2] [ACK-1] [INV-1] [FIND-1] [FIND-2] [TAG-1]
  * [TAG-2] [DIGEST-1] [DIGEST-2] [PAIR-1] [VER-1] [LIMIT-2] [LIMIT-3] [STREAM-2] [STREAM-5] [STREAM-6]
- * [STREAM-9] [STREAM-10] [COPY-1] [COPY-2]
+ * [STREAM-9] [STREAM-10] [COPY-1] [COPY-2] [ATT-2]
  */
 import { describe, expect, test } from "bun:test";
+import { type Binding, enrolBinding, quoteBinding } from "../../src/attestation/evidence/binding.ts";
 import { checkProof } from "../../src/channel/ticket.ts";
 import { MigrateError } from "../../src/protocol/errors.ts";
 import { FrameDecoder, type FrameName, type Standing } from "../../src/protocol/frames.ts";
@@ -129,7 +130,25 @@ function outcomeOf(vector: Vector): string {
         ? "ok"
         : "ticket-invalid";
     }
+    case "binding":
+      return bindingOf(vector).equals(vector.body) ? "ok" : "integrity";
   }
+}
+
+function bindingOf(vector: Vector): Buffer {
+  const session = vector.header("session");
+  const binding: Binding = {
+    role: vector.header("role") as Binding["role"],
+    exporter: Buffer.from(vector.header("exporter"), "hex"),
+    prover: vector.header("prover"),
+    verifier: vector.header("verifier"),
+    session: session === "-" ? "" : session,
+    attempt: Number(vector.header("attempt")),
+  };
+  const [nonce, digest] = [vector.header("nonce"), vector.header("digest")];
+  return vector.header("label") === "migrate attest v1"
+    ? quoteBinding(binding, nonce, digest)
+    : enrolBinding(binding, nonce);
 }
 
 function digestOutcome(vector: Vector): string {

@@ -31,18 +31,21 @@ export function policyPath(home: string, fingerprint: string): string {
 }
 
 /**
- * The policy for this host, and the digest of its file; null if there is none.
+ * The policy for this host, the text of its file, and the digest of that; null if there is none.
  * @throws MigrateError "home-unusable" if the file cannot be read, can be written by others, is about another host, or
  *   has a line that cannot be read.
  */
-export function readPolicy(home: string, fingerprint: string): { policy: Policy; digest: string } | null {
+export function readPolicy(
+  home: string,
+  fingerprint: string,
+): { policy: Policy; digest: string; text: string } | null {
   const path = policyPath(home, fingerprint);
   const text = readHomeFile(path, 0o022);
   if (text === null) return null;
   const policy = parsePolicy(text, path);
   if (policy.host !== fingerprint)
     throw unusable(`${path} is about another host than the one that it is named after (${policy.host}).`);
-  return { policy, digest: policyDigest(text) };
+  return { policy, digest: policyDigest(text), text };
 }
 
 /**
@@ -64,7 +67,7 @@ export function writePolicy(home: string, policy: Policy): string {
   const again = readPolicyText(text);
   if ("says" in again)
     throw new MigrateError("bug", `A policy was made that cannot be read: line ${again.line} ${again.says}`);
-  makeFolder(join(home, "attest"));
+  makeAttestFolder(home);
   replaceHomeFile(path, text);
   return policyDigest(text);
 }
@@ -81,10 +84,13 @@ export function wantsLogs({ registers }: Policy): { events: boolean; ima: boolea
   return { events: kinds.includes("events"), ima: kinds.includes("ima") };
 }
 
-function makeFolder(path: string): void {
+/** Makes the folder of what is about other hosts' state, closed to others, and folders in it. Throws MigrateError "home-unusable". */
+export function makeAttestFolder(home: string, ...within: string[]): string {
+  const path = join(home, "attest", ...within);
   try {
     mkdirSync(path, { recursive: true, mode: 0o700 });
     chmodSync(path, 0o700);
+    return path;
   } catch (cause) {
     const code = (cause as NodeJS.ErrnoException).code ?? "unknown error";
     throw new MigrateError("home-unusable", `The folder ${path} cannot be made (${code}).`, {

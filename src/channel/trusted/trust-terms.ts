@@ -13,6 +13,8 @@ export interface TrustTerms {
   maxVms?: number;
   /** Sessions of this source that may be open at a time. */
   maxSessions?: number;
+  /** No VM goes to it, or comes from it, unless it proves what it runs. */
+  attest?: "required";
 }
 
 /** The terms that are about a source alone. */
@@ -56,6 +58,13 @@ const terms: readonly Term[] = [
   },
   count("max-vms", "maxVms"),
   count("max-sessions", "maxSessions"),
+  {
+    key: "attest",
+    name: "attest",
+    read: (text) => (text === "required" ? text : null),
+    form: "required",
+    write: String,
+  },
 ];
 
 /** The terms that these words of a line are, or what is wrong with them, as a sentence without its end. */
@@ -104,6 +113,7 @@ export function strictest(all: readonly TrustTerms[]): TrustTerms {
       (result.expires === undefined || endsBefore(given.expires, result.expires))
     )
       result.expires = given.expires;
+    if (given.attest !== undefined) result.attest = given.attest;
     for (const name of ofSources) {
       if (given[name] !== undefined) result[name] = Math.min(given[name], result[name] ?? given[name]);
     }

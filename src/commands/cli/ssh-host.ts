@@ -38,6 +38,8 @@ export interface SshHostOptions {
   leaveNothing?: boolean | undefined;
   /** A question about sessions: no folder for VMs is made for it. */
   onlyIfThere?: boolean | undefined;
+  /** That host is asked to prove what it runs. */
+  attest?: boolean | undefined;
   /** How long a serve that is started there waits for a call, in milliseconds; absent for a question. */
   idleMs?: number | undefined;
   passphrase: () => Promise<string>;
@@ -68,7 +70,7 @@ export function openHost(
 ): OpenHost {
   if (called.ssh === undefined) return { address: called.address, way: undefined, close: async () => {} };
   const { home, passphrase } = options;
-  const needs = options.needs ?? needsAsSent(home, called.ssh);
+  const needs = { ...(options.needs ?? needsAsSent(home, called.ssh)), attest: options.attest };
   const way = new SshWay({
     to: called.ssh,
     home,

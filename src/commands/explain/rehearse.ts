@@ -30,7 +30,16 @@ export async function rehearse(
     ticket: text,
     copy,
     base,
-  }: { there: OtherHost | null; ticket: string | undefined; copy: boolean; base: string | undefined },
+    attest,
+    prove,
+  }: {
+    there: OtherHost | null;
+    ticket: string | undefined;
+    copy: boolean;
+    base: string | undefined;
+    attest: boolean;
+    prove: boolean;
+  },
 ): Promise<Rehearsal> {
   const home = openHome(homeOf(around.world));
   const mode: "copy" | "move" = copy ? "copy" : "move";
@@ -46,9 +55,11 @@ export async function rehearse(
     const run =
       there === null
         ? await dryRun(candidate, { ...asked, to: null })
-        : await whileOpen(there, { home, needs: needsOf(vm) }, around, async (host) =>
-            dryRun(candidate, { ...asked, to: { ...host, ...(await introduced(home, there, text)) } }),
-          );
+        : await whileOpen(there, { home, needs: needsOf(vm), attest }, around, async (host) => {
+            const proofs = { attests: attest, proves: prove, env: around.world.env };
+            const to = { ...host, ...proofs, ...(await introduced(home, there, text)) };
+            return await dryRun(candidate, { ...asked, to });
+          });
     if (!("unfinished" in run)) return { run, refusals: run.there?.refusals ?? [], notes: run.notes };
     return { run: null, refusals: [], notes: [], unfinished: saidOf(run) };
   } catch (thrown) {

@@ -23,6 +23,7 @@ export interface SshWishes {
   store: string | undefined;
   qemu: boolean;
   libvirt: boolean;
+  attest: boolean;
   tcp: boolean;
   /** Where there is no store none is made. */
   onlyIfThere: boolean;
@@ -101,10 +102,10 @@ async function start(
   socket: string,
   last: LastServe | null,
 ): Promise<void> {
-  const { self, home, qemu, libvirt, tcp, idleMs } = wishes;
+  const { self, home, qemu, libvirt, attest, tcp, idleMs } = wishes;
   const usual: LastServe = {
     ...{ store, qemu: false, allowTcg: false, net: null, vmUsers: null, vnc: null },
-    ...{ libvirt: false, connect: null, netMap: null },
+    ...{ libvirt: false, connect: null, netMap: null, attest: false, requireAttestation: false },
   };
   const given = last ?? usual;
   // What was begun with such a serve goes on with such a one, whatever this caller needs.
@@ -114,6 +115,7 @@ async function start(
     store,
     qemu: given.qemu || qemu || underWay.includes("qemu"),
     libvirt: given.libvirt || libvirt || underWay.includes("libvirt"),
+    attest: given.attest || attest,
   });
   for (const port of tcp ? ports : [null]) {
     const listen = [`${unixPrefix}${socket}`, ...(port === null ? [] : [listenText(everywhere(port))])];

@@ -26,6 +26,7 @@ export default defineCommand({
     store: optional("DIR", "Folder that the VMs go to"),
     qemu: toggle("Take in VMs that run"),
     libvirt: toggle("Take in VMs of libvirt"),
+    attest: toggle("Prove what this host runs to who asks"),
     tcp: toggle("Listen on TCP as well"),
     onlyIfThere: toggle("Make no folder for VMs where there is none"),
     idle: withDefault(
@@ -38,13 +39,13 @@ export default defineCommand({
   examples: [[`${name} open --store /srv/vms --idle 600s`, "started by migrate send itself"]],
   side: "destination",
   async run({ options, positionals: [verb], world }) {
-    const { store, qemu, libvirt, tcp, onlyIfThere, idle: idleMs } = options;
+    const { store, qemu, libvirt, attest, tcp, onlyIfThere, idle: idleMs } = options;
     const asked = store === undefined ? undefined : resolve(store);
     try {
       const home = homeOf(world);
       if (verb === "end" || verb === "end-idle") await endOneTimeServe(home, asked, verb === "end-idle");
       else if (verb === "open") {
-        const wishes = { qemu, libvirt, tcp, onlyIfThere, idleMs };
+        const wishes = { qemu, libvirt, attest, tcp, onlyIfThere, idleMs };
         world.stdout.write(
           `${jsonLine({ answer: "opened", ...(await openForSsh({ ...wishes, self: world.self, env: world.env, home, store: asked })) })}\n`,
         );

@@ -1,9 +1,10 @@
 /** The messages and errors that the destination sends for those actions that are only answers. */
 import type { ControlLink } from "../../channel/control-link.ts";
 import { MigrateError } from "../../protocol/errors.ts";
+import type { Message } from "../../protocol/messages.ts";
 import type { SessionRecord } from "../journal/journal.ts";
 import { isJournalFull } from "../journal/journal.ts";
-import type { DestinationAction } from "../ownership/destination-machine.ts";
+import type { DestinationAction, DestinationRequest } from "../ownership/destination-machine.ts";
 
 /** The session has ended, so this token admits no lane. */
 const noLaneToken = "0".repeat(32);
@@ -77,4 +78,21 @@ export function forSource(error: MigrateError): MigrateError {
     ? (["no-room", "the destination's disk is full"] as const)
     : (["store-failed", "the destination cannot write its journal"] as const);
   return new MigrateError(code, what, { side: "destination", cause: error });
+}
+
+/** What a source may request, by the message that does. */
+export const requestByMessage: Partial<Record<Message["name"], DestinationRequest>> = {
+  offer: "offer",
+  seal: "seal",
+  release: "release",
+  publish: "publish",
+  confirm: "confirm",
+  cancel: "cancel",
+};
+
+/** The same answer for a session that is not there, and for one of another source. */
+export function unknownSession(): MigrateError {
+  return new MigrateError("unknown-session", "the destination has no record of this session", {
+    side: "destination",
+  });
 }

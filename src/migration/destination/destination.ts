@@ -3,20 +3,21 @@
  * request to the session that it is about.
  */
 import { ControlLink, type HeartbeatTiming } from "../../channel/control-link.ts";
+import type { Identity } from "../../channel/identity.ts";
 import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
 import { limits } from "../../protocol/limits.ts";
-import { encodeError, type Message } from "../../protocol/messages.ts";
+import { encodeError } from "../../protocol/messages.ts";
 import type { FromDoor } from "../../transfer/doors/door-messages.ts";
 import type { DoorPool } from "../../transfer/doors/door-pool.ts";
 import { laneRefused } from "../../transfer/doors/lane-refusal.ts";
 import { storeFailure } from "../../transfer/landing/store-failure.ts";
 import { isStaged } from "../../vm/folder/staging.ts";
 import { patiently } from "../journal/patience.ts";
-import type { DestinationRequest } from "../ownership/destination-machine.ts";
-import { forSource } from "./destination-replies.ts";
+import { forSource, requestByMessage, unknownSession } from "./destination-replies.ts";
 import { type Asker, DestinationSession, type SessionContext } from "./destination-session.ts";
 import { answerInquiry } from "./inquiry.ts";
 import type { Measuring } from "./measuring.ts";
+import { type Attesting, DestinationGate } from "./peers/destination-gate.ts";
 import { FamiliarAddresses, mostFamiliar } from "./peers/familiar-addresses.ts";
 import { LanePlaces } from "./peers/lane-places.ts";
 import { PeerLinks } from "./peers/peer-links.ts";
@@ -30,21 +31,15 @@ export interface DestinationOptions extends Omit<SessionContext, "doors">, Recep
   completed: (session: string) => void;
   /** Called when the first lane opens and when the last one closes: work that can wait pauses in between. */
   receiving?: (isReceiving: boolean) => void;
+  attesting?: Attesting | undefined;
+  /** This host's; null without authentication. */
+  identity?: Identity | null;
   /** Answers requests to measure; absent if nobody may. */
   measuring?: Measuring;
 }
 
 type ControlOpened = Extract<FromDoor, { kind: "control" }>;
 type LaneAsked = Extract<FromDoor, { kind: "lane" }>;
-
-const requestByMessage: Partial<Record<Message["name"], DestinationRequest>> = {
-  offer: "offer",
-  seal: "seal",
-  release: "release",
-  publish: "publish",
-  confirm: "confirm",
-  cancel: "cancel",
-};
 
 /** Sessions whose newest connection is remembered outside of the journal. */
 const mostRemembered = 4096;
@@ -187,6 +182,7 @@ export class Destination {
       const source = sourceOf(peer, opened.remote);
       const isOver = () => link.closed || this.#stopping;
       const asker: Asker = { link, peer, source, remote: opened.remote, attempt: opened.attempt, isOver };
+      const gate = new DestinationGate(asker, opened, this.#options);
       this.#peers.add(source, link);
       this.#familiar?.add(opened.remote);
       for (;;) {
@@ -196,6 +192,8 @@ export class Destination {
           throw new MigrateError("network", "the connection is closed");
         }
         if (this.#stopping) throw new MigrateError("network", "the destination is shutting down");
+        gate.require(message.name);
+        if (await gate.answer(message)) continue;
         const request = requestByMessage[message.name];
         if (request !== undefined) {
           bound ??= (await this.#bind(opened, asker)) ?? undefined;
@@ -391,10 +389,4 @@ async function stopped(session: DestinationSession): Promise<void> {
   }
   await session.inTurn(() => session.linkLost());
   session.rest();
-}
-
-function unknownSession(): MigrateError {
-  return new MigrateError("unknown-session", "the destination has no record of this session", {
-    side: "destination",
-  });
 }

@@ -10,6 +10,7 @@ import { software } from "../../protocol/software.ts";
 import type { FromDoor } from "../../transfer/doors/door-messages.ts";
 import type { Journal } from "../journal/journal.ts";
 import type { Observer } from "../report/events.ts";
+import { type Attesting, isDemanded } from "./peers/destination-gate.ts";
 
 /** How many connections may be open and not yet trusted, over all doors. */
 const mostStrangers = 256;
@@ -18,6 +19,7 @@ export interface ReceptionOptions {
   insecure: boolean;
   tickets: TicketBook;
   trust: () => TrustFile;
+  attesting?: Attesting | undefined;
   journal: Journal;
   observe: Observer;
   now: () => number;
@@ -48,12 +50,13 @@ export class Reception {
   ): Promise<string> {
     const { insecure, tickets, observe } = this.#options;
     const peer = opened.peer;
+    const says = { version: limits.version, software, asks: true, ...(await this.#proofs(peer)) };
     const standing = await this.#standing(peer);
     // What is under way runs to its end, after a cut as well; with it no source begins another session.
     const isUnderWay = standing.is === "expired" && this.#isOpen(opened.session, peer);
     if (insecure || standing.is === "trusted" || isUnderWay) {
       admit();
-      link.send("welcome", { version: limits.version, software, trusted: true, asks: true });
+      link.send("welcome", { ...says, trusted: true });
       return peer ?? "insecure";
     }
     if (peer === null) throw new MigrateError("not-trusted", "the source showed no certificate");
@@ -65,7 +68,7 @@ export class Reception {
         observe({ event: "warning", message });
       }
       const expiry = expiredAtMs === undefined ? {} : { expiredAtMs };
-      link.send("welcome", { version: limits.version, software, trusted: false, asks: true, ...expiry });
+      link.send("welcome", { ...says, trusted: false, ...expiry });
       const { body } = await link.expect("pair");
       tickets.redeem(
         Buffer.from(body.ticket, "hex"),
@@ -82,6 +85,17 @@ export class Reception {
     } finally {
       this.#strangers.drop(link);
     }
+  }
+
+  /** What is said of proofs: only where there are any. */
+  async #proofs(peer: string | null): Promise<{ attests?: boolean; demands?: boolean }> {
+    const { attesting, insecure } = this.#options;
+    const isDemanding =
+      !insecure && (await this.#trust((trust) => isDemanded(peer, { attesting, trust: () => trust })));
+    return {
+      ...(attesting?.proves === true && !insecure ? { attests: true } : {}),
+      ...(isDemanding ? { demands: true } : {}),
+    };
   }
 
   async #standing(

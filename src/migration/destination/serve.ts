@@ -24,6 +24,7 @@ import type { QemuPolicy } from "../providers/qemu/arriving-command.ts";
 import type { Observer } from "../report/events.ts";
 import { Destination } from "./destination.ts";
 import { Measuring, type StartMeasuring } from "./measuring.ts";
+import type { Attesting } from "./peers/destination-gate.ts";
 import { IdleWatch } from "./peers/idle-watch.ts";
 import { PromisedRoom } from "./peers/promised-room.ts";
 import { SourceTerms } from "./peers/source-terms.ts";
@@ -59,6 +60,8 @@ export interface ServeOptions {
   qemu?: QemuPolicy;
   /** How this host's libvirt is reached, and what is behind the cards of its VMs; absent if it accepts none. */
   libvirt?: { uri: string; netMap: string };
+  /** What is proven here of what this host and its sources run. */
+  attesting?: Attesting | undefined;
   /** Keep an index of the store, so that data which are there already need not be sent again. */
   index: boolean;
   /** Doors: Workers that receive. */
@@ -136,6 +139,8 @@ async function serveStore(
     insecure: options.insecure,
     tickets,
     trust,
+    identity,
+    attesting: options.attesting,
     timing: options.timing,
     completed: () => {
       idle?.arrived();

@@ -24,6 +24,7 @@ import { reserveJournalRoom } from "./journal-room.ts";
 import { columnNames, prepareJournal } from "./journal-schema.ts";
 import type { JournalFile, SessionRecord } from "./session-record.ts";
 import { openSummaries, type SessionSummary, sourceAddresses, summariesOfPeer } from "./session-summaries.ts";
+import { keepVerdict, makeVerdictTables, usePolicy, type Verdict, verdictsOf } from "./verdicts.ts";
 
 export type { JournalFile, SessionRecord } from "./session-record.ts";
 
@@ -75,7 +76,10 @@ export class Journal {
     try {
       db = new Database(path, { create: true, strict: true });
       prepareJournal(db, path);
-      db.transaction(() => makeEndedTable(db)).immediate();
+      db.transaction(() => {
+        makeEndedTable(db);
+        makeVerdictTables(db);
+      }).immediate();
       for (const suffix of ["", "-wal", "-shm"]) {
         try {
           chmodSync(path + suffix, 0o600);
@@ -281,6 +285,21 @@ export class Journal {
     return this.#all("SELECT * FROM sessions WHERE $side IS NULL OR side = $side ORDER BY createdAtMs DESC", {
       side: side ?? null,
     });
+  }
+
+  /** As `keepVerdict` of verdicts.ts. Only within `write`. */
+  keepVerdict(verdict: Verdict): string[] {
+    return keepVerdict(this.#db, verdict);
+  }
+
+  /** What was proven in a session, oldest first. */
+  verdictsOf(session: string): Verdict[] {
+    return verdictsOf(this.#db, session);
+  }
+
+  /** As `usePolicy` of verdicts.ts. Only within `write`. */
+  usePolicy(host: string, version: number): number {
+    return usePolicy(this.#db, host, version);
   }
 
   close(): void {

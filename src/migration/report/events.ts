@@ -60,6 +60,19 @@ export type MigrationEvent =
     }
   | { event: "paired"; peer: string }
   | {
+      /** The other host has proven what it runs, and this host's policy for it allows that. */
+      event: "attested";
+      /** "" and no name where it is about no VM. */
+      session: string;
+      name: string;
+      peer: string;
+      /** Before which step. */
+      moment: "offer" | "start" | "again" | "release" | "verify";
+      /** Version of the policy. */
+      policy: number;
+      seconds: number;
+    }
+  | {
       /** The destination's index of its store is up to date. */
       event: "indexed";
       /** Files that were new or had changed, and the blocks in them: what was read for this update. */

@@ -19,6 +19,7 @@ import { beginDeparture, leftBehind } from "./begin-departure.ts";
 import { type Claimable, type ClaimOptions, claimable, type Unfinished } from "./claim.ts";
 import { missingBase, offerOf } from "./offer-of.ts";
 import { refusedOffer } from "./refused-offer.ts";
+import { SourceGate } from "./source-gate.ts";
 
 export interface DryRunOptions extends Omit<ClaimOptions, "address"> {
   home: string;
@@ -33,6 +34,10 @@ export interface DryRunOptions extends Omit<ClaimOptions, "address"> {
     identity: Identity | null;
     ticket?: Ticket | undefined;
     notice?: (message: string) => void;
+    /** As in GateOptions. */
+    attests?: boolean;
+    proves?: boolean;
+    env?: Record<string, string | undefined>;
   } | null;
   /** Called once this host has nothing against the move, before the destination is called. */
   calling?: () => void;
@@ -115,9 +120,13 @@ async function ask(
 ): Promise<There> {
   calling?.();
   const reached = (await to.way?.open()) ?? { address: to.address, ticket: to.ticket };
-  const { identity, notice } = to;
-  const { link, peer, software, asks } = await openSourceLink({ home, identity, notice, ...reached });
+  const { identity, notice, attests, proves, env } = to;
+  const opened = await openSourceLink({ home, identity, notice, ...reached });
+  const { link, peer, software, asks } = opened;
   try {
+    const quietly = { observe: () => {}, now: () => Date.now() };
+    const gate = { ...{ home, journal, identity, attests, proves, env }, ...quietly };
+    await new SourceGate(opened, { session: "", attempt: 0, name: record.name }, gate).before("offer");
     if (!asks) {
       throw new MigrateError(
         "version",

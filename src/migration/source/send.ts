@@ -48,6 +48,12 @@ export interface SendOptions {
   /** Then a VM that runs is stopped instead, so that its move gets done. */
   forces?: boolean | undefined;
   insecure: boolean;
+  /** The destination has to prove what it runs, or nothing of the VM is told to it. */
+  attests?: boolean | undefined;
+  /** This host proves what it runs to a destination that demands it. */
+  proves?: boolean | undefined;
+  /** Names this host's TPM where it is not its own (MIGRATE_TPM). */
+  env?: Record<string, string | undefined> | undefined;
   passphrase: () => Promise<string>;
   /**
    * Starts a guard that resumes a running VM if this process dies. Returns a function that ends the guard.

@@ -13,6 +13,7 @@ import { tellCancelled } from "./cancellation.ts";
 import { missingBase, offerOf } from "./offer-of.ts";
 import { refusedOffer } from "./refused-offer.ts";
 import { SourceFiles } from "./source-files.ts";
+import { SourceGate } from "./source-gate.ts";
 import type { SourceSession } from "./source-session.ts";
 import { SourceSteps } from "./source-steps.ts";
 import { SourceTransfer } from "./source-transfer.ts";
@@ -25,6 +26,7 @@ export class SourceAttempt {
   #aborted: MigrateError | undefined;
   readonly #abortion = Promise.withResolvers<never>();
   #laneToken = "";
+  #gate: SourceGate | undefined;
   #files: SourceFiles;
 
   constructor(session: SourceSession) {
@@ -115,14 +117,17 @@ export class SourceAttempt {
   }
 
   /**
-   * The destination is connected and authenticated: records who it is, and tells it of cancellations that it
-   * missed.
+   * The destination is connected and authenticated: has it prove itself where it must, records who it is, and tells it of
+   * cancellations that it missed.
    */
-  async #greeted({ peer, paired }: SourceLink): Promise<void> {
+  async #greeted(current: SourceLink): Promise<void> {
+    const { peer, paired } = current;
     const session = this.#session;
     const { observe } = session.options;
-    const { session: id, name, mode, bytes, attempt, peer: knownPeer } = session.record;
+    const { session: id, name, mode, bytes, attempt, peer: knownPeer, state } = session.record;
     if (paired) observe({ event: "paired", peer });
+    // What only has to end tells of nothing, and hands nothing over.
+    if (state === "sending" || state === "released") await this.#openGate(current);
     if (knownPeer !== peer) session.write("peer", { peer });
     if (session.linked) {
       session.linkedAgain = true;
@@ -142,6 +147,14 @@ export class SourceAttempt {
     }
     session.linked = true;
     await tellCancelled({ ...session.options, peer });
+  }
+
+  /** Nothing of the VM is told before the destination has proven what it has to prove. An abortion does not wait for it. */
+  async #openGate(current: SourceLink): Promise<void> {
+    const { options, record } = this.#session;
+    const isReleased = record.state === "released";
+    this.#gate = new SourceGate(current, { ...record, isReleased }, options);
+    await Promise.race([this.#gate.before("offer"), this.#abortion.promise]);
   }
 
   /** The VM was released to one host, and only that host knows what became of it. */
@@ -217,6 +230,7 @@ export class SourceAttempt {
       case "record-released":
         // The last check before the release: the files are still those that were sent, and nobody has asked
         // to stop.
+        await this.#gate?.beforeRelease();
         departure?.files.verify();
         await departure?.requireStill();
         if (session.mayStop) throw session.interruption();
@@ -230,7 +244,8 @@ export class SourceAttempt {
         session.meter.phase("handover");
         return link.send("publish", {});
       case "send-release":
-        return link.send("release", {});
+        link.send("release", {});
+        return this.#gate?.keep();
       case "send-confirm":
         return link.send("confirm", {});
       case "send-cancel":
@@ -280,6 +295,7 @@ export class SourceAttempt {
       link,
       peer,
       laneToken: this.#laneToken,
+      beforeStart: async () => this.#gate?.before("start"),
     });
     if (this.#aborted) this.#transferring.abort(this.#aborted);
     const outcome = await this.#transferring.run();
@@ -287,7 +303,8 @@ export class SourceAttempt {
     await this.#step({ type: outcome });
   }
 
-  #seal(): void {
+  async #seal(): Promise<void> {
+    await this.#gate?.beforeSeal();
     const session = this.#session;
     const { departure } = session.options;
     departure?.files.verify();

@@ -43,6 +43,10 @@ export interface SourceOptions {
   timeoutMs?: number | undefined;
   /** Then the guest is stopped instead, so that the move gets done, if that is possible. */
   forces?: boolean | undefined;
+  /** As in GateOptions. */
+  attests?: boolean | undefined;
+  proves?: boolean | undefined;
+  env?: Record<string, string | undefined> | undefined;
   signal: AbortSignal;
   timing?: HeartbeatTiming | undefined;
   observe: Observer;

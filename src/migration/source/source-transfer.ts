@@ -12,6 +12,8 @@ export interface TransferLink {
   /** The destination's fingerprint, or "insecure". */
   peer: string;
   laneToken: string;
+  /** What has to be proven before the destination's program is started. */
+  beforeStart: () => Promise<void>;
 }
 
 export class SourceTransfer {
@@ -100,6 +102,10 @@ export class SourceTransfer {
       retryForMs,
       timing,
     };
-    await Promise.race([this.#departure.carry(link, route, meter, observe), this.#abortion.promise]);
+    const carried = async () => {
+      if (this.#departure.streamed.length > 0) await this.#to.beforeStart();
+      await this.#departure.carry(link, route, meter, observe);
+    };
+    await Promise.race([carried(), this.#abortion.promise]);
   }
 }

@@ -27,6 +27,12 @@ const costsMs: Partial<Record<Work, number>> = {
   "seal-again": 250,
   cancel: 10,
   start: 50,
+  // The TPM does it, one at a time; a move needs three.
+  challenge: 40,
+  enrol: 100,
+  activate: 40,
+  attest: 40,
+  fetch: 2,
   list: 10,
   query: 2,
   profile: 200,

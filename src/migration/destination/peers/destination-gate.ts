@@ -1,0 +1,148 @@
+/**
+ * The gate of a destination, on one connection: proves what this host runs to a source that asks, and has the source prove
+ * the same where this host demands it (SPEC.md, Attestation). Without either no TPM is touched.
+ */
+import { readPolicy } from "../../../attestation/policy/policy-file.ts";
+import { isAsked, Prover } from "../../../attestation/prover.ts";
+import type { Identity } from "../../../channel/identity.ts";
+import type { TrustFile } from "../../../channel/trust.ts";
+import { MigrateError } from "../../../protocol/errors.ts";
+import type { Message } from "../../../protocol/messages.ts";
+import type { Journal } from "../../journal/journal.ts";
+import { PeerProofs } from "../../proofs/peer-proofs.ts";
+import { noteSeen } from "../../proofs/seen.ts";
+import type { Observer } from "../../report/events.ts";
+import type { Asker } from "../destination-session.ts";
+
+/** What the person who serves has asked for. */
+export interface Attesting {
+  /** Sources that ask get proofs. */
+  proves: boolean;
+  /** Every source has to prove itself; otherwise those alone whose line in the trust file says so. */
+  demands: boolean;
+  env: Record<string, string | undefined>;
+}
+
+interface GateContext {
+  home: string;
+  journal: Journal;
+  observe: Observer;
+  now: () => number;
+  attesting?: Attesting | undefined;
+  trust: () => TrustFile;
+  /** This host's; null without authentication. */
+  identity?: Identity | null;
+}
+
+/** Whether a source has to prove itself here. */
+export function isDemanded(
+  peer: string | null,
+  { attesting, trust }: Pick<GateContext, "attesting" | "trust">,
+): boolean {
+  if (peer === null || peer === "insecure") return attesting?.demands === true;
+  return attesting?.demands === true || trust().terms(peer, "source")?.attest === "required";
+}
+
+/** The connection's keying material and the session that its HELLO named. */
+interface Greeted {
+  exporter: Uint8Array;
+  session: string | null;
+  attempt: number;
+}
+
+/** What a source may ask for only behind the gate: once it is open, or each time with a proof of its own. */
+const once: ReadonlySet<Message["name"]> = new Set(["offer", "ask"]);
+const eachTime: ReadonlySet<Message["name"]> = new Set(["start", "seal"]);
+
+export class DestinationGate {
+  readonly #asker: Asker;
+  readonly #prover: Prover | undefined;
+  readonly #theirs: PeerProofs | undefined;
+  readonly #context: GateContext;
+  readonly #demands: boolean;
+  /** The source's last proof on this connection, and whether START or SEAL may still refer to it. */
+  #proof: "none" | "fresh" | "used" = "none";
+
+  constructor(asker: Asker, greeted: Greeted, context: GateContext) {
+    this.#asker = asker;
+    this.#context = context;
+    const { home, attesting, identity = null } = context;
+    const { exporter, session, attempt } = greeted;
+    const binding = { exporter, session: session ?? "", attempt: session === null ? 0 : attempt };
+    this.#demands = isDemanded(asker.peer, context);
+    if (identity === null) return;
+    const { fingerprint, certificatePem } = identity;
+    if (attesting?.proves === true)
+      this.#prover = new Prover({
+        ...{ home, env: attesting.env, certificatePem },
+        binding: { ...binding, role: "destination", prover: fingerprint, verifier: asker.peer },
+      });
+    if (this.#demands)
+      this.#theirs = new PeerProofs(
+        asker.link,
+        { ...binding, role: "source", prover: asker.peer, verifier: fingerprint },
+        context,
+      );
+  }
+
+  /** What the source has proven on this connection: SHA-256 of the evidence, hex 64; null if nothing. */
+  get verdict(): string | null {
+    return this.#theirs?.digest ?? null;
+  }
+
+  /** Answers what is about proofs; false for any other message. Throws MigrateError. */
+  async answer(message: Message): Promise<boolean> {
+    if (message.name === "attest") {
+      await this.#demand();
+      return true;
+    }
+    if (!isAsked(message)) return false;
+    if (this.#prover === undefined)
+      throw new MigrateError("attestation", "the destination does not prove what it runs", {
+        side: "destination",
+      });
+    const { name, body } = await this.#prover.answer(message);
+    this.#asker.link.send(name, body as never);
+    return true;
+  }
+
+  /** Throws MigrateError "attestation" if the source has to prove itself before it may say this [ATT-5]. */
+  require(name: Message["name"]): void {
+    if (!this.#demands || !(once.has(name) || eachTime.has(name))) return;
+    if (this.#proof === "none" || (eachTime.has(name) && this.#proof === "used"))
+      throw new MigrateError(
+        "attestation",
+        "the destination takes VMs only from hosts that prove what they run",
+        {
+          side: "destination",
+        },
+      );
+    this.#proof = "used";
+  }
+
+  /** Has the source prove itself, now. */
+  async #demand(): Promise<void> {
+    const theirs = this.#theirs;
+    if (theirs === undefined)
+      throw new MigrateError("attestation", "nothing has to be proven on this connection", {
+        side: "destination",
+      });
+    const { home, observe, now } = this.#context;
+    const { peer, remote, link } = this.#asker;
+    if (readPolicy(home, peer) === null) {
+      // A person may then look at what it has shown, and accept it.
+      await noteSeen(theirs.verifier, { home, host: peer, name: remote, nowMs: now() });
+      observe({ event: "warning", message: unknownHere(peer, remote) });
+      throw new MigrateError("attestation", "the destination has no policy for this host yet", {
+        side: "destination",
+      });
+    }
+    await theirs.require(this.#proof === "none" ? "offer" : "again", "");
+    this.#proof = "fresh";
+    link.send("verdict", {});
+  }
+}
+
+function unknownHere(peer: string, remote: string): string {
+  return `${remote}: ${peer} has shown what it runs, and there is no policy for it here: look at it, and accept it, with migrate attest record ${peer}`;
+}

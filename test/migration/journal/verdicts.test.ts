@@ -1,0 +1,60 @@
+/** What was proven is kept by session; of what sources have proven, so much and no more. */
+import { Database } from "bun:sqlite";
+import { expect, test } from "bun:test";
+import {
+  keepVerdict,
+  makeVerdictTables,
+  usePolicy,
+  type Verdict,
+  verdictKeeps,
+  verdictsOf,
+} from "../../../src/migration/journal/verdicts.ts";
+
+function opened(): Database {
+  const db = new Database(":memory:", { strict: true });
+  makeVerdictTables(db);
+  makeVerdictTables(db);
+  return db;
+}
+
+const verdict = (n: number, more: Partial<Verdict> = {}): Verdict => ({
+  ...{ session: `s${n}`, role: "source", peer: "sha256:aa", moment: "offer", policyVersion: 1 },
+  ...{ digest: `${n}`, file: `/e/${n}.json`, bytes: 1000, atMs: n },
+  ...more,
+});
+
+test("a verdict takes the place of the one with the same file", () => {
+  const db = opened();
+  keepVerdict(db, verdict(1));
+  keepVerdict(db, verdict(1, { moment: "release", digest: "later" }));
+  expect(verdictsOf(db, "s1")).toEqual([verdict(1, { moment: "release", digest: "later" })]);
+  expect(verdictsOf(db, "s2")).toEqual([]);
+});
+
+test("of one source the oldest go when there are too many, and nobody else's", () => {
+  const db = opened();
+  const other = verdict(0, { peer: "sha256:bb", file: "/e/other.json" });
+  const destination = verdict(0, { role: "destination", file: "/e/destination.json", session: "d" });
+  for (const one of [other, destination]) expect(keepVerdict(db, one)).toEqual([]);
+  for (let n = 1; n <= verdictKeeps.peerFiles; n++) expect(keepVerdict(db, verdict(n))).toEqual([]);
+  expect(keepVerdict(db, verdict(9999))).toEqual(["/e/1.json"]);
+  expect(verdictsOf(db, "s1")).toEqual([]);
+  expect(verdictsOf(db, "s0")).toEqual([other]);
+  expect(verdictsOf(db, "d")).toEqual([destination]);
+});
+
+test("of one source the oldest go when they are too long, and what is kept now stays", () => {
+  const db = opened();
+  const half = verdictKeeps.peerBytes / 2;
+  expect(keepVerdict(db, verdict(1, { bytes: half }))).toEqual([]);
+  expect(keepVerdict(db, verdict(2, { bytes: half }))).toEqual([]);
+  expect(keepVerdict(db, verdict(3, { bytes: 1 }))).toEqual(["/e/1.json"]);
+  expect(keepVerdict(db, verdict(4, { bytes: 3 * half })).sort()).toEqual(["/e/2.json", "/e/3.json"]);
+  expect(verdictsOf(db, "s4").length).toBe(1);
+});
+
+test("the newest version of a policy that was in use is remembered", () => {
+  const db = opened();
+  expect([3, 5, 4, 1].map((version) => usePolicy(db, "sha256:aa", version))).toEqual([3, 5, 5, 5]);
+  expect(usePolicy(db, "sha256:bb", 1)).toBe(1);
+});
