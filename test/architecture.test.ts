@@ -215,6 +215,15 @@ describe("imports", () => {
     expect(wrong).toEqual([]);
   });
 
+  test("an identity is loaded where its TPM can be asked for the key, and nowhere else", () => {
+    const loads = ({ target, names }: Import) =>
+      target === "src/channel/identity.ts" && names.includes("loadIdentity");
+    const wrong = faults(sources, (path) =>
+      path !== "src/attestation/host-identity.ts" && importsOf(path).some(loads) ? ["loads an identity"] : [],
+    );
+    expect(wrong).toEqual([]);
+  });
+
   test("pure files import pure files alone, and functions of their arguments", () => {
     const allows = ({ specifier, names }: Import) => {
       const allowed = pureImports[specifier] ?? [];

@@ -34,7 +34,7 @@ export default defineCommand({
     update: toggle("There is a policy for it: show what has changed, and record that"),
     pcrs: optional(
       "LIST",
-      "Registers to record (default: 0-10,14, or those of the policy that there is): 0-7,14",
+      "Registers to record: 0-7,14 (default: 0, 2, 4, 7, and of 8, 9, 10, 12 and 14 those in use; or those of the policy that there is)",
       parseRegisters,
     ),
     byEvents: optional(

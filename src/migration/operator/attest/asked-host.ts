@@ -1,8 +1,8 @@
 /** A connection on which another host is asked to prove what it runs, and nothing of a VM is said. */
 
 import type { Binding } from "../../../attestation/evidence/binding.ts";
+import { loadHostIdentity } from "../../../attestation/host-identity.ts";
 import type { Address } from "../../../channel/address.ts";
-import { loadIdentity } from "../../../channel/identity.ts";
 import { openSourceLink, type SourceLink } from "../../../channel/known-destination.ts";
 import type { Ticket } from "../../../channel/ticket.ts";
 import type { Way } from "../../../channel/transport/made-way.ts";
@@ -37,7 +37,7 @@ export async function withAskedHost<T>(
   work: (host: AskedHost) => Promise<T>,
 ): Promise<T> {
   const home = openHome(options.home);
-  const identity = await loadIdentity(home, { passphrase: options.passphrase });
+  const identity = await loadHostIdentity(home, { passphrase: options.passphrase });
   const { ticket, notice } = options;
   const reached = (await options.way?.open()) ?? { address: options.address, ticket };
   const { link, peer, attests, exporter } = await openSourceLink({ home, identity, notice, ...reached });
