@@ -49,7 +49,15 @@ const rooms: Readonly<Record<string, readonly (readonly string[])[]>> = {
   "vm/qemu": [["qmp"], ["images"], ["agent", "definition", "outgoing"], ["."], ["processor", "attendants"]],
   "vm/libvirt": [["xml"], ["definition", "rpc"], ["."]],
   "vm/libvirt/definition": [["rules"], ["."]],
-  migration: [["ownership"], ["journal"], ["report"], ["providers"], ["source", "destination"], ["operator"]],
+  migration: [
+    ["ownership"],
+    ["journal"],
+    ["receipts"],
+    ["report"],
+    ["providers"],
+    ["source", "destination"],
+    ["operator"],
+  ],
   profiler: [["statistics"], ["notation"], ["engine"], ["runs"], ["figures"], ["report"]],
   "profiler/engine": [["account"], ["records"], ["."]],
   commands: [

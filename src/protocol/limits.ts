@@ -61,6 +61,8 @@ export const limits = {
   refusals: 16,
   /** Sessions that one ASK names as ended before its offer. */
   endedSessions: 16,
+  /** A host's certificate in a receipt, DER; those that this program makes have some 350. */
+  certificateBytes: 2048,
   /** Text of an error that a peer sends. */
   errorTextBytes: 1024,
 } as const;

@@ -28,7 +28,7 @@ export const outcomes = [
 ] as const;
 export type Outcome = (typeof outcomes)[number];
 
-export const kinds = ["stream", "tag", "fingerprint", "digest", "proof"] as const;
+export const kinds = ["stream", "tag", "fingerprint", "digest", "proof", "receipt"] as const;
 export type Kind = (typeof kinds)[number];
 
 const headerNames: Record<Kind, readonly string[]> = {
@@ -37,6 +37,10 @@ const headerNames: Record<Kind, readonly string[]> = {
   fingerprint: ["key", "print"],
   digest: ["vm", "files", "digests", "streams", "digest"],
   proof: ["ticket", "secret", "exporter", "source", "destination"],
+  receipt: [
+    ...["word", "session", "mode", "digest", "signer", "other", "generation", "seen"],
+    ...["verdict", "certificate"],
+  ],
 };
 
 /** Bytes that stand at one place of a file of the VM. */

@@ -14,8 +14,9 @@ import type { SessionRecord } from "../journal/journal.ts";
 import { roomOf } from "../providers/provider.ts";
 import { offeredProvider } from "../providers/providers.ts";
 import { forSource } from "./destination-replies.ts";
-import type { Asker, SessionContext } from "./destination-session.ts";
+import type { SessionContext } from "./destination-session.ts";
 import { objectionsTo, partsOf, sizesOfRepeated } from "./offer-check.ts";
+import type { Asker } from "./peers/asker.ts";
 
 /** What an answer is made of. */
 export type AskedContext = Pick<

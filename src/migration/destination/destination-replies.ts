@@ -1,7 +1,6 @@
 /** The messages and errors that the destination sends for those actions that are only answers. */
 import type { ControlLink } from "../../channel/control-link.ts";
 import { MigrateError } from "../../protocol/errors.ts";
-import type { SessionRecord } from "../journal/journal.ts";
 import { isJournalFull } from "../journal/journal.ts";
 import type { DestinationAction } from "../ownership/destination-machine.ts";
 
@@ -21,9 +20,6 @@ export function reply(action: DestinationAction, link: ControlLink, state: strin
       link.send("accept", { state: over, laneToken: noLaneToken, inventory: false });
       return true;
     }
-    case "send-owned":
-      link.send("owned", {});
-      return true;
     case "send-published":
       link.send("published", {});
       return true;
@@ -34,9 +30,7 @@ export function reply(action: DestinationAction, link: ControlLink, state: strin
       link.send("cancelled", {});
       return true;
     case "refuse-unknown":
-      throw new MigrateError("unknown-session", "the destination has no record of this session", {
-        side: "destination",
-      });
+      throw unknownSession();
     case "refuse-doubt":
       throw new MigrateError("in-doubt", "the destination's journal and what lies and runs there disagree", {
         side: "destination",
@@ -50,6 +44,12 @@ export function reply(action: DestinationAction, link: ControlLink, state: strin
   }
 }
 
+export function unknownSession(): MigrateError {
+  return new MigrateError("unknown-session", "the destination has no record of this session", {
+    side: "destination",
+  });
+}
+
 /** What was carried out before the record of a session went that is over. */
 export const doneBefore: ReadonlySet<DestinationAction> = new Set([
   "end-vm",
@@ -57,16 +57,6 @@ export const doneBefore: ReadonlySet<DestinationAction> = new Set([
   "publish-files",
   "run-vm",
 ]);
-
-/** The warning about a VM that the source may have released, or not. */
-export function waitingFor({ name, session }: SessionRecord): string {
-  return `${name} is whole here, and the source has not said that it let go: session ${session.slice(0, 12)} waits for it`;
-}
-
-/** The warning about a session whose record is older than what the store and the programs show. */
-export function doubtOf({ name, state, session }: SessionRecord): string {
-  return `${name} is ${state} in the journal, but it was published or runs here: the journal is older than that. Nothing of it is touched; look, then say migrate resolve ${session.slice(0, 12)} --owner destination`;
-}
 
 /**
  * To the source, a journal that cannot be written is the same as a store that cannot: no fault of its own.

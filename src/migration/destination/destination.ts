@@ -13,13 +13,15 @@ import { storeFailure } from "../../transfer/landing/store-failure.ts";
 import { isStaged } from "../../vm/folder/staging.ts";
 import { patiently } from "../journal/patience.ts";
 import type { DestinationRequest } from "../ownership/destination-machine.ts";
-import { forSource } from "./destination-replies.ts";
-import { type Asker, DestinationSession, type SessionContext } from "./destination-session.ts";
+import { LinkReceipts } from "../receipts/link-receipts.ts";
+import { forSource, unknownSession } from "./destination-replies.ts";
+import { DestinationSession, type SessionContext } from "./destination-session.ts";
 import { answerInquiry } from "./inquiry.ts";
 import type { Measuring } from "./measuring.ts";
+import type { Asker } from "./peers/asker.ts";
 import { FamiliarAddresses, mostFamiliar } from "./peers/familiar-addresses.ts";
 import { LanePlaces } from "./peers/lane-places.ts";
-import { PeerLinks } from "./peers/peer-links.ts";
+import { PeerLinks, sourceOf } from "./peers/peer-links.ts";
 import { UnreadLinks } from "./peers/unread-links.ts";
 import { WorkRate, workOf } from "./peers/work-rate.ts";
 import { Reception, type ReceptionOptions } from "./reception.ts";
@@ -183,10 +185,16 @@ export class Destination {
     const admit = () => doors.post(door, { kind: "admit", conn });
     let bound: DestinationSession | undefined;
     try {
-      const peer = await this.#reception.welcome(link, opened, admit);
+      const { receipts: keeper, journal } = this.#options;
+      const ours = keeper?.generations(opened.peer);
+      const peer = await this.#reception.welcome(link, opened, admit, ours);
       const source = sourceOf(peer, opened.remote);
       const isOver = () => link.closed || this.#stopping;
-      const asker: Asker = { link, peer, source, remote: opened.remote, attempt: opened.attempt, isOver };
+      const theirs = opened.receipts ?? undefined;
+      const saw = ours?.seen ?? 0;
+      const receipts = new LinkReceipts({ keeper, journal, side: "destination", peer, theirs, saw });
+      const { remote, attempt } = opened;
+      const asker: Asker = { link, peer, source, remote, attempt, receipts, isOver };
       this.#peers.add(source, link);
       this.#familiar?.add(opened.remote);
       for (;;) {
@@ -379,11 +387,6 @@ export class Destination {
   }
 }
 
-/** Who shares with whom: a host by its fingerprint; without authentication, by its address. */
-function sourceOf(peer: string, remote: string): string {
-  return peer === "insecure" ? `insecure ${remote}` : peer;
-}
-
 /** The streams end with this process, and so does what the QEMU of a running VM waits for. */
 async function stopped(session: DestinationSession): Promise<void> {
   if (session.streams !== undefined) {
@@ -391,10 +394,4 @@ async function stopped(session: DestinationSession): Promise<void> {
   }
   await session.inTurn(() => session.linkLost());
   session.rest();
-}
-
-function unknownSession(): MigrateError {
-  return new MigrateError("unknown-session", "the destination has no record of this session", {
-    side: "destination",
-  });
 }

@@ -159,7 +159,8 @@ export class PlayedDestination {
     const visit = new Visit(conn, this.destination);
     this.#visits.set(conn, visit);
     const exporter = new Uint8Array(0);
-    this.destination.hear(0, { kind: "control", conn, peer, exporter, remote: "test", session: id, attempt });
+    const opened = { conn, peer, exporter, remote: "test", session: id, attempt, receipts: null };
+    this.destination.hear(0, { kind: "control", ...opened });
     await visit.hearNames(1);
     return visit;
   }
