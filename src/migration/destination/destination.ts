@@ -193,6 +193,7 @@ export class Destination {
       const theirs = opened.receipts ?? undefined;
       const saw = ours?.seen ?? 0;
       const receipts = new LinkReceipts({ keeper, journal, side: "destination", peer, theirs, saw });
+      receipts.warnIfBehind((message) => this.#options.observe({ event: "warning", message }));
       const { remote, attempt } = opened;
       const asker: Asker = { link, peer, source, remote, attempt, receipts, isOver };
       this.#peers.add(source, link);

@@ -50,6 +50,13 @@ export class LinkReceipts {
     return isDue || receipt !== undefined ? keeper.check(kind, record, receipt) : null;
   }
 
+  /** Warns this host's person if the peer has seen more of it than its journal knows, whatever the peer does then. */
+  warnIfBehind(warn: (message: string) => void): void {
+    const { keeper, side, peer, theirs } = this.#options;
+    const behind = keeper?.behind(side, peer, theirs?.seen ?? 0) ?? null;
+    if (behind !== null) warn(`${behind.message}. ${behind.hint}`);
+  }
+
   /** As `ReceiptKeeper.requireInStep`; `generation` is what the peer has said since then. */
   async requireInStep(generation = this.#options.theirs?.generation): Promise<void> {
     const { keeper, side, peer, theirs, saw } = this.#options;

@@ -127,16 +127,24 @@ export class ReceiptKeeper {
       if (receipts.peer(peer) !== null) throw fellSilent(side, peer);
       return;
     }
-    const { generation } = receipts.own();
-    if (theirs.seen > generation) {
-      const claimed = theirs.seen;
-      if ((receipts.peer(peer)?.claimed ?? 0) < claimed) {
-        this.#journal.write("claimed", () => receipts.noteClaim(peer, claimed));
-      }
-      throw behindPeer(side, { generation, claimed }, this.#journal.open());
-    }
+    const behind = this.behind(side, peer, theirs.seen);
+    if (behind !== null) throw behind;
     if (theirs.generation !== undefined && theirs.generation < saw)
       throw peerBehind(side, peer, theirs.generation, saw);
+  }
+
+  /**
+   * What is wrong where a peer has `seen` more of this host, which is the `side`, than its journal knows, and durably so
+   * from then on; null if it has not.
+   */
+  behind(side: Side, peer: string, seen: number): MigrateError | null {
+    const { receipts } = this.#journal;
+    const { generation } = receipts.own();
+    if (seen <= generation) return null;
+    if ((receipts.peer(peer)?.claimed ?? 0) < seen) {
+      this.#journal.write("claimed", () => receipts.noteClaim(peer, seen));
+    }
+    return behindPeer(side, { generation, claimed: seen }, this.#journal.open());
   }
 
   /** This host's receipt for its word on a session as it is now; null if there is none yet. */

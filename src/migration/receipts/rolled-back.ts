@@ -44,7 +44,7 @@ export function behindWitness(side: Side, open: readonly Open[]): MigrateError {
 export function peerBehind(side: Side, peer: string, shows: number, saw: number): MigrateError {
   return new MigrateError(
     "in-doubt",
-    `the ${other(side)} is not as far as it was (${shows} now, ${saw} seen): its journal was restored`,
+    `the ${other(side)} is not as far as it was (${shows} now, ${saw} seen): it was restored`,
     {
       side: other(side),
       hint: `VMs that it has may have moved on since: look there, then say migrate receipt restored there. If it was set up anew, say migrate receipt forget ${peer} here`,
