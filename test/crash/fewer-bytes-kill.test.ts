@@ -61,7 +61,16 @@ test("a source killed around any journal write goes on, and asks for what is mis
 // [RCPT-4]
 test("a destination killed around any journal write finds what it has when it is started again", async () => {
   const outcomes = await killEverywhere("destination");
-  const writes = ["receiving", "ready", "receipt-ready", "given-release", "owner", "published-files", "receipt-owned", "closed"];
+  const writes = [
+    "receiving",
+    "ready",
+    "receipt-ready",
+    "given-release",
+    "owner",
+    "published-files",
+    "receipt-owned",
+    "closed",
+  ];
   expect(outcomes.map(({ destination }) => destination)).toEqual(around(writes));
   for (const { destination, foundBytes } of outcomes) {
     expect([destination, foundBytes > 4 * mebibyte]).toEqual([destination, true]);

@@ -221,7 +221,10 @@ test("a source that took its VM back is told of an OWNED as a doubt", async () =
   expect((await resolve("destination")).code).toBe(0);
   const owned = await fileOf("destination");
   // The person was wrong about the destination.
-  expect((await resolve("source", "--owner", "source")).code).toBe(0);
+  const back = await resolve("source", "--owner", "source");
+  expect(back.code).toBe(0);
+  const warned = { event: "warning", message: expect.stringContaining("should its destination come back") };
+  expect(back.events).toContainEqual(expect.objectContaining(warned));
   expect((await resolve("source", "--receipt", owned)).code).toBe(7);
   expect(states()).toEqual(["cancelled", "owner"]);
 });

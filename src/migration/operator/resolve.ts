@@ -121,12 +121,15 @@ async function resolveSource(session: string, decision: Resolving): Promise<void
       return actions;
     };
     const { receipts } = options;
+    const { name } = journal.find(session)!;
+    const wasSigned = options.decision === "source" && journal.receipts.find(session, "release") !== null;
     const isByReceipt =
       options.decision === undefined && (await isShown(journal.find(session)!, receipts, { home, journal }));
     if (isByReceipt) await apply({ type: "owned-shown" });
     // Who brings a receipt does so because the two cannot speak.
     const isSettled = isByReceipt && receipts !== undefined;
     const actions = isSettled ? [] : await apply({ type: "decided", decision: options.decision ?? "ask" });
+    if (wasSigned) observe({ event: "warning", message: signedBefore(name, session) });
     if (actions.includes("ask-destination")) await ask(session, decision, local);
     // No other host needs to be told: the session has ended here.
     const ended = journal.find(session)!;
@@ -136,6 +139,11 @@ async function resolveSource(session: string, decision: Resolving): Promise<void
   } finally {
     release();
   }
+}
+
+/** The destination, or who has a copy, can take the VM by what was signed, as long as the session is open there. */
+function signedBefore(name: string, session: string): string {
+  return `this host had signed the release of ${name}: should its destination come back, say migrate resolve ${session.slice(0, 12)} --owner source there before anything else`;
 }
 
 /** Resumes the session after its release, and ends it as the destination answers. Throws as `Source.run`. */

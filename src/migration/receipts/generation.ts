@@ -10,7 +10,10 @@ import { join } from "node:path";
 import { readHomeFile, replaceHomeFile } from "../../home/home-file.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 
-/** A number that only grows, wherever it begins. One process at a time uses it (`ReceiptKeeper`). */
+/**
+ * A number that only grows. One process at a time uses it (`OwnWitness`); one that does not begin at 0 has to be adopted
+ * there.
+ */
 export interface GenerationCounter {
   /** Where it stands. Throws MigrateError if it cannot be read. */
   read(): Promise<bigint>;

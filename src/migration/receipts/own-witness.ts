@@ -53,6 +53,18 @@ export class OwnWitness {
   }
 
   /**
+   * Takes the counter as it stands for the witness from here on: where a host gets another one, as a TPM's, which begins
+   * anywhere. What was before that is not compared. Throws what the counter throws.
+   */
+  async adopt(): Promise<void> {
+    await withHomeLock(this.#lock, async () => {
+      const witness = Number(await this.#counter.read());
+      const { receipts } = this.#journal;
+      this.#journal.write("witness", () => receipts.setOwn({ ...receipts.own(), witness }));
+    });
+  }
+
+  /**
    * A person has seen to the VMs of this host, whose journal was restored: it goes on beyond all that it is known to have
    * signed. Returns its generation. Throws MigrateError "policy" if nothing shows that it was restored, or a peer claims
    * what cannot be.
