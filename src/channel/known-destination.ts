@@ -81,7 +81,7 @@ export async function openSourceLink(options: SourceLinkOptions): Promise<Source
   if (over !== null) throw expired(place, over);
   const opened = Promise.withResolvers<{ link: ControlLink; socket: FrameSocket; welcome: Welcome }>();
   await call(calleeOf(address, identity, pinned ?? ""), "control", {
-    hello: () => (session ? { session: session.id, attempt: session.attempt, ...gives } : {}),
+    hello: () => ({ ...(session ? { session: session.id, attempt: session.attempt } : {}), ...gives }),
     welcomed: (socket, welcome) => {
       const { link, handler } = controlOver(socket, options.timing);
       opened.resolve({ link, socket, welcome });

@@ -269,7 +269,14 @@ describe("a host that was restored from a backup", () => {
     expect((await moveNext("second")).error).toBeUndefined();
     restore(side, what);
     const third = makeSmallVm(join(root, "third"));
-    expectRestored((await move(undefined, third)).error, side);
+    const serving = await serve();
+    const sent = await sendTo(serving, third);
+    const asked = await run("source", "explain", third.folder, proxy.addressText);
+    await stopServing();
+    expectRestored(sent.error, side);
+    // [ASK-1] Who only asks is told the same.
+    expect(JSON.stringify(asked.events)).toContain(sent.error!.message);
+    expect(asked.code).not.toBe(0);
     expect(existsSync(join(hosts.store, "third"))).toBe(false);
     expect((await run(side, "receipt", "restored")).code).toBe(2);
     expect((await run(side, "receipt", "restored", "--yes")).code).toBe(0);

@@ -102,7 +102,7 @@ export class DestinationSession {
    */
   async request(request: DestinationRequest, asker: Asker, body: unknown): Promise<void> {
     const record = this.record;
-    await asker.receipts.admit(request, record, body);
+    await patiently(() => asker.receipts.admit(request, record, body), this.#waits(asker));
     if (record && request === "offer") this.#again(record, body as Offer);
     const state = await this.#state(request === "offer" ? (body as Offer).mode : "move", asker.peer);
     clearTimeout(this.#patience);
@@ -132,6 +132,12 @@ export class DestinationSession {
     return await stateOfRecord(record, this.#received?.isSure === true, this.#context);
   }
 
+  /** How long it waits for a journal that another program has locked. */
+  #waits(asker: Asker | undefined): Parameters<typeof patiently>[1] {
+    const waiting = (message: string) => this.#events.warning(message);
+    return { isOver: () => asker?.link.closed === true, waiting };
+  }
+
   /** Passes an event to the machine, and carries out the actions. Returns them. */
   async #carryOut(
     state: DestinationState,
@@ -144,8 +150,7 @@ export class DestinationSession {
     const isForgotten = this.record === null && state.record !== "none";
     this.#writer.begin(state.record);
     this.#isOwnedNow = false;
-    const waiting = (message: string) => this.#events.warning(message);
-    const waits = { isOver: () => asker?.link.closed === true, waiting };
+    const waits = this.#waits(asker);
     try {
       for (const action of actions) {
         if (isForgotten && doneBefore.has(action)) continue;

@@ -7,7 +7,7 @@ import { openHome } from "../../../src/home/home.ts";
 import { Journal } from "../../../src/migration/journal/journal.ts";
 import { FileCounter, type GenerationCounter } from "../../../src/migration/receipts/generation.ts";
 import { OwnWitness } from "../../../src/migration/receipts/own-witness.ts";
-import type { MigrateError } from "../../../src/protocol/errors.ts";
+import { MigrateError } from "../../../src/protocol/errors.ts";
 
 let home: string;
 let journal: Journal;
@@ -75,6 +75,19 @@ test("are in step once a counter is adopted that did not begin at 0, and after i
   counter.stands = 3n;
   await witness.next("source", record);
   expect(journal.receipts.own()).toEqual({ generation: 2, witness: 4 });
+});
+
+test("a witness that cannot be raised stops no handover, and is raised by the next one", async () => {
+  const counter = new Chip();
+  const witness = new OwnWitness({ home, journal, counter });
+  await witness.adopt();
+  counter.increment = async () => {
+    throw new MigrateError("home-unusable", "the disk is full");
+  };
+  expect(await witness.next("source", record)).toBe(1);
+  counter.increment = async () => ++counter.stands;
+  expect(await witness.next("source", record)).toBe(2);
+  expect(journal.receipts.own()).toEqual({ generation: 2, witness: 4712 });
 });
 
 describe("a person who has looked", () => {
