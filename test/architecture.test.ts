@@ -52,6 +52,7 @@ const rooms: Readonly<Record<string, readonly (readonly string[])[]>> = {
   migration: [
     ["ownership"],
     ["journal"],
+    ["receipts"],
     ["report"],
     ["providers"],
     ["proofs"],

@@ -7,6 +7,7 @@
  */
 import { MigrateError } from "../protocol/errors.ts";
 import { deadlines } from "../protocol/limits.ts";
+import type { Generations } from "../protocol/messages.ts";
 import { printable } from "../protocol/printable.ts";
 import { type Address, addressText } from "./address.ts";
 import { call, calleeOf, type Welcome } from "./call.ts";
@@ -34,6 +35,8 @@ export interface SourceLinkOptions {
   knownPeer?: string | undefined;
   session?: { id: string; attempt: number } | undefined;
   timing?: HeartbeatTiming | undefined;
+  /** How far this host has seen the one of this fingerprint (SPEC.md, Receipts); absent if it gives no receipts here. */
+  sawOf?: ((fingerprint: string) => number) | undefined;
   /** Says which host it is that has answered at an address which this host does not know. */
   notice?: ((message: string) => void) | undefined;
 }
@@ -54,6 +57,10 @@ export interface SourceLink {
   demands: boolean;
   /** What a proof is bound to: keying material of this connection; empty on an insecure link. */
   exporter: Buffer;
+  /** How far it is, and has seen this host; undefined if it gives no receipts. */
+  receipts: Generations | undefined;
+  /** How far this host had seen it when it asked. */
+  saw: number;
 }
 
 /**
@@ -69,6 +76,9 @@ export async function openSourceLink(options: SourceLinkOptions): Promise<Source
     ticket?.destinationFingerprint ?? options.knownPeer ?? trust?.knownDestination(place) ?? null;
   const known = pinned === null && trust !== null ? trust.destinations() : new Map<string, string>();
   if (identity !== null && pinned === null && known.size === 0) throw unknownPlace(place);
+  // Of a host that answers to another name it was not known beforehand that it would.
+  const saw = (pinned !== null && options.sawOf?.(pinned)) || 0;
+  const gives = options.sawOf === undefined ? {} : { receipts: { seen: saw } };
   const end = (fingerprint: string) => expiryOf(trust, fingerprint);
   // A session that is under way runs to its end, and a ticket is newer than the line.
   const isNew = ticket === undefined && options.knownPeer === undefined;
@@ -76,7 +86,7 @@ export async function openSourceLink(options: SourceLinkOptions): Promise<Source
   if (over !== null) throw expired(place, over);
   const opened = Promise.withResolvers<{ link: ControlLink; socket: FrameSocket; welcome: Welcome }>();
   await call(calleeOf(address, identity, pinned ?? ""), "control", {
-    hello: () => (session ? { session: session.id, attempt: session.attempt } : {}),
+    hello: () => ({ ...(session ? { session: session.id, attempt: session.attempt } : {}), ...gives }),
     welcomed: (socket, welcome) => {
       const { link, handler } = controlOver(socket, options.timing);
       opened.resolve({ link, socket, welcome });
@@ -90,6 +100,7 @@ export async function openSourceLink(options: SourceLinkOptions): Promise<Source
   });
   const { link, socket, welcome } = await opened.promise;
   const { trusted, expiredAtMs, asks = false, attests = false, demands = false } = welcome;
+  let { receipts } = welcome;
   try {
     const name = known.get(socket.peer ?? "");
     if (name !== undefined) options.notice?.(`${place} is ${name}, by its fingerprint ${socket.peer}`);
@@ -99,7 +110,7 @@ export async function openSourceLink(options: SourceLinkOptions): Promise<Source
           expiredAtMs === undefined ? "" : ` any more: its trust expired on ${dayOf(expiredAtMs)}`;
         throw notTrusted("destination", `${place} does not take VMs from this host${since}`);
       }
-      await pair(link, socket, ticket, identity);
+      receipts = await pair(link, socket, ticket, identity);
     }
     const isKnown = trust?.knownDestination(place) === socket.peer && end(socket.peer ?? "") === null;
     if (trust && ticket && socket.peer !== null && !isKnown) {
@@ -115,6 +126,8 @@ export async function openSourceLink(options: SourceLinkOptions): Promise<Source
       attests,
       demands,
       exporter: socket.exporter(),
+      receipts: options.sawOf && receipts,
+      saw,
     };
   } catch (thrown) {
     link.finish();
@@ -122,24 +135,25 @@ export async function openSourceLink(options: SourceLinkOptions): Promise<Source
   }
 }
 
-/** Shows the ticket: a proof that holds on this very connection, never its secret. */
+/** Shows the ticket: a proof that holds on this very connection, never its secret. Returns what PAIRED says of receipts. */
 async function pair(
   link: ControlLink,
   socket: FrameSocket,
   ticket: Ticket,
   identity: Identity,
-): Promise<void> {
+): Promise<Generations | undefined> {
   link.answerMs = deadlines.helloMs;
   link.send("pair", {
     ticket: ticket.id.toString("hex"),
     proof: ticket.prove(socket.exporter(), identity.fingerprint).toString("hex"),
   });
   try {
-    await link.expect("paired");
+    const { body } = await link.expect("paired");
+    link.answerMs = undefined;
+    return body.receipts;
   } catch (thrown) {
     throw withWayOut(thrown);
   }
-  link.answerMs = undefined;
 }
 
 /** The destination's own advice does not travel: errors of a peer are a code and a sentence. */

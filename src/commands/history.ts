@@ -21,9 +21,14 @@ export default defineCommand({
   async run({ options, positionals, world, reporter }) {
     const other = otherHost(name, positionals, options, { world, reporter });
     const home = homeOf(world);
-    const columns = sessionColumns(Date.now(), true);
     if (other === null) {
-      reporter.table("history", columns, history(home), "No session has ended here yet.");
+      const here = history(home);
+      reporter.table(
+        "history",
+        sessionColumns(Date.now(), true, here),
+        here,
+        "No session has ended here yet.",
+      );
       return undefined;
     }
     const { where } = other;
@@ -31,7 +36,12 @@ export default defineCommand({
       remoteHistory({ ...other, ...host, home }),
     );
     const there = rows.map((row) => ({ where, ...row }));
-    reporter.table("history", columns, there, "No session with this host has ended there.");
+    reporter.table(
+      "history",
+      sessionColumns(Date.now(), true, there),
+      there,
+      "No session with this host has ended there.",
+    );
     return undefined;
   },
 });

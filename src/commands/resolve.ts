@@ -7,6 +7,7 @@ import { defineCommand } from "./cli/define-command.ts";
 import { duration, oneOf, optional, toggle, withDefault } from "./cli/option.ts";
 import { sessionColumns } from "./cli/session-table.ts";
 import { calledHost, type OpenHost, openHost } from "./cli/ssh-host.ts";
+import { readReceipts } from "./upkeep/read-receipts.ts";
 
 const name = "migrate resolve";
 
@@ -14,7 +15,7 @@ export default defineCommand({
   name,
   summary: "settle a session whose owner is in doubt",
   about:
-    "Asks the other side, which settles every doubt that two reachable hosts can have. If the other host is gone for good, --owner takes a person's word instead: make sure first that the VM does not run, and never will, on the host that is not named.",
+    "Goes by the other side's receipt where there is one, else asks it, which settles every doubt that two reachable hosts can have. If the other host is gone for good, --owner takes a person's word instead: make sure first that the VM does not run, and never will, on the host that is not named.",
   positionals: {
     names: ["SESSION"],
     least: 1,
@@ -33,6 +34,10 @@ export default defineCommand({
     withoutCode: toggle(
       "The source is gone for good and cannot show a code: if the VM runs there, or is started there again, it runs twice",
     ),
+    receipt: optional(
+      "FILE",
+      "Do not ask; the other host's receipts, as migrate receipt show writes them there: on the destination its RELEASE, on the source its OWNED",
+    ),
     cancel: toggle("Give the session up, if the other side cannot own the VM"),
     retryFor: withDefault(
       "TIME",
@@ -49,12 +54,15 @@ export default defineCommand({
       `${name} 7c9e --owner destination --code 41c6-...`,
       "on the destination: the source has released the VM, and the two cannot speak",
     ],
+    [`${name} 7c9e --receipt web1.receipts`, "the two cannot speak, and a file came from the other one"],
     [`${name} 7c9e --owner source`, "the destination is gone for good: the VM is this side's again"],
   ],
   async run({ options, positionals, world, reporter }) {
     if (options.owner !== undefined && options.cancel)
       throw usageErrors(name)("--owner and --cancel exclude each other");
-    const { code, withoutCode } = options;
+    const { code, withoutCode, receipt } = options;
+    if (receipt !== undefined && (options.owner !== undefined || options.cancel))
+      throw usageErrors(name)("--receipt excludes --owner and --cancel: the receipt says who owns the VM");
     if ((code !== undefined || withoutCode) && options.owner !== "destination")
       throw usageErrors(name)("--code and --without-code go with --owner destination");
     if (code !== undefined && withoutCode)
@@ -81,6 +89,7 @@ export default defineCommand({
         session: positionals[0] ?? "",
         ...(decision === undefined ? {} : { decision }),
         proof,
+        receipts: receipt === undefined ? undefined : readReceipts(receipt),
         insecure: options.insecure,
         passphrase,
         retryForMs: options.retryFor,
@@ -89,7 +98,7 @@ export default defineCommand({
       },
       reporter.observer,
     ).finally(() => Promise.all(opened.map((host) => host.close())));
-    reporter.table("resolved", sessionColumns(Date.now(), true), [row], "");
+    reporter.table("resolved", sessionColumns(Date.now(), true, [row]), [row], "");
     return undefined;
   },
 });

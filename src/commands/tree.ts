@@ -13,6 +13,7 @@ export const tree: CommandGroup = {
     prune: async () => (await import("./upkeep/prune.ts")).default,
     status: async () => (await import("./status.ts")).default,
     resolve: async () => (await import("./resolve.ts")).default,
+    receipt: async () => (await import("./upkeep/receipt.ts")).default,
     history: async () => (await import("./history.ts")).default,
     verify: async () => (await import("./verify.ts")).default,
     ls: async () => (await import("./ls.ts")).default,

@@ -71,6 +71,8 @@ export const limits = {
   imaLogBytes: 32 * 1024 * 1024,
   /** A piece of a log in one LOG. */
   logPieceBytes: 128 * 1024,
+  /** A host's certificate in a receipt, DER; those that this program makes have some 350. */
+  certificateBytes: 2048,
   /** Text of an error that a peer sends. */
   errorTextBytes: 1024,
 } as const;

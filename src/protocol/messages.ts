@@ -21,6 +21,7 @@ import { encodeFrame, type FrameName, frameTypes } from "./frames.ts";
 import { limits } from "./limits.ts";
 import { checkOffer, type Offer, offer, readBackKinds } from "./offer.ts";
 import { printable } from "./printable.ts";
+import { generation, receipt } from "./receipt.ts";
 
 export const sessionId = hex(32);
 
@@ -51,6 +52,13 @@ const sessionRow = v.object({
 
 const nothing = v.object({});
 
+/** The destination's generation, and the highest one of the source that it knows. */
+const generations = v.object({ generation, seen: generation });
+export type Generations = v.InferOutput<typeof generations>;
+
+/** A word of the handover, and the receipt for it. */
+const withReceipt = v.object({ receipt: v.optional(receipt) });
+
 const sealedStream = v.object({
   stream: count(limits.ramStreams + limits.files - 1),
   bytes: count(Number.MAX_SAFE_INTEGER),
@@ -69,6 +77,8 @@ const schemas = {
     /** Of a stream: which one, and what this side has of the other's bytes (see DATA-ACK). */
     stream: v.optional(count(limits.ramStreams + limits.files - 1)),
     received: v.optional(count(Number.MAX_SAFE_INTEGER)),
+    /** The source gives receipts; with the highest generation of the destination that it knows. */
+    receipts: v.optional(v.object({ seen: generation })),
   }),
   welcome: v.object({
     version: count(0xffff),
@@ -81,6 +91,8 @@ const schemas = {
     attests: v.optional(v.boolean()),
     /** True if it lets in no VM of a source that has not proven what it runs. */
     demands: v.optional(v.boolean()),
+    /** The destination gives receipts; see `generations`. */
+    receipts: v.optional(generations),
     /** It did, until this Unix time; in milliseconds. */
     expiredAtMs: v.optional(count(Number.MAX_SAFE_INTEGER)),
     /** Of a stream: what the destination has of the source's bytes. */
@@ -91,7 +103,7 @@ const schemas = {
   }),
   error: v.object({ code: text(32), message: text(limits.errorTextBytes) }),
   pair: v.object({ ticket: hex(16), proof: hex(64) }),
-  paired: nothing,
+  paired: v.object({ receipts: v.optional(generations) }),
   offer,
   ask,
   answer,
@@ -149,9 +161,10 @@ const schemas = {
     readBack: v.optional(v.picklist(readBackKinds)),
     /** The answer to the challenge of SEAL. */
     proof: v.optional(hex(64)),
+    receipt: v.optional(receipt),
   }),
-  release: nothing,
-  owned: nothing,
+  release: withReceipt,
+  owned: withReceipt,
   publish: nothing,
   published: nothing,
   confirm: nothing,

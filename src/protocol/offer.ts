@@ -7,6 +7,7 @@ import { imageShape, shapeFault } from "./image-shape.ts";
 import { limits } from "./limits.ts";
 import { checkFileName, checkVmName } from "./names.ts";
 import { processor, qemuVersion } from "./processor.ts";
+import { generation } from "./receipt.ts";
 
 /** `boot`: what a running VM was started from and never writes (kernel, firmware, a read-only image). */
 export const fileKinds = ["ram", "disk", "tpm", "boot"] as const;
@@ -127,6 +128,8 @@ export const offer = v.object({
   verify: v.optional(v.picklist(verifyKinds)),
   /** The hash of the code that the source tells a person once it has released the VM. */
   release: v.optional(hex(64)),
+  /** The source's generation, where it gives receipts. */
+  generation: v.optional(generation),
   /** What the VM is moved by; a source of an earlier version leaves it out (`providerName`). */
   provider: v.optional(v.pipe(v.string(), v.regex(/^[a-z][a-z0-9-]{0,31}$/))),
   /** A VM that runs under QEMU; absent if it is files alone. */

@@ -44,9 +44,11 @@ async function killEverywhere(side: "source" | "destination"): Promise<CrashOutc
 
 const around = (labels: string[]) => labels.flatMap((label) => [`before ${label}`, `after ${label}`]);
 
+// [RCPT-4]
 test("a source killed around any journal write goes on, and asks for what is missing alone", async () => {
   const outcomes = await killEverywhere("source");
-  const writes = ["sending", "attempt", "peer", "sealed", "released", "confirmed", "retired", "ended"];
+  const atFirst = ["sending", "attempt", "peer", "sealed", "released"];
+  const writes = [...atFirst, "receipt-release", "confirmed", "retired", "ended"];
   expect(outcomes.map(({ source }) => source)).toEqual(around(writes));
   for (const { source, foundBytes } of outcomes) {
     // Until the seal nothing has come yet; from then on everything has.
@@ -56,9 +58,19 @@ test("a source killed around any journal write goes on, and asks for what is mis
   }
 });
 
+// [RCPT-4]
 test("a destination killed around any journal write finds what it has when it is started again", async () => {
   const outcomes = await killEverywhere("destination");
-  const writes = ["receiving", "ready", "owner", "published-files", "closed"];
+  const writes = [
+    "receiving",
+    "ready",
+    "receipt-ready",
+    "given-release",
+    "owner",
+    "published-files",
+    "receipt-owned",
+    "closed",
+  ];
   expect(outcomes.map(({ destination }) => destination)).toEqual(around(writes));
   for (const { destination, foundBytes } of outcomes) {
     expect([destination, foundBytes > 4 * mebibyte]).toEqual([destination, true]);

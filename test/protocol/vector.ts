@@ -28,7 +28,7 @@ export const outcomes = [
 ] as const;
 export type Outcome = (typeof outcomes)[number];
 
-export const kinds = ["stream", "tag", "fingerprint", "digest", "proof", "binding"] as const;
+export const kinds = ["stream", "tag", "fingerprint", "digest", "proof", "binding", "receipt"] as const;
 export type Kind = (typeof kinds)[number];
 
 const headerNames: Record<Kind, readonly string[]> = {
@@ -39,6 +39,10 @@ const headerNames: Record<Kind, readonly string[]> = {
   proof: ["ticket", "secret", "exporter", "source", "destination"],
   // `session` is "-" where HELLO named none.
   binding: ["label", "role", "exporter", "prover", "verifier", "session", "attempt", "nonce", "digest"],
+  receipt: [
+    ...["word", "session", "mode", "digest", "signer", "other", "generation", "seen"],
+    ...["verdict", "certificate"],
+  ],
 };
 
 /** Bytes that stand at one place of a file of the VM. */

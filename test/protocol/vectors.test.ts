@@ -6,15 +6,17 @@
  * [FRAME-1] [FRAME-2] [FRAME-3] [FRAME-4] [FRAME-5] [STAND-2] [STAND-3] [STAND-4] [STAND-6] [MSG-1] [MSG-2] [MSG-3]
  * [MSG-4] [MSG-5] [CHUNK-1] [CHUNK-2] [CHUNK-3] [CHUNK-4] [CHUNK-8] [ZSTD-1] [ZSTD-2] [ACK-1] [INV-1] [FIND-1] [FIND-2] [TAG-1]
  * [TAG-2] [DIGEST-1] [DIGEST-2] [PAIR-1] [VER-1] [LIMIT-2] [LIMIT-3] [STREAM-2] [STREAM-5] [STREAM-6]
- * [STREAM-9] [STREAM-10] [COPY-1] [COPY-2] [ATT-2]
+ * [STREAM-9] [STREAM-10] [COPY-1] [COPY-2] [ATT-2] [RCPT-1]
  */
 import { describe, expect, test } from "bun:test";
 import { type Binding, enrolBinding, quoteBinding } from "../../src/attestation/evidence/binding.ts";
 import { checkProof } from "../../src/channel/ticket.ts";
+import { requireSigned } from "../../src/migration/receipts/signature.ts";
 import { MigrateError } from "../../src/protocol/errors.ts";
 import { FrameDecoder, type FrameName, type Standing } from "../../src/protocol/frames.ts";
 import { chunkBodyBytes, limits } from "../../src/protocol/limits.ts";
 import { decodeMessage, isMessageName } from "../../src/protocol/messages.ts";
+import type { ReceiptKind } from "../../src/protocol/receipt.ts";
 import { parseChunk, tagHolds } from "../../src/transfer/chunks/chunk.ts";
 import type { ReadReceived } from "../../src/transfer/chunks/shortened-body.ts";
 import { TagTable, vmDigest } from "../../src/transfer/chunks/tag-table.ts";
@@ -119,6 +121,8 @@ function outcomeOf(vector: Vector): string {
     }
     case "digest":
       return digestOutcome(vector);
+    case "receipt":
+      return receiptOutcome(vector);
     case "proof": {
       const context = {
         ticketId: Buffer.from(vector.header("ticket"), "hex"),
@@ -149,6 +153,27 @@ function bindingOf(vector: Vector): Buffer {
   return vector.header("label") === "migrate attest v1"
     ? quoteBinding(binding, nonce, digest)
     : enrolBinding(binding, nonce);
+}
+
+function receiptOutcome({ header, optional, body }: Vector): string {
+  try {
+    requireSigned({
+      kind: header("word") as ReceiptKind,
+      session: header("session"),
+      mode: header("mode") as "move",
+      digest: header("digest"),
+      signer: header("signer"),
+      other: header("other"),
+      generation: Number(header("generation")),
+      seen: Number(header("seen")),
+      verdict: optional("verdict"),
+      certificate: Buffer.from(header("certificate"), "hex").toString("base64"),
+      signature: body.toString("hex"),
+    });
+    return "ok";
+  } catch (thrown) {
+    return thrown instanceof MigrateError ? thrown.code : String(thrown);
+  }
 }
 
 function digestOutcome(vector: Vector): string {
@@ -182,7 +207,7 @@ describe("the vectors of the protocol", () => {
   test("are of every kind and every outcome, and of no other", () => {
     expect(new Set(all.map(({ expect }) => expect))).toEqual(new Set<Outcome>(outcomes));
     expect(new Set(all.map(({ kind }) => kind))).toEqual(new Set(kinds));
-    expect(all.length).toBeGreaterThanOrEqual(530);
+    expect(all.length).toBeGreaterThanOrEqual(565);
   });
 
   for (const vector of all) {

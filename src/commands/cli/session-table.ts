@@ -9,8 +9,13 @@ const shortPeer = 19;
 /** Digits of a session that commands are given, and show where room is short. */
 const shortSession = 12;
 
-/** `nowMs` is the wall clock's, as the rows' times are. */
-export function sessionColumns(nowMs: number, ended: boolean): Column<SessionRow>[] {
+/** `nowMs` is the wall clock's, as the times of `rows` are. */
+export function sessionColumns(
+  nowMs: number,
+  ended: boolean,
+  rows: readonly SessionRow[],
+): Column<SessionRow>[] {
+  const signed: Column<SessionRow> = { title: "SIGNED", cell: (row) => row.receipts?.join(",") ?? "" };
   return [
     { title: "SESSION", cell: (row) => row.session, short: (row) => row.session.slice(0, shortSession) },
     { title: "NAME", cell: (row) => row.name },
@@ -21,6 +26,7 @@ export function sessionColumns(nowMs: number, ended: boolean): Column<SessionRow
     { title: "OWNER", cell: (row) => row.owner },
     { title: "DONE", cell: (row) => formatPercent(row.doneBytes, row.bytes).trim(), align: "right" },
     { title: "SIZE", cell: (row) => formatBytes(row.bytes), align: "right" },
+    ...(rows.some(({ receipts }) => receipts !== undefined) ? [signed] : []),
     { title: "PEER", cell: (row) => row.address || row.peer.slice(0, shortPeer) },
     ended
       ? { title: "ENDED", cell: (row) => formatAge(row.endedAtMs ?? row.updatedAtMs, nowMs) }

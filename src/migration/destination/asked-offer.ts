@@ -14,8 +14,9 @@ import type { SessionRecord } from "../journal/journal.ts";
 import { roomOf } from "../providers/provider.ts";
 import { offeredProvider } from "../providers/providers.ts";
 import { forSource } from "./destination-replies.ts";
-import type { Asker, SessionContext } from "./destination-session.ts";
+import type { SessionContext } from "./destination-session.ts";
 import { objectionsTo, partsOf, sizesOfRepeated } from "./offer-check.ts";
+import type { Asker } from "./peers/asker.ts";
 
 /** What an answer is made of. */
 export type AskedContext = Pick<
@@ -30,10 +31,12 @@ export async function answerTo(asked: Ask, asker: Asker, context: AskedContext):
   const resumed = ownSession(session, asker, context);
   const promisedBytes = room.owedToOthers(session);
   const heldBytes = resumed === null ? 0 : stagedBytes(store, resumed);
-  const refused =
+  const isRestored = await asker.receipts.admit("offer", resumed, offer).then(() => [], thrownOnce);
+  const objections =
     resumed === null
       ? await objectionsTo({ ...context, session, ends }, offer, asker, { all: true })
       : repeated(resumed, offer, { ...context, heldBytes, promisedBytes });
+  const refused = [...isRestored, ...objections];
   const provider = offeredProvider(providerName(offer));
   // Of what is refused as a whole nothing more can be told.
   const surroundings = await provider
@@ -47,6 +50,8 @@ export async function answerTo(asked: Ask, asker: Asker, context: AskedContext):
     ...surroundings,
   };
 }
+
+const thrownOnce = (thrown: unknown): MigrateError[] => [asMigrateError(thrown)];
 
 /** The record of the session that would be resumed, if it is there, open and the asker's own. */
 function ownSession(

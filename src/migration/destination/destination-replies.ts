@@ -2,7 +2,6 @@
 import type { ControlLink } from "../../channel/control-link.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import type { Message } from "../../protocol/messages.ts";
-import type { SessionRecord } from "../journal/journal.ts";
 import { isJournalFull } from "../journal/journal.ts";
 import type { DestinationAction, DestinationRequest } from "../ownership/destination-machine.ts";
 
@@ -22,9 +21,6 @@ export function reply(action: DestinationAction, link: ControlLink, state: strin
       link.send("accept", { state: over, laneToken: noLaneToken, inventory: false });
       return true;
     }
-    case "send-owned":
-      link.send("owned", {});
-      return true;
     case "send-published":
       link.send("published", {});
       return true;
@@ -35,9 +31,7 @@ export function reply(action: DestinationAction, link: ControlLink, state: strin
       link.send("cancelled", {});
       return true;
     case "refuse-unknown":
-      throw new MigrateError("unknown-session", "the destination has no record of this session", {
-        side: "destination",
-      });
+      throw unknownSession();
     case "refuse-doubt":
       throw new MigrateError("in-doubt", "the destination's journal and what lies and runs there disagree", {
         side: "destination",
@@ -51,6 +45,12 @@ export function reply(action: DestinationAction, link: ControlLink, state: strin
   }
 }
 
+export function unknownSession(): MigrateError {
+  return new MigrateError("unknown-session", "the destination has no record of this session", {
+    side: "destination",
+  });
+}
+
 /** What was carried out before the record of a session went that is over. */
 export const doneBefore: ReadonlySet<DestinationAction> = new Set([
   "end-vm",
@@ -58,16 +58,6 @@ export const doneBefore: ReadonlySet<DestinationAction> = new Set([
   "publish-files",
   "run-vm",
 ]);
-
-/** The warning about a VM that the source may have released, or not. */
-export function waitingFor({ name, session }: SessionRecord): string {
-  return `${name} is whole here, and the source has not said that it let go: session ${session.slice(0, 12)} waits for it`;
-}
-
-/** The warning about a session whose record is older than what the store and the programs show. */
-export function doubtOf({ name, state, session }: SessionRecord): string {
-  return `${name} is ${state} in the journal, but it was published or runs here: the journal is older than that. Nothing of it is touched; look, then say migrate resolve ${session.slice(0, 12)} --owner destination`;
-}
 
 /**
  * To the source, a journal that cannot be written is the same as a store that cannot: no fault of its own.
@@ -89,10 +79,3 @@ export const requestByMessage: Partial<Record<Message["name"], DestinationReques
   confirm: "confirm",
   cancel: "cancel",
 };
-
-/** The same answer for a session that is not there, and for one of another source. */
-export function unknownSession(): MigrateError {
-  return new MigrateError("unknown-session", "the destination has no record of this session", {
-    side: "destination",
-  });
-}

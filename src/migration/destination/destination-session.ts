@@ -24,10 +24,12 @@ import {
 import { givenBack, NeverRan } from "../providers/never-ran.ts";
 import { roomOf } from "../providers/provider.ts";
 import { providerOf } from "../providers/providers.ts";
+import type { ReceiptKeeper } from "../receipts/receipt-keeper.ts";
 import { reportOf } from "../report/report.ts";
-import { doneBefore, doubtOf, reply, waitingFor } from "./destination-replies.ts";
+import { doneBefore, reply } from "./destination-replies.ts";
 import { checkNameFree, partsOf, requirePlace, requireWelcome, sizesOfRepeated } from "./offer-check.ts";
 import { offeredRecord } from "./offered-record.ts";
+import type { Asker } from "./peers/asker.ts";
 import { SessionLease } from "./peers/leases.ts";
 import type { PromisedRoom } from "./peers/promised-room.ts";
 import type { SourceTerms } from "./peers/source-terms.ts";
@@ -46,19 +48,8 @@ export interface SessionContext extends Omit<ReceivedVmContext, "failed" | "arri
   /** Sessions that the store shows as published, even if the journal has lost them. */
   published: PublishedSessions;
   sources?: SourceTerms | undefined;
-}
-
-/** The connection and the peer that a request came from. */
-export interface Asker {
-  link: ControlLink;
-  peer: string;
-  /** Who it shares with: its host, or without authentication its address. */
-  source: string;
-  remote: string;
-  /** The number of this connection among the source's connections for this session. */
-  attempt: number;
-  /** True once the connection is closed, or this process about to end. */
-  isOver(): boolean;
+  /** Signs this host's words of a handover; absent, or null, where it has no identity to sign as. */
+  receipts?: ReceiptKeeper | null;
 }
 
 export class DestinationSession {
@@ -111,6 +102,7 @@ export class DestinationSession {
    */
   async request(request: DestinationRequest, asker: Asker, body: unknown): Promise<void> {
     const record = this.record;
+    await patiently(() => asker.receipts.admit(request, record, body), this.#waits(asker));
     if (record && request === "offer") this.#again(record, body as Offer);
     const state = await this.#state(request === "offer" ? (body as Offer).mode : "move", asker.peer);
     clearTimeout(this.#patience);
@@ -140,6 +132,12 @@ export class DestinationSession {
     return await stateOfRecord(record, this.#received?.isSure === true, this.#context);
   }
 
+  /** How long it waits for a journal that another program has locked. */
+  #waits(asker: Asker | undefined): Parameters<typeof patiently>[1] {
+    const waiting = (message: string) => this.#events.warning(message);
+    return { isOver: () => asker?.link.closed === true, waiting };
+  }
+
   /** Passes an event to the machine, and carries out the actions. Returns them. */
   async #carryOut(
     state: DestinationState,
@@ -152,8 +150,7 @@ export class DestinationSession {
     const isForgotten = this.record === null && state.record !== "none";
     this.#writer.begin(state.record);
     this.#isOwnedNow = false;
-    const waiting = (message: string) => this.#events.warning(message);
-    const waits = { isOver: () => asker?.link.closed === true, waiting };
+    const waits = this.#waits(asker);
     try {
       for (const action of actions) {
         if (isForgotten && doneBefore.has(action)) continue;
@@ -171,7 +168,7 @@ export class DestinationSession {
   async #perform(action: DestinationAction, asker: Asker | undefined, body: unknown): Promise<void> {
     const state =
       this.record?.state ?? (asker && endedSession(this.session, asker.peer, this.#context)?.state) ?? "none";
-    if (asker && reply(action, asker.link, state)) return;
+    if ((asker && reply(action, asker.link, state)) || this.#events.report(action)) return;
     const { name = "" } = this.record ?? {};
     switch (action) {
       case "reserve":
@@ -185,8 +182,15 @@ export class DestinationSession {
       case "check-seal":
         checkNameFree(this.#context.store, name);
         return this.#vm().seal(body as MessageBody<"seal">);
-      case "send-ready":
-        return asker!.link.send("ready", this.#vm().ready(body as MessageBody<"seal">));
+      case "send-ready": {
+        const ready = this.#vm().ready(body as MessageBody<"seal">);
+        return asker!.link.send("ready", {
+          ...ready,
+          ...(await asker!.receipts.give("ready", this.session)),
+        });
+      }
+      case "send-owned":
+        return asker!.link.send("owned", await asker!.receipts.give("owned", this.session));
       case "record-ready":
         return this.#recordReady(body as MessageBody<"seal">);
       case "record-owner":
@@ -209,14 +213,8 @@ export class DestinationSession {
         return this.#vm().end();
       case "remove-staging":
         return this.#vm().remove();
-      case "report-taken-over":
-        return this.#events.notice(
-          `${name} was taken over before a restart; it is in ${this.record?.store} now`,
-        );
-      case "report-waiting":
-        return this.#events.warning(waitingFor(this.record!));
-      case "report-doubt":
-        return this.#events.warning(doubtOf(this.record!));
+      case "sign-owned":
+        return this.#context.receipts?.signOwned(this.session);
       default:
         throw new MigrateError("bug", `nobody carries out ${action}`);
     }
@@ -295,8 +293,9 @@ export class DestinationSession {
    */
   async recover(): Promise<void> {
     const state = await this.#state("move");
-    // A published VM that is only files waits for nothing but the source's CONFIRM.
-    if (this.record!.settled && state.program === "files") return;
+    // A published VM that is only files waits for nothing but the source's CONFIRM, once that can be shown.
+    const isSigned = this.#context.journal.receipts.owesOwned(this.session) === false;
+    if (this.record!.settled && state.program === "files" && isSigned) return;
     await this.#carryOut(state, { type: "restarted" });
   }
 

@@ -13,14 +13,16 @@ import { laneRefused } from "../../transfer/doors/lane-refusal.ts";
 import { storeFailure } from "../../transfer/landing/store-failure.ts";
 import { isStaged } from "../../vm/folder/staging.ts";
 import { patiently } from "../journal/patience.ts";
+import { LinkReceipts } from "../receipts/link-receipts.ts";
 import { forSource, requestByMessage, unknownSession } from "./destination-replies.ts";
-import { type Asker, DestinationSession, type SessionContext } from "./destination-session.ts";
+import { DestinationSession, type SessionContext } from "./destination-session.ts";
 import { answerInquiry } from "./inquiry.ts";
 import type { Measuring } from "./measuring.ts";
+import type { Asker } from "./peers/asker.ts";
 import { type Attesting, DestinationGate } from "./peers/destination-gate.ts";
 import { FamiliarAddresses, mostFamiliar } from "./peers/familiar-addresses.ts";
 import { LanePlaces } from "./peers/lane-places.ts";
-import { PeerLinks } from "./peers/peer-links.ts";
+import { PeerLinks, sourceOf } from "./peers/peer-links.ts";
 import { UnreadLinks } from "./peers/unread-links.ts";
 import { WorkRate, workOf } from "./peers/work-rate.ts";
 import { Reception, type ReceptionOptions } from "./reception.ts";
@@ -178,11 +180,19 @@ export class Destination {
     const admit = () => doors.post(door, { kind: "admit", conn });
     let bound: DestinationSession | undefined;
     try {
-      const peer = await this.#reception.welcome(link, opened, admit);
+      const { receipts: keeper, journal } = this.#options;
+      const ours = keeper?.generations(opened.peer);
+      const peer = await this.#reception.welcome(link, opened, admit, ours);
       const source = sourceOf(peer, opened.remote);
       const isOver = () => link.closed || this.#stopping;
-      const asker: Asker = { link, peer, source, remote: opened.remote, attempt: opened.attempt, isOver };
+      const theirs = opened.receipts ?? undefined;
+      const saw = ours?.seen ?? 0;
+      const receipts = new LinkReceipts({ keeper, journal, side: "destination", peer, theirs, saw });
+      receipts.warnIfBehind((message) => this.#options.observe({ event: "warning", message }));
+      const { remote, attempt } = opened;
+      const asker: Asker = { link, peer, source, remote, attempt, receipts, isOver };
       const gate = new DestinationGate(asker, opened, this.#options);
+      receipts.verdict = () => gate.verdict;
       this.#peers.add(source, link);
       this.#familiar?.add(opened.remote);
       for (;;) {
@@ -375,11 +385,6 @@ export class Destination {
     }
     return session;
   }
-}
-
-/** Who shares with whom: a host by its fingerprint; without authentication, by its address. */
-function sourceOf(peer: string, remote: string): string {
-  return peer === "insecure" ? `insecure ${remote}` : peer;
 }
 
 /** The streams end with this process, and so does what the QEMU of a running VM waits for. */

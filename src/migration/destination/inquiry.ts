@@ -4,7 +4,7 @@ import { limits } from "../../protocol/limits.ts";
 import type { Message, RemoteSession, WireState } from "../../protocol/messages.ts";
 import type { SessionSummary } from "../journal/session-summaries.ts";
 import { type AskedContext, answerTo } from "./asked-offer.ts";
-import type { Asker } from "./destination-session.ts";
+import type { Asker } from "./peers/asker.ts";
 
 /** Answers QUERY, LIST and ASK. Throws MigrateError "protocol" for any other message. */
 export async function answerInquiry(context: AskedContext, asker: Asker, message: Message): Promise<void> {

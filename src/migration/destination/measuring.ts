@@ -6,7 +6,7 @@
 import { MigrateError } from "../../protocol/errors.ts";
 import type { MessageBody } from "../../protocol/messages.ts";
 import type { Observer } from "../report/events.ts";
-import type { Asker } from "./destination-session.ts";
+import type { Asker } from "./peers/asker.ts";
 
 export interface MeasuringRequest {
   /** The fingerprint that the measuring source's certificate will have. */

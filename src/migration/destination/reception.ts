@@ -6,6 +6,7 @@ import type { TrustFile } from "../../channel/trust.ts";
 import { dayBefore, endOf } from "../../channel/trusted/trust-terms.ts";
 import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
 import { deadlines, limits } from "../../protocol/limits.ts";
+import type { Generations } from "../../protocol/messages.ts";
 import { software } from "../../protocol/software.ts";
 import type { FromDoor } from "../../transfer/doors/door-messages.ts";
 import type { Journal } from "../journal/journal.ts";
@@ -40,13 +41,14 @@ export class Reception {
   }
 
   /**
-   * Sends WELCOME, and admits the peer; `admit` is called before the peer is told. Returns the peer's
+   * Sends WELCOME, and admits the peer, which is told `receipts`; `admit` is called before the peer is told. Returns the peer's
    * fingerprint, or "insecure". Throws MigrateError "not-trusted" or "ticket-…".
    */
   async welcome(
     link: ControlLink,
     opened: Extract<FromDoor, { kind: "control" }>,
     admit: () => void,
+    receipts?: Generations,
   ): Promise<string> {
     const { insecure, tickets, observe } = this.#options;
     const peer = opened.peer;
@@ -56,7 +58,7 @@ export class Reception {
     const isUnderWay = standing.is === "expired" && this.#isOpen(opened.session, peer);
     if (insecure || standing.is === "trusted" || isUnderWay) {
       admit();
-      link.send("welcome", { ...says, trusted: true });
+      link.send("welcome", { ...says, trusted: true, receipts });
       return peer ?? "insecure";
     }
     if (peer === null) throw new MigrateError("not-trusted", "the source showed no certificate");
@@ -79,7 +81,7 @@ export class Reception {
       const comment = `paired ${new Date(this.#options.now()).toISOString()}`;
       await this.#trust((file) => file.add(peer, "source", opened.remote, comment));
       admit();
-      link.send("paired", {});
+      link.send("paired", { receipts });
       observe({ event: "paired", peer });
       return peer;
     } finally {

@@ -21,6 +21,7 @@ import { openLibvirt } from "../providers/libvirt/open-libvirt.ts";
 import type { DeliveryPlace } from "../providers/provider.ts";
 import { deliveryPlaces, upkeepOfProviders } from "../providers/providers.ts";
 import type { QemuPolicy } from "../providers/qemu/arriving-command.ts";
+import { ReceiptKeeper } from "../receipts/receipt-keeper.ts";
 import type { Observer } from "../report/events.ts";
 import { Destination } from "./destination.ts";
 import { Measuring, type StartMeasuring } from "./measuring.ts";
@@ -128,6 +129,7 @@ async function serveStore(
     published,
     sources: options.insecure ? undefined : new SourceTerms({ trust, published, observe, now: untilNow }),
     journal,
+    receipts: ReceiptKeeper.of({ home, journal, identity }),
     store,
     maxSessions: options.maxSessions,
     room: new PromisedRoom(),

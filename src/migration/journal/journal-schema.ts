@@ -1,8 +1,9 @@
 /** The tables of the journal: how they are made, and brought from an earlier version to this one. */
 import type { Database } from "bun:sqlite";
 import { MigrateError } from "../../protocol/errors.ts";
+import { makeReceiptTables } from "./receipt-table.ts";
 
-const schemaVersion = 5;
+const schemaVersion = 6;
 
 /** The columns of a row, with their SQL types. */
 const columns = `session TEXT PRIMARY KEY, side TEXT NOT NULL, name TEXT NOT NULL, vm TEXT NOT NULL,
@@ -41,6 +42,16 @@ export function prepareJournal(db: Database, path: string): void {
     })
     .immediate();
   if (version === 4) removeCommandLines(db);
+  db.transaction(() => addReceipts(db)).immediate();
+}
+
+/**
+ * Before version 6 nothing was signed. The tables are there in any case: version 4 stays until what it kept too much of
+ * can be removed.
+ */
+function addReceipts(db: Database): void {
+  makeReceiptTables(db);
+  if (versionOf(db) === 5) db.run(`PRAGMA user_version = ${schemaVersion}`);
 }
 
 function versionOf(db: Database): number {
@@ -87,5 +98,5 @@ function removeAll(db: Database): void {
   );
   db.run("VACUUM");
   const { busy } = db.query("PRAGMA wal_checkpoint(TRUNCATE)").get() as { busy: number };
-  if (busy === 0) db.run(`PRAGMA user_version = ${schemaVersion}`);
+  if (busy === 0) db.run("PRAGMA user_version = 5");
 }

@@ -22,6 +22,7 @@ import {
 } from "./ended-sessions.ts";
 import { reserveJournalRoom } from "./journal-room.ts";
 import { columnNames, prepareJournal } from "./journal-schema.ts";
+import { ReceiptTable } from "./receipt-table.ts";
 import type { JournalFile, SessionRecord } from "./session-record.ts";
 import { openSummaries, type SessionSummary, sourceAddresses, summariesOfPeer } from "./session-summaries.ts";
 import { keepVerdict, makeVerdictTables, usePolicy, type Verdict, verdictsOf } from "./verdicts.ts";
@@ -54,6 +55,7 @@ const usualRules: BusyRules = { waitMs: 10_000, waiting: () => {} };
 const firstWaitMs = 250;
 
 export class Journal {
+  readonly receipts: ReceiptTable;
   readonly #db: Database;
   readonly #path: string;
   readonly #hook: WriteHook;
@@ -61,6 +63,7 @@ export class Journal {
 
   private constructor(db: Database, path: string, hook: WriteHook, busy: BusyRules) {
     this.#db = db;
+    this.receipts = new ReceiptTable(db);
     this.#path = path;
     this.#hook = hook;
     this.#busy = busy;
@@ -156,8 +159,8 @@ export class Journal {
   }
 
   /**
-   * Changes a session's state by one edge, and other fields with it. Only within `write`. Throws MigrateError
-   * "bug" for an edge that ownership/records.ts does not have, and "cancelled" or "in-doubt" if the session
+   * Changes a session's state by one edge, and other fields with it; a step that takes something back drops the
+   * receipts for it (SPEC.md, RCPT-6). Only within `write`. Throws MigrateError "bug" for an edge that ownership/records.ts does not have, and "cancelled" or "in-doubt" if the session
    * is no longer in the state `edge.from`: another process, or a person, has settled it meanwhile.
    */
   step(session: string, edge: Edge, change: Change = {}): void {
@@ -171,6 +174,7 @@ export class Journal {
       );
     }
     if (record.state !== edge.from) throw movedOn(record);
+    if (edge.to === "cancelled" || edge.to === "receiving") this.receipts.drop(session);
     this.#set(session, { ...change, state: edge.to });
   }
 

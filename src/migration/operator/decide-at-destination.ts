@@ -19,23 +19,30 @@ import { providerOf } from "../providers/providers.ts";
 /** What a person shows for the word that the VM is the destination's: the source's code, or that there is none. */
 export type ReleaseProof = { code: string } | "without-code";
 
+/** What settles a session: a person's decision, or the source's receipt for RELEASE. */
+export type Settling =
+  | { decision: Decision; proof?: ReleaseProof | undefined }
+  | { decision: "release-shown" };
+
 interface Host {
   home: string;
   journal: Journal;
+  /** Signs that this host owns the VM of a session, where receipts are given. Never throws. */
+  signOwned: (session: string) => Promise<void>;
 }
 
 /**
- * Carries out the decision. Throws MigrateError "policy" or "in-doubt" if it would contradict what this host
+ * Carries out what settles the session. Throws MigrateError "policy" or "in-doubt" if it would contradict what this host
  * knows, "cancelled" or "in-doubt" if the session's state has changed meanwhile, and what the system or QEMU
  * fails with.
  */
 export async function decideAtDestination(
   session: string,
-  decision: Decision,
-  proof: ReleaseProof | undefined,
-  { home, journal }: Host,
+  settling: Settling,
+  { home, journal, signOwned }: Host,
 ): Promise<void> {
   const record = journal.find(session)!;
+  const { decision } = settling;
   if (decision === "ask" && record.endedAtMs !== null) return;
   const resident = providerOf(record).resident(record, home);
   const from = record.state as DestinationRecord;
@@ -49,9 +56,14 @@ export async function decideAtDestination(
       },
       program: resident.program,
     },
-    { type: "decided", decision, proven: isProven(record, proof) },
+    decision === "release-shown"
+      ? { type: decision }
+      : { type: "decided", decision, proven: isProven(record, settling.proof) },
   );
-  for (const action of actions) await perform(action, record, resident, journal);
+  for (const action of actions) {
+    if (action === "sign-owned") await signOwned(session);
+    else await perform(action, record, resident, journal);
+  }
 }
 
 /** Throws MigrateError "policy" if a code is given that is not the source's. */
@@ -164,7 +176,7 @@ function refused({ name, state, store, session }: SessionRecord, refusal: Destin
         `${name} is whole here, and nothing shows that the source has let go of it`,
         {
           side,
-          hint: "give the code that migrate status shows on the source (--code CODE). If the source is gone for good, --without-code does without: should the VM run there, or be started there again, it then runs twice",
+          hint: "give the code that migrate status shows on the source (--code CODE), or what migrate receipt show writes there (--receipt FILE). If the source is gone for good, --without-code does without: should the VM run there, or be started there again, it then runs twice",
         },
       );
     case "refuse-too-late":

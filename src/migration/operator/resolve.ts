@@ -1,6 +1,6 @@
 /**
- * `migrate resolve`: settles an open session by asking the other side or, if that is impossible, by a
- * person's explicit decision.
+ * `migrate resolve`: settles an open session by a receipt of the other side, by asking it or, if that is impossible, by
+ * a person's explicit decision.
  *
  * The ownership machines (ownership/) determine what follows from a decision. This module finds the session
  * and its witnesses, passes the decision to the machine, carries out the actions, and turns refusals into
@@ -13,14 +13,16 @@ import type { Way } from "../../channel/transport/made-way.ts";
 import { openHome } from "../../home/home.ts";
 import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
 import { Journal, type SessionRecord } from "../journal/journal.ts";
-import type { Decision, SourceAction } from "../ownership/source-machine.ts";
+import type { Decision, SourceAction, SourceEvent } from "../ownership/source-machine.ts";
 import { providerOf } from "../providers/providers.ts";
+import { ReceiptKeeper } from "../receipts/receipt-keeper.ts";
 import type { Observer } from "../report/events.ts";
 import { applyLocally, type LocalOptions } from "../source/apply-locally.ts";
 import { lockSession } from "../source/session-lock.ts";
 import { Source } from "../source/source.ts";
 import { decideAtDestination, type ReleaseProof } from "./decide-at-destination.ts";
 import { findSession } from "./find-session.ts";
+import { isShown } from "./shown-receipt.ts";
 import { type SessionRow, sessionRow } from "./status.ts";
 
 export interface ResolveOptions {
@@ -34,6 +36,8 @@ export interface ResolveOptions {
   decision?: Exclude<Decision, "ask"> | undefined;
   /** At the destination, with the decision "destination": what shows that the source has released the VM. */
   proof?: ReleaseProof | undefined;
+  /** Receipts of the other host that a person brings, as `migrate receipt show` writes them. */
+  receipts?: string | undefined;
   insecure: boolean;
   passphrase: () => Promise<string>;
   retryForMs: number;
@@ -53,25 +57,48 @@ export async function resolveSession(options: ResolveOptions, observe: Observer)
   try {
     const { session, side, name: vm } = findSession(journal, options.session);
     try {
-      if (side === "source") await resolveSource(session, { home, journal, options, observe });
-      else await decideAtDestination(session, options.decision ?? "ask", options.proof, { home, journal });
+      const settled = { home, journal, options, observe };
+      if (side === "source") await resolveSource(session, settled);
+      else await resolveDestination(session, settled);
     } catch (thrown) {
       throw asMigrateError(thrown).within({ session, vm });
     }
-    return sessionRow(journal.find(session)!);
+    return sessionRow(journal.find(session)!, journal);
   } finally {
     journal.close();
   }
 }
 
-interface SourceDecision {
+interface Resolving {
   home: string;
   journal: Journal;
   options: ResolveOptions;
   observe: Observer;
 }
 
-async function resolveSource(session: string, decision: SourceDecision): Promise<void> {
+async function resolveDestination(session: string, resolving: Resolving): Promise<void> {
+  const { home, journal, options, observe } = resolving;
+  const record = journal.find(session)!;
+  const { proof, receipts } = options;
+  const decision: Decision = options.decision ?? "ask";
+  const signOwned = async () => {
+    const { program } = providerOf(record).resident(record, home);
+    // Whether a VM that is gone ever ran, the machine was not told.
+    if (program === "gone" || !journal.receipts.owesOwned(session)) return;
+    try {
+      const identity = await loadHostIdentity(home, { passphrase: options.passphrase });
+      await new ReceiptKeeper({ home, journal, identity }).signOwned(session);
+    } catch (thrown) {
+      const why = asMigrateError(thrown).message;
+      observe({ event: "warning", message: `${record.name} is this host's, and no receipt says so: ${why}` });
+    }
+  };
+  const isByReceipt = decision === "ask" && (await isShown(record, receipts, { home, journal }));
+  const settling = isByReceipt ? ({ decision: "release-shown" } as const) : { decision, proof };
+  await decideAtDestination(session, settling, { home, journal, signOwned });
+}
+
+async function resolveSource(session: string, decision: Resolving): Promise<void> {
   const { home, journal, options, observe } = decision;
   const release = lockSession(home, journal.find(session)!);
   try {
@@ -87,14 +114,26 @@ async function resolveSource(session: string, decision: SourceDecision): Promise
     const { endedAtMs } = journal.find(session)!;
     const isOver = endedAtMs !== null && journal.find(session)!.state === "confirmed";
     if (options.decision === undefined && isOver) return;
-    const event = { type: "decided", decision: options.decision ?? "ask" } as const;
-    const actions = await applyLocally(session, event, local);
-    const refusal = actions.find((action) => action.startsWith("refuse"));
-    if (refusal !== undefined) throw refused(journal.find(session)!, refusal);
+    const apply = async (event: SourceEvent) => {
+      const actions = await applyLocally(session, event, local);
+      const refusal = actions.find((action) => action.startsWith("refuse"));
+      if (refusal !== undefined) throw refused(journal.find(session)!, refusal);
+      return actions;
+    };
+    const { receipts } = options;
+    const { name } = journal.find(session)!;
+    const wasSigned = options.decision === "source" && journal.receipts.find(session, "release") !== null;
+    const isByReceipt =
+      options.decision === undefined && (await isShown(journal.find(session)!, receipts, { home, journal }));
+    if (isByReceipt) await apply({ type: "owned-shown" });
+    // Who brings a receipt does so because the two cannot speak.
+    const isSettled = isByReceipt && receipts !== undefined;
+    const actions = isSettled ? [] : await apply({ type: "decided", decision: options.decision ?? "ask" });
+    if (wasSigned) observe({ event: "warning", message: signedBefore(name, session) });
     if (actions.includes("ask-destination")) await ask(session, decision, local);
     // No other host needs to be told: the session has ended here.
     const ended = journal.find(session)!;
-    if (options.decision === "destination" && ended.endedAtMs === null) {
+    if ((options.decision === "destination" || isSettled) && ended.endedAtMs === null) {
       journal.write("ended", () => journal.update(session, { endedAtMs: now(), updatedAtMs: now() }));
     }
   } finally {
@@ -102,10 +141,15 @@ async function resolveSource(session: string, decision: SourceDecision): Promise
   }
 }
 
+/** The destination, or who has a copy, can take the VM by what was signed, as long as the session is open there. */
+function signedBefore(name: string, session: string): string {
+  return `this host had signed the release of ${name}: should its destination come back, say migrate resolve ${session.slice(0, 12)} --owner source there before anything else`;
+}
+
 /** Resumes the session after its release, and ends it as the destination answers. Throws as `Source.run`. */
 async function ask(
   session: string,
-  { home, journal, options, observe }: SourceDecision,
+  { home, journal, options, observe }: Resolving,
   local: LocalOptions,
 ): Promise<void> {
   try {
@@ -140,6 +184,12 @@ function refused({ name, state }: SessionRecord, refusal: SourceAction): Migrate
         side,
         hint: "run migrate send again, or --cancel to give the session up",
       });
+    case "refuse-two-owners":
+      return new MigrateError(
+        "in-doubt",
+        `the destination has signed that it owns ${name}, which this host has taken back`,
+        { side, hint: "see where it runs, and run it in one place only" },
+      );
     case "refuse-being-sent":
       return new MigrateError("in-doubt", `${name} is being sent; this host owns it`, {
         side,

@@ -8,6 +8,7 @@ import type { Way } from "../../channel/transport/made-way.ts";
 import { openHome } from "../../home/home.ts";
 import type { Side } from "../../protocol/errors.ts";
 import type { RemoteSession } from "../../protocol/messages.ts";
+import type { ReceiptKind } from "../../protocol/receipt.ts";
 import { isPublishedBy } from "../destination/published-manifest.ts";
 import { Journal, type SessionRecord } from "../journal/journal.ts";
 import { type Owner, ownerOf } from "../ownership/owner.ts";
@@ -32,11 +33,13 @@ export interface SessionRow {
   endedAtMs?: number;
   /** Of a session that this host has released: what shows so at the destination (`resolve --code`). */
   releaseCode?: string;
+  /** The words of the handover that are signed, in their order; absent if none is. */
+  receipts?: ReceiptKind[];
 }
 
 /** Returns this host's sessions that have not ended, oldest first. Throws MigrateError "home-unusable". */
 export function localStatus(home: string): SessionRow[] {
-  return withJournal(home, (journal) => journal.open().map(sessionRow));
+  return withJournal(home, (journal) => journal.open().map((record) => sessionRow(record, journal)));
 }
 
 /** Returns this host's sessions that have ended, newest first. Throws MigrateError "home-unusable". */
@@ -45,7 +48,7 @@ export function history(home: string): SessionRow[] {
     journal
       .all()
       .filter(({ endedAtMs }) => endedAtMs !== null)
-      .map(sessionRow),
+      .map((record) => sessionRow(record, journal)),
   );
 }
 
@@ -99,8 +102,9 @@ async function remoteSessions(options: RemoteStatusOptions): Promise<SessionRow[
 }
 
 /** Returns the row that people see for a session of the journal. */
-export function sessionRow(record: SessionRecord): SessionRow {
+export function sessionRow(record: SessionRecord, journal: Journal): SessionRow {
   const { session, name, side, peer, address, phase, state, mode, bytes, doneBytes } = record;
+  const receipts = journal.receipts.of(session).map(({ kind }) => kind);
   return {
     session,
     name,
@@ -119,6 +123,7 @@ export function sessionRow(record: SessionRecord): SessionRow {
     ...(side === "source" && state === "released" && record.release !== null
       ? { releaseCode: record.release }
       : {}),
+    ...(receipts.length === 0 ? {} : { receipts }),
   };
 }
 

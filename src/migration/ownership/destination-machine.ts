@@ -28,6 +28,8 @@ export type DestinationEvent =
   | { type: "given-up" }
   /** A new process begins, and finds the session as an earlier process left it. */
   | { type: "restarted" }
+  /** There is a receipt by which the source has released this very VM; it may be of any age. */
+  | { type: "release-shown" }
   /** `proven`: the person has shown what only a release by the source gives, or knowingly does without. */
   | { type: "decided"; decision: Decision; proven?: boolean };
 
@@ -57,6 +59,8 @@ export type DestinationAction =
   | "publish-files"
   /** Resume a running VM here. Idempotent; does nothing if the VM is only files. */
   | "run-vm"
+  /** Sign that this host owns the VM, where receipts are given, so that it can be shown to the source. Idempotent. */
+  | "sign-owned"
   /** End the program that waits with the VM. Idempotent. */
   | "end-vm"
   | "remove-staging"
@@ -116,6 +120,8 @@ export function destinationStep(state: DestinationState, event: DestinationEvent
       return { record: "cancelled", actions: ["record-cancelled", ...removal] };
     case "restarted":
       return inDoubt ? stay("report-doubt") : restarted(state);
+    case "release-shown":
+      return inDoubt ? stay("refuse-doubt") : releaseShown(state);
     case "decided":
       return decided(state, event.decision, inDoubt, event.proven === true);
   }
@@ -197,6 +203,7 @@ function restarted({ record, program }: DestinationState): DestinationStep {
   const stay = (...actions: DestinationAction[]): DestinationStep => ({ record, actions });
   switch (record) {
     case "owner":
+      return stay("publish-files", "run-vm", "report-taken-over", "sign-owned");
     case "published":
       return stay("publish-files", "run-vm", "report-taken-over");
     case "receiving":
@@ -210,6 +217,17 @@ function restarted({ record, program }: DestinationState): DestinationStep {
     default:
       return stay();
   }
+}
+
+/** In `ready` it is as good as RELEASE; everywhere else it is late, and changes nothing. */
+function releaseShown({ record, mode, program }: DestinationState): DestinationStep {
+  const stay = (...actions: DestinationAction[]): DestinationStep => ({ record, actions });
+  if (mode === "copy") return stay("refuse-copy");
+  if (record === "closed") return stay();
+  if (record !== "ready" && record !== "owner") return stay("refuse-not-whole");
+  if (program === "gone") return stay("refuse-gone");
+  const owned = ["publish-files", "run-vm", "record-ended", "sign-owned"] as const;
+  return { record: "owner", actions: [...(record === "owner" ? [] : ["record-owner" as const]), ...owned] };
 }
 
 function decided(
@@ -237,6 +255,7 @@ function decided(
           "publish-files",
           ...(program === "gone" ? [] : ["run-vm" as const]),
           "record-ended",
+          ...(program === "gone" ? [] : ["sign-owned" as const]),
         ],
       };
 

@@ -63,6 +63,8 @@ type LocalEvent =
   | { type: "given-up" }
   /** The VM's files say that this session released them: the record is older than they are. */
   | { type: "found-marked" }
+  /** There is a receipt by which the destination owns the VM; it may be of any age. */
+  | { type: "owned-shown" }
   | { type: "decided"; decision: Decision };
 
 export type SourceEvent = LinkEvent | LocalEvent;
@@ -105,6 +107,8 @@ export type SourceAction =
   /** A decision that contradicts what this host knows. */
   | "refuse-too-late"
   | "refuse-never-released"
+  /** The destination has signed that it owns what is the source's. */
+  | "refuse-two-owners"
   | "refuse-being-sent";
 
 export interface SourceStep {
@@ -225,9 +229,23 @@ export function sourceStep(state: SourceState, event: SourceEvent): SourceStep {
           return stay();
       }
 
+    case "owned-shown":
+      return ownedShown(state);
+
     case "decided":
       return decided(state, event.decision);
   }
+}
+
+/** The destination says once that it owns the VM, and only after that was so: it says enough to let go for good. */
+function ownedShown(state: SourceState): SourceStep {
+  const stay = (...actions: SourceAction[]): SourceStep => ({ state, actions });
+  if (state.mode === "copy" || state.record === "sending") return stay("refuse-never-released");
+  if (state.record === "cancelled") return stay("refuse-two-owners");
+  return {
+    state: { ...state, record: "confirmed", ended: "completed" },
+    actions: [...(state.record === "released" ? ["record-confirmed" as const] : []), "retire-files"],
+  };
 }
 
 function decided(state: SourceState, decision: Decision): SourceStep {

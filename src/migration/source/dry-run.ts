@@ -15,6 +15,8 @@ import { MigrateError } from "../../protocol/errors.ts";
 import { limits } from "../../protocol/limits.ts";
 import { Journal, type SessionRecord } from "../journal/journal.ts";
 import type { Candidate, Departure } from "../providers/departure.ts";
+import { LinkReceipts } from "../receipts/link-receipts.ts";
+import { ReceiptKeeper } from "../receipts/receipt-keeper.ts";
 import { beginDeparture, leftBehind } from "./begin-departure.ts";
 import { type Claimable, type ClaimOptions, claimable, type Unfinished } from "./claim.ts";
 import { missingBase, offerOf } from "./offer-of.ts";
@@ -121,8 +123,10 @@ async function ask(
   calling?.();
   const reached = (await to.way?.open()) ?? { address: to.address, ticket: to.ticket };
   const { identity, notice, attests, proves, env } = to;
-  const opened = await openSourceLink({ home, identity, notice, ...reached });
-  const { link, peer, software, asks } = opened;
+  const keeper = ReceiptKeeper.of({ home, journal, identity });
+  const sawOf = keeper === null ? undefined : (fingerprint: string) => keeper.generations(fingerprint).seen;
+  const opened = await openSourceLink({ home, identity, notice, sawOf, ...reached });
+  const { link, peer, software, asks, receipts: theirs, saw } = opened;
   try {
     const quietly = { observe: () => {}, now: () => Date.now() };
     const gate = { ...{ home, journal, identity, attests, proves, env }, ...quietly };
@@ -138,6 +142,8 @@ async function ask(
         },
       );
     }
+    const receipts = new LinkReceipts({ keeper, journal, side: "source", peer, theirs, saw });
+    if (record.mode === "move") await receipts.requireInStep();
     // `send` tells it first of those that were given up while it could not be reached.
     const untold = journal
       .ofPeer("source", peer, 1000)
@@ -145,7 +151,7 @@ async function ask(
     const over = [...ends, ...untold.map(({ session }) => session)].slice(0, limits.endedSessions);
     link.send("ask", {
       ...offerOf(record, departure, {
-        ...{ verify: "off", base },
+        ...{ verify: "off", base, generation: keeper?.generations(null).generation },
         allocatedBytes: (file) => takenBy(record.files[file]?.path),
       }),
       ...(resumed === null ? {} : { session: resumed }),

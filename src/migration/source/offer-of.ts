@@ -22,8 +22,11 @@ export function offerOf(
   {
     verify,
     base,
+    generation,
     allocatedBytes,
   }: {
+    /** How far this host is, where it gives receipts. */
+    generation?: number | undefined;
     verify?: VerifyKind | undefined;
     base?: string | undefined;
     /** Bytes that a file takes here, by its number. */
@@ -33,6 +36,7 @@ export function offerOf(
   return {
     ...{ name, vm, mode, chunkBytes: limits.chunkBytes, tagKey, provider },
     ...(release === null ? {} : { release: releaseHash(release) }),
+    ...(generation === undefined ? {} : { generation }),
     ...(verify === undefined ? {} : { verify }),
     ...(departure?.machine === undefined ? {} : { machine: departure.machine }),
     ...(departure?.domain === undefined ? {} : { domain: departure.domain }),

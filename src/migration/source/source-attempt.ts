@@ -6,9 +6,11 @@
 import { openSourceLink, type SourceLink } from "../../channel/known-destination.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import type { Message } from "../../protocol/messages.ts";
+import type { Receipt, ReceiptKind } from "../../protocol/receipt.ts";
 import type { SourceAction, SourceEvent } from "../ownership/source-machine.ts";
 import { startedAnew } from "../providers/started-anew.ts";
 import { StillHere } from "../providers/still-here.ts";
+import { LinkReceipts } from "../receipts/link-receipts.ts";
 import { tellCancelled } from "./cancellation.ts";
 import { missingBase, offerOf } from "./offer-of.ts";
 import { refusedOffer } from "./refused-offer.ts";
@@ -28,6 +30,8 @@ export class SourceAttempt {
   #laneToken = "";
   #gate: SourceGate | undefined;
   #files: SourceFiles;
+  /** Of the link that stands. */
+  #receipts: LinkReceipts | undefined;
 
   constructor(session: SourceSession) {
     this.#session = session;
@@ -90,6 +94,7 @@ export class SourceAttempt {
       timing,
       knownPeer: knownPeer === "" ? undefined : knownPeer,
       session: { id, attempt },
+      sawOf: session.receipts ? (fingerprint) => session.receipts!.generations(fingerprint).seen : undefined,
       notice: (message) => session.options.observe({ event: "notice", message }),
     });
     if (this.#aborted) {
@@ -97,6 +102,10 @@ export class SourceAttempt {
       throw this.#aborted;
     }
     this.#current = current;
+    const { peer, receipts: theirs, saw } = current;
+    const { journal } = session.options;
+    const keeper = session.receipts;
+    this.#receipts = new LinkReceipts({ keeper, journal, side: "source", peer, theirs, saw });
     current.link.answerMs = session.answerMs;
     try {
       await this.#greeted(current);
@@ -147,6 +156,7 @@ export class SourceAttempt {
     }
     session.linked = true;
     await tellCancelled({ ...session.options, peer });
+    if (state === "sending" && mode === "move") await this.#receipts!.requireInStep();
   }
 
   /** Nothing of the VM is told before the destination has proven what it has to prove. An abortion does not wait for it. */
@@ -154,7 +164,9 @@ export class SourceAttempt {
     const { options, record } = this.#session;
     const isReleased = record.state === "released";
     this.#gate = new SourceGate(current, { ...record, isReleased }, options);
-    await Promise.race([this.#gate.before("offer"), this.#abortion.promise]);
+    const gate = this.#gate;
+    this.#receipts!.verdict = () => gate.verdict;
+    await Promise.race([gate.before("offer"), this.#abortion.promise]);
   }
 
   /** The VM was released to one host, and only that host knows what became of it. */
@@ -184,9 +196,11 @@ export class SourceAttempt {
           });
         }
         this.#files.checkProof(message.body);
+        this.#came("ready", message.body.receipt);
         this.#session.readBack = message.body.readBack ?? "none";
         return { type: "ready" };
       case "owned":
+        if (this.#session.record.state === "released") this.#came("owned", message.body.receipt);
         this.#session.resumedThere();
         return { type: "owned" };
       case "published":
@@ -199,6 +213,11 @@ export class SourceAttempt {
           side: "destination",
         });
     }
+  }
+
+  /** Makes sure of the receipt for the destination's word. Throws MigrateError "integrity". */
+  #came(kind: ReceiptKind, receipt: Receipt | undefined): void {
+    this.#steps.given = this.#receipts!.came(kind, this.#session.record, receipt);
   }
 
   async #step(event: SourceEvent): Promise<void> {
@@ -244,7 +263,7 @@ export class SourceAttempt {
         session.meter.phase("handover");
         return link.send("publish", {});
       case "send-release":
-        link.send("release", {});
+        link.send("release", await this.#receipts!.give("release", session.record.session));
         return this.#gate?.keep();
       case "send-confirm":
         return link.send("confirm", {});
@@ -270,8 +289,9 @@ export class SourceAttempt {
     this.#files = new SourceFiles(session);
     link.onInventory = (payload) => this.#files.inventory(payload);
     const { departure, verify, base } = options;
+    const generation = session.receipts?.generations(null).generation;
     const allocatedBytes = (file: number) => departure?.files.allocatedBytes(file) ?? 0;
-    link.send("offer", offerOf(record, departure, { verify, base, allocatedBytes }));
+    link.send("offer", offerOf(record, departure, { verify, base, allocatedBytes, generation }));
     const { body } = await link.expect("accept").catch(refusedOffer);
     if (body.inventory) await link.expect("inventoryEnd");
     else if (this.#files.heardTags) {

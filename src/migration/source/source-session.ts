@@ -13,6 +13,7 @@ import type { Compression } from "../../transfer/compression/compression.ts";
 import type { Change, Journal, SessionRecord } from "../journal/journal.ts";
 import type { Departure } from "../providers/departure.ts";
 import { providerOf } from "../providers/providers.ts";
+import { ReceiptKeeper } from "../receipts/receipt-keeper.ts";
 import type { Observer } from "../report/events.ts";
 import { ProgressMeter } from "../report/progress-meter.ts";
 import { type Report, reportOf } from "../report/report.ts";
@@ -77,11 +78,14 @@ export class SourceSession {
    * How long the VM ran nowhere, in milliseconds; undefined until the destination answers that it runs there.
    */
   downtimeMs: number | undefined;
+  /** Signs this host's words of the handover; null on an insecure link. */
+  readonly receipts: ReceiptKeeper | null;
   /** As READY told it. */
   readBack: ReadBack | undefined;
 
   constructor(options: SourceOptions) {
     this.options = { ...options };
+    this.receipts = ReceiptKeeper.of(options);
     this.meter = new ProgressMeter(this.record, options.observe, options.journal, options.now);
     this.tags = this.record.files.map(({ bytes }) => new SourceTags(bytes));
     options.departure?.onKept((kept) => this.write("kept", { kept }));

@@ -6,6 +6,7 @@
 import { MigrateError } from "../../protocol/errors.ts";
 import { markReleased, type ReleaseMark, unmarkReleased } from "../../vm/folder/release-mark.ts";
 import type { Change, Journal, SessionRecord } from "../journal/journal.ts";
+import type { StoredReceipt } from "../journal/receipt-table.ts";
 import type { SourceRecord } from "../ownership/records.ts";
 import {
   type SourceAction,
@@ -33,6 +34,8 @@ export class SourceSteps {
   #state: SourceState;
   /** The record on which the current step was decided. */
   #decidedOn: SourceRecord;
+  /** The receipt for what the destination has said; it becomes durable with the record that follows from it. */
+  given: StoredReceipt | null = null;
 
   /** Begins from the session's record as it is now. */
   constructor(options: SourceStepsOptions) {
@@ -117,9 +120,12 @@ export class SourceSteps {
 
   #to(to: SourceRecord, change: Change): void {
     const { journal, session, now } = this.#options;
-    journal.write(to, () =>
-      journal.step(session, { side: "source", from: this.#decidedOn, to }, { ...change, updatedAtMs: now() }),
-    );
+    const edge = { side: "source", from: this.#decidedOn, to } as const;
+    journal.write(to, () => {
+      journal.step(session, edge, { ...change, updatedAtMs: now() });
+      if (this.given !== null && to !== "cancelled") journal.receipts.take(this.given);
+    });
+    this.given = null;
   }
 
   #write(label: string, change: Change): void {

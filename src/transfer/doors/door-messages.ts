@@ -65,6 +65,8 @@ export type FromDoor =
       remote: string;
       session: string | null;
       attempt: number;
+      /** How far the source has seen this host; null if it gives no receipts. */
+      receipts: { seen: number } | null;
     }
   | {
       kind: "lane";

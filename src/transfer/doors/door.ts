@@ -260,6 +260,7 @@ export class Door {
         exporter: link.exporter(),
         session: body.session ?? null,
         attempt: body.attempt ?? 0,
+        receipts: body.receipts ?? null,
       });
       return;
     }

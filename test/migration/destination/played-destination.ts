@@ -5,6 +5,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Identity } from "../../../src/channel/identity.ts";
 import { TicketBook } from "../../../src/channel/ticket-book.ts";
 import { TrustFile } from "../../../src/channel/trust.ts";
 import { openHome } from "../../../src/home/home.ts";
@@ -12,6 +13,7 @@ import { Destination } from "../../../src/migration/destination/destination.ts";
 import { PromisedRoom } from "../../../src/migration/destination/peers/promised-room.ts";
 import { PublishedSessions } from "../../../src/migration/destination/published-sessions.ts";
 import { Journal, type SessionRecord } from "../../../src/migration/journal/journal.ts";
+import { ReceiptKeeper } from "../../../src/migration/receipts/receipt-keeper.ts";
 import { FrameDecoder } from "../../../src/protocol/frames.ts";
 import { limits } from "../../../src/protocol/limits.ts";
 import {
@@ -123,10 +125,12 @@ export class PlayedDestination {
   readonly destination: Destination;
   readonly #visits = new Map<number, Visit>();
 
-  constructor() {
+  /** With an identity it gives receipts to sources that ask for them. */
+  constructor(identity: Identity | null = null) {
     openHome(this.store);
     this.destination = new Destination({
       home: this.home,
+      receipts: ReceiptKeeper.of({ home: this.home, journal: this.journal, identity }),
       policy: { qemu: null },
       published: new PublishedSessions(this.store),
       lookup: null,
@@ -154,12 +158,18 @@ export class PlayedDestination {
   }
 
   /** A control connection that names the session, and has received WELCOME. */
-  async visit(attempt: number, peer = "sha256:source", id = session): Promise<Visit> {
+  async visit(
+    attempt: number,
+    peer = "sha256:source",
+    id = session,
+    receipts: { seen: number } | null = null,
+  ): Promise<Visit> {
     const conn = this.#visits.size + 1;
     const visit = new Visit(conn, this.destination);
     this.#visits.set(conn, visit);
     const exporter = new Uint8Array(0);
-    this.destination.hear(0, { kind: "control", conn, peer, exporter, remote: "test", session: id, attempt });
+    const opened = { conn, peer, exporter, remote: "test", session: id, attempt, receipts };
+    this.destination.hear(0, { kind: "control", ...opened });
     await visit.hearNames(1);
     return visit;
   }

@@ -80,7 +80,7 @@ describe("a journal of version 0.1.0", () => {
   test("is of this version from then on, and opens again", () => {
     for (let times = 0; times < 2; times++) Journal.open(home("source")).close();
     const database = new Database(join(home("source"), "journal.sqlite"));
-    expect(database.query("PRAGMA user_version").get()).toEqual({ user_version: 5 });
+    expect(database.query("PRAGMA user_version").get()).toEqual({ user_version: 6 });
     database.close();
   });
 

@@ -8,6 +8,7 @@ import type {
   DestinationEvent,
   DestinationRequest,
 } from "../../../src/migration/ownership/destination-machine.ts";
+import { destinationMayRun } from "../../../src/migration/ownership/owner.ts";
 import { type DestinationRecord, isEdge } from "../../../src/migration/ownership/records.ts";
 import type { Add, Rules } from "./ownership-moves.ts";
 import { type Link, linkOf, stateOf, type World } from "./ownership-world.ts";
@@ -123,7 +124,10 @@ function performDestination(world: World, rules: Rules, action: DestinationActio
     // Missing files are created anew (received-files.ts, takeStock).
     if (action === "send-accept-receiving" && world.place === "none") world.place = "staging";
     if (action === "send-accept-receiving") world.grant = link && !link.shut ? world.current : 0;
+    if (action === "send-owned") world.ownedSigned = true;
     if (link && !link.cut) link.down.push(action.slice("send-".length));
+  } else if (action === "sign-owned") {
+    world.ownedSigned = true;
   } else if (action === "reserve") {
     if (world.place === "none") world.place = "staging";
   } else if (action === "check-seal") {
@@ -200,6 +204,11 @@ function performResolve(world: World, action: DestinationAction): string | undef
       return undefined;
     case "set-aside":
       removeStaging(world);
+      return undefined;
+    case "sign-owned":
+      // Not reached where a running VM could not be resumed (decide-at-destination.ts), nor signed by another record.
+      if (world.runs && world.guest !== "ran") return undefined;
+      if (destinationMayRun(world.dstRecord, world.mode)) world.ownedSigned = true;
       return undefined;
     default:
       return undefined;

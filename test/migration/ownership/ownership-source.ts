@@ -214,6 +214,7 @@ function performSource(world: World, rules: Rules, action: SourceAction): string
       const message = action.slice("send-".length);
       if (message === "release" && world.srcRecord === "released" && !world.withdrawn)
         return "released, and the VM was not withdrawn before";
+      if (message === "release") world.releaseSigned = true;
       if (!link!.cut) link!.up.push(message === "seal" ? `seal${world.content}` : message);
       if (link!.up.length > 3) throw new Error("the world's wire is too short");
       return undefined;

@@ -90,6 +90,23 @@ function journals(world: World, rules: Rules, add: Add): void {
   }
 }
 
+/**
+ * Somebody shows a receipt, or a program finds it in its journal: at any time after it was signed, and whatever has been
+ * settled since. Nobody has to have looked at anything.
+ */
+function receipts(world: World, rules: Rules, add: Add, isIdle: boolean): void {
+  if (world.ownedSigned && isIdle && world.srcRecord !== "lost") {
+    add("OWNED is shown at the source", false, (next) => applyLocally(next, rules, { type: "owned-shown" }));
+  }
+  if (world.releaseSigned && world.resolveTodo.length === 0 && world.dstRecord !== "none") {
+    add("RELEASE is shown at the destination", false, (next) => {
+      next.resolveOn = next.dstRecord;
+      const actions = actionsAt(next, rules, { type: "release-shown" });
+      next.resolveTodo = actions.filter((action) => !action.startsWith("refuse"));
+    });
+  }
+}
+
 /** What a person may decide after looking at both hosts, by the machines' rules. */
 function persons(world: World, rules: Rules, add: Add): void {
   const { srcRecord, mode } = world;
@@ -112,6 +129,7 @@ function persons(world: World, rules: Rules, add: Add): void {
   if (isIdle && srcRecord !== "lost" && !world.over) atSource("cancel");
   if (world.resolveTodo.length === 0 && world.dstRecord !== "none") atDestination("cancel");
   if (mode === "copy") return;
+  receipts(world, rules, add, isIdle);
   // For the rest, the person is believed about the other host, at which they have looked.
   const isOwnedThere = destinationMayRun(world.dstRecord, mode) || isDoubted(world);
   const mayBeOwnedThere = isOwnedThere || world.dstRecord === "ready";

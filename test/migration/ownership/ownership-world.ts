@@ -50,6 +50,9 @@ export interface World {
   files: boolean;
   over: boolean;
   content: number;
+  /** Receipts that somebody may have copied: whatever comes, they can be shown at any time after they were signed. */
+  releaseSigned: boolean;
+  ownedSigned: boolean;
   // The source, forgotten with its link.
   link: number;
   phase: Phase;
@@ -101,6 +104,8 @@ export function begin(mode: Mode, faults: number, runs = false, goesOnAlone = fa
     files: true,
     over: false,
     content: 0,
+    releaseSigned: false,
+    ownedSigned: false,
     link: 0,
     phase: "begin",
     machineRecord: "sending",

@@ -26,7 +26,7 @@ for (const [what, mode, runs, goesOnAlone] of [
   ["move of a running VM", "move", true, false],
   ["move of a VM that a manager lets go on", "move", true, true],
 ] as const) {
-  // [DOM-5] [OWN-1] [OWN-2] [OWN-3] [OWN-4] [OWN-5] [OWN-6] [HELLO-3] [VM-4]
+  // [DOM-5] [OWN-1] [OWN-2] [OWN-3] [OWN-4] [OWN-5] [OWN-6] [HELLO-3] [VM-4] [RCPT-5] [RCPT-7]
   test(`a ${what} has one owner at most and one copy at least in every world, and ends from each`, () => {
     const startMs = performance.now();
     const { worlds, moves, wrong } = explore(mode, program, faults, runs, goesOnAlone);
@@ -110,6 +110,36 @@ describe("the exploration finds what is wrong with a program in which", () => {
         destination(({ actions }) => drop<DestinationAction>(actions, "run-vm")),
         "move",
         true,
+      ],
+      [
+        "OWNED is signed before a running VM runs",
+        "the source let go of what runs nowhere",
+        destination(({ actions }) => {
+          const at = actions.indexOf("record-owner");
+          if (at >= 0) actions.splice(at + 1, 0, "sign-owned");
+        }),
+        "move",
+        true,
+      ],
+      [
+        "a RELEASE that is shown late makes the owner of what was given back",
+        "cancelled>owner",
+        destination((step, { record }, { type }) => {
+          if (type === "release-shown" && record === "cancelled") step.actions = ["record-owner"];
+        }),
+        "move",
+        true,
+      ],
+      [
+        "an OWNED that is shown is believed by a source that has not released the VM",
+        "sending>confirmed",
+        {
+          ...source((step, { record }, { type }) => {
+            if (type === "owned-shown" && record === "sending") step.actions = ["record-confirmed"];
+          }),
+          restoresJournals: true,
+          believesFiles: false,
+        },
       ],
       [
         "a running VM is given back although it has run",

@@ -12,7 +12,7 @@ import type { Journal } from "../../journal/journal.ts";
 import { PeerProofs } from "../../proofs/peer-proofs.ts";
 import { noteSeen } from "../../proofs/seen.ts";
 import type { Observer } from "../../report/events.ts";
-import type { Asker } from "../destination-session.ts";
+import type { Asker } from "./asker.ts";
 
 /** What the person who serves has asked for. */
 export interface Attesting {

@@ -57,3 +57,8 @@ export class PeerLinks<Link> {
     if (idle?.size === 0) this.#idle.delete(source!);
   }
 }
+
+/** Who shares with whom: a host by its fingerprint; without authentication, by its address. Pure. */
+export function sourceOf(peer: string, remote: string): string {
+  return peer === "insecure" ? `insecure ${remote}` : peer;
+}

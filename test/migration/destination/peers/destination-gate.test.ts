@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test";
 import { writePolicy } from "../../../../src/attestation/policy/policy-file.ts";
 import { TrustFile } from "../../../../src/channel/trust.ts";
-import type { Asker } from "../../../../src/migration/destination/destination-session.ts";
+import type { Asker } from "../../../../src/migration/destination/peers/asker.ts";
 import {
   type Attesting,
   DestinationGate,
