@@ -31,18 +31,21 @@ export function policyPath(home: string, fingerprint: string): string {
 }
 
 /**
- * The policy for this host, and the digest of its file; null if there is none.
+ * The policy for this host, the text of its file, and the digest of that; null if there is none.
  * @throws MigrateError "home-unusable" if the file cannot be read, can be written by others, is about another host, or
  *   has a line that cannot be read.
  */
-export function readPolicy(home: string, fingerprint: string): { policy: Policy; digest: string } | null {
+export function readPolicy(
+  home: string,
+  fingerprint: string,
+): { policy: Policy; digest: string; text: string } | null {
   const path = policyPath(home, fingerprint);
   const text = readHomeFile(path, 0o022);
   if (text === null) return null;
   const policy = parsePolicy(text, path);
   if (policy.host !== fingerprint)
     throw unusable(`${path} is about another host than the one that it is named after (${policy.host}).`);
-  return { policy, digest: policyDigest(text) };
+  return { policy, digest: policyDigest(text), text };
 }
 
 /**

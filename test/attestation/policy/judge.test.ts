@@ -1,6 +1,6 @@
 /** What a policy allows of a state, and in which words it says what it does not. */
 import { describe, expect, test } from "bun:test";
-import { type Finding, judge } from "../../../src/attestation/policy/judge.ts";
+import { type Finding, Judge, judge } from "../../../src/attestation/policy/judge.ts";
 import { type Policy, parsePolicy, policyText } from "../../../src/attestation/policy/policy-file.ts";
 import { recordPolicy, usualRegisters } from "../../../src/attestation/policy/record.ts";
 import type { PlatformState } from "../../../src/attestation/structures/platform-state.ts";
@@ -286,6 +286,28 @@ describe("IMA's list", () => {
     ],
   ])("that %s is a fault", (_, changed, words) => {
     expect(faultsOf(judged, { ...shows(good), ...changed })).toEqual([words]);
+  });
+
+  test("is judged in the same way where a platform shows it again and again", () => {
+    const more = [...good, { path: "/usr/bin/a" }, { path: "/usr/bin/migrate", digest: Buffer.alloc(32, 7) }];
+    const one = new Judge(judged);
+    const steps: PlatformState[] = [
+      shows(good.slice(0, 2)),
+      shows(good),
+      shows(good),
+      shows(more.slice(0, 4), good),
+      shows(more),
+      shows(good),
+      { ...shows(good), imaLog: Buffer.concat(more.map(imaEntry)).subarray(0, -1) },
+      { ...shows(more), imaLog: null },
+      shows(more.slice(1), good),
+      { ...shows(good), eventLog: other.eventLog },
+      shows([{ path: "boot_aggregate", violation: true }, ...good.slice(1)]),
+    ];
+    for (const [step, shown] of steps.entries())
+      expect({ step, ...one.judge(shown) }).toEqual({ step, ...judge(judged, shown) });
+    expect(one.judge(shows(good)).allowed).toBe(true);
+    expect(one.judge(shows(more)).allowed).toBe(false);
   });
 
   test("of a bank that the kernel fills with SHA-1 is a fault, with the way out", () => {
