@@ -18,7 +18,8 @@ export interface Judgement {
 /**
  * Whether the policy allows the state, and why. The values in `state.registers` are taken as what was quoted; that the
  * quote is good, fresh and of the policy's attestation key is for its caller to see to, as are clock and keys.
- * A log that is there is held to what it says, whether or not the policy needs it. Never throws for what the logs hold.
+ * A log that is there is held to what it says, whether or not the policy needs it, unless none was good when it was
+ * recorded. Never throws for what the logs hold.
  */
 export function judge(policy: Policy, state: PlatformState): Judgement {
   return new Judge(policy).judge(state);
@@ -43,7 +44,8 @@ export class Judge {
     this.#explained = explainState(state, this.#explained);
     const findings: Finding[] = [];
     const { eventLogFault } = this.#explained;
-    if (eventLogFault !== null) findings.push(finding(null, null, "log-broken", true, eventLogFault));
+    if (eventLogFault !== null)
+      findings.push(finding(null, null, "log-broken", reliesOnEvents(this.#policy), eventLogFault));
     for (const [register, rule] of registers)
       findings.push(...this.#register(register, rule, state, this.#explained));
     for (const [register, value] of state.registers) {
@@ -78,6 +80,13 @@ export class Judge {
     this.#list = list;
     return findings;
   }
+}
+
+/** Whether the log was good when this was recorded. Some firmware writes none that is, and has registers all the same. */
+function reliesOnEvents({ registers }: Policy): boolean {
+  return [...registers.values()].some(
+    (rule) => rule.kind === "events" || (rule.kind === "value" && rule.seen.length > 0),
+  );
 }
 
 function judgementOf(findings: Finding[]): Judgement {

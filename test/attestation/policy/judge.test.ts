@@ -1,5 +1,6 @@
 /** What a policy allows of a state, and in which words it says what it does not. */
 import { describe, expect, test } from "bun:test";
+import { provenPrograms } from "../../../src/attestation/policy/explained-state.ts";
 import { type Finding, Judge, judge } from "../../../src/attestation/policy/judge.ts";
 import { type Policy, parsePolicy, policyText } from "../../../src/attestation/policy/policy-file.ts";
 import { recordPolicy, usualRegisters } from "../../../src/attestation/policy/record.ts";
@@ -80,6 +81,12 @@ describe("a policy that was recorded of a state", () => {
     );
     expect(fault).not.toContain("/vmlinuz (");
   });
+});
+
+test("the programs of a move are named as far as the quote proves the list", () => {
+  expect(provenPrograms(state).map(({ name }) => name)).toEqual(["migrate", "swtpm", "qemu"]);
+  expect(provenPrograms({ ...state, imaLog: other.imaLog })).toEqual([]);
+  expect(provenPrograms({ ...state, imaLog: null })).toEqual([]);
 });
 
 describe("a register", () => {
@@ -170,6 +177,16 @@ describe("a firmware's log", () => {
     expect(recorded.registers.get(7)).toMatchObject({ kind: "value", seen: [] });
     const lie = new MadeEventLog().event(7, 4, u32(0)).bytes;
     expect(faultsOf(recorded, noLog(lie))).toEqual([]);
+  });
+
+  test("that cannot be read is said, and no fault, where none could be when it was recorded", () => {
+    const old = noLog(Buffer.concat([Buffer.alloc(4), Buffer.from([8]), Buffer.alloc(100)]));
+    const recorded = recordPolicy(old, policyHead, { registers: [4, 7, 10], byEvents: [] });
+    expect(faultsOf(recorded, old)).toEqual([]);
+    expect(judge(recorded, old).findings[0]).toMatchObject({ kind: "log-broken", fault: false });
+    expect(
+      faultsOf(recorded, { ...old, registers: withRegister(4, "44".repeat(32)).registers }),
+    ).toHaveLength(1);
   });
 
   test("may have what the policy allows, and must have what it requires", () => {
