@@ -249,7 +249,7 @@ describe("the file of a policy", () => {
     expect(path).toBe(join(home, "attest", `${"ab".repeat(32)}.policy`));
     expect(statSync(path).mode & 0o777).toBe(0o600);
     expect(statSync(join(home, "attest")).mode & 0o777).toBe(0o700);
-    expect(readPolicy(home, policy.host)).toEqual({ policy, digest: written, text });
+    expect(readPolicy(home, policy.host)).toEqual({ policy, digest: written, text: policyText(policy) });
     expect(written).toBe(policyDigest(readFileSync(path, "utf8")));
   });
 
