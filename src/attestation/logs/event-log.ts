@@ -117,9 +117,7 @@ function readHead(reader: LogReader): Map<number, number> {
   const signature = data.subarray(0, signatureBytes).toString("latin1");
   if (register !== 0 || type !== eventTypes.EV_NO_ACTION || signature !== "Spec ID Event03\0")
     throw reader.fault(
-      /^Spec ID Event0[02]\0/.test(signature) || type !== eventTypes.EV_NO_ACTION
-        ? "is of the form of TPM 1.2, with SHA-1 alone, which proves nothing today"
-        : "does not begin as one",
+      "has not the head of one of TPM 2.0; in the form of TPM 1.2, with SHA-1 alone, it would prove nothing",
     );
   // Signature, platformClass, three parts of the version, uintnSize.
   head.skip(signatureBytes + 4 + 3 + 1);

@@ -55,30 +55,37 @@ export class ImaEntry {
     return readTemplate(this.#template, this.data);
   }
 
-  /** Whether this is the same measurement as another one of the same list. */
+  /** Whether this is the same measurement as the other one. */
   equals(other: ImaEntry): boolean {
-    if (this.#to - this.#from !== other.#to - other.#from) return false;
-    return this.#list.compare(this.#list, this.#from, this.#to, other.#from, other.#to) === 0;
+    // Views of a hundred thousand entries cost more than lengths.
+    return this.#to - this.#from === other.#to - other.#from && this.data.equals(other.data);
   }
 }
 
 export interface ImaLog {
   entries: readonly ImaEntry[];
+  /** The whole list, which the entries are views of. */
+  bytes: Buffer;
 }
 
 const logName = "IMA's list";
 const sha1Bytes = digestAlgorithms.sha1.bytes;
 
 /**
- * Reads a list. `bytes` are at most logLimits.imaLogBytes, which the result keeps and does not copy.
+ * Reads a list. `bytes` are at most logLimits.imaLogBytes, which the result keeps and does not copy. If they begin with
+ * the list that was read before, only what follows is read.
  * @throws MigrateError "attestation": the list is too long, is cut, is two lists in one, or is in the template "ima", whose
  *   digests are SHA-1 and MD5 alone. The sentence says at which entry, counted from 1.
  */
-export function parseImaLog(bytes: Buffer): ImaLog {
+export function parseImaLog(bytes: Buffer, before?: ImaLog): ImaLog {
   const reader = new LogReader(bytes, logName);
   if (bytes.length > logLimits.imaLogBytes)
     throw reader.fault(`is ${bytes.length} bytes long, more than ${logLimits.imaLogBytes}`);
   const entries: ImaEntry[] = [];
+  if (before !== undefined && isBeginning(before.bytes, bytes)) {
+    for (const entry of before.entries) entries.push(entry);
+    reader.skip(before.bytes.length);
+  }
   const templates = new Map<string, string>();
   while (reader.left > 0) {
     if (entries.length >= logLimits.imaEntries)
@@ -90,7 +97,7 @@ export function parseImaLog(bytes: Buffer): ImaLog {
       throw reader.fault(`begins anew at entry ${entries.length + 1}: it is more than one list`);
     entries.push(entry);
   }
-  return { entries };
+  return { entries, bytes };
 }
 
 export interface ImaReplay {
@@ -103,15 +110,18 @@ export interface ImaReplay {
 /**
  * What register 10 holds once the entries of this list were measured. With `quoted`, a value in hex: the shortest list
  * that gives it, because the kernel measures on between a quote and the reading of the list. What stands behind that is
- * not proven by the quote. A violation, whose digest in the list is all zeros, is extended as all ones, as the kernel does.
+ * not proven by the quote. A violation, whose digest in the list is all zeros, is extended as all ones, as the kernel does. `from` is a replay that reached the value that was quoted before, of the
+ * beginning of this list: it goes on there.
  */
-export function replayIma(log: ImaLog, bank: Bank, quoted?: string): ImaReplay {
+export function replayIma(log: ImaLog, bank: Bank, quoted?: string, from?: ImaReplay): ImaReplay {
   const { bytes } = digestAlgorithms[bank];
   const violated = Buffer.alloc(bytes, 0xff);
   const target = quoted === undefined ? undefined : Buffer.from(quoted, "hex");
-  let value: Buffer = Buffer.alloc(bytes);
-  if (target?.equals(value)) return { value: value.toString("hex"), entries: 0 };
-  for (const [index, entry] of log.entries.entries()) {
+  let value: Buffer = from === undefined ? Buffer.alloc(bytes) : Buffer.from(from.value, "hex");
+  const begin = from?.entries ?? 0;
+  if (target?.equals(value)) return { value: value.toString("hex"), entries: begin };
+  for (let index = begin; index < log.entries.length; index++) {
+    const entry = log.entries[index]!;
     if (entry.register !== imaRegister) continue;
     value = extend(bank, value, entry.violation ? violated : digestOfEntry(entry, bank));
     if (target?.equals(value)) return { value: value.toString("hex"), entries: index + 1 };
@@ -139,6 +149,11 @@ export function replaysAsPaddedSha1(log: ImaLog, bank: Bank, quoted: string): bo
 /** The digest of an entry's data, which is what the kernel extends (ima_calc_field_array_hash, since Linux 5.8). */
 function digestOfEntry(entry: ImaEntry, algorithm: Bank | "sha1"): Buffer {
   return createHash(algorithm).update(entry.data).digest();
+}
+
+/** Whether `bytes` begin with `beginning`. */
+function isBeginning(beginning: Buffer, bytes: Buffer): boolean {
+  return beginning.length <= bytes.length && beginning.equals(bytes.subarray(0, beginning.length));
 }
 
 /** `templates` keeps one string for each template's name. */

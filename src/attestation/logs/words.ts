@@ -193,14 +193,16 @@ function noActionWords(data: Buffer): string {
   return `said, not measured: ${asciiOf(data.subarray(0, 16)) || `${data.length} bytes`}`;
 }
 
-/** TCG_PCClientTaggedEvent; the Linux kernel's EFI stub tags what it measures (drivers/firmware/efi/libstub/efistub.h). */
+/** TCG_PCClientTaggedEvent; the Linux kernel's EFI stub tags what it measures (drivers/firmware/efi/libstub/efistub.h), systemd-boot its settings. */
 function tagWords(data: Buffer): string | null {
   if (data.length < 8) return null;
   const id = data.readUInt32LE(0);
   const rest = data.subarray(8);
   if (id === 0x8f3b22ec) return "initial RAM disk, as the kernel's EFI stub loaded it";
   if (id === 0x8f3b22ed) return `kernel's EFI stub: options ${utf16(rest)}`;
-  return `tag 0x${id.toString(16)}: ${asciiOf(rest) || `${rest.length} bytes`}`;
+  const wide = utf16(rest);
+  const text = asciiOf(rest) || (/^[\x20-\x7e]+$/.test(wide) ? wide : `${rest.length} bytes`);
+  return id === 0xf5bc582a ? `boot loader's settings: ${text}` : `tag 0x${id.toString(16)}: ${text}`;
 }
 
 /** Text if it is all ASCII, up to its final zero; "" if it is none. */

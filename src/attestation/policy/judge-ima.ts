@@ -1,30 +1,17 @@
 /** Holds what IMA has measured against the files that a policy names. Pure. */
-import { imaRegister } from "../logs/ima-log.ts";
+import { type ImaEntry, imaRegister } from "../logs/ima-log.ts";
 import { brief } from "./differences.ts";
 import type { ExplainedState, ProvenList } from "./explained-state.ts";
 import { boundedFindings, type Finding, finding } from "./finding.ts";
 import type { KnownFile, RegisterRule } from "./policy.ts";
 
-/**
- * What of IMA's list, as far as the quote proves it, the rule does not allow: a required digest that is not there; at a
- * path that the policy names, another digest or one that the kernel could not take (a violation).
- */
-export function judgeIma(
-  { required, allowed }: Extract<RegisterRule, { kind: "ima" }>,
-  ima: ExplainedState["ima"],
-): Finding[] {
-  if ("says" in ima) return [finding(imaRegister, null, ima.kind, true, ima.says)];
-  const list = lookThrough(ima, required, [...required, ...allowed]);
-  const faults = [
-    ...required.filter(({ digest }) => !list.measured.has(digest)).map(missing),
-    ...list.others.values(),
-  ];
-  const found = required.filter(({ digest }) => list.measured.has(digest)).map(present);
-  return [...boundedFindings(faults), ...boundedFindings(found), ...remarks(ima, list)];
-}
+type ImaRule = Extract<RegisterRule, { kind: "ima" }>;
 
-/** What one way through a list, which may be long, has found. */
-interface LookedThrough {
+/** What ways through a list, which may be long, have found so far. */
+export interface LookedThrough {
+  /** How many entries, and the last of them. */
+  count: number;
+  last: ImaEntry | undefined;
   /** The required digests that are there. */
   measured: Set<string>;
   /** By their words: what was run from the path of a file that the policy names, and is not that file. */
@@ -33,26 +20,57 @@ interface LookedThrough {
   unread: number;
 }
 
+/** More of them are not told apart. */
+const mostOthers = 1000;
+
+/**
+ * What of IMA's list, as far as the quote proves it, the rule does not allow: a required digest that is not there; at a
+ * path that the policy names, another digest or one that the kernel could not take (a violation).
+ * `before` is what was found in an earlier state by the same rule: where the list goes on, only what is new is looked at.
+ */
+export function judgeIma(
+  rule: ImaRule,
+  ima: ExplainedState["ima"],
+  before?: LookedThrough,
+): { findings: Finding[]; list?: LookedThrough } {
+  if ("says" in ima) return { findings: [finding(imaRegister, null, ima.kind, true, ima.says)] };
+  const { required } = rule;
+  const list = lookThrough(rule, ima, before);
+  const faults = [
+    ...required.filter(({ digest }) => !list.measured.has(digest)).map(missing),
+    ...list.others.values(),
+  ];
+  const found = required.filter(({ digest }) => list.measured.has(digest)).map(present);
+  const findings = [...boundedFindings(faults), ...boundedFindings(found), ...remarks(ima, list)];
+  return { findings, list };
+}
+
 function lookThrough(
+  { required, allowed }: ImaRule,
   { proven }: ProvenList,
-  required: readonly KnownFile[],
-  files: readonly KnownFile[],
+  before: LookedThrough | undefined,
 ): LookedThrough {
   const wanted = new Set(required.map(({ digest }) => digest));
   const digestsAt = new Map<string, Set<string>>();
-  for (const { path, digest } of files) digestsAt.set(path, (digestsAt.get(path) ?? new Set()).add(digest));
-  const list: LookedThrough = { measured: new Set(), others: new Map(), violations: 0, unread: 0 };
-  for (const entry of proven) {
+  for (const { path, digest } of [...required, ...allowed])
+    digestsAt.set(path, (digestsAt.get(path) ?? new Set()).add(digest));
+  const goesOn = before !== undefined && before.count > 0 && proven[before.count - 1] === before.last;
+  const list: LookedThrough = goesOn
+    ? before
+    : { count: 0, last: undefined, measured: new Set(), others: new Map(), violations: 0, unread: 0 };
+  for (const entry of proven.slice(list.count)) {
     const { path, digest } = entry.fields();
     if (entry.violation) list.violations++;
     else if (path === null) list.unread++;
     else if (digest !== null && wanted.has(digest)) list.measured.add(digest);
     const known = path === null ? undefined : digestsAt.get(path);
-    if (known === undefined || path === null) continue;
+    if (known === undefined || path === null || list.others.size >= mostOthers) continue;
     if (!entry.violation && digest !== null && known.has(digest)) continue;
     const other = otherContent(path, digest, entry.violation);
     list.others.set(other.words, other);
   }
+  list.count = proven.length;
+  list.last = proven.at(-1);
   return list;
 }
 

@@ -3,7 +3,7 @@ import type { PlatformState } from "../structures/platform-state.ts";
 import { brief, differences } from "./differences.ts";
 import { type ExplainedState, explainState, isUntouched } from "./explained-state.ts";
 import { boundedFindings, type Finding, finding } from "./finding.ts";
-import { judgeIma } from "./judge-ima.ts";
+import { judgeIma, type LookedThrough } from "./judge-ima.ts";
 import type { KnownEvent, Policy, RegisterRule } from "./policy.ts";
 
 export type { Finding, FindingKind } from "./finding.ts";
@@ -18,62 +18,79 @@ export interface Judgement {
 /**
  * Whether the policy allows the state, and why. The values in `state.registers` are taken as what was quoted; that the
  * quote is good, fresh and of the policy's attestation key is for its caller to see to, as are clock and keys.
- * A log that is there is held to what it says, whether or not the policy needs it. Never throws for what the logs hold.
+ * A log that is there is held to what it says, whether or not the policy needs it, unless none was good when it was
+ * recorded. Never throws for what the logs hold.
  */
 export function judge(policy: Policy, state: PlatformState): Judgement {
-  if (policy.bank !== state.bank) {
-    const words = `The policy is about bank ${policy.bank}; what came is of ${state.bank}.`;
-    return judgementOf([finding(null, null, "bank-differs", true, words)]);
+  return new Judge(policy).judge(state);
+}
+
+/** As `judge`, for one platform that shows its state again and again: of logs that go on only what is new is read. */
+export class Judge {
+  readonly #policy: Policy;
+  #explained: ExplainedState | undefined;
+  #list: LookedThrough | undefined;
+
+  constructor(policy: Policy) {
+    this.#policy = policy;
   }
-  const explained = explainState(state);
-  const findings: Finding[] = [];
-  if (explained.eventLogFault !== null)
-    findings.push(finding(null, null, "log-broken", true, explained.eventLogFault));
-  for (const [register, rule] of policy.registers)
-    findings.push(...judgeRegister(register, rule, state, explained));
-  for (const [register, value] of state.registers) {
-    if (policy.registers.has(register)) continue;
-    const holds = isUntouched(state, register) ? "nothing was measured into it" : `it holds ${brief(value)}`;
-    const words = `Register ${register} is not in the policy and was not judged: ${holds}.`;
-    findings.push(finding(register, value, "not-judged", false, words));
+
+  judge(state: PlatformState): Judgement {
+    const { bank, registers } = this.#policy;
+    if (bank !== state.bank) {
+      const words = `The policy is about bank ${bank}; what came is of ${state.bank}.`;
+      return judgementOf([finding(null, null, "bank-differs", true, words)]);
+    }
+    this.#explained = explainState(state, this.#explained);
+    const findings: Finding[] = [];
+    const { eventLogFault } = this.#explained;
+    if (eventLogFault !== null)
+      findings.push(finding(null, null, "log-broken", reliesOnEvents(this.#policy), eventLogFault));
+    for (const [register, rule] of registers)
+      findings.push(...this.#register(register, rule, state, this.#explained));
+    for (const [register, value] of state.registers) {
+      if (registers.has(register)) continue;
+      const holds = isUntouched(state, register)
+        ? "nothing was measured into it"
+        : `it holds ${brief(value)}`;
+      const words = `Register ${register} is not in the policy and was not judged: ${holds}.`;
+      findings.push(finding(register, value, "not-judged", false, words));
+    }
+    return judgementOf(findings.sort((a, b) => (a.register ?? -1) - (b.register ?? -1)));
   }
-  return judgementOf(findings.sort((a, b) => (a.register ?? -1) - (b.register ?? -1)));
+
+  #register(
+    register: number,
+    rule: RegisterRule,
+    state: PlatformState,
+    explained: ExplainedState,
+  ): Finding[] {
+    if (rule.kind === "ignore") {
+      const words = `Register ${register} is ignored, as the policy says: ${rule.why}.`;
+      return [finding(register, null, "ignored", false, words)];
+    }
+    const value = state.registers.get(register);
+    if (value === undefined) {
+      const words = `Register ${register} was not quoted, but the policy needs it.`;
+      return [finding(register, null, "not-quoted", true, words)];
+    }
+    if (rule.kind === "value") return judgeValue(register, rule, value, state, explained);
+    if (rule.kind === "events") return judgeEvents(register, rule, value, state, explained);
+    const { findings, list } = judgeIma(rule, explained.ima, this.#list);
+    this.#list = list;
+    return findings;
+  }
+}
+
+/** Whether the log was good when this was recorded. Some firmware writes none that is, and has registers all the same. */
+function reliesOnEvents({ registers }: Policy): boolean {
+  return [...registers.values()].some(
+    (rule) => rule.kind === "events" || (rule.kind === "value" && rule.seen.length > 0),
+  );
 }
 
 function judgementOf(findings: Finding[]): Judgement {
   return { allowed: findings.every(({ fault }) => !fault), findings };
-}
-
-function judgeRegister(
-  register: number,
-  rule: RegisterRule,
-  state: PlatformState,
-  explained: ExplainedState,
-): Finding[] {
-  if (rule.kind === "ignore")
-    return [
-      finding(
-        register,
-        null,
-        "ignored",
-        false,
-        `Register ${register} is ignored, as the policy says: ${rule.why}.`,
-      ),
-    ];
-  const value = state.registers.get(register);
-  if (value === undefined)
-    return [
-      finding(
-        register,
-        null,
-        "not-quoted",
-        true,
-        `Register ${register} was not quoted, but the policy needs it.`,
-      ),
-    ];
-  if (rule.kind === "value") return judgeValue(register, rule, value, state, explained);
-  if (rule.kind === "events") return judgeEvents(register, rule, value, state, explained);
-  return judgeIma(rule, explained.ima);
 }
 
 function judgeValue(

@@ -4,7 +4,16 @@ import { parseEventLog, replayEvents } from "../../../src/attestation/logs/event
 import { logLimits } from "../../../src/attestation/logs/log-limits.ts";
 import { banks } from "../../../src/attestation/structures/platform-state.ts";
 import { logVector } from "../../support/attestation/log-vector.ts";
-import { event2, firstEvent, hash, MadeEventLog, specId, u32 } from "../../support/attestation/made-logs.ts";
+import {
+  efiVariable,
+  event2,
+  firstEvent,
+  hash,
+  imageLoad,
+  MadeEventLog,
+  specId,
+  u32,
+} from "../../support/attestation/made-logs.ts";
 import { outcomeOf, refusalOf } from "../../support/attestation/refusal-of.ts";
 
 const separator = 4;
@@ -28,19 +37,32 @@ describe.each(["secure-boot", "other-command-line"])("a real log: %s", (name) =>
   });
 });
 
-test("a log that is cut is refused, wherever that is, unless the cut is between two events", () => {
-  const { bytes } = logVector("secure-boot");
+/** Steps are primes, so that cuts fall on fields of every kind. */
+test.each<[string, Buffer, number]>([
+  ["at every byte", everyKind().bytes, 1],
+  ["and a real one", logVector("secure-boot").bytes, 23],
+])("a log that is cut is refused, unless the cut is between two events: %s", (_, bytes, step) => {
   const log = parseEventLog(bytes);
-  let shorter = 0;
-  for (let length = 0; length < bytes.length; length++) {
+  const counts: number[] = [];
+  for (let length = 0; length < bytes.length; length += step) {
     const cut = outcomeOf(() => parseEventLog(bytes.subarray(0, length)));
     if (typeof cut === "string") continue;
     // Such a one is a log, and another one: its replay tells.
     expect([...replayEvents(cut, "sha256")]).not.toEqual([...replayEvents(log, "sha256")]);
-    shorter++;
+    counts.push(cut.events.length);
   }
-  expect(shorter).toBe(log.events.length);
+  if (step === 1) expect(counts).toEqual(log.events.map((_event, index) => index));
 });
+
+/** A log with an event of each kind that firmware, shim and GRUB write. */
+function everyKind(): MadeEventLog {
+  return new MadeEventLog()
+    .event(0, 8, Buffer.from("version\0", "utf16le"))
+    .event(7, 0x80000001, efiVariable("SecureBoot", Buffer.from([1])))
+    .event(4, separator, u32(0))
+    .event(4, 0x80000003, imageLoad("\\EFI\\BOOT\\BOOTX64.EFI"), "the program")
+    .event(8, 0xd, "kernel_cmdline: /vmlinuz quiet\0", "/vmlinuz quiet");
+}
 
 describe("what a log says of an event", () => {
   const log = parseEventLog(logVector("secure-boot").bytes);
@@ -55,6 +77,12 @@ describe("what a log says of an event", () => {
   test("is its word alone where the digest is of something that the log does not hold", () => {
     expect(wordsOf(false)).toContain("EFI application: \\EFI\\BOOT\\grubx64.efi");
     expect(wordsOf(false)).toContain("file that the boot loader read: /vmlinuz");
+  });
+
+  test("is its word alone of a program, also where the digest is of the words", () => {
+    const path = imageLoad("\\EFI\\debian\\shimx64.efi");
+    const made = new MadeEventLog().event(4, 0x80000003, path);
+    expect(parseEventLog(made.bytes).events[0]?.confirmed).toBe(false);
   });
 
   test("is called untrue where the digest is of something else", () => {
@@ -134,6 +162,8 @@ describe("the replay", () => {
 });
 
 describe("a log is refused", () => {
+  const noHead =
+    "The firmware's log has not the head of one of TPM 2.0; in the form of TPM 1.2, with SHA-1 alone, it would prove nothing.";
   const head = firstEvent(specId([[0xb, 32]]));
   const good = hash("sha256", Buffer.from("x"));
   const event = (count: number) =>
@@ -141,17 +171,10 @@ describe("a log is refused", () => {
 
   test.each<[string, Buffer, string]>([
     ["that is empty", Buffer.alloc(0), "The firmware's log is empty."],
-    [
-      "of the form of TPM 1.2",
-      firstEvent(Buffer.from("Spec ID Event02\0rest")),
-      "The firmware's log is of the form of TPM 1.2, with SHA-1 alone, which proves nothing today.",
-    ],
-    [
-      "of the form of TPM 1.2 without a head",
-      firstEvent(Buffer.from("x"), 8),
-      "The firmware's log is of the form of TPM 1.2, with SHA-1 alone, which proves nothing today.",
-    ],
-    ["that is none", firstEvent(Buffer.from("x")), "The firmware's log does not begin as one."],
+    ["of the form of TPM 1.2", firstEvent(Buffer.from("Spec ID Event02\0rest")), noHead],
+    ["of the form of TPM 1.2 without a head", firstEvent(Buffer.from("x"), 8), noHead],
+    ["that is none", firstEvent(Buffer.from("x")), noHead],
+    ["with another event in the place of its head", firstEvent(Buffer.from("StartupLocality\0\x03")), noHead],
     [
       "with 2^32 - 1 digests of an event",
       Buffer.concat([head, event(0xffffffff)]),

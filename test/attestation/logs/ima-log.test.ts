@@ -103,6 +103,21 @@ describe("the replay", () => {
     expect(replayIma(log, "sha256", imaValue("sha256", left)).entries).toBeNull();
   });
 
+  test("goes on where the list and the register did", () => {
+    const beginning = parseImaLog(Buffer.concat(entries.slice(0, 2).map(imaEntry)));
+    const more = parseImaLog(log.bytes, beginning);
+    expect(more.entries[1]).toBe(beginning.entries[1]);
+    expect(more.entries.map((entry) => entry.fields())).toEqual(log.entries.map((entry) => entry.fields()));
+    const from = replayIma(beginning, "sha256", imaValue("sha256", entries.slice(0, 2)));
+    expect(from.entries).toBe(2);
+    const quoted = imaValue("sha256", entries);
+    expect(replayIma(more, "sha256", quoted, from)).toEqual(replayIma(log, "sha256", quoted));
+    expect(replayIma(more, "sha256", from.value, from)).toEqual(from);
+    // Another list is read from its beginning.
+    const other = parseImaLog(imaEntry({ path: "/other" }), beginning);
+    expect(other.entries.map((entry) => entry.fields().path)).toEqual(["/other"]);
+  });
+
   test("of an untouched register needs no entry", () => {
     expect(replayIma(log, "sha256", "00".repeat(32)).entries).toBe(0);
   });

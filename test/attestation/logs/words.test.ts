@@ -120,6 +120,13 @@ describe("an event means", () => {
       0,
       ascii("StartupLocality\0\x03"),
     ],
+    [
+      "boot loader's settings: loader.conf",
+      ev.EV_EVENT_TAG,
+      5,
+      Buffer.concat([u32(0xf5bc582a), u32(24), wide("loader.conf\0")]),
+    ],
+    ["tag 0x1: some text", ev.EV_EVENT_TAG, 5, Buffer.concat([u32(1), u32(9), ascii("some text")])],
     ["the partition table of the disk that is booted from", ev.EV_EFI_GPT_EVENT, 5, Buffer.alloc(92)],
     ["type 0x7fffffff: 2 bytes", 0x7fffffff, 3, Buffer.from([0xff, 0xfe])],
   ])("%s", (words, type, register, data) => {

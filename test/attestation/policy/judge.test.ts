@@ -1,6 +1,7 @@
 /** What a policy allows of a state, and in which words it says what it does not. */
 import { describe, expect, test } from "bun:test";
-import { type Finding, judge } from "../../../src/attestation/policy/judge.ts";
+import { provenPrograms } from "../../../src/attestation/policy/explained-state.ts";
+import { type Finding, Judge, judge } from "../../../src/attestation/policy/judge.ts";
 import { type Policy, parsePolicy, policyText } from "../../../src/attestation/policy/policy-file.ts";
 import { recordPolicy, usualRegisters } from "../../../src/attestation/policy/record.ts";
 import type { PlatformState } from "../../../src/attestation/structures/platform-state.ts";
@@ -80,6 +81,12 @@ describe("a policy that was recorded of a state", () => {
     );
     expect(fault).not.toContain("/vmlinuz (");
   });
+});
+
+test("the programs of a move are named as far as the quote proves the list", () => {
+  expect(provenPrograms(state).map(({ name }) => name)).toEqual(["migrate", "swtpm", "qemu"]);
+  expect(provenPrograms({ ...state, imaLog: other.imaLog })).toEqual([]);
+  expect(provenPrograms({ ...state, imaLog: null })).toEqual([]);
 });
 
 describe("a register", () => {
@@ -170,6 +177,16 @@ describe("a firmware's log", () => {
     expect(recorded.registers.get(7)).toMatchObject({ kind: "value", seen: [] });
     const lie = new MadeEventLog().event(7, 4, u32(0)).bytes;
     expect(faultsOf(recorded, noLog(lie))).toEqual([]);
+  });
+
+  test("that cannot be read is said, and no fault, where none could be when it was recorded", () => {
+    const old = noLog(Buffer.concat([Buffer.alloc(4), Buffer.from([8]), Buffer.alloc(100)]));
+    const recorded = recordPolicy(old, policyHead, { registers: [4, 7, 10], byEvents: [] });
+    expect(faultsOf(recorded, old)).toEqual([]);
+    expect(judge(recorded, old).findings[0]).toMatchObject({ kind: "log-broken", fault: false });
+    expect(
+      faultsOf(recorded, { ...old, registers: withRegister(4, "44".repeat(32)).registers }),
+    ).toHaveLength(1);
   });
 
   test("may have what the policy allows, and must have what it requires", () => {
@@ -286,6 +303,28 @@ describe("IMA's list", () => {
     ],
   ])("that %s is a fault", (_, changed, words) => {
     expect(faultsOf(judged, { ...shows(good), ...changed })).toEqual([words]);
+  });
+
+  test("is judged in the same way where a platform shows it again and again", () => {
+    const more = [...good, { path: "/usr/bin/a" }, { path: "/usr/bin/migrate", digest: Buffer.alloc(32, 7) }];
+    const one = new Judge(judged);
+    const steps: PlatformState[] = [
+      shows(good.slice(0, 2)),
+      shows(good),
+      shows(good),
+      shows(more.slice(0, 4), good),
+      shows(more),
+      shows(good),
+      { ...shows(good), imaLog: Buffer.concat(more.map(imaEntry)).subarray(0, -1) },
+      { ...shows(more), imaLog: null },
+      shows(more.slice(1), good),
+      { ...shows(good), eventLog: other.eventLog },
+      shows([{ path: "boot_aggregate", violation: true }, ...good.slice(1)]),
+    ];
+    for (const [step, shown] of steps.entries())
+      expect({ step, ...one.judge(shown) }).toEqual({ step, ...judge(judged, shown) });
+    expect(one.judge(shows(good)).allowed).toBe(true);
+    expect(one.judge(shows(more)).allowed).toBe(false);
   });
 
   test("of a bank that the kernel fills with SHA-1 is a fault, with the way out", () => {
