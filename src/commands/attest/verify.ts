@@ -7,7 +7,7 @@ import { readValue, usageErrors } from "../cli/arguments.ts";
 import { homeOf, passphraseFrom, passphraseOptions } from "../cli/context.ts";
 import { defineCommand } from "../cli/define-command.ts";
 import { calledHost, openHost } from "../cli/ssh-host.ts";
-import { findingLine } from "./finding-lines.ts";
+import { findingLine, measuredLines, programLine } from "./finding-lines.ts";
 
 const name = "migrate attest verify";
 
@@ -30,13 +30,20 @@ export default defineCommand({
     const passphrase = passphraseFrom(world, options.passphraseFile);
     const there = openHost(called, { home, passphrase, attest: true }, { world, reporter });
     try {
-      const { policy, state, judgement } = await verifyHost({
+      const { policy, state, judgement, measured, programs } = await verifyHost({
         home,
         ...{ address: there.address, way: there.way, passphrase },
         notice: (message) => reporter.note(message),
       });
-      for (const finding of judgement.findings)
-        reporter.result({ event: "finding", ...finding }, findingLine(finding, reporter.columns()));
+      const untold = new Map(measured.map((one) => [one.register, one]));
+      for (const finding of judgement.findings) {
+        const into = untold.get(finding.register ?? -1);
+        untold.delete(finding.register ?? -1);
+        const lines = [findingLine(finding, reporter.columns()), ...measuredLines(into, reporter.columns())];
+        reporter.result({ event: "finding", ...finding, measured: into?.words ?? [] }, lines.join("\n"));
+      }
+      for (const program of programs)
+        reporter.result({ event: "program", ...program }, programLine(program, reporter.columns()));
       const wrong = judgement.findings.filter(({ fault }: Finding) => fault).length;
       const { version, host, name: known } = policy;
       reporter.result(

@@ -13,7 +13,7 @@ import {
   type Moment,
 } from "../../attestation/evidence/evidence-file.ts";
 import { requireSameBoot } from "../../attestation/evidence/same-boot.ts";
-import { type Finding, judge } from "../../attestation/policy/judge.ts";
+import { type Finding, Judge } from "../../attestation/policy/judge.ts";
 import {
   makeAttestFolder,
   readPolicy,
@@ -43,6 +43,8 @@ export class PeerProofs {
   readonly #verifier: Verifier;
   /** What the first proof of this connection has shown, and the evidence so far. */
   #first: { state: PlatformState; evidence: Evidence } | undefined;
+  /** Of a connection's logs only what is new is read. */
+  #judge: Judge | undefined;
   #isKept = true;
   #policyVersion = 0;
 
@@ -99,7 +101,8 @@ export class PeerProofs {
       eventLog: first?.eventLog ?? proof.state.eventLog,
       imaLog: joined(heardIma, proof.state.imaLog),
     };
-    const judgement = judge(policy, state);
+    this.#judge ??= new Judge(policy);
+    const judgement = this.#judge.judge(state);
     this.#note(moment, { ...proof, state }, text);
     if (!judgement.allowed) {
       this.keep();

@@ -45,6 +45,8 @@ export interface Recording {
   writtenAtMs: number;
   /** The registers that are recorded; the usual ones if it is absent. */
   registers?: readonly number[] | undefined;
+  /** The policy that it replaces: what a person wrote into it stays. */
+  before?: Policy | undefined;
   /** Registers of which the events are recorded in place of the value. */
   byEvents?: readonly number[];
 }
@@ -55,7 +57,7 @@ export const isoSeconds = (atMs: number) => new Date(atMs).toISOString().replace
 /** The policy that allows what was seen, and nothing else. */
 export function policyOf({ enrolment, state }: Seen, recording: Recording): Policy {
   const { ekPublic, akPublic, certificate, isHostKeyThere } = enrolment;
-  const { host, name, version, writtenBy, writtenAtMs, byEvents = [] } = recording;
+  const { host, name, version, writtenBy, writtenAtMs, byEvents = [], before } = recording;
   return recordPolicy(
     state,
     {
@@ -68,7 +70,7 @@ export function policyOf({ enrolment, state }: Seen, recording: Recording): Poli
       attestationKey: akPublic,
       tlsKeyInTpm: isHostKeyThere,
     },
-    { registers: recording.registers ?? usualRegisters(state), byEvents },
+    { registers: recording.registers ?? usualRegisters(state), byEvents, before },
   );
 }
 

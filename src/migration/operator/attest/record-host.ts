@@ -39,6 +39,7 @@ export async function draftOf(options: RecordOptions): Promise<Draft> {
       ...recordingOf(peer, options.name, found?.policy, home),
       registers,
       byEvents,
+      before: found?.policy,
     });
     return draft(policy, found?.policy ?? null);
   });

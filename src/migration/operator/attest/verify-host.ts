@@ -1,5 +1,9 @@
 /** `migrate attest verify`: what a host shows today, held against what was recorded, and nothing decided. */
+
+import type { KnownProgram } from "../../../attestation/logs/programs.ts";
+import { provenPrograms } from "../../../attestation/policy/explained-state.ts";
 import { type Judgement, judge } from "../../../attestation/policy/judge.ts";
+import { type Measured, measuredInto } from "../../../attestation/policy/measured.ts";
 import type { Policy } from "../../../attestation/policy/policy.ts";
 import { readPolicy, selectionOf } from "../../../attestation/policy/policy-file.ts";
 import type { PlatformState } from "../../../attestation/structures/platform-state.ts";
@@ -11,6 +15,10 @@ export interface Verified {
   policy: Policy;
   state: PlatformState;
   judgement: Judgement;
+  /** What was measured into each register, as far as the logs prove it. */
+  measured: Measured[];
+  /** The programs of a move that IMA has measured there. */
+  programs: KnownProgram[];
 }
 
 /** Throws as `withAskedHost`, "attestation" for a host without a policy here, and for a proof that is none. */
@@ -23,6 +31,12 @@ export async function verifyHost(options: AskedHostOptions): Promise<Verified> {
       ...{ selection: selectionOf(policy), policyDigest: digest, akPublic: policy.attestationKey },
       ...{ events: true, imaFrom: 0 },
     });
-    return { policy, state, judgement: judge(policy, state) };
+    return {
+      policy,
+      state,
+      judgement: judge(policy, state),
+      measured: measuredInto(state),
+      programs: provenPrograms(state),
+    };
   });
 }
