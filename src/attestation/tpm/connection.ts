@@ -45,3 +45,9 @@ export function silent(timeoutMs: number): TpmError {
     hint: "Another program may hold it (fuser on its device or socket tells); else start it, or the host, again.",
   });
 }
+
+export function slow(timeoutMs: number): TpmError {
+  return new TpmError(`This host's TPM is too slow: it has not done its part within ${timeoutMs / 1000} s.`, {
+    hint: "Look at what else uses it; one that is always so slow is of no use here.",
+  });
+}
