@@ -8,8 +8,8 @@ export const headerBytes = 10;
 
 export interface TpmConnection {
   /**
-   * Sends a command and returns the whole answer, at least a header, as long as its header says. Called one at a time. Throws TpmError; after that
-   * the connection is of no more use but to be closed.
+   * Sends a command and returns what came, at least as much as its header says is one answer. Called one at a time.
+   * Throws TpmError; after that the connection is of no more use but to be closed.
    */
   exchange(command: Buffer, timeoutMs: number): Promise<Buffer>;
   /** Idempotent; never throws. */

@@ -180,7 +180,7 @@ export class Tpm {
       // Whole milliseconds, so that a person is told a round time.
       const answer = await this.#connection.exchange(command, Math.ceil(timeoutMs));
       if (answer.length < headerBytes || answer.readUInt32BE(2) !== answer.length)
-        throw garbage("its length is not what it says");
+        throw garbage("its length is not what it says of it");
       this.#hasAnswered = true;
       return answer;
     } catch (thrown) {
