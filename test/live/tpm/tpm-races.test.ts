@@ -26,7 +26,7 @@ function homeOf(name: string): string {
   return home;
 }
 
-const commands = { createPrimary: 0x131, quote: 0x158 };
+const commands = { createPrimary: 0x131, duplicate: 0x14b, quote: 0x158 };
 type Meddle = (ask: (command: Buffer) => Promise<Buffer>) => unknown;
 
 /** The chip, with `meddle` done before each command of that code. */
@@ -44,15 +44,15 @@ function meddledWith(home: string, code: number, meddle: Meddle): HostTpm {
   return new HostTpm(home, { connect, patience: usualPatience, isAlone: true });
 }
 
-/** TPM2_PCR_Extend of register 16 (TPM 2.0 Library Part 3, 22.2). */
+/** TPM2_PCR_Extend of register 8 (TPM 2.0 Library Part 3, 22.2). */
 function extend(): Buffer {
   const password = Buffer.concat([u32(0x4000_0009), sized(), u8(0), sized()]);
   const values = Buffer.concat([u32(1), u16(0x0b), Buffer.alloc(32, 7)]);
-  const body = Buffer.concat([u32(16), u32(password.length), password, values]);
+  const body = Buffer.concat([u32(8), u32(password.length), password, values]);
   return Buffer.concat([u16(0x8002), u32(10 + body.length), u32(0x182), body]);
 }
 
-const selection = { bank: "sha256", registers: [7, 16] } as const;
+const selection = { bank: "sha256", registers: [7, 8] } as const;
 
 test("a register that changes between its reading and its quote is read again", async () => {
   let times = 0;
@@ -70,6 +70,14 @@ test("a register that changes all the time is given up, and said", async () => {
   expect((await rejectionOf(tpm.quote(selection, Buffer.alloc(32)))).message).toBe(
     "The registers of this host's TPM change all the time.",
   );
+});
+
+test("a register that changes while a key that is bound to it is opened is said to have changed", async () => {
+  const home = homeOf("home");
+  const plain = await openHostTpm({ home, env: { MIGRATE_TPM: chip.place } });
+  const block = await plain.makeHostKey(selection);
+  const tpm = meddledWith(home, commands.duplicate, (ask) => ask(extend()));
+  expect((await rejectionOf(tpm.openHostKey(block))).message).toContain("register 8 has another value");
 });
 
 test("of two processes that make the attestation key at once, the first one's is the key of both", async () => {

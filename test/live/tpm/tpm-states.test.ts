@@ -161,6 +161,21 @@ test("a TPM behind a character device answers as one behind a socket", async () 
   expect((await tpm.keys()).ekCertificate).toBeNull();
 });
 
+test("a character device that never answers is given up, and holds up nothing", async () => {
+  const device = join(folder, "deaf");
+  startChild(["socat", `PTY,link=${device},raw,echo=0`, `UNIX-LISTEN:${join(folder, "nobody")}`]);
+  await until(() => existsSync(device), "socat's terminal");
+  const script = `
+    import { openHostTpm } from ${JSON.stringify(join(import.meta.dir, "../../../src/attestation/tpm/host-tpm.ts"))};
+    const patience = { forOthersMs: 200, commandMs: 200, makingMs: 200 };
+    const opening = openHostTpm({ home: process.argv[1], env: process.env, patience });
+    process.stdout.write(await opening.then(() => "answered", (thrown) => thrown.message));
+    process.exit(0);`;
+  const env = { ...process.env, MIGRATE_TPM: `device:${device}` };
+  const said = await runChild([process.execPath, "-e", script, home], { env });
+  expect(said).toBe("This host's TPM has given no answer within 0.2 s.");
+});
+
 /** Connections that nobody has accepted: what ss(8) says of a listening unix socket. */
 async function queuedAt(path: string): Promise<number> {
   const lines = (await runChild(["ss", "-xl"])).split("\n");
