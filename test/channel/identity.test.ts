@@ -6,8 +6,11 @@ import { inspect } from "node:util";
 import { fingerprintOf, makeCertificate } from "../../src/channel/certificate.ts";
 import {
   isSealed,
+  keyKeeper,
   loadFingerprint,
   loadIdentity,
+  readTpmKey,
+  replaceByTpmKey,
   sealIdentity,
   unsealIdentity,
 } from "../../src/channel/identity.ts";
@@ -107,6 +110,42 @@ describe("the identity", () => {
       expect((refused as MigrateError).message).toContain("is damaged");
       expect(readFileSync(file, "utf8")).toBe(text);
     }
+  });
+});
+
+describe("an identity whose key the TPM keeps", () => {
+  const block = "-----BEGIN MIGRATE TPM KEY-----\nVersion: 1\n-----END MIGRATE TPM KEY-----\n";
+
+  test("replaces the one there was, and is opened by the TPM at each start", async () => {
+    const before = await loadIdentity(home);
+    expect(keyKeeper(home)).toBe("file");
+    const { privateKeyPem } = await makeCertificate();
+    writeFileSync(join(home, ".identity.pem.123.abcdef.tmp"), before.privateKeyPem, { mode: 0o600 });
+    const made = await replaceByTpmKey(home, block, privateKeyPem);
+    expect(made.fingerprint).not.toBe(before.fingerprint);
+    expect(keyKeeper(home)).toBe("tpm");
+    expect(isSealed(home)).toBe(false);
+    expect(readTpmKey(home)).toBe(block);
+    expect(readdirSync(home)).toEqual(["identity.pem"]);
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+    expect(readFileSync(file, "utf8")).not.toContain("BEGIN PRIVATE KEY");
+    expect(await loadFingerprint(home)).toBe(made.fingerprint);
+    const opened = await loadIdentity(home, {
+      openTpmKey: async (text) => (text === block ? privateKeyPem : ""),
+    });
+    expect(opened.fingerprint).toBe(made.fingerprint);
+  });
+
+  test("is not opened where nobody may ask the TPM, nor by another key, nor sealed or unsealed", async () => {
+    const { privateKeyPem } = await makeCertificate();
+    await replaceByTpmKey(home, block, privateKeyPem);
+    const refusalOf = async (act: Promise<unknown>) => codeOf(await act.catch((thrown: unknown) => thrown));
+    expect(await refusalOf(loadIdentity(home, { passphrase: async () => "x" }))).toBe("policy");
+    const other = (await makeCertificate()).privateKeyPem;
+    expect(await refusalOf(loadIdentity(home, { openTpmKey: async () => other }))).toBe("home-unusable");
+    expect(await refusalOf(sealIdentity(home, "open sesame", cheap))).toBe("policy");
+    expect(await refusalOf(unsealIdentity(home, "open sesame"))).toBe("policy");
+    expect(readTpmKey(home)).toBe(block);
   });
 });
 

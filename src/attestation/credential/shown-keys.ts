@@ -5,7 +5,12 @@
 import { createPublicKey, type KeyObject, X509Certificate } from "node:crypto";
 import { MigrateError } from "../../protocol/errors.ts";
 import { parseAttest } from "../structures/attest.ts";
-import { attestationTemplate, hostKeyPolicy, hostKeyTemplate } from "../structures/key-templates.ts";
+import {
+  attestationTemplate,
+  endorsementTemplates,
+  hostKeyPolicy,
+  hostKeyTemplate,
+} from "../structures/key-templates.ts";
 import { attribute, hasTemplate, nameOf, type PublicArea, parsePublic } from "../structures/public-area.ts";
 import { keyObjectOf, verifySignature } from "../structures/signature.ts";
 
@@ -30,6 +35,22 @@ function wrongInAttestationKey(area: PublicArea): string | null {
   return hasTemplate(area, attestationTemplate(Buffer.alloc(32)))
     ? null
     : "is of another kind than it has to be";
+}
+
+/**
+ * Throws MigrateError "attestation" unless the key (TPMT_PUBLIC) is made by one of the templates of endorsement keys: one that
+ * opens credentials and nothing else. It tells no TPM from software: a certificate, or a person's word, does.
+ */
+export function requireEndorsementKey(ekPublic: Buffer): void {
+  const area = parsePublic(ekPublic);
+  if (endorsementTemplates.some((template) => hasTemplate(area, template.area))) return;
+  throw new MigrateError(
+    "attestation",
+    "The endorsement key of the other host is of another kind than it has to be.",
+    {
+      hint,
+    },
+  );
 }
 
 export interface ShownHostKey {

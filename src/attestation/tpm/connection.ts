@@ -8,8 +8,8 @@ export const headerBytes = 10;
 
 export interface TpmConnection {
   /**
-   * Sends a command and returns the whole answer, at least a header, as long as its header says. Called one at a time. Throws TpmError; after that
-   * the connection is of no more use but to be closed.
+   * Sends a command and returns what came, at least as much as its header says is one answer. Called one at a time.
+   * Throws TpmError; after that the connection is of no more use but to be closed.
    */
   exchange(command: Buffer, timeoutMs: number): Promise<Buffer>;
   /** Idempotent; never throws. */
@@ -43,5 +43,11 @@ export function gone(cause?: unknown): TpmError {
 export function silent(timeoutMs: number): TpmError {
   return new TpmError(`This host's TPM has given no answer within ${timeoutMs / 1000} s.`, {
     hint: "Another program may hold it (fuser on its device or socket tells); else start it, or the host, again.",
+  });
+}
+
+export function slow(timeoutMs: number): TpmError {
+  return new TpmError(`This host's TPM is too slow: it has not done its part within ${timeoutMs / 1000} s.`, {
+    hint: "Look at what else uses it; one that is always so slow is of no use here.",
   });
 }

@@ -66,8 +66,10 @@ export async function openHostKey(tpm: Tpm, key: HostKeyText): Promise<string> {
     reader.sized();
     sensitive = reader.sized();
   } catch (thrown) {
-    if (key.registers !== null && thrown instanceof TpmError && thrown.rc === rc.policyFail)
-      throw await otherRegisters(tpm, key.registers, thrown);
+    // The second, where one changed between the two commands.
+    const isOther =
+      thrown instanceof TpmError && (thrown.rc === rc.policyFail || thrown.rc === rc.pcrChanged);
+    if (key.registers !== null && isOther) throw await otherRegisters(tpm, key.registers, thrown);
     throw thrown;
   }
   return privateKeyPem(key.publicBytes, sensitive);

@@ -71,13 +71,16 @@ async function readNv(tpm: Tpm, index: number, { attributes, bytes }: NvIndex): 
 }
 
 /**
- * The DER of a certificate at that index, without what pads it; null where there is none, or something else lies there.
+ * The DER of a certificate at that index, without what pads it; null where there is none that this host may read, or
+ * something else lies there.
  * Throws TpmError.
  */
 export async function readCertificate(tpm: Tpm, index: number): Promise<Buffer | null> {
   const found = await readIndex(tpm, index);
-  if (found === null || (found.attributes & attribute.written) === 0 || found.bytes > certificateMaxBytes)
+  const readable = attribute.authRead | attribute.ownerRead;
+  if (found === null || (found.attributes & attribute.written) === 0 || (found.attributes & readable) === 0)
     return null;
+  if (found.bytes > certificateMaxBytes) return null;
   const der = await readNv(tpm, index, found);
   // SEQUENCE with a length of two bytes (X.690, 8.1.3): no certificate is shorter than 256 bytes.
   if (der.length < 4 || der.readUInt16BE(0) !== 0x3082) return null;

@@ -40,6 +40,7 @@ export const rc = {
   insufficient: 0x09a,
   eccPoint: 0x0a7,
   badAuth: 0x0a2,
+  pcrChanged: 0x128,
   commandCode: 0x143,
   nvUninitialized: 0x14a,
   nvDefined: 0x14c,

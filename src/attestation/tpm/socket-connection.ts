@@ -4,7 +4,7 @@
  */
 import type { Socket } from "bun";
 import { isListenedAt } from "../../platform/unix-queue.ts";
-import { answerBytes, garbage, gone, messageMaxBytes, silent, type TpmConnection } from "./connection.ts";
+import { answerBytes, gone, messageMaxBytes, silent, type TpmConnection } from "./connection.ts";
 import { TpmError } from "./response-code.ts";
 
 const retryMs = 20;
@@ -98,7 +98,6 @@ class SocketConnection implements TpmConnection {
     try {
       const length = answerBytes(current.heard);
       if (length === null || current.heard.length < length) return;
-      if (current.heard.length > length) throw garbage("more follows the end of an answer");
       current.settle.resolve(current.heard);
     } catch (thrown) {
       current.settle.reject(thrown as TpmError);

@@ -12,6 +12,7 @@ import {
   garbage,
   headerBytes,
   messageMaxBytes,
+  slow,
   type TpmConnection,
   type TpmConnector,
 } from "./connection.ts";
@@ -88,6 +89,9 @@ export interface TpmOptions {
   isAlone: boolean;
 }
 
+/** For one conversation: others' turn, one key that is made, and one command's time for all the rest. */
+const wholeMs = ({ forOthersMs, commandMs, makingMs }: TpmPatience) => forOthersMs + commandMs + makingMs;
+
 const firstPauseMs = 5;
 const longestPauseMs = 200;
 /** Handles asked for at once; a TPM has a few. */
@@ -114,17 +118,23 @@ export class Tpm {
   readonly #connection: TpmConnection;
   readonly #options: TpmOptions;
   readonly #made = new Set<number>();
+  /** When the whole conversation has to be over: a TPM may be slow once, not at every command. */
+  readonly #overAtMs: number;
   #hasAnswered = false;
   #isLost = false;
 
   constructor(connection: TpmConnection, options: TpmOptions) {
     this.#connection = connection;
     this.#options = options;
+    this.#overAtMs = performance.now() + wholeMs(options.patience);
   }
 
   /** Throws TpmError: with the TPM's code where it refuses, else for what it does not answer or answers wrongly. */
   async run(name: CommandName, command: TpmCommand = {}): Promise<TpmAnswer> {
-    const deadlineAtMs = performance.now() + this.#patienceOf(name);
+    // What was made is flushed also when all else has taken too long.
+    const overAtMs = name === "FlushContext" ? Number.POSITIVE_INFINITY : this.#overAtMs;
+    const deadlineAtMs = Math.min(performance.now() + this.#patienceOf(name), overAtMs);
+    if (performance.now() >= overAtMs) throw slow(wholeMs(this.#options.patience));
     let hasSwept = false;
     for (let pauseMs = firstPauseMs; ; pauseMs = Math.min(2 * pauseMs, longestPauseMs)) {
       const leftMs = Math.max(1, deadlineAtMs - performance.now());
@@ -159,6 +169,7 @@ export class Tpm {
 
   #patienceOf(name: CommandName): number {
     const { forOthersMs, commandMs, makingMs } = this.#options.patience;
+    if (name === "FlushContext") return Math.min(forOthersMs, commandMs);
     const usualMs = making.includes(name) ? makingMs : commandMs;
     // Until the first answer it may be another program that has the TPM.
     return this.#hasAnswered ? usualMs : Math.max(forOthersMs, making.includes(name) ? makingMs : 0);
@@ -169,7 +180,7 @@ export class Tpm {
       // Whole milliseconds, so that a person is told a round time.
       const answer = await this.#connection.exchange(command, Math.ceil(timeoutMs));
       if (answer.length < headerBytes || answer.readUInt32BE(2) !== answer.length)
-        throw garbage("its length is not what it says");
+        throw garbage("its length is not what it says of it");
       this.#hasAnswered = true;
       return answer;
     } catch (thrown) {

@@ -24,7 +24,11 @@ export async function tpmCheck(home: string, env: Env): Promise<Check> {
     const tpm = await openHostTpm({ home, env });
     const described = await tpm.describe().finally(() => tpm.close());
     if (isNeeded) await loadHostIdentity(home, {}, env);
-    return { check, state: "ok", message: wordsOf(described, isNeeded) };
+    const message = wordsOf(described, isNeeded);
+    if (!described.isOwnerLocked) return { check, state: "ok", message };
+    const locked = "its owner hierarchy has a password, so it keeps no key and no counter of this host's";
+    const help = "Take it off, if it is not needed: tpm2_changeauth -c owner.";
+    return { check, state: "warning", message: `${message}; ${locked}`, help };
   } catch (thrown) {
     const { message, hint } = asMigrateError(thrown);
     const help = hint === undefined ? {} : { help: hint };

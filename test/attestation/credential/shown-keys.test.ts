@@ -1,9 +1,14 @@
 /** What another host shows as its TPM's keys: what a key has to be, and what is taken for none. */
 import { expect, test } from "bun:test";
 import { createHash, generateKeyPairSync, type KeyObject, sign, X509Certificate } from "node:crypto";
-import { checkHostKey, requireAttestationKey } from "../../../src/attestation/credential/shown-keys.ts";
+import {
+  checkHostKey,
+  requireAttestationKey,
+  requireEndorsementKey,
+} from "../../../src/attestation/credential/shown-keys.ts";
 import {
   attestationTemplate,
+  endorsementTemplates,
   hostKeyPolicy,
   hostKeyTemplate,
 } from "../../../src/attestation/structures/key-templates.ts";
@@ -47,6 +52,18 @@ test("an attestation key that also decrypts, or has a policy, is refused", () =>
   refusalOf(() => requireAttestationKey(decrypting), "attestation");
   const withPolicy = over({ ...template, authPolicy: Buffer.alloc(32) }, ak.publicKey);
   refusalOf(() => requireAttestationKey(withPolicy), "attestation");
+});
+
+test("an endorsement key is of one of the maker's templates, or refused", () => {
+  for (const { area } of endorsementTemplates) {
+    requireEndorsementKey(encodePublic(area));
+    for (const bit of [attribute.restricted, attribute.fixedTpm, attribute.decrypt]) {
+      const other = encodePublic({ ...area, attributes: area.attributes & ~bit });
+      refusalOf(() => requireEndorsementKey(other), "attestation");
+    }
+  }
+  // A key that signs, or that decrypts whatever it is given, opens a credential's seed for anybody.
+  refusalOf(() => requireEndorsementKey(akPublic), "attestation");
 });
 
 /** TPMS_ATTEST and TPMT_SIGNATURE as a TPM makes them, by a key that lies here: what only a TPM can make in truth. */

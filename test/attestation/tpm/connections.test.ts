@@ -4,6 +4,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { openHostTpm, tpmPlace } from "../../../src/attestation/tpm/host-tpm.ts";
 import { rc } from "../../../src/attestation/tpm/response-code.ts";
+import { withTpm } from "../../../src/attestation/tpm/tpm.ts";
 import { refusalOf, rejectionOf } from "../../support/system/refusals.ts";
 import { eachTestInFolder } from "../../support/system/test-folder.ts";
 import { noHandles, type PlayedTpm, playTpm, refusing } from "../../support/tpm/played-tpm.ts";
@@ -50,6 +51,17 @@ describe("a TPM", () => {
       }
     });
     await open();
+  });
+
+  test("that takes its time at every command is given up once all of it takes too long", async () => {
+    const slow = { exchange: () => Bun.sleep(20).then(() => noHandles), close() {} };
+    const refused = await rejectionOf(
+      withTpm({ connect: async () => slow, patience, isAlone: true }, async (tpm) => {
+        // Each answer comes well before its deadline.
+        for (;;) await tpm.run("GetCapability");
+      }),
+    );
+    expect(refused.message).toBe("This host's TPM is too slow: it has not done its part within 0.45 s.");
   });
 
   test("that stops in the middle of its answer is given up at its deadline", async () => {

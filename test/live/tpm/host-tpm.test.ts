@@ -58,6 +58,22 @@ describe("a TPM without certificates", () => {
     expect(await other).toBe("refused");
   });
 
+  test("quotes all registers there are, in either bank", async () => {
+    chip = await startChip(folder);
+    await tpm2(chip, folder, "pcrextend", `23:sha384=${"12".repeat(48)}`);
+    const tpm = await open();
+    const all = Array.from({ length: 24 }, (_, register) => register);
+    for (const bank of ["sha256", "sha384"] as const) {
+      const { quoted, registers: values } = await tpm.quote({ bank, registers: all }, Buffer.alloc(32));
+      const attest = parseAttest(quoted);
+      expect(attest.kind === "quote" && attest.pcrDigest).toEqual(
+        digestOfRegisters({ bank, registers: all }, values)!,
+      );
+      const read = await tpm2(chip, folder, "pcrread", `${bank}:23`);
+      expect(read.toLowerCase()).toContain(values.get(23)!);
+    }
+  });
+
   test("opens a credential that was made for its keys", async () => {
     chip = await startChip(folder);
     const tpm = await open();

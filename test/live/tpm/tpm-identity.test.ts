@@ -2,11 +2,13 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { localStatus } from "../../../src/migration/operator/status.ts";
 import type { SmallVm } from "../../support/files/small-vm.ts";
 import { eachTestHasHosts } from "../../support/moves/hosts-of-tests.ts";
 import { expectMoved } from "../../support/moves/ownership.ts";
 import type { TwoHosts } from "../../support/moves/two-hosts.ts";
 import type { MigrateProcess } from "../../support/system/process.ts";
+import { until } from "../../support/system/until.ts";
 import { type Chip, startChip, tpm2 } from "../../support/tpm/chip.ts";
 
 let root: string;
@@ -119,7 +121,8 @@ describe("migrate id --tpm", () => {
     // A move that its destination has begun to take and that nobody ends.
     const serve = await hosts.serve();
     const send = hosts.send(made.vm.folder, ["--bandwidth", "16K", "--compress", "off"], at(chips.source));
-    await send.waitFor("progress");
+    const homes = [hosts.sourceHome, hosts.destinationHome];
+    await until(() => homes.every((home) => localStatus(home).length === 1), "the session on both hosts");
     await send.kill("SIGKILL");
     await serve.kill("SIGKILL");
     for (const [words, chip] of [
@@ -180,6 +183,21 @@ describe("migrate doctor", () => {
     );
     // Looking makes nothing.
     expect(await Bun.file(join(hosts.sourceHome, "tpm/ak")).exists()).toBe(false);
+  }, 60_000);
+
+  test("says of passwords in the TPM what they stop", async () => {
+    await startChips();
+    const { source, destination } = chips;
+    await tpm2(source, root, "changeauth", "-c", "owner", "secret");
+    const owner = await tpmCheck({ MIGRATE_TPM: source.place });
+    expect(owner.state).toBe("warning");
+    expect(owner.message).toContain("this host can attest; its owner hierarchy has a password");
+    await tpm2(destination, root, "changeauth", "-c", "endorsement", "secret");
+    const endorsement = await tpmCheck({ MIGRATE_TPM: destination.place });
+    expect(endorsement).toMatchObject({
+      state: "warning",
+      message: "This host's TPM asks for a password that migrate does not know.",
+    });
   }, 60_000);
 
   test("finds nothing wrong with a host that has none, and warns of one that cannot be used", async () => {

@@ -124,9 +124,11 @@ test("processes that use one chip at once wait for each other", async () => {
   const script = `
     import { openHostTpm } from ${JSON.stringify(join(import.meta.dir, "../../../src/attestation/tpm/host-tpm.ts"))};
     const tpm = await openHostTpm({ home: process.argv[1], env: process.env });
+    const first = await tpm.keys();
     for (let at = 0; at < 20; at++) await tpm.quote({ bank: "sha256", registers: [7] }, Buffer.alloc(32));
-    const { akName } = await tpm.keys();
-    process.stdout.write(akName.toString("hex"));`;
+    const last = await tpm.keys();
+    if (!first.akName.equals(last.akName)) throw new Error("the key that was first shown is another");
+    process.stdout.write(last.akName.toString("hex"));`;
   const env = { ...process.env, MIGRATE_TPM: chip.place };
   const names = await Promise.all(
     Array.from({ length: 6 }, () => runChild([process.execPath, "-e", script, home], { env })),
@@ -157,6 +159,21 @@ test("a TPM behind a character device answers as one behind a socket", async () 
   const { registers: values } = await quote(tpm);
   expect([...values.keys()]).toEqual([0, 7]);
   expect((await tpm.keys()).ekCertificate).toBeNull();
+});
+
+test("a character device that never answers is given up, and holds up nothing", async () => {
+  const device = join(folder, "deaf");
+  startChild(["socat", `PTY,link=${device},raw,echo=0`, `UNIX-LISTEN:${join(folder, "nobody")}`]);
+  await until(() => existsSync(device), "socat's terminal");
+  const script = `
+    import { openHostTpm } from ${JSON.stringify(join(import.meta.dir, "../../../src/attestation/tpm/host-tpm.ts"))};
+    const patience = { forOthersMs: 200, commandMs: 200, makingMs: 200 };
+    const opening = openHostTpm({ home: process.argv[1], env: process.env, patience });
+    process.stdout.write(await opening.then(() => "answered", (thrown) => thrown.message));
+    process.exit(0);`;
+  const env = { ...process.env, MIGRATE_TPM: `device:${device}` };
+  const said = await runChild([process.execPath, "-e", script, home], { env });
+  expect(said).toBe("This host's TPM has given no answer within 0.2 s.");
 });
 
 /** Connections that nobody has accepted: what ss(8) says of a listening unix socket. */
