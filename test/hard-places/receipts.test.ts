@@ -6,9 +6,13 @@ import { Database } from "bun:sqlite";
 import { describe, expect, test } from "bun:test";
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { loadIdentity } from "../../src/channel/identity.ts";
 import { Journal } from "../../src/migration/journal/journal.ts";
+import { parseReceipts, receiptText } from "../../src/migration/receipts/receipt-file.ts";
+import { signed } from "../../src/migration/receipts/signature.ts";
 import type { MigrateError } from "../../src/protocol/errors.ts";
 import { makeSmallVm, type SmallVm } from "../support/files/small-vm.ts";
+import { makeIdentity } from "../support/hostile/hostile-ground.ts";
 import { CuttingProxy } from "../support/moves/cutting-proxy.ts";
 import { expectMoved, expectOneOwner, type Hosts, sessionsIn } from "../support/moves/ownership.ts";
 import { type Sent, sendOnce } from "../support/moves/sending.ts";
@@ -172,6 +176,17 @@ describe("a destination that is ready", () => {
     expect(await refused(good.replace(/"digest":"sha256:../g, '"digest":"sha256:00'))).toBe(5);
     expect(await refused(good.replaceAll(/"signature":"../g, '"signature":"00'))).toBe(5);
     expect(await refused("what the source said")).toBe(6);
+    // Rightly signed, and by somebody else, to somebody else, or about something else.
+    const release = parseReceipts(good).find(({ kind }) => kind === "release")!;
+    const [source, stranger] = [await loadIdentity(hosts.sourceHome), await makeIdentity()];
+    for (const [change, by] of [
+      [{ signer: stranger.fingerprint }, stranger],
+      [{ other: stranger.fingerprint }, source],
+      [{ digest: `sha256:${"0".repeat(64)}` }, source],
+      [{ mode: "copy" }, source],
+    ] as const) {
+      expect(await refused(receiptText("web1", [signed({ ...release, ...change }, by)]))).toBe(5);
+    }
     // READY's receipt says RELEASE, and another session's says this one's.
     expect(
       await refused(
@@ -274,6 +289,9 @@ describe("a host that was restored from a backup", () => {
     const asked = await run("source", "explain", third.folder, proxy.addressText);
     await stopServing();
     expectRestored(sent.error, side);
+    // So is who serves here, as soon as this host has noticed.
+    const warned = { event: "warning", message: expect.stringContaining("migrate receipt restored here") };
+    if (side === "destination") expect(serving.events).toContainEqual(expect.objectContaining(warned));
     // [ASK-1] Who only asks is told the same.
     expect(JSON.stringify(asked.events)).toContain(sent.error!.message);
     expect(asked.code).not.toBe(0);

@@ -166,6 +166,7 @@ async function serveStore(
     context.published.load();
     await destination.upkeep();
     keepVms();
+    const restored = await context.receipts?.warning("destination");
     doors = await DoorPool.open({
       listen: options.listen,
       credentials: identity && {
@@ -198,6 +199,7 @@ async function serveStore(
     // A serve that no `migrate ticket` reaches takes VMs in all the same.
     if (opened instanceof MigrateError) observe({ event: "warning", message: opened.message });
     tellOtherStores(context);
+    if (restored) observe({ event: "warning", message: restored });
     for (const message of options.qemu?.confinement?.lacks ?? []) observe({ event: "warning", message });
     if (options.signal.aborted) over.resolve();
     options.signal.addEventListener("abort", () => over.resolve(), { once: true });

@@ -5,7 +5,7 @@
  * said; so a witness that is ahead of the journal shows that the journal is not the one that it was.
  */
 import type { Identity } from "../../channel/identity.ts";
-import { MigrateError, type Side } from "../../protocol/errors.ts";
+import { asMigrateError, MigrateError, type Side } from "../../protocol/errors.ts";
 import type { Generations } from "../../protocol/messages.ts";
 import { type Receipt, type ReceiptKind, receiptSides, type Statement } from "../../protocol/receipt.ts";
 import type { Journal, SessionRecord } from "../journal/journal.ts";
@@ -48,6 +48,12 @@ export class ReceiptKeeper {
   static of(options: Omit<ReceiptKeeperOptions, "identity"> & { identity: Identity | null }) {
     const { identity } = options;
     return identity === null ? null : new ReceiptKeeper({ ...options, identity });
+  }
+
+  /** What this host's person is to know as it begins: that its journal is older than its witness; null if it is not. */
+  async warning(side: Side): Promise<string | null> {
+    const behind = await this.#witness.require(side).then(() => null, asMigrateError);
+    return behind && [behind.message, ...(behind.hint === undefined ? [] : [behind.hint])].join(". ");
   }
 
   /** How far this host is, and how far it knows this peer to be; 0 of one that it does not know. */
