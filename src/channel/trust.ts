@@ -108,10 +108,10 @@ export class TrustFile {
    * Trusts a peer in this role, durably. A line with this fingerprint and name gets the role added (and
    * the comment, if it has none, and these terms in place of its own); else a line is added. An end that is over is
    * taken off all lines of the peer, for this role alone: somebody trusts it anew. What they say of how much it may
-   * bring stays.
+   * bring stays, and that it has to prove what it runs.
    *
    * A name leads to one destination: a line that had it for another fingerprint loses that role, and
-   * is gone if it had no other. Returns the peers that were so displaced, as they were; who wants to warn
+   * is gone if it had no other; that it had to prove what it runs is what the new one has to, too. Returns the peers that were so displaced, as they were; who wants to warn
    * of a changed fingerprint first asks knownDestination.
    *
    * Throws MigrateError "usage" for a fingerprint or name that cannot stand in the file, and what load throws.
@@ -147,7 +147,11 @@ export class TrustFile {
       const old = kept[at]?.peer;
       const roles = sortRoles([role, ...(old?.roles ?? [])]);
       const remark = old?.comment ?? note;
-      const its = { ...(old && termsIn(old)), ...terms };
+      // Who set a host up anew, or pretends so, does not get round what was demanded of it.
+      const demanded = displaced.some(({ attest }) => attest === "required")
+        ? { attest: "required" as const }
+        : {};
+      const its = { ...demanded, ...(old && termsIn(old)), ...terms };
       const line = lineOf({
         fingerprint: canonical,
         roles,
@@ -168,8 +172,8 @@ export class TrustFile {
     if (!isIts || !isExpired(peer, this.#now())) return [line];
     const { expires, ...rest } = peer;
     const others = peer.roles.filter((other) => other !== role);
-    const limited = role === "source" ? withoutTerms(rest) : rest;
-    const unlimited = role === "source" ? rest : withoutTerms(rest);
+    const limited = role === "source" ? withoutLimits(rest) : rest;
+    const unlimited = role === "source" ? rest : withoutLimits(rest);
     return [
       ...(others.length === 0 ? [] : [lineOf({ ...limited, roles: others, expires: expires! })]),
       lineOf({ ...unlimited, roles: [role] }),
@@ -240,8 +244,13 @@ function parseTrust(text: string, path: string): Line[] {
 }
 
 /** Who it is, without what a source may bring. */
-function withoutTerms({ fingerprint, roles, name, comment }: Peer): Peer {
-  return { fingerprint, roles, name, ...(comment === undefined ? {} : { comment }) };
+/** Without what is about a source alone; that it has to prove itself is about both roles. */
+function withoutLimits({ fingerprint, roles, name, comment, attest }: Peer): Peer {
+  return {
+    ...{ fingerprint, roles, name },
+    ...(attest === undefined ? {} : { attest }),
+    ...(comment === undefined ? {} : { comment }),
+  };
 }
 
 function requireName(name: string): void {

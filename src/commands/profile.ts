@@ -17,6 +17,8 @@ import { defineCommand } from "./cli/define-command.ts";
 import { address, defaultPort, oneOf, optional, toggle, wholeNumber, withDefault } from "./cli/option.ts";
 import { type Called, calledHost, openHost } from "./cli/ssh-host.ts";
 import { hasTicket, ticketFrom, ticketOptions } from "./cli/ticket-input.ts";
+import { profileAttest } from "./profile/attest-mode.ts";
+import { usualAttest } from "./profile/profile-attest.ts";
 import { ProfileFolder, profileText, tableText } from "./profile/profile-output.ts";
 import { planFor, quick, sizeOrNone, sizes, suites, thesis } from "./profile/profile-plan.ts";
 import { cutShort, planOf, readSamples } from "./profile/profile-resume.ts";
@@ -34,12 +36,15 @@ Without --thesis it is quick: under a minute, small sizes, few runs. --thesis ta
 
 ${suiteNames.map((suite) => `${suite}: ${aboutSuite(suite)}.`).join(" ")} The weak ones are here to be measured; migrate send knows none of them.
 
-With --to the destination is another host's migrate serve, which discards what it gets. Of a VM's own files nothing leaves this host then: they are read, and made-up bytes travel in their place.`,
+With --to the destination is another host's migrate serve, which discards what it gets. Of a VM's own files nothing leaves this host then: they are read, and made-up bytes travel in their place.
+
+With --attest something else is measured: what it adds to a move that the destination proves what it runs by its TPM, in seconds and CPU time, and how long a guest stands still for the last proof. With --to a host that was recorded (migrate attest record) is asked for the proofs of a move, and nothing is moved.`,
   usage: [
     `${name} [VM] [--thesis] [--to HOST:PORT] [FLAGS]`,
     `${name} --resume samples.json [--to HOST:PORT]`,
     `${name} --replay samples.json [--out DIR]`,
     `${name} --compare A B`,
+    `${name} --attest [--to HOST:PORT] [--ram SIZE] [--runs N]`,
   ],
   positionals: {
     names: ["VM", "B"],
@@ -75,6 +80,9 @@ With --to the destination is another host's migrate serve, which discards what i
       "thesis",
       oneOf(["thesis", "full"]),
     ),
+    attest: toggle(
+      `What attestation costs: moves with it and without, by this host's TPM (default: RAM of ${formatBytes(usualAttest.ramBytes)}, ${usualAttest.runs} runs)`,
+    ),
     to: optional(
       "HOST:PORT",
       "Measure to the migrate serve there; ssh://HOST has one started, and its port must be reached directly",
@@ -97,10 +105,16 @@ With --to the destination is another host's migrate serve, which discards what i
     [`${name} --thesis --out evaluation`, "the whole evaluation on this host"],
     [`${name} --to 192.0.2.7:7600 --ticket -`, "between two hosts"],
     [`${name} --compare before.json after.json`, "what has changed, and what is chance"],
+    [`${name} --attest`, "what it costs that a destination proves what it runs"],
   ],
   async run({ options, positionals, world, reporter }) {
     const refuse = usageErrors(name);
     const [vm, other] = positionals;
+    if (options.attest) {
+      const seed = options.seed ?? randomInt(mostSeed);
+      await profileAttest({ refuse, options: { ...options, seed }, vm, world, reporter });
+      return undefined;
+    }
     if (options.compare) {
       if (vm === undefined || other === undefined) throw refuse("--compare needs two samples files");
       showComparison(vm, other, reporter, world);

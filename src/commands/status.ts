@@ -25,9 +25,10 @@ export default defineCommand({
   async run({ options, positionals, world, reporter }) {
     const other = otherHost(name, positionals, options, { world, reporter });
     const home = homeOf(world);
+    const columnsOf = (rows: readonly SessionRow[]) => sessionColumns(Date.now(), false, rows);
     const here = (await statusHere(home)).map((row) => ({ where: "here", ...row }));
     if (other !== null && !reporter.json) reporter.note("Here:");
-    reporter.table("status", sessionColumns(Date.now(), false, here), here, "No session is under way here.");
+    reporter.table("status", columnsOf(here), here, "No session is under way here.");
     for (const row of reporter.json ? [] : here) {
       sayCode(row, (text) => reporter.note(text));
       if (row.move !== undefined) reporter.note(moveText(row.name, row.move));
@@ -39,12 +40,7 @@ export default defineCommand({
     );
     if (!reporter.json) reporter.note(`On ${where}:`);
     const there = rows.map((row) => ({ where, ...row }));
-    reporter.table(
-      "status",
-      sessionColumns(Date.now(), false, there),
-      there,
-      "No session is under way there.",
-    );
+    reporter.table("status", columnsOf(there), there, "No session is under way there.");
     return undefined;
   },
 });

@@ -28,6 +28,11 @@ function untilText(peer: Peer): string {
   return isExpired(peer, Date.now()) ? `, until ${peer.expires}, which is over` : `, until ${peer.expires}`;
 }
 
+/** On which condition, as the end of a sentence. */
+function proofText({ attest }: Peer): string {
+  return attest === undefined ? "" : ", if it proves what it runs";
+}
+
 /** A term as the trust file has it. Throws MigrateError "usage"; its message ends a sentence that begins with the flag. */
 function term(key: string): (text: string) => TrustTerms {
   return (text) => {
@@ -84,6 +89,11 @@ const add = defineCommand({
     ),
     maxVms: optional("N", "Of a source: so many of its VMs may lie in a store here at most", term("max-vms")),
     maxSessions: optional("N", "Of a source: so many sessions at a time at most", term("max-sessions")),
+    attest: optional(
+      "WORD",
+      "required: no VM goes to it, or comes from it, unless its TPM proves what it runs, as with send --attest and serve --require-attestation",
+      term("attest"),
+    ),
   },
   examples: [
     [
@@ -94,11 +104,15 @@ const add = defineCommand({
       `migrate trust add sha256:${"f0".repeat(32)} hosta --role source --expires 2027-01-31 --max-vms 5`,
       "let VMs come from this host, until then, five at most",
     ],
+    [
+      `migrate trust add sha256:${"9f".repeat(32)} 192.0.2.7:7600 --role destination --attest required`,
+      "from now on no VM goes there unless it proves what it runs",
+    ],
   ],
   async run({ options, positionals, world, reporter }) {
     const [fingerprint = "", name = ""] = positionals;
     const roles: PeerRole[] = options.role === "both" ? ["source", "destination"] : [options.role];
-    const { expires, maxBytes, maxVms, maxSessions } = options;
+    const { expires, maxBytes, maxVms, maxSessions, attest } = options;
     const limits = { ...maxBytes, ...maxVms, ...maxSessions };
     if (!roles.includes("source") && Object.keys(limits).length > 0)
       throw new MigrateError("usage", "--max-bytes, --max-vms and --max-sessions are about a source", {
@@ -107,7 +121,7 @@ const add = defineCommand({
     const file = TrustFile.load(homeOf(world));
     for (const role of roles)
       for (const peer of await file.add(fingerprint, role, name, options.comment, {
-        ...expires,
+        ...{ ...expires, ...attest },
         ...(role === "source" ? limits : {}),
       }))
         reporter.warn(
@@ -116,7 +130,7 @@ const add = defineCommand({
     for (const peer of file.peers().filter((known) => known.name === name))
       reporter.result(
         { event: "added", ...peer },
-        `${peer.name} is trusted as ${peer.roles.join(" and ")}${untilText(peer)}`,
+        `${peer.name} is trusted as ${peer.roles.join(" and ")}${untilText(peer)}${proofText(peer)}`,
       );
     return undefined;
   },

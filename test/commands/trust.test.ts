@@ -82,3 +82,31 @@ test("an end that is over is said by list, by add and by doctor, and is gone onc
   expect(world.take().stdout).not.toContain("TERMS");
   expect(trustCheck(home)).toMatchObject({ message: "1 trusted" });
 });
+
+test("--attest required is about either role, is shown by list, and outlives an end that is over", async () => {
+  expect(await run("add", host, "hosta", "--attest", "required")).toBe(0);
+  expect(world.take().stdout).toBe("hosta is trusted as source and destination, if it proves what it runs\n");
+  expect(file()).toBe(`${host} source,destination hosta attest=required\n`);
+  expect(await run("list")).toBe(0);
+  expect(world.take().stdout).toContain("attest=required");
+  expect(await run("add", host, "hosta", "--attest", "maybe")).toBe(2);
+  expect(world.take().stderr).toContain("--attest must be required");
+  // What somebody trusts anew has to prove itself as before.
+  const line = `${host} source,destination hosta expires=2020-01-31 max-vms=5 attest=required\n`;
+  writeFileSync(join(home, "trust"), line, { mode: 0o600 });
+  expect(await run("add", host, "hosta", "--role", "destination")).toBe(0);
+  expect(file()).toContain(`${host} destination hosta attest=required\n`);
+  expect(await run("add", host, "hosta", "--role", "source")).toBe(0);
+  expect(file()).not.toContain("2020");
+  expect(file().match(/attest=required/g)?.length).toBe(file().trim().split("\n").length);
+});
+
+test("a destination of the same name with another identity has to prove itself as the one before it had to", async () => {
+  const another = `sha256:${"cd".repeat(32)}`;
+  expect(await run("add", host, "hostb:7600", "--role", "destination", "--attest", "required")).toBe(0);
+  expect(await run("add", another, "hostb:7600", "--role", "destination")).toBe(0);
+  expect(file()).toBe(`${another} destination hostb:7600 attest=required\n`);
+  // One of another name does not.
+  expect(await run("add", host, "hostc:7600", "--role", "destination")).toBe(0);
+  expect(file()).toContain(`${host} destination hostc:7600\n`);
+});

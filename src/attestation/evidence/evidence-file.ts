@@ -34,6 +34,8 @@ const keptProof = v.object({
   /** Logs, each compressed by gzip; absent where there was none, or it was that of the first proof. */
   eventLog: v.optional(base64),
   imaLog: v.optional(base64),
+  /** What of IMA's list came behind that of the first proof, in place of the whole. */
+  imaMore: v.optional(base64),
 });
 
 const schema = v.object({
@@ -52,7 +54,10 @@ const schema = v.object({
 export type Evidence = v.InferOutput<typeof schema>;
 export type KeptProof = Evidence["proofs"][number];
 
-/** A proof as it is kept; of its logs those that are not the same as in the connection's first one. */
+/**
+ * A proof as it is kept; of its logs those that are not the same as in the connection's first one, and of IMA's list, which
+ * grows, what came behind that: a VM stands still while its last proof is noted, and a long list takes long to compress.
+ */
 export function keptProofOf(
   moment: Moment,
   atMs: number,
@@ -67,7 +72,8 @@ export function keptProofOf(
   const packed = (log: Buffer | null, before: Buffer | null = null) =>
     log === null || (before !== null && log.equals(before)) ? undefined : gzipSync(log).toString("base64");
   const eventLog = packed(state.eventLog, first?.eventLog);
-  const imaLog = packed(state.imaLog, first?.imaLog);
+  const imaMore = packed(behind(first?.imaLog, state.imaLog));
+  const imaLog = imaMore === undefined ? packed(state.imaLog, first?.imaLog) : undefined;
   return {
     moment,
     atMs,
@@ -77,7 +83,14 @@ export function keptProofOf(
     values: [...state.registers.values()],
     ...(eventLog === undefined ? {} : { eventLog }),
     ...(imaLog === undefined ? {} : { imaLog }),
+    ...(imaMore === undefined ? {} : { imaMore }),
   };
+}
+
+/** What of a list is behind an earlier one; null if it is no longer than that, or is another one. */
+function behind(before: Buffer | null | undefined, list: Buffer | null): Buffer | null {
+  if (before == null || list === null || list.length <= before.length) return null;
+  return list.subarray(0, before.length).equals(before) ? list.subarray(before.length) : null;
 }
 
 export function evidenceText(evidence: Evidence): string {
@@ -123,13 +136,22 @@ export function checkEvidence(json: string, path: string): CheckedEvidence {
     const state: PlatformState = {
       ...shown,
       eventLog: unpacked(proof.eventLog, limits.eventLogBytes) ?? first?.eventLog ?? null,
-      imaLog: unpacked(proof.imaLog, limits.imaLogBytes) ?? first?.imaLog ?? null,
+      imaLog: imaLogOf(proof, first),
     };
     if (first !== undefined) requireSameBoot(first.clock, state.clock);
     first ??= state;
     return judge(policy, state);
   });
   return { evidence, policy, judgements, state: first! };
+}
+
+/** A proof's whole list of IMA's. */
+function imaLogOf({ imaLog, imaMore }: KeptProof, first: PlatformState | undefined): Buffer | null {
+  const before = first?.imaLog ?? null;
+  if (imaMore === undefined) return unpacked(imaLog, limits.imaLogBytes) ?? before;
+  if (before === null)
+    throw new MigrateError("attestation", "a list of IMA's in the evidence has no beginning");
+  return Buffer.concat([before, unpacked(imaMore, limits.imaLogBytes - before.length)!]);
 }
 
 function parse(json: string, path: string): Evidence {

@@ -1,9 +1,22 @@
-/** The product's own engine for `migrate profile --engine full`: sendVm and serve, as the commands run them. */
+/**
+ * The product's own engine for `migrate profile --engine full` and `--attest`: sendVm, serve and what `migrate attest`
+ * does, as the commands run them.
+ */
 import { mkdirSync } from "node:fs";
+import { parseTicket } from "../../channel/ticket.ts";
 import { serve } from "../../migration/destination/serve.ts";
+import { draftOf, record } from "../../migration/operator/attest/record-host.ts";
+import { timeProofs } from "../../migration/operator/attest/time-proofs.ts";
 import type { MigrationEvent } from "../../migration/report/events.ts";
 import { sendVm } from "../../migration/source/send.ts";
-import type { FullEngine, FullSend, FullServe, FullServing } from "../../profiler/engine/full-engine.ts";
+import type {
+  FullEngine,
+  FullPeer,
+  FullSend,
+  FullServe,
+  FullServing,
+} from "../../profiler/engine/full-engine.ts";
+import type { ProofMoment, ProofTime } from "../../profiler/statistics/attest-samples.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { usualDoors, usualLanes } from "../cli/threads.ts";
 
@@ -13,7 +26,7 @@ const ticketTtlMs = 24 * 3_600_000;
 export class ProductEngine implements FullEngine {
   readonly #ended = new AbortController();
 
-  async serve({ home, store, insecure }: FullServe): Promise<FullServing> {
+  async serve({ home, store, insecure, attesting }: FullServe): Promise<FullServing> {
     mkdirSync(store, { recursive: true, mode: 0o700 });
     const listening = Promise.withResolvers<Extract<MigrationEvent, { event: "listening" }>>();
     serve(
@@ -27,6 +40,7 @@ export class ProductEngine implements FullEngine {
         insecure,
         // What is measured is the whole VM on its way.
         index: false,
+        ...(attesting && { attesting: { proves: true, demands: false, env: attesting } }),
         workers: usualDoors(),
         passphrase: noPassphrase,
         signal: this.#ended.signal,
@@ -42,8 +56,9 @@ export class ProductEngine implements FullEngine {
     };
   }
 
-  async send(options: FullSend, linked: () => void): Promise<{ wireBytes: number }> {
-    const { home, name, ram, disks, port, ticket, insecure } = options;
+  async send(options: FullSend, linked: () => void): Promise<{ wireBytes: number; proofs: ProofTime[] }> {
+    const { home, name, ram, disks, port, ticket, insecure, move = false, attests } = options;
+    const proofs: ProofTime[] = [];
     const { wireBytes } = await sendVm(
       {
         home,
@@ -52,8 +67,9 @@ export class ProductEngine implements FullEngine {
         ticket: insecure ? undefined : ticket,
         lanes: usualLanes(),
         compression: "off",
-        after: "keep",
-        copy: true,
+        after: move ? "rename" : "keep",
+        copy: !move,
+        attests,
         retryForMs: 0,
         insecure,
         passphrase: noPassphrase,
@@ -61,14 +77,31 @@ export class ProductEngine implements FullEngine {
       },
       (event) => {
         if (event.event === "phase" && event.phase === "prepare") linked();
+        if (event.event === "attested")
+          proofs.push({ moment: event.moment as ProofMoment, wallMs: event.seconds * 1000 });
       },
     );
-    return { wireBytes };
+    return { wireBytes, proofs };
+  }
+
+  async record(peer: FullPeer): Promise<void> {
+    record(peer.home, await draftOf({ ...reached(peer), name: "profile" }));
+  }
+
+  async prove(peer: FullPeer): Promise<ProofTime[]> {
+    return await timeProofs(reached(peer));
   }
 
   end(): void {
     this.#ended.abort();
   }
+}
+
+function reached({ home, port, ticket }: FullPeer) {
+  return {
+    ...{ home, address: { host: "127.0.0.1", port }, passphrase: noPassphrase },
+    ...(ticket === undefined ? {} : { ticket: parseTicket(ticket) }),
+  };
 }
 
 /** The homes are made for the profile and sealed by nobody. */

@@ -15,6 +15,8 @@ export interface Verdict {
   /** When in the move the last proof was made. */
   moment: string;
   policyVersion: number;
+  /** Whether the policy allows what that proof shows. */
+  allowed: boolean;
   /** Of the file with the evidence: SHA-256, hex 64. */
   digest: string;
   file: string;
@@ -30,7 +32,8 @@ export const verdictKeeps = { peerFiles: 512, peerBytes: 256 * 1024 * 1024 } as 
 
 export function makeVerdictTables(db: Database): void {
   db.run(`CREATE TABLE IF NOT EXISTS verdicts (file TEXT PRIMARY KEY, session TEXT NOT NULL, role TEXT NOT NULL,
-    peer TEXT NOT NULL, moment TEXT NOT NULL, policyVersion INTEGER NOT NULL, digest TEXT NOT NULL, bytes INTEGER NOT NULL, atMs INTEGER NOT NULL)`);
+    peer TEXT NOT NULL, moment TEXT NOT NULL, policyVersion INTEGER NOT NULL, allowed INTEGER NOT NULL,
+    digest TEXT NOT NULL, bytes INTEGER NOT NULL, atMs INTEGER NOT NULL)`);
   db.run("CREATE INDEX IF NOT EXISTS verdictsBySession ON verdicts (session)");
   db.run(
     "CREATE TABLE IF NOT EXISTS policies (host TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID",
@@ -40,8 +43,8 @@ export function makeVerdictTables(db: Database): void {
 /** Keeps a verdict, in place of the one with the same file. Returns the files that are one too many, which it forgets. */
 export function keepVerdict(db: Database, verdict: Verdict): string[] {
   db.query(
-    `INSERT OR REPLACE INTO verdicts (file, session, role, peer, moment, policyVersion, digest, bytes, atMs)
-     VALUES ($file, $session, $role, $peer, $moment, $policyVersion, $digest, $bytes, $atMs)`,
+    `INSERT OR REPLACE INTO verdicts (file, session, role, peer, moment, policyVersion, allowed, digest, bytes, atMs)
+     VALUES ($file, $session, $role, $peer, $moment, $policyVersion, $allowed, $digest, $bytes, $atMs)`,
   ).run(verdict as never);
   if (verdict.role !== "source") return [];
   const surplus = db
@@ -61,9 +64,11 @@ export function keepVerdict(db: Database, verdict: Verdict): string[] {
 
 /** The verdicts of one session, oldest first. */
 export function verdictsOf(db: Database, session: string): Verdict[] {
-  return db
+  const rows = db
     .query("SELECT * FROM verdicts WHERE session = $session ORDER BY atMs")
     .all({ session } as never) as Verdict[];
+  // Truth as SQLite keeps it.
+  return rows.map((row) => ({ ...row, allowed: Boolean(row.allowed) }));
 }
 
 /** Notes that this version of the policy for a host is in use. Returns the newest one that ever was. */

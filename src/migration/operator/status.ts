@@ -11,6 +11,7 @@ import type { RemoteSession } from "../../protocol/messages.ts";
 import type { ReceiptKind } from "../../protocol/receipt.ts";
 import { isPublishedBy } from "../destination/published-manifest.ts";
 import { Journal, type SessionRecord } from "../journal/journal.ts";
+import type { Verdict } from "../journal/verdicts.ts";
 import { type Owner, ownerOf } from "../ownership/owner.ts";
 import type { DestinationRecord, SourceRecord } from "../ownership/records.ts";
 import { nothingThere } from "../ownership/witness.ts";
@@ -35,11 +36,19 @@ export interface SessionRow {
   releaseCode?: string;
   /** The words of the handover that are signed, in their order; absent if none is. */
   receipts?: ReceiptKind[];
+  /** What the hosts of this session have proven to this one, oldest first; absent if nothing. */
+  proofs?: ProofRow[];
 }
+
+/** What one attempt of a session has proven: `policyVersion` is that of this host's policy for `peer`, `file` the evidence. */
+export type ProofRow = Pick<
+  Verdict,
+  "role" | "peer" | "moment" | "policyVersion" | "allowed" | "file" | "digest" | "atMs"
+>;
 
 /** Returns this host's sessions that have not ended, oldest first. Throws MigrateError "home-unusable". */
 export function localStatus(home: string): SessionRow[] {
-  return withJournal(home, (journal) => journal.open().map((record) => sessionRow(record, journal)));
+  return withJournal(home, (journal) => journal.open().map((record) => rowWithProofs(journal, record)));
 }
 
 /** Returns this host's sessions that have ended, newest first. Throws MigrateError "home-unusable". */
@@ -48,8 +57,19 @@ export function history(home: string): SessionRow[] {
     journal
       .all()
       .filter(({ endedAtMs }) => endedAtMs !== null)
-      .map((record) => sessionRow(record, journal)),
+      .map((record) => rowWithProofs(journal, record)),
   );
+}
+
+function rowWithProofs(journal: Journal, record: SessionRecord): SessionRow {
+  const proofs = journal.verdictsOf(record.session).map(
+    ({ role, peer, moment, policyVersion, allowed, file, digest, atMs }): ProofRow => ({
+      ...{ role, peer, moment, policyVersion, allowed },
+      ...{ file, digest, atMs },
+    }),
+  );
+  const row = sessionRow(record, journal);
+  return proofs.length === 0 ? row : { ...row, proofs };
 }
 
 /** The kinds of VM (`Provider.name`) that this host has sent to the destination of this address, ever. Throws as `localStatus`. */

@@ -47,6 +47,7 @@ export class PeerProofs {
   #judge: Judge | undefined;
   #isKept = true;
   #policyVersion = 0;
+  #isAllowed = false;
 
   constructor(link: VerifierLink, binding: Binding, options: PeerProofsOptions) {
     this.#options = options;
@@ -103,6 +104,7 @@ export class PeerProofs {
     };
     this.#judge ??= new Judge(policy);
     const judgement = this.#judge.judge(state);
+    this.#isAllowed = judgement.allowed;
     this.#note(moment, { ...proof, state }, text);
     if (!judgement.allowed) {
       this.keep();
@@ -130,7 +132,7 @@ export class PeerProofs {
       journal.keepVerdict({
         ...{ session, role, peer: prover, file, digest: evidenceDigest(text), atMs: now() },
         ...{ moment: evidence.proofs.at(-1)!.moment, bytes: Buffer.byteLength(text) },
-        policyVersion: this.#policyVersion,
+        ...{ policyVersion: this.#policyVersion, allowed: this.#isAllowed },
       }),
     );
     for (const old of surplus) rmSync(old, { force: true });

@@ -6,7 +6,8 @@
 
 /** What another process of this very program may look at: where its home and its TPM are, and how it writes. */
 const handedDown = [
-  ...["PATH", "HOME", "MIGRATE_HOME", "XDG_STATE_HOME", "TMPDIR", "MIGRATE_DEBUG", "MIGRATE_TPM"],
+  ...["PATH", "HOME", "MIGRATE_HOME", "XDG_STATE_HOME", "TMPDIR", "MIGRATE_DEBUG"],
+  ...["MIGRATE_TPM", "MIGRATE_EVENT_LOG", "MIGRATE_IMA_LOG"],
   ...["TERM", "NO_COLOR", "LANG", "LC_ALL", "LC_CTYPE"],
 ];
 

@@ -1,7 +1,8 @@
 /** How a measuring process answers its questions: the other end of side-process.ts. */
 import { type CpuTime, cpuBetween, usage } from "../../platform/usage.ts";
 import { asMigrateError, MigrateError, type Side } from "../../protocol/errors.ts";
-import type { FullEngine, FullSend, FullServe, FullServing } from "./full-engine.ts";
+import type { ProofTime } from "../statistics/attest-samples.ts";
+import type { FullEngine, FullPeer, FullSend, FullServe, FullServing } from "./full-engine.ts";
 import { ThesisDestination } from "./thesis-destination.ts";
 import { type MeasuringAddress, type RunFigures, type SourceRun, ThesisSource } from "./thesis-source.ts";
 
@@ -21,14 +22,19 @@ export type Question =
     }
   | { ask: "full-serve"; options: FullServe }
   | { ask: "full-send"; options: FullSend }
-  | { ask: "usage" };
+  | { ask: "full-record"; peer: FullPeer }
+  | { ask: "full-prove"; peer: FullPeer }
+  /** Garbage is collected first, unless `collect` is false. */
+  | { ask: "usage"; collect?: boolean };
 
 export type Answer =
   | { answer: "be-source"; fingerprint: string; clockCostNs: number }
   | { answer: "run"; figures: RunFigures }
   | { answer: "be-destination"; fingerprint: string; port: number; plainPort: number }
   | ({ answer: "full-serve" } & FullServing)
-  | { answer: "full-send"; wireBytes: number; totalMs: number; setup: FullSetup }
+  | { answer: "full-send"; wireBytes: number; totalMs: number; setup: FullSetup; proofs: ProofTime[] }
+  | { answer: "full-record" }
+  | { answer: "full-prove"; proofs: ProofTime[] }
   | { answer: "usage"; userMs: number; systemMs: number }
   | { answer: "error"; code: string; message: string; side?: Side; hint?: string };
 
@@ -94,9 +100,14 @@ class SideRole {
         return { answer: "full-serve", ...(await this.#full.serve(question.options)) };
       case "full-send":
         return this.#fullSend(question.options);
+      case "full-record":
+        await this.#full.record(question.peer);
+        return { answer: "full-record" };
+      case "full-prove":
+        return { answer: "full-prove", proofs: await this.#full.prove(question.peer) };
       case "usage": {
         // Asked before a run and after it: the garbage of an earlier run is not charged to the next one.
-        Bun.gc(true);
+        if (question.collect !== false) Bun.gc(true);
         const { userMs, systemMs } = usage("self");
         return { answer: "usage", userMs, systemMs };
       }
@@ -112,10 +123,10 @@ class SideRole {
     const startMs = performance.now();
     const start = usage("self");
     let setup: FullSetup = { wallMs: 0, userMs: 0, systemMs: 0 };
-    const { wireBytes } = await this.#full.send(options, () => {
+    const { wireBytes, proofs } = await this.#full.send(options, () => {
       if (setup.wallMs > 0) return;
       setup = { wallMs: performance.now() - startMs, ...cpuBetween(start, usage("self")) };
     });
-    return { answer: "full-send", wireBytes, setup, totalMs: performance.now() - startMs };
+    return { answer: "full-send", wireBytes, setup, proofs, totalMs: performance.now() - startMs };
   }
 }

@@ -17,9 +17,14 @@ export function schedule(plan: Plan, seed: number): PlannedRun[] {
   const combinations = plan.suites.flatMap((suite) =>
     plan.ramBytes.flatMap((ramBytes) => plan.diskBytes.map((diskBytes) => ({ suite, ramBytes, diskBytes }))),
   );
+  const all = rounds(combinations, plan.runs, seed).flat();
+  return all.map((combination, order) => ({ order, ...combination }));
+}
+
+/** So many rounds of all these items, each shuffled anew. Equal seeds (whole numbers) make equal orders. */
+export function rounds<Item>(items: readonly Item[], count: number, seed: number): Item[][] {
   const random = randomNumbers(seed);
-  const rounds = Array.from({ length: plan.runs }, () => shuffled(combinations, random));
-  return rounds.flat().map((combination, order) => ({ order, ...combination }));
+  return Array.from({ length: count }, () => shuffled(items, random));
 }
 
 /** Bytes that all these runs send. */

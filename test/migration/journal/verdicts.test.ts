@@ -18,7 +18,14 @@ function opened(): Database {
 }
 
 const verdict = (n: number, more: Partial<Verdict> = {}): Verdict => ({
-  ...{ session: `s${n}`, role: "source", peer: "sha256:aa", moment: "offer", policyVersion: 1 },
+  ...{
+    session: `s${n}`,
+    role: "source",
+    peer: "sha256:aa",
+    moment: "offer",
+    policyVersion: 1,
+    allowed: true,
+  },
   ...{ digest: `${n}`, file: `/e/${n}.json`, bytes: 1000, atMs: n },
   ...more,
 });

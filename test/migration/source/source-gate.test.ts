@@ -47,7 +47,7 @@ async function passed(
 const began = (role: "source" | "destination") => (journal: Journal) =>
   journal.write("verdict", () =>
     journal.keepVerdict({
-      ...{ session, role, peer, moment: "offer", policyVersion: 1, digest: "00".repeat(32) },
+      ...{ session, role, peer, moment: "offer", policyVersion: 1, allowed: true, digest: "00".repeat(32) },
       ...{ file: "/nowhere", bytes: 1, atMs: 1 },
     }),
   );

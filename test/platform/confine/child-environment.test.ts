@@ -21,6 +21,9 @@ test("what loads code, or is nobody's business, is not handed down", () => {
     ...{ PATH: "/p", HOME: "/h", MIGRATE_HOME: "/m", MIGRATE_TPM: "swtpm:/t", LANG: "C.UTF-8" },
   });
   expect(childEnvironment({ MIGRATE_HOME: "/other" }, env).MIGRATE_HOME).toBe("/other");
+  // A serve that is started for who comes by ssh proves what the host runs, by the TPM that was named to it.
+  const tpm = { MIGRATE_TPM: "swtpm:/s", MIGRATE_EVENT_LOG: "/e", MIGRATE_IMA_LOG: "/i" };
+  expect(childEnvironment({}, tpm)).toEqual({ PATH: "/usr/bin:/bin", ...tpm });
 });
 
 test("a process always has a path to look for programs in", () => {

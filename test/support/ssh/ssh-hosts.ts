@@ -32,6 +32,8 @@ export interface SshHostsOptions {
   sudo?: boolean;
   /** Lines of sshd_config. */
   sshd?: string[];
+  /** What a command that comes by ssh finds in its environment there, beside PATH (sshd_config(5), SetEnv). */
+  environment?: Record<string, string>;
   /** This very program is in the PATH there, so that nothing has to be copied. */
   installed?: boolean;
   /** Programs found before all others by who comes by ssh: name and shell script. */
@@ -217,7 +219,12 @@ export class SshHosts {
     return [
       `HostKey ${this.at("host-key")}`,
       `AuthorizedKeysFile ${this.at("keys")}/%u`,
-      `SetEnv PATH=${this.at("bin")}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin`,
+      // The first SetEnv is the only one that counts.
+      `SetEnv PATH=${this.at("bin")}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin${Object.entries(
+        this.#options.environment ?? {},
+      )
+        .map(([name, value]) => ` ${name}=${value}`)
+        .join("")}`,
       ...["PidFile none", "StrictModes no", "UsePAM no", "PermitRootLogin yes", "PasswordAuthentication no"],
       ...["KbdInteractiveAuthentication no", "LogLevel VERBOSE", "MaxStartups 100"],
       ...(this.#options.sshd ?? []),
