@@ -65,7 +65,8 @@ export default defineCommand({
     const there = otherHost(name, given, options, { world, reporter });
     const ticket = there === null ? undefined : await ticketFrom(world, options);
     const { copy, base } = options;
-    const rehearsal = await rehearse({ world, reporter }, which, { there, ticket, copy, base });
+    const sealsTpm = options.sealTpm !== undefined;
+    const rehearsal = await rehearse({ world, reporter }, which, { there, ticket, copy, base, sealsTpm });
     const told = rehearsal.unfinished
       ? toldOf(rehearsal.unfinished)
       : await tellOf(which, rehearsal, options);

@@ -148,6 +148,13 @@ const manifest = ({ vm }: Ground, change: (json: { files: { kind: string; file: 
       } as never),
     ),
   );
+/** A VM that is given by its files, with a virtual TPM. */
+const withTpm = (ground: Ground): string[] => {
+  const folder = join(ground.world.folder, "tpm");
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, "tpm2-00.permall"), "its state");
+  return ["--name", "web1", "--disk", disk(ground), "--tpm-state", folder];
+};
 const secret = (count: number) => new Uint8Array(count).fill(7);
 
 const atDestination: Row[] = [
@@ -390,6 +397,30 @@ const atSource: Row[] = [
     before: (ground) =>
       manifest(ground, (json) => ({ ...json, files: json.files.filter(({ kind }) => kind === "ram") })),
     flags: () => ["--insecure", "--without-ram"],
+  },
+  {
+    says: /^--after keep would leave the state of web1's virtual TPM readable here: .*--seal-tpm FILE/,
+    code: "policy",
+    words: withTpm,
+    flags: () => ["--insecure", "--after", "keep"],
+  },
+  {
+    says: /^web1 has a virtual TPM: a copy of it would be a second VM .*\. Give --new-tpm: /,
+    code: "policy",
+    words: withTpm,
+    flags: () => ["--insecure", "--copy"],
+  },
+  {
+    says: /^The saved RAM of web1 holds the state of its virtual TPM, .*\. Leave out --ram: /,
+    code: "policy",
+    words: (ground) => [...withTpm(ground), "--ram", ground.vm.files[0]!.path],
+    flags: () => ["--insecure", "--copy", "--new-tpm"],
+  },
+  {
+    says: "Nothing of web1 is left to copy but its virtual TPM. Name its disks as well.",
+    code: "policy",
+    words: (ground) => withTpm(ground).filter((word, n, all) => word !== "--disk" && all[n - 1] !== "--disk"),
+    flags: () => ["--insecure", "--copy", "--new-tpm"],
   },
   {
     says: /^The TPM's state folder .* holds no state$/,

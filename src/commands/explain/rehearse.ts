@@ -30,13 +30,25 @@ export async function rehearse(
     ticket: text,
     copy,
     base,
-  }: { there: OtherHost | null; ticket: string | undefined; copy: boolean; base: string | undefined },
+    sealsTpm,
+  }: {
+    there: OtherHost | null;
+    ticket: string | undefined;
+    copy: boolean;
+    base: string | undefined;
+    /** A passphrase for the state of its virtual TPM would be given. */
+    sealsTpm: boolean;
+  },
 ): Promise<Rehearsal> {
   const home = openHome(homeOf(around.world));
   const mode: "copy" | "move" = copy ? "copy" : "move";
   let hasCalled = false;
   try {
-    const candidate = candidateOf(vm, { home, bandwidthBytesPerSec: null, retryForMs: 0, mode });
+    const candidate = candidateOf(vm, {
+      ...{ home, bandwidthBytesPerSec: null, retryForMs: 0, mode },
+      // Nothing is sealed to it.
+      ...(sealsTpm ? { tpmSeal: { publicKey: "", sealedKey: "" } } : {}),
+    });
     const asked = {
       ...{ home, mode, after, base },
       calling: () => {

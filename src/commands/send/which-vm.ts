@@ -35,6 +35,10 @@ export const leaveOptions = {
     "What becomes of the source's files: keep, rename (to *.migrated, the default) or delete",
     oneOf(["keep", "rename", "delete"]),
   ),
+  sealTpm: optional(
+    "FILE|-",
+    "With --after keep: keep the state of its virtual TPM sealed with the passphrase on FILE's first line; - asks for one. Without --after keep that state is destroyed here",
+  ),
   mode: optional(
     "MODE",
     "Of a VM that runs: live (the default), or stop, which stops it before anything is sent",
@@ -77,6 +81,9 @@ export const leaveOptions = {
     wholeNumber(1, limits.ramStreams - 1),
   ),
   copy: toggle("Make a copy: the source keeps the VM and owns it still"),
+  newTpm: toggle(
+    "With --copy, of a VM that has a virtual TPM: the copy begins with an empty one, and opens nothing that was sealed to the VM's",
+  ),
 };
 
 /** The values of these flags. */
@@ -88,6 +95,7 @@ export interface VmWords {
   withoutRam: boolean;
   tpmState: string | undefined;
   after: "keep" | "rename" | "delete" | undefined;
+  sealTpm: string | undefined;
   mode: "live" | "stop" | undefined;
   downtimeLimit: number | undefined;
   autoConverge: "on" | "off" | undefined;
@@ -98,6 +106,7 @@ export interface VmWords {
   drop: string[];
   multifd: number | undefined;
   copy: boolean;
+  newTpm: boolean;
 }
 
 /** A command that is about a VM. */
@@ -209,8 +218,9 @@ export function whichVm(
           disks: options.disk,
           rawDisks: options.rawDisk,
           tpmStateDir: options.tpmState,
+          newTpm: options.newTpm,
         }
-      : { folder: first ?? "", withoutRam: options.withoutRam },
+      : { folder: first ?? "", withoutRam: options.withoutRam, newTpm: options.newTpm },
   };
 }
 
@@ -248,6 +258,10 @@ function requireApt(
     throw refuse(`--drop takes ${droppable.join(" and ")} of a VM that runs, not ${strange}`);
   if (options.drop.includes("snapshots") && options.mode === "stop")
     throw refuse("--drop snapshots is about a live move", "--mode stop keeps the snapshots.");
+  if (options.newTpm && !options.copy)
+    throw refuse("--new-tpm is about --copy", "A VM that is moved takes its virtual TPM along.");
+  if (options.sealTpm !== undefined && options.after !== "keep")
+    throw refuse("--seal-tpm is about --after keep", "Without it nothing of a virtual TPM stays here.");
   if (options.copy && options.after !== undefined)
     throw refuse("--copy and --after exclude each other", "A copy leaves the source's files as they are.");
 }

@@ -9,6 +9,7 @@ import type { Arrival, ArrivalOptions, Offered, Resident } from "./arrival.ts";
 import type { Departure } from "./departure.ts";
 import type { LibvirtPolicy } from "./libvirt/arriving-xml.ts";
 import type { QemuPolicy } from "./qemu/arriving-command.ts";
+import type { TpmHere } from "./tpm-at-source.ts";
 
 /** What this destination allows VMs that are more than files. */
 export interface LandingPolicy {
@@ -94,6 +95,8 @@ export interface Provider {
   retire(record: SessionRecord, home: string, departure?: Departure): Promise<void>;
   /** Source: the files that belong to this VM alone: path and identity of each. */
   ownFiles(record: SessionRecord): { path: string; identity: string }[];
+  /** Source: what of the VM's virtual TPM lies here; null if it has none. */
+  tpmHere(record: SessionRecord): TpmHere | null;
   /** Source: what became of a VM that was given back, if it does not go on as before: a sentence's end. */
   givenBackHint?(record: SessionRecord): string | undefined;
   /** Source: what of the VM stays here on the person's word, and what becomes of it here, as parts of sentences. */

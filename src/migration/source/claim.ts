@@ -11,6 +11,7 @@ import { newReleaseCode } from "../journal/release-code.ts";
 import type { Mode } from "../ownership/phases.ts";
 import type { Candidate, OpenedVm } from "../providers/departure.ts";
 import { providerOf } from "../providers/providers.ts";
+import type { KeptSeal } from "../providers/tpm-at-source.ts";
 import { applyLocally, believeFiles, type LocalOptions } from "./apply-locally.ts";
 import { lockSession } from "./session-lock.ts";
 
@@ -103,7 +104,8 @@ async function claimOpened(
         return { record, opened: null, release };
       }
       if (opened?.resumes(record) === true && record.address === address && record.mode === mode) {
-        journal.write("resume", () => journal.update(record.session, { after, updatedAtMs: now() }));
+        const kept = keptOnResume(record, opened);
+        journal.write("resume", () => journal.update(record.session, { after, kept, updatedAtMs: now() }));
         return { record: journal.find(record.session)!, opened, release };
       }
       // A VM that cannot be opened now may be opened later.
@@ -121,6 +123,12 @@ async function claimOpened(
     release();
   }
   return null;
+}
+
+/** A passphrase for its TPM's state may have been given this time alone. */
+function keptOnResume({ kept }: SessionRecord, { facts }: OpenedVm): SessionRecord["kept"] {
+  const { tpmSeal } = (facts.kept ?? {}) as KeptSeal;
+  return tpmSeal === undefined ? kept : { ...facts.kept, ...kept, tpmSeal };
 }
 
 function begin(
@@ -286,7 +294,10 @@ export async function claimable(
       (record) =>
         opened.resumes(record) && record.address === options.address && record.mode === options.mode,
     );
-    if (resumed !== undefined) return { record: resumed, opened, resumed: resumed.session, ends: [] };
+    if (resumed !== undefined) {
+      const record = { ...resumed, after: options.after, kept: keptOnResume(resumed, opened) };
+      return { record, opened, resumed: resumed.session, ends: [] };
+    }
     const address = options.address ?? "";
     const record = newRecord(candidate.provider, opened, { ...options, address }, now());
     if (options.mode === "move") {

@@ -8,6 +8,7 @@ import { openHome } from "../../home/home.ts";
 import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
 import type { VerifyKind } from "../../protocol/offer.ts";
 import type { Compression } from "../../transfer/compression/compression.ts";
+import { newStateSeal } from "../../vm/tpm/sealed-state.ts";
 import { Journal, type SessionRecord, type WriteHook } from "../journal/journal.ts";
 import { candidateOf, type VmSpec } from "../providers/candidates.ts";
 import type { Departure, OpenedVm } from "../providers/departure.ts";
@@ -37,6 +38,8 @@ export interface SendOptions {
   /** Whether the destination reads back what it has written before the VM is released. */
   verify?: VerifyKind | undefined;
   after: "keep" | "rename" | "delete";
+  /** The passphrase with which the state of its virtual TPM is kept here, where the VM's files are. */
+  sealTpm?: string | undefined;
   copy: boolean;
   /** How long a lost link is retried, in milliseconds since the last progress. */
   retryForMs: number;
@@ -68,7 +71,11 @@ export async function sendVm(options: SendOptions, observe: Observer): Promise<R
   const ticket = options.ticket === undefined || options.insecure ? undefined : parseTicket(options.ticket);
   const { bandwidthBytesPerSec = null, retryForMs } = options;
   const mode = options.copy ? "copy" : "move";
-  const candidate = candidateOf(options.vm, { home, bandwidthBytesPerSec, retryForMs, mode });
+  const tpmSeal = options.sealTpm === undefined ? undefined : await newStateSeal(options.sealTpm);
+  const candidate = candidateOf(options.vm, {
+    ...{ home, bandwidthBytesPerSec, retryForMs, mode },
+    ...(tpmSeal === undefined ? {} : { tpmSeal }),
+  });
   const identity = options.insecure ? null : await loadIdentity(home, { passphrase: options.passphrase });
   const waiting = () =>
     observe({ event: "notice", message: "another program has the journal locked: waiting for it" });

@@ -4,7 +4,8 @@ import type { Offer } from "../../../protocol/offer.ts";
 import { type Landed, relativePath } from "../../../vm/folder/staging.ts";
 import type { Arrival, Resident } from "../arrival.ts";
 import type { Provider } from "../provider.ts";
-import { leftOutTexts, setRamAside } from "./left-out.ts";
+import { retireTpmState, tpmAmong } from "../tpm-at-source.ts";
+import { leftOutTexts, ramLeftOut, setRamAside } from "./left-out.ts";
 import { ownFilesOf, retireFiles } from "./retire.ts";
 
 /** What the destination's journal keeps of a VM that is only files, once it was sealed. */
@@ -45,7 +46,12 @@ export const filesProvider: Provider = {
   name: "files",
   standsStill: () => false,
   resumeHere: async () => {},
+  tpmHere: (record) => {
+    const leftOut = ramLeftOut(record);
+    return tpmAmong(record.files, leftOut === null ? [] : [leftOut]);
+  },
   async retire(record) {
+    await retireTpmState(record, filesProvider.tpmHere(record));
     // While its folder still has its name.
     setRamAside(record);
     retireFiles(record, ownFilesOf(record));

@@ -9,6 +9,7 @@ import { attributeOf, childOf } from "../../../vm/libvirt/xml/xml-element.ts";
 import { checkRoomFor, hostRoom } from "../../../vm/qemu/host-room.ts";
 import { ownFilesOf, retireFiles } from "../files/retire.ts";
 import type { LandingPolicy, Provider } from "../provider.ts";
+import { retireTpmState } from "../tpm-at-source.ts";
 import { ArrivingDomain } from "./arriving-domain.ts";
 import { checkDomain, presentOf, readBoth, toldCards } from "./arriving-xml.ts";
 import {
@@ -18,7 +19,7 @@ import {
   keepTpm,
   removeImage,
   removeSockets,
-  retireTpm,
+  tpmAtSource,
   withdrawDomain,
 } from "./domain-at-source.ts";
 import { libvirtFolders } from "./domain-look.ts";
@@ -58,14 +59,14 @@ export const libvirtProvider: Provider = {
     if (departure instanceof LiveDeparture) await departure.gone();
     if (kept !== null) await forgetAtSource(kept);
     removeSockets(record);
+    await retireTpmState(record, libvirtProvider.tpmHere(record));
     retireFiles(record, libvirtProvider.ownFiles(record));
     if (record.folder !== null) removeLiveLinks(record.folder);
-    if (kept !== null) {
-      removeImage(kept);
-      retireTpm(kept, record);
-    }
+    if (kept !== null) removeImage(kept);
     clearTpmPlace(record);
   },
+
+  tpmHere: tpmAtSource,
 
   // The image of the memory is taken away by itself, whatever becomes of the rest.
   ownFiles: (record) => [

@@ -11,6 +11,7 @@ import { keepRunFolders } from "../../../vm/qemu/run-upkeep.ts";
 import type { Departure } from "../departure.ts";
 import { ownFilesOf, retireFiles } from "../files/retire.ts";
 import type { Provider } from "../provider.ts";
+import { retireTpmState } from "../tpm-at-source.ts";
 import { checkMachine, requireRunFolder } from "./arriving-command.ts";
 import { ArrivingVm } from "./arriving-vm.ts";
 import { rulesOf } from "./booting/start-rules.ts";
@@ -38,7 +39,13 @@ export const qemuProvider: Provider = {
     const machine = sourceQemuRecord(record);
     if (departure instanceof DepartingVm) departure.leave();
     if (machine !== null) await endAtSource(machine, home, qmpOf(departure));
+    await retireTpmState(record, qemuProvider.tpmHere(record));
     retireFiles(record, qemuProvider.ownFiles(record));
+  },
+
+  tpmHere(record) {
+    const state = sourceQemuRecord(record)?.tpm?.state;
+    return state === undefined ? null : { files: [], folders: [state], ram: [], place: state.path };
   },
 
   // If the disks of a running VM went as chunks, they are in both lists.

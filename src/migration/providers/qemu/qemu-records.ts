@@ -7,9 +7,10 @@ import type { OfferedMachine } from "../../../protocol/offer.ts";
 import type { Landed } from "../../../vm/folder/staging.ts";
 import type { MigrationSettings } from "../../../vm/qemu/outgoing/migration-settings.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
+import type { KeptSeal } from "../tpm-at-source.ts";
 
 /** The source's part: which QEMU it is, and what is to be retired with it. */
-export interface SourceQemuRecord {
+export interface SourceQemuRecord extends KeptSeal {
   side: "source";
   /** Absolute path of its QMP socket. */
   qmpPath: string;
@@ -23,8 +24,11 @@ export interface SourceQemuRecord {
   before?: MigrationSettings | null;
   /** Its disks and the state folder of its virtual TPM, each with its identity (`fileIdentity`). */
   retire: { path: string; identity: string }[];
-  /** The swtpm process of its virtual TPM, which is ended after QEMU. */
-  tpm: { swtpm: ProcessId } | null;
+  /**
+   * The swtpm process of its virtual TPM, which is ended after QEMU, and the folder of its state, which records of
+   * earlier versions have in `retire` alone.
+   */
+  tpm: { swtpm: ProcessId; state?: { path: string; identity: string } } | null;
   /** What of its disks does not move, on the person's word; absent in the records of earlier versions. */
   leftBehind?: string[];
   /** False: its cards do not say where it is if it goes on here. */
