@@ -102,6 +102,8 @@ const schemas = {
     vnc: v.optional(vnc),
     /** Of a running VM: true if its processor was compared with the one that it gets here. */
     processor: v.optional(v.boolean()),
+    /** True if SEAL may have `bound`. */
+    binds: v.optional(v.boolean()),
   }),
   inventoryEnd: nothing,
   seal: v.pipe(
@@ -114,6 +116,8 @@ const schemas = {
       challenge: v.optional(hex(64)),
       /** Of a running VM: true if it was paused at the switchover, and is to stay so. */
       paused: v.optional(v.boolean()),
+      /** The digest is also over the VM's UUID, and over its virtual TPM's endorsement key if that is known. */
+      bound: v.optional(v.object({ ek: v.optional(digest) })),
     }),
     v.check(({ files, streams }) => files.length > 0 || streams !== undefined, "a VM has at least one file"),
   ),

@@ -4,6 +4,7 @@ import { limits } from "../../protocol/limits.ts";
 import { type Manifest, readManifest, serialiseManifest } from "../../vm/folder/manifest.ts";
 import { relativePath } from "../../vm/folder/staging.ts";
 import type { SessionRecord } from "../journal/journal.ts";
+import type { SealedBound } from "../providers/provider.ts";
 import { providerOf } from "../providers/providers.ts";
 
 /**
@@ -12,6 +13,7 @@ import { providerOf } from "../providers/providers.ts";
  */
 export function publishedManifest(record: SessionRecord, nowMs: number, stamps: readonly string[]): string {
   const { disks, changes, definition, here, manager, passing = [] } = providerOf(record).published(record);
+  const { bound } = (record.kept ?? {}) as { bound?: SealedBound };
   const manifest: Manifest = {
     format: "migrate-vm/1",
     name: record.name,
@@ -40,8 +42,10 @@ export function publishedManifest(record: SessionRecord, nowMs: number, stamps: 
             chunkBytes: limits.chunkBytes,
             key: record.tagKey,
             vm: record.digest,
+            ...(bound === undefined ? {} : { bound: true }),
           },
         }),
+    ...(bound?.ek === undefined ? {} : { tpm: { ek: bound.ek } }),
     ...(definition === undefined ? {} : { definition }),
     ...(here === undefined ? {} : { here: { ...here } }),
     ...(manager === undefined ? {} : { manager }),

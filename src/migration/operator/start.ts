@@ -8,8 +8,9 @@ import { openHome } from "../../home/home.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { manifestName } from "../../protocol/names.ts";
 import { fileIdentity, isSameFile } from "../../vm/folder/file-identity.ts";
-import { type Manifest, readManifest } from "../../vm/folder/manifest.ts";
+import { type Manifest, readManifest, tpmFolder } from "../../vm/folder/manifest.ts";
 import { releaseMark } from "../../vm/folder/release-mark.ts";
+import { permanentState } from "../../vm/tpm/ek-of-state.ts";
 import { Journal, type SessionRecord } from "../journal/journal.ts";
 import { destinationMayRun } from "../ownership/owner.ts";
 import type { DestinationRecord } from "../ownership/records.ts";
@@ -18,6 +19,7 @@ import type { QemuPolicy } from "../providers/qemu/arriving-command.ts";
 import { type BootedVm, bootVm } from "../providers/qemu/booting/boot-vm.ts";
 import { type LyingVm, lyingVm } from "../providers/qemu/booting/lying-vm.ts";
 import { readRules, type StartRules } from "../providers/qemu/booting/start-rules.ts";
+import { requireRecordedTpm } from "../providers/recorded-tpm.ts";
 
 export interface StartOptions {
   home: string;
@@ -45,7 +47,10 @@ export async function startVm({
   } finally {
     journal.close();
   }
-  return { name, ...(await bootVm({ home, name, folder, definition: vm.definition, policy })) };
+  const state = join(folder, tpmFolder, permanentState);
+  const unseen = vm.hasTpm ? await requireRecordedTpm(manifest, state) : null;
+  const booted = await bootVm({ home, name, folder, definition: vm.definition, policy });
+  return { name, ...booted, notes: [...booted.notes, ...(unseen === null ? [] : [unseen])] };
 }
 
 /**

@@ -61,6 +61,9 @@ export interface PublishedParts {
   changes: boolean;
 }
 
+/** What SEAL held together beside the files, as `sealed` keeps it. */
+export type SealedBound = NonNullable<MessageBody<"seal">["bound"]>;
+
 /** For whom this host's programs are asked. */
 export interface FittingAsker {
   source: string;
@@ -135,6 +138,8 @@ export interface Provider {
   stored(record: SessionRecord): StoredPart[];
   /** Destination: where, beside the store, something of its VMs comes to lie, if they are taken; `home` is MIGRATE_HOME. */
   delivers?(home: string, policy: LandingPolicy): readonly DeliveryPlace[];
+  /** Destination: where the permanent state of the VM's virtual TPM lies once it is owned; null if it has none. */
+  tpmThere?(record: Pick<SessionRecord, "provider" | "side" | "kept">, folder: string): string | null;
   arrive(offered: Offered, policy: LandingPolicy, options: ArrivalOptions): Arrival;
   resident(record: SessionRecord, home: string): Resident;
   published(record: SessionRecord): PublishedParts;

@@ -4,10 +4,11 @@
  * the same way: QEMU puts the state of the TPM into it.
  */
 import { accessSync, closeSync, constants, existsSync, openSync, readFileSync, writeFileSync } from "node:fs";
-import { basename, dirname } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { renameNoReplace, syncFolder } from "../../platform/files/rename.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { fileIdentity, isSameFile } from "../../vm/folder/file-identity.ts";
+import { type EkFound, ekOfState, permanentState, readPermanent } from "../../vm/tpm/ek-of-state.ts";
 import { eraseFile, eraseState, readState } from "../../vm/tpm/erase.ts";
 import { type StateFile, type StateSeal, sealState } from "../../vm/tpm/sealed-state.ts";
 import type { SessionRecord } from "../journal/journal.ts";
@@ -119,6 +120,18 @@ function keepSealed(record: Record, tpm: TpmHere): void {
   }
   renameNoReplace(unfinished, path);
   syncFolder(dirname(path));
+}
+
+/** Which virtual TPM the VM has, by its permanent state; null if it has none. Never rejects. */
+export async function ekAtSource(tpm: TpmHere | null): Promise<EkFound | null> {
+  if (tpm === null) return null;
+  const sent = tpm.files.find(({ path }) => basename(path) === permanentState)?.path;
+  const paths = [
+    ...(sent === undefined ? [] : [sent]),
+    ...tpm.folders.map(({ path }) => join(path, permanentState)),
+  ];
+  const found = paths.map(readPermanent).find((state) => state !== null) ?? null;
+  return await ekOfState(found);
 }
 
 function stateOf({ files, folders }: TpmHere): StateFile[] {

@@ -282,8 +282,11 @@ export class SourceAttempt {
       laneToken: this.#laneToken,
     });
     if (this.#aborted) this.#transferring.abort(this.#aborted);
+    const finding = this.#files.binds ? this.#session.findEk() : undefined;
     const outcome = await this.#transferring.run();
     this.#transferring = undefined;
+    // A guest that stands still does not wait for it.
+    if (this.#session.options.departure?.streamed.length === 0) await finding;
     await this.#step({ type: outcome });
   }
 
@@ -292,7 +295,9 @@ export class SourceAttempt {
     const { departure } = session.options;
     departure?.files.verify();
     session.meter.phase("seal");
-    const { vm: digest, files } = session.digests();
+    session.sealWithoutEk();
+    const bound = this.#files.binds ? { ...(session.ek === undefined ? {} : { ek: session.ek }) } : undefined;
+    const { vm: digest, files } = session.digests(bound);
     session.write("sealed", { digest, phase: "seal" });
     const streams = departure?.streams && [...departure.streams];
     const paused = departure?.isPaused;
@@ -302,6 +307,7 @@ export class SourceAttempt {
       files,
       ...(streams === undefined ? {} : { streams }),
       ...(paused === undefined ? {} : { paused }),
+      ...(bound === undefined ? {} : { bound }),
       ...(challenge === undefined ? {} : { challenge }),
     });
     // Somebody may have come since the move began. The destination is at work meanwhile: a VM that stands still

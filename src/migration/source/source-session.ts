@@ -13,6 +13,7 @@ import type { Compression } from "../../transfer/compression/compression.ts";
 import type { Change, Journal, SessionRecord } from "../journal/journal.ts";
 import type { Departure } from "../providers/departure.ts";
 import { providerOf } from "../providers/providers.ts";
+import { ekAtSource } from "../providers/tpm-at-source.ts";
 import type { Observer } from "../report/events.ts";
 import { ProgressMeter } from "../report/progress-meter.ts";
 import { type Report, reportOf } from "../report/report.ts";
@@ -73,6 +74,10 @@ export class SourceSession {
    * How long the VM ran nowhere, in milliseconds; undefined until the destination answers that it runs there.
    */
   downtimeMs: number | undefined;
+  /** The digest of its virtual TPM's endorsement key, once that is known. */
+  ek: string | undefined;
+  #finding: Promise<void> | undefined;
+  #found = false;
   /** As READY told it. */
   readBack: ReadBack | undefined;
 
@@ -160,13 +165,36 @@ export class SourceSession {
     journal.write("forgotten", () => journal.remove(session));
   }
 
-  /** Returns the digests of the files and of the VM; every tag must be known. */
-  digests(): { files: string[]; vm: string } {
-    const { name, files } = this.record;
+  /** Looks, once, which virtual TPM the VM has; what cannot be told is said. Never rejects. */
+  findEk(): Promise<void> {
+    const { record } = this;
+    this.#finding ??= ekAtSource(providerOf(record).tpmHere(record)).then((found) => {
+      this.#found = true;
+      if (found !== null && "ek" in found) this.ek = found.ek;
+      else if (found !== null)
+        this.options.observe({
+          event: "notice",
+          message: `which virtual TPM ${record.name} has is not sealed with it: ${found.unknown}`,
+        });
+    });
+    return this.#finding;
+  }
+
+  /** Says so if which virtual TPM the VM has is still being looked for, as it is sealed. */
+  sealWithoutEk(): void {
+    if (this.#finding === undefined || this.#found) return;
+    const message = `which virtual TPM ${this.record.name} has is not sealed with it: that was not known in time`;
+    this.options.observe({ event: "notice", message });
+  }
+
+  /** Returns the digests of the files and of the VM, with `bound` of more; every tag must be known. */
+  digests(bound?: { ek?: string }): { files: string[]; vm: string } {
+    const { name, vm, files } = this.record;
     const digests = this.tags.map((tags) => tags.digest());
     const parts = files.map((file, i) => ({ kind: file.kind, name: file.name, digest: digests[i]! }));
     const streams = this.options.departure?.streams ?? [];
-    return { files: digests, vm: vmDigest(name, [...parts, ...streamParts(streams)]) };
+    const all = [...parts, ...streamParts(streams)];
+    return { files: digests, vm: vmDigest(name, all, bound && { vm, ...bound }) };
   }
 
   /** Notes the downtime: the destination has answered that a VM which ran runs there now. */

@@ -86,10 +86,14 @@ const schema = v.object(
           chunkBytes: v.pipe(v.number(bytesRule), v.safeInteger(bytesRule), v.minValue(1, bytesRule)),
           key: v.pipe(v.string(keyRule), v.regex(/^[0-9a-f]{32}$/, keyRule)),
           vm: digest,
+          /** True if the VM's digest is also over its id and its virtual TPM's key (SPEC.md, DIGEST-6). */
+          bound: v.optional(v.boolean("must be true or false")),
         },
         objectRule,
       ),
     ),
+    /** Which virtual TPM it has: the digest of its endorsement key, as it was sealed with the VM (SPEC.md, Digests). */
+    tpm: v.optional(v.object({ ek: digest }, objectRule)),
     /** What a QEMU is started with for it (vm/qemu/definition/schema.ts); absent if it did not arrive under one. */
     definition: v.optional(anObject()),
     /** How it is started on this host (migration/providers/qemu/booting/start-rules.ts); for no other one. */

@@ -3,7 +3,7 @@ import { MigrateError } from "../../../protocol/errors.ts";
 import type { Offer } from "../../../protocol/offer.ts";
 import { type Landed, relativePath } from "../../../vm/folder/staging.ts";
 import type { Arrival, Resident } from "../arrival.ts";
-import type { Provider } from "../provider.ts";
+import type { Provider, SealedBound } from "../provider.ts";
 import { retireTpmState, tpmAmong } from "../tpm-at-source.ts";
 import { leftOutTexts, ramLeftOut, setRamAside } from "./left-out.ts";
 import { ownFilesOf, retireFiles } from "./retire.ts";
@@ -11,6 +11,7 @@ import { ownFilesOf, retireFiles } from "./retire.ts";
 /** What the destination's journal keeps of a VM that is only files, once it was sealed. */
 interface Kept {
   landed?: Landed;
+  bound?: SealedBound;
 }
 
 const arrival: Arrival = {
@@ -64,7 +65,7 @@ export const filesProvider: Provider = {
   keep: () => null,
   sameKept: () => true,
   sealedPaths: ({ files }) => files.map(relativePath),
-  sealed: (_record, _seal, landed): Kept => ({ landed }),
+  sealed: (_record, { bound }, landed): Kept => ({ landed, ...(bound && { bound }) }),
   landed: ({ kept }) => (kept as Kept | null)?.landed ?? {},
   check: ({ files }: Offer) => ({ bytes: files.reduce((sum, { bytes }) => sum + bytes, 0) }),
   stored: ({ files }) => files,

@@ -8,10 +8,12 @@ import { fileIdentity, isSameFile } from "../../../vm/folder/file-identity.ts";
 import { adHocVm, loadVm, type Vm } from "../../../vm/folder/vm-folder.ts";
 import { WatchedFiles } from "../../../vm/folder/watched-files.ts";
 import { requireUnheld } from "../../../vm/holders/file-holders.ts";
+import { permanentState } from "../../../vm/tpm/ek-of-state.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
 import type { Mode } from "../../ownership/phases.ts";
 import { requireBandwidthAlone } from "../bandwidth-alone.ts";
 import type { Candidate, Departure, OpenedVm } from "../departure.ts";
+import { requireRecordedTpm } from "../recorded-tpm.ts";
 import type { KeptSeal } from "../tpm-at-source.ts";
 import { withNewTpm } from "./copied-tpm.ts";
 import type { FilesRecord } from "./left-out.ts";
@@ -57,11 +59,18 @@ export function filesCandidate(spec: FilesSpec, mode: Mode, { tpmSeal }: KeptSea
     open: async () => {
       if (vm === undefined) throw problem;
       await requireFreshRam(vm);
-      if (mode === "move") return openedVm(vm, mode, { tpmSeal });
+      if (mode === "move") {
+        if (vm.manifest !== undefined) await requireRecordedTpm(vm.manifest, permanentOf(vm));
+        return openedVm(vm, mode, { tpmSeal });
+      }
       const copied = withNewTpm(vm, spec.newTpm === true);
       return openedVm(copied, mode, { tpmSeal, newTpm: copied !== vm });
     },
   };
+}
+
+function permanentOf({ files }: Vm): string | null {
+  return files.find(({ kind, path }) => kind === "tpm" && basename(path) === permanentState)?.path ?? null;
 }
 
 /** What becomes of the state of its virtual TPM. */

@@ -3,6 +3,7 @@ import type { OfferedDomain } from "../../../protocol/offer.ts";
 import type { Landed } from "../../../vm/folder/staging.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
 import type { OwnFile } from "../files/retire.ts";
+import type { SealedBound } from "../provider.ts";
 import type { KeptSeal } from "../tpm-at-source.ts";
 
 /** What the source needs to end the session, or to have the domain as it was, after this process has died. */
@@ -44,6 +45,8 @@ export function sourceLibvirtRecord({ provider, side, kept }: SessionRecord): So
 export interface ArrivingLibvirtRecord extends OfferedDomain {
   side: "destination";
   landed?: Landed;
+  /** What the seal held together beside the files. */
+  bound?: SealedBound;
 }
 
 export function arrivingLibvirtRecord({

@@ -2,12 +2,15 @@
  * The provider of VMs that run under QEMU: found by their QMP socket, and started at the destination in a new
  * QEMU.
  */
+import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { MigrateError } from "../../../protocol/errors.ts";
+import { tpmFolder } from "../../../vm/folder/manifest.ts";
 import { relativePath } from "../../../vm/folder/staging.ts";
 import { ramOf } from "../../../vm/qemu/definition/machine.ts";
 import { runFolders } from "../../../vm/qemu/run-folder.ts";
 import { keepRunFolders } from "../../../vm/qemu/run-upkeep.ts";
+import { permanentState } from "../../../vm/tpm/ek-of-state.ts";
 import type { Departure } from "../departure.ts";
 import { ownFilesOf, retireFiles } from "../files/retire.ts";
 import type { Provider } from "../provider.ts";
@@ -76,7 +79,7 @@ export const qemuProvider: Provider = {
   },
 
   sameKept(record, offer) {
-    const { sealedPaused: _, landed: __, here: ___, ...offered } = arrivingQemuRecord(record)!;
+    const { sealedPaused: _, landed: __, here: ___, bound: ____, ...offered } = arrivingQemuRecord(record)!;
     return isDeepStrictEqual(offered, qemuProvider.keep(offer));
   },
 
@@ -86,9 +89,10 @@ export const qemuProvider: Provider = {
     ...arrivingQemuRecord(record)!.disks.map(({ name }) => name),
   ],
 
-  sealed: ({ kept }, { paused }, landed) => ({
+  sealed: ({ kept }, { paused, bound }, landed) => ({
     ...kept,
     landed,
+    ...(bound && { bound }),
     ...(paused === undefined ? {} : { sealedPaused: paused }),
   }),
 
@@ -107,6 +111,8 @@ export const qemuProvider: Provider = {
   },
 
   surroundings: surroundingsOf,
+
+  tpmThere: (_record, folder) => join(folder, tpmFolder, permanentState),
 
   stored: (record) => [...record.files, ...(arrivingQemuRecord(record)?.disks ?? [])],
 

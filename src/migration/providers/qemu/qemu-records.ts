@@ -7,6 +7,7 @@ import type { OfferedMachine } from "../../../protocol/offer.ts";
 import type { Landed } from "../../../vm/folder/staging.ts";
 import type { MigrationSettings } from "../../../vm/qemu/outgoing/migration-settings.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
+import type { SealedBound } from "../provider.ts";
 import type { KeptSeal } from "../tpm-at-source.ts";
 
 /** The source's part: which QEMU it is, and what is to be retired with it. */
@@ -44,6 +45,8 @@ export interface ArrivingQemuRecord extends OfferedMachine {
   sealedPaused?: boolean;
   /** Once it was sealed: its files. */
   landed?: Landed;
+  /** What the seal held together beside the files. */
+  bound?: SealedBound;
   /** How VMs were run here when it was offered (booting/start-rules.ts); absent in records of earlier versions. */
   here?: object;
 }
