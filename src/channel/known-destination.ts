@@ -49,6 +49,8 @@ export interface SourceLink {
   software: string;
   /** True if it answers ASK. */
   asks: boolean;
+  /** True if it keeps to a VM's own policy. */
+  policies: boolean;
 }
 
 /**
@@ -84,7 +86,7 @@ export async function openSourceLink(options: SourceLinkOptions): Promise<Source
         : wrongIdentity(place, fingerprint, ticket !== undefined),
   });
   const { link, socket, welcome } = await opened.promise;
-  const { trusted, expiredAtMs, asks = false } = welcome;
+  const { trusted, expiredAtMs, asks = false, policies = false } = welcome;
   try {
     const name = known.get(socket.peer ?? "");
     if (name !== undefined) options.notice?.(`${place} is ${name}, by its fingerprint ${socket.peer}`);
@@ -107,6 +109,7 @@ export async function openSourceLink(options: SourceLinkOptions): Promise<Source
       paired: !trusted,
       software: printable(welcome.software, " "),
       asks,
+      policies,
     };
   } catch (thrown) {
     link.finish();

@@ -65,8 +65,16 @@ export default defineCommand({
     const there = otherHost(name, given, options, { world, reporter });
     const ticket = there === null ? undefined : await ticketFrom(world, options);
     const { copy, base } = options;
+    const { vmPolicy } = options;
     const sealsTpm = options.sealTpm !== undefined;
-    const rehearsal = await rehearse({ world, reporter }, which, { there, ticket, copy, base, sealsTpm });
+    const rehearsal = await rehearse({ world, reporter }, which, {
+      there,
+      ticket,
+      copy,
+      base,
+      sealsTpm,
+      vmPolicy,
+    });
     const told = rehearsal.unfinished
       ? toldOf(rehearsal.unfinished)
       : await tellOf(which, rehearsal, options);

@@ -167,6 +167,7 @@ export default defineCommand({
           verify: options.verify,
           after,
           sealTpm,
+          vmPolicy: options.vmPolicy,
           copy: options.copy,
           retryForMs,
           timeoutMs: options.timeout,

@@ -22,6 +22,7 @@ export const tree: CommandGroup = {
     stop: async () => (await import("./vms/stop.ts")).default,
     console: async () => (await import("./vms/console-command.ts")).default,
     logs: async () => (await import("./vms/logs.ts")).default,
+    "vm-policy": async () => (await import("./vms/vm-policy.ts")).default,
     "unseal-tpm": async () => (await import("./vms/unseal-tpm.ts")).default,
     autostart: async () => (await import("./vms/autostart.ts")).default,
     explain: async () => (await import("./explain.ts")).default,

@@ -67,6 +67,8 @@ const schemas = {
     trusted: v.boolean(),
     /** True if the destination answers ASK. */
     asks: v.optional(v.boolean()),
+    /** True if the destination keeps to a VM's own policy. */
+    policies: v.optional(v.boolean()),
     /** It did, until this Unix time; in milliseconds. */
     expiredAtMs: v.optional(count(Number.MAX_SAFE_INTEGER)),
     /** Of a stream: what the destination has of the source's bytes. */

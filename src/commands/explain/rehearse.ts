@@ -6,6 +6,7 @@ import { candidateOf } from "../../migration/providers/candidates.ts";
 import type { Unfinished } from "../../migration/source/claim.ts";
 import { type DryRun, dryRun } from "../../migration/source/dry-run.ts";
 import { asMigrateError, type MigrateError } from "../../protocol/errors.ts";
+import type { VmPolicy } from "../../protocol/vm-policy.ts";
 import type { Reporter } from "../../terminal/reporter.ts";
 import { homeOf, type World } from "../cli/context.ts";
 import { type OtherHost, whileOpen } from "../cli/other-host.ts";
@@ -31,6 +32,7 @@ export async function rehearse(
     copy,
     base,
     sealsTpm,
+    vmPolicy,
   }: {
     there: OtherHost | null;
     ticket: string | undefined;
@@ -38,6 +40,7 @@ export async function rehearse(
     base: string | undefined;
     /** A passphrase for the state of its virtual TPM would be given. */
     sealsTpm: boolean;
+    vmPolicy: VmPolicy | undefined;
   },
 ): Promise<Rehearsal> {
   const home = openHome(homeOf(around.world));
@@ -50,7 +53,7 @@ export async function rehearse(
       ...(sealsTpm ? { tpmSeal: { publicKey: "", sealedKey: "" } } : {}),
     });
     const asked = {
-      ...{ home, mode, after, base },
+      ...{ home, mode, after, base, vmPolicy },
       calling: () => {
         hasCalled = true;
       },

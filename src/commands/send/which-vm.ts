@@ -3,6 +3,7 @@ import type { VmSpec } from "../../migration/providers/candidates.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { limits } from "../../protocol/limits.ts";
 import { checkVmName } from "../../protocol/names.ts";
+import { parsePolicy, type VmPolicy } from "../../protocol/vm-policy.ts";
 import { systemUri } from "../../vm/libvirt/virsh.ts";
 import { droppable, isDroppable } from "../../vm/qemu/images/left-behind.ts";
 import { flagOf } from "../cli/arguments.ts";
@@ -81,6 +82,11 @@ export const leaveOptions = {
     wholeNumber(1, limits.ramStreams - 1),
   ),
   copy: toggle("Make a copy: the source keeps the VM and owns it still"),
+  vmPolicy: optional(
+    "RULES",
+    "Rules that the VM keeps wherever it is, besides those that it has: attested (it goes to hosts alone that prove what they run), no-copies",
+    parsePolicy,
+  ),
   newTpm: toggle(
     "With --copy, of a VM that has a virtual TPM: the copy begins with an empty one, and opens nothing that was sealed to the VM's",
   ),
@@ -107,6 +113,7 @@ export interface VmWords {
   multifd: number | undefined;
   copy: boolean;
   newTpm: boolean;
+  vmPolicy: VmPolicy | undefined;
 }
 
 /** A command that is about a VM. */

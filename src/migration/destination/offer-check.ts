@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { mostNameBytes } from "../../platform/files/filesystem.ts";
 import { asMigrateError, type ErrorCode, MigrateError } from "../../protocol/errors.ts";
 import { mirroredDisks, type Offer, providerName } from "../../protocol/offer.ts";
+import { noPolicy, policyDigest, policyIn, type VmPolicy } from "../../protocol/vm-policy.ts";
 import { storeFailure } from "../../transfer/landing/store-failure.ts";
 import type { Journal, SessionRecord } from "../journal/journal.ts";
 import { type CheckedOffer, type LandingPolicy, roomOf, type StoredPart } from "../providers/provider.ts";
@@ -96,7 +97,7 @@ function attempt(found: MigrateError[], step: () => void): void {
 }
 
 /**
- * The checks of a new offer, in their order: MigrateError "not-trusted", "limit", "name-taken" or "busy"; what
+ * The checks of a new offer, in their order: MigrateError "policy" and "attestation" of the VM's own policy, "not-trusted", "limit", "name-taken" or "busy"; what
  * `check` throws; "store-failed"; "name-invalid"; "no-room".
  */
 function stepsOf(
@@ -106,6 +107,8 @@ function stepsOf(
   peer: string,
 ): (() => void)[] {
   return [
+    // Nobody attests yet.
+    () => requirePolicyOf(offer, { attested: false }),
     () => requirePlace(context, offer.name, peer),
     () => {
       const { bytes } = check();
@@ -115,6 +118,29 @@ function stepsOf(
     () => checkNameLengths(offer, mostNameBytes(context.store)),
     () => requireRoom(context.store, roomOf(partsOf(offer)), promisedBytes),
   ];
+}
+
+/**
+ * Throws MigrateError if the VM's own policy forbids what is offered: "policy" for a copy of a VM that is not copied, and
+ * for rules that are not known here; "attestation" if it goes to hosts alone that prove what they run, and this one has
+ * not (`attested`: on the connection on which the offer comes).
+ */
+export function requirePolicyOf(
+  { name, mode, policy }: Pick<Offer, "name" | "mode" | "policy">,
+  { attested }: { attested: boolean },
+): void {
+  const { noCopies, onlyAttested } = policyIn(policy);
+  if (noCopies && mode === "copy") {
+    throw new MigrateError("policy", `${name} is not copied: its own policy says so`, {
+      side: "destination",
+    });
+  }
+  if (!onlyAttested || attested) return;
+  throw new MigrateError(
+    "attestation",
+    `${name} goes to hosts alone that prove what they run, and the destination has not done so`,
+    { side: "destination" },
+  );
 }
 
 /** Throws MigrateError "store-failed" if nothing can be made in the store: access(2) tells of a read-only disk as well. */
@@ -228,6 +254,10 @@ export function sizesOfRepeated(
     record.files.some(({ bytes }, i) => offer.files[i]!.bytes < bytes)
   ) {
     throw refusal("policy", "the session was begun with other files than are offered now");
+  }
+  const { vmPolicy = noPolicy } = (record.kept ?? {}) as { vmPolicy?: VmPolicy };
+  if (policyDigest(policyIn(offer.policy)) !== policyDigest(vmPolicy)) {
+    throw refusal("policy", "the session was begun with another policy of the VM's own");
   }
   if (grown.length === 0) return null;
   const { bytes } = provider.check(offer, policy);

@@ -1,6 +1,7 @@
 /** The vm.json that the destination writes for a VM: its files, its digests, and who owns it. */
 import { join } from "node:path";
 import { limits } from "../../protocol/limits.ts";
+import type { VmPolicy } from "../../protocol/vm-policy.ts";
 import { type Manifest, readManifest, serialiseManifest } from "../../vm/folder/manifest.ts";
 import { relativePath } from "../../vm/folder/staging.ts";
 import type { SessionRecord } from "../journal/journal.ts";
@@ -13,7 +14,7 @@ import { providerOf } from "../providers/providers.ts";
  */
 export function publishedManifest(record: SessionRecord, nowMs: number, stamps: readonly string[]): string {
   const { disks, changes, definition, here, manager, passing = [] } = providerOf(record).published(record);
-  const { bound } = (record.kept ?? {}) as { bound?: SealedBound };
+  const { bound, vmPolicy } = (record.kept ?? {}) as { bound?: SealedBound; vmPolicy?: VmPolicy };
   const manifest: Manifest = {
     format: "migrate-vm/1",
     name: record.name,
@@ -45,6 +46,7 @@ export function publishedManifest(record: SessionRecord, nowMs: number, stamps: 
             ...(bound === undefined ? {} : { bound: true }),
           },
         }),
+    ...(vmPolicy === undefined ? {} : { policy: vmPolicy }),
     ...(bound?.ek === undefined ? {} : { tpm: { ek: bound.ek } }),
     ...(definition === undefined ? {} : { definition }),
     ...(here === undefined ? {} : { here: { ...here } }),

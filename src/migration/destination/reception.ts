@@ -53,7 +53,7 @@ export class Reception {
     const isUnderWay = standing.is === "expired" && this.#isOpen(opened.session, peer);
     if (insecure || standing.is === "trusted" || isUnderWay) {
       admit();
-      link.send("welcome", { version: limits.version, software, trusted: true, asks: true });
+      link.send("welcome", { version: limits.version, software, trusted: true, asks: true, policies: true });
       return peer ?? "insecure";
     }
     if (peer === null) throw new MigrateError("not-trusted", "the source showed no certificate");
@@ -65,7 +65,14 @@ export class Reception {
         observe({ event: "warning", message });
       }
       const expiry = expiredAtMs === undefined ? {} : { expiredAtMs };
-      link.send("welcome", { version: limits.version, software, trusted: false, asks: true, ...expiry });
+      link.send("welcome", {
+        version: limits.version,
+        software,
+        trusted: false,
+        asks: true,
+        policies: true,
+        ...expiry,
+      });
       const { body } = await link.expect("pair");
       tickets.redeem(
         Buffer.from(body.ticket, "hex"),

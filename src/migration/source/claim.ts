@@ -5,6 +5,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
+import type { VmPolicy } from "../../protocol/vm-policy.ts";
 import { releaseMark } from "../../vm/folder/release-mark.ts";
 import type { Journal, SessionRecord } from "../journal/journal.ts";
 import { newReleaseCode } from "../journal/release-code.ts";
@@ -13,6 +14,7 @@ import type { Candidate, OpenedVm } from "../providers/departure.ts";
 import { providerOf } from "../providers/providers.ts";
 import type { KeptSeal } from "../providers/tpm-at-source.ts";
 import { applyLocally, believeFiles, type LocalOptions } from "./apply-locally.ts";
+import { hasSamePolicy, withPolicy } from "./own-policy.ts";
 import { lockSession } from "./session-lock.ts";
 
 export interface ClaimOptions {
@@ -20,6 +22,8 @@ export interface ClaimOptions {
   address: string;
   mode: Mode;
   after: SessionRecord["after"];
+  /** Rules that the person adds to the VM's own policy. */
+  vmPolicy?: VmPolicy | undefined;
 }
 
 export interface Claim {
@@ -89,7 +93,7 @@ export async function claimSession(
 async function claimOpened(
   earlier: readonly SessionRecord[],
   opened: OpenedVm | undefined,
-  { address, mode, after }: ClaimOptions,
+  { address, mode, after, vmPolicy }: ClaimOptions,
   local: LocalOptions,
 ): Promise<Claim | null> {
   const { home, journal, now } = local;
@@ -103,7 +107,8 @@ async function claimOpened(
         opened?.close();
         return { record, opened: null, release };
       }
-      if (opened?.resumes(record) === true && record.address === address && record.mode === mode) {
+      const isSame = record.address === address && record.mode === mode;
+      if (opened?.resumes(record) === true && isSame && hasSamePolicy(record, opened.facts, vmPolicy)) {
         const kept = keptOnResume(record, opened);
         journal.write("resume", () => journal.update(record.session, { after, kept, updatedAtMs: now() }));
         return { record: journal.find(record.session)!, opened, release };
@@ -165,11 +170,11 @@ function begin(
 function newRecord(
   provider: string,
   { facts }: OpenedVm,
-  { address, mode, after }: ClaimOptions,
+  { address, mode, after, vmPolicy }: ClaimOptions,
   nowMs: number,
 ): SessionRecord {
   return {
-    ...facts,
+    ...withPolicy(facts, mode, vmPolicy),
     session: randomBytes(16).toString("hex"),
     side: "source",
     mode,
@@ -292,7 +297,10 @@ export async function claimable(
   try {
     const resumed = earlier.find(
       (record) =>
-        opened.resumes(record) && record.address === options.address && record.mode === options.mode,
+        opened.resumes(record) &&
+        record.address === options.address &&
+        record.mode === options.mode &&
+        hasSamePolicy(record, opened.facts, options.vmPolicy),
     );
     if (resumed !== undefined) {
       const record = { ...resumed, after: options.after, kept: keptOnResume(resumed, opened) };

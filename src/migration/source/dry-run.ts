@@ -18,6 +18,7 @@ import type { Candidate, Departure } from "../providers/departure.ts";
 import { beginDeparture, leftBehind } from "./begin-departure.ts";
 import { type Claimable, type ClaimOptions, claimable, type Unfinished } from "./claim.ts";
 import { missingBase, offerOf } from "./offer-of.ts";
+import { requirePolicyKept } from "./own-policy.ts";
 import { refusedOffer } from "./refused-offer.ts";
 
 export interface DryRunOptions extends Omit<ClaimOptions, "address"> {
@@ -116,7 +117,12 @@ async function ask(
   calling?.();
   const reached = (await to.way?.open()) ?? { address: to.address, ticket: to.ticket };
   const { identity, notice } = to;
-  const { link, peer, software, asks } = await openSourceLink({ home, identity, notice, ...reached });
+  const { link, peer, software, asks, policies } = await openSourceLink({
+    home,
+    identity,
+    notice,
+    ...reached,
+  });
   try {
     if (!asks) {
       throw new MigrateError(
@@ -129,6 +135,7 @@ async function ask(
         },
       );
     }
+    requirePolicyKept(record, { knowsPolicies: policies, attested: false });
     // `send` tells it first of those that were given up while it could not be reached.
     const untold = journal
       .ofPeer("source", peer, 1000)

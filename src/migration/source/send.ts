@@ -7,6 +7,7 @@ import type { Way } from "../../channel/transport/made-way.ts";
 import { openHome } from "../../home/home.ts";
 import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
 import type { VerifyKind } from "../../protocol/offer.ts";
+import type { VmPolicy } from "../../protocol/vm-policy.ts";
 import type { Compression } from "../../transfer/compression/compression.ts";
 import { newStateSeal } from "../../vm/tpm/sealed-state.ts";
 import { Journal, type SessionRecord, type WriteHook } from "../journal/journal.ts";
@@ -38,6 +39,8 @@ export interface SendOptions {
   /** Whether the destination reads back what it has written before the VM is released. */
   verify?: VerifyKind | undefined;
   after: "keep" | "rename" | "delete";
+  /** Rules that are added to the VM's own policy. */
+  vmPolicy?: VmPolicy | undefined;
   /** The passphrase with which the state of its virtual TPM is kept here, where the VM's files are. */
   sealTpm?: string | undefined;
   copy: boolean;
@@ -92,11 +95,14 @@ export async function sendVm(options: SendOptions, observe: Observer): Promise<R
   };
   try {
     const { address, after } = options;
-    const claim = await claimSession(candidate, { address: addressText(address), mode, after }, local).catch(
-      (thrown: unknown) => {
-        throw asMigrateError(thrown).within({ vm: givenName(options.vm) });
-      },
-    );
+    const { vmPolicy } = options;
+    const claim = await claimSession(
+      candidate,
+      { address: addressText(address), mode, after, vmPolicy },
+      local,
+    ).catch((thrown: unknown) => {
+      throw asMigrateError(thrown).within({ vm: givenName(options.vm) });
+    });
     let unguard: (() => Promise<void>) | undefined;
     try {
       unguard = options.guard?.(claim.record.session);

@@ -11,6 +11,7 @@ import { startedAnew } from "../providers/started-anew.ts";
 import { StillHere } from "../providers/still-here.ts";
 import { tellCancelled } from "./cancellation.ts";
 import { missingBase, offerOf } from "./offer-of.ts";
+import { requirePolicyKept } from "./own-policy.ts";
 import { refusedOffer } from "./refused-offer.ts";
 import { SourceFiles } from "./source-files.ts";
 import type { SourceSession } from "./source-session.ts";
@@ -248,6 +249,10 @@ export class SourceAttempt {
     const { meter, options } = session;
     const { link } = this.#current!;
     meter.phase("prepare");
+    const { policies } = this.#current!;
+    // Nobody attests yet.
+    if (session.record.state === "sending")
+      requirePolicyKept(session.record, { knowsPolicies: policies, attested: false });
     // Whoever asks to stop does not wait for what may take minutes.
     await Promise.race([options.departure?.standStill(options.observe), this.#abortion.promise]);
     if (options.departure !== null) session.takeSizes();

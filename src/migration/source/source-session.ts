@@ -7,6 +7,7 @@ import type { Ticket } from "../../channel/ticket.ts";
 import type { Way } from "../../channel/transport/made-way.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import type { ReadBack, VerifyKind } from "../../protocol/offer.ts";
+import { rulesOf } from "../../protocol/vm-policy.ts";
 import { SourceTags } from "../../transfer/chunks/source-tags.ts";
 import { streamParts, vmDigest } from "../../transfer/chunks/tag-table.ts";
 import type { Compression } from "../../transfer/compression/compression.ts";
@@ -18,6 +19,7 @@ import type { Observer } from "../report/events.ts";
 import { ProgressMeter } from "../report/progress-meter.ts";
 import { type Report, reportOf } from "../report/report.ts";
 import type { Tuning } from "../report/tuning.ts";
+import { policyOf } from "./own-policy.ts";
 
 export interface SourceOptions {
   home: string;
@@ -85,7 +87,11 @@ export class SourceSession {
     this.options = { ...options };
     this.meter = new ProgressMeter(this.record, options.observe, options.journal, options.now);
     this.tags = this.record.files.map(({ bytes }) => new SourceTags(bytes));
-    options.departure?.onKept((kept) => this.write("kept", { kept }));
+    // The VM's own policy is nothing that its provider knows of.
+    options.departure?.onKept((kept) => {
+      const vmPolicy = policyOf(this.record);
+      this.write("kept", { kept: rulesOf(vmPolicy).length === 0 ? kept : { ...kept, vmPolicy } });
+    });
   }
 
   /** What all lanes together may send in a second; null for as much as the link carries. */

@@ -104,8 +104,9 @@ test("a VM that ran: its TPM's key arrives with it, and it is not started with a
   await guest.waitForTick(2);
   await at.serve();
   const before = await ekIn(guest.tpmState);
-  await doneOf(at.send(guest));
+  await doneOf(at.send(guest, ["--vm-policy", "no-copies"]));
   const folder = join(at.hosts.store, "web1");
+  expect(manifestIn(folder).policy).toEqual({ onlyAttested: false, noCopies: true });
   expect(before).toEqual({ ek: manifestIn(folder).tpm.ek });
   expect(await ekIn(join(folder, "tpm"))).toEqual(before);
   const there = new ArrivedGuest(at.hosts.destinationHome, "web1");

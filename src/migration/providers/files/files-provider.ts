@@ -65,7 +65,7 @@ export const filesProvider: Provider = {
   keep: () => null,
   sameKept: () => true,
   sealedPaths: ({ files }) => files.map(relativePath),
-  sealed: (_record, { bound }, landed): Kept => ({ landed, ...(bound && { bound }) }),
+  sealed: ({ kept }, { bound }, landed): Kept => ({ ...kept, landed, ...(bound && { bound }) }),
   landed: ({ kept }) => (kept as Kept | null)?.landed ?? {},
   check: ({ files }: Offer) => ({ bytes: files.reduce((sum, { bytes }) => sum + bytes, 0) }),
   stored: ({ files }) => files,

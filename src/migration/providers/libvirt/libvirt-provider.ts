@@ -100,7 +100,7 @@ export const libvirtProvider: Provider = {
   keep: ({ domain }) => (domain === undefined ? null : { side: "destination", ...domain }),
 
   sameKept(record, offer) {
-    const { landed: _, bound: __, ...offered } = arrivingLibvirtRecord(record)!;
+    const { landed: _, bound: __, vmPolicy: ___, ...offered } = arrivingLibvirtRecord(record)!;
     return isDeepStrictEqual(offered, libvirtProvider.keep(offer));
   },
 

@@ -1,5 +1,6 @@
 /** What the journal keeps of a libvirt domain, on either side. */
 import type { OfferedDomain } from "../../../protocol/offer.ts";
+import type { VmPolicy } from "../../../protocol/vm-policy.ts";
 import type { Landed } from "../../../vm/folder/staging.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
 import type { OwnFile } from "../files/retire.ts";
@@ -47,6 +48,8 @@ export interface ArrivingLibvirtRecord extends OfferedDomain {
   landed?: Landed;
   /** What the seal held together beside the files. */
   bound?: SealedBound;
+  /** The VM's own policy, if it has one. */
+  vmPolicy?: VmPolicy;
 }
 
 export function arrivingLibvirtRecord({

@@ -79,7 +79,14 @@ export const qemuProvider: Provider = {
   },
 
   sameKept(record, offer) {
-    const { sealedPaused: _, landed: __, here: ___, bound: ____, ...offered } = arrivingQemuRecord(record)!;
+    const {
+      sealedPaused: _,
+      landed: __,
+      here: ___,
+      bound: ____,
+      vmPolicy: _____,
+      ...offered
+    } = arrivingQemuRecord(record)!;
     return isDeepStrictEqual(offered, qemuProvider.keep(offer));
   },
 

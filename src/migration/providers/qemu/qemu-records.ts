@@ -4,6 +4,7 @@
  */
 import type { ProcessId } from "../../../platform/process-id.ts";
 import type { OfferedMachine } from "../../../protocol/offer.ts";
+import type { VmPolicy } from "../../../protocol/vm-policy.ts";
 import type { Landed } from "../../../vm/folder/staging.ts";
 import type { MigrationSettings } from "../../../vm/qemu/outgoing/migration-settings.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
@@ -47,6 +48,8 @@ export interface ArrivingQemuRecord extends OfferedMachine {
   landed?: Landed;
   /** What the seal held together beside the files. */
   bound?: SealedBound;
+  /** The VM's own policy, if it has one. */
+  vmPolicy?: VmPolicy;
   /** How VMs were run here when it was offered (booting/start-rules.ts); absent in records of earlier versions. */
   here?: object;
 }

@@ -10,14 +10,14 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import type { SessionRecord } from "../../src/migration/journal/journal.ts";
-import { filesProvider } from "../../src/migration/providers/files/files-provider.ts";
-import { fileIdentity } from "../../src/vm/folder/file-identity.ts";
-import { newStateSeal, openState } from "../../src/vm/tpm/sealed-state.ts";
-import { makeSmallVm, type SmallVm } from "../support/files/small-vm.ts";
-import { eachTestHasHosts } from "../support/moves/hosts-of-tests.ts";
-import { sessionsIn } from "../support/moves/ownership.ts";
-import type { TwoHosts } from "../support/moves/two-hosts.ts";
+import type { SessionRecord } from "../../../src/migration/journal/journal.ts";
+import { filesProvider } from "../../../src/migration/providers/files/files-provider.ts";
+import { fileIdentity } from "../../../src/vm/folder/file-identity.ts";
+import { newStateSeal, openState } from "../../../src/vm/tpm/sealed-state.ts";
+import { makeSmallVm, type SmallVm } from "../../support/files/small-vm.ts";
+import { eachTestHasHosts } from "../../support/moves/hosts-of-tests.ts";
+import { sessionsIn } from "../../support/moves/ownership.ts";
+import type { TwoHosts } from "../../support/moves/two-hosts.ts";
 
 let root: string;
 let hosts: TwoHosts;
