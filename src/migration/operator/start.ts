@@ -69,6 +69,11 @@ function startable(folder: string): { manifest: Manifest; vm: LyingVm } {
       hint: `virsh start ${manifest.name}; virsh autostart ${manifest.name} has it started at boot`,
     });
   }
+  // Of one that was moved away the state of its TPM is destroyed: whose it is comes first.
+  requireUnreleased(
+    manifest.name,
+    manifest.files.map(({ file }) => join(folder, file)),
+  );
   const vm = lyingVm(folder, manifest);
   requireOwner(manifest, vm.files);
   return { manifest, vm };
@@ -98,6 +103,11 @@ export function requireOwner({ name, ownership }: Manifest, files: readonly stri
       hint: "a copy stands beside a VM that runs elsewhere: start it by hand, under another name",
     });
   }
+  requireUnreleased(name, files);
+}
+
+/** By the marks of a release; of files that are not there nothing is known. Throws MigrateError "not-owner". */
+function requireUnreleased(name: string, files: readonly string[]): void {
   for (const path of files) {
     const mark = releaseMark(path);
     if (mark === null) continue;
