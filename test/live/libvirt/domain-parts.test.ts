@@ -1,6 +1,7 @@
 /** Domains of libvirt with UEFI, a virtual TPM, huge pages, and devices that were plugged in as they ran. */
 import { describe, expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
+import { ekOfState } from "../../../src/vm/tpm/ek-of-state.ts";
 import { pcr16AfterExtend, tpmSealedLine, tpmSecret } from "../../support/guests/tpm-guest.ts";
 import { definedDomain, imagesFolder, makeDisk } from "../../support/libvirt/defined-domain.ts";
 import { asTheirUsers } from "../../support/libvirt/host-folders.ts";
@@ -80,6 +81,9 @@ describe("a domain with UEFI, a TPM and huge pages", () => {
       expect(await there.xml("--inactive")).not.toContain("extra.raw");
       expect(readFileSync(`/proc/${there.qemuPid()}/maps`, "latin1")).toContain("/hugepages/");
       expect(tpmLeft(a, uuid)).toEqual([]);
+      // Which TPM it is was sealed with it, and is the one that it has.
+      const { tpm } = JSON.parse(readFileSync(`${b.store}/${name}/vm.json`, "utf8"));
+      expect(await ekOfState(readFileSync(tpmState(b, uuid)))).toEqual(tpm);
       await b.libvirt.virsh("destroy", name);
       const left = `${a.libvirt.outside(nvramOf(name))}.migrated`;
       expect(hexOf(landedPath(b, name, nvramOf(name)))).toBe(hexOf(left));
