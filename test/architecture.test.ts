@@ -45,7 +45,7 @@ const rooms: Readonly<Record<string, readonly (readonly string[])[]>> = {
   transfer: [["compression"], ["chunks", "streams"], ["reuse"], ["landing"], ["lanes"], ["doors"]],
   "transfer/reuse": [["store"], ["repeats"]],
   attestation: [["structures"], ["tpm", "credential", "logs"], ["policy"], ["evidence"], ["."]],
-  vm: [["disks"], ["folder"], ["confinement"], ["qemu", "libvirt"], ["holders"]],
+  vm: [["disks"], ["folder"], ["confinement"], ["tpm"], ["qemu", "libvirt"], ["holders"]],
   "vm/qemu": [["qmp"], ["images"], ["agent", "definition", "outgoing"], ["."], ["processor", "attendants"]],
   "vm/libvirt": [["xml"], ["definition", "rpc"], ["."]],
   "vm/libvirt/definition": [["rules"], ["."]],

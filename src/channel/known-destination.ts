@@ -61,6 +61,8 @@ export interface SourceLink {
   receipts: Generations | undefined;
   /** How far this host had seen it when it asked. */
   saw: number;
+  /** True if it keeps to a VM's own policy. */
+  policies: boolean;
 }
 
 /**
@@ -100,6 +102,7 @@ export async function openSourceLink(options: SourceLinkOptions): Promise<Source
   });
   const { link, socket, welcome } = await opened.promise;
   const { trusted, expiredAtMs, asks = false, attests = false, demands = false } = welcome;
+  const { policies = false } = welcome;
   let { receipts } = welcome;
   try {
     const name = known.get(socket.peer ?? "");
@@ -128,6 +131,7 @@ export async function openSourceLink(options: SourceLinkOptions): Promise<Source
       exporter: socket.exporter(),
       receipts: options.sawOf && receipts,
       saw,
+      policies,
     };
   } catch (thrown) {
     link.finish();

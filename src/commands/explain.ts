@@ -66,7 +66,8 @@ export default defineCommand({
     const given = which.host === undefined ? [] : [which.host];
     const there = otherHost(name, given, options, { world, reporter });
     const ticket = there === null ? undefined : await ticketFrom(world, options);
-    const { copy, base, attest, prove } = options;
+    const { copy, base, attest, prove, vmPolicy } = options;
+    const sealsTpm = options.sealTpm !== undefined;
     const rehearsal = await rehearse({ world, reporter }, which, {
       there,
       ticket,
@@ -74,6 +75,8 @@ export default defineCommand({
       base,
       attest,
       prove,
+      sealsTpm,
+      vmPolicy,
     });
     const told = rehearsal.unfinished
       ? toldOf(rehearsal.unfinished)

@@ -3,6 +3,7 @@ import { realpathSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import { runsFrom } from "../migration/providers/qemu/booting/runs-from.ts";
 import { isSameProcess, type ProcessId } from "../platform/process-id.ts";
+import { rulesOf } from "../protocol/vm-policy.ts";
 import { formatBytes } from "../terminal/format.ts";
 import type { Column } from "../terminal/table.ts";
 import { type StoredVm, storedVms } from "../vm/folder/stored-vms.ts";
@@ -29,6 +30,8 @@ interface VmRow {
   movable?: boolean;
   /** Of the QEMU that runs it. */
   pid?: number;
+  /** Rules of its own policy that hold; absent if none does. */
+  policy?: readonly string[];
   /** Why it is broken, or cannot be moved. */
   reason?: string;
 }
@@ -76,6 +79,8 @@ export default defineCommand({
         .map(storedRow),
     ];
     reporter.table("vm", columns, rows, "No VM runs here, or none that this user may see.");
+    for (const { name, policy } of reporter.json ? [] : rows)
+      if (policy !== undefined) reporter.note(`${name} has a policy of its own: ${policy.join(", ")}`);
     for (const { where, reason, manager } of reporter.json ? [] : rows)
       if (reason !== undefined)
         reporter.warn(
@@ -137,6 +142,7 @@ function storedRow(vm: StoredVm): VmRow {
     disks: vm.disks,
     tpm: vm.hasTpm,
     where: vm.folder,
+    ...(vm.policy === undefined ? {} : { policy: rulesOf(vm.policy) }),
     ...(vm.broken === undefined ? {} : { reason: vm.broken }),
   };
 }

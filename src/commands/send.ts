@@ -6,7 +6,13 @@ import { limits } from "../protocol/limits.ts";
 import { verifyKinds } from "../protocol/offer.ts";
 import { type Compression, highestLevel } from "../transfer/compression/compression.ts";
 import { flagOf, readValue, usageErrors } from "./cli/arguments.ts";
-import { homeOf, passphraseBefore, passphraseOptions, warnInsecure } from "./cli/context.ts";
+import {
+  homeOf,
+  passphraseBefore,
+  passphraseOptions,
+  tpmPassphraseFrom,
+  warnInsecure,
+} from "./cli/context.ts";
 import { defineCommand } from "./cli/define-command.ts";
 import {
   defaultPort,
@@ -148,6 +154,7 @@ export default defineCommand({
     warnInsecure(reporter, options.insecure);
     const ticket = await ticketFrom(world, options);
     const passphrase = await passphraseBefore(world, home, options.passphraseFile);
+    const sealTpm = await tpmPassphraseFrom(world, options.sealTpm);
     const retryForMs = options.retryFor ?? usualRetryForMs;
     const { via, leaveNothing, attest } = options;
     const needs = needsOf(vm);
@@ -173,6 +180,8 @@ export default defineCommand({
           base: options.base,
           verify: options.verify,
           after,
+          sealTpm,
+          vmPolicy: options.vmPolicy,
           copy: options.copy,
           retryForMs,
           timeoutMs: options.timeout,

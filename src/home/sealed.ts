@@ -30,7 +30,7 @@ import { scryptAsync } from "@noble/hashes/scrypt.js";
 import { MigrateError } from "../protocol/errors.ts";
 
 export const sealedBegin = "-----BEGIN MIGRATE SEALED KEY-----";
-const sealedEnd = "-----END MIGRATE SEALED KEY-----";
+export const sealedEnd = "-----END MIGRATE SEALED KEY-----";
 
 /** What a seal costs to make and to try: 128 MiB and about half a second a guess on one core. */
 const defaultLog2N = 17;

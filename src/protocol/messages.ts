@@ -93,6 +93,8 @@ const schemas = {
     demands: v.optional(v.boolean()),
     /** The destination gives receipts; see `generations`. */
     receipts: v.optional(generations),
+    /** True if the destination keeps to a VM's own policy. */
+    policies: v.optional(v.boolean()),
     /** It did, until this Unix time; in milliseconds. */
     expiredAtMs: v.optional(count(Number.MAX_SAFE_INTEGER)),
     /** Of a stream: what the destination has of the source's bytes. */
@@ -140,6 +142,8 @@ const schemas = {
     vnc: v.optional(vnc),
     /** Of a running VM: true if its processor was compared with the one that it gets here. */
     processor: v.optional(v.boolean()),
+    /** True if SEAL may have `bound`. */
+    binds: v.optional(v.boolean()),
   }),
   inventoryEnd: nothing,
   seal: v.pipe(
@@ -152,6 +156,8 @@ const schemas = {
       challenge: v.optional(hex(64)),
       /** Of a running VM: true if it was paused at the switchover, and is to stay so. */
       paused: v.optional(v.boolean()),
+      /** The digest is also over the VM's UUID, and over its virtual TPM's endorsement key if that is known. */
+      bound: v.optional(v.object({ ek: v.optional(digest) })),
     }),
     v.check(({ files, streams }) => files.length > 0 || streams !== undefined, "a VM has at least one file"),
   ),

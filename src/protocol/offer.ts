@@ -8,6 +8,7 @@ import { limits } from "./limits.ts";
 import { checkFileName, checkVmName } from "./names.ts";
 import { processor, qemuVersion } from "./processor.ts";
 import { generation } from "./receipt.ts";
+import { offeredPolicy } from "./vm-policy.ts";
 
 /** `boot`: what a running VM was started from and never writes (kernel, firmware, a read-only image). */
 export const fileKinds = ["ram", "disk", "tpm", "boot"] as const;
@@ -132,6 +133,8 @@ export const offer = v.object({
   generation: v.optional(generation),
   /** What the VM is moved by; a source of an earlier version leaves it out (`providerName`). */
   provider: v.optional(v.pipe(v.string(), v.regex(/^[a-z][a-z0-9-]{0,31}$/))),
+  /** The VM's own policy; absent if it has none. A source says it only where WELCOME has `policies`. */
+  policy: v.optional(offeredPolicy),
   /** A VM that runs under QEMU; absent if it is files alone. */
   machine: v.optional(machine),
   /** A VM of libvirt; absent if it is none. */

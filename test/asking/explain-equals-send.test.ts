@@ -148,6 +148,13 @@ const manifest = ({ vm }: Ground, change: (json: { files: { kind: string; file: 
       } as never),
     ),
   );
+/** A VM that is given by its files, with a virtual TPM. */
+const withTpm = (ground: Ground): string[] => {
+  const folder = join(ground.world.folder, "tpm");
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, "tpm2-00.permall"), "its state");
+  return ["--name", "web1", "--disk", disk(ground), "--tpm-state", folder];
+};
 const secret = (count: number) => new Uint8Array(count).fill(7);
 
 const atDestination: Row[] = [
@@ -392,6 +399,41 @@ const atSource: Row[] = [
     flags: () => ["--insecure", "--without-ram"],
   },
   {
+    says: /^--after keep would leave the state of web1's virtual TPM readable here: .*--seal-tpm FILE/,
+    code: "policy",
+    words: withTpm,
+    flags: () => ["--insecure", "--after", "keep"],
+  },
+  {
+    says: /^web1 has a virtual TPM: a copy of it would be a second VM .*\. Give --new-tpm: /,
+    code: "policy",
+    words: withTpm,
+    flags: () => ["--insecure", "--copy"],
+  },
+  {
+    says: /^The saved RAM of web1 holds the state of its virtual TPM, .*\. Leave out --ram: /,
+    code: "policy",
+    words: (ground) => [...withTpm(ground), "--ram", ground.vm.files[0]!.path],
+    flags: () => ["--insecure", "--copy", "--new-tpm"],
+  },
+  {
+    says: /^web1 is not copied: its own policy says so\. Move it\. /,
+    code: "policy",
+    before: (ground) => manifest(ground, (json) => ({ ...json, policy: { noCopies: true } })),
+    flags: () => ["--insecure", "--copy"],
+  },
+  {
+    says: /^web1 goes to hosts alone that prove what they run, and the destination has not done so\. /,
+    code: "attestation",
+    flags: () => ["--insecure", "--vm-policy", "attested"],
+  },
+  {
+    says: "Nothing of web1 is left to copy but its virtual TPM. Name its disks as well.",
+    code: "policy",
+    words: (ground) => withTpm(ground).filter((word, n, all) => word !== "--disk" && all[n - 1] !== "--disk"),
+    flags: () => ["--insecure", "--copy", "--new-tpm"],
+  },
+  {
     says: /^The TPM's state folder .* holds no state$/,
     code: "vm-invalid",
     words: ({ world: { folder } }) => {
@@ -560,6 +602,9 @@ describe("of the words alone", () => {
     [["/srv/web1", "hostb", "--drop", "bitmaps"], "--drop is about a VM that runs"],
     [[qmp, "hostb", "--drop", "video"], "--drop takes snapshots and bitmaps of a VM that runs, not video"],
     [["/srv/web1", "hostb", "--copy", "--after", "keep"], "--copy and --after exclude each other"],
+    [["/srv/web1", "hostb", "--seal-tpm", "-"], "--seal-tpm is about --after keep"],
+    [["/srv/web1", "hostb", "--new-tpm"], "--new-tpm is about --copy"],
+    [["/srv/web1", "hostb", "--vm-policy", "no-copy"], "--vm-policy takes none, or attested and no-copies"],
     [["/srv/web1", "host:port"], 'HOST:PORT must be HOST:PORT, not "host:port"'],
   ])("%j", async (words, says) => {
     const sentences: string[] = [];
@@ -626,10 +671,12 @@ const elsewhere: readonly (readonly [text: string, why: string])[] = [
   // biome-ignore-start lint/suspicious/noTemplateCurlyInString: templates, as they stand in the source
   ["${path} cannot be read", "another user's: to root all can be read"],
   ["${disk.base} has been written since the two arrived", "of a VM that arrived: stale-ram.test.ts"],
+  ["${state.base} is not the state of the virtual TPM", "of a VM that arrived: sealed-tpm.test.ts"],
   ["${record.name} was being sent by another process until just now", "a race: claim.test.ts"],
   ["the destination has ${own} sessions of this source already", "not without TLS: peers.test.ts"],
   ["${long} is too long a name", "a file system with shorter names: offer-check.test.ts"],
   ["the session was begun with other files", "a peer that lies: asked-offer.test.ts"],
+  ["the session was begun with another policy", "a peer that lies: asked-offer.test.ts"],
   // biome-ignore-end lint/suspicious/noTemplateCurlyInString: templates, as they stand in the source
 ];
 

@@ -35,7 +35,7 @@ const headerNames: Record<Kind, readonly string[]> = {
   stream: ["standing", "files", "key", "instance", "stream", "received", "frames"],
   tag: ["key", "place", "tag"],
   fingerprint: ["key", "print"],
-  digest: ["vm", "files", "digests", "streams", "digest"],
+  digest: ["vm", "bound", "files", "digests", "streams", "digest"],
   proof: ["ticket", "secret", "exporter", "source", "destination"],
   // `session` is "-" where HELLO named none.
   binding: ["label", "role", "exporter", "prover", "verifier", "session", "attempt", "nonce", "digest"],

@@ -5,7 +5,7 @@
  *
  * [FRAME-1] [FRAME-2] [FRAME-3] [FRAME-4] [FRAME-5] [STAND-2] [STAND-3] [STAND-4] [STAND-6] [MSG-1] [MSG-2] [MSG-3]
  * [MSG-4] [MSG-5] [CHUNK-1] [CHUNK-2] [CHUNK-3] [CHUNK-4] [CHUNK-8] [ZSTD-1] [ZSTD-2] [ACK-1] [INV-1] [FIND-1] [FIND-2] [TAG-1]
- * [TAG-2] [DIGEST-1] [DIGEST-2] [PAIR-1] [VER-1] [LIMIT-2] [LIMIT-3] [STREAM-2] [STREAM-5] [STREAM-6]
+ * [TAG-2] [DIGEST-1] [DIGEST-2] [DIGEST-6] [PAIR-1] [VER-1] [LIMIT-2] [LIMIT-3] [STREAM-2] [STREAM-5] [STREAM-6]
  * [STREAM-9] [STREAM-10] [COPY-1] [COPY-2] [ATT-2] [RCPT-1]
  */
 import { describe, expect, test } from "bun:test";
@@ -198,7 +198,9 @@ function digestOutcome(vector: Vector): string {
       const [name = "", digest = ""] = stream.split(" ");
       return { kind: "stream", name, digest };
     });
-  return vmDigest(vector.header("vm"), [...files, ...streams]) === vector.header("digest")
+  const [vm, ek] = (vector.optional("bound") ?? "").split(" ");
+  const bound = vm ? { vm, ek } : undefined;
+  return vmDigest(vector.header("vm"), [...files, ...streams], bound) === vector.header("digest")
     ? "ok"
     : "integrity";
 }

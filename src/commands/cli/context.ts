@@ -77,6 +77,18 @@ export async function passphraseBefore(
   return passphrase;
 }
 
+/** A secret asked for on the terminal, without echo. Throws as `passphraseFrom` does. */
+export function secretFrom(world: World, question: string): Promise<string> {
+  return askSecret(prompt(world, question));
+}
+
+/** A passphrase to be set for a virtual TPM's state: from the file, "-" asks for it twice. Throws as `passphraseFrom` does. */
+export async function tpmPassphraseFrom(world: World, file: string | undefined): Promise<string | undefined> {
+  if (file === undefined) return undefined;
+  if (file !== "-") return readPassphraseFile(file);
+  return askNewSecret(prompt(world, "New passphrase for the virtual TPM's state that is kept here: "));
+}
+
 /** Warns, each time, of what --insecure gives up. */
 export function warnInsecure(reporter: Reporter, insecure: boolean): void {
   if (!insecure) return;

@@ -6,6 +6,7 @@ import { candidateOf } from "../../migration/providers/candidates.ts";
 import type { Unfinished } from "../../migration/source/claim.ts";
 import { type DryRun, dryRun } from "../../migration/source/dry-run.ts";
 import { asMigrateError, type MigrateError } from "../../protocol/errors.ts";
+import type { VmPolicy } from "../../protocol/vm-policy.ts";
 import type { Reporter } from "../../terminal/reporter.ts";
 import { homeOf, type World } from "../cli/context.ts";
 import { type OtherHost, whileOpen } from "../cli/other-host.ts";
@@ -32,6 +33,8 @@ export async function rehearse(
     base,
     attest,
     prove,
+    sealsTpm,
+    vmPolicy,
   }: {
     there: OtherHost | null;
     ticket: string | undefined;
@@ -39,15 +42,22 @@ export async function rehearse(
     base: string | undefined;
     attest: boolean;
     prove: boolean;
+    /** A passphrase for the state of its virtual TPM would be given. */
+    sealsTpm: boolean;
+    vmPolicy: VmPolicy | undefined;
   },
 ): Promise<Rehearsal> {
   const home = openHome(homeOf(around.world));
   const mode: "copy" | "move" = copy ? "copy" : "move";
   let hasCalled = false;
   try {
-    const candidate = candidateOf(vm, { home, bandwidthBytesPerSec: null, retryForMs: 0, mode });
+    const candidate = candidateOf(vm, {
+      ...{ home, bandwidthBytesPerSec: null, retryForMs: 0, mode },
+      // Nothing is sealed to it.
+      ...(sealsTpm ? { tpmSeal: { publicKey: "", sealedKey: "" } } : {}),
+    });
     const asked = {
-      ...{ home, mode, after, base },
+      ...{ home, mode, after, base, vmPolicy },
       calling: () => {
         hasCalled = true;
       },

@@ -3,6 +3,7 @@ import type { VmSpec } from "../../migration/providers/candidates.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { limits } from "../../protocol/limits.ts";
 import { checkVmName } from "../../protocol/names.ts";
+import { parsePolicy, type VmPolicy } from "../../protocol/vm-policy.ts";
 import { systemUri } from "../../vm/libvirt/virsh.ts";
 import { droppable, isDroppable } from "../../vm/qemu/images/left-behind.ts";
 import { flagOf } from "../cli/arguments.ts";
@@ -34,6 +35,10 @@ export const leaveOptions = {
     "WHAT",
     "What becomes of the source's files: keep, rename (to *.migrated, the default) or delete",
     oneOf(["keep", "rename", "delete"]),
+  ),
+  sealTpm: optional(
+    "FILE|-",
+    "With --after keep: keep the state of its virtual TPM sealed with the passphrase on FILE's first line; - asks for one. Without --after keep that state is destroyed here",
   ),
   mode: optional(
     "MODE",
@@ -77,6 +82,14 @@ export const leaveOptions = {
     wholeNumber(1, limits.ramStreams - 1),
   ),
   copy: toggle("Make a copy: the source keeps the VM and owns it still"),
+  vmPolicy: optional(
+    "RULES",
+    "Rules that the VM keeps wherever it is, besides those that it has: attested (it goes to hosts alone that prove what they run), no-copies",
+    parsePolicy,
+  ),
+  newTpm: toggle(
+    "With --copy, of a VM that has a virtual TPM: the copy begins with an empty one, and opens nothing that was sealed to the VM's",
+  ),
 };
 
 /** The values of these flags. */
@@ -88,6 +101,7 @@ export interface VmWords {
   withoutRam: boolean;
   tpmState: string | undefined;
   after: "keep" | "rename" | "delete" | undefined;
+  sealTpm: string | undefined;
   mode: "live" | "stop" | undefined;
   downtimeLimit: number | undefined;
   autoConverge: "on" | "off" | undefined;
@@ -98,6 +112,8 @@ export interface VmWords {
   drop: string[];
   multifd: number | undefined;
   copy: boolean;
+  newTpm: boolean;
+  vmPolicy: VmPolicy | undefined;
 }
 
 /** A command that is about a VM. */
@@ -209,8 +225,9 @@ export function whichVm(
           disks: options.disk,
           rawDisks: options.rawDisk,
           tpmStateDir: options.tpmState,
+          newTpm: options.newTpm,
         }
-      : { folder: first ?? "", withoutRam: options.withoutRam },
+      : { folder: first ?? "", withoutRam: options.withoutRam, newTpm: options.newTpm },
   };
 }
 
@@ -248,6 +265,10 @@ function requireApt(
     throw refuse(`--drop takes ${droppable.join(" and ")} of a VM that runs, not ${strange}`);
   if (options.drop.includes("snapshots") && options.mode === "stop")
     throw refuse("--drop snapshots is about a live move", "--mode stop keeps the snapshots.");
+  if (options.newTpm && !options.copy)
+    throw refuse("--new-tpm is about --copy", "A VM that is moved takes its virtual TPM along.");
+  if (options.sealTpm !== undefined && options.after !== "keep")
+    throw refuse("--seal-tpm is about --after keep", "Without it nothing of a virtual TPM stays here.");
   if (options.copy && options.after !== undefined)
     throw refuse("--copy and --after exclude each other", "A copy leaves the source's files as they are.");
 }

@@ -193,6 +193,7 @@ export class Destination {
       const asker: Asker = { link, peer, source, remote, attempt, receipts, isOver };
       const gate = new DestinationGate(asker, opened, this.#options);
       receipts.verdict = () => gate.verdict;
+      asker.hasProven = () => gate.hasProven;
       this.#peers.add(source, link);
       this.#familiar?.add(opened.remote);
       for (;;) {

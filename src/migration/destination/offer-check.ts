@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { mostNameBytes } from "../../platform/files/filesystem.ts";
 import { asMigrateError, type ErrorCode, MigrateError } from "../../protocol/errors.ts";
 import { mirroredDisks, type Offer, providerName } from "../../protocol/offer.ts";
+import { noPolicy, policyDigest, policyIn, type VmPolicy } from "../../protocol/vm-policy.ts";
 import { storeFailure } from "../../transfer/landing/store-failure.ts";
 import type { Journal, SessionRecord } from "../journal/journal.ts";
 import { type CheckedOffer, type LandingPolicy, roomOf, type StoredPart } from "../providers/provider.ts";
@@ -41,6 +42,8 @@ export interface Offering {
   peer: string;
   source: string;
   isOver(): boolean;
+  /** Whether this host has proven to them what it runs, on this connection; absent if nobody asked. */
+  hasProven?: (() => boolean) | undefined;
 }
 
 /** Throws MigrateError if a new session of this offer cannot begin: the first of `objectionsTo`. */
@@ -58,7 +61,7 @@ export async function requireWelcome(reception: Reception, offer: Offer, who: Of
 export async function objectionsTo(
   { session, home, policy, room, ...context }: Reception,
   offer: Offer,
-  { peer, source, isOver }: Offering,
+  { peer, source, isOver, hasProven = () => false }: Offering,
   { all }: { all: boolean },
 ): Promise<MigrateError[]> {
   const found: MigrateError[] = [];
@@ -71,7 +74,10 @@ export async function objectionsTo(
   };
   const look = () => {
     const promisedBytes = room.owedToOthers(session);
-    for (const step of stepsOf({ ...context, promisedBytes }, offer, check, peer)) {
+    for (const step of stepsOf({ ...context, promisedBytes }, offer, check, {
+      peer,
+      attested: hasProven(),
+    })) {
       if (found.length > 0 && !all) return;
       attempt(found, step);
     }
@@ -96,16 +102,17 @@ function attempt(found: MigrateError[], step: () => void): void {
 }
 
 /**
- * The checks of a new offer, in their order: MigrateError "not-trusted", "limit", "name-taken" or "busy"; what
+ * The checks of a new offer, in their order: MigrateError "policy" and "attestation" of the VM's own policy, "not-trusted", "limit", "name-taken" or "busy"; what
  * `check` throws; "store-failed"; "name-invalid"; "no-room".
  */
 function stepsOf(
   { promisedBytes, ...context }: OfferContext,
   offer: Offer,
   check: () => CheckedOffer,
-  peer: string,
+  { peer, attested }: { peer: string; attested: boolean },
 ): (() => void)[] {
   return [
+    () => requirePolicyOf(offer, { attested }),
     () => requirePlace(context, offer.name, peer),
     () => {
       const { bytes } = check();
@@ -115,6 +122,29 @@ function stepsOf(
     () => checkNameLengths(offer, mostNameBytes(context.store)),
     () => requireRoom(context.store, roomOf(partsOf(offer)), promisedBytes),
   ];
+}
+
+/**
+ * Throws MigrateError if the VM's own policy forbids what is offered: "policy" for a copy of a VM that is not copied, and
+ * for rules that are not known here; "attestation" if it goes to hosts alone that prove what they run, and this one has
+ * not (`attested`: on the connection on which the offer comes).
+ */
+export function requirePolicyOf(
+  { name, mode, policy }: Pick<Offer, "name" | "mode" | "policy">,
+  { attested }: { attested: boolean },
+): void {
+  const { noCopies, onlyAttested } = policyIn(policy);
+  if (noCopies && mode === "copy") {
+    throw new MigrateError("policy", `${name} is not copied: its own policy says so`, {
+      side: "destination",
+    });
+  }
+  if (!onlyAttested || attested) return;
+  throw new MigrateError(
+    "attestation",
+    `${name} goes to hosts alone that prove what they run, and the destination has not done so`,
+    { side: "destination" },
+  );
 }
 
 /** Throws MigrateError "store-failed" if nothing can be made in the store: access(2) tells of a read-only disk as well. */
@@ -228,6 +258,10 @@ export function sizesOfRepeated(
     record.files.some(({ bytes }, i) => offer.files[i]!.bytes < bytes)
   ) {
     throw refusal("policy", "the session was begun with other files than are offered now");
+  }
+  const { vmPolicy = noPolicy } = (record.kept ?? {}) as { vmPolicy?: VmPolicy };
+  if (policyDigest(policyIn(offer.policy)) !== policyDigest(vmPolicy)) {
+    throw refusal("policy", "the session was begun with another policy of the VM's own");
   }
   if (grown.length === 0) return null;
   const { bytes } = provider.check(offer, policy);

@@ -1,10 +1,17 @@
 /** The record with which a session begins here. */
 import type { Offer } from "../../protocol/offer.ts";
 import { providerName } from "../../protocol/offer.ts";
+import { policyIn, rulesOf } from "../../protocol/vm-policy.ts";
 import type { SessionRecord } from "../journal/journal.ts";
 import { recordOfOffer } from "../journal/offer-record.ts";
 import type { LandingPolicy } from "../providers/provider.ts";
 import { offeredProvider } from "../providers/providers.ts";
+
+/** What the journal keeps of the offer: the VM's own policy beside what its provider needs. */
+function keptWith(kept: object | null, offer: Offer): object | null {
+  const vmPolicy = policyIn(offer.policy);
+  return rulesOf(vmPolicy).length === 0 ? kept : { ...kept, vmPolicy };
+}
 
 /** The connection on which the offer came. */
 interface Origin {
@@ -28,6 +35,6 @@ export function offeredRecord(
     store,
     nowMs: now(),
     bytes: provider.check(offer, policy).bytes,
-    kept: provider.keep(offer, policy),
+    kept: keptWith(provider.keep(offer, policy), offer),
   });
 }

@@ -1,9 +1,11 @@
 /** The vm.json that the destination writes for a VM: its files, its digests, and who owns it. */
 import { join } from "node:path";
 import { limits } from "../../protocol/limits.ts";
+import type { VmPolicy } from "../../protocol/vm-policy.ts";
 import { type Manifest, readManifest, serialiseManifest } from "../../vm/folder/manifest.ts";
 import { relativePath } from "../../vm/folder/staging.ts";
 import type { SessionRecord } from "../journal/journal.ts";
+import type { SealedBound } from "../providers/provider.ts";
 import { providerOf } from "../providers/providers.ts";
 
 /**
@@ -12,6 +14,7 @@ import { providerOf } from "../providers/providers.ts";
  */
 export function publishedManifest(record: SessionRecord, nowMs: number, stamps: readonly string[]): string {
   const { disks, changes, definition, here, manager, passing = [] } = providerOf(record).published(record);
+  const { bound, vmPolicy } = (record.kept ?? {}) as { bound?: SealedBound; vmPolicy?: VmPolicy };
   const manifest: Manifest = {
     format: "migrate-vm/1",
     name: record.name,
@@ -40,8 +43,11 @@ export function publishedManifest(record: SessionRecord, nowMs: number, stamps: 
             chunkBytes: limits.chunkBytes,
             key: record.tagKey,
             vm: record.digest,
+            ...(bound === undefined ? {} : { bound: true }),
           },
         }),
+    ...(vmPolicy === undefined ? {} : { policy: vmPolicy }),
+    ...(bound?.ek === undefined ? {} : { tpm: { ek: bound.ek } }),
     ...(definition === undefined ? {} : { definition }),
     ...(here === undefined ? {} : { here: { ...here } }),
     ...(manager === undefined ? {} : { manager }),

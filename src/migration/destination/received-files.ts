@@ -9,7 +9,7 @@ import { chunkCount, chunkLength, limits } from "../../protocol/limits.ts";
 import type { ReadBack, VerifyKind } from "../../protocol/offer.ts";
 import { isImage } from "../../protocol/offer.ts";
 import { encodeInventory } from "../../transfer/chunks/inventory.ts";
-import { streamParts, TagTable, vmDigest } from "../../transfer/chunks/tag-table.ts";
+import { type BoundVm, streamParts, TagTable, vmDigest } from "../../transfer/chunks/tag-table.ts";
 import type { LaneFinder, LaneGrant } from "../../transfer/landing/lane-grant.ts";
 import { possessionProof } from "../../transfer/landing/possession.ts";
 import { type TaggedFile, tagsOf } from "../../transfer/landing/read-tags.ts";
@@ -19,6 +19,8 @@ import { type StagedFile, Staging } from "../../vm/folder/staging.ts";
 export interface SealOptions {
   streams?: readonly { stream: number; digest: string }[];
   verify?: VerifyKind;
+  /** What the VM's digest holds beside the files. */
+  bound?: BoundVm | undefined;
 }
 
 export class ReceivedFiles {
@@ -200,7 +202,7 @@ export class ReceivedFiles {
     name: string,
     digest: string,
     fileDigests: readonly string[],
-    { streams = [], verify = "off" }: SealOptions = {},
+    { streams = [], verify = "off", bound }: SealOptions = {},
   ): Promise<ReadBack> {
     const differs = (what: string) =>
       new MigrateError("integrity", `${what} differs between source and destination`, {
@@ -218,7 +220,7 @@ export class ReceivedFiles {
       const files = this.#files.map((file, i) => ({ kind: file.kind, name: file.name, digest: digests[i]! }));
       if (
         fileDigests.length !== files.length ||
-        vmDigest(name, [...files, ...streamParts(streams)]) !== digest
+        vmDigest(name, [...files, ...streamParts(streams)], bound) !== digest
       )
         throw differs("the VM's digest");
       // Whatever would make the release fail must not be answered with READY.

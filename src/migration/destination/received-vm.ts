@@ -4,6 +4,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
+import { join } from "node:path";
 import type { ControlLink } from "../../channel/control-link.ts";
 import { freeBytes } from "../../platform/files/filesystem.ts";
 import { MigrateError } from "../../protocol/errors.ts";
@@ -21,9 +22,11 @@ import type { Journal, SessionRecord } from "../journal/journal.ts";
 import { destinationMayRun } from "../ownership/owner.ts";
 import type { Phase } from "../ownership/phases.ts";
 import type { DestinationRecord } from "../ownership/records.ts";
+import { careFor } from "../providers/after-care.ts";
 import type { Arrival, Offered } from "../providers/arrival.ts";
-import type { LandingPolicy } from "../providers/provider.ts";
+import type { LandingPolicy, SealedBound } from "../providers/provider.ts";
 import { providerOf } from "../providers/providers.ts";
+import { strangeTpm } from "../providers/recorded-tpm.ts";
 import type { Observer } from "../report/events.ts";
 import { ProgressMeter } from "../report/progress-meter.ts";
 import { checkLane } from "./lane-check.ts";
@@ -65,6 +68,8 @@ export class ReceivedVm {
   /** What the last offer asks for. */
   #verify: VerifyKind = "off";
   #readBack: ReadBack = "none";
+  /** Of the VM's virtual TPM, as the last seal says. */
+  #ek: string | undefined;
   #meter: ProgressMeter | undefined;
   /** Bytes of the VM that were received on streams. */
   #streamBytes = 0;
@@ -156,6 +161,7 @@ export class ReceivedVm {
       zstd: true,
       copies: true,
       proves: true,
+      binds: true,
       ...(finder === null ? {} : { index: Buffer.from(finder.key).toString("hex") }),
       ...(base ? { base } : {}),
       ...(cards === undefined ? {} : { cards }),
@@ -239,14 +245,16 @@ export class ReceivedVm {
    * cannot be READY.
    */
   async seal(seal: MessageBody<"seal">): Promise<void> {
-    const { name } = this.#offered;
+    const { name, vm } = this.#offered;
+    const bound = seal.bound && { vm, ...seal.bound };
+    this.#ek = bound?.ek;
     const streams = seal.streams ?? [];
     this.#laneToken = undefined;
     await this.quieten();
     this.phase("seal");
     await this.#arrival.seal(seal);
     const verify = this.#verify;
-    this.#readBack = await this.files.seal(name, seal.digest, seal.files, { streams, verify });
+    this.#readBack = await this.files.seal(name, seal.digest, seal.files, { streams, verify, bound });
     this.#checkImages();
   }
 
@@ -312,9 +320,21 @@ export class ReceivedVm {
    */
   async run(): Promise<void> {
     await this.#arrival.resume(this.#sure);
+    // The source, and the guest, do not wait for it.
+    careFor(this.#checkTpm());
     const { session, name } = this.#offered;
     const { screen } = this.#arrival;
     if (screen !== undefined) this.#context.observe({ event: "notice", session, name, message: screen });
+  }
+
+  /** Whether the TPM that it runs with is the one that was sealed with it. Never rejects. */
+  async #checkTpm(): Promise<void> {
+    const { session, name, store, kept } = this.#offered;
+    const ek = this.#ek ?? (kept as { bound?: SealedBound } | null)?.bound?.ek;
+    const folder = join(store ?? this.#context.store, name);
+    const path = providerOf(this.#offered).tpmThere?.(this.#offered, folder) ?? null;
+    const message = ek === undefined || path === null ? null : await strangeTpm(name, ek, path);
+    if (message !== null) this.#context.observe({ event: "warning", session, name, message });
   }
 
   /** Ends the programs that hold a running VM. Idempotent. */

@@ -52,7 +52,13 @@ export class Reception {
   ): Promise<string> {
     const { insecure, tickets, observe } = this.#options;
     const peer = opened.peer;
-    const says = { version: limits.version, software, asks: true, ...(await this.#proofs(peer)) };
+    const says = {
+      version: limits.version,
+      software,
+      asks: true,
+      policies: true,
+      ...(await this.#proofs(peer)),
+    };
     const standing = await this.#standing(peer);
     // What is under way runs to its end, after a cut as well; with it no source begins another session.
     const isUnderWay = standing.is === "expired" && this.#isOpen(opened.session, peer);

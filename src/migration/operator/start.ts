@@ -8,8 +8,9 @@ import { openHome } from "../../home/home.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { manifestName } from "../../protocol/names.ts";
 import { fileIdentity, isSameFile } from "../../vm/folder/file-identity.ts";
-import { type Manifest, readManifest } from "../../vm/folder/manifest.ts";
+import { type Manifest, readManifest, tpmFolder } from "../../vm/folder/manifest.ts";
 import { releaseMark } from "../../vm/folder/release-mark.ts";
+import { permanentState } from "../../vm/tpm/ek-of-state.ts";
 import { Journal, type SessionRecord } from "../journal/journal.ts";
 import { destinationMayRun } from "../ownership/owner.ts";
 import type { DestinationRecord } from "../ownership/records.ts";
@@ -18,6 +19,7 @@ import type { QemuPolicy } from "../providers/qemu/arriving-command.ts";
 import { type BootedVm, bootVm } from "../providers/qemu/booting/boot-vm.ts";
 import { type LyingVm, lyingVm } from "../providers/qemu/booting/lying-vm.ts";
 import { readRules, type StartRules } from "../providers/qemu/booting/start-rules.ts";
+import { requireRecordedTpm } from "../providers/recorded-tpm.ts";
 
 export interface StartOptions {
   home: string;
@@ -45,7 +47,10 @@ export async function startVm({
   } finally {
     journal.close();
   }
-  return { name, ...(await bootVm({ home, name, folder, definition: vm.definition, policy })) };
+  const state = join(folder, tpmFolder, permanentState);
+  const unseen = vm.hasTpm ? await requireRecordedTpm(manifest, state) : null;
+  const booted = await bootVm({ home, name, folder, definition: vm.definition, policy });
+  return { name, ...booted, notes: [...booted.notes, ...(unseen === null ? [] : [unseen])] };
 }
 
 /**
@@ -64,6 +69,11 @@ function startable(folder: string): { manifest: Manifest; vm: LyingVm } {
       hint: `virsh start ${manifest.name}; virsh autostart ${manifest.name} has it started at boot`,
     });
   }
+  // Of one that was moved away the state of its TPM is destroyed: whose it is comes first.
+  requireUnreleased(
+    manifest.name,
+    manifest.files.map(({ file }) => join(folder, file)),
+  );
   const vm = lyingVm(folder, manifest);
   requireOwner(manifest, vm.files);
   return { manifest, vm };
@@ -93,6 +103,11 @@ export function requireOwner({ name, ownership }: Manifest, files: readonly stri
       hint: "a copy stands beside a VM that runs elsewhere: start it by hand, under another name",
     });
   }
+  requireUnreleased(name, files);
+}
+
+/** By the marks of a release; of files that are not there nothing is known. Throws MigrateError "not-owner". */
+function requireUnreleased(name: string, files: readonly string[]): void {
   for (const path of files) {
     const mark = releaseMark(path);
     if (mark === null) continue;

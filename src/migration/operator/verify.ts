@@ -62,6 +62,7 @@ export async function verifyVm(folder: string, progress: VerifyProgress): Promis
       name: basename(file),
       digest: files[i]!.actual ?? "",
     })),
+    digest.bound === true ? { vm: manifest.id ?? "", ek: manifest.tpm?.ek } : undefined,
   );
   return {
     ok: found === digest.vm && files.every(({ ok }) => ok),

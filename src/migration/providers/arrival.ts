@@ -14,7 +14,7 @@ import type { StreamedPart } from "./departure.ts";
 /** The part of a record that never changes: what was offered. */
 export type Offered = Pick<
   SessionRecord,
-  "session" | "name" | "peer" | "store" | "side" | "files" | "tagKey" | "provider" | "kept" | "bytes"
+  "session" | "name" | "vm" | "peer" | "store" | "side" | "files" | "tagKey" | "provider" | "kept" | "bytes"
 >;
 
 export interface ArrivalOptions {

@@ -9,6 +9,7 @@ import type { Arrival, ArrivalOptions, Offered, Resident } from "./arrival.ts";
 import type { Departure } from "./departure.ts";
 import type { LibvirtPolicy } from "./libvirt/arriving-xml.ts";
 import type { QemuPolicy } from "./qemu/arriving-command.ts";
+import type { TpmHere } from "./tpm-at-source.ts";
 
 /** What this destination allows VMs that are more than files. */
 export interface LandingPolicy {
@@ -60,6 +61,9 @@ export interface PublishedParts {
   changes: boolean;
 }
 
+/** What SEAL held together beside the files, as `sealed` keeps it. */
+export type SealedBound = NonNullable<MessageBody<"seal">["bound"]>;
+
 /** For whom this host's programs are asked. */
 export interface FittingAsker {
   source: string;
@@ -94,6 +98,8 @@ export interface Provider {
   retire(record: SessionRecord, home: string, departure?: Departure): Promise<void>;
   /** Source: the files that belong to this VM alone: path and identity of each. */
   ownFiles(record: SessionRecord): { path: string; identity: string }[];
+  /** Source: what of the VM's virtual TPM lies here; null if it has none. */
+  tpmHere(record: SessionRecord): TpmHere | null;
   /** Source: what became of a VM that was given back, if it does not go on as before: a sentence's end. */
   givenBackHint?(record: SessionRecord): string | undefined;
   /** Source: what of the VM stays here on the person's word, and what becomes of it here, as parts of sentences. */
@@ -132,6 +138,8 @@ export interface Provider {
   stored(record: SessionRecord): StoredPart[];
   /** Destination: where, beside the store, something of its VMs comes to lie, if they are taken; `home` is MIGRATE_HOME. */
   delivers?(home: string, policy: LandingPolicy): readonly DeliveryPlace[];
+  /** Destination: where the permanent state of the VM's virtual TPM lies once it is owned; null if it has none. */
+  tpmThere?(record: Pick<SessionRecord, "provider" | "side" | "kept">, folder: string): string | null;
   arrive(offered: Offered, policy: LandingPolicy, options: ArrivalOptions): Arrival;
   resident(record: SessionRecord, home: string): Resident;
   published(record: SessionRecord): PublishedParts;

@@ -1,9 +1,12 @@
 /** The begin of a departure: the last looks at a VM before anybody is called, for `send` and `explain` alike. */
 import { requireOpenFiles } from "../../platform/process-limits.ts";
+import { policyText } from "../../protocol/vm-policy.ts";
 import type { SessionRecord } from "../journal/journal.ts";
 import type { Departure, OpenedVm } from "../providers/departure.ts";
 import { requireRetirable } from "../providers/files/retire.ts";
 import { providerOf } from "../providers/providers.ts";
+import { requireTpmRetirable, tpmFate } from "../providers/tpm-at-source.ts";
+import { policyOf } from "./gate/own-policy.ts";
 
 /** Files and connections that a source has open beside the VM's files, with all its lanes and streams. */
 const ownOpenFiles = 64;
@@ -22,6 +25,7 @@ export function beginDeparture(
   try {
     const { files } = opened.facts;
     requireRetirable(record, providerOf(record).ownFiles(record));
+    requireTpmRetirable(record, providerOf(record).tpmHere(record));
     requireOpenFiles(ownOpenFiles + openFilesOfFile * files.length, `sending a VM of ${files.length} files`);
     departure = opened.depart(record.session);
     const { streamed } = departure;
@@ -36,8 +40,14 @@ export function beginDeparture(
   }
 }
 
-/** What of the VM stays here, as sentences. */
+/** What of the VM stays here, what becomes of its virtual TPM's state, and its own policy, as sentences. */
 export function leftBehind(record: SessionRecord): string[] {
-  const parts = providerOf(record).leftBehind(record);
-  return parts.map(({ what, fate }) => `${record.name} goes without ${what}, ${fate}`);
+  const provider = providerOf(record);
+  const parts = provider.leftBehind(record);
+  const rules = policyText(policyOf(record));
+  return [
+    ...parts.map(({ what, fate }) => `${record.name} goes without ${what}, ${fate}`),
+    ...tpmFate(record, provider.tpmHere(record)),
+    ...(rules === null ? [] : [`${record.name} ${rules}, there as well as here: its own policy says so`]),
+  ];
 }

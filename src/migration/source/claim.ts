@@ -5,13 +5,16 @@
  */
 import { randomBytes } from "node:crypto";
 import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
+import type { VmPolicy } from "../../protocol/vm-policy.ts";
 import { releaseMark } from "../../vm/folder/release-mark.ts";
 import type { Journal, SessionRecord } from "../journal/journal.ts";
 import { newReleaseCode } from "../journal/release-code.ts";
 import type { Mode } from "../ownership/phases.ts";
 import type { Candidate, OpenedVm } from "../providers/departure.ts";
 import { providerOf } from "../providers/providers.ts";
+import type { KeptSeal } from "../providers/tpm-at-source.ts";
 import { applyLocally, believeFiles, type LocalOptions } from "./apply-locally.ts";
+import { hasSamePolicy, withPolicy } from "./gate/own-policy.ts";
 import { lockSession } from "./session-lock.ts";
 
 export interface ClaimOptions {
@@ -19,6 +22,8 @@ export interface ClaimOptions {
   address: string;
   mode: Mode;
   after: SessionRecord["after"];
+  /** Rules that the person adds to the VM's own policy. */
+  vmPolicy?: VmPolicy | undefined;
 }
 
 export interface Claim {
@@ -88,7 +93,7 @@ export async function claimSession(
 async function claimOpened(
   earlier: readonly SessionRecord[],
   opened: OpenedVm | undefined,
-  { address, mode, after }: ClaimOptions,
+  { address, mode, after, vmPolicy }: ClaimOptions,
   local: LocalOptions,
 ): Promise<Claim | null> {
   const { home, journal, now } = local;
@@ -102,8 +107,10 @@ async function claimOpened(
         opened?.close();
         return { record, opened: null, release };
       }
-      if (opened?.resumes(record) === true && record.address === address && record.mode === mode) {
-        journal.write("resume", () => journal.update(record.session, { after, updatedAtMs: now() }));
+      const isSame = record.address === address && record.mode === mode;
+      if (opened?.resumes(record) === true && isSame && hasSamePolicy(record, opened.facts, vmPolicy)) {
+        const kept = keptOnResume(record, opened);
+        journal.write("resume", () => journal.update(record.session, { after, kept, updatedAtMs: now() }));
         return { record: journal.find(record.session)!, opened, release };
       }
       // A VM that cannot be opened now may be opened later.
@@ -121,6 +128,12 @@ async function claimOpened(
     release();
   }
   return null;
+}
+
+/** A passphrase for its TPM's state may have been given this time alone. */
+function keptOnResume({ kept }: SessionRecord, { facts }: OpenedVm): SessionRecord["kept"] {
+  const { tpmSeal } = (facts.kept ?? {}) as KeptSeal;
+  return tpmSeal === undefined ? kept : { ...facts.kept, ...kept, tpmSeal };
 }
 
 function begin(
@@ -157,11 +170,11 @@ function begin(
 function newRecord(
   provider: string,
   { facts }: OpenedVm,
-  { address, mode, after }: ClaimOptions,
+  { address, mode, after, vmPolicy }: ClaimOptions,
   nowMs: number,
 ): SessionRecord {
   return {
-    ...facts,
+    ...withPolicy(facts, mode, vmPolicy),
     session: randomBytes(16).toString("hex"),
     side: "source",
     mode,
@@ -284,9 +297,15 @@ export async function claimable(
   try {
     const resumed = earlier.find(
       (record) =>
-        opened.resumes(record) && record.address === options.address && record.mode === options.mode,
+        opened.resumes(record) &&
+        record.address === options.address &&
+        record.mode === options.mode &&
+        hasSamePolicy(record, opened.facts, options.vmPolicy),
     );
-    if (resumed !== undefined) return { record: resumed, opened, resumed: resumed.session, ends: [] };
+    if (resumed !== undefined) {
+      const record = { ...resumed, after: options.after, kept: keptOnResume(resumed, opened) };
+      return { record, opened, resumed: resumed.session, ends: [] };
+    }
     const address = options.address ?? "";
     const record = newRecord(candidate.provider, opened, { ...options, address }, now());
     if (options.mode === "move") {

@@ -19,9 +19,10 @@ import { LinkReceipts } from "../receipts/link-receipts.ts";
 import { ReceiptKeeper } from "../receipts/receipt-keeper.ts";
 import { beginDeparture, leftBehind } from "./begin-departure.ts";
 import { type Claimable, type ClaimOptions, claimable, type Unfinished } from "./claim.ts";
+import { requirePolicyKept } from "./gate/own-policy.ts";
+import { SourceGate } from "./gate/source-gate.ts";
 import { missingBase, offerOf } from "./offer-of.ts";
 import { refusedOffer } from "./refused-offer.ts";
-import { SourceGate } from "./source-gate.ts";
 
 export interface DryRunOptions extends Omit<ClaimOptions, "address"> {
   home: string;
@@ -126,11 +127,15 @@ async function ask(
   const keeper = ReceiptKeeper.of({ home, journal, identity });
   const sawOf = keeper === null ? undefined : (fingerprint: string) => keeper.generations(fingerprint).seen;
   const opened = await openSourceLink({ home, identity, notice, sawOf, ...reached });
-  const { link, peer, software, asks, receipts: theirs, saw } = opened;
+  const { link, peer, software, asks, policies, receipts: theirs, saw } = opened;
   try {
     const quietly = { observe: () => {}, now: () => Date.now() };
-    const gate = { ...{ home, journal, identity, attests, proves, env }, ...quietly };
-    await new SourceGate(opened, { session: "", attempt: 0, name: record.name }, gate).before("offer");
+    const gate = new SourceGate(
+      opened,
+      { session: "", attempt: 0, name: record.name, kept: record.kept },
+      { ...{ home, journal, identity, attests, proves, env }, ...quietly },
+    );
+    await gate.before("offer");
     if (!asks) {
       throw new MigrateError(
         "version",
@@ -142,6 +147,7 @@ async function ask(
         },
       );
     }
+    requirePolicyKept(record, { knowsPolicies: policies, attested: gate.verdict !== null });
     const receipts = new LinkReceipts({ keeper, journal, side: "source", peer, theirs, saw });
     if (record.mode === "move") await receipts.requireInStep();
     // `send` tells it first of those that were given up while it could not be reached.

@@ -8,7 +8,9 @@ import type { Way } from "../../channel/transport/made-way.ts";
 import { openHome } from "../../home/home.ts";
 import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
 import type { VerifyKind } from "../../protocol/offer.ts";
+import type { VmPolicy } from "../../protocol/vm-policy.ts";
 import type { Compression } from "../../transfer/compression/compression.ts";
+import { newStateSeal } from "../../vm/tpm/sealed-state.ts";
 import { Journal, type SessionRecord, type WriteHook } from "../journal/journal.ts";
 import { candidateOf, type VmSpec } from "../providers/candidates.ts";
 import type { Departure, OpenedVm } from "../providers/departure.ts";
@@ -38,6 +40,10 @@ export interface SendOptions {
   /** Whether the destination reads back what it has written before the VM is released. */
   verify?: VerifyKind | undefined;
   after: "keep" | "rename" | "delete";
+  /** Rules that are added to the VM's own policy. */
+  vmPolicy?: VmPolicy | undefined;
+  /** The passphrase with which the state of its virtual TPM is kept here, where the VM's files are. */
+  sealTpm?: string | undefined;
   copy: boolean;
   /** How long a lost link is retried, in milliseconds since the last progress. */
   retryForMs: number;
@@ -75,7 +81,11 @@ export async function sendVm(options: SendOptions, observe: Observer): Promise<R
   const ticket = options.ticket === undefined || options.insecure ? undefined : parseTicket(options.ticket);
   const { bandwidthBytesPerSec = null, retryForMs } = options;
   const mode = options.copy ? "copy" : "move";
-  const candidate = candidateOf(options.vm, { home, bandwidthBytesPerSec, retryForMs, mode });
+  const tpmSeal = options.sealTpm === undefined ? undefined : await newStateSeal(options.sealTpm);
+  const candidate = candidateOf(options.vm, {
+    ...{ home, bandwidthBytesPerSec, retryForMs, mode },
+    ...(tpmSeal === undefined ? {} : { tpmSeal }),
+  });
   const identity = options.insecure ? null : await loadHostIdentity(home, { passphrase: options.passphrase });
   const waiting = () =>
     observe({ event: "notice", message: "another program has the journal locked: waiting for it" });
@@ -92,11 +102,14 @@ export async function sendVm(options: SendOptions, observe: Observer): Promise<R
   };
   try {
     const { address, after } = options;
-    const claim = await claimSession(candidate, { address: addressText(address), mode, after }, local).catch(
-      (thrown: unknown) => {
-        throw asMigrateError(thrown).within({ vm: givenName(options.vm) });
-      },
-    );
+    const { vmPolicy } = options;
+    const claim = await claimSession(
+      candidate,
+      { address: addressText(address), mode, after, vmPolicy },
+      local,
+    ).catch((thrown: unknown) => {
+      throw asMigrateError(thrown).within({ vm: givenName(options.vm) });
+    });
     let unguard: (() => Promise<void>) | undefined;
     try {
       unguard = options.guard?.(claim.record.session);

@@ -12,10 +12,11 @@ import { startedAnew } from "../providers/started-anew.ts";
 import { StillHere } from "../providers/still-here.ts";
 import { LinkReceipts } from "../receipts/link-receipts.ts";
 import { tellCancelled } from "./cancellation.ts";
+import { requirePolicyKept } from "./gate/own-policy.ts";
+import { SourceGate } from "./gate/source-gate.ts";
 import { missingBase, offerOf } from "./offer-of.ts";
 import { refusedOffer } from "./refused-offer.ts";
 import { SourceFiles } from "./source-files.ts";
-import { SourceGate } from "./source-gate.ts";
 import type { SourceSession } from "./source-session.ts";
 import { SourceSteps } from "./source-steps.ts";
 import { SourceTransfer } from "./source-transfer.ts";
@@ -282,6 +283,11 @@ export class SourceAttempt {
     const { meter, options } = session;
     const { link } = this.#current!;
     meter.phase("prepare");
+    const { policies } = this.#current!;
+    if (session.record.state === "sending") {
+      const attested = this.#gate?.verdict != null;
+      requirePolicyKept(session.record, { knowsPolicies: policies, attested });
+    }
     // Whoever asks to stop does not wait for what may take minutes.
     await Promise.race([options.departure?.standStill(options.observe), this.#abortion.promise]);
     if (options.departure !== null) session.takeSizes();
@@ -318,8 +324,11 @@ export class SourceAttempt {
       beforeStart: async () => this.#gate?.before("start"),
     });
     if (this.#aborted) this.#transferring.abort(this.#aborted);
+    const finding = this.#files.binds ? this.#session.findEk() : undefined;
     const outcome = await this.#transferring.run();
     this.#transferring = undefined;
+    // A guest that stands still does not wait for it.
+    if (this.#session.options.departure?.streamed.length === 0) await finding;
     await this.#step({ type: outcome });
   }
 
@@ -329,7 +338,9 @@ export class SourceAttempt {
     const { departure } = session.options;
     departure?.files.verify();
     session.meter.phase("seal");
-    const { vm: digest, files } = session.digests();
+    session.sealWithoutEk();
+    const bound = this.#files.binds ? { ...(session.ek === undefined ? {} : { ek: session.ek }) } : undefined;
+    const { vm: digest, files } = session.digests(bound);
     session.write("sealed", { digest, phase: "seal" });
     const streams = departure?.streams && [...departure.streams];
     const paused = departure?.isPaused;
@@ -339,6 +350,7 @@ export class SourceAttempt {
       files,
       ...(streams === undefined ? {} : { streams }),
       ...(paused === undefined ? {} : { paused }),
+      ...(bound === undefined ? {} : { bound }),
       ...(challenge === undefined ? {} : { challenge }),
     });
     // Somebody may have come since the move began. The destination is at work meanwhile: a VM that stands still

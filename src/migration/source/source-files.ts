@@ -29,6 +29,7 @@ export class SourceFiles {
   #repeats = false;
   #indexKey: Uint8Array | null = null;
   #proves = false;
+  #binds = false;
   #challenge: Buffer | undefined;
 
   constructor(session: SourceSession) {
@@ -64,15 +65,21 @@ export class SourceFiles {
   /**
    * Takes what ACCEPT offers: with `zstd` the destination accepts compressed chunks, with `copies` also short
    * ones that refer to data which it has received; `index` is the key of its store's index, in hex; with `proves`
-   * its READY answers a challenge.
+   * its READY answers a challenge; with `binds` SEAL may be of more than the files.
    */
-  accepted({ zstd, copies, index, proves }: MessageBody<"accept">): void {
+  accepted({ zstd, copies, index, proves, binds }: MessageBody<"accept">): void {
+    this.#binds = binds === true;
     this.#proves = proves === true;
     this.#zstd = zstd === true;
     this.#repeats = copies === true;
     // On an insecure link the peer is unknown, and hashes of the VM's blocks must not be sent to it.
     const isSecure = this.#session.options.identity !== null;
     this.#indexKey = index === undefined || !isSecure ? null : Buffer.from(index, "hex");
+  }
+
+  /** True if the destination knows a digest that holds the VM's UUID and its TPM's key as well. */
+  get binds(): boolean {
+    return this.#binds;
   }
 
   /** A fresh challenge for SEAL, in hex; undefined if the destination, an older one, answers none. */

@@ -7,17 +7,20 @@ import type { Ticket } from "../../channel/ticket.ts";
 import type { Way } from "../../channel/transport/made-way.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import type { ReadBack, VerifyKind } from "../../protocol/offer.ts";
+import { rulesOf } from "../../protocol/vm-policy.ts";
 import { SourceTags } from "../../transfer/chunks/source-tags.ts";
 import { streamParts, vmDigest } from "../../transfer/chunks/tag-table.ts";
 import type { Compression } from "../../transfer/compression/compression.ts";
 import type { Change, Journal, SessionRecord } from "../journal/journal.ts";
 import type { Departure } from "../providers/departure.ts";
 import { providerOf } from "../providers/providers.ts";
+import { ekAtSource } from "../providers/tpm-at-source.ts";
 import { ReceiptKeeper } from "../receipts/receipt-keeper.ts";
 import type { Observer } from "../report/events.ts";
 import { ProgressMeter } from "../report/progress-meter.ts";
 import { type Report, reportOf } from "../report/report.ts";
 import type { Tuning } from "../report/tuning.ts";
+import { policyOf } from "./gate/own-policy.ts";
 
 export interface SourceOptions {
   home: string;
@@ -80,6 +83,10 @@ export class SourceSession {
   downtimeMs: number | undefined;
   /** Signs this host's words of the handover; null on an insecure link. */
   readonly receipts: ReceiptKeeper | null;
+  /** The digest of its virtual TPM's endorsement key, once that is known. */
+  ek: string | undefined;
+  #finding: Promise<void> | undefined;
+  #found = false;
   /** As READY told it. */
   readBack: ReadBack | undefined;
 
@@ -88,7 +95,11 @@ export class SourceSession {
     this.receipts = ReceiptKeeper.of(options);
     this.meter = new ProgressMeter(this.record, options.observe, options.journal, options.now);
     this.tags = this.record.files.map(({ bytes }) => new SourceTags(bytes));
-    options.departure?.onKept((kept) => this.write("kept", { kept }));
+    // The VM's own policy is nothing that its provider knows of.
+    options.departure?.onKept((kept) => {
+      const vmPolicy = policyOf(this.record);
+      this.write("kept", { kept: rulesOf(vmPolicy).length === 0 ? kept : { ...kept, vmPolicy } });
+    });
   }
 
   /** What all lanes together may send in a second; null for as much as the link carries. */
@@ -168,13 +179,36 @@ export class SourceSession {
     journal.write("forgotten", () => journal.remove(session));
   }
 
-  /** Returns the digests of the files and of the VM; every tag must be known. */
-  digests(): { files: string[]; vm: string } {
-    const { name, files } = this.record;
+  /** Looks, once, which virtual TPM the VM has; what cannot be told is said. Never rejects. */
+  findEk(): Promise<void> {
+    const { record } = this;
+    this.#finding ??= ekAtSource(providerOf(record).tpmHere(record)).then((found) => {
+      this.#found = true;
+      if (found !== null && "ek" in found) this.ek = found.ek;
+      else if (found !== null)
+        this.options.observe({
+          event: "notice",
+          message: `which virtual TPM ${record.name} has is not sealed with it: ${found.unknown}`,
+        });
+    });
+    return this.#finding;
+  }
+
+  /** Says so if which virtual TPM the VM has is still being looked for, as it is sealed. */
+  sealWithoutEk(): void {
+    if (this.#finding === undefined || this.#found) return;
+    const message = `which virtual TPM ${this.record.name} has is not sealed with it: that was not known in time`;
+    this.options.observe({ event: "notice", message });
+  }
+
+  /** Returns the digests of the files and of the VM, with `bound` of more; every tag must be known. */
+  digests(bound?: { ek?: string }): { files: string[]; vm: string } {
+    const { name, vm, files } = this.record;
     const digests = this.tags.map((tags) => tags.digest());
     const parts = files.map((file, i) => ({ kind: file.kind, name: file.name, digest: digests[i]! }));
     const streams = this.options.departure?.streams ?? [];
-    return { files: digests, vm: vmDigest(name, [...parts, ...streamParts(streams)]) };
+    const all = [...parts, ...streamParts(streams)];
+    return { files: digests, vm: vmDigest(name, all, bound && { vm, ...bound }) };
   }
 
   /** Notes the downtime: the destination has answered that a VM which ran runs there now. */

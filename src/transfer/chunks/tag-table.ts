@@ -195,10 +195,17 @@ export interface DigestedFile {
   digest: string;
 }
 
-/** The VM's digest over its files in the order of the offer (SPEC.md, Digests). */
-export function vmDigest(name: string, files: DigestedFile[]): string {
-  const hash = createHash("sha256").update("migrate vm v1\0");
-  for (const part of [name, ...files.flatMap((file) => [file.kind, file.name, file.digest])]) {
+/** What a VM's digest holds together beside its files: its UUID, and its virtual TPM's endorsement key if that is known. */
+export interface BoundVm {
+  vm: string;
+  ek?: string | undefined;
+}
+
+/** The VM's digest over its files in the order of the offer (SPEC.md, Digests); `bound` if it holds more than those. */
+export function vmDigest(name: string, files: DigestedFile[], bound?: BoundVm): string {
+  const hash = createHash("sha256").update(bound === undefined ? "migrate vm v1\0" : "migrate vm v2\0");
+  const more = bound === undefined ? [] : [bound.vm, bound.ek ?? ""];
+  for (const part of [name, ...more, ...files.flatMap((file) => [file.kind, file.name, file.digest])]) {
     const bytes = Buffer.from(part);
     const length = Buffer.alloc(4);
     length.writeUInt32BE(bytes.length);

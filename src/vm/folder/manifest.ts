@@ -7,6 +7,7 @@ import { fieldPath } from "../../protocol/fields.ts";
 import { limits } from "../../protocol/limits.ts";
 import { checkFileName, checkVmName } from "../../protocol/names.ts";
 import { fileKinds } from "../../protocol/offer.ts";
+import type { VmPolicy } from "../../protocol/vm-policy.ts";
 
 /** Where the files of a virtual TPM are inside the VM's folder. */
 export const tpmFolder = "tpm";
@@ -86,8 +87,22 @@ const schema = v.object(
           chunkBytes: v.pipe(v.number(bytesRule), v.safeInteger(bytesRule), v.minValue(1, bytesRule)),
           key: v.pipe(v.string(keyRule), v.regex(/^[0-9a-f]{32}$/, keyRule)),
           vm: digest,
+          /** True if the VM's digest is also over its id and its virtual TPM's key (SPEC.md, DIGEST-6). */
+          bound: v.optional(v.boolean("must be true or false")),
         },
         objectRule,
+      ),
+    ),
+    /** Which virtual TPM it has: the digest of its endorsement key, as it was sealed with the VM (SPEC.md, Digests). */
+    tpm: v.optional(v.object({ ek: digest }, objectRule)),
+    /** The VM's own rules (protocol/vm-policy.ts). One that is not known here is not passed over. */
+    policy: v.optional(
+      v.strictObject(
+        {
+          onlyAttested: v.optional(v.boolean("must be true or false")),
+          noCopies: v.optional(v.boolean("must be true or false")),
+        },
+        "must be an object of onlyAttested and noCopies",
       ),
     ),
     /** What a QEMU is started with for it (vm/qemu/definition/schema.ts); absent if it did not arrive under one. */
@@ -114,6 +129,12 @@ const schema = v.object(
 
 export type Manifest = v.InferOutput<typeof schema>;
 export type ManifestFile = Manifest["files"][number];
+
+/** The rules of the VM's own policy. Pure. */
+export function policyOfManifest({ policy }: Pick<Manifest, "policy">): VmPolicy {
+  const { onlyAttested = false, noCopies = false } = policy ?? {};
+  return { onlyAttested, noCopies };
+}
 
 /** The file's name without the folder of its kind; null if it is not in that folder. */
 function baseIn(kind: ManifestFile["kind"], path: string): string | null {

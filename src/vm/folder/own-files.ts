@@ -9,7 +9,7 @@ import { manifestName } from "../../protocol/names.ts";
 import { type Manifest, tpmFolder } from "./manifest.ts";
 
 /** What swtpm keeps in a state folder (swtpm(8), --tpmstate): the state of a TPM 1.2 or 2.0, and its lock. */
-const swtpmFile = /^(?:tpm2?-00\.(?:permall|volatilestate|savestate)|\.lock)$/;
+export const swtpmFile = /^(?:tpm2?-00\.(?:permall|volatilestate|savestate)|\.lock)$/;
 
 export interface FolderEntry {
   /** Relative to the VM's folder. */

@@ -3,7 +3,8 @@ import { readdirSync, realpathSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import { MigrateError } from "../../protocol/errors.ts";
 import { manifestName } from "../../protocol/names.ts";
-import { readManifest } from "./manifest.ts";
+import { rulesOf, type VmPolicy } from "../../protocol/vm-policy.ts";
+import { policyOfManifest, readManifest } from "./manifest.ts";
 
 export interface StoredVm {
   /** The folder, absolute, with all links resolved. */
@@ -15,6 +16,8 @@ export interface StoredVm {
   /** Paths of its disk images. */
   disks: string[];
   hasTpm: boolean;
+  /** Its own policy; absent if it has none. */
+  policy?: VmPolicy;
   /** What is wrong with its vm.json, as a sentence; absent if nothing is. */
   broken?: string;
 }
@@ -63,14 +66,30 @@ function holdsManifest(folder: string): boolean {
 
 function storedVm(folder: string): StoredVm {
   try {
-    const { name, files } = readManifest(join(folder, manifestName));
+    const manifest = readManifest(join(folder, manifestName));
+    const { name, files } = manifest;
+    const policy = policyOfManifest(manifest);
     const of = (kind: string) =>
       files.filter((file) => file.kind === kind).map(({ file }) => join(folder, file));
     const [ram] = of("ram");
     const ramBytes = ram === undefined ? null : (statSync(ram, { throwIfNoEntry: false })?.size ?? null);
-    return { folder, name, ramBytes, disks: of("disk"), hasTpm: of("tpm").length > 0 };
+    return {
+      folder,
+      name,
+      ramBytes,
+      disks: of("disk"),
+      hasTpm: of("tpm").length > 0,
+      ...(rulesOf(policy).length === 0 ? {} : { policy }),
+    };
   } catch (thrown) {
     const broken = thrown instanceof Error ? thrown.message : String(thrown);
-    return { folder, name: basename(folder), ramBytes: null, disks: [], hasTpm: false, broken };
+    return {
+      folder,
+      name: basename(folder),
+      ramBytes: null,
+      disks: [],
+      hasTpm: false,
+      broken,
+    };
   }
 }

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { MigrateError } from "../../protocol/errors.ts";
 import { removeGroup } from "../confinement/cgroups.ts";
 import type { Confinement } from "../confinement/confinement.ts";
+import { ownCommand } from "../confinement/own-command.ts";
 import type { PlannedFile } from "../confinement/plan.ts";
 import { give, type VmUser } from "../confinement/vm-user.ts";
 import type { VmModel } from "./definition/model.ts";
@@ -179,13 +180,6 @@ export class VmPrograms {
     const final = finalFolder === folder ? [] : [{ path: join(finalFolder, part), from, right }];
     return [{ path: from, right }, ...final];
   }
-}
-
-/** How this program is started where nobody has said so: as main.ts finds it out. */
-function ownCommand(): string[] {
-  return Bun.main.startsWith("/$bunfs/")
-    ? [process.execPath]
-    : [process.execPath, join(import.meta.dir, "../../main.ts")];
 }
 
 /**

@@ -51,6 +51,18 @@ describe("in answer to the seal", () => {
     });
   });
 
+  // [DIGEST-6]
+  test.each([
+    ["that knows it gets a seal of the UUID as well", { binds: true }, {}],
+    ["that says nothing of it, as an older one, gets one of the files alone", {}, undefined],
+  ])("a destination %s", async (_, change, bound) => {
+    await source.sendTo(async (visit) => {
+      const seal = await upToSeal(visit, change);
+      expect(seal.bound).toEqual(bound);
+      visit.peer.send("ready", { digest: `sha256:${"0".repeat(64)}` });
+    });
+  });
+
   test("OWNED before RELEASE is a doubt, and nothing is deleted", async () => {
     const { error, record } = await source.sendTo(async (visit) => {
       await upToSeal(visit);

@@ -9,6 +9,7 @@ import {
   readdirSync,
   readFileSync,
   statSync,
+  writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
 import { isRunning, processId } from "../../../src/platform/process-id.ts";
@@ -77,8 +78,7 @@ describe("a guest with a virtual TPM", () => {
     // Nothing of it works on here, and nothing of it could be started here.
     const there = await expectMoved(at, guest);
     expect(isRunning(swtpm)).toBe(false);
-    expect(existsSync(guest.tpmState)).toBe(false);
-    expect(readdirSync(`${guest.tpmState}.migrated`)).toContain("tpm2-00.permall");
+    expect([existsSync(guest.tpmState), existsSync(`${guest.tpmState}.migrated`)]).toEqual([false, false]);
     // Another swtpm works on the state in the store, which is as private as it was.
     const state = join(at.hosts.store, "web1", "tpm");
     expect(swtpmOf(join(there.folder, "swtpm"))).toMatchObject({
@@ -105,14 +105,40 @@ describe("a guest with a virtual TPM", () => {
     ]);
     expect(at.inStore()).toEqual(["web1.migrated"]);
     expect(readdirSync(join(at.hosts.store, "web1.migrated"))).toEqual(
-      expect.arrayContaining(["data.raw", "tpm", "vm.json"]),
+      expect.arrayContaining(["data.raw", "vm.json"]),
     );
+    expect(existsSync(join(at.hosts.store, "web1.migrated", "tpm"))).toBe(false);
     expect(swtpmOf(join(home.folder, "swtpm"))?.stateFolder).toBe(join(back.store, "web1", "tpm"));
     await looked(home);
     expectGoodLooks(guest, kept, home);
     expectGapless(guest, kept, home);
     await expectDisksAgree(join(back.store, "web1"), guest.options.disks, home, guest, kept);
     closeSync(log);
+  });
+
+  test("whose files are kept leaves the state of its TPM sealed alone, and only by a passphrase", async () => {
+    const guest = await at.guest({ tpm: true });
+    await guest.waitForTick(2);
+    await at.serve();
+    const refused = at.send(guest, ["--after", "keep"]);
+    expect(await refused.exit).toMatchObject({ code: 6 });
+    expect(refused.events.at(-1)).toMatchObject({
+      code: "policy",
+      message: expect.stringContaining(
+        "--after keep would leave the state of web1's virtual TPM readable here",
+      ),
+      hint: expect.stringContaining("--seal-tpm FILE"),
+    });
+    expect(guest.isRunning()).toBe(true);
+    const passphrase = join(at.folder, "passphrase");
+    writeFileSync(passphrase, "kept\n", { mode: 0o600 });
+    const done = await doneOf(at.send(guest, ["--after", "keep", "--seal-tpm", passphrase]));
+    const sealed = `${guest.tpmState}.sealed-${done.session.slice(0, 8)}`;
+    expect([existsSync(guest.tpmState), existsSync(sealed)]).toEqual([false, true]);
+    const opened = join(at.folder, "opened");
+    const unseal = at.hosts.source(["unseal-tpm", sealed, opened, "--tpm-passphrase-file", passphrase]);
+    expect(await unseal.exit, unseal.stderr()).toMatchObject({ code: 0 });
+    expect(readdirSync(opened)).toContain("tpm2-00.permall");
   });
 
   test("of another model, with its state in a folder of another name, is moved, and none of its processes stays", async () => {
@@ -134,7 +160,7 @@ describe("a guest with a virtual TPM", () => {
     await at.serve();
     await doneOf(at.send(guest));
     await withDeadline(swtpm.exit, 10_000, "the end of the source's swtpm");
-    expect([existsSync(state), existsSync(`${state}.migrated`)]).toEqual([false, true]);
+    expect([existsSync(state), existsSync(`${state}.migrated`)]).toEqual([false, false]);
     const arrived = at.arrived();
     await arrived.waitForTick(guest.ticks().length + 2);
     expect(isRunning(arrived.noted()!.swtpm!)).toBe(true);

@@ -26,7 +26,7 @@ beforeEach(() => {
   first = withDeadline(failure.promise, 20_000, () => "a failure");
   vm = new ArrivingVm({
     offered: {
-      ...{ session, name, peer: "insecure", store: staging.store, side: "destination", files: [] },
+      ...{ session, name, vm: "", peer: "insecure", store: staging.store, side: "destination", files: [] },
       ...{ tagKey: "cd".repeat(16), provider: "qemu", kept: null, bytes: 0 },
     },
     machine: {

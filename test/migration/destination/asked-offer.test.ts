@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { workOf } from "../../../src/migration/destination/peers/work-rate.ts";
 import type { MessageBody } from "../../../src/protocol/messages.ts";
+import { offeredOf } from "../../../src/protocol/vm-policy.ts";
 import { emptyOffer, PlayedDestination, session, type Visit } from "./played-destination.ts";
 
 let played: PlayedDestination;
@@ -75,6 +76,10 @@ test("the session that would be resumed, and those that end first, count if they
   expect((await answered(mine, { ...emptyOffer, session })).refused).toEqual([]);
   expect((await answered(mine, { ...emptyOffer, session, mode: "copy" })).refused).toEqual([
     { code: "policy", message: "the session was begun with other files than are offered now" },
+  ]);
+  const policy = offeredOf({ onlyAttested: false, noCopies: true })!;
+  expect((await answered(mine, { ...emptyOffer, session, policy })).refused).toEqual([
+    { code: "policy", message: "the session was begun with another policy of the VM's own" },
   ]);
   // Ended first, it has the name no more.
   expect((await answered(mine, { ...emptyOffer, ends: [session] })).refused).toEqual([]);

@@ -74,16 +74,23 @@ function isWhole(vm: SmallVm, folder: string, suffix = ""): boolean {
   });
 }
 
-/** Where the source's files are now, whole; null where they are not. */
+/** As `isWhole`, of what a move leaves: the state of a TPM, and the saved RAM with it, are destroyed. */
+function isLeft(vm: SmallVm, folder: string, suffix = ""): boolean {
+  const hasTpm = vm.files.some(({ kind }) => kind === "tpm");
+  const isDestroyed = ({ kind }: { kind: string }) => hasTpm && (kind === "tpm" || kind === "ram");
+  const isReadable = vm.files.some(
+    (file) => isDestroyed(file) && existsSync(join(folder, file.base + suffix)),
+  );
+  return (
+    !isReadable && isWhole({ ...vm, files: vm.files.filter((file) => !isDestroyed(file)) }, folder, suffix)
+  );
+}
+
+/** Where the source's files are now, whole but for what a move destroys of them; null where they are not. */
 export function wholeAtSource(vm: SmallVm): string | null {
-  for (const [folder, suffix] of [
-    [vm.folder, ""],
-    [`${vm.folder}.migrated`, ""],
-    [vm.folder, ".migrated"],
-  ] as const) {
-    if (isWhole(vm, folder, suffix)) return folder + suffix;
-  }
-  return null;
+  if (isWhole(vm, vm.folder)) return vm.folder;
+  const isAside = isLeft(vm, `${vm.folder}.migrated`) || isLeft(vm, vm.folder, ".migrated");
+  return isAside ? `${vm.folder}.migrated` : null;
 }
 
 /**

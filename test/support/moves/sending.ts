@@ -8,6 +8,7 @@ import type { MigrationEvent } from "../../../src/migration/report/events.ts";
 import type { Report } from "../../../src/migration/report/report.ts";
 import { sendVm } from "../../../src/migration/source/send.ts";
 import { asMigrateError, type MigrateError } from "../../../src/protocol/errors.ts";
+import type { VmPolicy } from "../../../src/protocol/vm-policy.ts";
 import type { Compression } from "../../../src/transfer/compression/compression.ts";
 
 export interface SendingOptions {
@@ -24,6 +25,7 @@ export interface SendingOptions {
   base?: string;
   after?: "keep" | "rename" | "delete";
   copy?: boolean;
+  vmPolicy?: VmPolicy;
   retryForMs?: number;
   signal?: AbortSignal;
   timing?: HeartbeatTiming;
@@ -55,6 +57,7 @@ export async function sendOnce(options: SendingOptions): Promise<Sent> {
         base: options.base,
         after: options.after ?? "rename",
         copy: options.copy ?? false,
+        vmPolicy: options.vmPolicy,
         retryForMs: options.retryForMs ?? 20_000,
         insecure: options.ticket === undefined && options.secure !== true,
         passphrase: () => Promise.reject(new Error("there is no passphrase in this test")),

@@ -12,6 +12,8 @@ export interface Asker {
   /** The number of this connection among the source's connections for this session. */
   attempt: number;
   receipts: LinkReceipts;
+  /** Whether this host has proven to the source what it runs, on this connection; absent if it cannot. */
+  hasProven?: () => boolean;
   /** True once the connection is closed, or this process about to end. */
   isOver(): boolean;
 }

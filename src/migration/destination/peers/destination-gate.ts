@@ -62,6 +62,7 @@ export class DestinationGate {
   readonly #demands: boolean;
   /** The source's last proof on this connection, and whether START or SEAL may still refer to it. */
   #proof: "none" | "fresh" | "used" = "none";
+  #hasProven = false;
 
   constructor(asker: Asker, greeted: Greeted, context: GateContext) {
     this.#asker = asker;
@@ -90,6 +91,11 @@ export class DestinationGate {
     return this.#theirs?.digest ?? null;
   }
 
+  /** Whether this host has shown the source what it runs, on this connection; whether that was enough, the source knows. */
+  get hasProven(): boolean {
+    return this.#hasProven;
+  }
+
   /** Answers what is about proofs; false for any other message. Throws MigrateError. */
   async answer(message: Message): Promise<boolean> {
     if (message.name === "attest") {
@@ -103,6 +109,7 @@ export class DestinationGate {
       });
     const { name, body } = await this.#prover.answer(message);
     this.#asker.link.send(name, body as never);
+    this.#hasProven ||= name === "evidence";
     return true;
   }
 

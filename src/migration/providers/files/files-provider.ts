@@ -3,13 +3,15 @@ import { MigrateError } from "../../../protocol/errors.ts";
 import type { Offer } from "../../../protocol/offer.ts";
 import { type Landed, relativePath } from "../../../vm/folder/staging.ts";
 import type { Arrival, Resident } from "../arrival.ts";
-import type { Provider } from "../provider.ts";
-import { leftOutTexts, setRamAside } from "./left-out.ts";
+import type { Provider, SealedBound } from "../provider.ts";
+import { retireTpmState, tpmAmong } from "../tpm-at-source.ts";
+import { leftOutTexts, ramLeftOut, setRamAside } from "./left-out.ts";
 import { ownFilesOf, retireFiles } from "./retire.ts";
 
 /** What the destination's journal keeps of a VM that is only files, once it was sealed. */
 interface Kept {
   landed?: Landed;
+  bound?: SealedBound;
 }
 
 const arrival: Arrival = {
@@ -45,7 +47,12 @@ export const filesProvider: Provider = {
   name: "files",
   standsStill: () => false,
   resumeHere: async () => {},
+  tpmHere: (record) => {
+    const leftOut = ramLeftOut(record);
+    return tpmAmong(record.files, leftOut === null ? [] : [leftOut]);
+  },
   async retire(record) {
+    await retireTpmState(record, filesProvider.tpmHere(record));
     // While its folder still has its name.
     setRamAside(record);
     retireFiles(record, ownFilesOf(record));
@@ -58,7 +65,7 @@ export const filesProvider: Provider = {
   keep: () => null,
   sameKept: () => true,
   sealedPaths: ({ files }) => files.map(relativePath),
-  sealed: (_record, _seal, landed): Kept => ({ landed }),
+  sealed: ({ kept }, { bound }, landed): Kept => ({ ...kept, landed, ...(bound && { bound }) }),
   landed: ({ kept }) => (kept as Kept | null)?.landed ?? {},
   check: ({ files }: Offer) => ({ bytes: files.reduce((sum, { bytes }) => sum + bytes, 0) }),
   stored: ({ files }) => files,

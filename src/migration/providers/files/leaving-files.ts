@@ -8,29 +8,36 @@ import { fileIdentity, isSameFile } from "../../../vm/folder/file-identity.ts";
 import { adHocVm, loadVm, type Vm } from "../../../vm/folder/vm-folder.ts";
 import { WatchedFiles } from "../../../vm/folder/watched-files.ts";
 import { requireUnheld } from "../../../vm/holders/file-holders.ts";
+import { permanentState } from "../../../vm/tpm/ek-of-state.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
 import type { Mode } from "../../ownership/phases.ts";
 import { requireBandwidthAlone } from "../bandwidth-alone.ts";
 import type { Candidate, Departure, OpenedVm } from "../departure.ts";
+import { requireRecordedTpm } from "../recorded-tpm.ts";
+import type { KeptSeal } from "../tpm-at-source.ts";
+import { withNewTpm } from "./copied-tpm.ts";
 import type { FilesRecord } from "./left-out.ts";
+import type { OwnFile } from "./retire.ts";
 import { requireFreshRam } from "./stale-ram.ts";
 
 /** The VM as the person named it. */
 export type FilesSpec =
-  | { folder: string; withoutRam?: boolean }
+  | { folder: string; withoutRam?: boolean; newTpm?: boolean }
   | {
       name: string;
       ram?: string | undefined;
       disks: string[];
       rawDisks?: string[];
       tpmStateDir?: string | undefined;
+      /** A copy begins with an empty TPM. */
+      newTpm?: boolean;
     };
 
 /**
  * Returns the candidate for a VM that is named by its folder or its files. The files may be gone: after a
  * release the session must still end. Throws MigrateError "not-owner" if a copy is to be moved.
  */
-export function filesCandidate(spec: FilesSpec, mode: Mode): Candidate {
+export function filesCandidate(spec: FilesSpec, mode: Mode, { tpmSeal }: KeptSeal = {}): Candidate {
   let vm: Vm | undefined;
   let problem: unknown;
   try {
@@ -52,12 +59,28 @@ export function filesCandidate(spec: FilesSpec, mode: Mode): Candidate {
     open: async () => {
       if (vm === undefined) throw problem;
       await requireFreshRam(vm);
-      return openedVm(vm, mode);
+      if (mode === "move") {
+        if (vm.manifest !== undefined) await requireRecordedTpm(vm.manifest, permanentOf(vm));
+        return openedVm(vm, mode, { tpmSeal });
+      }
+      const copied = withNewTpm(vm, spec.newTpm === true);
+      return openedVm(copied, mode, { tpmSeal, newTpm: copied !== vm });
     },
   };
 }
 
-function openedVm(vm: Vm, mode: Mode): OpenedVm {
+function permanentOf({ files }: Vm): string | null {
+  return files.find(({ kind, path }) => kind === "tpm" && basename(path) === permanentState)?.path ?? null;
+}
+
+/** What becomes of the state of its virtual TPM. */
+interface LeavingHow {
+  tpmSeal: KeptSeal["tpmSeal"];
+  /** It stays here: the copy begins with an empty one. */
+  newTpm?: boolean;
+}
+
+function openedVm(vm: Vm, mode: Mode, how: LeavingHow): OpenedVm {
   return {
     facts: {
       name: vm.name,
@@ -72,7 +95,7 @@ function openedVm(vm: Vm, mode: Mode): OpenedVm {
       })),
       folder: vm.folder ?? null,
       bytes: vm.files.reduce((sum, { bytes }) => sum + bytes, 0),
-      kept: keptOf(vm),
+      kept: keptOf(vm, how),
     },
     isStill: (gone) => {
       const now = vm.files.map(({ path }) => fileIdentity(path));
@@ -96,13 +119,24 @@ function openedVm(vm: Vm, mode: Mode): OpenedVm {
   };
 }
 
-/** The RAM image that is in the VM's folder and does not go. */
-function keptOf({ folder, files, manifest }: Vm): FilesRecord | null {
+/** The RAM image that is in the VM's folder and does not go, and what the state of its TPM is sealed to. */
+function keptOf(vm: Vm, { tpmSeal, newTpm = false }: LeavingHow): FilesRecord | null {
+  const leftOut = ramNotSent(vm);
+  if (leftOut === null && tpmSeal === undefined && !newTpm) return null;
+  return {
+    side: "source",
+    ...(leftOut === null ? {} : { leftOut }),
+    ...(tpmSeal === undefined ? {} : { tpmSeal }),
+    ...(newTpm ? { newTpm } : {}),
+  };
+}
+
+function ramNotSent({ folder, files, manifest }: Vm): OwnFile | null {
   const ram = manifest?.files.find(({ kind }) => kind === "ram");
   if (folder === undefined || ram === undefined || files.some(({ kind }) => kind === "ram")) return null;
   const path = join(folder, ram.file);
   const identity = fileIdentity(path);
-  return identity === null ? null : { side: "source", leftOut: { path, identity } };
+  return identity === null ? null : { path, identity };
 }
 
 /** Opens the files of a VM that does not run. Throws MigrateError "vm-running" and "source-changed". */

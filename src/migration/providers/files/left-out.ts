@@ -3,12 +3,15 @@ import { basename } from "node:path";
 import { MigrateError } from "../../../protocol/errors.ts";
 import { fileIdentity, isSameFile } from "../../../vm/folder/file-identity.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
+import type { KeptSeal } from "../tpm-at-source.ts";
 import { type OwnFile, renameAside } from "./retire.ts";
 
 /** What the journal keeps of a VM that goes as files, where it goes without its RAM image. */
-export interface FilesRecord {
+export interface FilesRecord extends KeptSeal {
   side: "source";
-  leftOut: OwnFile;
+  leftOut?: OwnFile;
+  /** A copy that goes without the state of its virtual TPM. */
+  newTpm?: boolean;
 }
 
 /** Returns the RAM image that a session leaves behind; null if it does not. */
@@ -19,12 +22,27 @@ export function ramLeftOut({ provider, side, kept }: SessionRecord): OwnFile | n
 /** Returns what stays at the source, and what becomes of it there, as parts of sentences. */
 export function leftOutTexts(record: SessionRecord): { what: string; fate: string }[] {
   const ram = ramLeftOut(record);
-  if (ram === null) return [];
+  const tpm =
+    (record.kept as FilesRecord | null)?.newTpm === true
+      ? [
+          {
+            what: "the state of its virtual TPM",
+            fate: "which stays here: the copy begins with an empty TPM of its own, and opens nothing that was sealed to this one",
+          },
+        ]
+      : [];
+  return [...(ram === null ? [] : [ramText(record, ram)]), ...tpm];
+}
+
+function ramText(record: SessionRecord, ram: OwnFile): { what: string; fate: string } {
   const name = basename(ram.path);
-  const fate = isKept(record)
-    ? "which stays here beside disks that it may not fit any more"
-    : `which stays here as ${name}.migrated`;
-  return [{ what: `its RAM image ${name}`, fate: `${fate}; it starts there as after a power cut` }];
+  const fate =
+    record.files.some(({ kind }) => kind === "tpm") && record.after !== "copy"
+      ? "which is destroyed here: the state of its virtual TPM is in it"
+      : isKept(record)
+        ? "which stays here beside disks that it may not fit any more"
+        : `which stays here as ${name}.migrated`;
+  return { what: `its RAM image ${name}`, fate: `${fate}; it starts there as after a power cut` };
 }
 
 /** Renames the RAM image aside, unless the VM's files stay as they are. Idempotent. Throws MigrateError "io". */

@@ -1,6 +1,7 @@
 /**
  * Whether the RAM image of a VM is one of the disks beside it. A VM that was restored from it and ran has written its
- * disks since: a guest whose old memory is restored on newer disks destroys its file systems.
+ * disks since: a guest whose old memory is restored on newer disks destroys its file systems. The state of its virtual TPM
+ * beside it must be the one that was sealed with it likewise.
  */
 import { MigrateError } from "../../../protocol/errors.ts";
 import { tagsOf } from "../../../transfer/landing/read-tags.ts";
@@ -25,6 +26,18 @@ export async function requireFreshRam(vm: Vm): Promise<void> {
   const disks = vm.files.filter(({ kind }) => kind === "disk");
   const arrived = arrivedFiles(vm);
   if (arrived === null) return requireOlder(vm, ram, disks);
+  // Of a state that ran on, or of an older one, the saved RAM knows nothing: QEMU has put its own into it.
+  for (const state of vm.files.filter(({ kind }) => kind === "tpm")) {
+    if ((await arrived.isSame(state)) || !(await arrived.isSame(ram))) continue;
+    throw new MigrateError(
+      "vm-invalid",
+      `${state.base} is not the state of the virtual TPM that was sealed with ${ram.base}: it is older, or newer, or another VM's`,
+      {
+        side: "source",
+        hint: "Put the one back that came with it. Give --without-ram to send the VM as it was switched off, with this one.",
+      },
+    );
+  }
   const touched = disks.filter((disk) => arrived.looks(disk) !== "same");
   if (touched.length === 0) return;
   if (!(await arrived.isSame(ram))) return requireOlder(vm, ram, touched);
@@ -66,7 +79,7 @@ function arrivedFiles({ manifest }: Vm): ArrivedFiles | null {
   if (manifest === undefined || digest === undefined) return null;
   const known = new Map<string, { entry: ManifestFile; number: number }>();
   for (const [number, entry] of manifest.files.entries()) known.set(entry.file, { entry, number });
-  const isJudged = ({ kind }: ManifestFile) => kind === "ram" || kind === "disk";
+  const isJudged = ({ kind }: ManifestFile) => kind === "ram" || kind === "disk" || kind === "tpm";
   if (manifest.files.some((entry) => isJudged(entry) && entry.digest === undefined)) return null;
   const looks: ArrivedFiles["looks"] = (file) => {
     const { entry } = known.get(file.base)!;
@@ -76,6 +89,8 @@ function arrivedFiles({ manifest }: Vm): ArrivedFiles | null {
   return {
     looks,
     async isSame(file) {
+      // What nobody sealed: a file of its TPM's that its swtpm made since.
+      if (!known.has(file.base)) return false;
       const seen = looks(file);
       if (seen !== "unknown") return seen === "same";
       const { entry, number } = known.get(file.base)!;

@@ -2,8 +2,18 @@
  * What is done to a domain at the source beside moving it: it is taken away from libvirt before the destination hears of
  * the release, had back as it was if it stays, and its files are retired. Every step may be done again.
  */
-import { cpSync, existsSync, linkSync, mkdirSync, readdirSync, rmSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import {
+  chmodSync,
+  chownSync,
+  cpSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  rmSync,
+  statSync,
+} from "node:fs";
+import { dirname, join } from "node:path";
 import { renameNoReplace, syncFolder } from "../../../platform/files/rename.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
 import { fileIdentity, isSameFile } from "../../../vm/folder/file-identity.ts";
@@ -12,9 +22,9 @@ import { namesAgentChannel, setDomainTime } from "../../../vm/libvirt/guest-time
 import { outgoingMigration } from "../../../vm/libvirt/migrate-command.ts";
 import { stdinFile, Virsh } from "../../../vm/libvirt/virsh.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
-import { pathsAside, renameAside, renameToFree } from "../files/retire.ts";
 import { StillHere } from "../still-here.ts";
 import { socketPlace } from "../streaming/socket-place.ts";
+import { type TpmHere, tpmAmong } from "../tpm-at-source.ts";
 import { imagePathOf } from "./domain-look.ts";
 import { type SourceLibvirtRecord, sourceLibvirtRecord } from "./libvirt-records.ts";
 import { removeEmptyTpmFolders } from "./tpm-place.ts";
@@ -204,12 +214,32 @@ export function removeImage({ image }: SourceLibvirtRecord): void {
 /** The state of its TPM under another name: libvirt takes it away together with a domain that it forgets. */
 const asideOf = (tpmStateDir: string) => `${dirname(tpmStateDir)}${asideSuffix}`;
 
-/** Keeps the state of a TPM that came with the memory until the domain is elsewhere. Idempotent. Throws as node:fs does. */
+/**
+ * Keeps the state of a TPM that came with the memory until the domain is elsewhere: by other names of the same files, so
+ * that what libvirt takes away can still be destroyed. swtpm never writes into a file that is there (it renames a new
+ * one). Idempotent. Throws as node:fs does.
+ */
 export function keepTpm({ tpmStateDir }: SourceLibvirtRecord): void {
   if (tpmStateDir === null || !existsSync(tpmStateDir)) return;
-  rmSync(asideOf(tpmStateDir), { recursive: true, force: true });
-  cpSync(tpmStateDir, asideOf(tpmStateDir), { recursive: true, preserveTimestamps: true });
-  syncFolder(asideOf(tpmStateDir));
+  const aside = asideOf(tpmStateDir);
+  rmSync(aside, { recursive: true, force: true });
+  mkdirSync(aside, { mode: 0o700 });
+  const { uid, gid, mode } = statSync(tpmStateDir);
+  for (const { name } of readdirSync(tpmStateDir, { withFileTypes: true }).filter((entry) => entry.isFile()))
+    nameAgain(join(tpmStateDir, name), join(aside, name));
+  // It may become the domain's own again.
+  chownSync(aside, uid, gid);
+  chmodSync(aside, mode & 0o777);
+  syncFolder(aside);
+}
+
+/** A file system without hard links gets a copy. */
+function nameAgain(path: string, other: string): void {
+  try {
+    linkSync(path, other);
+  } catch {
+    cpSync(path, other, { preserveTimestamps: true });
+  }
 }
 
 function restoreTpm({ tpmStateDir }: SourceLibvirtRecord): void {
@@ -218,33 +248,33 @@ function restoreTpm({ tpmStateDir }: SourceLibvirtRecord): void {
   renameNoReplace(asideOf(tpmStateDir), tpmStateDir);
 }
 
-/** What was kept of a TPM's state is renamed or deleted as the domain's files are. Idempotent. Throws as node:fs does. */
-export function retireTpm(
-  { tpmStateDir }: Pick<SourceLibvirtRecord, "tpmStateDir">,
-  { after, session }: Pick<SessionRecord, "after" | "session">,
-): void {
-  if (tpmStateDir === null || !existsSync(asideOf(tpmStateDir))) return;
-  const aside = asideOf(tpmStateDir);
-  if (after === "delete") rmSync(aside, { recursive: true, force: true });
-  else renameToFree(aside, pathsAside(dirname(tpmStateDir), session));
+/** What of the domain's virtual TPM lies here: files that were sent, or the state that came with its memory. */
+export function tpmAtSource(record: SessionRecord): TpmHere | null {
+  const kept = sourceLibvirtRecord(record);
+  const { image = null, tpmStateDir = null, tpmStateIs } = kept ?? {};
+  // Its second name first: libvirt may have taken the other away.
+  const images = image === null ? [] : [image, { ...image, path: image.path + asideSuffix }];
+  const sent = tpmAmong(record.files, images, dirname);
+  if (sent !== null) return { ...sent, ram: images };
+  if (tpmStateDir === null) return null;
+  return {
+    files: [],
+    folders: [
+      ...(tpmStateIs === undefined ? [] : [{ path: tpmStateDir, identity: tpmStateIs }]),
+      { path: asideOf(tpmStateDir), identity: null },
+    ],
+    ram: [],
+    place: dirname(tpmStateDir),
+  };
 }
 
 /**
- * What is left of a TPM's state that was sent as files leaves the folder in which libvirt looks for one of this UUID: the
- * domain may come back. Idempotent. Throws as node:fs does.
+ * The folders in which libvirt looks for the state of a TPM of this UUID are taken away once that is destroyed: the domain
+ * may come back. What else lies in them stays. Idempotent.
  */
-export function clearTpmPlace({ files, after, session }: SessionRecord): void {
-  const states = files.filter(({ kind }) => kind === "tpm");
-  const path = states[0]?.path;
-  if (path === undefined) return;
-  const [place, own] = [dirname(path), dirname(dirname(path))];
-  if (after === "rename") {
-    renameAside(own, session, (at) => {
-      const names = readdirSync(join(at, basename(place))).filter((name) => name !== ".lock");
-      const now = names.map((name) => fileIdentity(join(at, basename(place), name)));
-      // Files of another swtpm stay where they are.
-      return now.every((file) => states.some(({ identity }) => isSameFile(identity, file)));
-    });
-  }
-  if (after === "delete") removeEmptyTpmFolders(place);
+export function clearTpmPlace(record: SessionRecord): void {
+  if (record.after === "copy") return;
+  const path = record.files.find(({ kind }) => kind === "tpm")?.path;
+  const place = path === undefined ? sourceLibvirtRecord(record)?.tpmStateDir : dirname(path);
+  if (place != null) removeEmptyTpmFolders(place);
 }

@@ -14,6 +14,7 @@ import type { SessionRecord } from "../../journal/journal.ts";
 import type { Candidate, Departure, OpenedVm } from "../departure.ts";
 import { filesDeparture, wireName } from "../files/leaving-files.ts";
 import { socketPlace } from "../streaming/socket-place.ts";
+import type { KeptSeal } from "../tpm-at-source.ts";
 import { changesThere, type DomainLook, lookAtDomain } from "./domain-look.ts";
 import { type SourceLibvirtRecord, sourceLibvirtRecord } from "./libvirt-records.ts";
 import { LiveDeparture } from "./live-departure.ts";
@@ -40,7 +41,7 @@ export interface LibvirtSpec {
 }
 
 /** What of the `send` matters here. */
-export interface LibvirtSending {
+export interface LibvirtSending extends KeptSeal {
   home: string;
   bandwidthBytesPerSec: number | null;
   retryForMs: number;
@@ -100,6 +101,7 @@ async function openedDomain(
       tpmStateDir: offered.live === undefined ? tpmStateDir : undefined,
     });
   const vm = told(offered.state === "saved");
+  const tpmState = tpmStateDir === undefined ? null : ownFile(tpmStateDir);
   const memory = { kind: "ram" as const, name: memoryName, bytes: 0, path: imagePath };
   const kept: SourceLibvirtRecord = {
     side: "source",
@@ -121,6 +123,8 @@ async function openedDomain(
         : files.filter(({ kind }) => kind === "disk").flatMap(({ path }) => ownFile(path) ?? []),
     // libvirt takes it away with the definition.
     tpmStateDir: offered.live === undefined ? null : (tpmStateDir ?? null),
+    ...(offered.live !== undefined && tpmState != null ? { tpmStateIs: tpmState.identity } : {}),
+    ...(sending.tpmSeal === undefined ? {} : { tpmSeal: sending.tpmSeal }),
     isLive: offered.live !== undefined,
     withdrawn: false,
   };

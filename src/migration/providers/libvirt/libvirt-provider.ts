@@ -1,4 +1,5 @@
 /** The provider of domains of libvirt: found by their names, and defined and started at the destination by its libvirt. */
+import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import type { Surroundings } from "../../../protocol/asking.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
@@ -7,8 +8,10 @@ import { relativePath } from "../../../vm/folder/staging.ts";
 import type { Domain } from "../../../vm/libvirt/definition/domain.ts";
 import { attributeOf, childOf } from "../../../vm/libvirt/xml/xml-element.ts";
 import { checkRoomFor, hostRoom } from "../../../vm/qemu/host-room.ts";
+import { permanentState } from "../../../vm/tpm/ek-of-state.ts";
 import { ownFilesOf, retireFiles } from "../files/retire.ts";
 import type { LandingPolicy, Provider } from "../provider.ts";
+import { retireTpmState } from "../tpm-at-source.ts";
 import { ArrivingDomain } from "./arriving-domain.ts";
 import { checkDomain, presentOf, readBoth, toldCards } from "./arriving-xml.ts";
 import {
@@ -18,10 +21,10 @@ import {
   keepTpm,
   removeImage,
   removeSockets,
-  retireTpm,
+  tpmAtSource,
   withdrawDomain,
 } from "./domain-at-source.ts";
-import { libvirtFolders } from "./domain-look.ts";
+import { libvirtFolders, tpmFolderOf } from "./domain-look.ts";
 import { runFolder } from "./landing-place.ts";
 import { arrivingLibvirtRecord, sourceLibvirtRecord } from "./libvirt-records.ts";
 import { LiveArrival } from "./live-arrival.ts";
@@ -58,14 +61,14 @@ export const libvirtProvider: Provider = {
     if (departure instanceof LiveDeparture) await departure.gone();
     if (kept !== null) await forgetAtSource(kept);
     removeSockets(record);
+    await retireTpmState(record, libvirtProvider.tpmHere(record));
     retireFiles(record, libvirtProvider.ownFiles(record));
     if (record.folder !== null) removeLiveLinks(record.folder);
-    if (kept !== null) {
-      removeImage(kept);
-      retireTpm(kept, record);
-    }
+    if (kept !== null) removeImage(kept);
     clearTpmPlace(record);
   },
+
+  tpmHere: tpmAtSource,
 
   // The image of the memory is taken away by itself, whatever becomes of the rest.
   ownFiles: (record) => [
@@ -97,7 +100,7 @@ export const libvirtProvider: Provider = {
   keep: ({ domain }) => (domain === undefined ? null : { side: "destination", ...domain }),
 
   sameKept(record, offer) {
-    const { landed: _, ...offered } = arrivingLibvirtRecord(record)!;
+    const { landed: _, bound: __, vmPolicy: ___, ...offered } = arrivingLibvirtRecord(record)!;
     return isDeepStrictEqual(offered, libvirtProvider.keep(offer));
   },
 
@@ -105,7 +108,7 @@ export const libvirtProvider: Provider = {
     ...record.files.map(relativePath),
     ...(arrivingLibvirtRecord(record)?.live?.disks ?? []).map(({ name }) => name),
   ],
-  sealed: ({ kept }, _seal, landed) => ({ ...kept, landed }),
+  sealed: ({ kept }, { bound }, landed) => ({ ...kept, landed, ...(bound && { bound }) }),
   landed: (record) => arrivingLibvirtRecord(record)?.landed ?? {},
 
   check(offer, { libvirt }) {
@@ -129,6 +132,13 @@ export const libvirtProvider: Provider = {
   },
 
   surroundings: domainSurroundings,
+
+  tpmThere(record) {
+    const offered = arrivingLibvirtRecord(record);
+    if (offered === null) return null;
+    const { uuid, tpm } = presentOf(readBoth(offered));
+    return tpm === null ? null : join(tpmFolderOf(uuid, tpm.version), permanentState);
+  },
 
   stored: (record) => [...record.files, ...(arrivingLibvirtRecord(record)?.live?.disks ?? [])],
 

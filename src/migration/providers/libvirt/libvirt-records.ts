@@ -1,11 +1,14 @@
 /** What the journal keeps of a libvirt domain, on either side. */
 import type { OfferedDomain } from "../../../protocol/offer.ts";
+import type { VmPolicy } from "../../../protocol/vm-policy.ts";
 import type { Landed } from "../../../vm/folder/staging.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
 import type { OwnFile } from "../files/retire.ts";
+import type { SealedBound } from "../provider.ts";
+import type { KeptSeal } from "../tpm-at-source.ts";
 
 /** What the source needs to end the session, or to have the domain as it was, after this process has died. */
-export interface SourceLibvirtRecord {
+export interface SourceLibvirtRecord extends KeptSeal {
   side: "source";
   uri: string;
   uuid: string;
@@ -27,6 +30,8 @@ export interface SourceLibvirtRecord {
   isLive: boolean;
   /** The state of its TPM, if that came with its memory. */
   tpmStateDir: string | null;
+  /** That folder's identity (vm/folder/file-identity.ts); absent in records of earlier versions. */
+  tpmStateIs?: string;
   /** Files that are mirrored, or written anew at the destination: they do not travel as chunks. */
   retire: readonly OwnFile[];
   /** Its definition was taken away here, and the destination may have heard of the release. */
@@ -41,6 +46,10 @@ export function sourceLibvirtRecord({ provider, side, kept }: SessionRecord): So
 export interface ArrivingLibvirtRecord extends OfferedDomain {
   side: "destination";
   landed?: Landed;
+  /** What the seal held together beside the files. */
+  bound?: SealedBound;
+  /** The VM's own policy, if it has one. */
+  vmPolicy?: VmPolicy;
 }
 
 export function arrivingLibvirtRecord({

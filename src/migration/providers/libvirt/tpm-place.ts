@@ -86,8 +86,8 @@ export function removeEmptyTpmFolders(place: string): void {
     try {
       rmSync(join(folder, lockName), { force: true });
       rmdirSync(folder);
-    } catch {
-      return;
+    } catch (thrown) {
+      if ((thrown as { code?: unknown }).code !== "ENOENT") return;
     }
   }
 }

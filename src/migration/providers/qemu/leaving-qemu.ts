@@ -13,6 +13,7 @@ import type { SessionRecord } from "../../journal/journal.ts";
 import type { Candidate, OpenedVm } from "../departure.ts";
 import { socketPlace } from "../streaming/socket-place.ts";
 import type { StallLimits } from "../streaming/stall-watch.ts";
+import type { KeptSeal } from "../tpm-at-source.ts";
 import { DepartingVm } from "./departing-vm.ts";
 import { type Leave, type LeavingVm, lookAtLeaving } from "./leaving/leaving-look.ts";
 import { comparedOf } from "./processors/compared.ts";
@@ -41,7 +42,7 @@ export interface QemuSpec extends Leave {
 }
 
 /** What a departure has to know of the `send`. */
-export interface QemuSending {
+export interface QemuSending extends KeptSeal {
   /** MIGRATE_HOME: the sockets of a session lie below it. */
   home: string;
   bandwidthBytesPerSec: number | null;
@@ -98,7 +99,7 @@ function openedVm(
     ...(spec.announces === false ? { announce: false } : {}),
     ...(spec.setsTime === false ? { setTime: false } : {}),
   };
-  const kept = keptOf(vm, left, spec);
+  const kept = keptOf(vm, left, spec, sending);
   return {
     facts: {
       name,
@@ -149,7 +150,12 @@ function hasDiskOf(record: SessionRecord, vm: RunningVm): boolean {
   );
 }
 
-function keptOf(vm: RunningVm, leftBehind: string[], spec: QemuSpec): SourceQemuRecord {
+function keptOf(
+  vm: RunningVm,
+  leftBehind: string[],
+  spec: QemuSpec,
+  { tpmSeal }: KeptSeal,
+): SourceQemuRecord {
   const retire = [...vm.disks, ...(vm.tpm === null ? [] : [vm.tpm.state])];
   return {
     side: "source",
@@ -158,7 +164,11 @@ function keptOf(vm: RunningVm, leftBehind: string[], spec: QemuSpec): SourceQemu
     wasRunning: vm.running,
     before: null,
     retire: retire.map(({ path, identity }) => ({ path, identity })),
-    tpm: vm.tpm && { swtpm: vm.tpm.swtpm },
+    tpm: vm.tpm && {
+      swtpm: vm.tpm.swtpm,
+      state: { path: vm.tpm.state.path, identity: vm.tpm.state.identity },
+    },
+    ...(tpmSeal === undefined ? {} : { tpmSeal }),
     leftBehind,
     announces: spec.announces !== false,
     setsTime: !spec.live && spec.setsTime !== false,

@@ -2,15 +2,19 @@
  * The provider of VMs that run under QEMU: found by their QMP socket, and started at the destination in a new
  * QEMU.
  */
+import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { MigrateError } from "../../../protocol/errors.ts";
+import { tpmFolder } from "../../../vm/folder/manifest.ts";
 import { relativePath } from "../../../vm/folder/staging.ts";
 import { ramOf } from "../../../vm/qemu/definition/machine.ts";
 import { runFolders } from "../../../vm/qemu/run-folder.ts";
 import { keepRunFolders } from "../../../vm/qemu/run-upkeep.ts";
+import { permanentState } from "../../../vm/tpm/ek-of-state.ts";
 import type { Departure } from "../departure.ts";
 import { ownFilesOf, retireFiles } from "../files/retire.ts";
 import type { Provider } from "../provider.ts";
+import { retireTpmState } from "../tpm-at-source.ts";
 import { checkMachine, requireRunFolder } from "./arriving-command.ts";
 import { ArrivingVm } from "./arriving-vm.ts";
 import { rulesOf } from "./booting/start-rules.ts";
@@ -38,7 +42,13 @@ export const qemuProvider: Provider = {
     const machine = sourceQemuRecord(record);
     if (departure instanceof DepartingVm) departure.leave();
     if (machine !== null) await endAtSource(machine, home, qmpOf(departure));
+    await retireTpmState(record, qemuProvider.tpmHere(record));
     retireFiles(record, qemuProvider.ownFiles(record));
+  },
+
+  tpmHere(record) {
+    const state = sourceQemuRecord(record)?.tpm?.state;
+    return state === undefined ? null : { files: [], folders: [state], ram: [], place: state.path };
   },
 
   // If the disks of a running VM went as chunks, they are in both lists.
@@ -69,7 +79,14 @@ export const qemuProvider: Provider = {
   },
 
   sameKept(record, offer) {
-    const { sealedPaused: _, landed: __, here: ___, ...offered } = arrivingQemuRecord(record)!;
+    const {
+      sealedPaused: _,
+      landed: __,
+      here: ___,
+      bound: ____,
+      vmPolicy: _____,
+      ...offered
+    } = arrivingQemuRecord(record)!;
     return isDeepStrictEqual(offered, qemuProvider.keep(offer));
   },
 
@@ -79,9 +96,10 @@ export const qemuProvider: Provider = {
     ...arrivingQemuRecord(record)!.disks.map(({ name }) => name),
   ],
 
-  sealed: ({ kept }, { paused }, landed) => ({
+  sealed: ({ kept }, { paused, bound }, landed) => ({
     ...kept,
     landed,
+    ...(bound && { bound }),
     ...(paused === undefined ? {} : { sealedPaused: paused }),
   }),
 
@@ -100,6 +118,8 @@ export const qemuProvider: Provider = {
   },
 
   surroundings: surroundingsOf,
+
+  tpmThere: (_record, folder) => join(folder, tpmFolder, permanentState),
 
   stored: (record) => [...record.files, ...(arrivingQemuRecord(record)?.disks ?? [])],
 

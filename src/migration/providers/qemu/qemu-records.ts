@@ -4,12 +4,15 @@
  */
 import type { ProcessId } from "../../../platform/process-id.ts";
 import type { OfferedMachine } from "../../../protocol/offer.ts";
+import type { VmPolicy } from "../../../protocol/vm-policy.ts";
 import type { Landed } from "../../../vm/folder/staging.ts";
 import type { MigrationSettings } from "../../../vm/qemu/outgoing/migration-settings.ts";
 import type { SessionRecord } from "../../journal/journal.ts";
+import type { SealedBound } from "../provider.ts";
+import type { KeptSeal } from "../tpm-at-source.ts";
 
 /** The source's part: which QEMU it is, and what is to be retired with it. */
-export interface SourceQemuRecord {
+export interface SourceQemuRecord extends KeptSeal {
   side: "source";
   /** Absolute path of its QMP socket. */
   qmpPath: string;
@@ -23,8 +26,11 @@ export interface SourceQemuRecord {
   before?: MigrationSettings | null;
   /** Its disks and the state folder of its virtual TPM, each with its identity (`fileIdentity`). */
   retire: { path: string; identity: string }[];
-  /** The swtpm process of its virtual TPM, which is ended after QEMU. */
-  tpm: { swtpm: ProcessId } | null;
+  /**
+   * The swtpm process of its virtual TPM, which is ended after QEMU, and the folder of its state, which records of
+   * earlier versions have in `retire` alone.
+   */
+  tpm: { swtpm: ProcessId; state?: { path: string; identity: string } } | null;
   /** What of its disks does not move, on the person's word; absent in the records of earlier versions. */
   leftBehind?: string[];
   /** False: its cards do not say where it is if it goes on here. */
@@ -40,6 +46,10 @@ export interface ArrivingQemuRecord extends OfferedMachine {
   sealedPaused?: boolean;
   /** Once it was sealed: its files. */
   landed?: Landed;
+  /** What the seal held together beside the files. */
+  bound?: SealedBound;
+  /** The VM's own policy, if it has one. */
+  vmPolicy?: VmPolicy;
   /** How VMs were run here when it was offered (booting/start-rules.ts); absent in records of earlier versions. */
   here?: object;
 }

@@ -1,9 +1,18 @@
-/** What becomes of the TPM's state of a domain that has left, where an earlier one of it lies already. */
+/** What becomes of the TPM's state of a domain that has left as it ran: what libvirt took away, and what it left. */
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, linkSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { retireTpm } from "../../../../src/migration/providers/libvirt/domain-at-source.ts";
+import type { SessionRecord } from "../../../../src/migration/journal/journal.ts";
+import {
+  clearTpmPlace,
+  keepTpm,
+  tpmAtSource,
+} from "../../../../src/migration/providers/libvirt/domain-at-source.ts";
+import type { SourceLibvirtRecord } from "../../../../src/migration/providers/libvirt/libvirt-records.ts";
+import { retireTpmState } from "../../../../src/migration/providers/tpm-at-source.ts";
+import { fileIdentity } from "../../../../src/vm/folder/file-identity.ts";
+import { newStateSeal, openState } from "../../../../src/vm/tpm/sealed-state.ts";
 
 let folder: string;
 beforeEach(() => {
@@ -14,25 +23,71 @@ afterEach(() => rmSync(folder, { recursive: true, force: true }));
 const session = "0123456789abcdef0123456789abcdef";
 const uuid = "5a6b7c8d-1111-4222-8333-9a0b1c2d3e4f";
 
-/** The state as it is kept while the domain leaves. */
-function keptState(text: string): { tpmStateDir: string } {
-  const kept = join(folder, `${uuid}.migrate`);
-  mkdirSync(kept);
-  writeFileSync(join(kept, "tpm2-00.permall"), text);
-  return { tpmStateDir: join(folder, uuid, "tpm2") };
+/** A domain's state where libvirt has it, with a second name that shows what became of its bytes. */
+function withState(after: "rename" | "delete" | "keep", more: object = {}) {
+  const tpmStateDir = join(folder, uuid, "tpm2");
+  mkdirSync(tpmStateDir, { recursive: true });
+  writeFileSync(join(tpmStateDir, "tpm2-00.permall"), "secret seeds");
+  const kept = { tpmStateDir, tpmStateIs: fileIdentity(tpmStateDir)!, image: null, isLive: true, ...more };
+  const record = {
+    session,
+    name: "web1",
+    side: "source",
+    provider: "libvirt",
+    mode: "move",
+    after,
+    files: [],
+    kept,
+  };
+  return {
+    tpmStateDir,
+    kept: kept as unknown as SourceLibvirtRecord,
+    record: record as unknown as SessionRecord,
+  };
 }
 
-test("state that an earlier move left stays, and this one's lies beside it", () => {
-  retireTpm(keptState("first"), { after: "rename", session: "f".repeat(32) });
-  retireTpm(keptState("second"), { after: "rename", session });
-  expect(readdirSync(folder).sort()).toEqual([`${uuid}.migrated`, `${uuid}.migrated-01234567`]);
-  const state = (name: string) => readFileSync(join(folder, name, "tpm2-00.permall"), "utf8");
-  expect(state(`${uuid}.migrated`)).toBe("first");
-  expect(state(`${uuid}.migrated-01234567`)).toBe("second");
+async function retire(record: SessionRecord): Promise<void> {
+  await retireTpmState(record, tpmAtSource(record));
+  clearTpmPlace(record);
+}
+
+test.each(["rename", "delete"] as const)(
+  "--after %s leaves nothing of it, whether libvirt took its names away or not",
+  async (after) => {
+    for (const libvirtRemoves of [true, false]) {
+      const { tpmStateDir, kept, record } = withState(after);
+      keepTpm(kept);
+      expect(readdirSync(join(folder, `${uuid}.migrate`))).toEqual(["tpm2-00.permall"]);
+      if (libvirtRemoves) rmSync(join(folder, uuid), { recursive: true });
+      await retire(record);
+      await retire(record);
+      expect(readdirSync(folder)).toEqual([]);
+      expect(existsSync(tpmStateDir)).toBe(false);
+    }
+  },
+);
+
+test("what is kept sealed can be opened, and nothing else is left", async () => {
+  const tpmSeal = await newStateSeal("a passphrase");
+  const { kept, record } = withState("keep", { tpmSeal });
+  keepTpm(kept);
+  await retire(record);
+  expect(readdirSync(folder)).toEqual([`${uuid}.sealed-01234567`]);
+  const text = await Bun.file(join(folder, `${uuid}.sealed-01234567`)).text();
+  const { vm, files } = await openState(text, "a passphrase");
+  expect([vm, ...files.map(({ name, bytes }) => `${name}: ${bytes}`)]).toEqual([
+    "web1",
+    "tpm2-00.permall: secret seeds",
+  ]);
 });
 
-test("it is deleted with the domain's files, and no earlier one", () => {
-  retireTpm(keptState("first"), { after: "rename", session });
-  retireTpm(keptState("second"), { after: "delete", session });
-  expect(readdirSync(folder)).toEqual([`${uuid}.migrated`]);
+test("state of a domain that came back under the same UUID is spared", async () => {
+  const { tpmStateDir, kept, record } = withState("rename");
+  keepTpm(kept);
+  linkSync(join(tpmStateDir, "tpm2-00.permall"), join(folder, "keeps-the-inode"));
+  rmSync(join(folder, uuid), { recursive: true });
+  mkdirSync(tpmStateDir, { recursive: true });
+  writeFileSync(join(tpmStateDir, "tpm2-00.permall"), "came back");
+  await retire(record);
+  expect(await Bun.file(join(tpmStateDir, "tpm2-00.permall")).text()).toBe("came back");
 });

@@ -13,6 +13,7 @@ export interface LyingVm {
   definition: VmModel;
   /** Paths of its files, and of the folder with its TPM's state if it has one. */
   files: readonly string[];
+  hasTpm: boolean;
 }
 
 /**
@@ -21,7 +22,7 @@ export interface LyingVm {
  */
 export function lyingVm(folder: string, manifest: Manifest): LyingVm {
   const definition = definitionOf(manifest, folder);
-  return { definition, files: filesOf(definition, folder) };
+  return { definition, files: filesOf(definition, folder), hasTpm: hasTpm(definition) };
 }
 
 const invalid = (message: string, hint?: string, cause?: unknown) =>

@@ -1,10 +1,10 @@
 /** What stands before OFFER at a source, by what a person said, by the trust file, and by how the session began [ATT-5] [ATT-7] [ATT-8]. */
 import { expect, test } from "bun:test";
-import type { SourceLink } from "../../../src/channel/known-destination.ts";
-import { TrustFile } from "../../../src/channel/trust.ts";
-import { Journal } from "../../../src/migration/journal/journal.ts";
-import { type GateOptions, SourceGate } from "../../../src/migration/source/source-gate.ts";
-import { eachTestInFolder } from "../../support/system/test-folder.ts";
+import type { SourceLink } from "../../../../src/channel/known-destination.ts";
+import { TrustFile } from "../../../../src/channel/trust.ts";
+import { Journal } from "../../../../src/migration/journal/journal.ts";
+import { type GateOptions, SourceGate } from "../../../../src/migration/source/gate/source-gate.ts";
+import { eachTestInFolder } from "../../../support/system/test-folder.ts";
 
 let home: string;
 eachTestInFolder("source-gate", (folder) => {

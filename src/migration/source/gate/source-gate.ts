@@ -2,15 +2,16 @@
  * The gate of a source, on one connection: what stands between WELCOME and OFFER, and opens again before START and RELEASE
  * (SPEC.md, Attestation). Where nobody asked for proofs it does nothing, and no TPM is touched.
  */
-import { Prover } from "../../attestation/prover.ts";
-import type { Identity } from "../../channel/identity.ts";
-import type { SourceLink } from "../../channel/known-destination.ts";
-import { TrustFile } from "../../channel/trust.ts";
-import { MigrateError } from "../../protocol/errors.ts";
-import type { Journal } from "../journal/journal.ts";
-import { PeerProofs } from "../proofs/peer-proofs.ts";
-import { proveTo } from "../proofs/proving.ts";
-import type { Observer } from "../report/events.ts";
+import { Prover } from "../../../attestation/prover.ts";
+import type { Identity } from "../../../channel/identity.ts";
+import type { SourceLink } from "../../../channel/known-destination.ts";
+import { TrustFile } from "../../../channel/trust.ts";
+import { MigrateError } from "../../../protocol/errors.ts";
+import type { Journal, SessionRecord } from "../../journal/journal.ts";
+import { PeerProofs } from "../../proofs/peer-proofs.ts";
+import { proveTo } from "../../proofs/proving.ts";
+import type { Observer } from "../../report/events.ts";
+import { policyOf } from "./own-policy.ts";
 
 /** What a person has asked for. */
 export interface GateOptions {
@@ -31,6 +32,8 @@ interface GateSession {
   session: string;
   attempt: number;
   name: string;
+  /** What the journal keeps of the VM, its own policy among it. */
+  kept?: SessionRecord["kept"];
   /** Nothing is offered any more: what was released has to end. */
   isReleased?: boolean;
 }
@@ -46,7 +49,7 @@ export class SourceGate {
     this.#link = link;
     this.#name = session.name;
     const { identity, home, env = {} } = options;
-    const asks = mustProve(link.peer, session.session, options);
+    const asks = mustProve(link.peer, session, options);
     if (identity === null) {
       if (asks || link.demands) throw insecure();
       return;
@@ -101,13 +104,15 @@ export class SourceGate {
   }
 }
 
-/** A person said so, beside the host in the trust file or now; or the session was begun so [ATT-8]. */
+/**
+ * A person said so, now, beside the host in the trust file, or in the VM's own policy; or the session was begun so [ATT-8].
+ */
 function mustProve(
   peer: string,
-  session: string,
+  { session, kept = null }: GateSession,
   { home, journal, attests, identity }: GateOptions,
 ): boolean {
-  if (attests === true) return true;
+  if (attests === true || policyOf({ kept }).onlyAttested) return true;
   if (identity !== null && TrustFile.load(home).terms(peer, "destination")?.attest === "required")
     return true;
   return session !== "" && journal.verdictsOf(session).some(({ role }) => role === "destination");
