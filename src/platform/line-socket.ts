@@ -3,6 +3,7 @@
  * a process that runs for long is asked by others. Bounded on both sides.
  */
 import type { Socket } from "bun";
+import { isListenedAt } from "./peer-process.ts";
 import { listenInPlace, removerOf } from "./unix-place.ts";
 
 export interface LineLimits {
@@ -126,7 +127,8 @@ export async function exchangeLine(
       error: () => resolve({ kind: "broken" }),
     },
   }).catch((cause: NodeJS.ErrnoException) => {
-    const isNobody = cause.code === "ECONNREFUSED" || cause.code === "ENOENT";
+    // A listener whose queue is full refuses as well.
+    const isNobody = cause.code === "ENOENT" || (cause.code === "ECONNREFUSED" && !isListenedAt(path));
     resolve(isNobody ? { kind: "nobody" } : { kind: "unreachable", cause });
     return null;
   });

@@ -25,6 +25,19 @@ export function callUnixSocket(path: string): number {
 }
 
 /**
+ * False where certainly nobody listens at this path. Bun.connect says ECONNREFUSED of a listener whose queue of callers is
+ * full as well; connect(2) says EAGAIN of that. A connection that comes of the question is closed at once. Never throws.
+ */
+export function isListenedAt(path: string): boolean {
+  try {
+    close(callUnixSocket(path));
+    return true;
+  } catch (thrown) {
+    return !["ENOENT", "ECONNREFUSED"].includes((thrown as { code?: string }).code ?? "");
+  }
+}
+
+/**
  * The process at the other end of such a connection: unix(7), SO_PEERCRED, which names whoever called
  * listen(2), not somebody that was handed the socket later. Throws a SystemError: ESRCH if that process
  * is gone, or lives where we cannot see it.

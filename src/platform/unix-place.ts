@@ -18,6 +18,7 @@ import {
 import { dirname, join } from "node:path";
 import { tryFlock } from "./files/locks.ts";
 import { errno, SystemError } from "./libc.ts";
+import { isListenedAt } from "./peer-process.ts";
 
 /** How long another process may take over the same folder, in milliseconds; it takes a few. */
 const patienceMs = 5_000;
@@ -38,7 +39,7 @@ export class SocketClaims {
     if (!this.#folders.has(folder)) this.#folders.set(folder, await locked(folder));
     const stat = lstatSync(path, { throwIfNoEntry: false });
     if (stat !== undefined && !stat.isSocket()) throw new SystemError("bind", errno.EEXIST);
-    if (stat !== undefined && (await answers(path))) throw new SystemError("bind", errno.EADDRINUSE);
+    if (stat !== undefined && isListenedAt(path)) throw new SystemError("bind", errno.EADDRINUSE);
   }
 
   /** Idempotent; never throws. */
@@ -97,16 +98,4 @@ export function removerOf(path: string): () => void {
       // Its folder may be gone already, and the socket with it.
     }
   };
-}
-
-/** Whether somebody listens there: connect(2) is refused where nobody does. */
-async function answers(path: string): Promise<boolean> {
-  try {
-    const socket = await Bun.connect({ unix: path, socket: { data() {} } });
-    socket.terminate();
-    return true;
-  } catch (thrown) {
-    const { code } = thrown as NodeJS.ErrnoException;
-    return code !== "ECONNREFUSED" && code !== "ENOENT";
-  }
 }

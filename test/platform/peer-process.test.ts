@@ -4,8 +4,10 @@ import { readdirSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { bind, close, listen, socket } from "../../src/platform/libc.ts";
-import { peerProcess, processListeningAt } from "../../src/platform/peer-process.ts";
+import { exchangeLine } from "../../src/platform/line-socket.ts";
+import { isListenedAt, peerProcess, processListeningAt } from "../../src/platform/peer-process.ts";
 import { processId } from "../../src/platform/process-id.ts";
+import { unixAddress } from "../../src/platform/unix-socket.ts";
 import { startChild } from "../support/system/child.ts";
 import { eachTestInFolder } from "../support/system/test-folder.ts";
 import { until } from "../support/system/until.ts";
@@ -105,4 +107,32 @@ test("who listens is found without a call, and nobody where nobody listens", asy
   }
   expect(processListeningAt(path)).toBeNull();
   expect(processListeningAt(join(folder, "none"))).toBeNull();
+});
+
+test("nobody listens where there is no socket, and at one that its listener has left", () => {
+  expect(isListenedAt(path)).toBe(false);
+  const fd = socket(1, 1, 0);
+  bind(fd, unixAddress(path, "bind"));
+  close(fd);
+  expect(isListenedAt(path)).toBe(false);
+});
+
+test("somebody listens where the queue of callers is full, which is not taken for nobody", async () => {
+  const fd = socket(1, 1, 0);
+  bind(fd, unixAddress(path, "bind"));
+  listen(fd, 0);
+  try {
+    expect(isListenedAt(path)).toBe(true);
+    // Nobody accepts: the queue fills with connections that stay in it, closed or not.
+    const codes = new Set<string>();
+    for (let tries = 0; tries < 8; tries++)
+      await Bun.connect({ unix: path, socket: { data() {} } }).catch(({ code }) => codes.add(code));
+    // What it is for.
+    expect([...codes]).toEqual(["ECONNREFUSED"]);
+    expect(isListenedAt(path)).toBe(true);
+    const asked = await exchangeLine(path, "?", { mostBytes: 10, timeoutMs: 100 });
+    expect(asked.kind).toBe("unreachable");
+  } finally {
+    close(fd);
+  }
 });

@@ -42,13 +42,29 @@ export async function loadAttestationKey(tpm: Tpm, home: string): Promise<Loaded
   }
   const unique = randomBytes(32);
   const key = await createFrom(tpm, unique);
-  mkdirSync(tpmFolder(home), { recursive: true, mode: 0o700 });
-  chmodSync(tpmFolder(home), 0o700);
+  makeFolder(tpmFolder(home));
   const text = `unique ${unique.toString("hex")}\nname ${key.name.toString("hex")}\n`;
   if (createHomeFile(keyPath(home), text)) return key;
   // Another process was quicker: then its key is the one.
   await tpm.flush(key.handle);
   return await loadAttestationKey(tpm, home);
+}
+
+function makeFolder(path: string): void {
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+    chmodSync(path, 0o700);
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    throw new MigrateError(
+      "home-unusable",
+      `The folder ${path} cannot be made (${code ?? "unknown error"}).`,
+      {
+        hint: "Move away what stands there; look for a full or read-only disk, and at who may write the home.",
+        cause,
+      },
+    );
+  }
 }
 
 async function createFrom(tpm: Tpm, unique: Buffer): Promise<LoadedKey> {

@@ -3,7 +3,7 @@
  * at a time; others wait, without a word, until that one has left.
  */
 import type { Socket } from "bun";
-import { isListenedAt } from "../../platform/unix-queue.ts";
+import { isListenedAt } from "../../platform/peer-process.ts";
 import { answerBytes, gone, messageMaxBytes, silent, type TpmConnection } from "./connection.ts";
 import { TpmError } from "./response-code.ts";
 

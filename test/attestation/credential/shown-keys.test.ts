@@ -112,6 +112,19 @@ test("a host's key that was loaded into the TPM, not made by it, is refused", ()
   expect(refused(shown)).toContain("does not say that the TPM has made the key");
 });
 
+test("a host's key that opens by a password too, or was not made by a TPM, is refused", () => {
+  const template = hostKeyTemplate(hostKeyPolicy(null));
+  for (const attributes of [
+    template.attributes | attribute.userWithAuth,
+    template.attributes & ~attribute.sensitiveDataOrigin,
+    template.attributes | attribute.decrypt,
+  ]) {
+    const other = over({ ...template, attributes }, certificate.publicKey);
+    const shown = { ...certification(nameOf(other), qualifyingData), keyPublic: other };
+    expect(refused(shown)).toContain("the key is of another kind");
+  }
+});
+
 test("a certification by another key, for another occasion, over another key, or of another certificate is refused", async () => {
   const right = { ...certification(nameOf(keyPublic), qualifyingData), keyPublic };
   const software = generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey;

@@ -119,6 +119,17 @@ describe("a TPM with certificates", () => {
     expect(await opensItsCredential()).toEqual(rsa);
   }, 30_000);
 
+  test("shows the certificate without what its maker has padded it with", async () => {
+    chip = await startChip(folder, { certified: true });
+    const { ekCertificate } = await opensItsCredential();
+    await tpm2(chip, folder, "nvundefine", "0x1c00016", "-C", "platform");
+    writeFileSync(join(folder, "padded"), Buffer.concat([ekCertificate!, Buffer.alloc(700, 0xff)]));
+    const define = ["nvdefine", "0x1c00016", "-C", "platform", "-s", String(ekCertificate!.length + 700)];
+    await tpm2(chip, folder, ...define, "-a", "ppwrite|ppread|ownerread|authread|platformcreate");
+    await tpm2(chip, folder, "nvwrite", "0x1c00016", "-C", "platform", "-i", "padded");
+    expect((await opensItsCredential()).ekCertificate).toEqual(ekCertificate);
+  }, 30_000);
+
   test("does not show a certificate that is over another key than its own", async () => {
     chip = await startChip(folder, { certified: true });
     await tpm2(chip, folder, "nvread", "0x1c00016", "-o", "other.der");

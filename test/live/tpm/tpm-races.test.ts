@@ -3,8 +3,10 @@ import { expect, test } from "bun:test";
 import { copyFileSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { parseAttest } from "../../../src/attestation/structures/attest.ts";
+import { attestationTemplate } from "../../../src/attestation/structures/key-templates.ts";
 import { sized, u8, u16, u32 } from "../../../src/attestation/structures/marshal.ts";
 import { digestOfRegisters } from "../../../src/attestation/structures/pcr-selection.ts";
+import { encodePublic } from "../../../src/attestation/structures/public-area.ts";
 import { verifySignature } from "../../../src/attestation/structures/signature.ts";
 import { HostTpm, openHostTpm } from "../../../src/attestation/tpm/host-tpm.ts";
 import { connectSocket } from "../../../src/attestation/tpm/socket-connection.ts";
@@ -78,6 +80,25 @@ test("a register that changes while a key that is bound to it is opened is said 
   const block = await plain.makeHostKey(selection);
   const tpm = meddledWith(home, commands.duplicate, (ask) => ask(extend()));
   expect((await rejectionOf(tpm.openHostKey(block))).message).toContain("register 8 has another value");
+});
+
+test("a TPM that makes an attestation key of another kind than it was asked for is not believed", async () => {
+  const asked = encodePublic(attestationTemplate(Buffer.alloc(0))).subarray(0, 8);
+  const connect = async (patienceMs: number) => {
+    const connection = await connectSocket(chip.socket, patienceMs);
+    return {
+      exchange(command: Buffer, timeoutMs: number) {
+        const changed = Buffer.from(command);
+        // The attributes, in the template: not restricted.
+        const at = changed.indexOf(asked);
+        if (at >= 0) changed[at + 5]! &= ~1;
+        return connection.exchange(changed, timeoutMs);
+      },
+      close: () => connection.close(),
+    };
+  };
+  const tpm = new HostTpm(homeOf("home"), { connect, patience: usualPatience, isAlone: true });
+  expect((await rejectionOf(tpm.keys())).message).toContain("another key than the one asked for");
 });
 
 test("of two processes that make the attestation key at once, the first one's is the key of both", async () => {

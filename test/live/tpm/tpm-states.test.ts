@@ -1,6 +1,6 @@
 /** TPMs in the states in which hosts have them: with passwords, disabled, not started, full, in use, gone, behind a device. */
 import { expect, test } from "bun:test";
-import { existsSync, mkdirSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { attestationTemplate } from "../../../src/attestation/structures/key-templates.ts";
 import { HostTpm, openHostTpm } from "../../../src/attestation/tpm/host-tpm.ts";
@@ -91,6 +91,29 @@ test("an attestation key of another TPM is said to be of another", async () => {
   const refused = await rejectionOf(quote(await open()));
   expect(refused.message).toBe("This host's TPM is not the one that its attestation key was made in.");
   expect(refused.hint).toContain(join(home, "tpm/ak"));
+});
+
+test("an attestation key whose file is damaged, open to others or cannot be written is refused with a way out", async () => {
+  symlinkSync(join(folder, "not/there"), join(home, "tpm"));
+  const inTheWay = await rejectionOf(quote(await open()));
+  expect(inTheWay.code).toBe("home-unusable");
+  expect(inTheWay.message).toStartWith(`The folder ${join(home, "tpm")} cannot be made (`);
+  rmSync(join(home, "tpm"));
+  const tpm = await open();
+  await quote(tpm);
+  const file = join(home, "tpm/ak");
+  const text = readFileSync(file, "utf8");
+  chmodSync(file, 0o644);
+  expect((await rejectionOf(quote(tpm))).message).toContain("can be read by other users");
+  chmodSync(file, 0o600);
+  for (const damaged of [text.slice(0, -1), text.replace("unique", "uniqe"), "", text + text]) {
+    writeFileSync(file, damaged);
+    expect((await rejectionOf(quote(tpm))).message).toBe(`${file} is damaged.`);
+  }
+  writeFileSync(file, text);
+  await quote(tpm);
+  // Nothing was left in the TPM by what was refused.
+  expect(await tpm2(chip, folder, "getcap", "handles-transient")).toBe("");
 });
 
 test("a counter's index that another program uses is not touched", async () => {
