@@ -6,7 +6,7 @@ import { printable } from "../protocol/printable.ts";
 import { padEnd, wrapped } from "../terminal/line.ts";
 import { defineCommand } from "./cli/define-command.ts";
 import { optional } from "./cli/option.ts";
-import { type Check, hostChecks, keptCheck, storeChecks } from "./doctor/doctor-checks.ts";
+import { type Check, hostChecks, keptCheck, restoredCheck, storeChecks } from "./doctor/doctor-checks.ts";
 
 export default defineCommand({
   name: "migrate doctor",
@@ -20,6 +20,7 @@ export default defineCommand({
     const store = options.store === undefined ? undefined : resolve(options.store);
     const checks = [
       ...(await hostChecks(home, world.self)),
+      ...(await restoredCheck(home)),
       ...keptCheck(home, store),
       ...(options.store === undefined ? [] : storeChecks(resolve(options.store))),
     ];
