@@ -31,11 +31,11 @@ export class LinkReceipts {
     this.#options = options;
   }
 
-  /** What goes with this host's word on a session. Throws as `ReceiptKeeper.give`. */
-  async give(kind: ReceiptKind, session: string): Promise<{ receipt?: Receipt }> {
+  /** What goes with this host's word on a session; `verdict` as in a receipt. Throws as `ReceiptKeeper.give`. */
+  async give(kind: ReceiptKind, session: string, verdict?: string): Promise<{ receipt?: Receipt }> {
     const { keeper, journal, theirs } = this.#options;
     if (!keeper || theirs === undefined || journal.find(session)?.mode !== "move") return {};
-    return { receipt: await keeper.give(kind, session) };
+    return { receipt: await keeper.give(kind, session, verdict) };
   }
 
   /**
