@@ -76,6 +76,6 @@ function sayCode(
   );
   if (receipts?.includes("release") !== true) return;
   say(
-    `Or with what migrate receipt show ${session.slice(0, 12)} writes here: migrate resolve --receipt FILE there`,
+    `Or with what migrate receipt show ${session.slice(0, 12)} writes here: migrate resolve ${session.slice(0, 12)} --receipt FILE there`,
   );
 }
