@@ -6,7 +6,7 @@ import { printable } from "../protocol/printable.ts";
 import { padEnd, wrapped } from "../terminal/line.ts";
 import { defineCommand } from "./cli/define-command.ts";
 import { optional } from "./cli/option.ts";
-import { type Check, hostChecks, keptCheck, storeChecks } from "./doctor/doctor-checks.ts";
+import { type Check, hostChecks, keptCheck, restoredCheck, storeChecks } from "./doctor/doctor-checks.ts";
 import { tpmCheck } from "./doctor/tpm-check.ts";
 
 export default defineCommand({
@@ -22,6 +22,7 @@ export default defineCommand({
     const checks = [
       ...(await hostChecks(home, world.self)),
       await tpmCheck(home, world.env),
+      ...(await restoredCheck(home)),
       ...keptCheck(home, store),
       ...(options.store === undefined ? [] : storeChecks(resolve(options.store))),
     ];

@@ -61,10 +61,17 @@ function moveText(vm: string, { tuning, timeoutInMs, onTimeout }: MoveLook): str
 }
 
 /** What a person needs who settles the session at the destination while the two hosts cannot speak. */
-function sayCode({ name: vm, session, releaseCode }: SessionRow, say: (text: string) => void): void {
+function sayCode(
+  { name: vm, session, releaseCode, receipts }: SessionRow,
+  say: (text: string) => void,
+): void {
   if (releaseCode === undefined) return;
   const command = `migrate resolve ${session.slice(0, 12)} --owner destination --code ${releaseCode}`;
   say(
     `${vm} is released, and its destination has not said that it has it. If the two cannot speak, there: ${command}`,
+  );
+  if (receipts?.includes("release") !== true) return;
+  say(
+    `Or with what migrate receipt show ${session.slice(0, 12)} writes here: migrate resolve ${session.slice(0, 12)} --receipt FILE there`,
   );
 }

@@ -23,14 +23,15 @@ import { eachTestInFolder } from "../support/system/test-folder.ts";
 let root: string;
 let vm: SmallVm;
 let hosts: Hosts;
-/** Leads to whoever serves. */
+/** Leads to whoever serves, or to a port on which nobody listens. */
 let proxy: CuttingProxy;
+const nobody = { host: "127.0.0.1", port: 1 };
 
 eachTestInFolder("migrate-receipts-", async (folder) => {
   root = folder;
   vm = makeSmallVm(join(root, "web1"));
   hosts = { sourceHome: join(root, "a"), destinationHome: join(root, "b"), store: join(root, "store") };
-  proxy = await CuttingProxy.open({ target: () => lastServing()!.address, parseFrames: false });
+  proxy = await CuttingProxy.open({ target: () => lastServing()?.address ?? nobody, parseFrames: false });
   return async () => {
     await stopServing();
     await proxy.close();
@@ -296,9 +297,12 @@ describe("a host that was restored from a backup", () => {
     expect(JSON.stringify(asked.events)).toContain(sent.error!.message);
     expect(asked.code).not.toBe(0);
     expect(existsSync(join(hosts.store, "third"))).toBe(false);
+    const doctor = async () => (await run(side, "doctor")).events.filter(({ check }) => check === "journal");
+    expect(await doctor()).toMatchObject([{ state: "problem" }]);
     expect((await run(side, "receipt", "restored")).code).toBe(2);
     expect((await run(side, "receipt", "restored", "--yes")).code).toBe(0);
     expect((await move(undefined, third)).error).toBeUndefined();
+    expect(await doctor()).toEqual([]);
     // It was settled, and is no more.
     expect((await run(side, "receipt", "restored", "--yes")).code).toBe(6);
   });

@@ -6,6 +6,7 @@ import { TrustFile } from "../../channel/trust.ts";
 import { isExpired } from "../../channel/trusted/trust-terms.ts";
 import { openHome } from "../../home/home.ts";
 import { keptCopies } from "../../migration/operator/prune/kept-copies.ts";
+import { whatIfRestored } from "../../migration/operator/receipts.ts";
 import { localStatus } from "../../migration/operator/status.ts";
 import type { Owner } from "../../migration/ownership/owner.ts";
 import { LandingHost } from "../../migration/providers/libvirt/landing-host.ts";
@@ -102,6 +103,18 @@ async function sessionsCheck(home: string): Promise<Check> {
     }
     return ok(check, rows.length === 1 ? "1 is under way" : `${rows.length} are under way`);
   });
+}
+
+/** A journal that was restored from a backup; no check if nothing shows that. Never throws. */
+export async function restoredCheck(home: string): Promise<Check[]> {
+  try {
+    const hint = await whatIfRestored(home);
+    if (hint === null) return [];
+    return [problem("journal", "It is older than what was seen of this host: it was restored", hint)];
+  } catch {
+    // The check of the sessions says what is wrong with it.
+    return [];
+  }
 }
 
 /** What VMs that were moved away left here; no check if there is nothing. */

@@ -7,6 +7,7 @@ import { Journal } from "../journal/journal.ts";
 import type { StoredReceipt } from "../journal/receipt-table.ts";
 import { OwnWitness } from "../receipts/own-witness.ts";
 import { parseReceipts } from "../receipts/receipt-file.ts";
+import { behindPeer } from "../receipts/rolled-back.ts";
 import { requireSigned } from "../receipts/signature.ts";
 import { findSession } from "./find-session.ts";
 
@@ -60,6 +61,21 @@ export function forgetPeer(path: string, text: string): string {
       hint: "migrate trust list shows the fingerprints of the hosts that it knows",
     });
   });
+}
+
+/** What is to be done if something shows that this host's journal was restored; null if nothing does. Throws as `Journal.open`. */
+export async function whatIfRestored(path: string): Promise<string | null> {
+  const home = openHome(path);
+  const journal = Journal.open(home);
+  try {
+    const { receipts } = journal;
+    const behind = await new OwnWitness({ home, journal }).require("source").then(() => null, asMigrateError);
+    if (behind !== null) return behind.hint ?? behind.message;
+    const [{ generation }, claimed] = [receipts.own(), receipts.claimed()];
+    return claimed > generation ? behindPeer("source", { generation, claimed }, journal.open()).hint! : null;
+  } finally {
+    journal.close();
+  }
 }
 
 /** As `OwnWitness.settle`. */

@@ -6,8 +6,9 @@
  * restores the file as well: then only what lies elsewhere tells, a counter in a TPM (TPM 2.0 Library, Part 3,
  * TPM2_NV_Increment) or the other hosts, which remember what they were shown.
  */
+import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { readHomeFile, replaceHomeFile } from "../../home/home-file.ts";
+import { readHomeFile } from "../../home/home-file.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 
 /**
@@ -21,7 +22,13 @@ export interface GenerationCounter {
   increment(): Promise<bigint>;
 }
 
-/** The counter of a host without another one: the file `generation` of its home. */
+/** Digits of the number in the file, so that a new one takes the place of the old one whole. */
+const digits = 19;
+
+/**
+ * The counter of a host without another one: the file `generation` of its home. It is written in place and not synced,
+ * since a VM may stand still meanwhile: what a power cut takes back is a step, and that much less is noticed.
+ */
 export class FileCounter implements GenerationCounter {
   readonly #path: string;
 
@@ -29,10 +36,10 @@ export class FileCounter implements GenerationCounter {
     this.#path = join(home, "generation");
   }
 
-  /** 0 if there is no file. Throws MigrateError "home-unusable" for one that holds no number, or is open to others. */
+  /** 0 if there is no file, or nothing in it. Throws MigrateError "home-unusable" for one that holds no number, or is open to others. */
   async read(): Promise<bigint> {
-    const text = readHomeFile(this.#path, 0o022);
-    if (text === null) return 0n;
+    const text = readHomeFile(this.#path, 0o022) ?? "";
+    if (text === "") return 0n;
     if (/^\d{1,19}\n$/.test(text)) return BigInt(text.trim());
     throw new MigrateError("home-unusable", `${this.#path} holds no number`, {
       hint: "move it away: it is made anew, and a journal that is restored from a backup before that goes unnoticed",
@@ -41,7 +48,19 @@ export class FileCounter implements GenerationCounter {
 
   async increment(): Promise<bigint> {
     const next = (await this.read()) + 1n;
-    replaceHomeFile(this.#path, `${next}\n`);
-    return next;
+    let fd: number | undefined;
+    try {
+      fd = openSync(this.#path, constants.O_WRONLY | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+      writeSync(fd, `${String(next).padStart(digits, "0")}\n`, 0);
+      return next;
+    } catch (cause) {
+      const code = (cause as NodeJS.ErrnoException).code;
+      throw new MigrateError("home-unusable", `${this.#path} cannot be written (${code})`, {
+        hint: "look for a full or read-only disk, and at who may write the folder",
+        cause,
+      });
+    } finally {
+      if (fd !== undefined) closeSync(fd);
+    }
   }
 }

@@ -122,9 +122,10 @@ export class ReceiptKeeper {
   }
 
   /**
-   * Before a move begins, or goes on to its seal and handover. This host is the `side`; `theirs` is what the peer has said on this connection of
-   * itself and of this host; `saw` what this host had seen of it when it said so. Throws MigrateError "in-doubt" if
-   * either side shows less than it was, and "policy" if a peer that gave receipts does not any more.
+   * Before a move begins, or goes on to its seal and handover. This host is the `side`; `theirs` is what the peer has said
+   * on this connection of itself and of this host; `saw` what this host had seen of it when it said so. Throws
+   * MigrateError "in-doubt" if either side shows less than it was, and "policy" if a peer that gave receipts does not
+   * any more.
    */
   async requireInStep(side: Side, peer: string, theirs: Heard | undefined, saw: number): Promise<void> {
     await this.#witness.require(side);

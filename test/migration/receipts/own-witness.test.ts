@@ -1,6 +1,6 @@
 /** The journal and its witness, held against each other: by the file of a home, and by a counter as a TPM has one. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openHome } from "../../../src/home/home.ts";
@@ -44,10 +44,10 @@ test("grow together, and several processes get numbers of their own", async () =
   const witnesses = Array.from({ length: 4 }, () => new OwnWitness({ home, journal }));
   const numbers = await Promise.all(witnesses.map((witness) => witness.next("source", record)));
   expect(numbers.sort()).toEqual([1, 2, 3, 4]);
-  expect(readFileSync(join(home, "generation"), "utf8")).toBe("4\n");
+  expect(Number(readFileSync(join(home, "generation"), "utf8"))).toBe(4);
   // What has been recorded already raises nothing.
   expect(await witnesses[0]!.next("source", () => null)).toBeNull();
-  expect(readFileSync(join(home, "generation"), "utf8")).toBe("4\n");
+  expect(Number(readFileSync(join(home, "generation"), "utf8"))).toBe(4);
 });
 
 // [RCPT-8]
@@ -114,7 +114,17 @@ describe("a person who has looked", () => {
 test("a file that holds no number, or is open to others, is said so", async () => {
   writeFileSync(join(home, "generation"), "many\n", { mode: 0o600 });
   expect(await codeOf(new FileCounter(home).read())).toBe("home-unusable");
-  rmSync(join(home, "generation"));
-  writeFileSync(join(home, "generation"), "1\n", { mode: 0o600 });
-  expect(await new FileCounter(home).increment()).toBe(2n);
+  const path = join(home, "generation");
+  for (const [text, next] of [
+    ["", 1n],
+    ["9\n", 10n],
+    ["0000000000000000099\n", 100n],
+  ] as const) {
+    rmSync(path);
+    writeFileSync(path, text, { mode: 0o600 });
+    expect(await new FileCounter(home).increment()).toBe(next);
+    expect(await new FileCounter(home).read()).toBe(next);
+  }
+  chmodSync(path, 0o666);
+  expect(await codeOf(new FileCounter(home).read())).toBe("home-unusable");
 });

@@ -77,6 +77,7 @@ export const knownSeconds: Readonly<Record<string, number>> = {
   "test/hard-places/disk-full.test.ts": 14,
   "test/hard-places/first-link.test.ts": 8,
   "test/hard-places/interrupt.test.ts": 11,
+  "test/hard-places/receipts.test.ts": 30,
   "test/hard-places/resolve.test.ts": 38,
   "test/hard-places/restored-journals.test.ts": 4,
   "test/hard-places/resume.test.ts": 18,
