@@ -63,7 +63,8 @@ export class Verifier {
 
   /**
    * Asks the other host for its TPM's keys, and has it show that both are in one TPM. `roots` are certificates (PEM)
-   * which a person trusts to vouch for TPMs. Throws MigrateError "attestation" for keys that prove nothing, and what ends the link.
+   * which a person trusts to vouch for TPMs; if there are any, one has to. Throws MigrateError "attestation" for keys
+   * that prove nothing, and what ends the link.
    */
   async enrol(roots: readonly string[]): Promise<Enrolment> {
     const nonce = randomBytes(32).toString("hex");
@@ -72,6 +73,7 @@ export class Verifier {
     const ekPublic = Buffer.from(keys.ekPublic, "base64");
     const akPublic = Buffer.from(keys.akPublic, "base64");
     requireAttestationKey(akPublic);
+    if (keys.ekCertificate === undefined && roots.length > 0) throw uncertified();
     const certificate =
       keys.ekCertificate === undefined
         ? null
@@ -181,4 +183,10 @@ export class Verifier {
       clearTimeout(late);
     }
   }
+}
+
+function uncertified(): MigrateError {
+  return new MigrateError("attestation", "the TPM that was shown has no certificate of any maker", {
+    hint: "some makers leave it out: without any makers' certificates given, its keys are taken by their word",
+  });
 }

@@ -57,7 +57,7 @@ export class Reception {
       software,
       asks: true,
       policies: true,
-      ...(await this.#proofs(peer)),
+      ...(await this.#proofs(peer, opened.session)),
     };
     const standing = await this.#standing(peer);
     // What is under way runs to its end, after a cut as well; with it no source begins another session.
@@ -96,10 +96,14 @@ export class Reception {
   }
 
   /** What is said of proofs: only where there are any. */
-  async #proofs(peer: string | null): Promise<{ attests?: boolean; demands?: boolean }> {
-    const { attesting, insecure } = this.#options;
+  async #proofs(
+    peer: string | null,
+    session: string | null,
+  ): Promise<{ attests?: boolean; demands?: boolean }> {
+    const { attesting, insecure, journal } = this.#options;
     const isDemanding =
-      !insecure && (await this.#trust((trust) => isDemanded(peer, { attesting, trust: () => trust })));
+      !insecure &&
+      (await this.#trust((trust) => isDemanded(peer, session, { attesting, journal, trust: () => trust })));
     return {
       ...(attesting?.proves === true && !insecure ? { attests: true } : {}),
       ...(isDemanding ? { demands: true } : {}),

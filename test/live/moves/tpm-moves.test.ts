@@ -15,16 +15,11 @@ import { join } from "node:path";
 import { isRunning, processId } from "../../../src/platform/process-id.ts";
 import { swtpmOf } from "../../../src/vm/qemu/swtpm.ts";
 import { ArrivedGuest } from "../../support/guests/arrived-guest.ts";
-import { pcr16AfterExtend, tpmSealedLine, tpmSecret } from "../../support/guests/tpm-guest.ts";
+import { expectGoodLooks, looked } from "../../support/guests/seen/tpm-looks.ts";
+import { tpmSealedLine } from "../../support/guests/tpm-guest.ts";
 import type { RunningHosts } from "../../support/moves/running-hosts.ts";
 import { eachTestHasRunningHosts } from "../../support/moves/running-hosts-of-tests.ts";
-import {
-  doneOf,
-  expectDisksAgree,
-  expectGapless,
-  expectMoved,
-  type Printed,
-} from "../../support/moves/whole-move.ts";
+import { doneOf, expectDisksAgree, expectGapless, expectMoved } from "../../support/moves/whole-move.ts";
 import { startChild } from "../../support/system/child.ts";
 import { withDeadline } from "../../support/system/deadline.ts";
 import { until } from "../../support/system/until.ts";
@@ -34,29 +29,6 @@ let at: RunningHosts;
 eachTestHasRunningHosts((made) => {
   at = made;
 });
-
-/** What the guest's looks into its TPM showed, in order: the PCR and what it could unseal. */
-function looksIn({ serialText }: { serialText: string }): string[] {
-  return [...serialText.matchAll(/^(?:pcr16 \w+|unsealed .*?|tpm refused.*?)\r?$/gm)].map(([line]) =>
-    line.trim(),
-  );
-}
-const goodLooks = [`pcr16 ${pcr16AfterExtend}`, `unsealed ${tpmSecret}`];
-
-/** Waits until the guest has looked into its TPM under this QEMU, from the beginning to the end of a look. */
-async function looked(guest: { log: ArrivedGuest["log"] }, times = 1): Promise<void> {
-  const all = (text: string) =>
-    looksIn({ serialText: text }).filter((line) => line.startsWith("unsealed")).length;
-  await guest.log.waitUntil((text) => all(text) > times, "a look into the TPM");
-}
-
-/** Throws (by `expect`) where a look showed another PCR or no secret, or the TPM refused anything. */
-function expectGoodLooks(...stations: Printed[]): void {
-  const looks = looksIn({ serialText: stations.map((station) => station.serialText()).join("") });
-  expect(looks.length).toBeGreaterThan(3);
-  // The first line may be half printed when it is looked at, the last one as well.
-  expect(new Set(looks)).toEqual(new Set(goodLooks));
-}
 
 describe("a guest with a virtual TPM", () => {
   const ways: [string, string[]][] = [

@@ -22,7 +22,7 @@ import { loadIdentity } from "../../../src/channel/identity.ts";
 import { TrustFile } from "../../../src/channel/trust.ts";
 import { openHome } from "../../../src/home/home.ts";
 import { Journal, type SessionRecord } from "../../../src/migration/journal/journal.ts";
-import { sendOnce } from "../moves/sending.ts";
+import { type SendingOptions, sendOnce } from "../moves/sending.ts";
 import { type Serving, type ServingOptions, startServing } from "../moves/serving.ts";
 import { until } from "../system/until.ts";
 import { type RawConnectOptions, type RawIdentity, RawPeer } from "./raw/peer.ts";
@@ -42,6 +42,8 @@ export class HostileGround {
   readonly sourceHome: string;
   readonly secure: boolean;
   serving!: Serving & { store: string };
+  /** How the honest source sends, beside what it always does. */
+  honest: Partial<SendingOptions> = {};
   readonly #peers: RawPeer[] = [];
   #honestSends = 0;
   #stores = 1;
@@ -192,6 +194,7 @@ export class HostileGround {
       secure: this.secure,
       lanes: 1,
       retryForMs: 5000,
+      ...this.honest,
     });
     expect(error).toBeUndefined();
     expect(readFileSync(join(store, name, `${name}.ram`)).equals(bytes)).toBe(true);

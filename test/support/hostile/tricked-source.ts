@@ -15,6 +15,8 @@ import type { RawIdentity } from "./raw/peer.ts";
 export interface TrickOptions extends Partial<SendingOptions>, Pick<HostileDestinationOptions, "lane"> {
   /** The test itself changes the VM's files. */
   filesMayChange?: boolean;
+  /** Called with the source's home before anything is sent. */
+  prepare?: (home: string) => unknown;
 }
 
 export interface Tricked {
@@ -51,7 +53,7 @@ export class TrickedSource {
   /** Sends a VM to a destination with this script. The VM's files must be as they were, whatever comes of it. */
   async sendTo(
     control: Script,
-    { lane, filesMayChange = false, ...options }: TrickOptions = {},
+    { lane, filesMayChange = false, prepare, ...options }: TrickOptions = {},
   ): Promise<Tricked> {
     const { identity } = this;
     const destination = await this.openDestination({ identity, control, ...(lane ? { lane } : {}) });
@@ -59,6 +61,7 @@ export class TrickedSource {
     mkdirSync(folder);
     const home = join(folder, "home");
     const vm = makeSmallVm(join(folder, `vm${this.#count}`));
+    await prepare?.(home);
     const { error, done, events } = await sendOnce({
       home,
       vm: vm.spec,

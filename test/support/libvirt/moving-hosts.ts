@@ -19,6 +19,8 @@ export class MovingHost {
   readonly #folder: string;
   #address = "";
   #ticket = "";
+  /** Added to the environment of all that it runs. */
+  env: Record<string, string> = {};
 
   constructor(
     readonly libvirt: LibvirtHost,
@@ -26,6 +28,11 @@ export class MovingHost {
   ) {
     this.#folder = join(folder, `${libvirt.name}-migrate`);
     mkdirSync(this.#folder);
+  }
+
+  /** Where it listens, and its first ticket: once it serves. */
+  get reached(): { address: string; ticket: string } {
+    return { address: this.#address, ticket: this.#ticket };
   }
 
   get home(): string {
@@ -68,6 +75,7 @@ export class MovingHost {
   run(words: string[]): MigrateProcess {
     return runMigrate([...words, "--json"], {
       home: this.home,
+      env: this.env,
       binary: this.libvirt.command([builtBinary]),
     });
   }

@@ -7,7 +7,7 @@ import { bootedGuest } from "../guests/booted-guest.ts";
 import { RunningGuest, type RunningGuestOptions } from "../guests/running-guest.ts";
 import { createDisk } from "../guests/tick-disk.ts";
 import { countArrived } from "../runner/lost-guests.ts";
-import type { MigrateProcess } from "../system/process.ts";
+import type { MigrateOptions, MigrateProcess } from "../system/process.ts";
 import { until } from "../system/until.ts";
 import { type ServeOptions, TwoHosts } from "./two-hosts.ts";
 
@@ -101,9 +101,13 @@ export class RunningHosts {
   }
 
   /** `migrate send qmp:…` at the source. Takes a guest, or the path of its monitor. */
-  send(vm: RunningGuest | string, flags: string[] = []): MigrateProcess {
+  send(
+    vm: RunningGuest | string,
+    flags: string[] = [],
+    options: Partial<MigrateOptions> = {},
+  ): MigrateProcess {
     const path = typeof vm === "string" ? vm : vm.qmpPath;
-    return this.#track(this.hosts.send(`qmp:${path}`, flags));
+    return this.#track(this.hosts.send(`qmp:${path}`, flags, options));
   }
 
   /** The VM of that name at the destination; it may still be on its way. */
@@ -112,12 +116,12 @@ export class RunningHosts {
   }
 
   /** The way back: the source's host serves, into a store of its own, and the destination's host sends. */
-  async back(): Promise<TwoHosts> {
+  async back({ flags = [], ...options }: ServeOptions = {}): Promise<TwoHosts> {
     const back = await TwoHosts.make(join(this.folder, "back"));
     back.sourceHome = this.hosts.destinationHome;
     back.destinationHome = this.hosts.sourceHome;
     this.#links.push(back);
-    this.#track(await back.serve({ flags: ["--qemu"] }));
+    this.#track(await back.serve({ ...options, flags: ["--qemu", ...flags] }));
     return back;
   }
 

@@ -27,6 +27,10 @@ export interface SendingOptions {
   copy?: boolean;
   vmPolicy?: VmPolicy;
   retryForMs?: number;
+  /** As `migrate send --attest` and `--prove`, with the TPM that `env` names. */
+  attests?: boolean;
+  proves?: boolean;
+  env?: Record<string, string | undefined>;
   signal?: AbortSignal;
   timing?: HeartbeatTiming;
   onJournalWrite?: WriteHook;
@@ -63,6 +67,7 @@ export async function sendOnce(options: SendingOptions): Promise<Sent> {
         passphrase: () => Promise.reject(new Error("there is no passphrase in this test")),
         signal: options.signal ?? new AbortController().signal,
         timing: options.timing,
+        ...{ attests: options.attests, proves: options.proves, env: options.env },
         onJournalWrite: options.onJournalWrite,
       },
       (event) => {

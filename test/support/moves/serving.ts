@@ -2,6 +2,7 @@
 
 import type { ListenAddress, TcpAddress } from "../../../src/channel/address.ts";
 import type { HeartbeatTiming } from "../../../src/channel/control-link.ts";
+import type { Attesting } from "../../../src/migration/destination/peers/destination-gate.ts";
 import { serve } from "../../../src/migration/destination/serve.ts";
 import type { WriteHook } from "../../../src/migration/journal/journal.ts";
 import type { QemuPolicy } from "../../../src/migration/providers/qemu/arriving-command.ts";
@@ -23,6 +24,8 @@ export interface ServingOptions {
   index?: boolean;
   workers?: number;
   timing?: HeartbeatTiming;
+  /** Neither proves anything nor demands it where it is absent. */
+  attesting?: Attesting;
   onJournalWrite?: WriteHook;
   /** Unix time in milliseconds, in place of this host's. */
   now?: () => number;
@@ -72,6 +75,7 @@ export async function startServing(options: ServingOptions): Promise<Serving> {
       signal: controller.signal,
       ...(options.qemu === undefined ? {} : { qemu: options.qemu }),
       ...(options.now === undefined ? {} : { now: options.now }),
+      ...(options.attesting === undefined ? {} : { attesting: options.attesting }),
       ...(options.timing === undefined ? {} : { timing: options.timing }),
       ...(options.onJournalWrite === undefined ? {} : { onJournalWrite: options.onJournalWrite }),
     },

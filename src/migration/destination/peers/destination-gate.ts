@@ -34,13 +34,20 @@ interface GateContext {
   identity?: Identity | null;
 }
 
-/** Whether a source has to prove itself here. */
+/**
+ * Whether a source has to prove itself here: the person who serves says so, or did beside the host in the trust file, or
+ * the session that its HELLO names was begun so [ATT-8].
+ */
 export function isDemanded(
   peer: string | null,
-  { attesting, trust }: Pick<GateContext, "attesting" | "trust">,
+  session: string | null,
+  { attesting, trust, journal }: Pick<GateContext, "attesting" | "trust" | "journal">,
 ): boolean {
-  if (peer === null || peer === "insecure") return attesting?.demands === true;
-  return attesting?.demands === true || trust().terms(peer, "source")?.attest === "required";
+  if (attesting?.demands === true) return true;
+  if (peer === null || peer === "insecure") return false;
+  if (trust().terms(peer, "source")?.attest === "required") return true;
+  const verdicts = session === null ? [] : journal.verdictsOf(session);
+  return verdicts.some((verdict) => verdict.role === "source" && verdict.peer === peer);
 }
 
 /** The connection's keying material and the session that its HELLO named. */
@@ -70,7 +77,7 @@ export class DestinationGate {
     const { home, attesting, identity = null } = context;
     const { exporter, session, attempt } = greeted;
     const binding = { exporter, session: session ?? "", attempt: session === null ? 0 : attempt };
-    this.#demands = isDemanded(asker.peer, context);
+    this.#demands = isDemanded(asker.peer, session, context);
     if (identity === null) return;
     const { fingerprint, certificatePem } = identity;
     if (attesting?.proves === true)
