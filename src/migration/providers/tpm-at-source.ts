@@ -89,7 +89,7 @@ export function tpmFate(record: Record, tpm: TpmHere | null): string[] {
 export async function retireTpmState(record: Record, tpm: TpmHere | null): Promise<void> {
   if (tpm === null || record.after === "copy") return;
   try {
-    if (record.after === "keep") keepSealed(record, tpm);
+    if (record.after === "keep") await keepSealed(record, tpm);
     for (const { path, identity } of [...tpm.files, ...tpm.ram]) await eraseFile(path, identity);
     for (const { path, identity } of tpm.folders) await eraseState(path, identity);
   } catch (cause) {
@@ -101,12 +101,13 @@ export async function retireTpmState(record: Record, tpm: TpmHere | null): Promi
 }
 
 /** Nothing is destroyed before the sealed state is whole and durable; one that is there is this session's. */
-function keepSealed(record: Record, tpm: TpmHere): void {
+async function keepSealed(record: Record, tpm: TpmHere): Promise<void> {
   const [seal, path] = [sealOf(record), sealedPath(record, tpm)];
   if (seal === undefined || existsSync(path)) return;
   const files = stateOf(tpm);
   // An earlier version let it go without a seal, or nothing is there.
   if (files.length === 0) return;
+  const sealed = await sealState(record.name, files, seal);
   const unfinished = `${path}.new`;
   const fd = openSync(
     unfinished,
@@ -114,7 +115,7 @@ function keepSealed(record: Record, tpm: TpmHere): void {
     0o600,
   );
   try {
-    writeFileSync(fd, sealState(record.name, files, seal), { flush: true });
+    writeFileSync(fd, sealed, { flush: true });
   } finally {
     closeSync(fd);
   }

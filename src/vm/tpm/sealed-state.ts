@@ -1,24 +1,22 @@
 /**
  * The state of a virtual TPM that stays behind, sealed: who moves the VM away gives a passphrase before, and the state is
  * sealed after the handover by whichever process gets there, which need not know it. So the passphrase seals a private
- * key (home/sealed.ts), and the state is sealed to the public one. The text is that sealed key, and then
+ * key (home/sealed.ts), and the state is sealed to the public one by HPKE (RFC 9180), base mode, one message. The text is
+ * that sealed key, and then
  *
  *     -----BEGIN MIGRATE SEALED TPM STATE-----
  *     Version: 1
- *     Agreement: ecdh-p256 hkdf-sha256
- *     Ephemeral: <base64 of a public key, 65 bytes>
- *     Cipher: xchacha20-poly1305
- *     Nonce: <base64 of 24 bytes>
+ *     HPKE: DHKEM(P-256, HKDF-SHA256), HKDF-SHA256, AES-256-GCM
+ *     Enc: <base64 of the encapsulated key, 65 bytes>
  *
  *     <base64 of ciphertext and 16-byte tag, 64 characters a line>
  *     -----END MIGRATE SEALED TPM STATE-----
  *
- * key = HKDF-SHA256(x of ECDH on P-256, salt = both public keys, info "migrate tpm state v1", 32 bytes), RFC 5869; its
- * additional data are all lines above the blank one. What is sealed is JSON: the files by name, in base64. Whoever has the
- * text can make another one for the same passphrase: it keeps the state secret, and does not say who wrote it.
+ * info = "migrate tpm state v1"; aad = all lines above the blank one. What is sealed is JSON: the files by name, in base64.
+ * Whoever has the text can make another one for the same passphrase: it keeps the state secret, and does not say who
+ * wrote it.
  */
-import { createECDH, type ECDH, hkdfSync, randomBytes } from "node:crypto";
-import { xchacha20poly1305 } from "@noble/ciphers/chacha.js";
+import type { CipherSuite } from "@hpke/core";
 import * as v from "valibot";
 import { openSealed, sealedEnd, sealText } from "../../home/sealed.ts";
 import { MigrateError } from "../../protocol/errors.ts";
@@ -26,8 +24,8 @@ import { checkFileName } from "../../protocol/names.ts";
 
 const begin = "-----BEGIN MIGRATE SEALED TPM STATE-----";
 const end = "-----END MIGRATE SEALED TPM STATE-----";
-const curve = "prime256v1";
-const nonceBytes = 24;
+const suiteName = "DHKEM(P-256, HKDF-SHA256), HKDF-SHA256, AES-256-GCM";
+const info = Buffer.from("migrate tpm state v1");
 const publicKeyBytes = 65;
 /** Most bytes of the state's files together: libtpms gives a TPM some 180 KiB of non-volatile memory. */
 export const stateMaxBytes = 1024 * 1024;
@@ -67,32 +65,33 @@ const stateSchema = v.object({
 
 /** Makes a key that `passphrase` opens again. Costs as much as a sealed identity. Throws MigrateError "usage" if it is empty. */
 export async function newStateSeal(passphrase: string): Promise<StateSeal> {
-  const pair = createECDH(curve);
-  const publicKey = pair.generateKeys("base64");
-  return { publicKey, sealedKey: await sealText(padded(pair.getPrivateKey()), passphrase) };
+  const { kem } = await hpke();
+  const pair = await kem.generateKeyPair();
+  const publicKey = Buffer.from(await kem.serializePublicKey(pair.publicKey)).toString("base64");
+  const privateKey = Buffer.from(await kem.serializePrivateKey(pair.privateKey));
+  try {
+    return { publicKey, sealedKey: await sealText(privateKey, passphrase) };
+  } finally {
+    privateKey.fill(0);
+  }
 }
 
-/** Seals the files of a VM's state. Throws MigrateError "limit" if they are longer than any TPM's state. */
-export function sealState(
+/** Seals the files of a VM's state. Rejects with MigrateError "limit" if they are longer than any TPM's state. */
+export async function sealState(
   vm: string,
   files: readonly StateFile[],
   { publicKey, sealedKey }: StateSeal,
-): string {
+): Promise<string> {
   const bytes = files.reduce((sum, file) => sum + file.bytes.length, 0);
   if (bytes > stateMaxBytes || files.length > filesMax) {
     throw new MigrateError("limit", `${bytes} bytes in ${files.length} files are no state of a virtual TPM`);
   }
-  const pair = createECDH(curve);
-  const ephemeral = pair.generateKeys();
-  const nonce = randomBytes(nonceBytes);
-  const header = `${sealedKey}${headerOf(ephemeral, nonce)}`;
+  const suite = await hpke();
+  const recipientPublicKey = await suite.kem.deserializePublicKey(Buffer.from(publicKey, "base64"));
+  const sender = await suite.createSenderContext({ recipientPublicKey, info });
+  const header = `${sealedKey}${headerOf(Buffer.from(sender.enc))}`;
   const listed = files.map((file) => ({ name: file.name, base64: file.bytes.toString("base64") }));
-  const other = Buffer.from(publicKey, "base64");
-  const key = keyOf(pair, other, [ephemeral, other]);
-  const body = xchacha20poly1305(key, nonce, Buffer.from(header)).encrypt(
-    Buffer.from(JSON.stringify({ vm, files: listed })),
-  );
-  key.fill(0);
+  const body = await sender.seal(Buffer.from(JSON.stringify({ vm, files: listed })), Buffer.from(header));
   const lines = Buffer.from(body)
     .toString("base64")
     .replace(/.{64}(?=.)/g, "$&\n");
@@ -108,24 +107,18 @@ export async function openState(
   passphrase: string,
 ): Promise<{ vm: string; files: StateFile[] }> {
   const cut = text.indexOf(begin);
-  const [, ephemeralText = "", nonceText = "", bodyText = ""] =
+  const [, encText = "", bodyText = ""] =
     (cut < 0 || text.length > sealedStateMaxBytes ? null : statePattern.exec(text.slice(cut))) ?? [];
-  const [ephemeral, nonce] = [Buffer.from(ephemeralText, "base64"), Buffer.from(nonceText, "base64")];
+  const enc = Buffer.from(encText, "base64");
   const sealedKey = text.slice(0, Math.max(0, cut));
-  if (
-    ephemeral.length !== publicKeyBytes ||
-    nonce.length !== nonceBytes ||
-    !sealedKey.endsWith(`${sealedEnd}\n`)
-  )
-    throw damaged();
+  if (enc.length !== publicKeyBytes || !sealedKey.endsWith(`${sealedEnd}\n`)) throw damaged();
   const privateKey = await openSealed(sealedKey, passphrase);
   try {
-    const pair = createECDH(curve);
-    pair.setPrivateKey(privateKey);
-    const key = keyOf(pair, ephemeral, [ephemeral, pair.getPublicKey()]);
-    const header = Buffer.from(`${sealedKey}${headerOf(ephemeral, nonce)}`);
-    const body = Buffer.from(bodyText.replaceAll("\n", ""), "base64");
-    const opened = xchacha20poly1305(key, nonce, header).decrypt(body);
+    const suite = await hpke();
+    const recipientKey = await suite.kem.deserializePrivateKey(privateKey);
+    const recipient = await suite.createRecipientContext({ recipientKey, enc, info });
+    const header = Buffer.from(`${sealedKey}${headerOf(enc)}`);
+    const opened = await recipient.open(Buffer.from(bodyText.replaceAll("\n", ""), "base64"), header);
     const { vm, files } = v.parse(stateSchema, JSON.parse(Buffer.from(opened).toString("utf8")));
     return { vm, files: files.map(({ name, base64 }) => ({ name, bytes: Buffer.from(base64, "base64") })) };
   } catch (cause) {
@@ -135,26 +128,20 @@ export async function openState(
   }
 }
 
+const escaped = (text: string) => text.replace(/[().]/g, "\\$&");
+
 const statePattern = new RegExp(
-  `^${begin}\nVersion: 1\nAgreement: ecdh-p256 hkdf-sha256\nEphemeral: ([A-Za-z0-9+/=]{1,128})\n` +
-    `Cipher: xchacha20-poly1305\nNonce: ([A-Za-z0-9+/=]{1,64})\n\n([A-Za-z0-9+/=\n]+)${end}\n$`,
+  `^${begin}\nVersion: 1\nHPKE: ${escaped(suiteName)}\nEnc: ([A-Za-z0-9+/=]{1,128})\n\n([A-Za-z0-9+/=\n]+)${end}\n$`,
 );
 
-function headerOf(ephemeral: Buffer, nonce: Buffer): string {
-  return (
-    `${begin}\nVersion: 1\nAgreement: ecdh-p256 hkdf-sha256\nEphemeral: ${ephemeral.toString("base64")}\n` +
-    `Cipher: xchacha20-poly1305\nNonce: ${nonce.toString("base64")}\n`
-  );
+function headerOf(enc: Buffer): string {
+  return `${begin}\nVersion: 1\nHPKE: ${suiteName}\nEnc: ${enc.toString("base64")}\n`;
 }
 
-function keyOf(pair: ECDH, other: Buffer, salt: readonly Buffer[]): Uint8Array {
-  const shared = pair.computeSecret(other);
-  return new Uint8Array(hkdfSync("sha256", shared, Buffer.concat(salt), "migrate tpm state v1", 32));
-}
-
-/** A private key of 32 bytes, whatever zeros it begins with. */
-function padded(key: Buffer): Buffer {
-  return Buffer.concat([Buffer.alloc(32 - key.length), key]);
+/** Loaded only where a state is sealed or opened. */
+async function hpke(): Promise<CipherSuite> {
+  const { Aes256Gcm, CipherSuite: Suite, DhkemP256HkdfSha256, HkdfSha256 } = await import("@hpke/core");
+  return new Suite({ kem: new DhkemP256HkdfSha256(), kdf: new HkdfSha256(), aead: new Aes256Gcm() });
 }
 
 function damaged(cause?: unknown): MigrateError {
