@@ -18,9 +18,13 @@ import { makeSmallVm, type SmallVm } from "../../support/files/small-vm.ts";
 import { eachTestHasHosts } from "../../support/moves/hosts-of-tests.ts";
 import { sessionsIn } from "../../support/moves/ownership.ts";
 import type { TwoHosts } from "../../support/moves/two-hosts.ts";
+import { runChild } from "../../support/system/child.ts";
+import { mountsOfEachTest } from "../../support/system/mount-namespace.ts";
+import { builtBinary } from "../../support/system/process.ts";
 
 let root: string;
 let hosts: TwoHosts;
+const newMounts = mountsOfEachTest();
 eachTestHasHosts("migrate-tpm-state-", (made) => {
   ({ root, hosts } = made);
 });
@@ -149,4 +153,27 @@ test("a copy has none of it, if that is asked for, and says what that means; the
   expect(readdirSync(join(hosts.store, "web1")).sort()).toEqual(["vm.json", "web1-0.raw"]);
   expect(isReadable(secret, join(hosts.store, "web1"))).toBe(false);
   for (const { path } of vm.files) expect(existsSync(path)).toBe(true);
+});
+
+test("state that cannot be destroyed is an error, said loudly, and the same command ends the move once it can be", async () => {
+  const around = join(root, "around");
+  const vm = makeSmallVm(join(around, "web1"), { tpm, ram: null });
+  const secret = secretOf(vm);
+  await hosts.serve();
+  const namespace = await newMounts([`mount --bind '${around}' '${around}'`]);
+  const binary = [...namespace.enter("/"), builtBinary];
+  const send = hosts.send(vm.folder, ["--bandwidth", "2M", "--compress", "off"], { binary });
+  await send.waitFor("progress", { where: ({ doneBytes }) => doneBytes > 0 });
+  await runChild([...namespace.enter("/"), "mount", "-o", "remount,ro,bind", around]);
+  expect(await send.exit).toMatchObject({ code: 5 });
+  expect(send.events.at(-1)).toMatchObject({
+    code: "io",
+    message: expect.stringContaining("the state of its virtual TPM here could not be destroyed (EROFS)"),
+  });
+  expect([isReadable(secret, vm.folder), sessionsIn(hosts.sourceHome, "source")]).toMatchObject([
+    true,
+    [{ state: "confirmed", settled: 0 }],
+  ]);
+  expect(await hosts.send(vm.folder).exit).toMatchObject({ code: 0 });
+  expect(isReadable(secret, `${vm.folder}.migrated`)).toBe(false);
 });
