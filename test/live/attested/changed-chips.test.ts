@@ -37,7 +37,7 @@ const changes: [string, (hosts: AttestedHosts) => Promise<unknown>, { code: stri
   [
     "its silence",
     async ({ chips }) => chips.destination.swtpm.signal("SIGSTOP"),
-    { code: "tpm-unusable", message: /^its TPM cannot be used/ },
+    { code: "attestation", message: /^no proof came within 10 s/ },
   ],
 ];
 
