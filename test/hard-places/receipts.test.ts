@@ -328,4 +328,21 @@ describe("a host that was restored from a backup", () => {
     expect((await run("destination", "receipt", "restored", "--yes")).code).toBe(0);
     expect((await resolve("destination", "--receipt", file)).code).toBe(0);
   });
+
+  // [RCPT-6] [RCPT-8]
+  test("to a time when it was ready, after it gave the VM up, takes nothing on the RELEASE of that time", async () => {
+    await move(unheard);
+    const old = await fileOf("source");
+    const staging = join(hosts.store, `.migrate-${recordOf("destination").session}`);
+    cpSync(staging, join(root, "staging"), { recursive: true });
+    backUp("destination");
+    expect((await resolve("destination", "--owner", "source")).code).toBe(0);
+    expect((await resolve("source", "--owner", "source")).code).toBe(0);
+    restore("destination", "journal");
+    cpSync(join(root, "staging"), staging, { recursive: true });
+    const { code, events } = await resolve("destination", "--receipt", old);
+    expect(code).toBe(7);
+    expect(events).toContainEqual(expect.objectContaining({ event: "error", code: "in-doubt" }));
+    expect(states()).toEqual(["cancelled", "ready"]);
+  });
 });

@@ -208,7 +208,8 @@ export class DestinationSession {
       case "record-closed":
         return this.#recordClosed();
       case "record-cancelled":
-        return this.#recordCancelled();
+        this.#recordCancelled();
+        return this.#context.receipts?.catchUp();
       case "end-vm":
         return this.#vm().end();
       case "remove-staging":

@@ -83,9 +83,17 @@ export class ReceiptTable {
     this.#notePeer(receipt.signer, { generation: receipt.generation });
   }
 
-  /** What a session's receipts say holds no more. Only within `Journal.write`. */
+  /**
+   * What a session's receipts say holds no more: a step of this host's as well, so that a journal from before it is
+   * recognised. Only within `Journal.write`.
+   */
   drop(session: string): void {
-    this.#db.query("DELETE FROM receipts WHERE session = $session").run({ session } as never);
+    const { changes } = this.#db
+      .query("DELETE FROM receipts WHERE session = $session")
+      .run({ session } as never);
+    if (changes === 0) return;
+    const { generation, witness } = this.own();
+    this.setOwn({ generation: generation + 1, witness: witness + 1 });
   }
 
   own(): OwnGeneration {

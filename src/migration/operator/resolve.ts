@@ -15,6 +15,7 @@ import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
 import { Journal, type SessionRecord } from "../journal/journal.ts";
 import type { Decision, SourceAction, SourceEvent } from "../ownership/source-machine.ts";
 import { providerOf } from "../providers/providers.ts";
+import { OwnWitness } from "../receipts/own-witness.ts";
 import { ReceiptKeeper } from "../receipts/receipt-keeper.ts";
 import type { Observer } from "../report/events.ts";
 import { applyLocally, type LocalOptions } from "../source/apply-locally.ts";
@@ -96,6 +97,7 @@ async function resolveDestination(session: string, resolving: Resolving): Promis
   const isByReceipt = decision === "ask" && (await isShown(record, receipts, { home, journal }));
   const settling = isByReceipt ? ({ decision: "release-shown" } as const) : { decision, proof };
   await decideAtDestination(session, settling, { home, journal, signOwned });
+  await new OwnWitness({ home, journal }).catchUp();
 }
 
 async function resolveSource(session: string, decision: Resolving): Promise<void> {

@@ -41,17 +41,13 @@ export class OwnWitness {
   }
 
   /**
-   * Records something with the next generation, and raises the witness after that. `record` is given both as they are to
-   * be, and keeps them in one durable write, or returns null if there is nothing new to record. Throws as `require`, and
+   * Records something with the next generation, and raises the witness after that. `record` is given where that is to
+   * stand, and keeps both in one durable write, or returns null if there is nothing new to record. Throws as `require`, and
    * what `record` and the lock throw.
    */
-  async next<T>(
-    side: Side,
-    record: (own: { generation: number; witness: number }) => T | null,
-  ): Promise<T | null> {
+  async next<T>(side: Side, record: (witness: number) => T | null): Promise<T | null> {
     return await withHomeLock(this.#lock, async () => {
-      const witness = Number((await this.#stands(side)) + 1n);
-      const made = record({ generation: this.#journal.receipts.own().generation + 1, witness });
+      const made = record(Number((await this.#stands(side)) + 1n));
       // One that cannot be raised just now is one step behind, and notices that much less: no handover stops for that.
       if (made !== null) await this.#counter.increment().catch(isOurs);
       return made;
@@ -101,11 +97,20 @@ export class OwnWitness {
     });
   }
 
+  /**
+   * Raises the witness if the journal has taken the last step alone, as where receipts were dropped. Never throws: it is
+   * done at the next step as well.
+   */
+  async catchUp(): Promise<void> {
+    await this.require("destination").catch(() => {});
+  }
+
   async #stands(side: Side): Promise<bigint> {
     const stands = await this.#counter.read();
-    // One that is behind was made anew, or its host died between the two.
-    if (stands > BigInt(this.#journal.receipts.own().witness))
-      throw behindWitness(side, this.#journal.open());
+    const witness = BigInt(this.#journal.receipts.own().witness);
+    if (stands > witness) throw behindWitness(side, this.#journal.open());
+    // One that is further behind was made anew.
+    if (stands === witness - 1n) return (await this.#counter.increment().catch(isOurs)) ?? stands;
     return stands;
   }
 }

@@ -70,7 +70,7 @@ export class ReceiptKeeper {
    */
   async give(kind: ReceiptKind, session: string, verdict?: string): Promise<Receipt> {
     const { receipts } = this.#journal;
-    await this.#witness.next(receiptSides[kind], (own) => {
+    await this.#witness.next(receiptSides[kind], (witness) => {
       if (this.#given(kind, this.#trueRecord(kind, session)) !== null) return null;
       return this.#journal.write(`receipt-${kind}`, () => {
         // Another process may have settled the session while this one waited for the journal.
@@ -78,7 +78,7 @@ export class ReceiptKeeper {
         const answered = answers[kind] && receipts.find(session, answers[kind]);
         const seen = answered?.generation ?? this.generations(peer).seen;
         const parties = { signer: this.#identity.fingerprint, other: peer };
-        const { generation } = own;
+        const generation = receipts.own().generation + 1;
         const said: Statement = {
           kind,
           session,
@@ -90,11 +90,16 @@ export class ReceiptKeeper {
           verdict,
         };
         receipts.put(signed(said, this.#identity));
-        receipts.setOwn(own);
+        receipts.setOwn({ generation, witness });
         return true;
       });
     });
     return onTheWire(this.#given(kind, this.#trueRecord(kind, session))!);
+  }
+
+  /** As `OwnWitness.catchUp`. */
+  async catchUp(): Promise<void> {
+    await this.#witness.catchUp();
   }
 
   /** Signs that this host owns the VM of a session in which receipts are given, if it has not yet. Throws as `give`. */

@@ -58,11 +58,12 @@ test("is read as it was kept, in the order of the handover, and one of a kind ta
   ]);
 });
 
-// [RCPT-6]
+// [RCPT-6] [RCPT-8]
 test("goes with the record that takes back what it says", () => {
   released();
   journal.write("test", () => journal.step(session, { side: "source", from: "released", to: "cancelled" }));
   expect(journal.receipts.of(session)).toEqual([]);
+  expect(journal.receipts.own()).toEqual({ generation: 1, witness: 1 });
 });
 
 test("stays with a session that is over, and goes with its row", () => {

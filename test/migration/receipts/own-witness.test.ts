@@ -27,11 +27,13 @@ class Chip implements GenerationCounter {
   increment = async () => ++this.stands;
 }
 
-const record = (own: { generation: number; witness: number }) =>
-  journal.write("test", ({ receipts }) => {
-    receipts.setOwn(own);
-    return own.generation;
-  });
+const put = (generation: number, witness: number) =>
+  journal.write("test", ({ receipts }) => receipts.setOwn({ generation, witness }));
+const record = (witness: number) => {
+  const generation = journal.receipts.own().generation + 1;
+  put(generation, witness);
+  return generation;
+};
 
 const codeOf = async (work: Promise<unknown>): Promise<string> =>
   await work.then(
@@ -54,11 +56,11 @@ test("grow together, and several processes get numbers of their own", async () =
 test("are in step again after a death between the two, and a restored journal is noticed after it", async () => {
   const witness = new OwnWitness({ home, journal });
   await witness.next("source", record);
-  record({ generation: 2, witness: 2 });
+  put(2, 2);
   await witness.require("source");
   await witness.next("source", record);
-  expect(journal.receipts.own()).toEqual({ generation: 3, witness: 2 });
-  record({ generation: 2, witness: 1 });
+  expect(journal.receipts.own()).toEqual({ generation: 3, witness: 3 });
+  put(2, 1);
   expect(await codeOf(witness.require("source"))).toBe("in-doubt");
   expect(await codeOf(witness.next("source", record))).toBe("in-doubt");
   expect(journal.receipts.own().generation).toBe(2);
@@ -87,7 +89,7 @@ test("a witness that cannot be raised stops no handover, and is raised by the ne
   expect(await witness.next("source", record)).toBe(1);
   counter.increment = async () => ++counter.stands;
   expect(await witness.next("source", record)).toBe(2);
-  expect(journal.receipts.own()).toEqual({ generation: 2, witness: 4712 });
+  expect(journal.receipts.own()).toEqual({ generation: 2, witness: 4713 });
 });
 
 describe("a person who has looked", () => {
@@ -95,7 +97,7 @@ describe("a person who has looked", () => {
   test("has it go on beyond what the witness counted, and what peers have seen", async () => {
     const witness = new OwnWitness({ home, journal });
     for (let i = 0; i < 5; i++) await witness.next("source", record);
-    record({ generation: 2, witness: 2 });
+    put(2, 2);
     expect(await witness.settle()).toBe(5);
     await witness.require("source");
     journal.write("test", ({ receipts }) => receipts.noteClaim("sha256:peer", 9));
