@@ -2,7 +2,7 @@
  * The TPM behind a character device of the kernel (drivers/char/tpm/tpm-dev-common.c): one write(2) is a command, read(2)
  * gives its answer. Both block, so they run on Bun's pool of threads; one that never ends is left there.
  */
-import { type FileHandle, open } from "node:fs/promises";
+import { constants, type FileHandle, open } from "node:fs/promises";
 import { answerBytes, gone, messageMaxBytes, silent, type TpmConnection } from "./connection.ts";
 import { TpmError } from "./response-code.ts";
 
@@ -13,7 +13,7 @@ export async function connectDevice(path: string, patienceMs: number): Promise<T
   const giveUpAtMs = performance.now() + patienceMs;
   for (;;) {
     try {
-      return new DeviceConnection(await open(path, "r+"));
+      return new DeviceConnection(await open(path, constants.O_RDWR | constants.O_NOCTTY));
     } catch (cause) {
       const { code } = cause as NodeJS.ErrnoException;
       if (code !== "EBUSY" || performance.now() > giveUpAtMs) throw unreachable(path, code, cause);
