@@ -8,7 +8,7 @@ import { limits } from "../protocol/limits.ts";
 import type { Message, MessageBody, MessageName } from "../protocol/messages.ts";
 import { checkEkCertificate, type EkCertificateWords } from "./credential/ek-certificate.ts";
 import { makeCredential } from "./credential/make-credential.ts";
-import { checkHostKey, requireAttestationKey } from "./credential/shown-keys.ts";
+import { checkHostKey, requireAttestationKey, requireEndorsementKey } from "./credential/shown-keys.ts";
 import { type Binding, enrolBinding, isActivationProof, quoteBinding } from "./evidence/binding.ts";
 import { checkQuote } from "./evidence/check-quote.ts";
 import type { PcrSelection, PlatformState } from "./structures/platform-state.ts";
@@ -73,6 +73,7 @@ export class Verifier {
     const ekPublic = Buffer.from(keys.ekPublic, "base64");
     const akPublic = Buffer.from(keys.akPublic, "base64");
     requireAttestationKey(akPublic);
+    requireEndorsementKey(ekPublic);
     if (keys.ekCertificate === undefined && roots.length > 0) throw uncertified();
     const certificate =
       keys.ekCertificate === undefined

@@ -42,7 +42,7 @@ export class ProvingDestination {
     return {
       ...{ role: "destination", exporter: peer.exporter() },
       ...{ prover: this.#source.identity.fingerprint, verifier: this.#verifier },
-      ...{ session: hello.session!, attempt: hello.attempt! },
+      ...{ session: hello.session ?? "", attempt: hello.attempt ?? 0 },
     };
   }
 
