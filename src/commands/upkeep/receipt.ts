@@ -88,7 +88,7 @@ const restored = defineCommand({
       throw new MigrateError("usage", "It is not said that somebody has looked", {
         hint: "See where each VM of this host runs, on the hosts that it was moved to and from as well; then give --yes.",
       });
-    const generation = await settleRestored(homeOf(world));
+    const generation = await settleRestored(homeOf(world), world.env, reporter.observer);
     reporter.result({ event: "restored", generation }, `This host goes on from generation ${generation}`);
     return undefined;
   },

@@ -3,16 +3,15 @@
  * take along (SPEC.md, RCPT-8).
  *
  * A file beside the journal notices a journal that was restored alone. Who restores the whole home, or the whole host,
- * restores the file as well: then only what lies elsewhere tells, a counter in a TPM (TPM 2.0 Library, Part 3,
- * TPM2_NV_Increment) or the other hosts, which remember what they were shown.
+ * restores the file as well: then only what lies elsewhere tells, a counter in a TPM
+ * (tpm-witness.ts) or the other hosts, which remember what they were shown.
  */
 import { join } from "node:path";
 import { readHomeFile, replaceHomeFile } from "../../home/home-file.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 
 /**
- * A number that only grows. One process at a time uses it (`OwnWitness`); one that does not begin at 0 has to be adopted
- * there.
+ * A number that begins at 0 and only grows. One process at a time uses it (`OwnWitness`).
  */
 export interface GenerationCounter {
   /** Where it stands. Throws MigrateError if it cannot be read. */
@@ -21,7 +20,7 @@ export interface GenerationCounter {
   increment(): Promise<bigint>;
 }
 
-/** The counter of a host without another one: the file `generation` of its home. */
+/** The counter of every host: the file `generation` of its home. */
 export class FileCounter implements GenerationCounter {
   readonly #path: string;
 

@@ -17,6 +17,7 @@ import { Journal, type SessionRecord } from "../journal/journal.ts";
 import type { Candidate, Departure } from "../providers/departure.ts";
 import { LinkReceipts } from "../receipts/link-receipts.ts";
 import { ReceiptKeeper } from "../receipts/receipt-keeper.ts";
+import { TpmWitness } from "../receipts/tpm-witness.ts";
 import { beginDeparture, leftBehind } from "./begin-departure.ts";
 import { type Claimable, type ClaimOptions, claimable, type Unfinished } from "./claim.ts";
 import { missingBase, offerOf } from "./offer-of.ts";
@@ -123,12 +124,13 @@ async function ask(
   calling?.();
   const reached = (await to.way?.open()) ?? { address: to.address, ticket: to.ticket };
   const { identity, notice, attests, proves, env } = to;
-  const keeper = ReceiptKeeper.of({ home, journal, identity });
+  const quietly = { observe: () => {}, now: () => Date.now() };
+  const tpm = TpmWitness.of({ home, journal, env, proves, ...quietly, mayBegin: false });
+  const keeper = ReceiptKeeper.of({ home, journal, identity, tpm });
   const sawOf = keeper === null ? undefined : (fingerprint: string) => keeper.generations(fingerprint).seen;
   const opened = await openSourceLink({ home, identity, notice, sawOf, ...reached });
   const { link, peer, software, asks, receipts: theirs, saw } = opened;
   try {
-    const quietly = { observe: () => {}, now: () => Date.now() };
     const gate = { ...{ home, journal, identity, attests, proves, env }, ...quietly };
     await new SourceGate(opened, { session: "", attempt: 0, name: record.name }, gate).before("offer");
     if (!asks) {
