@@ -92,6 +92,7 @@ export default defineCommand({
         receipts: receipt === undefined ? undefined : readReceipts(receipt),
         insecure: options.insecure,
         passphrase,
+        env: world.env,
         retryForMs: options.retryFor,
         signal: world.interrupts(reporter),
         wayTo,

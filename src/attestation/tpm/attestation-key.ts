@@ -6,7 +6,7 @@
  * it and not the TPM has nothing. A Name that is no longer the key's shows that the TPM is another one.
  */
 import { randomBytes } from "node:crypto";
-import { chmodSync, mkdirSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { createHomeFile, readHomeFile } from "../../home/home-file.ts";
 import { MigrateError } from "../../protocol/errors.ts";
@@ -65,6 +65,20 @@ function makeFolder(path: string): void {
       },
     );
   }
+}
+
+/**
+ * The 32 bytes by which things in the TPM are this home's; made with the attestation key on first use. The TPM may be
+ * another one by now. Throws as `loadAttestationKey`.
+ */
+export async function uniqueOf(tpm: Tpm, home: string): Promise<Buffer> {
+  if (!hasAttestationKey(home)) await tpm.flush((await loadAttestationKey(tpm, home)).handle);
+  return readKeyFile(home)!.unique;
+}
+
+/** Whether this home has ever attested. */
+export function hasAttestationKey(home: string): boolean {
+  return existsSync(keyPath(home));
 }
 
 async function createFrom(tpm: Tpm, unique: Buffer): Promise<LoadedKey> {

@@ -4,14 +4,14 @@
  */
 import { readTpmKey } from "../../channel/identity.ts";
 import type { PcrSelection } from "../structures/platform-state.ts";
-import { loadAttestationKey } from "./attestation-key.ts";
+import { loadAttestationKey, uniqueOf } from "./attestation-key.ts";
 import type { TpmConnector } from "./connection.ts";
 import { describeTpm, type TpmDescription } from "./description.ts";
 import { connectDevice } from "./device-connection.ts";
 import { activateCredential, loadEndorsementKey } from "./endorsement-key.ts";
 import { certifyHostKey, makeHostKey, openHostKey } from "./host-key.ts";
 import { formatHostKey, parseHostKey } from "./host-key-text.ts";
-import { advanceCounter, readCounter } from "./nv.ts";
+import { counterIndexOf, type HeldCounter, holdCounter } from "./nv.ts";
 import { quoteRegisters, type TpmQuote } from "./registers.ts";
 import { TpmError } from "./response-code.ts";
 import { connectSocket } from "./socket-connection.ts";
@@ -42,11 +42,16 @@ export interface HostTpmOptions {
 /** Any persistent key will do to see that a TPM answers. */
 const firstPersistent = 0x8100_0000;
 
+/** As `openHostTpm`, before anything was said to it. Throws MigrateError "tpm-unusable" where there is none. */
+export function unopenedHostTpm(options: HostTpmOptions): HostTpm {
+  return new HostTpm(options.home, conversationOptions(options));
+}
+
 /**
  * This host's TPM, once it has answered. Throws MigrateError "tpm-unusable" where there is none, or none that answers.
  */
 export async function openHostTpm(options: HostTpmOptions): Promise<HostTpm> {
-  const tpm = new HostTpm(options.home, conversationOptions(options));
+  const tpm = unopenedHostTpm(options);
   await tpm.probe();
   return tpm;
 }
@@ -158,14 +163,14 @@ export class HostTpm {
     });
   }
 
-  /** The generation counter in the TPM; null before it was advanced for the first time. Throws TpmError. */
-  async generation(): Promise<bigint | null> {
-    return await this.#do(readCounter);
-  }
-
-  /** Adds one to the generation counter, which is made on first use, and returns it. Throws TpmError. */
-  async advanceGeneration(): Promise<bigint> {
-    return await this.#do(advanceCounter);
+  /**
+   * Holds this home's counter in the TPM while `work` lasts, in one conversation, which others wait for. Throws TpmError,
+   * "home-unusable", and what `work` throws.
+   */
+  async counting<T>(work: (counter: HeldCounter) => Promise<T>): Promise<T> {
+    return await this.#do(async (tpm) =>
+      work(await holdCounter(tpm, counterIndexOf(await uniqueOf(tpm, this.#home)))),
+    );
   }
 
   /** Calls after this are refused; those under way go on to their end. Idempotent. */

@@ -1,7 +1,8 @@
 /**
- * A TPM's memory that stays (NV): certificates that its maker has left there, and a counter of ours (TPM 2.0 Library
+ * A TPM's memory that stays (NV): certificates that its maker has left there, and counters of ours (TPM 2.0 Library
  * Part 3, 31).
  */
+import { createHash } from "node:crypto";
 import { algorithm } from "../structures/algorithms.ts";
 import { sized, u16, u32 } from "../structures/marshal.ts";
 import { garbage } from "./connection.ts";
@@ -30,10 +31,10 @@ const certificateMaxBytes = 4096;
 /** Every TPM gives so much at once (TPM_PT_NV_BUFFER_MAX is at least that). */
 const pieceBytes = 512;
 /**
- * Where the counter is, in the owner's range (TCG Registry of Reserved TPM 2.0 Handles, 2.2.2: 0x01800000 to
- * 0x01BFFFFF): "mig" in ASCII.
+ * Where counters are, in the owner's range (TCG Registry of Reserved TPM 2.0 Handles, 2.2.2: 0x01800000 to 0x01BFFFFF);
+ * the last 16 bits are the home's.
  */
-export const counterIndex = 0x01ad_6967;
+const counterIndices = 0x01ad_0000;
 const counterBytes = 8;
 
 /** Null where there is no such index. Throws TpmError. */
@@ -88,30 +89,46 @@ export async function readCertificate(tpm: Tpm, index: number): Promise<Buffer |
   return bytes > der.length ? null : der.subarray(0, bytes);
 }
 
-/**
- * The counter's value; null before it was advanced for the first time, and after the TPM was cleared. Throws TpmError,
- * also where something else lies at its index.
- */
-export async function readCounter(tpm: Tpm): Promise<bigint | null> {
-  const found = await readIndex(tpm, counterIndex);
-  if (found === null) return null;
-  requireCounter(found);
-  if ((found.attributes & attribute.written) === 0) return null;
-  return (await readNv(tpm, counterIndex, found)).readBigUInt64BE(0);
+/** A home's counter, for as long as a conversation with its TPM lasts. */
+export interface HeldCounter {
+  /** Where it stood at the beginning; null before it was raised for the first time, and after the TPM was cleared. */
+  readonly stands: number | null;
+  /**
+   * Makes it where there is none, adds one and returns where it stands. One that is made again after a clear begins above
+   * every counter that the TPM had before (Part 3, 31.8). Throws TpmError.
+   */
+  raise(): Promise<number>;
 }
 
-/**
- * Makes the counter where there is none, adds one and returns it. A counter that is made again after a clear begins above
- * every counter that the TPM had before (Part 3, 31.8). Throws TpmError.
- */
-export async function advanceCounter(tpm: Tpm): Promise<bigint> {
-  const found = (await readIndex(tpm, counterIndex)) ?? (await defineCounter(tpm));
-  requireCounter(found);
-  await tpm.run("NV_Increment", { handles: [counterIndex, counterIndex], auths: ["password"] });
-  return (await readNv(tpm, counterIndex, found)).readBigUInt64BE(0);
+/** Of several homes with one TPM each has a counter of its own, by 32 bytes that are the home's. */
+export function counterIndexOf(unique: Buffer): number {
+  const digest = createHash("sha256").update("migrate generation\0").update(unique).digest();
+  return counterIndices | digest.readUInt16BE(0);
 }
 
-async function defineCounter(tpm: Tpm): Promise<NvIndex> {
+/** Reads the counter at that index. Throws TpmError, also where something else lies there. */
+export async function holdCounter(tpm: Tpm, index: number): Promise<HeldCounter> {
+  let found = await readIndex(tpm, index);
+  if (found !== null) requireCounter(index, found);
+  const isWritten = found !== null && (found.attributes & attribute.written) !== 0;
+  return {
+    stands: isWritten ? await countOf(tpm, index, found!) : null,
+    async raise() {
+      found ??= await defineCounter(tpm, index);
+      await tpm.run("NV_Increment", { handles: [index, index], auths: ["password"] });
+      return await countOf(tpm, index, found);
+    },
+  };
+}
+
+async function countOf(tpm: Tpm, index: number, found: NvIndex): Promise<number> {
+  const count = Number((await readNv(tpm, index, found)).readBigUInt64BE(0));
+  // No TPM counts so far; what is recorded of it would not be what it says.
+  if (!Number.isSafeInteger(count)) throw garbage("a counter that no TPM reaches");
+  return count;
+}
+
+async function defineCounter(tpm: Tpm, index: number): Promise<NvIndex> {
   const attributes =
     attribute.counter |
     attribute.ownerWrite |
@@ -120,7 +137,7 @@ async function defineCounter(tpm: Tpm): Promise<NvIndex> {
     attribute.authRead |
     attribute.noDa;
   const area = Buffer.concat([
-    u32(counterIndex),
+    u32(index),
     u16(algorithm.sha256),
     u32(attributes),
     sized(),
@@ -139,11 +156,11 @@ async function defineCounter(tpm: Tpm): Promise<NvIndex> {
   return { attributes, bytes: counterBytes };
 }
 
-function requireCounter({ attributes, bytes }: NvIndex): void {
+function requireCounter(index: number, { attributes, bytes }: NvIndex): void {
   const wanted = attribute.authRead | attribute.authWrite;
   const isCounter = (attributes & attribute.typeMask) === attribute.counter && bytes === counterBytes;
   if (isCounter && (attributes & wanted) === wanted) return;
-  const shown = `0x${counterIndex.toString(16).padStart(8, "0")}`;
+  const shown = `0x${index.toString(16).padStart(8, "0")}`;
   throw new TpmError(`Another program uses the index ${shown} of this host's TPM.`, {
     hint: `Look at it with tpm2_nvreadpublic; tpm2_nvundefine ${shown} removes it.`,
   });

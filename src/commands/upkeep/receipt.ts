@@ -80,7 +80,7 @@ const restored = defineCommand({
   name: "migrate receipt restored",
   summary: "go on with a journal that was restored from a backup",
   about:
-    "A host whose journal is older than what was seen of it moves nothing, since a VM that it believes to have may be another host's by now. Look first where each VM runs that is named; then this takes moves up again.",
+    "A host whose journal is older than what was seen of it, or whose TPM has lost its count, moves nothing, since a VM that it believes to have may be another host's by now. Look first where each VM runs that is named; then this takes moves up again.",
   options: { yes: toggle("It was looked at: where each VM runs is known") },
   examples: [["migrate receipt restored --yes", "after a look at every VM that this host has"]],
   async run({ options, world, reporter }) {
@@ -88,7 +88,7 @@ const restored = defineCommand({
       throw new MigrateError("usage", "It is not said that somebody has looked", {
         hint: "See where each VM of this host runs, on the hosts that it was moved to and from as well; then give --yes.",
       });
-    const generation = await settleRestored(homeOf(world));
+    const generation = await settleRestored(homeOf(world), world.env, reporter.observer);
     reporter.result({ event: "restored", generation }, `This host goes on from generation ${generation}`);
     return undefined;
   },

@@ -22,6 +22,7 @@ import type { DeliveryPlace } from "../providers/provider.ts";
 import { deliveryPlaces, upkeepOfProviders } from "../providers/providers.ts";
 import type { QemuPolicy } from "../providers/qemu/arriving-command.ts";
 import { ReceiptKeeper } from "../receipts/receipt-keeper.ts";
+import { TpmWitness } from "../receipts/tpm-witness.ts";
 import type { Observer } from "../report/events.ts";
 import { Destination } from "./destination.ts";
 import { Measuring, type StartMeasuring } from "./measuring.ts";
@@ -129,7 +130,10 @@ async function serveStore(
     published,
     sources: options.insecure ? undefined : new SourceTerms({ trust, published, observe, now: untilNow }),
     journal,
-    receipts: ReceiptKeeper.of({ home, journal, identity }),
+    receipts: ReceiptKeeper.of({
+      ...{ home, journal, identity },
+      tpm: TpmWitness.of({ home, journal, observe, ...options.attesting }),
+    }),
     store,
     maxSessions: options.maxSessions,
     room: new PromisedRoom(),

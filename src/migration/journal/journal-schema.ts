@@ -3,7 +3,7 @@ import type { Database } from "bun:sqlite";
 import { MigrateError } from "../../protocol/errors.ts";
 import { makeReceiptTables } from "./receipt-table.ts";
 
-const schemaVersion = 6;
+const schemaVersion = 7;
 
 /** The columns of a row, with their SQL types. */
 const columns = `session TEXT PRIMARY KEY, side TEXT NOT NULL, name TEXT NOT NULL, vm TEXT NOT NULL,
@@ -46,12 +46,13 @@ export function prepareJournal(db: Database, path: string): void {
 }
 
 /**
- * Before version 6 nothing was signed. The tables are there in any case: version 4 stays until what it kept too much of
- * can be removed.
+ * Before version 6 nothing was signed, and before version 7 no TPM counted. The tables are there in any case: version 4
+ * stays until what it kept too much of can be removed.
  */
 function addReceipts(db: Database): void {
   makeReceiptTables(db);
-  if (versionOf(db) === 5) db.run(`PRAGMA user_version = ${schemaVersion}`);
+  const version = versionOf(db);
+  if (version > 4 && version < schemaVersion) db.run(`PRAGMA user_version = ${schemaVersion}`);
 }
 
 function versionOf(db: Database): number {

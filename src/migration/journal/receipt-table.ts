@@ -16,6 +16,8 @@ export interface OwnGeneration {
   generation: number;
   /** What the witness outside of the journal stood at after the last receipt. */
   witness: number;
+  /** What this home's counter in the TPM stood at then; null if none was ever counted, 0 while its first count is under way. */
+  tpm: number | null;
 }
 
 /** What this host knows of another one's generation, and that one says to know of this host's. */
@@ -37,7 +39,9 @@ export function makeReceiptTables(db: Database): void {
   db.run(`CREATE TABLE IF NOT EXISTS peerGenerations (peer TEXT PRIMARY KEY, generation INTEGER NOT NULL,
     claimed INTEGER NOT NULL) WITHOUT ROWID`);
   db.run(`CREATE TABLE IF NOT EXISTS ownGeneration (one INTEGER PRIMARY KEY CHECK (one = 1),
-    generation INTEGER NOT NULL, witness INTEGER NOT NULL)`);
+    generation INTEGER NOT NULL, witness INTEGER NOT NULL, tpm INTEGER)`);
+  const columns = db.query("SELECT name FROM pragma_table_info('ownGeneration')").all() as { name: string }[];
+  if (!columns.some(({ name }) => name === "tpm")) db.run("ALTER TABLE ownGeneration ADD COLUMN tpm INTEGER");
 }
 
 export class ReceiptTable {
@@ -97,15 +101,18 @@ export class ReceiptTable {
   }
 
   own(): OwnGeneration {
-    const found = this.#db.query("SELECT generation, witness FROM ownGeneration").get();
-    return (found as OwnGeneration | null) ?? { generation: 0, witness: 0 };
+    const found = this.#db.query("SELECT generation, witness, tpm FROM ownGeneration").get();
+    return (found as OwnGeneration | null) ?? { generation: 0, witness: 0, tpm: null };
   }
 
-  /** Only within `Journal.write`. */
-  setOwn({ generation, witness }: OwnGeneration): void {
+  /** Without `tpm` what is recorded of the TPM stays. Only within `Journal.write`. */
+  setOwn({ generation, witness, tpm = null }: Omit<OwnGeneration, "tpm"> & Partial<OwnGeneration>): void {
     this.#db
-      .query("INSERT OR REPLACE INTO ownGeneration VALUES (1, $generation, $witness)")
-      .run({ generation, witness } as never);
+      .query(
+        `INSERT INTO ownGeneration VALUES (1, $generation, $witness, $tpm) ON CONFLICT (one) DO UPDATE
+           SET generation = excluded.generation, witness = excluded.witness, tpm = coalesce(excluded.tpm, tpm)`,
+      )
+      .run({ generation, witness, tpm } as never);
   }
 
   /** Null of a peer that has never given a receipt. */

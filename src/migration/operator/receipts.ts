@@ -9,6 +9,8 @@ import { OwnWitness } from "../receipts/own-witness.ts";
 import { parseReceipts } from "../receipts/receipt-file.ts";
 import { behindPeer } from "../receipts/rolled-back.ts";
 import { requireSigned } from "../receipts/signature.ts";
+import { TpmWitness } from "../receipts/tpm-witness.ts";
+import type { Observer } from "../report/events.ts";
 import { findSession } from "./find-session.ts";
 
 /**
@@ -78,12 +80,19 @@ export async function whatIfRestored(path: string): Promise<string | null> {
   }
 }
 
-/** As `OwnWitness.settle`. */
-export async function settleRestored(path: string): Promise<number> {
+/** As `OwnWitness.settle`; the TPM of a host that has attested is settled as well. */
+export async function settleRestored(
+  path: string,
+  env: Readonly<Record<string, string | undefined>>,
+  observe: Observer,
+): Promise<number> {
   const home = openHome(path);
   const journal = Journal.open(home);
   try {
-    return await new OwnWitness({ home, journal }).settle();
+    return await new OwnWitness({
+      ...{ home, journal },
+      tpm: TpmWitness.ofHome({ home, journal, env, observe }),
+    }).settle();
   } finally {
     journal.close();
   }

@@ -17,6 +17,7 @@ import type { Decision, SourceAction, SourceEvent } from "../ownership/source-ma
 import { providerOf } from "../providers/providers.ts";
 import { OwnWitness } from "../receipts/own-witness.ts";
 import { ReceiptKeeper } from "../receipts/receipt-keeper.ts";
+import { TpmWitness } from "../receipts/tpm-witness.ts";
 import type { Observer } from "../report/events.ts";
 import { applyLocally, type LocalOptions } from "../source/apply-locally.ts";
 import { lockSession } from "../source/session-lock.ts";
@@ -41,6 +42,8 @@ export interface ResolveOptions {
   receipts?: string | undefined;
   insecure: boolean;
   passphrase: () => Promise<string>;
+  /** MIGRATE_TPM names the TPM of a host that has attested. */
+  env?: Readonly<Record<string, string | undefined>> | undefined;
   retryForMs: number;
   signal: AbortSignal;
   /** Makes the way to a destination that is called so, if one has to be made. */
@@ -82,19 +85,20 @@ async function resolveDestination(session: string, resolving: Resolving): Promis
   const record = journal.find(session)!;
   const { proof, receipts } = options;
   const decision: Decision = options.decision ?? "ask";
+  const tpm = TpmWitness.ofHome({ home, journal, env: options.env, observe });
   const signOwned = async () => {
     const { program } = providerOf(record).resident(record, home);
     // Whether a VM that is gone ever ran, the machine was not told.
     if (program === "gone" || !journal.receipts.owesOwned(session)) return;
     try {
       const identity = await loadHostIdentity(home, { passphrase: options.passphrase });
-      await new ReceiptKeeper({ home, journal, identity }).signOwned(session);
+      await new ReceiptKeeper({ home, journal, identity, tpm }).signOwned(session);
     } catch (thrown) {
       const why = asMigrateError(thrown).message;
       observe({ event: "warning", message: `${record.name} is this host's, and no receipt says so: ${why}` });
     }
   };
-  const isByReceipt = decision === "ask" && (await isShown(record, receipts, { home, journal }));
+  const isByReceipt = decision === "ask" && (await isShown(record, receipts, { home, journal, tpm }));
   const settling = isByReceipt ? ({ decision: "release-shown" } as const) : { decision, proof };
   await decideAtDestination(session, settling, { home, journal, signOwned });
   await new OwnWitness({ home, journal }).catchUp();
@@ -122,11 +126,13 @@ async function resolveSource(session: string, decision: Resolving): Promise<void
       if (refusal !== undefined) throw refused(journal.find(session)!, refusal);
       return actions;
     };
-    const { receipts } = options;
+    const { receipts, env } = options;
+    const tpm = TpmWitness.ofHome({ home, journal, env, observe });
     const { name } = journal.find(session)!;
     const wasSigned = options.decision === "source" && journal.receipts.find(session, "release") !== null;
     const isByReceipt =
-      options.decision === undefined && (await isShown(journal.find(session)!, receipts, { home, journal }));
+      options.decision === undefined &&
+      (await isShown(journal.find(session)!, receipts, { home, journal, tpm }));
     if (isByReceipt) await apply({ type: "owned-shown" });
     // Who brings a receipt does so because the two cannot speak.
     const isSettled = isByReceipt && receipts !== undefined;

@@ -5,9 +5,9 @@
 import { loadFingerprint } from "../../channel/identity.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { receiptSides } from "../../protocol/receipt.ts";
-import type { Journal, SessionRecord } from "../journal/journal.ts";
+import type { SessionRecord } from "../journal/journal.ts";
 import type { StoredReceipt } from "../journal/receipt-table.ts";
-import { OwnWitness } from "../receipts/own-witness.ts";
+import { OwnWitness, type WitnessOptions } from "../receipts/own-witness.ts";
 import { parseReceipts } from "../receipts/receipt-file.ts";
 import { requireGood } from "../receipts/receipt-keeper.ts";
 import { wrong } from "../receipts/signature.ts";
@@ -22,12 +22,12 @@ const settling = {
  * True if there is a receipt by the other host that settles this session: durable here by then. `text` is a file of
  * receipts that a person brings. Throws MigrateError "file-unusable" for a text that is none, "policy" if it has none
  * that could settle the session, "integrity" for one that is not what this session needs, "in-doubt" if this host's
- * journal is older than its witness.
+ * journal is older than a witness of it.
  */
 export async function isShown(
   record: SessionRecord,
   text: string | undefined,
-  { home, journal }: { home: string; journal: Journal },
+  { home, journal, tpm }: WitnessOptions,
 ): Promise<boolean> {
   const { session, side, state } = record;
   const { kind, settles } = settling[side];
@@ -37,7 +37,7 @@ export async function isShown(
   if (receipt === null || (text === undefined && state !== settles)) return false;
   requireOf(receipt, record, await loadFingerprint(home));
   requireGood(receipt, journal);
-  await new OwnWitness({ home, journal }).require(side);
+  await new OwnWitness({ home, journal, tpm }).require(side);
   if (given?.signature !== receipt.signature) {
     journal.write(`given-${kind}`, () => {
       if (journal.find(session)?.state === settles) journal.receipts.take(receipt);

@@ -3,8 +3,8 @@
  * take along (SPEC.md, RCPT-8).
  *
  * A file beside the journal notices a journal that was restored alone. Who restores the whole home, or the whole host,
- * restores the file as well: then only what lies elsewhere tells, a counter in a TPM (TPM 2.0 Library, Part 3,
- * TPM2_NV_Increment) or the other hosts, which remember what they were shown.
+ * restores the file as well: then only what lies elsewhere tells, a counter in a TPM
+ * (tpm-witness.ts) or the other hosts, which remember what they were shown.
  */
 import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
@@ -12,8 +12,7 @@ import { readHomeFile } from "../../home/home-file.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 
 /**
- * A number that only grows. One process at a time uses it (`OwnWitness`); one that does not begin at 0 has to be adopted
- * there.
+ * A number that begins at 0 and only grows. One process at a time uses it (`OwnWitness`).
  */
 export interface GenerationCounter {
   /** Where it stands. Throws MigrateError if it cannot be read. */
@@ -26,7 +25,7 @@ export interface GenerationCounter {
 const digits = 19;
 
 /**
- * The counter of a host without another one: the file `generation` of its home. It is written in place and not synced,
+ * The counter of every host: the file `generation` of its home. It is written in place and not synced,
  * since a VM may stand still meanwhile: what a power cut takes back is a step, and that much less is noticed.
  */
 export class FileCounter implements GenerationCounter {

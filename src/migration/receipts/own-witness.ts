@@ -1,13 +1,16 @@
 /**
- * This host's journal, and its witness outside of the journal, held against each other: one process at a time, so that
- * the two are never seen while one of them is ahead (SPEC.md, RCPT-8).
+ * This host's journal, and its witnesses outside of the journal, held against each other: one process at a time, so that
+ * they are never seen while one of them is ahead (SPEC.md, RCPT-8).
  */
 import { join } from "node:path";
+import type { HeldCounter } from "../../attestation/tpm/nv.ts";
 import { withHomeLock } from "../../home/home-file.ts";
 import { MigrateError, type Side } from "../../protocol/errors.ts";
 import type { Journal } from "../journal/journal.ts";
+import type { OwnGeneration } from "../journal/receipt-table.ts";
 import { FileCounter, type GenerationCounter } from "./generation.ts";
 import { behindWitness } from "./rolled-back.ts";
+import { standingOf, type TpmWitness } from "./tpm-witness.ts";
 
 /** Beyond this many receipts a peer's claim of what it has seen is no claim but a lie. */
 const mostAhead = 2 ** 32;
@@ -17,7 +20,12 @@ export interface WitnessOptions {
   journal: Journal;
   /** The witness outside of the journal; a file of the home if there is no better one. */
   counter?: GenerationCounter | undefined;
+  /** The second one, of a process that attests. */
+  tpm?: TpmWitness | undefined;
 }
+
+/** Where the witnesses stand: `tpm` is null where the process leaves that alone, and then stays as it was recorded. */
+export type Witnesses = Pick<OwnGeneration, "witness" | "tpm">;
 
 /** Throws whatever is no failure of the witness. */
 function isOurs(thrown: unknown): void {
@@ -28,73 +36,91 @@ export class OwnWitness {
   readonly #lock: string;
   readonly #journal: Journal;
   readonly #counter: GenerationCounter;
+  readonly #tpm: TpmWitness | undefined;
 
-  constructor({ home, journal, counter = new FileCounter(home) }: WitnessOptions) {
+  constructor({ home, journal, counter = new FileCounter(home), tpm }: WitnessOptions) {
     this.#lock = join(home, "generation.lock");
     this.#journal = journal;
     this.#counter = counter;
+    this.#tpm = tpm;
   }
 
-  /** Throws MigrateError "in-doubt" if the journal is older than its witness. `side` is whose journal that is. */
+  /** Throws MigrateError "in-doubt" if the journal is older than a witness. `side` is whose journal that is. */
   async require(side: Side): Promise<void> {
-    await withHomeLock(this.#lock, () => this.#stands(side));
-  }
-
-  /**
-   * Records something with the next generation, and raises the witness after that. `record` is given where that is to
-   * stand, and keeps both in one durable write, or returns null if there is nothing new to record. Throws as `require`, and
-   * what `record` and the lock throw.
-   */
-  async next<T>(side: Side, record: (witness: number) => T | null): Promise<T | null> {
-    return await withHomeLock(this.#lock, async () => {
-      const made = record(Number((await this.#stands(side)) + 1n));
-      // One that cannot be raised just now is one step behind, and notices that much less: no handover stops for that.
-      if (made !== null) await this.#counter.increment().catch(isOurs);
-      return made;
-    });
-  }
-
-  /**
-   * Takes the counter as it stands for the witness from here on: where a host gets another one, as a TPM's, which begins
-   * anywhere. What was before that is not compared. Throws what the counter throws.
-   */
-  async adopt(): Promise<void> {
     await withHomeLock(this.#lock, async () => {
-      const witness = Number(await this.#counter.read());
-      const { receipts } = this.#journal;
-      this.#journal.write("witness", () => receipts.setOwn({ ...receipts.own(), witness }));
+      await this.#stands(side);
+      await this.#held(async (held) => void (await this.#inTpm(side, held)));
     });
   }
 
   /**
-   * A person has seen to the VMs of this host, whose journal was restored: it goes on beyond all that it is known to have
-   * signed. Returns its generation. Throws MigrateError "policy" if nothing shows that it was restored, or a peer claims
-   * what cannot be.
+   * Records something with the next generation, and raises the witnesses after that. `record` is given where they are to
+   * stand, and keeps all of it in one durable write, or returns null if there is nothing new to record. Throws as `require`,
+   * and what `record` and the lock throw.
+   */
+  async next<T>(side: Side, record: (witnesses: Witnesses) => T | null): Promise<T | null> {
+    return await withHomeLock(this.#lock, async () => {
+      const witness = Number((await this.#stands(side)) + 1n);
+      // One conversation with the TPM, to see where it stands and to raise it.
+      return await this.#held(async (held) => {
+        const inTpm = await this.#inTpm(side, held);
+        const made = record({ witness, tpm: inTpm === null ? null : inTpm + 1 });
+        if (made === null) return null;
+        // One that cannot be raised just now is one step behind, and notices that much less: no handover stops for that.
+        await this.#counter.increment().catch(isOurs);
+        if (inTpm !== null) await this.#tpm!.raise(held!);
+        return made;
+      });
+    });
+  }
+
+  /**
+   * A person has seen to the VMs of this host, whose journal was restored or whose TPM is another: it goes on beyond all
+   * that it is known to have signed. Returns its generation. Throws MigrateError "policy" if nothing shows that, or a
+   * peer claims what cannot be.
    */
   async settle(): Promise<number> {
-    return await withHomeLock(this.#lock, async () => {
-      const { receipts } = this.#journal;
-      const own = receipts.own();
-      const stands = Number(await this.#counter.read());
-      const claimed = receipts.claimed();
-      if (stands <= own.witness && claimed <= own.generation) {
-        throw new MigrateError("policy", "nothing shows that this host's journal was restored", {
-          hint: "whether it was is found out when a move begins",
-        });
-      }
-      if (claimed > own.generation + mostAhead) {
-        throw new MigrateError("policy", `a peer claims to have seen ${claimed} receipts of this host`, {
-          hint: "no host signs so many: see who it is (its moves are refused), and say migrate receipt forget FINGERPRINT",
-        });
-      }
-      // What the witness counted since then was counted by the generation as well.
-      const generation = Math.max(own.generation + Math.max(0, stands - own.witness), claimed);
-      this.#journal.write("restored", () => {
-        receipts.setOwn({ generation, witness: stands });
-        receipts.dropClaims();
+    return await withHomeLock(this.#lock, () => this.#held((held) => this.#settle(held)));
+  }
+
+  async #settle(held: HeldCounter | null): Promise<number> {
+    const { receipts } = this.#journal;
+    const own = receipts.own();
+    const stands = Number(await this.#counter.read());
+    const claimed = receipts.claimed();
+    const inTpm = held === null ? "same" : standingOf(own, held);
+    const isTpmOff = inTpm === "ahead" || inTpm === "lost";
+    if (stands <= own.witness && claimed <= own.generation && !isTpmOff) {
+      throw new MigrateError("policy", "nothing shows that this host's journal was restored", {
+        hint: "whether it was is found out when a move begins",
       });
-      return generation;
+    }
+    if (claimed > own.generation + mostAhead) {
+      throw new MigrateError("policy", `a peer claims to have seen ${claimed} receipts of this host`, {
+        hint: "no host signs so many: see who it is (its moves are refused), and say migrate receipt forget FINGERPRINT",
+      });
+    }
+    // What a witness counted since then was counted by the generation as well.
+    const missed = [stands - own.witness, own.tpm ? (held?.stands ?? 0) - own.tpm : 0];
+    // Another TPM may count from anywhere.
+    const most = Math.max(0, ...missed.filter((count) => count <= mostAhead));
+    const generation = Math.max(own.generation + most, claimed);
+    this.#journal.write("restored", () => {
+      // As where one begins: a process that dies from here on leaves the TPM to the next one.
+      receipts.setOwn({ generation, witness: stands, ...(isTpmOff ? { tpm: 0 } : {}) });
+      receipts.dropClaims();
     });
+    if (isTpmOff) await this.#tpm!.begin(held!);
+    return generation;
+  }
+
+  /** Does `work` with the counter in the TPM; null if this process leaves that alone, or the TPM does not give it. */
+  async #held<T>(work: (held: HeldCounter | null) => Promise<T>): Promise<T> {
+    return this.#tpm === undefined ? await work(null) : await this.#tpm.held(work);
+  }
+
+  async #inTpm(side: Side, held: HeldCounter | null): Promise<number | null> {
+    return held === null ? null : await this.#tpm!.stands(side, held);
   }
 
   /**

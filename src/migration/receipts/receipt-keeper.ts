@@ -70,7 +70,7 @@ export class ReceiptKeeper {
    */
   async give(kind: ReceiptKind, session: string, verdict?: string): Promise<Receipt> {
     const { receipts } = this.#journal;
-    await this.#witness.next(receiptSides[kind], (witness) => {
+    await this.#witness.next(receiptSides[kind], (witnesses) => {
       if (this.#given(kind, this.#trueRecord(kind, session)) !== null) return null;
       return this.#journal.write(`receipt-${kind}`, () => {
         // Another process may have settled the session while this one waited for the journal.
@@ -90,7 +90,7 @@ export class ReceiptKeeper {
           verdict,
         };
         receipts.put(signed(said, this.#identity));
-        receipts.setOwn({ generation, witness });
+        receipts.setOwn({ generation, ...witnesses });
         return true;
       });
     });

@@ -40,6 +40,28 @@ export function behindWitness(side: Side, open: readonly Open[]): MigrateError {
   );
 }
 
+/** This host's TPM has counted more than its journal has recorded. */
+export function behindTpm(side: Side, open: readonly Open[]): MigrateError {
+  return new MigrateError(
+    "in-doubt",
+    `the ${side}'s journal is older than the counter in its TPM: it was restored`,
+    {
+      side,
+      hint: lookAt(open),
+    },
+  );
+}
+
+/** This host's TPM has counted less than its journal has recorded, or nothing. */
+export function lostTpm(side: Side, open: readonly Open[]): MigrateError {
+  return new MigrateError(
+    "in-doubt",
+    `the ${side}'s TPM does not have the count that its journal knows: it was cleared, or is another one`,
+    // Who restores a host may clear its TPM as well, and then nothing else tells.
+    { side, hint: `nothing shows whether the journal was restored with that. ${lookAt(open)}` },
+  );
+}
+
 /** The peer of this host, which is the `side`, is less far than it was. */
 export function peerBehind(side: Side, peer: string, shows: number, saw: number): MigrateError {
   return new MigrateError(

@@ -17,6 +17,7 @@ import { Journal, type SessionRecord } from "../journal/journal.ts";
 import type { Candidate, Departure } from "../providers/departure.ts";
 import { LinkReceipts } from "../receipts/link-receipts.ts";
 import { ReceiptKeeper } from "../receipts/receipt-keeper.ts";
+import { TpmWitness } from "../receipts/tpm-witness.ts";
 import { beginDeparture, leftBehind } from "./begin-departure.ts";
 import { type Claimable, type ClaimOptions, claimable, type Unfinished } from "./claim.ts";
 import { requirePolicyKept } from "./gate/own-policy.ts";
@@ -124,12 +125,13 @@ async function ask(
   calling?.();
   const reached = (await to.way?.open()) ?? { address: to.address, ticket: to.ticket };
   const { identity, notice, attests, proves, env } = to;
-  const keeper = ReceiptKeeper.of({ home, journal, identity });
+  const quietly = { observe: () => {}, now: () => Date.now() };
+  const tpm = TpmWitness.of({ home, journal, env, proves, ...quietly, mayBegin: false });
+  const keeper = ReceiptKeeper.of({ home, journal, identity, tpm });
   const sawOf = keeper === null ? undefined : (fingerprint: string) => keeper.generations(fingerprint).seen;
   const opened = await openSourceLink({ home, identity, notice, sawOf, ...reached });
   const { link, peer, software, asks, policies, receipts: theirs, saw } = opened;
   try {
-    const quietly = { observe: () => {}, now: () => Date.now() };
     const gate = new SourceGate(
       opened,
       { session: "", attempt: 0, name: record.name, kept: record.kept },

@@ -16,6 +16,7 @@ import type { Departure } from "../providers/departure.ts";
 import { providerOf } from "../providers/providers.ts";
 import { ekAtSource } from "../providers/tpm-at-source.ts";
 import { ReceiptKeeper } from "../receipts/receipt-keeper.ts";
+import { TpmWitness } from "../receipts/tpm-witness.ts";
 import type { Observer } from "../report/events.ts";
 import { ProgressMeter } from "../report/progress-meter.ts";
 import { type Report, reportOf } from "../report/report.ts";
@@ -92,7 +93,7 @@ export class SourceSession {
 
   constructor(options: SourceOptions) {
     this.options = { ...options };
-    this.receipts = ReceiptKeeper.of(options);
+    this.receipts = ReceiptKeeper.of({ ...options, tpm: TpmWitness.of(options) });
     this.meter = new ProgressMeter(this.record, options.observe, options.journal, options.now);
     this.tags = this.record.files.map(({ bytes }) => new SourceTags(bytes));
     // The VM's own policy is nothing that its provider knows of.

@@ -1,12 +1,13 @@
 /** A TPM that answers late, never, in pieces, too much, or goes away: what is said, and within which time. */
 import { beforeEach, describe, expect, test } from "bun:test";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { openHostTpm, tpmPlace } from "../../../src/attestation/tpm/host-tpm.ts";
 import { rc } from "../../../src/attestation/tpm/response-code.ts";
 import { withTpm } from "../../../src/attestation/tpm/tpm.ts";
 import { refusalOf, rejectionOf } from "../../support/system/refusals.ts";
 import { eachTestInFolder } from "../../support/system/test-folder.ts";
+import { countIn } from "../../support/tpm/counter.ts";
 import { noHandles, type PlayedTpm, playTpm, refusing } from "../../support/tpm/played-tpm.ts";
 
 let home: string;
@@ -15,7 +16,10 @@ let played: PlayedTpm | undefined;
 eachTestInFolder("connections-", (folder) => {
   home = join(folder, "home");
   path = join(folder, "s");
-  mkdirSync(home, { mode: 0o700 });
+  mkdirSync(join(home, "tpm"), { recursive: true, mode: 0o700 });
+  // A home that has its key, so that its counter is asked for at once.
+  const key = `unique ${"11".repeat(32)}\nname 000b${"22".repeat(32)}\n`;
+  writeFileSync(join(home, "tpm/ak"), key, { mode: 0o600 });
   return () => played?.stop();
 });
 beforeEach(() => {
@@ -72,7 +76,7 @@ describe("a TPM", () => {
   test("that goes away in the middle of a command is said to be gone", async () => {
     playAfterFirst((socket) => socket.terminate());
     const tpm = await open();
-    expect((await rejectionOf(tpm.generation())).message).toBe(
+    expect((await rejectionOf(countIn(tpm))).message).toBe(
       "This host's TPM has gone away in the middle of a command.",
     );
   });
@@ -142,7 +146,7 @@ describe("a TPM that is full", () => {
       else socket.write(command.readUInt32BE(6) === 0x169 ? refusing(0x18b) : noHandles);
     });
     const tpm = await open();
-    expect(await tpm.generation()).toBeNull();
+    expect(await countIn(tpm)).toBeNull();
     expect(commandCodes()).toEqual([0x17a, 0x169, 0x17a, 0x165, 0x17a, 0x169]);
   });
 
@@ -151,7 +155,7 @@ describe("a TPM that is full", () => {
       socket.write(command.readUInt32BE(6) === 0x17a ? noHandles : refusing(rc.objectMemory));
     });
     const tpm = await open();
-    expect((await rejectionOf(tpm.generation())).message).toContain("has no room for another key");
+    expect((await rejectionOf(countIn(tpm))).message).toContain("has no room for another key");
     expect(commandCodes()).toEqual([0x17a, 0x169, 0x17a, 0x17a, 0x169]);
   });
 });

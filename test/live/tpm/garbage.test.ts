@@ -9,6 +9,7 @@ import { MigrateError } from "../../../src/protocol/errors.ts";
 import { type SeededRandom, seeded } from "../../support/system/random.ts";
 import { eachTestInFolder } from "../../support/system/test-folder.ts";
 import { type Chip, startChip } from "../../support/tpm/chip.ts";
+import { countIn, raiseIn } from "../../support/tpm/counter.ts";
 import { ReplayedTpm, recording } from "../../support/tpm/recorded-tpm.ts";
 
 let home: string;
@@ -37,8 +38,8 @@ test("gives a MigrateError tpm-unusable or a value, and leaves no key and no ses
     (tpm) => tpm.activate(credentialBlob, encryptedSecret),
     (tpm) => tpm.makeHostKey({ bank: "sha256", registers: [7] }),
     (tpm) => tpm.openHostKey(hostKey),
-    (tpm) => tpm.advanceGeneration(),
-    (tpm) => tpm.generation(),
+    (tpm) => raiseIn(tpm),
+    (tpm) => countIn(tpm),
   ];
   const recorded = await Promise.all(works.map(async (work) => ({ work, answers: await record(work) })));
 

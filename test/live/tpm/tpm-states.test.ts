@@ -4,6 +4,7 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, wr
 import { join } from "node:path";
 import { attestationTemplate } from "../../../src/attestation/structures/key-templates.ts";
 import { HostTpm, openHostTpm } from "../../../src/attestation/tpm/host-tpm.ts";
+import { counterIndexOf } from "../../../src/attestation/tpm/nv.ts";
 import { createPrimary } from "../../../src/attestation/tpm/primary-key.ts";
 import { connectSocket } from "../../../src/attestation/tpm/socket-connection.ts";
 import { handle, Tpm, usualPatience } from "../../../src/attestation/tpm/tpm.ts";
@@ -12,6 +13,7 @@ import { rejectionOf } from "../../support/system/refusals.ts";
 import { eachTestInFolder } from "../../support/system/test-folder.ts";
 import { until } from "../../support/system/until.ts";
 import { type Chip, startChip, tpm2 } from "../../support/tpm/chip.ts";
+import { countIn, raiseIn } from "../../support/tpm/counter.ts";
 
 let folder: string;
 let home: string;
@@ -71,7 +73,7 @@ test("a locked out TPM quotes all the same: no key here counts wrong passwords",
   const tpm = await open();
   await quote(tpm);
   await tpm.makeHostKey(null);
-  await tpm.advanceGeneration();
+  await raiseIn(tpm);
 });
 
 test("a bank that the TPM does not have is said", async () => {
@@ -117,12 +119,13 @@ test("an attestation key whose file is damaged, open to others or cannot be writ
 });
 
 test("a counter's index that another program uses is not touched", async () => {
-  await tpm2(chip, folder, "nvdefine", "0x01ad6967", "-C", "o", "-s", "8", "-a", "ownerread|ownerwrite");
   const tpm = await open();
-  expect((await rejectionOf(tpm.generation())).message).toContain(
-    "Another program uses the index 0x01ad6967",
-  );
-  expect((await rejectionOf(tpm.advanceGeneration())).message).toContain("Another program uses");
+  await tpm.keys();
+  const [, unique = ""] = /^unique (\w+)$/m.exec(readFileSync(join(home, "tpm/ak"), "utf8")) ?? [];
+  const index = `0x${counterIndexOf(Buffer.from(unique, "hex")).toString(16).padStart(8, "0")}`;
+  await tpm2(chip, folder, "nvdefine", index, "-C", "o", "-s", "8", "-a", "ownerread|ownerwrite");
+  expect((await rejectionOf(countIn(tpm))).message).toContain(`Another program uses the index ${index}`);
+  expect((await rejectionOf(raiseIn(tpm))).message).toContain("Another program uses");
 });
 
 test("keys that a killed process left in a TPM without resource manager are swept, and no key of ours is left", async () => {

@@ -80,8 +80,23 @@ describe("a journal of version 0.1.0", () => {
   test("is of this version from then on, and opens again", () => {
     for (let times = 0; times < 2; times++) Journal.open(home("source")).close();
     const database = new Database(join(home("source"), "journal.sqlite"));
-    expect(database.query("PRAGMA user_version").get()).toEqual({ user_version: 6 });
+    expect(database.query("PRAGMA user_version").get()).toEqual({ user_version: 7 });
     database.close();
+  });
+
+  test("keeps how far this host was, before its TPM was counted", () => {
+    const path = join(home("source"), "journal.sqlite");
+    Journal.open(home("source")).close();
+    const database = new Database(path);
+    database.run("ALTER TABLE ownGeneration DROP COLUMN tpm");
+    database.run("INSERT INTO ownGeneration VALUES (1, 5, 4)");
+    database.run("PRAGMA user_version = 6");
+    database.close();
+    for (let times = 0; times < 2; times++) {
+      const journal = Journal.open(home("source"));
+      expect(journal.receipts.own()).toEqual({ generation: 5, witness: 4, tpm: null });
+      journal.close();
+    }
   });
 
   // [MODEL-5]

@@ -63,7 +63,7 @@ test("goes with the record that takes back what it says", () => {
   released();
   journal.write("test", () => journal.step(session, { side: "source", from: "released", to: "cancelled" }));
   expect(journal.receipts.of(session)).toEqual([]);
-  expect(journal.receipts.own()).toEqual({ generation: 1, witness: 1 });
+  expect(journal.receipts.own()).toEqual({ generation: 1, witness: 1, tpm: null });
 });
 
 test("stays with a session that is over, and goes with its row", () => {
@@ -101,8 +101,8 @@ test("finds its place in a journal of the version before, whose sessions stay", 
   journal = Journal.open(home);
   expect(journal.find(session)?.state).toBe("released");
   expect(journal.receipts.of(session)).toEqual([]);
-  expect(journal.receipts.own()).toEqual({ generation: 0, witness: 0 });
+  expect(journal.receipts.own()).toEqual({ generation: 0, witness: 0, tpm: null });
   const reopened = new Database(join(home, "journal.sqlite"));
-  expect(reopened.query("PRAGMA user_version").get()).toEqual({ user_version: 6 });
+  expect(reopened.query("PRAGMA user_version").get()).toEqual({ user_version: 7 });
   reopened.close();
 });
