@@ -1,11 +1,12 @@
 /** Two hosts whose whole homes are set back together, so that none of their files tells: the TPM of one that attests does. */
 import { describe, expect, test } from "bun:test";
-import { cpSync, mkdirSync, rmSync } from "node:fs";
+import { cpSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { makeSmallVm } from "../../support/files/small-vm.ts";
 import { eachTestHasHosts } from "../../support/moves/hosts-of-tests.ts";
-import { expectMoved } from "../../support/moves/ownership.ts";
+import { expectMoved, sessionsIn } from "../../support/moves/ownership.ts";
 import type { TwoHosts } from "../../support/moves/two-hosts.ts";
+import { runMigrate } from "../../support/system/process.ts";
 import { type Chip, startChip, tpm2 } from "../../support/tpm/chip.ts";
 
 let root: string;
@@ -47,6 +48,18 @@ async function settle(side: Side): Promise<number | null> {
   return (await restored.exit).code;
 }
 
+/** A person brings the destination the receipts of its first session; what it says at the end. */
+async function takeOverByReceipt(): Promise<Record<string, unknown>> {
+  const { session } = sessionsIn(hosts.destinationHome, "destination")[0]!;
+  const shown = runMigrate(["receipt", "show", session], { home: hosts.sourceHome });
+  expect((await shown.exit).code).toBe(0);
+  writeFileSync(join(root, "receipts"), shown.stdout());
+  const words = ["resolve", session, "--receipt", join(root, "receipts")];
+  const resolve = hosts.destination(words, { env: { MIGRATE_TPM: chip.place } });
+  await resolve.exit;
+  return resolve.events.at(-1) as unknown as Record<string, unknown>;
+}
+
 async function startHosts(): Promise<void> {
   mkdirSync(join(root, "chip"));
   chip = await startChip(join(root, "chip"));
@@ -69,6 +82,9 @@ describe.each(["destination", "source"] as const)("the %s, which attests", (atte
       code: 7,
       said: `the ${attests}'s journal is older than the counter in its TPM: it was restored`,
     });
+    // Nor is anything taken over there by what the source has signed.
+    if (attests === "destination")
+      expect(await takeOverByReceipt()).toMatchObject({ code: "in-doubt", message: said.message });
     expect(await settle(attests)).toBe(0);
     const again = await move("web4", attests);
     expect(again.code).toBe(0);
