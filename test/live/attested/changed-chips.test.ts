@@ -18,26 +18,30 @@ testsShareFrozenGuest((made) => {
 });
 
 /** What is done to the destination's chip once RAM has begun to go, and what the source says then. */
-const changes: [string, (hosts: AttestedHosts) => Promise<unknown>, { code: string; message: RegExp }][] = [
+const changes: [string, (hosts: AttestedHosts) => Promise<unknown>, { code: RegExp; message: RegExp }][] = [
   [
     "a register changed",
     ({ chips, at }) => tpm2(chips.destination, at.folder, "pcrextend", `7:sha256=${"ab".repeat(32)}`),
-    { code: "attestation", message: /is not in the state that was recorded.*Register 7/ },
+    { code: /^attestation$/, message: /is not in the state that was recorded.*Register 7/ },
   ],
   [
     "a boot that leaves the registers as they were",
     ({ chips }) => chips.destination.reboot(),
-    { code: "attestation", message: /was reset between two proofs/ },
+    { code: /^attestation$/, message: /was reset between two proofs/ },
   ],
   [
     "its end",
     ({ chips }) => chips.destination.stop(),
-    { code: "tpm-unusable", message: /^its TPM cannot be used/ },
+    { code: /^tpm-unusable$/, message: /^its TPM cannot be used/ },
   ],
   [
     "its silence",
     async ({ chips }) => chips.destination.swtpm.signal("SIGSTOP"),
-    { code: "attestation", message: /^no proof came within 10 s/ },
+    // Whichever of the two hosts has waited long enough first.
+    {
+      code: /^(?:attestation|tpm-unusable)$/,
+      message: /^(?:its TPM cannot be used|no proof came within \d+ s)/,
+    },
   ],
 ];
 
@@ -59,7 +63,7 @@ describe("between OFFER and RELEASE", () => {
         await send.waitFor("ram", { where: ({ transferredBytes }) => transferredBytes > 0 });
         await change(hosts);
         const error = await failureOf(send);
-        expect(error).toMatchObject({ code: expected.code });
+        expect(error.code).toMatch(expected.code);
         expect(error.message).toMatch(expected.message);
         // What came from the other host names nothing of its.
         expect(error.message).not.toContain(at.folder);
