@@ -261,8 +261,10 @@ export class SourceAttempt {
         departure?.files.close();
         break;
       case "send-publish":
+        await this.#gate?.beforeRelease();
         session.meter.phase("handover");
-        return link.send("publish", {});
+        link.send("publish", {});
+        return this.#gate?.keep();
       case "send-release":
         link.send("release", await this.#receipts!.give("release", session.record.session));
         return this.#gate?.keep();

@@ -141,8 +141,24 @@ export class DestinationGate {
       throw new MigrateError("attestation", "nothing has to be proven on this connection", {
         side: "destination",
       });
+    try {
+      await this.#see(theirs);
+    } catch (thrown) {
+      if (!(thrown instanceof MigrateError) || thrown.code !== "home-unusable") throw thrown;
+      // What is wrong with a file here is said here.
+      this.#context.observe({ event: "warning", message: thrown.message });
+      throw new MigrateError("attestation", "the destination cannot tell what this host has to prove", {
+        side: "destination",
+        cause: thrown,
+      });
+    }
+    this.#proof = "fresh";
+    this.#asker.link.send("verdict", {});
+  }
+
+  async #see(theirs: PeerProofs): Promise<void> {
     const { home, observe, now } = this.#context;
-    const { peer, remote, link } = this.#asker;
+    const { peer, remote } = this.#asker;
     if (readPolicy(home, peer) === null) {
       // A person may then look at what it has shown, and accept it.
       await noteSeen(theirs.verifier, { home, host: peer, name: remote, nowMs: now() });
@@ -152,8 +168,6 @@ export class DestinationGate {
       });
     }
     await theirs.require(this.#proof === "none" ? "offer" : "again", "");
-    this.#proof = "fresh";
-    link.send("verdict", {});
   }
 }
 

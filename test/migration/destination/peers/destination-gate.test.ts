@@ -1,5 +1,7 @@
 /** What a source may say before it has proven itself, where that is demanded: nothing of a VM [ATT-5] [ATT-7]. */
 import { expect, test } from "bun:test";
+import { appendFileSync } from "node:fs";
+import { join } from "node:path";
 import { writePolicy } from "../../../../src/attestation/policy/policy-file.ts";
 import { TrustFile } from "../../../../src/channel/trust.ts";
 import type { Asker } from "../../../../src/migration/destination/peers/asker.ts";
@@ -107,6 +109,18 @@ test("a proof that does not hold opens nothing", async () => {
   accept();
   played.binding = { ...played.binding, attempt: 2 };
   expect(await gate.answer(say("attest")).catch((thrown) => thrown)).toMatchObject({ code: "attestation" });
+  expect(() => gate.require("offer")).toThrow(refusal);
+  expect(said).toEqual([]);
+});
+
+test("a policy that cannot be read opens nothing, and is this host's own affair", async () => {
+  const { gate, accept, said } = gateOf({ demands: true });
+  accept();
+  const path = join(home, "attest", `${"aa".repeat(32)}.policy`);
+  appendFileSync(path, "nonsense\n");
+  const error = await gate.answer(say("attest")).catch((thrown) => thrown);
+  expect(error).toEqual(refusal);
+  expect(error.message).not.toContain(home);
   expect(() => gate.require("offer")).toThrow(refusal);
   expect(said).toEqual([]);
 });
