@@ -73,4 +73,13 @@ test("it moves there and back with its vTPM's state, and is refused once the hos
   expect(await update.exit, update.stderr()).toMatchObject({ code: 0 });
   expect(update.events.at(-1)).toMatchObject({ event: "recorded", version: 2 });
   await doneOf(hosts.sendFolder(other.folder, mutual));
+
+  // What is copied is published only after a last proof, as what moves is released. [ATT-5]
+  const third = makeSmallVm(join(at.folder, "web3"), { name: "web3" });
+  await doneOf(hosts.sendFolder(third.folder, [...mutual, "--copy"]));
+  const after = Journal.open(sourceHome);
+  const copied = after.all("source").find(({ name }) => name === "web3");
+  const moments = after.verdictsOf(copied!.session).map(({ moment }) => moment);
+  after.close();
+  expect(moments).toEqual(["release"]);
 }, 90_000);
