@@ -692,7 +692,7 @@ test("every place that refuses such a VM is in a table", () => {
     "src/migration/providers/files/copied-tpm.ts",
     "src/migration/providers/tpm-at-source.ts",
     "src/migration/providers/recorded-tpm.ts",
-    "src/migration/source/own-policy.ts",
+    "src/migration/source/gate/own-policy.ts",
     "src/migration/source/claim.ts",
     "src/migration/destination/offer-check.ts",
     "src/migration/destination/peers/promised-room.ts",

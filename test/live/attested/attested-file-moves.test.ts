@@ -77,9 +77,13 @@ test("it moves there and back with its vTPM's state, and is refused once the hos
   // What is copied is published only after a last proof, as what moves is released. [ATT-5]
   const third = makeSmallVm(join(at.folder, "web3"), { name: "web3" });
   await doneOf(hosts.sendFolder(third.folder, [...mutual, "--copy"]));
+  // A VM may want it of itself. [RULE-3]
+  const fourth = makeSmallVm(join(at.folder, "web4"), { name: "web4" });
+  await doneOf(hosts.sendFolder(fourth.folder, ["--prove", "--vm-policy", "attested"]));
   const after = Journal.open(sourceHome);
-  const copied = after.all("source").find(({ name }) => name === "web3");
-  const moments = after.verdictsOf(copied!.session).map(({ moment }) => moment);
+  const lastOf = (vm: string) =>
+    after.verdictsOf(after.all("source").find(({ name }) => name === vm)!.session).map(({ moment }) => moment);
+  const moments = { copied: lastOf("web3"), byItself: lastOf("web4") };
   after.close();
-  expect(moments).toEqual(["release"]);
+  expect(moments).toEqual({ copied: ["release"], byItself: ["release"] });
 }, 90_000);

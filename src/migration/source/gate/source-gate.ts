@@ -49,7 +49,9 @@ export class SourceGate {
     this.#link = link;
     this.#name = session.name;
     const { identity, home, env = {} } = options;
-    const asks = mustProve(link.peer, session, options);
+    // Where no proof is to be had, the VM's own policy is kept all the same: before the offer (own-policy.ts).
+    const isByVm = policyOf({ kept: session.kept ?? null }).onlyAttested && link.attests && identity !== null;
+    const asks = isByVm || mustProve(link.peer, session.session, options);
     if (identity === null) {
       if (asks || link.demands) throw insecure();
       return;
@@ -104,15 +106,13 @@ export class SourceGate {
   }
 }
 
-/**
- * A person said so, now, beside the host in the trust file, or in the VM's own policy; or the session was begun so [ATT-8].
- */
+/** A person said so, now or beside the host in the trust file; or the session was begun so [ATT-8]. */
 function mustProve(
   peer: string,
-  { session, kept = null }: GateSession,
+  session: string,
   { home, journal, attests, identity }: GateOptions,
 ): boolean {
-  if (attests === true || policyOf({ kept }).onlyAttested) return true;
+  if (attests === true) return true;
   if (identity !== null && TrustFile.load(home).terms(peer, "destination")?.attest === "required")
     return true;
   return session !== "" && journal.verdictsOf(session).some(({ role }) => role === "destination");
