@@ -90,13 +90,10 @@ export class PeerProofs {
       events: first === undefined,
       ...(wants.ima ? { imaFrom: heardIma?.length ?? 0 } : {}),
     });
-    if (first !== undefined) {
-      requireSameBoot(first.clock, proof.state.clock);
-      if (this.#first!.evidence.policy !== text)
-        throw new MigrateError("attestation", "the policy for this host was changed while it was at it", {
-          hint: "begin again: the other host is then held against the new one from the beginning",
-        });
-    }
+    if (first !== undefined && this.#first!.evidence.policy !== text)
+      throw new MigrateError("attestation", "the policy for this host was changed while it was at it", {
+        hint: "begin again: the other host is then held against the new one from the beginning",
+      });
     const state: PlatformState = {
       ...proof.state,
       eventLog: first?.eventLog ?? proof.state.eventLog,
@@ -104,12 +101,16 @@ export class PeerProofs {
     };
     this.#judge ??= new Judge(policy);
     const judgement = this.#judge.judge(state);
-    this.#isAllowed = judgement.allowed;
+    this.#isAllowed = false;
     this.#note(moment, { ...proof, state }, text);
-    if (!judgement.allowed) {
+    try {
+      if (first !== undefined) requireSameBoot(first.clock, state.clock);
+      if (!judgement.allowed) throw refused(prover, judgement.findings);
+    } catch (thrown) {
       this.keep();
-      throw refused(prover, judgement.findings);
+      throw thrown;
     }
+    this.#isAllowed = true;
     const seconds = (performance.now() - beganMs) / 1000;
     const { version } = policy;
     observe({ event: "attested", session, name, peer: prover, moment, policy: version, seconds });

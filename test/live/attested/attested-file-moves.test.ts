@@ -82,7 +82,9 @@ test("it moves there and back with its vTPM's state, and is refused once the hos
   await doneOf(hosts.sendFolder(fourth.folder, ["--prove", "--vm-policy", "attested"]));
   const after = Journal.open(sourceHome);
   const lastOf = (vm: string) =>
-    after.verdictsOf(after.all("source").find(({ name }) => name === vm)!.session).map(({ moment }) => moment);
+    after
+      .verdictsOf(after.all("source").find(({ name }) => name === vm)!.session)
+      .map(({ moment }) => moment);
   const moments = { copied: lastOf("web3"), byItself: lastOf("web4") };
   after.close();
   expect(moments).toEqual({ copied: ["release"], byItself: ["release"] });

@@ -122,13 +122,20 @@ test("a register that changes between OFFER and RELEASE is refused", () =>
   }));
 
 test("a TPM that was reset, or whose host slept, between two proofs is refused", () =>
-  playing(async ({ played, proofs, policy }) => {
+  playing(async ({ played, proofs, journal, policy }) => {
     writePolicy(home, policy);
     await proofs.require("offer", "web1");
+    expect(journal.verdictsOf(session)).toMatchObject([{ allowed: true }]);
     const { clock } = played.state;
     for (const change of [{ resetCount: 4 }, { restartCount: 1 }, { clockMs: 1 }]) {
       played.state = { ...played.state, clock: { ...clock, ...change } };
       expect(await failure(proofs.require("start", "web1"))).toMatchObject({ code: "attestation" });
+      // What was proven before does not stand for it.
+      const [verdict] = journal.verdictsOf(session);
+      expect(verdict).toMatchObject({ allowed: false, moment: "start" });
+      expect(() => checkEvidence(readFileSync(verdict!.file, "utf8"), "e")).toThrow(
+        expect.objectContaining({ code: "attestation" }),
+      );
     }
   }));
 
