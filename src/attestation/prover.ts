@@ -43,6 +43,8 @@ export class Prover {
   #workLeft = mostWork;
   #enrolment: Buffer | undefined;
   #logs: Partial<Record<LogName, Buffer>> = {};
+  /** Pieces of these logs that may be fetched: each of them once, and a few again. */
+  #piecesLeft = 0;
 
   constructor(options: ProverOptions) {
     this.#options = options;
@@ -120,6 +122,8 @@ export class Prover {
       ...(eventLog === null ? {} : { events: eventLog }),
       ...(imaLog === null ? {} : { ima: imaLog }),
     };
+    const logs = Object.values(this.#logs);
+    this.#piecesLeft = logs.reduce((sum, { length }) => sum + Math.ceil(length / limits.logPieceBytes), 4);
     return {
       quoted: quoted.toString("base64"),
       signature: signature.toString("base64"),
@@ -134,6 +138,7 @@ export class Prover {
     const bytes = this.#logs[log];
     if (bytes === undefined || from > bytes.length)
       throw new MigrateError("protocol", "there is no such log");
+    if (this.#piecesLeft-- <= 0) throw new MigrateError("protocol", "a log was fetched too often");
     return { bytes: bytes.subarray(from, from + limits.logPieceBytes).toString("base64") };
   }
 

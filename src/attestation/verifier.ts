@@ -25,7 +25,7 @@ export interface Question {
   events: boolean;
   /** From which byte on IMA's list is wanted; undefined if it is not. */
   imaFrom?: number | undefined;
-  /** How long each answer may take, in milliseconds; as long as a slow TPM needs if it is absent. */
+  /** How long all of the answer may take, in milliseconds; each part as long as a slow TPM needs if it is absent. */
   withinMs?: number | undefined;
 }
 
@@ -119,6 +119,18 @@ export class Verifier {
   /** Asks for a proof. Throws MigrateError "attestation" for one that is none, and what ends the link. */
   async prove({ selection, policyDigest, akPublic, events, imaFrom, withinMs }: Question): Promise<Proof> {
     const nonce = randomBytes(32).toString("hex");
+    const inAll = withinMs === undefined ? undefined : setTimeout(() => this.#late(withinMs), withinMs);
+    try {
+      return await this.#proof(nonce, { selection, policyDigest, akPublic, events, imaFrom });
+    } finally {
+      clearTimeout(inAll);
+    }
+  }
+
+  async #proof(
+    nonce: string,
+    { selection, policyDigest, akPublic, events, imaFrom }: Question,
+  ): Promise<Proof> {
     const shown = await this.#ask(
       "challenge",
       {
@@ -130,7 +142,6 @@ export class Verifier {
         ...(imaFrom === undefined ? {} : { imaFrom }),
       },
       "evidence",
-      withinMs,
     );
     const quote = {
       quoted: Buffer.from(shown.quoted, "base64"),
@@ -165,17 +176,8 @@ export class Verifier {
     name: N,
     body: MessageBody<N>,
     answer: A,
-    withinMs = answerMs,
   ): Promise<MessageBody<A>> {
-    const late = setTimeout(
-      () =>
-        this.#link.fail(
-          new MigrateError("attestation", `no proof came within ${withinMs / 1000} s`, {
-            hint: "the other host's TPM may be busy, or gone: migrate doctor there tells",
-          }),
-        ),
-      withinMs,
-    );
+    const late = setTimeout(() => this.#late(answerMs), answerMs);
     try {
       this.#link.send(name, body);
       const message = (await this.#link.expect(answer)) as Extract<Message, { name: A }>;
@@ -183,6 +185,14 @@ export class Verifier {
     } finally {
       clearTimeout(late);
     }
+  }
+
+  #late(ms: number): void {
+    this.#link.fail(
+      new MigrateError("attestation", `no proof came within ${ms / 1000} s`, {
+        hint: "the other host's TPM may be busy, or gone: migrate doctor there tells",
+      }),
+    );
   }
 }
 

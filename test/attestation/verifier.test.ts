@@ -113,3 +113,19 @@ describe("logs", () => {
       expect(prover.asked.length).toBe(2);
     });
 });
+
+test("a proof has its time in all, however quickly each part of it comes", async () => {
+  const { prover, question, verifier } = playing();
+  prover.state = { ...prover.state, eventLog: Buffer.alloc(20 * limits.logPieceBytes) };
+  const failed = Promise.withResolvers<unknown>();
+  prover.fail = failed.resolve;
+  const answers = prover.expect.bind(prover);
+  prover.expect = async (...names) => {
+    await Bun.sleep(20);
+    return await answers(...names);
+  };
+  const proving = verifier.prove({ ...question, events: true, withinMs: 100 });
+  expect(await failed.promise).toMatchObject({ code: "attestation", message: "no proof came within 0.1 s" });
+  await proving.catch(() => {});
+  expect(prover.asked.length).toBeGreaterThan(1);
+});

@@ -50,6 +50,6 @@ export function checkQuote(
 
 function wrong(why: string): MigrateError {
   return new MigrateError("attestation", `the quote that was shown ${why}`, {
-    hint: "nothing of the VM was sent for it; look at the host with migrate attest verify",
+    hint: "somebody may stand in between, or what was signed was changed since; look at that host before you trust it",
   });
 }

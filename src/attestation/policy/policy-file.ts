@@ -102,6 +102,6 @@ export function makeAttestFolder(home: string, ...within: string[]): string {
 
 function unusable(sentence: string): MigrateError {
   return new MigrateError("home-unusable", sentence, {
-    hint: 'Mend that line ("The policy file" in docs/operating.md shows the form), or run migrate attest record again.',
+    hint: 'Mend that line ("The policy file" in docs/operating.md shows the form), or move the file away, and run migrate attest record again.',
   });
 }

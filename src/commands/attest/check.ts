@@ -1,12 +1,20 @@
 /** `migrate attest check`: evidence of a move, checked again, with nothing but the file. */
 import { readFileSync, statSync } from "node:fs";
-import { checkEvidence, evidenceMaxBytes } from "../../attestation/evidence/evidence-file.ts";
+import { checkEvidence, evidenceMaxBytes, type Moment } from "../../attestation/evidence/evidence-file.ts";
 import { errorCodes, exitCodes, MigrateError } from "../../protocol/errors.ts";
 import { printable } from "../../protocol/printable.ts";
 import { defineCommand } from "../cli/define-command.ts";
 import { findingLine } from "./finding-lines.ts";
 
 const name = "migrate attest check";
+
+const whenWords: Readonly<Record<Moment, string>> = {
+  offer: "before the offer",
+  start: "before its start there",
+  again: "again, on the way",
+  release: "before the release",
+  verify: "when it was asked",
+};
 
 export default defineCommand({
   name,
@@ -23,14 +31,14 @@ export default defineCommand({
     for (const [i, proof] of evidence.proofs.entries()) {
       const { allowed, findings } = judgements[i]!;
       const at = new Date(proof.atMs).toISOString();
+      // Of the last one all is shown, of the others what is wrong.
+      const told = findings
+        .filter(({ fault }) => fault || i === last)
+        .map((finding) => findingLine(finding, reporter.columns()));
       reporter.result(
         { event: "proof", moment: proof.moment, at, allowed, findings },
-        `${at}  ${allowed ? "proven" : "not as recorded"}, before ${proof.moment}`,
+        [`${at}  ${allowed ? "proven" : "not as recorded"}, ${whenWords[proof.moment]}`, ...told].join("\n"),
       );
-      if (allowed && i !== last) continue;
-      for (const finding of findings)
-        if (reporter.columns() > 0 && (finding.fault || i === last))
-          reporter.aside(findingLine(finding, reporter.columns()));
     }
     const allowed = judgements.every((judgement) => judgement.allowed);
     const { prover, verifier, role, session } = evidence;

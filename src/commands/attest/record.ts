@@ -8,7 +8,7 @@ import { type Draft, draftOf, draftOfSeen, record } from "../../migration/operat
 import { MigrateError } from "../../protocol/errors.ts";
 import { printable } from "../../protocol/printable.ts";
 import type { Reporter } from "../../terminal/reporter.ts";
-import { readValue, usageErrors } from "../cli/arguments.ts";
+import { flagOf, readValue, usageErrors } from "../cli/arguments.ts";
 import { confirmed, homeOf, passphraseFrom, passphraseOptions, type World } from "../cli/context.ts";
 import { defineCommand } from "../cli/define-command.ts";
 import { optional, toggle } from "../cli/option.ts";
@@ -57,6 +57,12 @@ export default defineCommand({
     const [where = ""] = positionals;
     const home = homeOf(world);
     const host = parseFingerprint(where);
+    const flag = (["pcrs", "byEvents", "ekRoots"] as const).find((one) => options[one] !== undefined);
+    if (host !== null && flag !== undefined)
+      throw usageErrors(name)(
+        `${flagOf(flag)} is about a host that is asked, and a fingerprint names what a source has shown already`,
+        "Leave it out, and change the policy file that is written.",
+      );
     const draft = host === null ? await asked(where, options, world, reporter) : draftOfSeen(home, host);
     const { policy, before, changes } = draft;
     if (before !== null && !options.update)

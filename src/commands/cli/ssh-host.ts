@@ -3,7 +3,7 @@
 import { loadHostIdentity } from "../../attestation/host-identity.ts";
 import type { Address } from "../../channel/address.ts";
 import type { Way } from "../../channel/transport/made-way.ts";
-import { providersSentTo } from "../../migration/operator/status.ts";
+import { asksForProofs, providersSentTo } from "../../migration/operator/status.ts";
 import type { RootNeed } from "../../ssh/side-rights.ts";
 import { isSshAddress, parseSshAddress, type SshAddress, sshAddressText } from "../../ssh/ssh-address.ts";
 import { SshWay } from "../../ssh/ssh-way.ts";
@@ -70,7 +70,8 @@ export function openHost(
 ): OpenHost {
   if (called.ssh === undefined) return { address: called.address, way: undefined, close: async () => {} };
   const { home, passphrase } = options;
-  const needs = { ...(options.needs ?? needsAsSent(home, called.ssh)), attest: options.attest };
+  const attest = options.attest === true || asksForProofs(home, sshAddressText(called.ssh));
+  const needs = { ...(options.needs ?? needsAsSent(home, called.ssh)), attest };
   const way = new SshWay({
     to: called.ssh,
     home,

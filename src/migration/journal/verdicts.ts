@@ -25,10 +25,10 @@ export interface Verdict {
 }
 
 /**
- * How much is kept of what sources have proven here: they come as often as they like. Of destinations all is kept, for as
- * long as a person wants it.
+ * How much is kept of what sources have proven here: they come as often as they like. Of a session's attempts the last
+ * ones are kept, whoever has proven; besides, of destinations all, for as long as a person wants it. What is open stays.
  */
-export const verdictKeeps = { peerFiles: 512, peerBytes: 256 * 1024 * 1024 } as const;
+export const verdictKeeps = { peerFiles: 512, peerBytes: 256 * 1024 * 1024, sessionFiles: 8 } as const;
 
 export function makeVerdictTables(db: Database): void {
   db.run(`CREATE TABLE IF NOT EXISTS verdicts (file TEXT PRIMARY KEY, session TEXT NOT NULL, role TEXT NOT NULL,
@@ -46,20 +46,31 @@ export function keepVerdict(db: Database, verdict: Verdict): string[] {
     `INSERT OR REPLACE INTO verdicts (file, session, role, peer, moment, policyVersion, allowed, digest, bytes, atMs)
      VALUES ($file, $session, $role, $peer, $moment, $policyVersion, $allowed, $digest, $bytes, $atMs)`,
   ).run(verdict as never);
-  if (verdict.role !== "source") return [];
+  const { session, role } = verdict;
+  const older = db
+    .query(
+      `DELETE FROM verdicts WHERE file IN (SELECT file FROM verdicts
+         WHERE session = $session AND role = $role AND bytes > 0
+         ORDER BY atMs DESC, file LIMIT -1 OFFSET $files) AND file <> $file RETURNING file`,
+    )
+    .all({ session, role, file: verdict.file, files: verdictKeeps.sessionFiles } as never) as {
+    file: string;
+  }[];
+  if (role !== "source") return older.map(({ file }) => file);
   const surplus = db
     .query(
       `DELETE FROM verdicts WHERE file IN (SELECT file FROM (
          SELECT file, row_number() OVER newest AS nth, sum(bytes) OVER newest AS sumBytes FROM verdicts
          WHERE role = 'source' AND peer = $peer
          WINDOW newest AS (ORDER BY atMs DESC, file ROWS UNBOUNDED PRECEDING))
-       WHERE nth > $files OR sumBytes > $bytes) AND file <> $file RETURNING file`,
+       WHERE nth > $files OR sumBytes > $bytes) AND file <> $file
+         AND session NOT IN (SELECT session FROM sessions WHERE endedAtMs IS NULL) RETURNING file`,
     )
     .all({
       ...{ peer: verdict.peer, file: verdict.file },
       ...{ files: verdictKeeps.peerFiles, bytes: verdictKeeps.peerBytes },
     } as never) as { file: string }[];
-  return surplus.map(({ file }) => file);
+  return [...older, ...surplus].map(({ file }) => file);
 }
 
 /** The verdicts of one session, oldest first. */

@@ -5,6 +5,7 @@ import { loadHostIdentity } from "../../attestation/host-identity.ts";
 import { type Address, addressText } from "../../channel/address.ts";
 import { openSourceLink } from "../../channel/known-destination.ts";
 import type { Way } from "../../channel/transport/made-way.ts";
+import { TrustFile } from "../../channel/trust.ts";
 import { openHome } from "../../home/home.ts";
 import type { Side } from "../../protocol/errors.ts";
 import type { RemoteSession } from "../../protocol/messages.ts";
@@ -62,7 +63,9 @@ export function history(home: string): SessionRow[] {
 }
 
 function rowWithProofs(journal: Journal, record: SessionRecord): SessionRow {
-  const proofs = journal.verdictsOf(record.session).map(
+  // One without evidence says that a proof was asked for.
+  const kept = journal.verdictsOf(record.session).filter(({ bytes }) => bytes > 0);
+  const proofs = kept.map(
     ({ role, peer, moment, policyVersion, allowed, file, digest, atMs }): ProofRow => ({
       ...{ role, peer, moment, policyVersion, allowed },
       ...{ file, digest, atMs },
@@ -76,6 +79,30 @@ function rowWithProofs(journal: Journal, record: SessionRecord): SessionRow {
 export function providersSentTo(home: string, address: string): string[] {
   const sent = withJournal(home, (journal) => journal.all("source").filter((row) => row.address === address));
   return [...new Set(sent.map(({ provider }) => provider))];
+}
+
+/**
+ * Whether proofs are asked of the destination of this address: by its line in the trust file, or in a session with it that
+ * was begun so and has not ended. Throws as `localStatus`.
+ */
+export function asksForProofs(path: string, address: string): boolean {
+  const home = openHome(path);
+  const lines = TrustFile.load(home).peers();
+  if (
+    lines.some(
+      ({ name, attest, roles }) => name === address && attest !== undefined && roles.includes("destination"),
+    )
+  )
+    return true;
+  return withJournal(home, (journal) =>
+    journal
+      .open("source")
+      .some(
+        (row) =>
+          row.address === address &&
+          journal.verdictsOf(row.session).some(({ role }) => role === "destination"),
+      ),
+  );
 }
 
 /** The kinds of VM in sessions of this store that have not ended. Throws as `localStatus`. */

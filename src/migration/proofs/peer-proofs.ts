@@ -23,7 +23,7 @@ import {
 import type { PlatformState } from "../../attestation/structures/platform-state.ts";
 import { Verifier, type VerifierLink } from "../../attestation/verifier.ts";
 import { replaceHomeFile } from "../../home/home-file.ts";
-import { MigrateError } from "../../protocol/errors.ts";
+import { asMigrateError, MigrateError } from "../../protocol/errors.ts";
 import type { Journal } from "../journal/journal.ts";
 import type { Observer } from "../report/events.ts";
 
@@ -35,7 +35,9 @@ export interface PeerProofsOptions {
 }
 
 /** How long a VM that stands still waits for a proof, in milliseconds: a TPM that is well takes a tenth of a second. */
-const stillnessMs = 10_000;
+export const stillnessMs = 10_000;
+/** Proofs of one connection: a move has three at each end, and begins its streams anew now and then. */
+const mostProofs = 16;
 
 export class PeerProofs {
   readonly #options: PeerProofsOptions;
@@ -45,6 +47,8 @@ export class PeerProofs {
   #first: { state: PlatformState; evidence: Evidence } | undefined;
   /** Of a connection's logs only what is new is read. */
   #judge: Judge | undefined;
+  /** IMA's list as far as it has come. */
+  #heardIma: Buffer | null = null;
   #isKept = true;
   #policyVersion = 0;
   #isAllowed = false;
@@ -82,7 +86,9 @@ export class PeerProofs {
     const first = this.#first?.state;
     // It is the same one for as long as the connection stands, as is seen to below.
     if (first === undefined) requireNewest(journal, prover, policy.version);
-    const heardIma = first?.imaLog ?? null;
+    if ((this.#first?.evidence.proofs.length ?? 0) >= mostProofs)
+      throw new MigrateError("protocol", "too many proofs were given on one connection");
+    const heardIma = this.#heardIma;
     const proof = await this.#verifier.prove({
       ...{ selection, policyDigest: digest, akPublic: policy.attestationKey },
       ...(moment === "release" ? { withinMs: stillnessMs } : {}),
@@ -99,6 +105,7 @@ export class PeerProofs {
       eventLog: first?.eventLog ?? proof.state.eventLog,
       imaLog: joined(heardIma, proof.state.imaLog),
     };
+    this.#heardIma = state.imaLog;
     this.#judge ??= new Judge(policy);
     const judgement = this.#judge.judge(state);
     this.#isAllowed = false;
@@ -115,7 +122,17 @@ export class PeerProofs {
     const { version } = policy;
     observe({ event: "attested", session, name, peer: prover, moment, policy: version, seconds });
     // Before anything that follows; what stands still does not wait for it.
-    if (moment !== "release") this.keep();
+    if (moment !== "release" && moment !== "again") this.keep();
+  }
+
+  /** As `keep`, for what goes on without it: what fails is said. */
+  tryToKeep(): void {
+    try {
+      this.keep();
+    } catch (thrown) {
+      const { message } = asMigrateError(thrown);
+      this.#options.observe({ event: "warning", message: `the evidence of a proof is not kept: ${message}` });
+    }
   }
 
   /** Keeps the evidence durably, where that has not been done. Throws MigrateError "home-unusable". */
@@ -163,14 +180,14 @@ function joined(before: Buffer | null, more: Buffer | null): Buffer | null {
 }
 
 /** A policy that is older than one that was used for this host has come back from somewhere. */
-function requireNewest(journal: Journal, host: string, version: number): void {
+export function requireNewest(journal: Journal, host: string, version: number): void {
   const newest = journal.write("policy", () => journal.usePolicy(host, version));
   if (version >= newest) return;
   throw new MigrateError(
     "attestation",
     `the policy for ${host} has version ${version}, and version ${newest} was in use before`,
     {
-      hint: "somebody has put an older one back; look at it, and record that host anew with migrate attest record",
+      hint: "somebody has put an older one back; look at it, and record that host anew with migrate attest record --update",
     },
   );
 }
@@ -192,7 +209,7 @@ function refused(host: string, findings: readonly Finding[]): MigrateError {
     "attestation",
     `${host} is not in the state that was recorded. ${told.join(" ")}${more > 0 ? ` And ${more} more.` : ""}`,
     {
-      hint: "migrate attest verify shows all of it; where the change is known to be good, migrate attest record --update takes it over",
+      hint: "migrate attest verify shows all of it; where the change is known to be good, migrate attest record --update takes it over. What was released already is settled by what the other host has signed as well (migrate resolve --receipt)",
     },
   );
 }

@@ -3,7 +3,7 @@
  * file (HOME/attest/….seen) until a person accepts it as that host's policy; nothing is trusted for it.
  */
 import { createHash } from "node:crypto";
-import { existsSync } from "node:fs";
+import { existsSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { Policy } from "../../attestation/policy/policy.ts";
 import { makeAttestFolder, parsePolicy, policyText } from "../../attestation/policy/policy-file.ts";
@@ -79,15 +79,42 @@ const certificateOf = (certificate: Enrolment["certificate"]) =>
 
 const seenPath = (home: string, host: string) => join(home, "attest", `${host.replace(/^sha256:/, "")}.seen`);
 
-/** Has a host show itself, and keeps what it showed, in place of what it showed before. */
+/** A host is asked to show itself so often at most, in milliseconds: all of it costs time, and it may come as it likes. */
+const seenEveryMs = 10_000;
+
+/**
+ * Has a host show itself, and keeps what it showed, in place of what it showed before. `before` is the policy for it, of
+ * which what a person wrote stays. Does nothing if it has done so just now.
+ */
 export async function noteSeen(
   verifier: Verifier,
-  { home, host, name, nowMs }: { home: string; host: string; name: string; nowMs: number },
+  {
+    home,
+    host,
+    name,
+    nowMs,
+    before,
+  }: { home: string; host: string; name: string; nowMs: number; before?: Policy },
 ): Promise<void> {
+  const last = statSync(seenPath(home, host), { throwIfNoEntry: false });
+  if (last !== undefined && Math.abs(nowMs - last.mtimeMs) < seenEveryMs) return;
   const seen = await lookAt(verifier);
-  const policy = policyOf(seen, { host, name, version: 1, writtenBy: "migrate serve", writtenAtMs: nowMs });
+  const policy = policyOf(seen, {
+    ...{ host, name, version: 1, writtenBy: "migrate serve", writtenAtMs: nowMs, before },
+    ...(before === undefined ? {} : { registers: registersOf(before), byEvents: eventRegistersOf(before) }),
+  });
   makeAttestFolder(home);
   replaceHomeFile(seenPath(home, host), policyText(policy));
+}
+
+/** The registers that a policy speaks of, and those of them that it judges by events. */
+export const registersOf = ({ registers }: Policy) => [...registers.keys()].sort((a, b) => a - b);
+export const eventRegistersOf = ({ registers }: Policy) =>
+  [...registers].flatMap(([register, { kind }]) => (kind === "events" ? [register] : []));
+
+/** What it has shown was accepted. */
+export function forgetSeen(home: string, host: string): void {
+  rmSync(seenPath(home, host), { force: true });
 }
 
 /** What a host that came here has shown, as the policy that would allow it; null if nothing. Throws as parsePolicy. */

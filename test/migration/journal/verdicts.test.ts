@@ -12,6 +12,7 @@ import {
 
 function opened(): Database {
   const db = new Database(":memory:", { strict: true });
+  db.run("CREATE TABLE sessions (session TEXT PRIMARY KEY, endedAtMs INTEGER)");
   makeVerdictTables(db);
   makeVerdictTables(db);
   return db;
@@ -58,6 +59,25 @@ test("of one source the oldest go when they are too long, and what is kept now s
   expect(keepVerdict(db, verdict(3, { bytes: 1 }))).toEqual(["/e/1.json"]);
   expect(keepVerdict(db, verdict(4, { bytes: 3 * half })).sort()).toEqual(["/e/2.json", "/e/3.json"]);
   expect(verdictsOf(db, "s4").length).toBe(1);
+});
+
+test("of a session's attempts the last ones are kept, whoever has proven, and what says that a proof was asked for", () => {
+  const db = opened();
+  const of = (n: number, more: Partial<Verdict> = {}) =>
+    verdict(n, { session: "s", role: "destination", ...more });
+  expect(keepVerdict(db, of(0, { file: "asked s", bytes: 0 }))).toEqual([]);
+  for (let n = 1; n <= verdictKeeps.sessionFiles; n++) expect(keepVerdict(db, of(n))).toEqual([]);
+  expect(keepVerdict(db, of(100))).toEqual(["/e/1.json"]);
+  expect(verdictsOf(db, "s").map(({ file }) => file)).toContain("asked s");
+});
+
+test("what is too much of a source goes, but for what is open: it goes on with proofs", () => {
+  const db = opened();
+  db.run("INSERT INTO sessions VALUES ('s1', NULL), ('s2', 5)");
+  const half = verdictKeeps.peerBytes / 2;
+  for (const n of [1, 2, 3]) expect(keepVerdict(db, verdict(n, { bytes: half }))).toEqual([]);
+  expect(keepVerdict(db, verdict(4, { bytes: half }))).toEqual(["/e/2.json"]);
+  expect(verdictsOf(db, "s1").length).toBe(1);
 });
 
 test("the newest version of a policy that was in use is remembered", () => {

@@ -2,6 +2,7 @@
  * The gate of a destination, on one connection: proves what this host runs to a source that asks, and has the source prove
  * the same where this host demands it (SPEC.md, Attestation). Without either no TPM is touched.
  */
+import type { Policy } from "../../../attestation/policy/policy.ts";
 import { readPolicy } from "../../../attestation/policy/policy-file.ts";
 import { isAsked, Prover } from "../../../attestation/prover.ts";
 import type { Identity } from "../../../channel/identity.ts";
@@ -154,12 +155,15 @@ export class DestinationGate {
     }
     this.#proof = "fresh";
     this.#asker.link.send("verdict", {});
+    // What stands still at the source does not wait for it.
+    theirs.tryToKeep();
   }
 
   async #see(theirs: PeerProofs): Promise<void> {
     const { home, observe, now } = this.#context;
     const { peer, remote } = this.#asker;
-    if (readPolicy(home, peer) === null) {
+    const found = readPolicy(home, peer)?.policy;
+    if (found === undefined) {
       // A person may then look at what it has shown, and accept it.
       await noteSeen(theirs.verifier, { home, host: peer, name: remote, nowMs: now() });
       observe({ event: "warning", message: unknownHere(peer, remote) });
@@ -167,7 +171,20 @@ export class DestinationGate {
         side: "destination",
       });
     }
-    await theirs.require(this.#proof === "none" ? "offer" : "again", "");
+    try {
+      await theirs.require(this.#proof === "none" ? "offer" : "again", "");
+    } catch (thrown) {
+      if (thrown instanceof MigrateError && thrown.code === "attestation")
+        await this.#noteChanged(theirs, found);
+      throw thrown;
+    }
+  }
+
+  /** What the source runs now waits for a person, as what one runs that comes for the first time. Never throws. */
+  async #noteChanged({ verifier }: PeerProofs, before: Policy): Promise<void> {
+    const { home, now } = this.#context;
+    const { peer: host } = this.#asker;
+    await noteSeen(verifier, { home, host, name: before.name, nowMs: now(), before }).catch(() => {});
   }
 }
 

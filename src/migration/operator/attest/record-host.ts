@@ -7,7 +7,15 @@ import { Verifier } from "../../../attestation/verifier.ts";
 import { openHome } from "../../../home/home.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
 import { Journal } from "../../journal/journal.ts";
-import { isoSeconds, lookAt, policyOf, readSeen } from "../../proofs/seen.ts";
+import {
+  eventRegistersOf,
+  forgetSeen,
+  isoSeconds,
+  lookAt,
+  policyOf,
+  readSeen,
+  registersOf,
+} from "../../proofs/seen.ts";
 import { type AskedHostOptions, withAskedHost } from "./asked-host.ts";
 
 /** What would be written, and what it replaces. */
@@ -54,6 +62,10 @@ export function draftOfSeen(path: string, host: string): Draft {
       hint: "let it try: migrate send --prove there, while migrate serve runs here with --require-attestation",
     });
   const found = readPolicy(home, host);
+  if (found !== null && seen.writtenAt < found.policy.writtenAt)
+    throw new MigrateError("attestation", `what ${host} has shown here is older than the policy for it`, {
+      hint: "let it try once more: migrate send --prove there",
+    });
   return draft({ ...seen, ...headOf(host, seen.name, found?.policy, home) }, found?.policy ?? null);
 }
 
@@ -67,11 +79,18 @@ export function record(path: string, { policy }: Draft): number {
   } finally {
     journal.close();
   }
+  forgetSeen(home, policy.host);
   return policy.version;
 }
 
 function draft(policy: Policy, before: Policy | null): Draft {
-  return { policy, before, changes: before === null ? [] : comparePolicies(before, policy) };
+  if (before === null) return { policy, before, changes: [] };
+  const newest = policy.version - 1;
+  const back =
+    before.version < newest
+      ? [`the policy that lies there is version ${before.version}, and version ${newest} was in use before`]
+      : [];
+  return { policy, before, changes: [...back, ...comparePolicies(before, policy)] };
 }
 
 /** The same as a policy has it. */
@@ -104,8 +123,3 @@ function newestVersion(home: string, host: string, before: Policy | undefined): 
     journal.close();
   }
 }
-
-const registersOf = ({ registers }: Policy) => [...registers.keys()].sort((a, b) => a - b);
-
-const eventRegistersOf = ({ registers }: Policy) =>
-  [...registers].flatMap(([register, { kind }]) => (kind === "events" ? [register] : []));

@@ -8,7 +8,8 @@ import type { Policy } from "../../../attestation/policy/policy.ts";
 import { readPolicy, selectionOf } from "../../../attestation/policy/policy-file.ts";
 import type { PlatformState } from "../../../attestation/structures/platform-state.ts";
 import { Verifier } from "../../../attestation/verifier.ts";
-import { notRecorded } from "../../proofs/peer-proofs.ts";
+import { Journal } from "../../journal/journal.ts";
+import { notRecorded, requireNewest } from "../../proofs/peer-proofs.ts";
 import { type AskedHostOptions, withAskedHost } from "./asked-host.ts";
 
 export interface Verified {
@@ -27,6 +28,12 @@ export async function verifyHost(options: AskedHostOptions): Promise<Verified> {
     const found = readPolicy(home, peer);
     if (found === null) throw notRecorded(peer);
     const { policy, digest } = found;
+    const journal = Journal.open(home);
+    try {
+      requireNewest(journal, peer, policy.version);
+    } finally {
+      journal.close();
+    }
     const { state } = await new Verifier(link, binding).prove({
       ...{ selection: selectionOf(policy), policyDigest: digest, akPublic: policy.attestationKey },
       ...{ events: true, imaFrom: 0 },

@@ -8,7 +8,7 @@ import type { SourceLink } from "../../../channel/known-destination.ts";
 import { TrustFile } from "../../../channel/trust.ts";
 import { MigrateError } from "../../../protocol/errors.ts";
 import type { Journal, SessionRecord } from "../../journal/journal.ts";
-import { PeerProofs } from "../../proofs/peer-proofs.ts";
+import { PeerProofs, stillnessMs } from "../../proofs/peer-proofs.ts";
 import { proveTo } from "../../proofs/proving.ts";
 import type { Observer } from "../../report/events.ts";
 import { policyOf } from "./own-policy.ts";
@@ -60,6 +60,7 @@ export class SourceGate {
     const binding = { exporter, session: session.session, attempt: session.attempt };
     const own = identity.fingerprint;
     if (asks) {
+      noteAsked(link.peer, session.session, options);
       if (!link.attests) throw mute();
       this.#theirs = new PeerProofs(
         link.link,
@@ -86,9 +87,9 @@ export class SourceGate {
     await this.#prove();
   }
 
-  /** Before SEAL, to which a destination that demands gives READY only after another proof. */
+  /** Before SEAL, to which a destination that demands gives READY only after another proof; the VM stands still. */
   async beforeSeal(): Promise<void> {
-    await this.#prove();
+    await this.#prove(stillnessMs);
   }
 
   /** Before `released` is recorded: the VM stands still, and this is one quote. */
@@ -98,11 +99,11 @@ export class SourceGate {
 
   /** Keeps what was proven last; once the VM does not wait for it. */
   keep(): void {
-    this.#theirs?.keep();
+    this.#theirs?.tryToKeep();
   }
 
-  async #prove(): Promise<void> {
-    if (this.#own !== undefined) await proveTo(this.#link.link, this.#own);
+  async #prove(withinMs?: number): Promise<void> {
+    if (this.#own !== undefined) await proveTo(this.#link.link, this.#own, withinMs);
   }
 }
 
@@ -116,6 +117,17 @@ function mustProve(
   if (identity !== null && TrustFile.load(home).terms(peer, "destination")?.attest === "required")
     return true;
   return session !== "" && journal.verdictsOf(session).some(({ role }) => role === "destination");
+}
+
+/** From now on the session goes on with proofs, though the first one may never come [ATT-8]. */
+function noteAsked(peer: string, session: string, { journal, now }: GateOptions): void {
+  if (session === "" || journal.verdictsOf(session).some(({ role }) => role === "destination")) return;
+  journal.write("asked", () =>
+    journal.keepVerdict({
+      ...{ session, role: "destination", peer, moment: "asked", policyVersion: 0, allowed: false },
+      ...{ digest: "", file: `asked ${session}`, bytes: 0, atMs: now() },
+    }),
+  );
 }
 
 function insecure(): MigrateError {
@@ -132,7 +144,7 @@ function insecure(): MigrateError {
 function mute(): MigrateError {
   return new MigrateError("attestation", "the destination does not prove what it runs", {
     side: "source",
-    hint: "nothing of the VM was sent; run migrate serve there with --attest",
+    hint: "nothing of the VM was sent; run migrate serve there with --attest, or, where ssh starts it, give --attest to this command",
   });
 }
 

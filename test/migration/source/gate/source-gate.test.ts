@@ -71,6 +71,13 @@ test("attest=required in the trust file asks as --attest does", async () => {
   expect(await passed({})).toMatchObject({ said: [], error: { code: "attestation" } });
 });
 
+test("a session for which a proof was asked once goes on so, though none ever came", async () => {
+  expect(await passed({ attests: false }, { attests: true })).toMatchObject({
+    error: { code: "attestation" },
+  });
+  expect(await passed({})).toMatchObject({ said: [], error: { code: "attestation" } });
+});
+
 test("a destination that does not prove anything gets nothing", async () => {
   expect(await passed({ attests: false }, { attests: true })).toMatchObject({
     said: [],
