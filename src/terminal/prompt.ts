@@ -24,6 +24,8 @@ export interface PromptOptions {
   /** Writes to the terminal. */
   write: (text: string) => void;
   question: string;
+  /** The flag that gives the passphrase in a file. */
+  flag?: string;
 }
 
 /**
@@ -34,7 +36,7 @@ export async function askSecret(options: PromptOptions): Promise<string> {
   const { input, write } = options;
   if (input.isTTY !== true || input.setRawMode === undefined)
     throw new MigrateError("usage", "A passphrase is needed, and there is no terminal to ask for it", {
-      hint: "Give it in a file that only you can read: --passphrase-file FILE.",
+      hint: `Give it in a file that only you can read: ${options.flag ?? "--passphrase-file"} FILE.`,
     });
   // Raw before the question is there: who answers at once must not see it on the screen.
   input.setRawMode(true);

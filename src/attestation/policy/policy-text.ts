@@ -11,8 +11,8 @@ export const policyFormat = 1;
 export function policyText(policy: Policy): string {
   const { endorsementKey: ek } = policy;
   const head = [
-    `# What ${policy.name} has to prove of its state before a VM moves there.`,
-    `# See "The policy file" in docs/operating.md. A change of it needs a higher version.`,
+    `# What ${policy.name} has to prove of its state before a VM goes there, or is taken from there.`,
+    `# See "The policy file" in docs/operating.md. Give it a higher version with each change: an older one is then refused.`,
     "",
     `format ${policyFormat}`,
     `host ${policy.host} ${policy.name}`,

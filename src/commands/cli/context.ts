@@ -78,8 +78,8 @@ export async function passphraseBefore(
 }
 
 /** A secret asked for on the terminal, without echo. Throws as `passphraseFrom` does. */
-export function secretFrom(world: World, question: string): Promise<string> {
-  return askSecret(prompt(world, question));
+export function secretFrom(world: World, question: string, flag: string): Promise<string> {
+  return askSecret({ ...prompt(world, question), flag });
 }
 
 /** A passphrase to be set for a virtual TPM's state: from the file, "-" asks for it twice. Throws as `passphraseFrom` does. */

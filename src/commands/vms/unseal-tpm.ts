@@ -26,7 +26,7 @@ export default defineCommand({
     const { tpmPassphraseFile } = options;
     const passphrase =
       tpmPassphraseFile === undefined
-        ? await secretFrom(world, "Passphrase of the virtual TPM's state: ")
+        ? await secretFrom(world, "Passphrase of the virtual TPM's state: ", "--tpm-passphrase-file")
         : readPassphraseFile(tpmPassphraseFile);
     const { vm, files } = await unsealTpm(file, folder, passphrase);
     reporter.result(

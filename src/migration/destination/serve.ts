@@ -97,6 +97,21 @@ export async function serve(options: ServeOptions, observe: Observer): Promise<v
   }
 }
 
+/** A TPM that is not there, or does not answer, stops no move that asks for no proof: it is said before one does. */
+async function tellIfMute(home: string, env: Attesting["env"], observe: Observer): Promise<void> {
+  try {
+    const { openHostTpm } = await import("../../attestation/tpm/host-tpm.ts");
+    (await openHostTpm({ home, env })).close();
+  } catch (thrown) {
+    const { message, hint = "" } = asMigrateError(thrown);
+    const why = `${message} ${hint}`.trim();
+    observe({
+      event: "warning",
+      message: `this host cannot prove what it runs, as --attest says, just now: ${why}`,
+    });
+  }
+}
+
 async function serveStore(
   options: ServeOptions,
   home: string,
@@ -140,6 +155,7 @@ async function serveStore(
     observe,
     now,
   };
+  if (options.attesting?.proves === true) await tellIfMute(home, options.attesting.env, observe);
   const destination = new Destination({
     ...context,
     insecure: options.insecure,

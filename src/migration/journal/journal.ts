@@ -25,7 +25,14 @@ import { columnNames, prepareJournal } from "./journal-schema.ts";
 import { ReceiptTable } from "./receipt-table.ts";
 import type { JournalFile, SessionRecord } from "./session-record.ts";
 import { openSummaries, type SessionSummary, sourceAddresses, summariesOfPeer } from "./session-summaries.ts";
-import { keepVerdict, makeVerdictTables, usePolicy, type Verdict, verdictsOf } from "./verdicts.ts";
+import {
+  isAttested,
+  keepVerdict,
+  makeVerdictTables,
+  usePolicy,
+  type Verdict,
+  verdictsOf,
+} from "./verdicts.ts";
 
 export type { JournalFile, SessionRecord } from "./session-record.ts";
 
@@ -86,9 +93,7 @@ export class Journal {
       for (const suffix of ["", "-wal", "-shm"]) {
         try {
           chmodSync(path + suffix, 0o600);
-        } catch {
-          // The -wal and -shm files come and go; the folder has mode 0700 in any case.
-        }
+        } catch {} // The -wal and -shm files come and go; the folder has mode 0700 in any case.
       }
     } catch (cause) {
       if (cause instanceof MigrateError) throw cause;
@@ -296,12 +301,16 @@ export class Journal {
     return keepVerdict(this.#db, verdict);
   }
 
-  /** What was proven in a session, oldest first. */
+  /** As `isAttested` of verdicts.ts [ATT-8]. */
+  isAttested(session: string, role: Side): boolean {
+    return isAttested(this.#db, session, role);
+  }
+
   verdictsOf(session: string): Verdict[] {
     return verdictsOf(this.#db, session);
   }
 
-  /** As `usePolicy` of verdicts.ts. Only within `write`. */
+  /** As in verdicts.ts. Only within `write`. */
   usePolicy(host: string, version: number): number {
     return usePolicy(this.#db, host, version);
   }

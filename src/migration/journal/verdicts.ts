@@ -73,10 +73,19 @@ export function keepVerdict(db: Database, verdict: Verdict): string[] {
   return [...older, ...surplus].map(({ file }) => file);
 }
 
-/** The verdicts of one session, oldest first. */
+/** Whether the other side's host has proven itself in a session, or was asked to (a row without evidence). */
+export function isAttested(db: Database, session: string, role: Side): boolean {
+  return (
+    db
+      .query("SELECT 1 FROM verdicts WHERE session = $session AND role = $role")
+      .get({ session, role } as never) !== null
+  );
+}
+
+/** The verdicts of one session that have evidence, oldest first. */
 export function verdictsOf(db: Database, session: string): Verdict[] {
   const rows = db
-    .query("SELECT * FROM verdicts WHERE session = $session ORDER BY atMs")
+    .query("SELECT * FROM verdicts WHERE session = $session AND bytes > 0 ORDER BY atMs")
     .all({ session } as never) as Verdict[];
   // Truth as SQLite keeps it.
   return rows.map((row) => ({ ...row, allowed: Boolean(row.allowed) }));

@@ -63,9 +63,7 @@ export function history(home: string): SessionRow[] {
 }
 
 function rowWithProofs(journal: Journal, record: SessionRecord): SessionRow {
-  // One without evidence says that a proof was asked for.
-  const kept = journal.verdictsOf(record.session).filter(({ bytes }) => bytes > 0);
-  const proofs = kept.map(
+  const proofs = journal.verdictsOf(record.session).map(
     ({ role, peer, moment, policyVersion, allowed, file, digest, atMs }): ProofRow => ({
       ...{ role, peer, moment, policyVersion, allowed },
       ...{ file, digest, atMs },
@@ -97,11 +95,7 @@ export function asksForProofs(path: string, address: string): boolean {
   return withJournal(home, (journal) =>
     journal
       .open("source")
-      .some(
-        (row) =>
-          row.address === address &&
-          journal.verdictsOf(row.session).some(({ role }) => role === "destination"),
-      ),
+      .some((row) => row.address === address && journal.isAttested(row.session, "destination")),
   );
 }
 

@@ -112,7 +112,7 @@ export class PeerProofs {
     this.#note(moment, { ...proof, state }, text);
     try {
       if (first !== undefined) requireSameBoot(first.clock, state.clock);
-      if (!judgement.allowed) throw refused(prover, judgement.findings);
+      if (!judgement.allowed) throw Object.assign(refused(prover, judgement.findings), { state });
     } catch (thrown) {
       this.keep();
       throw thrown;
@@ -201,11 +201,17 @@ export function notRecorded(host: string): MigrateError {
 /** What of a state the policy does not allow, at most so many sentences of it. */
 const mostFindings = 4;
 
-function refused(host: string, findings: readonly Finding[]): MigrateError {
+/** A proof that is good, of a state that the policy does not allow. */
+export class NotAsRecorded extends MigrateError {
+  /** What was proven in its place. */
+  state: PlatformState | undefined;
+}
+
+function refused(host: string, findings: readonly Finding[]): NotAsRecorded {
   const wrong = findings.filter(({ fault }) => fault);
   const told = wrong.slice(0, mostFindings).map(({ words }) => words);
   const more = wrong.length - told.length;
-  return new MigrateError(
+  return new NotAsRecorded(
     "attestation",
     `${host} is not in the state that was recorded. ${told.join(" ")}${more > 0 ? ` And ${more} more.` : ""}`,
     {

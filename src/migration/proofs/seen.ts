@@ -83,28 +83,42 @@ const seenPath = (home: string, host: string) => join(home, "attest", `${host.re
 const seenEveryMs = 10_000;
 
 /**
- * Has a host show itself, and keeps what it showed, in place of what it showed before. `before` is the policy for it, of
- * which what a person wrote stays. Does nothing if it has done so just now.
+ * Has a host show itself, and keeps what it showed, in place of what it showed before; nothing if it has done so just now.
  */
 export async function noteSeen(
   verifier: Verifier,
-  {
-    home,
-    host,
-    name,
-    nowMs,
-    before,
-  }: { home: string; host: string; name: string; nowMs: number; before?: Policy },
+  { home, host, name, nowMs }: { home: string; host: string; name: string; nowMs: number },
 ): Promise<void> {
   const last = statSync(seenPath(home, host), { throwIfNoEntry: false });
   if (last !== undefined && Math.abs(nowMs - last.mtimeMs) < seenEveryMs) return;
   const seen = await lookAt(verifier);
-  const policy = policyOf(seen, {
-    ...{ host, name, version: 1, writtenBy: "migrate serve", writtenAtMs: nowMs, before },
-    ...(before === undefined ? {} : { registers: registersOf(before), byEvents: eventRegistersOf(before) }),
-  });
+  keep(home, policyOf(seen, { host, name, version: 1, writtenBy: "migrate serve", writtenAtMs: nowMs }));
+}
+
+/**
+ * Keeps what a host has proven in place of what its policy allows, as the policy that would allow it: what a person wrote
+ * into the old one stays, and so do the keys, by which it has proven it. Throws MigrateError as `recordPolicy`, and
+ * "home-unusable".
+ */
+export function noteChanged(home: string, before: Policy, state: PlatformState, nowMs: number): void {
+  const { host, name, endorsementKey, attestationKey, tlsKeyInTpm } = before;
+  const head = { host, name, version: 1, writtenBy: "migrate serve", writtenAt: isoSeconds(nowMs) };
+  const judged = registersOf(before).filter(
+    (register) => before.registers.get(register)?.kind === "ignore" || state.registers.has(register),
+  );
+  keep(
+    home,
+    recordPolicy(
+      state,
+      { ...head, endorsementKey, attestationKey, tlsKeyInTpm },
+      { registers: judged, byEvents: eventRegistersOf(before), before },
+    ),
+  );
+}
+
+function keep(home: string, policy: Policy): void {
   makeAttestFolder(home);
-  replaceHomeFile(seenPath(home, host), policyText(policy));
+  replaceHomeFile(seenPath(home, policy.host), policyText(policy));
 }
 
 /** The registers that a policy speaks of, and those of them that it judges by events. */

@@ -2,6 +2,7 @@
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import {
+  isAttested,
   keepVerdict,
   makeVerdictTables,
   usePolicy,
@@ -68,7 +69,12 @@ test("of a session's attempts the last ones are kept, whoever has proven, and wh
   expect(keepVerdict(db, of(0, { file: "asked s", bytes: 0 }))).toEqual([]);
   for (let n = 1; n <= verdictKeeps.sessionFiles; n++) expect(keepVerdict(db, of(n))).toEqual([]);
   expect(keepVerdict(db, of(100))).toEqual(["/e/1.json"]);
-  expect(verdictsOf(db, "s").map(({ file }) => file)).toContain("asked s");
+  expect(isAttested(db, "s", "destination")).toBe(true);
+  expect(verdictsOf(db, "s").length).toBe(verdictKeeps.sessionFiles);
+  // Asked, and never proven.
+  keepVerdict(db, verdict(0, { session: "t", role: "destination", file: "asked t", bytes: 0 }));
+  expect([isAttested(db, "t", "destination"), isAttested(db, "t", "source")]).toEqual([true, false]);
+  expect(verdictsOf(db, "t")).toEqual([]);
 });
 
 test("what is too much of a source goes, but for what is open: it goes on with proofs", () => {

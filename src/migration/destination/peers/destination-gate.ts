@@ -5,13 +5,14 @@
 import type { Policy } from "../../../attestation/policy/policy.ts";
 import { readPolicy } from "../../../attestation/policy/policy-file.ts";
 import { isAsked, Prover } from "../../../attestation/prover.ts";
+import type { PlatformState } from "../../../attestation/structures/platform-state.ts";
 import type { Identity } from "../../../channel/identity.ts";
 import type { TrustFile } from "../../../channel/trust.ts";
-import { MigrateError } from "../../../protocol/errors.ts";
+import { asMigrateError, MigrateError } from "../../../protocol/errors.ts";
 import type { Message } from "../../../protocol/messages.ts";
 import type { Journal } from "../../journal/journal.ts";
-import { PeerProofs } from "../../proofs/peer-proofs.ts";
-import { noteSeen } from "../../proofs/seen.ts";
+import { NotAsRecorded, PeerProofs } from "../../proofs/peer-proofs.ts";
+import { noteChanged, noteSeen } from "../../proofs/seen.ts";
 import type { Observer } from "../../report/events.ts";
 import type { Asker } from "./asker.ts";
 
@@ -174,17 +175,21 @@ export class DestinationGate {
     try {
       await theirs.require(this.#proof === "none" ? "offer" : "again", "");
     } catch (thrown) {
-      if (thrown instanceof MigrateError && thrown.code === "attestation")
-        await this.#noteChanged(theirs, found);
+      // Who lies is asked nothing more.
+      if (thrown instanceof NotAsRecorded && thrown.state !== undefined)
+        this.#noteChanged(found, thrown.state);
       throw thrown;
     }
   }
 
   /** What the source runs now waits for a person, as what one runs that comes for the first time. Never throws. */
-  async #noteChanged({ verifier }: PeerProofs, before: Policy): Promise<void> {
-    const { home, now } = this.#context;
-    const { peer: host } = this.#asker;
-    await noteSeen(verifier, { home, host, name: before.name, nowMs: now(), before }).catch(() => {});
+  #noteChanged(before: Policy, state: PlatformState): void {
+    const { home, now, observe } = this.#context;
+    try {
+      noteChanged(home, before, state, now());
+    } catch (thrown) {
+      observe({ event: "warning", message: asMigrateError(thrown).message });
+    }
   }
 }
 

@@ -43,6 +43,7 @@ export class SourceGate {
   readonly #name: string;
   readonly #theirs: PeerProofs | undefined;
   readonly #own: Prover | undefined;
+  #fingerprint = "";
 
   /** Throws MigrateError "attestation" if something is asked for that this connection cannot give. */
   constructor(link: SourceLink, session: GateSession, options: GateOptions) {
@@ -70,6 +71,7 @@ export class SourceGate {
     }
     if (!link.demands || session.isReleased === true) return;
     if (options.proves !== true) throw demanded();
+    this.#fingerprint = own;
     this.#own = new Prover({
       ...{ home, env, certificatePem: identity.certificatePem },
       binding: { ...binding, role: "source", prover: own, verifier: peer },
@@ -103,7 +105,10 @@ export class SourceGate {
   }
 
   async #prove(withinMs?: number): Promise<void> {
-    if (this.#own !== undefined) await proveTo(this.#link.link, this.#own, withinMs);
+    if (this.#own === undefined) return;
+    await proveTo(this.#link.link, this.#own, withinMs).catch((thrown: unknown) => {
+      throw withWayOut(thrown, this.#fingerprint);
+    });
   }
 }
 
@@ -116,18 +121,29 @@ function mustProve(
   if (attests === true) return true;
   if (identity !== null && TrustFile.load(home).terms(peer, "destination")?.attest === "required")
     return true;
-  return session !== "" && journal.verdictsOf(session).some(({ role }) => role === "destination");
+  return session !== "" && journal.isAttested(session, "destination");
 }
 
 /** From now on the session goes on with proofs, though the first one may never come [ATT-8]. */
 function noteAsked(peer: string, session: string, { journal, now }: GateOptions): void {
-  if (session === "" || journal.verdictsOf(session).some(({ role }) => role === "destination")) return;
+  if (session === "" || journal.isAttested(session, "destination")) return;
   journal.write("asked", () =>
     journal.keepVerdict({
       ...{ session, role: "destination", peer, moment: "asked", policyVersion: 0, allowed: false },
       ...{ digest: "", file: `asked ${session}`, bytes: 0, atMs: now() },
     }),
   );
+}
+
+/** The destination's own advice does not travel: errors of a peer are a code and a sentence. */
+function withWayOut(thrown: unknown, own: string): unknown {
+  if (!(thrown instanceof MigrateError) || thrown.code !== "attestation" || thrown.hint !== undefined)
+    return thrown;
+  return new MigrateError(thrown.code, thrown.message, {
+    side: thrown.side,
+    hint: `what this host has shown waits there for a person, who accepts it with migrate attest record ${own} (--update where it is recorded already)`,
+    cause: thrown,
+  });
 }
 
 function insecure(): MigrateError {
