@@ -207,6 +207,22 @@ describe("a destination that is ready", () => {
     expect(await refused(good.replaceAll(session, recordOf("source").session))).toBe(5);
   });
 
+  // [RCPT-3] [RCPT-7]
+  test("and died before it signed that takes nothing on a RELEASE from before, but on the source's word", async () => {
+    await move(unheard);
+    const journal = new Database(join(hosts.destinationHome, "journal.sqlite"));
+    journal.run("DELETE FROM receipts WHERE kind = 'ready'");
+    journal.close();
+    const { code, events } = await resolve("destination", "--receipt", await fileOf("source"));
+    expect(code).toBe(5);
+    const [{ message } = {}] = events.filter(({ event }) => event === "error");
+    expect(message).toContain("is for an earlier READY: the last one is not signed");
+    expect(states()).toEqual(["released", "ready"]);
+    // As of a session that two versions without receipts began.
+    expect((await sendTo(await serve(), vm)).error).toBeUndefined();
+    expectMoved(vm, hosts, "RELEASE came by a link");
+  });
+
   // [RCPT-6] [RCPT-7]
   test("and was given up does not take it on a RELEASE from before, nor does the source show one any more", async () => {
     await move(unheard);
