@@ -324,6 +324,26 @@ describe("a host that was restored from a backup", () => {
   });
 
   // [RCPT-8]
+  test("is known for it at an address that is new as well, and told", async () => {
+    expect((await moveNext("first")).error).toBeUndefined();
+    backUp("destination");
+    expect((await moveNext("second")).error).toBeUndefined();
+    restore("destination", "home");
+    const third = makeSmallVm(join(root, "third"));
+    const serving = await serve();
+    // Not by the proxy, whose address is the one that has a pin.
+    const { address } = serving;
+    const { error } = await sendOnce({
+      ...{ home: hosts.sourceHome, vm: third.spec, address, secure: true, retryForMs: 0 },
+    });
+    await stopServing();
+    expectRestored(error, "destination");
+    expect(existsSync(join(hosts.store, "third"))).toBe(false);
+    // It knows from HELLO what it is to be beyond.
+    expect((await run("destination", "receipt", "restored", "--yes")).code).toBe(0);
+  });
+
+  // [RCPT-8]
   test("names its open sessions, and argues from no receipt until then", async () => {
     await move(unheard);
     const file = await fileOf("source");
