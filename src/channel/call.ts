@@ -27,8 +27,11 @@ export interface Callee {
 }
 
 export interface CallOptions {
-  /** What HELLO holds beside version, role and software; asked when it is sent, for each connection anew. */
-  hello: () => Omit<MessageBody<"hello">, "version" | "role" | "software">;
+  /**
+   * What HELLO holds beside version, role and software; asked when it is sent, for each connection anew. `peer` is the
+   * fingerprint of who has answered; null on an insecure link.
+   */
+  hello: (peer: string | null) => Omit<MessageBody<"hello">, "version" | "role" | "software">;
   /**
    * WELCOME has come. Returns what receives every frame from here on, and the end of the connection. What it
    * throws is wrong with the WELCOME: the destination is told, and the call rejects with it.
@@ -122,7 +125,7 @@ async function callOnce({ address, tls }: Callee, role: Role, options: CallOptio
   const late = setTimeout(() => giveUp(silent(place)), deadlines.helloMs);
   signal?.addEventListener("abort", cancel);
   try {
-    const hello = { version: limits.version, role, software, ...options.hello() };
+    const hello = { version: limits.version, role, software, ...options.hello(socket.peer) };
     socket.send(encodeMessage("hello", hello))?.catch(() => {});
     await welcome.promise;
   } finally {

@@ -78,9 +78,12 @@ export async function openSourceLink(options: SourceLinkOptions): Promise<Source
     ticket?.destinationFingerprint ?? options.knownPeer ?? trust?.knownDestination(place) ?? null;
   const known = pinned === null && trust !== null ? trust.destinations() : new Map<string, string>();
   if (identity !== null && pinned === null && known.size === 0) throw unknownPlace(place);
-  // Of a host that answers to another name it was not known beforehand that it would.
-  const saw = (pinned !== null && options.sawOf?.(pinned)) || 0;
-  const gives = options.sawOf === undefined ? {} : { receipts: { seen: saw } };
+  let saw = 0;
+  // Of who has answered, by whatever address; and before it says how far it is, which may grow meanwhile.
+  const gives = (peer: string | null) => {
+    saw = (peer !== null && options.sawOf?.(peer)) || 0;
+    return options.sawOf === undefined ? {} : { receipts: { seen: saw } };
+  };
   const end = (fingerprint: string) => expiryOf(trust, fingerprint);
   // A session that is under way runs to its end, and a ticket is newer than the line.
   const isNew = ticket === undefined && options.knownPeer === undefined;
@@ -88,7 +91,10 @@ export async function openSourceLink(options: SourceLinkOptions): Promise<Source
   if (over !== null) throw expired(place, over);
   const opened = Promise.withResolvers<{ link: ControlLink; socket: FrameSocket; welcome: Welcome }>();
   await call(calleeOf(address, identity, pinned ?? ""), "control", {
-    hello: () => ({ ...(session ? { session: session.id, attempt: session.attempt } : {}), ...gives }),
+    hello: (peer) => ({
+      ...(session ? { session: session.id, attempt: session.attempt } : {}),
+      ...gives(peer),
+    }),
     welcomed: (socket, welcome) => {
       const { link, handler } = controlOver(socket, options.timing);
       opened.resolve({ link, socket, welcome });

@@ -207,6 +207,22 @@ describe("a destination that is ready", () => {
     expect(await refused(good.replaceAll(session, recordOf("source").session))).toBe(5);
   });
 
+  // [RCPT-3] [RCPT-7]
+  test("and died before it signed that takes nothing on a RELEASE from before, but on the source's word", async () => {
+    await move(unheard);
+    const journal = new Database(join(hosts.destinationHome, "journal.sqlite"));
+    journal.run("DELETE FROM receipts WHERE kind = 'ready'");
+    journal.close();
+    const { code, events } = await resolve("destination", "--receipt", await fileOf("source"));
+    expect(code).toBe(5);
+    const [{ message } = {}] = events.filter(({ event }) => event === "error");
+    expect(message).toContain("is for an earlier READY: the last one is not signed");
+    expect(states()).toEqual(["released", "ready"]);
+    // As of a session that two versions without receipts began.
+    expect((await sendTo(await serve(), vm)).error).toBeUndefined();
+    expectMoved(vm, hosts, "RELEASE came by a link");
+  });
+
   // [RCPT-6] [RCPT-7]
   test("and was given up does not take it on a RELEASE from before, nor does the source show one any more", async () => {
     await move(unheard);
@@ -305,6 +321,26 @@ describe("a host that was restored from a backup", () => {
     expect(await doctor()).toEqual([]);
     // It was settled, and is no more.
     expect((await run(side, "receipt", "restored", "--yes")).code).toBe(6);
+  });
+
+  // [RCPT-8]
+  test("is known for it at an address that is new as well, and told", async () => {
+    expect((await moveNext("first")).error).toBeUndefined();
+    backUp("destination");
+    expect((await moveNext("second")).error).toBeUndefined();
+    restore("destination", "home");
+    const third = makeSmallVm(join(root, "third"));
+    const serving = await serve();
+    // Not by the proxy, whose address is the one that has a pin.
+    const { address } = serving;
+    const { error } = await sendOnce({
+      ...{ home: hosts.sourceHome, vm: third.spec, address, secure: true, retryForMs: 0 },
+    });
+    await stopServing();
+    expectRestored(error, "destination");
+    expect(existsSync(join(hosts.store, "third"))).toBe(false);
+    // It knows from HELLO what it is to be beyond.
+    expect((await run("destination", "receipt", "restored", "--yes")).code).toBe(0);
   });
 
   // [RCPT-8]

@@ -78,6 +78,8 @@ export interface TpmPatience {
   commandMs: number;
   /** For a command that makes a key. */
   makingMs: number;
+  /** For one conversation, from before its connection; what its commands may take each if it is absent. */
+  wholeMs?: number;
 }
 
 export const usualPatience: TpmPatience = { forOthersMs: 10_000, commandMs: 30_000, makingMs: 120_000 };
@@ -90,7 +92,8 @@ export interface TpmOptions {
 }
 
 /** For one conversation: others' turn, one key that is made, and one command's time for all the rest. */
-const wholeMs = ({ forOthersMs, commandMs, makingMs }: TpmPatience) => forOthersMs + commandMs + makingMs;
+const wholeOf = ({ forOthersMs, commandMs, makingMs, wholeMs }: TpmPatience) =>
+  wholeMs ?? forOthersMs + commandMs + makingMs;
 
 const firstPauseMs = 5;
 const longestPauseMs = 200;
@@ -104,8 +107,9 @@ const loadedSessions = 0x0200_0000;
  * Connects, does `work`, flushes what it left and closes, also where it throws. Throws TpmError, and what `work` throws.
  */
 export async function withTpm<T>(options: TpmOptions, work: (tpm: Tpm) => Promise<T>): Promise<T> {
+  const overAtMs = performance.now() + wholeOf(options.patience);
   const connection = await options.connect(options.patience.forOthersMs);
-  const tpm = new Tpm(connection, options);
+  const tpm = new Tpm(connection, options, overAtMs);
   try {
     return await work(tpm);
   } finally {
@@ -123,10 +127,14 @@ export class Tpm {
   #hasAnswered = false;
   #isLost = false;
 
-  constructor(connection: TpmConnection, options: TpmOptions) {
+  constructor(
+    connection: TpmConnection,
+    options: TpmOptions,
+    overAtMs = performance.now() + wholeOf(options.patience),
+  ) {
     this.#connection = connection;
     this.#options = options;
-    this.#overAtMs = performance.now() + wholeMs(options.patience);
+    this.#overAtMs = overAtMs;
   }
 
   /** Throws TpmError: with the TPM's code where it refuses, else for what it does not answer or answers wrongly. */
@@ -134,7 +142,7 @@ export class Tpm {
     // What was made is flushed also when all else has taken too long.
     const overAtMs = name === "FlushContext" ? Number.POSITIVE_INFINITY : this.#overAtMs;
     const deadlineAtMs = Math.min(performance.now() + this.#patienceOf(name), overAtMs);
-    if (performance.now() >= overAtMs) throw slow(wholeMs(this.#options.patience));
+    if (performance.now() >= overAtMs) throw slow(wholeOf(this.#options.patience));
     let hasSwept = false;
     for (let pauseMs = firstPauseMs; ; pauseMs = Math.min(2 * pauseMs, longestPauseMs)) {
       const leftMs = Math.max(1, deadlineAtMs - performance.now());

@@ -5,7 +5,7 @@
 import { loadFingerprint } from "../../channel/identity.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { receiptSides } from "../../protocol/receipt.ts";
-import type { SessionRecord } from "../journal/journal.ts";
+import type { Journal, SessionRecord } from "../journal/journal.ts";
 import type { StoredReceipt } from "../journal/receipt-table.ts";
 import { OwnWitness, type WitnessOptions } from "../receipts/own-witness.ts";
 import { parseReceipts } from "../receipts/receipt-file.ts";
@@ -37,6 +37,7 @@ export async function isShown(
   if (receipt === null || (text === undefined && state !== settles)) return false;
   requireOf(receipt, record, await loadFingerprint(home));
   requireGood(receipt, journal);
+  if (text !== undefined && state === settles) requireAsked(receipt, journal);
   await new OwnWitness({ home, journal, tpm }).require(side);
   if (given?.signature !== receipt.signature) {
     journal.write(`given-${kind}`, () => {
@@ -68,4 +69,14 @@ function requireOf(receipt: StoredReceipt, { mode, digest, peer }: SessionRecord
     throw wrong(receipt, "is about other bytes than this session's", receiptSides[receipt.kind]);
   if (receipt.signer === peer && receipt.other === own) return;
   throw wrong(receipt, "is between other hosts than this session's", receiptSides[receipt.kind]);
+}
+
+/**
+ * Of a RELEASE that came by a link it is known that it is no older than that link, also where READY had no receipt; of a
+ * paper nothing is but what it says: this host may have died before it signed the READY that it is at now. Throws
+ * MigrateError "integrity".
+ */
+function requireAsked(receipt: StoredReceipt, journal: Journal): void {
+  if (receipt.kind !== "release" || journal.receipts.find(receipt.session, "ready") !== null) return;
+  throw wrong(receipt, "is for an earlier READY: the last one is not signed", "source");
 }

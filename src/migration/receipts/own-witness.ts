@@ -15,6 +15,12 @@ import { standingOf, type TpmWitness } from "./tpm-witness.ts";
 /** Beyond this many receipts a peer's claim of what it has seen is no claim but a lie. */
 const mostAhead = 2 ** 32;
 
+/**
+ * How long a word waits for those of other sessions, in milliseconds: for many times what each may take with a slow TPM
+ * (see tpm-witness.ts). A word that gives up is a VM that stands still.
+ */
+const turnPatienceMs = 120_000;
+
 export interface WitnessOptions {
   home: string;
   journal: Journal;
@@ -47,7 +53,7 @@ export class OwnWitness {
 
   /** Throws MigrateError "in-doubt" if the journal is older than a witness. `side` is whose journal that is. */
   async require(side: Side): Promise<void> {
-    await withHomeLock(this.#lock, async () => {
+    await this.#inTurn(async () => {
       await this.#stands(side);
       await this.#held(async (held) => void (await this.#inTpm(side, held)));
     });
@@ -59,7 +65,7 @@ export class OwnWitness {
    * and what `record` and the lock throw.
    */
   async next<T>(side: Side, record: (witnesses: Witnesses) => T | null): Promise<T | null> {
-    return await withHomeLock(this.#lock, async () => {
+    return await this.#inTurn(async () => {
       const witness = Number((await this.#stands(side)) + 1n);
       // One conversation with the TPM, to see where it stands and to raise it.
       return await this.#held(async (held) => {
@@ -80,7 +86,11 @@ export class OwnWitness {
    * peer claims what cannot be.
    */
   async settle(): Promise<number> {
-    return await withHomeLock(this.#lock, () => this.#held((held) => this.#settle(held)));
+    return await this.#inTurn(() => this.#held((held) => this.#settle(held)));
+  }
+
+  async #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    return await withHomeLock(this.#lock, work, turnPatienceMs);
   }
 
   async #settle(held: HeldCounter | null): Promise<number> {

@@ -14,8 +14,10 @@ import type { Journal } from "../journal/journal.ts";
 import type { OwnGeneration } from "../journal/receipt-table.ts";
 import { behindTpm, lostTpm } from "./rolled-back.ts";
 
-/** A guest may stand still meanwhile. A key is made once in a home, before its first move. */
-const patience: TpmPatience = { forOthersMs: 3000, commandMs: 3000, makingMs: 30_000 };
+/** A guest may stand still meanwhile, and other handovers of this host wait for their turn. */
+const patience: TpmPatience = { forOthersMs: 3000, commandMs: 3000, makingMs: 3000, wholeMs: 5000 };
+/** Where the home's key is still to be made: once, before its first move. */
+const firstPatience: TpmPatience = { forOthersMs: 3000, commandMs: 3000, makingMs: 30_000 };
 /** One that has failed is left alone for so long, in milliseconds, so that no guest waits twice for it. */
 const restMs = 30_000;
 
@@ -48,7 +50,9 @@ export class TpmWitness {
     this.#journal = journal;
     this.#observe = observe;
     this.#mayBegin = mayBegin;
-    this.#counting = counting ?? ((work) => unopenedHostTpm({ home, env, patience }).counting(work));
+    const patienceNow = () => (hasAttestationKey(home) ? patience : firstPatience);
+    this.#counting =
+      counting ?? ((work) => unopenedHostTpm({ home, env, patience: patienceNow() }).counting(work));
   }
 
   /** That of a process that attests; undefined for others, which touch no TPM. */

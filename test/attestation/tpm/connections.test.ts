@@ -68,6 +68,14 @@ describe("a TPM", () => {
     expect(refused.message).toBe("This host's TPM is too slow: it has not done its part within 0.45 s.");
   });
 
+  test("that is come to late has that much less time for the rest", async () => {
+    const late = { exchange: () => Promise.reject(new Error("it was asked")), close() {} };
+    const connect = () => Bun.sleep(60).then(() => late);
+    const options = { connect, patience: { ...patience, wholeMs: 50 }, isAlone: true };
+    const refused = await rejectionOf(withTpm(options, (tpm) => tpm.run("GetCapability")));
+    expect(refused.message).toBe("This host's TPM is too slow: it has not done its part within 0.05 s.");
+  });
+
   test("that stops in the middle of its answer is given up at its deadline", async () => {
     played = playTpm(path, (socket) => void socket.write(noHandles.subarray(0, 12)));
     expect((await rejectionOf(open())).message).toContain("has given no answer");

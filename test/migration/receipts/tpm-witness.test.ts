@@ -1,8 +1,9 @@
 /** The journal held against a counter as a TPM has one: behind, ahead, absent, and one that fails. */
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { afterEach, beforeEach, describe, expect, spyOn, test } from "bun:test";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { rc } from "../../../src/attestation/tpm/response-code.ts";
 import { openHome } from "../../../src/home/home.ts";
 import { Journal } from "../../../src/migration/journal/journal.ts";
 import type { OwnGeneration } from "../../../src/migration/journal/receipt-table.ts";
@@ -10,6 +11,7 @@ import { OwnWitness } from "../../../src/migration/receipts/own-witness.ts";
 import { type Counting, TpmWitness } from "../../../src/migration/receipts/tpm-witness.ts";
 import { MigrateError } from "../../../src/protocol/errors.ts";
 import { rejectionOf } from "../../support/system/refusals.ts";
+import { playTpm, refusing } from "../../support/tpm/played-tpm.ts";
 
 let home: string;
 let journal: Journal;
@@ -192,6 +194,35 @@ describe("a TPM that fails", () => {
       throw full;
     });
     expect(await failing.catch((thrown: unknown) => thrown)).toBe(full);
+  });
+
+  test("by its slowness at every command stops no handover, nor those that wait for their turn", async () => {
+    mkdirSync(join(home, "tpm"), { mode: 0o700 });
+    const key = `unique ${"11".repeat(32)}\nname 000b${"22".repeat(32)}\n`;
+    writeFileSync(join(home, "tpm/ak"), key, { mode: 0o600 });
+    const realNow = performance.now.bind(performance);
+    let spentMs = 0;
+    const clock = spyOn(performance, "now").mockImplementation(() => realNow() + spentMs);
+    const played = playTpm(join(home, "s"), (socket, command) => {
+      spentMs += 2900;
+      // There is no such counter yet; all else is done.
+      socket.write(refusing(command.readUInt32BE(6) === 0x169 ? rc.handle : 0));
+    });
+    try {
+      const env = { MIGRATE_TPM: played.place };
+      const observe = ({ message }: { message: string }) => said.push(message);
+      const words = Array.from({ length: 4 }, () => {
+        const tpm = new TpmWitness({ home, journal, env, observe });
+        return new OwnWitness({ home, journal, tpm }).next("source", record);
+      });
+      expect((await Promise.all(words)).sort()).toEqual([1, 2, 3, 4]);
+      // Two commands each, and the TPM is left alone.
+      expect(played.commands.length).toBe(8);
+      expect(said).toEqual(Array(4).fill(expect.stringContaining("it has not done its part within 5 s.")));
+    } finally {
+      clock.mockRestore();
+      played.stop();
+    }
   });
 
   test("while it is raised is in step when it is back", async () => {
