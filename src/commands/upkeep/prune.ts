@@ -4,6 +4,7 @@ import { type LeftoverRow, Pruning } from "../../migration/operator/prune/prune.
 import { MigrateError } from "../../protocol/errors.ts";
 import { formatAge, formatBytes } from "../../terminal/format.ts";
 import type { Column } from "../../terminal/table.ts";
+import { sweepPrivateCopies } from "../../vm/tpm/private-copy.ts";
 import { confirmed, homeOf } from "../cli/context.ts";
 import { defineCommand } from "../cli/define-command.ts";
 import { duration, optional, toggle, withDefault } from "../cli/option.ts";
@@ -35,6 +36,8 @@ export default defineCommand({
   ],
   async run({ options, world, reporter }) {
     const nowMs = Date.now();
+    // Nothing that anybody could want to keep: it is not asked for.
+    await sweepPrivateCopies();
     const pruning = new Pruning({
       home: homeOf(world),
       env: world.env,

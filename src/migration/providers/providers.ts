@@ -1,5 +1,6 @@
 /** The kinds of VMs that can be moved, by the names that OFFER and the journal use. */
 import { MigrateError } from "../../protocol/errors.ts";
+import { sweepPrivateCopies } from "../../vm/tpm/private-copy.ts";
 import { filesProvider } from "./files/files-provider.ts";
 import { libvirtProvider } from "./libvirt/libvirt-provider.ts";
 import type { DeliveryPlace, LandingPolicy, Provider } from "./provider.ts";
@@ -34,7 +35,8 @@ export function deliveryPlaces(home: string, store: string, policy: LandingPolic
   return [{ what: "VMs, a folder each", path: store }, ...others];
 }
 
-/** Runs what each provider has to do now and then at a destination (`Provider.upkeep`). */
+/** Runs what each provider has to do now and then at a destination (`Provider.upkeep`), and what is to be done for all. */
 export function upkeepOfProviders(home: string, isOpen: (session: string) => boolean, nowMs: number): void {
   for (const provider of providers) provider.upkeep?.(home, isOpen, nowMs);
+  void sweepPrivateCopies();
 }

@@ -3,14 +3,30 @@
  * has the VM's identity and what was sealed to it. Where the person keeps the VM's files it stays, sealed. Saved RAM goes
  * the same way: QEMU puts the state of the TPM into it.
  */
-import { accessSync, closeSync, constants, existsSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  accessSync,
+  closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { renameNoReplace, syncFolder } from "../../platform/files/rename.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { fileIdentity, isSameFile } from "../../vm/folder/file-identity.ts";
 import { type EkFound, ekOfState, permanentState, readPermanent } from "../../vm/tpm/ek-of-state.ts";
 import { eraseFile, eraseState, readState } from "../../vm/tpm/erase.ts";
-import { type StateFile, type StateSeal, sealState } from "../../vm/tpm/sealed-state.ts";
+import {
+  isSealedTo,
+  type StateFile,
+  type StateSeal,
+  sealedStateMaxBytes,
+  sealState,
+} from "../../vm/tpm/sealed-state.ts";
 import type { SessionRecord } from "../journal/journal.ts";
 
 /** What of a VM's virtual TPM lies at the source. */
@@ -100,20 +116,22 @@ export async function retireTpmState(record: Record, tpm: TpmHere | null): Promi
   }
 }
 
-/** Nothing is destroyed before the sealed state is whole and durable; one that is there is this session's. */
+/**
+ * Nothing is destroyed before the sealed state is whole and durable. Who may write to its folder can have put something
+ * under its name: only what is sealed to this session's key is taken for it. Throws MigrateError "io" if another thing is
+ * there.
+ */
 async function keepSealed(record: Record, tpm: TpmHere): Promise<void> {
   const [seal, path] = [sealOf(record), sealedPath(record, tpm)];
-  if (seal === undefined || existsSync(path)) return;
+  if (seal === undefined || isSealedHere(path, seal)) return;
   const files = stateOf(tpm);
   // An earlier version let it go without a seal, or nothing is there.
   if (files.length === 0) return;
   const sealed = await sealState(record.name, files, seal);
   const unfinished = `${path}.new`;
-  const fd = openSync(
-    unfinished,
-    constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW,
-    0o600,
-  );
+  // Left by a run that was killed, or somebody's: a pipe would be waited for, and another's file be his to change.
+  rmSync(unfinished, { force: true });
+  const fd = openSync(unfinished, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600);
   try {
     writeFileSync(fd, sealed, { flush: true });
   } finally {
@@ -121,6 +139,29 @@ async function keepSealed(record: Record, tpm: TpmHere): Promise<void> {
   }
   renameNoReplace(unfinished, path);
   syncFolder(dirname(path));
+}
+
+/** False if nothing is there. Throws MigrateError "io" if something else is. */
+function isSealedHere(path: string, seal: StateSeal): boolean {
+  if (lstatSync(path, { throwIfNoEntry: false }) === undefined) return false;
+  const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
+  let fd: number | undefined;
+  let cause: unknown;
+  try {
+    fd = openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    const stat = fstatSync(fd);
+    const mayBe = stat.isFile() && stat.size <= sealedStateMaxBytes;
+    if (mayBe && isSealedTo(readFileSync(fd, "latin1"), seal)) return true;
+  } catch (thrown) {
+    cause = thrown;
+  } finally {
+    if (fd !== undefined) closeSync(fd);
+  }
+  throw new MigrateError("io", `${path} is not the sealed state of this session, and is in its place`, {
+    side: "source",
+    hint: "Nothing was destroyed. See what it is and who put it there, move it away, and run the same command again.",
+    cause,
+  });
 }
 
 /** Which virtual TPM the VM has, by its permanent state; null if it has none. Never rejects. */

@@ -1,22 +1,10 @@
 /**
- * Which virtual TPM a state is of: swtpm is run on a private copy of it, in memory where that can be had, and asked for
- * its endorsement key. The state may be a stranger's, so the program that reads it is confined as a VM's is, and has
+ * Which virtual TPM a state is of: swtpm is run on a private copy of it, in memory alone (private-copy.ts), and asked
+ * for its endorsement key. The state may be a stranger's, so the program that reads it is confined as a VM's is, and has
  * nothing but the copy. The state itself is not touched, and may be in use: swtpm replaces its files whole.
  */
-import {
-  accessSync,
-  chmodSync,
-  closeSync,
-  constants,
-  fstatSync,
-  mkdtempSync,
-  openSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { closeSync, constants, fstatSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import type { Socket } from "bun";
 import { which } from "../../platform/host.ts";
 import { Confinement } from "../confinement/confinement.ts";
@@ -32,6 +20,7 @@ import {
   headerBytes,
   needsPassword,
 } from "./ek-commands.ts";
+import { destroyCopy, memoryFolder, newPrivateCopy, sweepPrivateCopies } from "./private-copy.ts";
 import { stateMaxBytes } from "./sealed-state.ts";
 
 /** "sha256:" and hex, of the key's public area; or why it is not known, as the end of a sentence. */
@@ -45,7 +34,6 @@ const pollMs = 5;
 /** The head of a state file (swtpm_nvstore.c): version, least version, u16 its size, u16 flags, u32 the whole size. */
 const flagsAt = 4;
 const encryptedFlag = 1;
-const memoryFolder = "/dev/shm";
 
 /** Reads a permanent state, following no link; null if it is not there, no plain file, or longer than any. */
 export function readPermanent(path: string): Buffer | null {
@@ -61,34 +49,42 @@ export function readPermanent(path: string): Buffer | null {
   }
 }
 
-/** Returns the endorsement key of the TPM whose permanent state this is. Never throws. */
-export async function ekOfState(permanent: Buffer | null): Promise<EkFound> {
+/**
+ * Returns the endorsement key of the TPM whose permanent state this is; `memory` is where the copy is made, and without
+ * one none is: on a disk it could not be destroyed for certain. Never throws.
+ */
+export async function ekOfState(
+  permanent: Buffer | null,
+  { memory = memoryFolder() }: { memory?: string | null } = {},
+): Promise<EkFound> {
   if (permanent === null) return { unknown: "it has no state of a TPM 2.0" };
   if (permanent.length > stateMaxBytes) return { unknown: "its state is longer than any" };
   if (permanent.length > flagsAt + 1 && (permanent.readUInt16BE(flagsAt) & encryptedFlag) !== 0)
     return { unknown: "its state is encrypted, with a key that its swtpm alone is given" };
   if (which("swtpm") === null) return { unknown: "there is no swtpm here" };
-  let folder: string | undefined;
+  if (memory === null) return { unknown: "there is no folder in memory here for a copy of its state" };
+  await sweepPrivateCopies();
+  let copy: { folder: string; state: string } | undefined;
   try {
-    folder = mkdtempSync(join(canWrite(memoryFolder) ? memoryFolder : tmpdir(), "migrate-ek-"));
-    chmodSync(folder, 0o700);
-    writeFileSync(join(folder, permanentState), permanent, { mode: 0o600, flag: "wx" });
-    return await askIn(folder);
+    copy = newPrivateCopy(memory);
+    writeFileSync(join(copy.state, permanentState), permanent, { mode: 0o600, flag: "wx" });
+    return await askIn(copy.folder, copy.state);
   } catch (thrown) {
     return {
       unknown: `swtpm could not be asked (${String((thrown as Error).message ?? thrown).slice(0, 200)})`,
     };
   } finally {
-    if (folder !== undefined) rmSync(folder, { recursive: true, force: true });
+    if (copy !== undefined) await destroyCopy(copy.folder);
   }
 }
 
-async function askIn(folder: string): Promise<EkFound> {
+async function askIn(folder: string, state: string): Promise<EkFound> {
   const confinement = await confinementHere();
-  const user = confinement.lease([memoryFolder]);
+  const user = confinement.lease([dirname(folder)]);
   if (user !== null) {
-    give("state", folder, user);
-    give("state file", join(folder, permanentState), user);
+    give("way in", folder, user);
+    give("state", state, user);
+    give("state file", join(state, permanentState), user);
   }
   const argv = confinement.command(
     [
@@ -96,21 +92,21 @@ async function askIn(folder: string): Promise<EkFound> {
       ...["--server", "type=unixio,path=s", "--flags", "not-need-init,startup-clear"],
     ],
     {
-      ...{ user, network: "none", cwd: folder, cgroups: [], endsWithParent: true },
-      files: [{ path: folder, right: "own" }],
+      ...{ user, network: "none", cwd: state, cgroups: [], endsWithParent: true },
+      files: [{ path: state, right: "own" }],
     },
   );
   const lateAtMs = performance.now() + askingMs;
   const child = Bun.spawn(argv, {
     stdio: ["ignore", "ignore", "ignore"],
-    cwd: folder,
+    cwd: state,
     env: programEnvironment,
     timeout: askingMs,
     killSignal: "SIGKILL",
   });
   try {
     return await exchange(
-      join(folder, "s"),
+      join(state, "s"),
       () => child.exitCode !== null || child.signalCode !== null,
       lateAtMs,
     );
@@ -190,13 +186,4 @@ async function connected(path: string, isOver: () => boolean, lateAtMs: number):
     },
     end: () => open.end(),
   };
-}
-
-function canWrite(folder: string): boolean {
-  try {
-    accessSync(folder, constants.W_OK | constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
 }

@@ -99,6 +99,18 @@ export async function sealState(
 }
 
 /**
+ * Whether this text, of at most `sealedStateMaxBytes`, has the form of a state sealed to that key. Nobody can write one
+ * beforehand who has not seen the key; whether it is damaged, only the passphrase tells.
+ */
+export function isSealedTo(text: string, { sealedKey }: Pick<StateSeal, "sealedKey">): boolean {
+  return (
+    text.length <= sealedStateMaxBytes &&
+    text.startsWith(`${sealedKey}${begin}`) &&
+    statePattern.test(text.slice(sealedKey.length))
+  );
+}
+
+/**
  * The VM's name and the files in a sealed state, of at most `sealedStateMaxBytes`. Throws MigrateError
  * "passphrase-wrong" if the text is damaged or the passphrase is another one.
  */

@@ -1,6 +1,16 @@
 /** What becomes of the TPM's state of a domain that has left as it ran: what libvirt took away, and what it left. */
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { existsSync, linkSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { SessionRecord } from "../../../../src/migration/journal/journal.ts";
@@ -12,7 +22,7 @@ import {
 import type { SourceLibvirtRecord } from "../../../../src/migration/providers/libvirt/libvirt-records.ts";
 import { retireTpmState } from "../../../../src/migration/providers/tpm-at-source.ts";
 import { fileIdentity } from "../../../../src/vm/folder/file-identity.ts";
-import { newStateSeal, openState } from "../../../../src/vm/tpm/sealed-state.ts";
+import { newStateSeal, openState, sealState } from "../../../../src/vm/tpm/sealed-state.ts";
 
 let folder: string;
 beforeEach(() => {
@@ -80,6 +90,39 @@ test("what is kept sealed can be opened, and nothing else is left", async () => 
     "tpm2-00.permall: secret seeds",
   ]);
 });
+
+test("what somebody put where the sealed state is to lie is not taken for it, and nothing is destroyed", async () => {
+  const tpmSeal = await newStateSeal("a passphrase");
+  const strangers = { ...tpmSeal, sealedKey: tpmSeal.sealedKey.replace("Salt: ", "Salt: x") };
+  const { kept, record } = withState("keep", { tpmSeal });
+  keepTpm(kept);
+  const sealed = join(folder, `${uuid}.sealed-01234567`);
+  const state = join(folder, `${uuid}.migrate`, "tpm2-00.permall");
+  const whole = await sealState("web1", [], tpmSeal);
+  const theirs = await sealState("web1", [], strangers);
+  const others: (() => void)[] = [
+    () => writeFileSync(sealed, ""),
+    () => writeFileSync(sealed, theirs),
+    () => writeFileSync(sealed, whole.slice(0, -8)),
+    () => writeFileSync(sealed, tpmSeal.sealedKey),
+    () => mkdirSync(sealed),
+    () => symlinkSync(state, sealed),
+  ];
+  for (const put of others) {
+    put();
+    const failed = await retire(record).catch((thrown: unknown) => thrown);
+    expect(failed).toMatchObject({ code: "io", message: expect.stringContaining("in its place") });
+    expect(readFileSync(state, "utf8")).toBe("secret seeds");
+    rmSync(sealed, { recursive: true });
+  }
+  // A link where it is written before it has its name is not written through.
+  writeFileSync(join(folder, "theirs"), "theirs");
+  linkSync(join(folder, "theirs"), `${sealed}.new`);
+  await retire(record);
+  expect(readFileSync(join(folder, "theirs"), "utf8")).toBe("theirs");
+  const { files } = await openState(readFileSync(sealed, "latin1"), "a passphrase");
+  expect([files.map(({ bytes }) => String(bytes)), existsSync(state)]).toEqual([["secret seeds"], false]);
+}, 30_000);
 
 test("state of a domain that came back under the same UUID is spared", async () => {
   const { tpmStateDir, kept, record } = withState("rename");
