@@ -101,4 +101,4 @@ test("one that reboots moves, and boots there or here as it would have", async (
 });
 
 /** How often it began to count. */
-const bootsOf = (text: string) => text.match(/^tick 1\r?$/gm)?.length ?? 0;
+const bootsOf = (text: string) => text.match(/^tick 1(?=\r?\n)/gm)?.length ?? 0;
