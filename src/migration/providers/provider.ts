@@ -93,9 +93,14 @@ export interface Provider {
   ): Promise<void>;
   /**
    * Source: ends the VM's programs here for good, and renames, deletes or keeps its files, as the record
-   * requires. Idempotent. Throws MigrateError "io".
+   * requires. Idempotent. `warn` is told of what stays that should not. Throws MigrateError "io".
    */
-  retire(record: SessionRecord, home: string, departure?: Departure): Promise<void>;
+  retire(
+    record: SessionRecord,
+    home: string,
+    departure?: Departure,
+    warn?: (sentence: string) => void,
+  ): Promise<void>;
   /** Source: the files that belong to this VM alone: path and identity of each. */
   ownFiles(record: SessionRecord): { path: string; identity: string }[];
   /** Source: what of the VM's virtual TPM lies here; null if it has none. */

@@ -19,7 +19,7 @@ import { renameNoReplace, syncFolder } from "../../platform/files/rename.ts";
 import { MigrateError } from "../../protocol/errors.ts";
 import { fileIdentity, isSameFile } from "../../vm/folder/file-identity.ts";
 import { type EkFound, ekOfState, permanentState, readPermanent } from "../../vm/tpm/ek-of-state.ts";
-import { eraseFile, eraseState, readState } from "../../vm/tpm/erase.ts";
+import { type ErasedFile, eraseFile, eraseState, readState } from "../../vm/tpm/erase.ts";
 import {
   isSealedTo,
   type StateFile,
@@ -99,21 +99,43 @@ export function tpmFate(record: Record, tpm: TpmHere | null): string[] {
 
 /**
  * Destroys the state that lies here; seals it before where the VM's files are kept. To be called once the destination
- * owns the VM, and its programs here have ended. Idempotent: whoever was killed on the way begins again. Throws
- * MigrateError "io".
+ * owns the VM, and its programs here have ended. Idempotent: whoever was killed on the way begins again. `warn`
+ * is told of what can be read here still, under other names. Throws MigrateError "io".
  */
-export async function retireTpmState(record: Record, tpm: TpmHere | null): Promise<void> {
+export async function retireTpmState(
+  record: Record,
+  tpm: TpmHere | null,
+  warn: (sentence: string) => void = () => {},
+): Promise<void> {
   if (tpm === null || record.after === "copy") return;
+  const erased: ErasedFile[] = [];
   try {
     if (record.after === "keep") await keepSealed(record, tpm);
-    for (const { path, identity } of [...tpm.files, ...tpm.ram]) await eraseFile(path, identity);
-    for (const { path, identity } of tpm.folders) await eraseState(path, identity);
+    for (const { path, identity } of [...tpm.files, ...tpm.ram]) {
+      const left = await eraseFile(path, identity);
+      if (left !== null) erased.push(left);
+    }
+    for (const { path, identity } of tpm.folders) erased.push(...(await eraseState(path, identity)));
   } catch (cause) {
     if (cause instanceof MigrateError) throw cause;
     const why = (cause as NodeJS.ErrnoException).code ?? String(cause);
     const message = `the state of its virtual TPM here could not be destroyed (${why})`;
     throw new MigrateError("io", message, { side: "source", cause });
+  } finally {
+    // The next run does not find these names any more.
+    for (const sentence of readableStill(record.name, erased)) warn(sentence);
   }
+}
+
+/** Of a file with several names, all of which may be among those that are erased, what the last one left counts. */
+function readableStill(name: string, erased: readonly ErasedFile[]): string[] {
+  const last = new Map(erased.map((file) => [`${file.device}:${file.inode}`, file]));
+  return [...last.values()]
+    .filter(({ readableNames }) => readableNames > 0n)
+    .map(
+      ({ path, inode, readableNames }) =>
+        `the state of ${name}'s virtual TPM can still be read here: ${path} is gone, and the same file has ${readableNames === 1n ? "another name" : `${readableNames} other names`} (hard links); look for inode ${inode} on its file system (find MOUNTPOINT -xdev -inum ${inode}), and destroy what is found (shred -u)`,
+    );
 }
 
 /**

@@ -100,7 +100,9 @@ export class SourceSteps {
         return true;
       case "retire-files":
         if (this.record.settled) return true;
-        await provider.retire(this.record, home, departure);
+        await provider.retire(this.record, home, departure, (message) =>
+          this.#options.observe({ event: "warning", message }),
+        );
         this.#write("retired", { settled: true });
         return true;
       case "resume-vm":

@@ -25,6 +25,16 @@ import { swtpmFile } from "../folder/own-files.ts";
 
 const pieceBytes = 1024 * 1024;
 const zeros = Buffer.alloc(pieceBytes);
+/** What became of a file. */
+export interface ErasedFile {
+  /** The name that was taken away. */
+  path: string;
+  inode: bigint;
+  device: bigint;
+  /** Under how many other names it can be read as it was: 0 of one that was overwritten. */
+  readableNames: bigint;
+}
+
 /** Where nothing more can be written, the file is taken away all the same. */
 const withoutRoom: readonly unknown[] = ["ENOSPC", "EDQUOT"];
 
@@ -35,9 +45,10 @@ const sync = promisify(fsync);
  * Destroys the file at `path` if it has this identity (vm/folder/file-identity.ts); null stands for any file. What holds
  * data is overwritten with zeros, holes stay holes. Durable when it resolves; a file that is not there is destroyed
  * already, and whoever was killed on the way begins again. Of a file that has other names as well (hard links) this name
- * alone is taken away: the others are somebody's, and nobody named them. Rejects as node:fs does.
+ * alone is taken away: the others are somebody's, and nobody named them. Resolves to what
+ * became of it, null if it was not there. Rejects as node:fs does.
  */
-export async function eraseFile(path: string, identity: string | null): Promise<void> {
+export async function eraseFile(path: string, identity: string | null): Promise<ErasedFile | null> {
   const isIt = (at: string) =>
     identity === null
       ? lstatSync(at, { throwIfNoEntry: false })?.isFile() === true
@@ -45,31 +56,38 @@ export async function eraseFile(path: string, identity: string | null): Promise<
   const fd = pinned(path, (at) =>
     isIt(at) ? openSync(at, constants.O_WRONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK) : null,
   );
-  if (fd === null) return;
+  if (fd === null) return null;
   try {
     const stat = fstatSync(fd);
-    if (!stat.isFile()) return;
-    if (stat.nlink === 1) await overwrite(fd);
+    if (!stat.isFile()) return null;
+    const isAlone = stat.nlink === 1;
+    if (isAlone) await overwrite(fd);
+    pinned(path, (at, folder) => {
+      if (isIt(at)) unlinkSync(at);
+      syncFolder(folder);
+    });
+    const { ino, dev, nlink } = fstatSync(fd, { bigint: true });
+    return { path, inode: ino, device: dev, readableNames: isAlone ? 0n : nlink };
   } finally {
     closeSync(fd);
   }
-  pinned(path, (at, folder) => {
-    if (isIt(at)) unlinkSync(at);
-    syncFolder(folder);
-  });
 }
 
 /**
  * Destroys what swtpm keeps in a state folder (swtpm(8)), if the folder has this identity; null stands for any. Then the
  * folder is taken away, unless something else lies in it. As `eraseFile` otherwise.
  */
-export async function eraseState(folder: string, identity: string | null): Promise<void> {
+export async function eraseState(folder: string, identity: string | null): Promise<ErasedFile[]> {
   const fd = openState(folder, identity);
-  if (fd === null) return;
+  if (fd === null) return [];
+  const erased: ErasedFile[] = [];
   try {
     // Whatever the folder's name leads to meanwhile.
     const inside = `/proc/self/fd/${fd}`;
-    for (const name of stateNames(inside)) await eraseFile(join(inside, name), null);
+    for (const name of stateNames(inside)) {
+      const left = await eraseFile(join(inside, name), null);
+      if (left !== null) erased.push({ ...left, path: join(folder, name) });
+    }
   } finally {
     closeSync(fd);
   }
@@ -78,6 +96,7 @@ export async function eraseState(folder: string, identity: string | null): Promi
   } catch {
     // Not there, or not empty.
   }
+  return erased;
 }
 
 /** Reads what `eraseState` would destroy but locks: name and content; nothing if it is not there. Throws as node:fs does. */

@@ -56,8 +56,9 @@ test("another file at that path, and the other names of a file, are spared", asy
   await eraseFile(path, identity);
   expect(readFileSync(path, "utf8")).toBe("another");
   linkSync(path, other);
-  await eraseFile(path, fileIdentity(path));
+  expect(await eraseFile(path, fileIdentity(path))).toMatchObject({ path, readableNames: 1n });
   expect([existsSync(path), readFileSync(other, "utf8")]).toEqual([false, "another"]);
+  expect(await eraseFile(other, null)).toMatchObject({ readableNames: 0n });
 });
 
 test("of a state folder what swtpm keeps goes, and the folder if nothing else lies in it", async () => {

@@ -51,8 +51,8 @@ export const filesProvider: Provider = {
     const leftOut = ramLeftOut(record);
     return tpmAmong(record.files, leftOut === null ? [] : [leftOut]);
   },
-  async retire(record) {
-    await retireTpmState(record, filesProvider.tpmHere(record));
+  async retire(record, _home, _departure, warn) {
+    await retireTpmState(record, filesProvider.tpmHere(record), warn);
     // While its folder still has its name.
     setRamAside(record);
     retireFiles(record, ownFilesOf(record));

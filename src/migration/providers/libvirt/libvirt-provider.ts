@@ -56,12 +56,12 @@ export const libvirtProvider: Provider = {
     await withdrawDomain(record, keep);
   },
 
-  async retire(record, _home, departure) {
+  async retire(record, _home, departure, warn) {
     const kept = sourceLibvirtRecord(record);
     if (departure instanceof LiveDeparture) await departure.gone();
     if (kept !== null) await forgetAtSource(kept);
     removeSockets(record);
-    await retireTpmState(record, libvirtProvider.tpmHere(record));
+    await retireTpmState(record, libvirtProvider.tpmHere(record), warn);
     retireFiles(record, libvirtProvider.ownFiles(record));
     if (record.folder !== null) removeLiveLinks(record.folder);
     if (kept !== null) removeImage(kept);

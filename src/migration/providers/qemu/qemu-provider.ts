@@ -38,11 +38,11 @@ export const qemuProvider: Provider = {
 
   resumeHere: (record, departure) => resumeUnderQemu(record, qmpOf(departure)),
 
-  async retire(record, home, departure) {
+  async retire(record, home, departure, warn) {
     const machine = sourceQemuRecord(record);
     if (departure instanceof DepartingVm) departure.leave();
     if (machine !== null) await endAtSource(machine, home, qmpOf(departure));
-    await retireTpmState(record, qemuProvider.tpmHere(record));
+    await retireTpmState(record, qemuProvider.tpmHere(record), warn);
     retireFiles(record, qemuProvider.ownFiles(record));
   },
 

@@ -8,6 +8,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
@@ -56,9 +57,12 @@ function withState(after: "rename" | "delete" | "keep", more: object = {}) {
   };
 }
 
-async function retire(record: SessionRecord): Promise<void> {
-  await retireTpmState(record, tpmAtSource(record));
+/** Returns the warnings. */
+async function retire(record: SessionRecord): Promise<string[]> {
+  const warnings: string[] = [];
+  await retireTpmState(record, tpmAtSource(record), (sentence) => warnings.push(sentence));
   clearTpmPlace(record);
+  return warnings;
 }
 
 test.each(["rename", "delete"] as const)(
@@ -69,13 +73,28 @@ test.each(["rename", "delete"] as const)(
       keepTpm(kept);
       expect(readdirSync(join(folder, `${uuid}.migrate`))).toEqual(["tpm2-00.permall"]);
       if (libvirtRemoves) rmSync(join(folder, uuid), { recursive: true });
-      await retire(record);
-      await retire(record);
+      // That it had two names here meanwhile is nothing to be told: both are gone.
+      expect([await retire(record), await retire(record)]).toEqual([[], []]);
       expect(readdirSync(folder)).toEqual([]);
       expect(existsSync(tpmStateDir)).toBe(false);
     }
   },
 );
+
+test("a state that can be read under a name that nobody gave is told of, with the way to it", async () => {
+  const { tpmStateDir, kept, record } = withState("rename");
+  const state = join(tpmStateDir, "tpm2-00.permall");
+  linkSync(state, join(folder, "backup"));
+  keepTpm(kept);
+  const warnings = await retire(record);
+  expect(readFileSync(join(folder, "backup"), "utf8")).toBe("secret seeds");
+  const { ino } = statSync(join(folder, "backup"));
+  expect(warnings).toEqual([
+    expect.stringMatching(
+      new RegExp(`virtual TPM can still be read here: /.*/tpm2-00.permall .* another name .*-inum ${ino}\\)`),
+    ),
+  ]);
+});
 
 test("what is kept sealed can be opened, and nothing else is left", async () => {
   const tpmSeal = await newStateSeal("a passphrase");
