@@ -674,6 +674,7 @@ const elsewhere: readonly (readonly [text: string, why: string])[] = [
   ["${state.base} is not the state of the virtual TPM", "of a VM that arrived: sealed-tpm.test.ts"],
   ["${path} could not be destroyed once the VM has moved", "another user's: root may write to all"],
   ["the state of its virtual TPM here could not be destroyed", "after the move: tpm-at-source.test.ts"],
+  ["${path} is not the sealed state of this session", "after the move: retired-tpm.test.ts"],
   ["${record.name} has a policy of its own", "an older destination: vm-policies.test.ts"],
   ["${record.name} was being sent by another process until just now", "a race: claim.test.ts"],
   ["the destination has ${own} sessions of this source already", "not without TLS: peers.test.ts"],
