@@ -142,7 +142,9 @@ describe("a run", () => {
   });
 
   test("that delivers other bytes fails and is named, and so does one that gives up; both are cleaned up after", async () => {
-    const other = inShell('cp "$0" "$1"; printf 0123456789abcdef | dd of="$1" bs=1 seek=9000 conv=notrunc status=none');
+    const other = inShell(
+      'cp "$0" "$1"; printf 0123456789abcdef | dd of="$1" bs=1 seek=9000 conv=notrunc status=none',
+    );
     const failed = takeSample(other, small(), link, 1, folder);
     expect(failed).rejects.toThrow(/^cp on random over loopback: cmp .*small.raw .*arrived ended with 1/);
     await failed.catch(() => {});
