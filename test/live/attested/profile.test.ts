@@ -37,11 +37,9 @@ test(
     for (const { attested, totalMs, sourceCpuMs, destinationCpuMs, tpmCpuMs, proofs } of cost.moves) {
       expect(Math.min(totalMs, sourceCpuMs, destinationCpuMs)).toBeGreaterThan(0);
       expect(proofs.map(({ moment }) => moment)).toEqual(attested ? ["offer", "release"] : []);
-      if (attested) expect(tpmCpuMs).toBeGreaterThan(0);
+      // A destination that attests counts every handover in its TPM, with proofs and without.
+      expect(tpmCpuMs).toBeGreaterThan(0);
     }
-    // Without proofs no TPM is touched; the first move may still see it take its leave of what was before.
-    const untouched = cost.moves.filter(({ attested }) => !attested).map(({ tpmCpuMs }) => tpmCpuMs);
-    expect(Math.min(...untouched.map((ms) => ms ?? Number.NaN))).toBe(0);
     expect(cost.proofs.length).toBe(2);
     for (const { proofs, tpmCpuMs } of cost.proofs) {
       expect(proofs.map(({ moment }) => moment)).toEqual(["offer", "start", "release"]);
