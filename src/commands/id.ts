@@ -1,6 +1,6 @@
 /** `migrate id`: who this host is to others, and who keeps its key. */
 import { makeTpmIdentity } from "../attestation/host-identity.ts";
-import { parseRegisters } from "../attestation/structures/pcr-selection.ts";
+import { parseSelection } from "../attestation/structures/pcr-selection.ts";
 import { isSealed, keyKeeper, loadFingerprint, sealIdentity, unsealIdentity } from "../channel/identity.ts";
 import { localStatus } from "../migration/operator/status.ts";
 import { MigrateError } from "../protocol/errors.ts";
@@ -19,7 +19,7 @@ export default defineCommand({
     seal: toggle("Encrypt the key with a passphrase"),
     unseal: toggle("Take the passphrase off the key"),
     tpm: toggle("Make a new identity, whose key this host's TPM makes and keeps"),
-    pcrs: optional("LIST", "With --tpm: open the key only while these registers are as now", parseRegisters),
+    pcrs: optional("LIST", "With --tpm: open the key only while these registers are as now", parseSelection),
     yes: toggle("With --tpm: do not ask"),
     replace: toggle("With --tpm: also one that is sealed, or that sessions under way hang on"),
     ...passphraseOptions,

@@ -307,7 +307,10 @@ describe("a host that was restored from a backup", () => {
     await stopServing();
     expectRestored(sent.error, side);
     // So is who serves here, as soon as this host has noticed.
-    const warned = { event: "warning", message: expect.stringContaining("migrate receipt restored here") };
+    const warned = {
+      event: "warning",
+      message: expect.stringContaining("migrate receipt restored --yes here"),
+    };
     if (side === "destination") expect(serving.events).toContainEqual(expect.objectContaining(warned));
     // [ASK-1] Who only asks is told the same.
     expect(JSON.stringify(asked.events)).toContain(sent.error!.message);

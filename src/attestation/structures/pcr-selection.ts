@@ -35,19 +35,41 @@ export function requireSelection({ registers }: PcrSelection): void {
 }
 
 /**
- * Registers as a person writes them (`7`, `0,2,7`, `sha384:0,7`): a bank, sha256 where none is named, and numbers from 0 to
- * 23. Throws MigrateError "usage", whose message ends a sentence that begins with the flag.
+ * Registers as a person writes them (`7`, `0-7,14`), in order, each once. Throws MigrateError "usage", whose message ends a
+ * sentence that begins with the flag.
  */
-export function parseRegisters(text: string): PcrSelection {
-  const [, named = "sha256", list = ""] = /^(?:([a-z0-9]+):)?(\d{1,2}(?:,\d{1,2})*)$/.exec(text) ?? [];
-  const bank = banks.find((name) => name === named);
-  const registers = [...new Set(list.split(",").map(Number))].sort((one, other) => one - other);
-  if (list === "" || bank === undefined || registers.some((register) => register >= registerCount))
+export function parseRegisters(text: string): number[] {
+  const registers = registersIn(text);
+  if (registers === null)
     throw new MigrateError(
       "usage",
-      `must be registers from 0 to ${registerCount - 1}, as in 7 or sha384:0,2,7, not "${text}"`,
+      `must be registers from 0 to ${registerCount - 1}, as in 0-7,14, not "${text}"`,
+    );
+  return registers;
+}
+
+/** As parseRegisters, of a bank where one is named before them (`sha384:0,7`), else of sha256. */
+export function parseSelection(text: string): PcrSelection {
+  const [, named = "sha256", list = ""] = /^(?:([a-z0-9]+):)?(.*)$/.exec(text) ?? [];
+  const bank = banks.find((name) => name === named);
+  const registers = registersIn(list);
+  if (registers === null || bank === undefined)
+    throw new MigrateError(
+      "usage",
+      `must be registers from 0 to ${registerCount - 1}, as in 7 or sha384:0-7,14, not "${text}"`,
     );
   return { bank, registers };
+}
+
+function registersIn(text: string): number[] | null {
+  const registers = new Set<number>();
+  for (const part of text.split(",")) {
+    const [, from, to = from] = /^(\d{1,2})(?:-(\d{1,2}))?$/.exec(part) ?? [];
+    const [first, last] = [Number(from), Number(to)];
+    if (from === undefined || first > last || last >= registerCount) return null;
+    for (let register = first; register <= last; register++) registers.add(register);
+  }
+  return [...registers].sort((one, other) => one - other);
 }
 
 /** The selection as TPML_PCR_SELECTION. Throws MigrateError "bug" as requireSelection. */

@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import type { Policy } from "../../attestation/policy/policy.ts";
 import { policyPath, policyText } from "../../attestation/policy/policy-file.ts";
+import { parseRegisters } from "../../attestation/structures/pcr-selection.ts";
 import { parseFingerprint } from "../../channel/fingerprint.ts";
 import { parseTicket } from "../../channel/ticket.ts";
 import { type Draft, draftOf, draftOfSeen, record } from "../../migration/operator/attest/record-host.ts";
@@ -14,7 +15,6 @@ import { defineCommand } from "../cli/define-command.ts";
 import { optional, toggle } from "../cli/option.ts";
 import { calledHost, openHost } from "../cli/ssh-host.ts";
 import { ticketFrom, ticketOptions } from "../cli/ticket-input.ts";
-import { parseRegisters } from "./registers.ts";
 import { remarksOn } from "./remarks.ts";
 
 const name = "migrate attest record";

@@ -11,7 +11,7 @@ function lookAt(open: readonly Open[]): string {
   const named = open.slice(0, mostNamed).map(({ name, session }) => `${name} (${session.slice(0, 12)})`);
   const more = open.length > mostNamed ? ` and ${open.length - mostNamed} more` : "";
   const inDoubt = named.length === 0 ? "" : `; in doubt are ${named.join(", ")}${more}`;
-  return `VMs that it has may have moved on since${inDoubt}. See where each of them runs, then say migrate receipt restored here`;
+  return `VMs that it has may have moved on since${inDoubt}. See where each of them runs, then say migrate receipt restored --yes here`;
 }
 
 /** A peer has seen more of this host, which is the `side`, than its journal knows. `open` are the sessions that have not ended. */
@@ -20,36 +20,24 @@ export function behindPeer(
   { generation, claimed }: { generation: number; claimed: number },
   open: readonly Open[],
 ): MigrateError {
-  const there = `${generation} there, ${claimed} seen`;
-  return new MigrateError(
-    "in-doubt",
-    `the ${side}'s journal is older than what the ${other(side)} has seen of it (${there}): it was restored`,
-    { side, hint: lookAt(open) },
-  );
+  return behind(side, `what the ${other(side)} has seen of it (${generation} there, ${claimed} seen)`, open);
 }
 
 /** The witness outside of this host's journal is ahead of it. */
 export function behindWitness(side: Side, open: readonly Open[]): MigrateError {
-  return new MigrateError(
-    "in-doubt",
-    `the ${side}'s journal is older than its own witness beside it: it was restored`,
-    {
-      side,
-      hint: lookAt(open),
-    },
-  );
+  return behind(side, "its own witness beside it", open);
 }
 
 /** This host's TPM has counted more than its journal has recorded. */
 export function behindTpm(side: Side, open: readonly Open[]): MigrateError {
-  return new MigrateError(
-    "in-doubt",
-    `the ${side}'s journal is older than the counter in its TPM: it was restored`,
-    {
-      side,
-      hint: lookAt(open),
-    },
-  );
+  return behind(side, "the counter in its TPM", open);
+}
+
+function behind(side: Side, what: string, open: readonly Open[]): MigrateError {
+  return new MigrateError("in-doubt", `the ${side}'s journal is older than ${what}: it was restored`, {
+    side,
+    hint: lookAt(open),
+  });
 }
 
 /** This host's TPM has counted less than its journal has recorded, or nothing. */
@@ -69,7 +57,7 @@ export function peerBehind(side: Side, peer: string, shows: number, saw: number)
     `the ${other(side)} is not as far as it was (${shows} now, ${saw} seen): it was restored`,
     {
       side: other(side),
-      hint: `VMs that it has may have moved on since: look there, then say migrate receipt restored there. If it was set up anew, say migrate receipt forget ${peer} here`,
+      hint: `VMs that it has may have moved on since: look there, then say migrate receipt restored --yes there. If it was set up anew, say migrate receipt forget ${peer} here`,
     },
   );
 }

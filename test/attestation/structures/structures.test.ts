@@ -13,6 +13,7 @@ import {
   encodeSelection,
   isSelection,
   parseRegisters,
+  parseSelection,
   readSelections,
 } from "../../../src/attestation/structures/pcr-selection.ts";
 import {
@@ -137,11 +138,16 @@ describe("a selection of registers", () => {
   });
 
   test("is read as a person writes it, and refused where it is none", () => {
-    expect(parseRegisters("7")).toEqual({ bank: "sha256", registers: [7] });
-    expect(parseRegisters("14,0,7,0")).toEqual({ bank: "sha256", registers: [0, 7, 14] });
-    expect(parseRegisters("sha384:23")).toEqual({ bank: "sha384", registers: [23] });
-    for (const text of ["", "24", "7,", "sha1:7", "sha256:", "0-7", "7 8", "-1", "100"])
+    expect(parseSelection("7")).toEqual({ bank: "sha256", registers: [7] });
+    expect(parseSelection("14,0-2,7,0")).toEqual({ bank: "sha256", registers: [0, 1, 2, 7, 14] });
+    expect(parseSelection("sha384:23")).toEqual({ bank: "sha384", registers: [23] });
+    expect(parseRegisters("14,0-2,7,0")).toEqual([0, 1, 2, 7, 14]);
+    for (const text of ["", "24", "7,", "2-0", "0-24", "0-", "7 8", "-1", "100"]) {
+      refusalOf(() => parseSelection(text), "usage");
       refusalOf(() => parseRegisters(text), "usage");
+    }
+    for (const text of ["sha1:7", "sha256:"]) refusalOf(() => parseSelection(text), "usage");
+    refusalOf(() => parseRegisters("sha256:7"), "usage");
   });
 
   test("of a million banks is refused before anything is taken", () => {
